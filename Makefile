@@ -1,0 +1,59 @@
+# Two commands do it all, on a fresh machine:
+#   make sweep        set up .venv, run the default sweep (config/config.yaml) on all cores
+#   make test         set up .venv with the test tools, run linters, types and the fast tests
+# and: make test-slow (the long tests), make lint, make format, make schema, make clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TESTS ?= tests
+# Tests run two at a time; one thread each keeps two cores busy without crowding.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: sweep test test-slow lint format schema clean
+
+sweep: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
+
+test: $(VENV)/.test-tools lint
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-slow: $(VENV)/.test-tools
+	$(PYTEST) -m slow $(TESTS)
+
+lint: $(VENV)/.test-tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check --quiet Snakefile workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+format: $(VENV)/.test-tools
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+schema: $(VENV)/.installed
+	$(BIN)/nfa schema > workflow/schemas/sweep.schema.json
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"nfa needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first, pinned: otherwise a package that wants torch may pull another build of it.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+# The report is tested in a real browser.
+$(VENV)/.test-tools: $(VENV)/.installed
+	$(PIP) --editable '.[test]'
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "Chromium is not installed: its tests will be skipped"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

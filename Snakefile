@@ -1,0 +1,50 @@
+# train -> measure -> probe -> aggregate -> publish, over the cells of one sweep file:
+#     snakemake --cores 2                                            the default sweep, config/config.yaml
+#     snakemake --cores 2 --configfile config/sweeps/X.yaml          another one
+# Each rule only calls the `nfa` command; what a sweep file may say is in workflow/schemas/sweep.schema.json.
+import sys
+from pathlib import Path
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.stages.plan import begin, read_sweep
+from nfa.sweep import digest
+
+# `configfile:` would be merged with --configfile; a given file is to replace the default.
+if not workflow.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    SWEEP = read_sweep(config, workflow.configfiles)
+    PATHS = SweepPaths(Path("results") / SWEEP.name)
+    if workflow.is_main_process and not workflow.dryrun:
+        begin(SWEEP, PATHS)
+except UserError as error:
+    print(f"nfa: {error}", file=sys.stderr)
+    sys.exit(2)
+CELL = PATHS.cell("{cell}")
+
+
+wildcard_constraints:
+    cell="[^/]+",
+
+
+rule all:
+    default_target: True
+    input:
+        PATHS.report,
+        PATHS.published,
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/probe.smk"
+include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/publish.smk"
+
+
+onsuccess:
+    shell("nfa show {PATHS.folder}")

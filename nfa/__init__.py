@@ -1,0 +1,29 @@
+"""Measure the neural feature ansatz: do a network's weights align with its average gradient outer product?
+
+``nfa.alignment`` measures any PyTorch network; the ``nfa`` command and the Snakemake workflow sweep over many.
+Names are imported on first use, so that planning a sweep never waits for torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("nfa")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+_LAZY = {
+    "covariances": "nfa.alignment",
+    "measure": "nfa.alignment",
+    "SpeedLimited": "nfa.optim.speed_limited",
+    "load_sweep": "nfa.sweep",
+}
+__all__ = ["SpeedLimited", "__version__", "covariances", "load_sweep", "measure"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name the first time it is asked for."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'nfa' has no attribute {name!r}")

@@ -1,0 +1,190 @@
+"""The ``nfa`` command: thin; each verb checks its arguments, imports what it uses and calls one function."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nfa import __version__
+from nfa.errors import UserError
+
+EPILOG = """\
+A sweep from nothing to its report:
+  nfa init my.yaml                      write a commented sweep file to start from
+  nfa expand my.yaml                    the cells it means, with estimated time and disk
+  snakemake --cores 2 --configfile my.yaml
+  nfa show results/my                   the summary; the full report is results/my/report.html
+
+The stages train, measure, probe, aggregate and publish are what the workflow calls; each can be called by hand.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 done, 2 a mistake in what was given (one line on stderr)."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"nfa: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("nfa: interrupted; finished work is kept, the same command goes on from it", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `nfa expand | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Describe every verb."""
+    parser = argparse.ArgumentParser(
+        prog="nfa",
+        description="Sweep, train and measure networks: do weights align with the average gradient outer product?",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nfa {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    verb = _verb(verbs, "init", "write a commented sweep file to start from", _init)
+    verb.add_argument("config", type=Path, help="file to write; an existing one is never overwritten")
+    verb = _verb(verbs, "expand", "show the cells of a sweep file, with estimated time and disk", _expand)
+    verb.add_argument("config", type=Path, help="sweep file (YAML)")
+    verb.add_argument(
+        "--tsv", action="store_true", help="every parameter of every cell, tab-separated, and nothing else"
+    )
+
+    for name, text in _CELL_STAGES.items():
+        verb = _stage(verbs, name, text, _cell_stage)
+        verb.set_defaults(stage=name)
+        verb.add_argument(
+            "--cells", nargs="+", metavar="ID", help="cells to work on (default: all), ids as `nfa expand` shows"
+        )
+        verb.add_argument("--threads", type=_count, default=1, help="threads; part of what fixes the bits (default: 1)")
+        verb.add_argument(
+            "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
+        )
+    _stage(verbs, "aggregate", "join all cells: tables, figures, report.html", _aggregate)
+    _stage(
+        verbs, "publish", "publish every run to Weights & Biases (offline by default); repeat it to catch up", _publish
+    )
+
+    verb = _verb(verbs, "show", "show the summary table of an aggregated sweep", _show)
+    verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+    verb = _verb(
+        verbs, "clean", "list cells in results that no sweep file names any more; --remove deletes them", _clean
+    )
+    verb.add_argument(
+        "configs", type=Path, nargs="+", metavar="CONFIG", help="every sweep file whose cells are to be kept"
+    )
+    verb.add_argument("--results", type=Path, default=Path("results"), help="results folder (default: results)")
+    verb.add_argument("--remove", action="store_true", help="delete what is listed")
+    verb = _verb(verbs, "schema", "print the JSON schema of the sweep file, for editors", _schema)
+    return parser
+
+
+_CELL_STAGES = {
+    "train": "train all seeds of cells: checkpoints, history.parquet, cell.json",
+    "measure": "measure alignment at every checkpoint: alignment.parquet, matrices.npz",
+    "probe": "probe every layer's features at every checkpoint: probes.parquet",
+}
+
+
+def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    """Add a verb."""
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _stage(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    """Add a verb that works on the results of a sweep file."""
+    parser = _verb(verbs, name, text, run)
+    parser.add_argument("config", type=Path, help="sweep file (YAML)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="results folder (default: results)")
+    return parser
+
+
+def _count(text: str) -> int:
+    """Parse a number of threads."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _init(options: argparse.Namespace) -> None:
+    from nfa.stages.init import write_starter
+
+    write_starter(options.config)
+    print(f"{options.config}: written. Next: nfa expand {options.config}")
+
+
+def _expand(options: argparse.Namespace) -> None:
+    from nfa.stages.documents import cells_frame
+    from nfa.stages.estimate import print_expansion
+    from nfa.sweep import load
+
+    sweep = load(options.config)
+    if options.tsv:
+        cells_frame(sweep).to_csv(sys.stdout, sep="\t", index=False)
+    else:
+        print_expansion(sweep)
+
+
+def _cell_stage(options: argparse.Namespace) -> None:
+    from nfa.sweep import load
+
+    sweep = load(options.config)
+    cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
+    # BLAS and OpenMP read these when torch and numpy are imported, which is below.
+    os.environ.update({f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "MKL", "OPENBLAS")})
+    from importlib import import_module
+
+    from nfa.stages.environment import choose_device, set_threads
+
+    set_threads(options.threads)
+    device = choose_device(options.device)
+    stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
+    for cell in cells:
+        stage(sweep, cell, options.results, device)
+
+
+def _aggregate(options: argparse.Namespace) -> None:
+    from nfa.stages.aggregate import aggregate
+    from nfa.sweep import load
+
+    aggregate(load(options.config), options.results)
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from nfa.stages.publish import publish
+    from nfa.sweep import load
+
+    publish(load(options.config), options.results)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from nfa.report.terminal import print_summary
+
+    print_summary(options.results)
+
+
+def _clean(options: argparse.Namespace) -> None:
+    from nfa.stages.clean import clean
+    from nfa.sweep import load
+
+    clean([load(config) for config in options.configs], options.results, options.remove)
+
+
+def _schema(options: argparse.Namespace) -> None:
+    import json
+
+    from nfa.schema import sweep_schema
+
+    print(json.dumps(sweep_schema(), indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

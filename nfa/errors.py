@@ -1,0 +1,27 @@
+"""Mistakes a user can make: each is one line that names the thing, its value and the way out."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave. Printed as one line, without a traceback; exit code 2."""
+
+
+class SweepError(UserError):
+    """A sweep file that cannot be run: names the file, the key, the value and what would be right."""
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Say which valid name is meant, or list the valid ones: the tail of an error message."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}? valid: {', '.join(names)}"
+    return f"valid: {', '.join(names)}"
+
+
+def one_line(text: object, limit: int = 120) -> str:
+    """Show a user's value on one line, cut when it is long."""
+    shown = " ".join(repr(text).split())
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."

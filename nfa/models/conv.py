@@ -1,0 +1,66 @@
+"""Plain convolutional network: 3 x 3 convolutions that each halve the image, then a linear readout of all pixels."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Literal
+
+from nfa.data.shape import DataShape
+from nfa.models.entry import LayerShape, ModelEntry
+from nfa.settings import Settings, setting
+
+if TYPE_CHECKING:
+    import torch
+
+KERNEL = 3
+
+
+class Conv(Settings):
+    """Settings of ``conv``."""
+
+    name: Literal["conv"] = "conv"
+    depth: int = setting(3, "number of convolutional layers (depth + 1 weight matrices)", ge=1, le=1000)
+    width: int = setting(16, "channels of each convolutional layer", ge=1, le=100_000)
+    activation: Literal["relu", "gelu", "tanh", "linear"] = setting("relu", "activation after each convolution")
+    bias: bool = setting(False, "whether layers have a bias")
+    init: Literal["he", "pytorch"] = setting("he", "he: normal, variance 2/fan-in; pytorch: its uniform default")
+    init_scale: float = setting(1.0, "factor on every initial weight", gt=0, le=1e6)
+
+    tags = {"depth": "d", "width": "w", "activation": "", "init": "", "init_scale": "s"}
+    quiet_tags = frozenset({"activation", "init", "init_scale"})
+
+
+def layers(settings: Conv, data: DataShape) -> tuple[LayerShape, ...]:
+    """List the weight matrices in forward order: each convolution (stride 2, padding 1) halves height and width."""
+    channels, height, width = data.input_shape
+    shapes = []
+    for index in range(settings.depth):
+        height, width = -(-height // 2), -(-width // 2)
+        shapes.append(LayerShape(f"conv{index}", settings.width, channels * KERNEL * KERNEL, height * width))
+        channels = settings.width
+    return (*shapes, LayerShape("readout", data.outputs, channels * height * width))
+
+
+def build(settings: Conv, data: DataShape, generator: torch.Generator) -> torch.nn.Module:
+    """Build the network and draw its weights."""
+    from torch import nn
+
+    from nfa.models.initialise import activation, draw_weights
+
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    *convolutions, readout = layers(settings, data)
+    channels = data.input_shape[0]
+    for index, layer in enumerate(convolutions):
+        modules[layer.name] = nn.Conv2d(channels, layer.fan_out, KERNEL, stride=2, padding=1, bias=settings.bias)
+        modules[f"activation{index}"] = activation(settings.activation)
+        channels = layer.fan_out
+    modules["flatten"] = nn.Flatten()
+    modules[readout.name] = nn.Linear(readout.fan_in, readout.fan_out, bias=settings.bias)
+    model = nn.Sequential(modules)
+    draw_weights(model, settings.init, settings.init_scale, generator)
+    return model
+
+
+ENTRY = ModelEntry(
+    Conv, layers, build, needs_images=True, about="3 x 3 convolutions of stride 2, a readout of all pixels"
+)

@@ -1,0 +1,44 @@
+"""Adam (Kingma & Ba, arXiv 1412.6980)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from nfa.optim.entry import OptimizerEntry, OptimizerSettings
+from nfa.settings import setting
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Adam(OptimizerSettings):
+    """Settings of ``adam``."""
+
+    name: Literal["adam"] = "adam"
+    lr: float = setting(0.001, "learning rate at the start", gt=0, le=1e6)
+    beta1: float = setting(0.9, "decay of the mean of gradients", ge=0, lt=1)
+    beta2: float = setting(0.999, "decay of the mean of squared gradients", ge=0, lt=1)
+    weight_decay: float = setting(0.0, "coupled weight decay lambda", ge=0, le=1e6)
+
+    tags = {"lr": "lr", "weight_decay": "wd", "schedule": ""}
+    quiet_tags = frozenset({"weight_decay", "schedule"})
+
+
+def build(settings: Adam, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer."""
+    from torch import optim
+
+    return optim.Adam(
+        model.parameters(),
+        lr=settings.lr,
+        betas=(settings.beta1, settings.beta2),
+        weight_decay=settings.weight_decay,
+    )
+
+
+def first_update(settings: Adam, gradient: torch.Tensor) -> torch.Tensor:
+    """Return -sign(gradient): after bias correction the first step is m / sqrt(m^2) entry by entry."""
+    return -gradient.sign()
+
+
+ENTRY = OptimizerEntry(Adam, build, first_update, lambda settings: settings.weight_decay, about="adaptive moments")

@@ -1,0 +1,53 @@
+"""Weights on disk: safetensors files that say which run they belong to."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nfa.errors import UserError
+from nfa.tables import replacing
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors, whole or not at all."""
+    with replacing(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+
+
+def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and their metadata, checking that the file belongs where it lies.
+
+    Raises:
+        UserError: The file is missing, damaged, or belongs to another run; nothing is changed.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except FileNotFoundError:
+        raise UserError(f"{path}: checkpoint is missing; run `nfa train` for this cell to make it again") from None
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: damaged checkpoint ({reason}); remove the file and train the cell again") from None
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            raise UserError(
+                f"{path}: a foreign checkpoint: its {key} is {metadata.get(key)!r}, expected {value!r}; move it away"
+            )
+    return tensors, metadata
+
+
+def load_weights(model: torch.nn.Module, path: Path, expected: dict[str, str]) -> None:
+    """Load a checkpoint into a network.
+
+    Raises:
+        UserError: As for ``load_tensors``, or the tensors are not this network's.
+    """
+    tensors, _ = load_tensors(path, expected)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{path}: not this network's weights: {' '.join(str(error).split())[:200]}") from None

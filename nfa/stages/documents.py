@@ -1,0 +1,55 @@
+"""The plain documents of a sweep: cell.json, cells.tsv, provenance.json, and the plan that jobs read."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from nfa.paths import SweepPaths
+from nfa.stages.environment import provenance
+from nfa.sweep import Cell, Sweep
+from nfa.tables import replacing, write_text
+
+
+def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dict[str, Any]) -> dict[str, Any]:
+    """Describe a cell: canonical parameters, stage hashes, data, layers, the state of each run, provenance."""
+    shape = cell.shape
+    return {
+        "id": cell.id,
+        "parameters": cell.parameters(),
+        "hashes": sweep.hashes(cell),
+        "data": {
+            "input_shape": list(shape.input_shape),
+            "outputs": shape.outputs,
+            "classes": shape.classes,
+            "relevant": shape.relevant,
+        },
+        "layers": [{"name": layer.name, "fan_out": layer.fan_out, "fan_in": layer.fan_in} for layer in cell.layers],
+        "runs": runs,
+        "provenance": made_with,
+    }
+
+
+def cells_frame(sweep: Sweep) -> pd.DataFrame:
+    """Tabulate the cells: one row each, its id and every parameter as ``axis.setting``."""
+    return pd.DataFrame([{"cell": cell.id, **cell.flat_parameters()} for cell in sweep.cells])
+
+
+def write_cells(sweep: Sweep, paths: SweepPaths) -> None:
+    """Write cells.tsv."""
+    with replacing(paths.cells) as temporary:
+        cells_frame(sweep).to_csv(temporary, sep="\t", index=False)
+
+
+def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> None:
+    """Write provenance.json: command, config, versions, git commit, machine."""
+    document = {"command": command, "config_file": sweep.source, "config": sweep.document, **provenance()}
+    write_text(paths.provenance, json.dumps(document, indent=1) + "\n")
+
+
+def write_plan(sweep: Sweep, paths: SweepPaths) -> None:
+    """Write the sweep as its jobs will read it.
+
+    So an edit of the sweep file while jobs run cannot change what they do, and ``snakemake --config`` reaches them.
+    """
+    write_text(paths.plan, json.dumps(sweep.document, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,91 @@
+"""``nfa expand``: the cells of a sweep, and about how long and how much disk they take. Imports no torch.
+
+The time is a model of the work, not a promise: multiplications counted from the layers, divided by a rate seen on one
+core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured layer and a job. Expect a factor of two.
+"""
+
+import os
+from dataclasses import dataclass
+
+from nfa.sweep import Cell, Sweep
+
+MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
+STEP_SECONDS = 4e-4  # optimizer step of a small network, beside its multiplications
+LAYER_SECONDS = 0.03  # controls and eigenvectors of one layer at one checkpoint
+JOB_SECONDS = 4.0  # interpreter, imports and scheduling of one job
+EVALUATIONS = 22  # passes over the whole data during training
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Core-seconds and bytes on disk."""
+
+    seconds: float
+    bytes: float
+
+
+def estimate(sweep: Sweep, cell: Cell) -> Estimate:
+    """Estimate one cell, all its seeds and stages."""
+    shape, plan = cell.shape, cell.train
+    forward = sum(layer.fan_out * layer.fan_in * layer.positions for layer in cell.layers)
+    steps = plan.total_steps(shape.n_train)
+    checkpoints = len(plan.checkpoint_steps(shape.n_train))
+    samples = min(sweep.measure.samples, shape.n_train)
+    gram = sum(layer.fan_out**2 * layer.positions for layer in cell.layers) * shape.outputs
+    train = 3 * forward * plan.batch(shape.n_train) * steps + EVALUATIONS * forward * (shape.n_train + shape.n_test)
+    measure = checkpoints * samples * (forward * (1 + shape.outputs) + gram)
+    features = sum(min(512, layer.fan_out * layer.positions) ** 2 for layer in cell.layers)
+    probe = checkpoints * (
+        6 * min(sweep.probe.samples, shape.n_train) * features + forward * (shape.n_train + shape.n_test)
+    )
+    work = (train + measure + probe) / MULTIPLICATIONS_PER_SECOND
+    fixed = steps * STEP_SECONDS + checkpoints * len(cell.layers) * LAYER_SECONDS
+    weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers) * 4
+    pictures = sum(4 * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2) for layer in cell.layers)
+    seeds = len(sweep.seeds)
+    return Estimate(seeds * (work + fixed) + 3 * JOB_SECONDS, seeds * (checkpoints * weights + 4 * pictures + 200_000))
+
+
+def print_expansion(sweep: Sweep, shown: int = 200) -> None:
+    """Print the cells, and the totals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    estimates = [estimate(sweep, cell) for cell in sweep.cells]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in (
+        ("cell", "left"),
+        ("steps", "right"),
+        ("checkpoints", "right"),
+        ("weights", "right"),
+        ("time", "right"),
+    ):
+        table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for cell, cost in zip(sweep.cells[:shown], estimates, strict=False):
+        n_train = cell.shape.n_train
+        weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers)
+        steps, checkpoints = cell.train.total_steps(n_train), len(cell.train.checkpoint_steps(n_train))
+        table.add_row(cell.id, f"{steps:,}", str(checkpoints), f"{weights:,}", duration(cost.seconds))
+    console = Console(highlight=False)
+    if len(sweep.cells) and console.width < 100 and not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(table)
+    if len(sweep.cells) > shown:
+        console.print(f"... and {len(sweep.cells) - shown:,} more; all of them: nfa expand --tsv {sweep.source}")
+    cores = os.cpu_count() or 1
+    total, size = sum(cost.seconds for cost in estimates), sum(cost.bytes for cost in estimates)
+    cells, seeds = len(sweep.cells), len(sweep.seeds)
+    console.print(
+        f"\n{sweep.name}: {cells:,} cells x {seeds} seeds = {cells * seeds:,} runs. "
+        f"About {duration(total / cores)} on the {cores} cores here ({duration(total)} on one), {size / 1e6:,.0f} MB.",
+        soft_wrap=True,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Put a time into words of one or two units."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -1,0 +1,112 @@
+"""Stage 2: measure alignment at every checkpoint of a cell; writes alignment.parquet and matrices.npz."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nfa.alignment import LayerCovariance, covariances, frame, pictures, weight_gradients, weights_of
+from nfa.losses import LOSSES
+from nfa.optim import OPTIMIZERS
+from nfa.paths import SweepPaths
+from nfa.stages.checkpoints import load_weights
+from nfa.stages.parts import Parts, write_timings
+from nfa.stages.progress import event, progress_bar
+from nfa.stages.runs import finished_runs
+from nfa.stages.train import run_identity
+from nfa.sweep import Cell, Measure, Sweep
+from nfa.tables import ALIGNMENT, read_arrays, read_table, write_arrays, write_table
+from nfa.training import Materials, build_model, load_data
+
+
+def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
+    """Measure every seed of a cell that is not measured, then write the cell's files from all of them.
+
+    Raises:
+        UserError: The cell is not trained, or a checkpoint is missing, damaged or foreign.
+    """
+    paths = SweepPaths(results / sweep.name).cell(cell.id)
+    hashes = sweep.hashes(cell)
+    parts = Parts(paths, "measure", hashes["measure"])
+    with parts.locked():
+        for seed, run in finished_runs(paths, sweep.seeds).items():
+            if parts.finished(seed) is not None:
+                event(f"measure {cell.id} seed {seed}: finished before")
+                continue
+            started = time.perf_counter()
+            table, arrays = _measure_seed(cell, seed, run["checkpoints"], sweep.measure, parts, device)
+            write_table(parts.file(seed, "parquet"), table, ALIGNMENT)
+            write_arrays(parts.file(seed, "npz"), arrays)
+            parts.finish(seed, started)
+            took = time.perf_counter() - started
+            event(f"measure {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
+        tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
+        write_table(paths.alignment, pd.concat(tables, ignore_index=True), ALIGNMENT)
+        write_arrays(
+            paths.matrices, {k: v for seed in sweep.seeds for k, v in read_arrays(parts.file(seed, "npz")).items()}
+        )
+        write_timings(paths, hashes)
+
+
+def _measure_seed(
+    cell: Cell, seed: int, steps: list[int], settings: Measure, parts: Parts, device: torch.device
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Measure all checkpoints of one run: the rows of its table, and the arrays for the pictures."""
+    materials = load_data(cell, seed, device)
+    inputs = materials.x_train[materials.order[: settings.samples]]
+    model = build_model(cell, seed, device)
+    frames: list[pd.DataFrame] = []
+    arrays: dict[str, np.ndarray] = {}
+    initial_weights: dict[str, Tensor] = {}
+    initial: dict[str, LayerCovariance] = {}
+    with progress_bar(f"measure {cell.id} seed {seed}", len(steps)) as bar:
+        for done, step in enumerate(steps):
+            identity = run_identity(cell, seed) | {"step": str(step)}
+            load_weights(model, parts.paths.checkpoint(seed, step), identity)
+            measured = covariances(model, inputs)
+            initial, initial_weights = (initial, initial_weights) if initial else (measured, weights_of(model))
+            gradients = _gradients(cell, model, materials, step)
+            frames.append(
+                frame(
+                    measured,
+                    initial_weights=initial_weights,
+                    initial_covariances={name: layer.covariance for name, layer in initial.items()},
+                    gradients=gradients,
+                    updates=_first_updates(cell, gradients),
+                    weight_decay=_weight_decay(cell),
+                    seed=seed,
+                    step=step,
+                )
+            )
+            if step in (steps[0], steps[-1]):
+                for name, layer in measured.items():
+                    for kind, array in pictures(layer.weight, layer.covariance).items():
+                        arrays[f"{seed}/{step}/{name}/{kind}"] = array
+            bar.update(done + 1)
+    return pd.concat(frames, ignore_index=True), arrays
+
+
+def _weight_decay(cell: Cell) -> float:
+    return OPTIMIZERS[cell.content["optimizer"]["name"]].weight_decay(cell.optimizer)
+
+
+def _gradients(cell: Cell, model: torch.nn.Module, materials: Materials, step: int) -> dict[str, Tensor] | None:
+    """Gradient of the whole training loss, where a quantity needs it: the limit at step 0, FACT under weight decay."""
+    if step > 0 and _weight_decay(cell) == 0:
+        return None
+    gradients: dict[str, Tensor] = weight_gradients(
+        model, materials.x_train, materials.y_train, LOSSES[cell.train.loss]
+    )
+    return gradients
+
+
+def _first_updates(cell: Cell, gradients: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
+    """Direction of the optimizer's first full-batch step, layer by layer."""
+    if gradients is None:
+        return None
+    entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
+    return {name: entry.first_update(cell.optimizer, gradient) for name, gradient in gradients.items()}

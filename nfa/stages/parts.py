@@ -1,0 +1,79 @@
+"""Finished work of a cell's stage, kept per seed, so that a rerun, a new seed or a kill computes nothing twice.
+
+A part lies in <cell>/.state/<stage>/<hash>/: tables and arrays of one seed, and seed-<s>.json, written last: where it
+is there, the part is whole. Another hash is another folder, so that going back to an earlier setting finds its work.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from nfa.paths import CellPaths
+from nfa.tables import TIMINGS, write_table, write_text
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one stage of one cell."""
+
+    paths: CellPaths
+    stage: str
+    stage_hash: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the parts with this hash."""
+        return self.paths.state / self.stage / self.stage_hash[:16]
+
+    def file(self, seed: int, suffix: str) -> Path:
+        """One file of a part."""
+        return self.folder / f"seed-{seed}.{suffix}"
+
+    def finished(self, seed: int) -> dict[str, Any] | None:
+        """Return the record of a finished part, or None."""
+        try:
+            return dict(json.loads(self.file(seed, "json").read_text()))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def finish(self, seed: int, started: float, **record: Any) -> None:
+        """Mark a part as whole, with its cost. ``started`` is ``time.perf_counter()`` at its start."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+        cost = {"seconds": record.pop("earlier", 0.0) + time.perf_counter() - started, "peak_memory_mib": peak}
+        write_text(self.file(seed, "json"), json.dumps({**record, **cost}))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep this stage of this cell to one process: a killed Snakemake can leave an orphan that goes on writing."""
+        self.paths.state.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.paths.state / f"{self.stage}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{self.stage}: another process works on {self.paths.folder.name}; waiting for it", file=sys.stderr)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def write_timings(paths: CellPaths, hashes: dict[str, str]) -> None:
+    """Gather the cost of all finished parts of a cell in its table of timings."""
+    with FileLock(paths.state / "timings.lock"):
+        rows = []
+        for stage, stage_hash in hashes.items():
+            folder = Parts(paths, stage, stage_hash).folder
+            for file in sorted(folder.glob("seed-*.json"), key=lambda path: int(path.stem[5:])):
+                record = json.loads(file.read_text())
+                rows.append((stage, int(file.stem[5:]), record["seconds"], record["peak_memory_mib"]))
+        write_table(paths.timings, pd.DataFrame(rows, columns=TIMINGS.names), TIMINGS)

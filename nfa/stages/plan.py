@@ -1,0 +1,55 @@
+"""What the Snakefile needs before its rules: the sweep, and the right to work on its results."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nfa.errors import SweepError, UserError
+from nfa.paths import SweepPaths
+from nfa.stages.documents import write_plan
+from nfa.sweep import Sweep, parse
+from nfa.validation import read_yaml
+
+_LOCKS: list[FileLock] = []  # held until the process ends, however it ends
+
+
+def read_sweep(config: Mapping[str, Any], files: Sequence[str | Path]) -> Sweep:
+    """Parse the sweep that Snakemake was given, with what ``--config`` changed in it.
+
+    Args:
+        config: Snakemake's merged configuration.
+        files: The configuration files it was read from.
+
+    Raises:
+        UserError: Two sweep files at once, or the sweep cannot be run: one line.
+    """
+    if len(files) > 1:
+        raise SweepError(f"--configfile: {len(files)} sweep files; give one, Snakemake would merge them")
+    source = os.path.relpath(files[0])
+    read_yaml(Path(source))  # finds a key given twice, which Snakemake's own reader drops
+    return parse(dict(config), source)
+
+
+def begin(sweep: Sweep, paths: SweepPaths) -> None:
+    """Take the sweep's results folder for this process, and write the plan its jobs read.
+
+    The lock is the operating system's: it ends with the process, so that a killed Snakemake needs no ``--unlock``.
+
+    Raises:
+        UserError: Another Snakemake works on this folder, or it cannot be written.
+    """
+    try:
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(paths.folder / ".lock")
+        lock.acquire(timeout=0)
+        _LOCKS.append(lock)
+        write_plan(sweep, paths)
+    except Timeout:
+        raise UserError(
+            f"{paths.folder}: another snakemake works on this sweep; wait for it, or stop it first"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{paths.folder}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,441 @@
+"""The sweep file: what it may say, and the cells it means. Imports no torch: a sweep is planned in a blink.
+
+    sweep = load("config/config.yaml")
+    for cell in sweep.cells:
+        print(cell.id, cell.parameters())
+
+An axis is a list of entries; a list inside an entry is a grid; ``for`` keeps an entry to some values of another axis.
+A cell is one point of the grid, without the seed. Its id ends in a hash of its canonical content: the settings that
+differ from their defaults. So a new value in a grid, a reordered key or a new setting of a later version changes no id.
+For the same reason a default is never changed without raising the stage's number in ``REVISIONS``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError, model_validator
+
+from nfa.data import DATA, DataShape
+from nfa.errors import SweepError, nearest, one_line
+from nfa.models import MODELS, LayerShape
+from nfa.optim import OPTIMIZERS, OptimizerSettings
+from nfa.settings import Settings, non_default, setting
+from nfa.validation import explain, plain_numbers, read_yaml
+
+# Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
+REVISIONS = {"train": 1, "measure": 1, "probe": 1}
+MAX_CELLS = 200_000
+MAX_SEEDS = 10_000
+SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+
+
+class Train(Settings):
+    """How a cell is trained: the fourth axis."""
+
+    steps: int | None = setting(None, "optimizer steps; 1000 if neither steps nor epochs is given", ge=1, le=10**9)
+    epochs: int | None = setting(None, "passes over the training set, in place of steps", ge=1, le=10**6)
+    batch_size: int | Literal["full"] = setting(128, "samples per step, or `full` for the whole training set")
+    loss: Literal["mse", "cross_entropy"] = setting("mse", "mse: mean over samples and outputs, without a half")
+    checkpoints: int = setting(8, "checkpoints after step 0, log-spaced in steps; the last step is one", ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs are both given; keep one of them")
+        if self.batch_size != "full" and self.batch_size < 1:
+            raise ValueError(f"batch_size: {self.batch_size} is too small; use 1 or more, or full")
+        return self
+
+    def batch(self, n_train: int) -> int:
+        """Samples per step for a training set of n_train."""
+        return n_train if self.batch_size == "full" else min(self.batch_size, n_train)
+
+    def total_steps(self, n_train: int) -> int:
+        """Optimizer steps of a run; an epoch's last batch may be a smaller one."""
+        if self.epochs is not None:
+            return self.epochs * math.ceil(n_train / self.batch(n_train))
+        return 1000 if self.steps is None else self.steps
+
+    def checkpoint_steps(self, n_train: int) -> list[int]:
+        """Steps at which weights are kept: 0, the last, and a log-spaced schedule between."""
+        total = self.total_steps(n_train)
+        spaced = (total ** (i / max(self.checkpoints - 1, 1)) for i in range(self.checkpoints))
+        return sorted({0, total} | {min(round(step), total) for step in spaced if self.checkpoints > 1})
+
+
+class Measure(Settings):
+    """How alignment is measured."""
+
+    estimator: Literal["auto", "exact"] = setting("auto", "auto: exact")
+    samples: int = setting(1000, "the first this many of a fixed permutation of the training set", ge=1, le=10**7)
+
+
+class Probe(Settings):
+    """How features are probed."""
+
+    kind: Literal["ridge", "logistic"] = setting(
+        "ridge", "linear probe; logistic costs 10 to 50 times more, for classes only"
+    )
+    samples: int = setting(5000, "at most this many training samples", ge=10, le=10**7)
+
+
+class Wandb(Settings):
+    """Where runs are published."""
+
+    mode: Literal["offline", "online", "disabled"] = setting(
+        "offline", "offline: local files, for `wandb sync`; online: upload"
+    )
+    project: str = setting("nfa", "W&B project", min_length=1, max_length=128)
+    entity: str | None = setting(None, "W&B team or user; yours if not given", min_length=1, max_length=128)
+
+
+AXES = ("data", "model", "optimizer", "train")
+KEYS = ("sweep", "seeds", *AXES, "measure", "probe", "wandb")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid, without the seed."""
+
+    data: Settings
+    model: Settings
+    optimizer: OptimizerSettings
+    train: Train
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """Canonical content, which the id is a hash of: names, and settings that differ from their defaults."""
+        named = {axis: {"name": getattr(self, axis).name} for axis in AXES[:3]} | {"train": {}}
+        return {axis: entry | non_default(getattr(self, axis)) for axis, entry in named.items()}
+
+    @cached_property
+    def id(self) -> str:
+        """Readable name and hash, e.g. ``fashion_mini.mlp-d4-w256.slo-lr0.05.3f9c2a1b``: one path segment."""
+        readable = ".".join(_readable(getattr(self, axis)) for axis in AXES[:3])
+        return f"{readable[:180]}.{digest({'train': REVISIONS['train'], 'content': self.content})[:8]}"
+
+    @cached_property
+    def shape(self) -> DataShape:
+        """What the data are, without loading them."""
+        return DATA[self.data.name].shape(self.data)  # type: ignore[attr-defined]
+
+    @cached_property
+    def layers(self) -> tuple[LayerShape, ...]:
+        """The network's weight matrices, without building it."""
+        return MODELS[self.model.name].layers(self.model, self.shape)  # type: ignore[attr-defined]
+
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Every parameter, defaults included, by axis."""
+        return {axis: getattr(self, axis).model_dump(mode="json") for axis in AXES}
+
+    def flat_parameters(self) -> dict[str, Any]:
+        """Every parameter as ``axis.setting``; settings that are themselves mappings as JSON text."""
+        return {
+            f"{axis}.{key}": json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            for axis, entry in self.parameters().items()
+            for key, value in entry.items()
+        }
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A parsed sweep file; ``document`` is what was parsed, and parses to the same sweep again."""
+
+    name: str
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    measure: Measure
+    probe: Probe
+    wandb: Wandb
+    source: str
+    document: dict[str, Any]
+
+    def cell(self, cell_id: str) -> Cell:
+        """Find a cell by its id.
+
+        Raises:
+            SweepError: No cell has that id.
+        """
+        if cell_id not in self.by_id:
+            raise SweepError(f"{self.source}: no cell {cell_id!r}; {nearest(cell_id, self.by_id)}"[:400])
+        return self.by_id[cell_id]
+
+    @cached_property
+    def by_id(self) -> dict[str, Cell]:
+        """The cells by id."""
+        return {cell.id: cell for cell in self.cells}
+
+    def hashes(self, cell: Cell) -> dict[str, str]:
+        """Hash of what each stage of a cell depends on: its settings and what is upstream. Seeds are in none."""
+        train = digest({"revision": REVISIONS["train"], "content": cell.content})
+        return {
+            "train": train,
+            "measure": digest({"revision": REVISIONS["measure"], "of": train, "settings": non_default(self.measure)}),
+            "probe": digest({"revision": REVISIONS["probe"], "of": train, "settings": non_default(self.probe)}),
+        }
+
+
+def digest(content: Any) -> str:
+    """Hash plain content: SHA-256, hexadecimal, the same whatever the order of keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(path: str | Path) -> Sweep:
+    """Read and check a sweep file.
+
+    Raises:
+        SweepError: One line: the file, the key, the value, what would be right.
+    """
+    return parse(read_yaml(Path(path)), source=str(path))
+
+
+def parse(document: Any, source: str) -> Sweep:
+    """Check a sweep document and expand its grid.
+
+    Raises:
+        SweepError: One line: the source, the key, the value, what would be right.
+    """
+    if not isinstance(document, Mapping):
+        raise SweepError(f"{source}: {one_line(document)} is not a sweep; it has keys such as {', '.join(KEYS[:5])}")
+    try:
+        document = plain_numbers(document)
+    except RecursionError:
+        raise SweepError(f"{source}: nested without end; an alias (*name) stands inside what it names") from None
+    for key in document:
+        if key not in KEYS:
+            raise SweepError(f"{source}: {one_line(key)}: no such key; {nearest(key, KEYS)}")
+    for axis in AXES[:3]:
+        if axis not in document:
+            raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
+    axes = {axis: _axis(document.get(axis, {}), axis, source) for axis in AXES}
+    sweep = Sweep(
+        name=_name(document.get("sweep", "default"), source),
+        seeds=_seeds(document.get("seeds", 3), source),
+        cells=tuple(_cells(axes, source)),
+        measure=_section(Measure, document, "measure", source),
+        probe=_section(Probe, document, "probe", source),
+        wandb=_section(Wandb, document, "wandb", source),
+        source=source,
+        document=document,
+    )
+    _check_probe(sweep)
+    return sweep
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One expanded entry of an axis, with where it stands in the file and what it is kept to."""
+
+    settings: Any
+    where: str
+    only: dict[str, list[str]]
+
+
+def _name(name: Any, source: str) -> str:
+    if not isinstance(name, str) or not SEGMENT.fullmatch(name):
+        raise SweepError(
+            f"{source}: sweep: {one_line(name)} cannot name a folder; use letters, digits and . _ + - (64 at most)"
+        )
+    return name
+
+
+def _seeds(seeds: Any, source: str) -> tuple[int, ...]:
+    wrong = f"{source}: seeds: {one_line(seeds)} is neither a number of seeds nor a list of different seeds, 0 or more"
+    if type(seeds) is int:
+        if not 1 <= seeds <= MAX_SEEDS:
+            raise SweepError(f"{source}: seeds: {one_line(seeds)}: use 1 to {MAX_SEEDS} seeds")
+        return tuple(range(seeds))
+    if not isinstance(seeds, list) or not seeds or len(seeds) > MAX_SEEDS:
+        raise SweepError(wrong)
+    if any(type(seed) is not int or not 0 <= seed < 2**31 for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise SweepError(wrong)
+    return tuple(seeds)
+
+
+def _section(kind: type[Any], document: Mapping[Any, Any], key: str, source: str) -> Any:
+    """Check a section that is no axis: one mapping, no grids."""
+    content = document.get(key, {})
+    if not isinstance(content, Mapping):
+        raise SweepError(f"{source}: {key}: {one_line(content)} must be a mapping of settings")
+    return _validate(kind, dict(content), f"{source}: {key}")
+
+
+def _axis(content: Any, axis: str, source: str) -> list[_Entry]:
+    """Check and expand one axis."""
+    listed = isinstance(content, list)
+    entries = content if listed else [content]
+    if not entries:
+        raise SweepError(f"{source}: {axis}: the list is empty; give at least one entry, e.g. {_example(axis)}")
+    expanded = []
+    for number, entry in enumerate(entries):
+        where = f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}"
+        if not isinstance(entry, Mapping):
+            raise SweepError(f"{where}: {one_line(entry)} must be a mapping of settings, e.g. {_example(axis)}")
+        fields = dict(entry)
+        only = _only(fields.pop("for", {}), axis, where)
+        for point in _grid(fields, where):
+            expanded.append(_Entry(_settings(axis, point, where), where, only))
+        if len(expanded) > MAX_CELLS:
+            raise SweepError(f"{where}: the grid has more than {MAX_CELLS} points; split the sweep")
+    return expanded
+
+
+def _only(content: Any, axis: str, where: str) -> dict[str, list[str]]:
+    """Check an entry's ``for``: axis -> names of that axis it is kept to."""
+    if not isinstance(content, Mapping):
+        raise SweepError(f"{where}.for: {one_line(content)} must name another axis, e.g. {{data: fashion_mini}}")
+    others = [other for other in AXES[:3] if other != axis]
+    only = {}
+    for other, names in content.items():
+        if other not in others:
+            raise SweepError(f"{where}.for: {one_line(other)}: no other axis with names; {nearest(other, others)}")
+        names = names if isinstance(names, list) else [names]
+        if not names:
+            raise SweepError(f"{where}.for.{other}: the list is empty; name at least one {other} entry")
+        for name in names:
+            if not isinstance(name, str) or name not in _registry(other):
+                raise SweepError(
+                    f"{where}.for.{other}: {one_line(name)}: no such {other}; {nearest(name, _registry(other))}"
+                )
+        only[other] = names
+    return only
+
+
+def _grid(content: Any, where: str) -> Iterator[Any]:
+    """Expand every list inside an entry, nested mappings too, into its product in the order written."""
+    if not isinstance(content, Mapping):
+        yield content
+        return
+    choices = []
+    for key, value in content.items():
+        options = value if isinstance(value, list) else [value]
+        if not options:
+            raise SweepError(f"{where}.{key}: an empty grid; give at least one value")
+        choices.append([(key, point) for option in options for point in _grid(option, f"{where}.{key}")])
+    if math.prod(len(options) for options in choices) > MAX_CELLS:
+        raise SweepError(f"{where}: the grid has more than {MAX_CELLS} points; split the sweep")
+    for combination in itertools.product(*choices):
+        yield dict(combination)
+
+
+def _registry(axis: str) -> Mapping[str, Any]:
+    registries: dict[str, Mapping[str, Any]] = {"data": DATA, "model": MODELS, "optimizer": OPTIMIZERS}
+    return registries[axis]
+
+
+def _example(axis: str) -> str:
+    return {
+        "data": "{name: fashion_mini}",
+        "model": "{name: mlp, depth: 2, width: 128}",
+        "optimizer": "{name: sgd, lr: 0.5}",
+        "train": "{steps: 1000}",
+    }[axis]
+
+
+def _settings(axis: str, point: dict[Any, Any], where: str) -> Any:
+    """Check one point of an entry's grid against the settings of the entry it names."""
+    if axis == "train":
+        return _validate(Train, point, where)
+    registry = _registry(axis)
+    if "name" not in point:
+        raise SweepError(f"{where}: name: missing; valid: {', '.join(sorted(registry))}")
+    name = point["name"]
+    if not isinstance(name, str) or name not in registry:
+        raise SweepError(f"{where}.name: {one_line(name)}: no such {axis}; {nearest(name, registry)}")
+    return _validate(registry[name].settings, point, where)
+
+
+def _validate(kind: type[Settings], content: dict[Any, Any], where: str) -> Any:
+    """Build settings, turning pydantic's findings into one line."""
+    for key in content:
+        if not isinstance(key, str):
+            raise SweepError(f"{where}: {one_line(key)}: a key must be text; {nearest(key, kind.model_fields)}")
+    try:
+        return kind(**content)
+    except ValidationError as error:
+        raise SweepError(explain(error, kind, where)) from None
+
+
+def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
+    """Combine the axes, leaving out what ``for`` excludes; refuse what does not fit and what comes twice."""
+    if math.prod(len(entries) for entries in axes.values()) > 10 * MAX_CELLS:
+        raise SweepError(f"{source}: the grid has more than {MAX_CELLS} cells; split the sweep")
+    seen: dict[str, str] = {}
+    used: set[int] = set()
+    for combination in itertools.product(*(axes[axis] for axis in AXES)):
+        chosen = dict(zip(AXES, combination, strict=True))
+        if not all(chosen[other].settings.name in names for e in combination for other, names in e.only.items()):
+            continue
+        cell = Cell(*(entry.settings for entry in combination))
+        _check_fit(cell, chosen)
+        places = " x ".join(entry.where.removeprefix(f"{source}: ") for entry in combination)
+        if cell.id in seen:
+            raise SweepError(f"{source}: {places}: the same cell as {seen[cell.id]} ({cell.id}); name each cell once")
+        seen[cell.id] = places
+        used |= {id(entry) for entry in combination}
+        if len(seen) > MAX_CELLS:
+            raise SweepError(f"{source}: the grid has more than {MAX_CELLS} cells; split the sweep")
+        yield cell
+    for entry in itertools.chain.from_iterable(axes.values()):
+        if id(entry) not in used:
+            raise SweepError(f"{entry.where}: in no cell: its `for`, or others', excludes every combination; widen it")
+
+
+def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
+    """Refuse a network that the data do not fit, a speed for a layer that is not there, a loss that needs classes."""
+    model, data = chosen["model"], chosen["data"]
+    if MODELS[model.settings.name].needs_images and len(cell.shape.input_shape) != 3:
+        raise SweepError(
+            f"{model.where}: {model.settings.name} needs images, but {data.settings.name} gives vectors of "
+            f"{cell.shape.input_shape[0]}; keep it to image data with for: {{data: ...}}"
+        )
+    if cell.train.loss == "cross_entropy" and cell.shape.classes is None:
+        raise SweepError(
+            f"{chosen['train'].where}.loss: cross_entropy needs classes, but {data.settings.name} is a regression; "
+            f"use mse"
+        )
+    optimizer = chosen["optimizer"]
+    try:
+        OPTIMIZERS[optimizer.settings.name].check(optimizer.settings, [layer.name for layer in cell.layers])
+    except ValueError as error:
+        raise SweepError(
+            f"{optimizer.where}.speeds.{error} (layers of {model.settings.name} on {data.settings.name})"
+        ) from None
+
+
+def _check_probe(sweep: Sweep) -> None:
+    """Refuse logistic probes of data without classes."""
+    if sweep.probe.kind == "logistic":
+        for cell in sweep.cells:
+            if cell.shape.classes is None:
+                name = cell.data.name  # type: ignore[attr-defined]
+                raise SweepError(
+                    f"{sweep.source}: probe.kind: logistic needs classes, but {name} is a regression; use ridge"
+                )
+
+
+def _readable(settings: Any) -> str:
+    """Name an entry by the settings its class tags, e.g. ``mlp-d4-w256``."""
+    parts = [settings.name]
+    changed = non_default(settings)
+    for field, tag in settings.tags.items():
+        if field in changed or field not in settings.quiet_tags:
+            parts.append(tag + _readable_value(getattr(settings, field)))
+    return re.sub(r"[^A-Za-z0-9_+.-]", "_", "-".join(parts))
+
+
+def _readable_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "-".join(f"{key}{item:g}" for key, item in sorted(value.items()))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,133 @@
+"""The long tables between the stages: their columns and dtypes, and how they are read and written.
+
+A table is written to a temporary name in its own folder and renamed, so that a reader sees all of it or none.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HISTORY = pa.schema(
+    [
+        ("seed", pa.int64()),
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+ALIGNMENT = pa.schema(
+    [
+        ("seed", pa.int64()),
+        ("step", pa.int64()),
+        ("layer", pa.string()),
+        ("layer_index", pa.int64()),
+        ("depth_from_output", pa.int64()),
+        ("quantity", pa.string()),
+        ("correlation", pa.string()),
+        ("power", pa.string()),
+        ("exponent", pa.float64()),
+        ("value", pa.float64()),
+        ("stderr", pa.float64()),
+        ("estimator", pa.string()),
+        ("n", pa.int64()),
+        ("note", pa.string()),
+    ]
+)
+PROBES = pa.schema(
+    [
+        ("seed", pa.int64()),
+        ("step", pa.int64()),
+        ("layer", pa.string()),
+        ("probe", pa.string()),
+        ("features", pa.string()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+TIMINGS = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("seed", pa.int64()),
+        ("seconds", pa.float64()),
+        ("peak_memory_mib", pa.float64()),
+    ]
+)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it takes its place at once, on an exception it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; results are for the group, as the umask says.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """Read the process's umask (which can only be read by setting it)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
+    """Write a frame as parquet with exactly the schema's columns and dtypes, whole or not at all.
+
+    Raises:
+        KeyError: A column of the schema is missing from the frame.
+        pyarrow.ArrowInvalid: A value does not fit its column.
+    """
+    table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
+    with replacing(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a derived table as ``path``.parquet and ``path``.csv, each whole or not at all."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    with replacing(path.with_name(path.name + ".parquet")) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    with replacing(path.with_name(path.name + ".csv")) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read one parquet table."""
+    return cast(pd.DataFrame, pq.read_table(path).to_pandas())
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz archive, whole or not at all; equal arrays give equal bytes."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **cast(dict[str, Any], arrays))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read an .npz archive; nothing is unpickled."""
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)

@@ -1,0 +1,136 @@
+"""One run (cell x seed) as plain data, ready for any tracker.
+
+    record = build_record(sweep, cell, seed, read_results(paths.cell(cell.id)))
+
+The headline convention is cosine at power 1: only its numbers are metrics of their own, with layers named by index
+(``alignment/uc_nfc/layer_0``), so that runs of different networks share metric names. All else is in tables. A mean over
+layers leaves out the readout, whose correlation is 1 by definition (nothing comes after it: K = I), and undefined values.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nfa.sweep import Cell, Sweep
+from nfa.tracking.pictures import Picture, pictures_of
+from nfa.tracking.results import CellResults
+from nfa.tracking.series import Series, all_series, layer_keys
+from nfa.tracking.summary import summary_of
+from nfa.tracking.wide import Table, tables_of
+
+# Raised when the same files are laid out as another run: every run gets a new id, and is published anew.
+LAYOUT = 1
+NAME_LIMIT = 128  # characters W&B takes for a run's name and its group
+TAG_LIMIT = 64  # characters W&B takes for a tag
+UNCOUNTED_CONFIG = ("sweep", "provenance")  # what may differ between runs of the same content
+UNCOUNTED_SUMMARY = "seconds/"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything that is published of one run.
+
+    Attributes:
+        key: ``<cell id>/seed-<seed>``: which run this is, whatever its content.
+        name: What people read.
+        group: What runs of the same cell share.
+        job_type: What kind of run it is.
+        tags: Sweep, data, model, optimizer.
+        config: Settings, nested by axis.
+        summary: One value per run.
+        series: Groups of metrics, each over steps of its own.
+        tables: Every other number.
+        pictures: NFM beside AGOP.
+    """
+
+    key: str
+    name: str
+    group: str
+    job_type: str
+    tags: tuple[str, ...]
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    series: tuple[Series, ...]
+    tables: dict[str, Table]
+    pictures: tuple[Picture, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the content: not of the sweep's name, where it was computed, or how long it took."""
+        content = {
+            "layout": LAYOUT,
+            "config": {key: value for key, value in self.config.items() if key not in UNCOUNTED_CONFIG},
+            "summary": {key: value for key, value in self.summary.items() if not key.startswith(UNCOUNTED_SUMMARY)},
+            "series": [[series.name, series.rows] for series in self.series],
+            "tables": {name: [table.columns, table.rows] for name, table in self.tables.items()},
+            "pictures": [
+                [p.name, p.step, p.caption, hashlib.sha256(p.pixels.tobytes()).hexdigest()] for p in self.pictures
+            ],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    @cached_property
+    def id(self) -> str:
+        """Stable id: hash of the cell, seed, and hash of the content, so that other content is another run."""
+        return f"{self.config['cell'].rpartition('.')[2]}-s{self.config['seed']}-{self.digest[:8]}"
+
+
+def run_key(cell: Cell, seed: int) -> str:
+    """Name a run, whatever its content."""
+    return f"{cell.id}/seed-{seed}"
+
+
+def build_record(sweep: Sweep, cell: Cell, seed: int, results: CellResults) -> RunRecord:
+    """Lay out one run from a cell's files. Changes nothing, reads nothing."""
+    layers = [layer["name"] for layer in results.document["layers"]]
+    history, alignment, probes = (
+        frame[frame["seed"] == seed] for frame in (results.history, results.alignment, results.probes)
+    )
+    matrices = {
+        key.partition("/")[2]: array for key, array in results.matrices.items() if key.partition("/")[0] == str(seed)
+    }
+    series = all_series(history, alignment, probes, layers)
+    return RunRecord(
+        key=run_key(cell, seed),
+        name=_fit(f"{cell.id} seed {seed}"),
+        group=_fit(cell.id),
+        job_type="run",
+        tags=_tags(sweep, results.document),
+        config=_config(sweep, cell, seed, results.document),
+        summary=summary_of(seed, results, series),
+        series=series,
+        tables=tables_of(alignment, probes, matrices, layers),
+        pictures=pictures_of(matrices, layers, results.document["data"]["input_shape"]),
+    )
+
+
+def _fit(name: str) -> str:
+    """Shorten a name from the front: its end, hash and seed, is what tells it from others."""
+    return name if len(name) <= NAME_LIMIT else "…" + name[1 - NAME_LIMIT :]
+
+
+def _tags(sweep: Sweep, document: dict[str, Any]) -> tuple[str, ...]:
+    names = [document["parameters"][axis]["name"] for axis in ("data", "model", "optimizer")]
+    return tuple(dict.fromkeys(tag[:TAG_LIMIT] for tag in (sweep.name, *names)))
+
+
+def _config(sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any]) -> dict[str, Any]:
+    """Settings by axis, so that W&B shows ``model.depth`` or ``optimizer.name`` as one column each."""
+    parameters = document["parameters"]
+    return {
+        **parameters,
+        "data": {**parameters["data"], **document["data"]},
+        "measure": sweep.measure.model_dump(mode="json"),
+        "probe": sweep.probe.model_dump(mode="json"),
+        "cell": cell.id,
+        "seed": seed,
+        "sweep": sweep.name,
+        "layers": dict(zip(layer_keys(len(document["layers"])), document["layers"], strict=True)),
+        "convention": {"correlation": "cosine", "power": "1"},
+        "provenance": document["provenance"],
+    }
+
+
+__all__ = ["LAYOUT", "Picture", "RunRecord", "Series", "Table", "build_record", "run_key"]

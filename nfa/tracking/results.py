@@ -1,0 +1,59 @@
+"""What is published of a cell, read from its files."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nfa.paths import CellPaths
+from nfa.tables import read_arrays, read_table
+
+
+@dataclass(frozen=True)
+class CellResults:
+    """The files of one cell, all seeds.
+
+    Attributes:
+        document: cell.json.
+        history: Training curves, long.
+        alignment: Every quantity of every layer and checkpoint, long.
+        probes: Scores of linear probes, long.
+        timings: Seconds per stage and seed.
+        matrices: NFM and AGOP, diagonals and spectra by ``seed/step/layer/name``.
+    """
+
+    document: dict[str, Any]
+    history: pd.DataFrame
+    alignment: pd.DataFrame
+    probes: pd.DataFrame
+    timings: pd.DataFrame
+    matrices: dict[str, np.ndarray]
+
+
+def missing_file(paths: CellPaths) -> str | None:
+    """Name the first file that a cell still lacks; None if it is complete."""
+    files = (paths.cell, paths.history, paths.alignment, paths.matrices, paths.probes, paths.timings)
+    return next((file.name for file in files if not file.exists()), None)
+
+
+def read_results(paths: CellPaths) -> CellResults:
+    """Read all files of a cell."""
+    return CellResults(
+        document=json.loads(paths.cell.read_text(encoding="utf-8")),
+        history=read_table(paths.history),
+        alignment=read_table(paths.alignment),
+        probes=read_table(paths.probes),
+        timings=read_table(paths.timings),
+        matrices=read_arrays(paths.matrices),
+    )
+
+
+def files_digest(paths: CellPaths) -> str:
+    """Hash the bytes of a cell's files, but for its timings, the only table that may differ between equal runs."""
+    total = hashlib.sha256()
+    for file in (paths.cell, paths.history, paths.alignment, paths.matrices, paths.probes):
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()

@@ -1,0 +1,87 @@
+"""One value per run: the columns of a tracker's table of runs."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from nfa.tracking.results import CellResults
+from nfa.tracking.series import Series
+
+LEARNED_LOSS = 0.9  # a run has learned when its test loss is below this share of the best constant prediction's
+
+
+def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
+    """Gather final losses and alignment, probes against their baselines, state and cost.
+
+    A key is absent where there is nothing to say (accuracy of a regression); NaN is an undefined value.
+    """
+    training, alignment, probes = (group.rows for group in series)
+    run = results.document["runs"][str(seed)]
+    return {
+        **_final_training(training),
+        **{
+            f"final/{key.partition('/')[2]}": value
+            for key, value in _last(alignment).items()
+            if key != "alignment/step"
+        },
+        **_probe_summary(probes),
+        "diverged": run["status"] == "diverged",
+        "learned": _learned(run, _last(training)),
+        "last_step": run["last_step"],
+        **_seconds(seed, results),
+    }
+
+
+def _last(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return rows[-1] if rows else {}
+
+
+def _final_training(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Loss and accuracy of both splits where they were last taken: between checkpoints there may be only some."""
+    final: dict[str, float] = {}
+    for row in rows:
+        for split in ("train", "test"):
+            for metric in ("loss", "accuracy"):
+                if f"{split}/{metric}" in row:
+                    final[f"final/{split}_{metric}"] = row[f"{split}/{metric}"]
+    return final
+
+
+def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Best layer on test data at the last checkpoint, and what it has to beat: raw input, untrained network."""
+    if not rows:
+        return {}
+    best, untrained = _best_layer(rows[-1]), _best_layer(rows[0])
+    raw = {key: value for key, value in rows[0].items() if key.startswith("probe/test_") and key.endswith("/input")}
+    summary: dict[str, Any] = {
+        f"baseline_probe/{key}": value for key, value in zip(("input",), raw.values(), strict=False)
+    }
+    if untrained:
+        summary["baseline_probe/untrained"] = untrained[1]
+    if best:
+        summary |= {"best_probe/layer": best[0], "best_probe/score": best[1]}
+    return summary
+
+
+def _best_layer(row: dict[str, float]) -> tuple[str, float] | None:
+    """Layer with the highest test score in one row of the probe series."""
+    scores = {
+        key.rpartition("/")[2]: value
+        for key, value in row.items()
+        if key.startswith("probe/test_") and not key.endswith("/input") and not math.isnan(value)
+    }
+    return max(scores.items(), key=lambda item: item[1]) if scores else None
+
+
+def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
+    """Tell whether a run clearly beats the best constant prediction on test data."""
+    if run["status"] == "diverged":
+        return False
+    return final.get("test/loss", math.nan) < LEARNED_LOSS * run["constant_predictor"]["test_loss"]
+
+
+def _seconds(seed: int, results: CellResults) -> dict[str, float]:
+    """Seconds of each stage and in total."""
+    timings = results.timings[results.timings["seed"] == seed]
+    stages = dict(zip(timings["stage"].tolist(), timings["seconds"].tolist(), strict=True))
+    return {f"seconds/{stage}": seconds for stage, seconds in stages.items()} | {"seconds/total": sum(stages.values())}

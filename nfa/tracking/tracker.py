@@ -1,0 +1,43 @@
+"""The boundary to experiment trackers: one run in, where it went out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from nfa.tracking.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Where a published run is.
+
+    Attributes:
+        folder: Name of its local folder below the tracker's folder; None if it has none.
+        sent: Whether a server has all of it.
+    """
+
+    folder: str | None
+    sent: bool
+
+
+class TrackerError(Exception):
+    """One run could not be published; the next one may be."""
+
+
+class TrackerUnavailableError(TrackerError):
+    """No run can be published now: the tracker is not installed, or its server does not answer."""
+
+
+class Tracker(Protocol):
+    """Somewhere runs are published to, one at a time. Another tracker is one more class with these two methods."""
+
+    def publish(self, run: RunRecord) -> Sent:
+        """Publish one run, whole or not at all.
+
+        Raises:
+            TrackerError: This run is not published; nothing of it is left on this machine.
+            TrackerUnavailableError: Neither this nor any other run can be published now.
+            UserError: A setting is wrong: the project, the account, the key.
+        """
+
+    def close(self) -> None:
+        """Release what the tracker holds. Never raises."""

@@ -1,0 +1,126 @@
+"""One training run: a cell at a seed, advanced one optimizer step at a time, that can be stopped and taken up again."""
+
+import json
+import math
+
+import torch
+from torch import Tensor
+
+from nfa.losses import LOSSES
+from nfa.models import MODELS
+from nfa.optim import OPTIMIZERS
+from nfa.optim.schedule import schedule_factor
+from nfa.random import torch_generator
+from nfa.sweep import Cell
+from nfa.training.evaluate import evaluate
+from nfa.training.materials import Materials, build_model
+
+EVALUATIONS = 20  # evenly spaced evaluations on the whole data, beside those at checkpoints
+
+HistoryRow = tuple[int, float, str, str, float]  # step, epoch, split, metric, value
+
+
+class TrainingRun:
+    """The state of one run: network, optimizer, step, and the history so far.
+
+    Nothing depends on wall time or on what ran before: batch order is drawn per epoch from a named generator, so the
+    state is the weights, the optimizer's tensors, and the step.
+    """
+
+    def __init__(self, cell: Cell, seed: int, materials: Materials) -> None:
+        """Build the network and the optimizer at step 0."""
+        self.cell, self.seed, self.materials = cell, seed, materials
+        self.model = build_model(cell, seed, materials.x_train.device)
+        self.optimizer = OPTIMIZERS[cell.content["optimizer"]["name"]].build(cell.optimizer, self.model)
+        self.loss = LOSSES[cell.train.loss]
+        self.initial = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.step = 0
+        self.diverged = False
+        self.history: list[HistoryRow] = []
+        self.kept: list[int] = []  # steps whose weights are on disk
+        samples = len(materials.x_train)
+        self.batch = cell.train.batch(samples)
+        self.steps_per_epoch = math.ceil(samples / self.batch)
+        self.total = cell.train.total_steps(samples)
+        self.checkpoints = cell.train.checkpoint_steps(samples)
+        even = {round(self.total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)}
+        self.evaluations = even | set(self.checkpoints)
+        self._order: tuple[int, Tensor] | None = None
+
+    def learning_rate(self) -> float:
+        """Learning rate of the coming step."""
+        settings = self.cell.optimizer
+        return settings.lr * schedule_factor(settings.schedule, self.step, self.total)
+
+    def advance(self) -> None:
+        """Take one optimizer step; a loss that is not finite marks the run as diverged and changes no weight."""
+        rows = self._rows()
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.model(self.materials.x_train[rows]), self.materials.y_train[rows])
+        if not math.isfinite(loss.item()):
+            self.mark_diverged()
+            return
+        loss.backward()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimizer.step()
+        self.step += 1
+
+    def mark_diverged(self) -> None:
+        """Note that the run has left the finite numbers, at this step: a result, not an error."""
+        self.diverged = True
+        self.history.append((self.step, self.step / self.steps_per_epoch, "train", "diverged", 1.0))
+
+    def record(self) -> None:
+        """Add loss, accuracy, learning rate and norms at this step to the history."""
+        epoch = self.step / self.steps_per_epoch
+        for split in ("train", "test"):
+            for metric, value in evaluate(self.model, self.materials, split, self.loss).items():
+                self.history.append((self.step, epoch, split, metric, value))
+                if metric == "loss" and not math.isfinite(value) and not self.diverged:
+                    self.mark_diverged()
+        self.history.append((self.step, epoch, "train", "lr", self.learning_rate()))
+        weights = self.model.state_dict()
+        for layer in MODELS[self.cell.content["model"]["name"]].layers(self.cell.model, self.cell.shape):
+            weight, start = weights[f"{layer.name}.weight"].double(), self.initial[f"{layer.name}.weight"].double()
+            norms = {"weight_norm": weight, "change_norm": weight - start}
+            for metric, matrix in norms.items():
+                value = torch.linalg.vector_norm(matrix).item()
+                self.history.append((self.step, epoch, "train", f"{metric}/{layer.name}", value))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Return everything that a resumed run needs: tensors, and plain text."""
+        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        for index, entry in self.optimizer.state_dict()["state"].items():
+            for key, value in entry.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer/{index}/{key}"] = value
+        plain = {"step": self.step, "diverged": self.diverged, "history": self.history, "kept": self.kept}
+        return tensors, {"state": json.dumps(plain)}
+
+    def restore(self, tensors: dict[str, Tensor], text: dict[str, str]) -> None:
+        """Take up a saved state: the run goes on as if it had never stopped."""
+        self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
+        optimizer = self.optimizer.state_dict()
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, key = name.split("/")
+                optimizer["state"].setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict(optimizer)
+        plain = json.loads(text["state"])
+        self.step, self.diverged = plain["step"], plain["diverged"]
+        self.kept = plain["kept"]
+        self.history = [tuple(row) for row in plain["history"]]
+
+    def _rows(self) -> Tensor | slice:
+        """Indices of the coming step's batch."""
+        if self.batch >= len(self.materials.x_train):
+            return slice(None)
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            depends = {"data": self.cell.content["data"], "batch": self.batch, "epoch": epoch}
+            generator = torch_generator("batches", self.seed, **depends)
+            order = torch.randperm(len(self.materials.x_train), generator=generator)
+            self._order = (epoch, order.to(self.materials.x_train.device))
+        return self._order[1][place * self.batch : (place + 1) * self.batch]

@@ -1,0 +1,119 @@
+"""Reading a sweep file's YAML, and saying in one line what is wrong with it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from nfa.errors import SweepError, nearest, one_line
+from nfa.settings import Settings
+
+# YAML 1.1 reads 1e-3 as text, because it has no dot; everyone means the number.
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "string_too_short": "text that is not empty",
+    "string_too_long": "shorter text",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loading that refuses a key given twice, where YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build one mapping."""
+        seen = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                if key_node.value in seen and key_node.value != "<<":
+                    line = key_node.start_mark.line + 1
+                    raise SweepError(f"line {line}: {key_node.value}: given twice; keep one of them")
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        SweepError: The file is not there, cannot be read, or is no YAML: one line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SweepError(f"{path}: no such file; `nfa init {path}` writes one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SweepError(f"{path}: cannot be read: {reason}") from None
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except SweepError as error:
+        raise SweepError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise SweepError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, RecursionError) as error:  # impossible dates, unhashable keys, bottomless nesting
+        raise SweepError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def plain_numbers(content: Any) -> Any:
+    """Turn text such as 1e-3 into the number it means, everywhere in a document."""
+    if isinstance(content, Mapping):
+        return {key: plain_numbers(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [plain_numbers(value) for value in content]
+    if isinstance(content, str) and _EXPONENT.fullmatch(content):
+        return float(content)
+    return content
+
+
+def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
+    """Say the first thing pydantic found, in one line: where, the value, what would be right."""
+    found = min(error.errors(), key=_rank)
+    path = [str(part) for part in found["loc"] if part not in _UNION_BRANCHES]
+    here = ".".join([where, *path])
+    value, context = found["input"], found.get("ctx", {})
+    if found["type"] == "extra_forbidden":
+        return f"{where}: {path[-1]}: no such setting; {nearest(path[-1], kind.model_fields)}"
+    if found["type"] == "literal_error":
+        valid = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{here}: {one_line(value)}: {nearest(value, valid)}"
+    if found["type"] == "value_error":
+        return f"{where}: {' '.join(str(context['error']).split())}" if not path else f"{here}.{context['error']}"
+    bound = _bound(found["type"], context)
+    if bound:
+        return f"{here}: {one_line(value)} is out of range; use a value {bound}"
+    expected = _EXPECTED.get(found["type"], " ".join(found["msg"].split()))
+    return f"{here}: {one_line(value)} is not {expected}"
+
+
+# pydantic names the branch of a union in an error's location; a reader of YAML has no use for it.
+_UNION_BRANCHES = {"int", "float", "str", "literal['full']"}
+
+
+def _rank(found: Any) -> int:
+    """Unknown keys first: a misspelt key explains what follows from it."""
+    return 0 if found["type"] == "extra_forbidden" else 1
+
+
+def _bound(kind: str, context: Mapping[str, Any]) -> str:
+    """Put pydantic's bound into words."""
+    words = {
+        "greater_than": ("gt", "more than"),
+        "greater_than_equal": ("ge", "of at least"),
+        "less_than": ("lt", "less than"),
+        "less_than_equal": ("le", "of at most"),
+    }
+    if kind not in words:
+        return ""
+    key, text = words[kind]
+    return f"{text} {context[key]:g}" if isinstance(context[key], int | float) else f"{text} {context[key]}"

@@ -1,0 +1,138 @@
+"""Results in the true format, made without training: for tests of what reads them, at any size.
+
+python -m tests.fake_results CONFIG FOLDER      writes FOLDER/<sweep>/<cell>/...
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nfa.paths import SweepPaths
+from nfa.stages.documents import cell_document
+from nfa.sweep import Cell, Sweep, load
+from nfa.tables import ALIGNMENT, HISTORY, PROBES, TIMINGS, write_arrays, write_table, write_text
+
+CORRELATIONS = ("cosine", "pearson", "offdiagonal")
+MADE_WITH = {"nfa": "0", "packages": {"torch": "2.13.0"}, "commit": "0" * 40, "device": "cpu", "threads": 1}
+SCALARS = ("relative_change", "stable_rank_nfm", "stable_rank_agop", "stable_rank_k", "subspace_overlap", "commutator")
+
+
+def history_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Losses that fall with the logarithm of the step, and accuracies that rise where there are classes."""
+    steps = cell.train.checkpoint_steps(cell.shape.n_train)
+    rows = []
+    for step in steps:
+        progress = np.log1p(step) / np.log1p(steps[-1])
+        for split in ("train", "test"):
+            rows.append((seed, step, step / 40, split, "loss", 0.09 * (1 - 0.8 * progress) + 0.002 * draw.random()))
+            if cell.shape.classes:
+                rows.append((seed, step, step / 40, split, "accuracy", 0.1 + 0.7 * progress + 0.02 * draw.random()))
+        rows.append((seed, step, step / 40, "train", "lr", 0.1))
+    return pd.DataFrame(rows, columns=HISTORY.names)
+
+
+def alignment_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Every quantity, correlation and power of every layer and checkpoint, rising over training."""
+    steps = cell.train.checkpoint_steps(cell.shape.n_train)
+    count, rows = len(cell.layers), []
+    for step in steps:
+        progress = np.log1p(step) / np.log1p(steps[-1])
+        for index, layer in enumerate(cell.layers):
+            depth = count - 1 - index
+            exponents = {"1": 1.0, "1/2": 0.5, "depth": 1.0 / (depth + 1)}
+
+            def row(quantity: str, correlation: str | None, power: str | None, value: float, note: str = "") -> None:
+                exponent = exponents[power] if power else np.nan  # noqa: B023
+                place = (seed, step, layer.name, index, depth)  # noqa: B023
+                rows.append((*place, quantity, correlation, power, exponent, value, 0.0, "exact", 1000, note))
+
+            for correlation in CORRELATIONS:
+                for power in exponents:
+                    value = 0.3 + 0.5 * progress * (1 - 0.1 * depth) + 0.03 * draw.random()
+                    row("uc_nfc", correlation, power, value)
+                    row("c_nfc", correlation, power, value + 0.1, "" if step else "limit t -> 0+, gradient flow")
+                    if not step:
+                        row(
+                            "c_nfc_update",
+                            correlation,
+                            power,
+                            value + 0.05,
+                            "limit t -> 0+, along the optimizer's first update",
+                        )
+                row("dc_nfc", correlation, "1", value if step else np.nan, "" if step else "0/0: W is W0")
+                row("w0_nfc", correlation, "1", 0.3)
+                row("haar_nfc", correlation, "1", 0.25)
+                row("haar_nfc_sd", correlation, "1", 0.02)
+                row("fact", correlation, None, np.nan, "weight decay is 0")
+            for quantity in SCALARS:
+                row(quantity, None, None, 0.5 + 0.1 * draw.random())
+    return pd.DataFrame(rows, columns=ALIGNMENT.names)
+
+
+def probes_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Probe scores that rise with training, and the raw-input baseline."""
+    metric, rows = ("accuracy" if cell.shape.classes else "r2"), []
+    for split in ("train", "test"):
+        rows.append((seed, 0, "input", "ridge", "input, flattened", split, metric, 0.5))
+        steps = cell.train.checkpoint_steps(cell.shape.n_train)
+        for step in steps:
+            for index, layer in enumerate(cell.layers):
+                score = 0.5 + 0.3 * np.log1p(step) / np.log1p(steps[-1]) - 0.02 * index + 0.02 * draw.random()
+                rows.append((seed, step, layer.name, "ridge", "output of the layer", split, metric, score))
+    return pd.DataFrame(rows, columns=PROBES.names)
+
+
+def matrices_of(cell: Cell, seed: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
+    """Symmetric matrices with a bright corner where d <= 256, diagonals and eigenvectors beyond."""
+    arrays: dict[str, np.ndarray] = {}
+    for step in (0, cell.train.checkpoint_steps(cell.shape.n_train)[-1]):
+        for layer in cell.layers:
+            d, key = layer.fan_in, f"{seed}/{step}/{layer.name}"
+            for name in ("nfm", "agop"):
+                if d <= 256:
+                    factor = draw.standard_normal((d, d)) / np.sqrt(d)
+                    factor[: min(d, 5)] *= 3
+                    arrays[f"{key}/{name}"] = (factor.T @ factor).astype(np.float32)
+                else:
+                    arrays[f"{key}/{name}_diagonal"] = draw.random(d).astype(np.float32)
+                    arrays[f"{key}/{name}_eigenvectors"] = (draw.standard_normal((4, d)) / np.sqrt(d)).astype(
+                        np.float32
+                    )
+                arrays[f"{key}/{name}_spectrum"] = np.sort(draw.random(min(d, layer.fan_out)))[::-1].astype(np.float32)
+            arrays[f"{key}/k_spectrum"] = np.sort(draw.random(layer.fan_out))[::-1].astype(np.float32)
+    return arrays
+
+
+def runs_of(sweep: Sweep, cell: Cell) -> dict[str, object]:
+    """What cell.json says of each seed's run."""
+    steps = cell.train.checkpoint_steps(cell.shape.n_train)
+    constant = {"train_loss": 0.09, "test_loss": 0.09, "test_accuracy": 0.1 if cell.shape.classes else None}
+    run = {"status": "finished", "last_step": steps[-1], "checkpoints": steps, "constant_predictor": constant}
+    return {str(seed): run for seed in sweep.seeds}
+
+
+def write(sweep: Sweep, folder: Path) -> SweepPaths:
+    """Write every cell of a sweep below ``folder``/<sweep>."""
+    paths = SweepPaths(folder / sweep.name)
+    for cell in sweep.cells:
+        here = paths.cell(cell.id)
+        draw = np.random.default_rng(int(cell.id.rpartition(".")[2], 16))
+        parts = [
+            (history_of(cell, s, draw), alignment_of(cell, s, draw), probes_of(cell, s, draw)) for s in sweep.seeds
+        ]
+        history, alignment, probes = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+        write_table(here.history, history, HISTORY)
+        write_table(here.alignment, alignment, ALIGNMENT)
+        write_table(here.probes, probes, PROBES)
+        timings = [(stage, seed, 1.0, 300.0) for stage in ("train", "measure", "probe") for seed in sweep.seeds]
+        write_table(here.timings, pd.DataFrame(timings, columns=TIMINGS.names), TIMINGS)
+        write_arrays(here.matrices, {k: v for s in sweep.seeds for k, v in matrices_of(cell, s, draw).items()})
+        write_text(here.cell, json.dumps(cell_document(sweep, cell, runs_of(sweep, cell), MADE_WITH), indent=1))
+    return paths
+
+
+if __name__ == "__main__":
+    print(write(load(sys.argv[1]), Path(sys.argv[2])).folder)

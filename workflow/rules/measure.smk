@@ -1,0 +1,21 @@
+# One job measures every checkpoint of all seeds of a cell.
+rule measure:
+    input:
+        cell=CELL.cell,
+        history=CELL.history,
+    output:
+        alignment=CELL.alignment,
+        matrices=CELL.matrices,
+    log:
+        str(PATHS.folder / "logs/measure/{cell}.log"),
+    conda:
+        "../envs/nfa.yaml"
+    threads: 1
+    params:
+        plan=str(PATHS.plan),
+        hash=lambda wildcards: SWEEP.hashes(SWEEP.cell(wildcards.cell))["measure"],
+        seeds=" ".join(map(str, SWEEP.seeds)),
+    message:
+        "measure {wildcards.cell}"
+    shell:
+        "nfa measure {params.plan} --cells {wildcards.cell} --threads {threads} > {log} 2>&1"

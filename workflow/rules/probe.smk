@@ -1,0 +1,20 @@
+# One job probes every layer at every checkpoint of all seeds of a cell.
+rule probe:
+    input:
+        cell=CELL.cell,
+        history=CELL.history,
+    output:
+        probes=CELL.probes,
+    log:
+        str(PATHS.folder / "logs/probe/{cell}.log"),
+    conda:
+        "../envs/nfa.yaml"
+    threads: 1
+    params:
+        plan=str(PATHS.plan),
+        hash=lambda wildcards: SWEEP.hashes(SWEEP.cell(wildcards.cell))["probe"],
+        seeds=" ".join(map(str, SWEEP.seeds)),
+    message:
+        "probe {wildcards.cell}"
+    shell:
+        "nfa probe {params.plan} --cells {wildcards.cell} --threads {threads} > {log} 2>&1"

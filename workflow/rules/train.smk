@@ -1,0 +1,19 @@
+# One job trains all seeds of a cell. Checkpoints and finished seeds are declared nowhere: Snakemake deletes what it declares.
+rule train:
+    output:
+        cell=CELL.cell,
+        history=CELL.history,
+    log:
+        str(PATHS.folder / "logs/train/{cell}.log"),
+    conda:
+        "../envs/nfa.yaml"
+    threads: 1
+    params:
+        plan=str(PATHS.plan),
+        # Changed parameters make a job run again: what the stage depends on, and the seeds.
+        hash=lambda wildcards: SWEEP.hashes(SWEEP.cell(wildcards.cell))["train"],
+        seeds=" ".join(map(str, SWEEP.seeds)),
+    message:
+        "train {wildcards.cell}"
+    shell:
+        "nfa train {params.plan} --cells {wildcards.cell} --threads {threads} > {log} 2>&1"
