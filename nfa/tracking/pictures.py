@@ -1,4 +1,4 @@
-"""Pictures of a run: NFM beside AGOP of the first layer, at the first and last checkpoint. The same pixels every time."""
+"""Pictures of a run: NFM beside AGOP of the first layer, at the first and last checkpoint. No randomness in them."""
 
 import math
 from collections.abc import Mapping, Sequence

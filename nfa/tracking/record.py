@@ -3,8 +3,9 @@
     record = build_record(sweep, cell, seed, read_results(paths.cell(cell.id)))
 
 The headline convention is cosine at power 1: only its numbers are metrics of their own, with layers named by index
-(``alignment/uc_nfc/layer_0``), so that runs of different networks share metric names. All else is in tables. A mean over
-layers leaves out the readout, whose correlation is 1 by definition (nothing comes after it: K = I), and undefined values.
+(``alignment/uc_nfc/layer_0``), so that runs of different networks share metric names. All else is in tables. A mean
+over layers leaves out undefined values, and the readout, whose correlation is 1 by definition (nothing comes after it:
+K = I).
 """
 
 import hashlib
@@ -64,7 +65,7 @@ class RunRecord:
             "config": {key: value for key, value in self.config.items() if key not in UNCOUNTED_CONFIG},
             "summary": {key: value for key, value in self.summary.items() if not key.startswith(UNCOUNTED_SUMMARY)},
             "series": [[series.name, series.rows] for series in self.series],
-            "tables": {name: [table.columns, table.rows] for name, table in self.tables.items()},
+            "tables": {name: [table.names, table.rows] for name, table in self.tables.items()},
             "pictures": [
                 [p.name, p.step, p.caption, hashlib.sha256(p.pixels.tobytes()).hexdigest()] for p in self.pictures
             ],

@@ -17,8 +17,9 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
     """
     training, alignment, probes = (group.rows for group in series)
     run = results.document["runs"][str(seed)]
+    final = _final_training(training)
     return {
-        **_final_training(training),
+        **final,
         **{
             f"final/{key.partition('/')[2]}": value
             for key, value in _last(alignment).items()
@@ -26,7 +27,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
         },
         **_probe_summary(probes),
         "diverged": run["status"] == "diverged",
-        "learned": _learned(run, _last(training)),
+        "learned": _learned(run, final),
         "last_step": run["last_step"],
         **_seconds(seed, results),
     }
@@ -77,7 +78,8 @@ def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
     """Tell whether a run clearly beats the best constant prediction on test data."""
     if run["status"] == "diverged":
         return False
-    return final.get("test/loss", math.nan) < LEARNED_LOSS * run["constant_predictor"]["test_loss"]
+    constant: float = run["constant_predictor"]["test_loss"]
+    return final.get("final/test_loss", math.nan) < LEARNED_LOSS * constant
 
 
 def _seconds(seed: int, results: CellResults) -> dict[str, float]:

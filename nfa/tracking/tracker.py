@@ -31,10 +31,10 @@ class Tracker(Protocol):
     """Somewhere runs are published to, one at a time. Another tracker is one more class with these two methods."""
 
     def publish(self, run: RunRecord) -> Sent:
-        """Publish one run, whole or not at all.
+        """Publish one run, all of it.
 
         Raises:
-            TrackerError: This run is not published; nothing of it is left on this machine.
+            TrackerError: This run is not published; what is left of it in the folder is the caller's to remove.
             TrackerUnavailableError: Neither this nor any other run can be published now.
             UserError: A setting is wrong: the project, the account, the key.
         """

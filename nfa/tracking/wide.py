@@ -94,9 +94,8 @@ def _probes_table(probes: pd.DataFrame, layers: Sequence[str]) -> Table:
 
 def _spectra_table(matrices: Mapping[str, np.ndarray], layers: Sequence[str]) -> Table:
     """Leading eigenvalues of NFM, AGOP and K, descending, at the first and last checkpoint."""
-    types: dict[str, type] = {"step": int, "layer": str, "layer_index": int, "index": int} | {
-        name: float for name in SPECTRA
-    }
+    types: dict[str, type] = dict.fromkeys(("step", "layer", "layer_index", "index"), int)
+    types |= {"layer": str} | dict.fromkeys(SPECTRA, float)
     rows: list[list[Any]] = []
     for step in steps_of(matrices):
         for number, layer in enumerate(layers):

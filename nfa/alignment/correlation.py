@@ -1,0 +1,89 @@
+"""Three correlations of two symmetric matrices, from a handful of sums over their entries.
+
+cosine       <A, B> / (|A| |B|)                               (Beaglehole et al., arXiv 2402.05271)
+pearson      the same after subtracting each matrix's mean entry      (the authors' public code)
+offdiagonal  pearson over the off-diagonal entries alone
+
+No matrix needs to be formed to know its sums, see ``nfa.alignment.feature_matrix``.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+from nfa.alignment.values import Value, undefined
+
+# A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
+NEGLIGIBLE = 1e-11
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over a set of entries of A and of B.
+
+    Attributes:
+        count: Number of entries.
+        a: sum A.
+        b: sum B.
+        aa: sum A^2.
+        bb: sum B^2.
+        ab: sum A B.
+    """
+
+    count: int
+    a: float
+    b: float
+    aa: float
+    bb: float
+    ab: float
+
+    def __sub__(self, part: "Sums") -> "Sums":
+        """Leave out the entries of ``part``."""
+        return Sums(
+            self.count - part.count,
+            self.a - part.a,
+            self.b - part.b,
+            self.aa - part.aa,
+            self.bb - part.bb,
+            self.ab - part.ab,
+        )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """All that the three correlations need to know of two d x d matrices.
+
+    Attributes:
+        every: Sums over all d^2 entries.
+        diagonal: Sums over the d diagonal entries.
+    """
+
+    every: Sums
+    diagonal: Sums
+
+    def correlations(self) -> dict[str, Value]:
+        """Correlate: correlation name -> value, undefined where a matrix is zero or its entries do not vary."""
+        every, rest = self.every, self.every - self.diagonal
+        if every.aa <= 0 or every.bb <= 0:
+            value = undefined(f"the {'first' if every.aa <= 0 else 'second'} matrix is zero")
+            return {"cosine": value, "pearson": value, "offdiagonal": value}
+        return {
+            "cosine": Value(_bounded(every.ab / sqrt(every.aa * every.bb))),
+            "pearson": _pearson(every, every, "all entries of a matrix are equal"),
+            "offdiagonal": _pearson(rest, every, "the off-diagonal entries of a matrix are all equal"),
+        }
+
+
+def _pearson(over: Sums, every: Sums, reason: str) -> Value:
+    """Pearson correlation over some of the entries; ``every`` gives the scale of rounding."""
+    if over.count == 0:
+        return undefined("a 1 x 1 matrix has no off-diagonal entries")
+    variance_a = over.aa - over.a**2 / over.count
+    variance_b = over.bb - over.b**2 / over.count
+    if variance_a <= NEGLIGIBLE * every.aa or variance_b <= NEGLIGIBLE * every.bb:
+        return undefined(reason)
+    return Value(_bounded((over.ab - over.a * over.b / over.count) / sqrt(variance_a * variance_b)))
+
+
+def _bounded(correlation: float) -> float:
+    """Undo the rounding that carries a correlation past +-1."""
+    return max(-1.0, min(1.0, correlation))

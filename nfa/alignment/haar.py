@@ -1,0 +1,72 @@
+"""The control: K's spectrum without its directions.
+
+The correlation of W^T W with W^T Q K Q^T W over random orthogonal Q, distributed by Haar measure. As Q V is distributed as
+Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
+"""
+
+from collections.abc import Mapping
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.agop import Agop, factor, significant
+from nfa.alignment.feature_matrix import FeatureMatrix
+from nfa.alignment.values import Convention, Value, undefined
+
+DRAWS = 20
+
+
+def haar_control(
+    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], resolution: float, generator: torch.Generator
+) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
+    """Correlate under random rotations of K.
+
+    Args:
+        features: W.
+        eigenvalues: Of K, ascending, (k,).
+        powers: Power name -> exponent, none NaN.
+        resolution: Relative rounding of K.
+        generator: Source of Q, on the CPU.
+
+    Returns:
+        Mean over 20 rotations with its standard error sd / sqrt(20), and the standard deviation over rotations; both by
+        (correlation, power).
+    """
+    draws: dict[Convention, list[Value]] = {}
+    for _ in range(DRAWS):
+        rotated = _rotated(features, eigenvalues, resolution, generator)
+        for power, exponent in powers.items():
+            for correlation, value in rotated.power_moments(exponent).correlations().items():
+                draws.setdefault((correlation, power), []).append(value)
+    means, deviations = {}, {}
+    for convention, values in draws.items():
+        means[convention], deviations[convention] = _summary(values)
+    return means, deviations
+
+
+def _rotated(features: FeatureMatrix, eigenvalues: Tensor, resolution: float, generator: torch.Generator) -> Agop:
+    """Draw W^T Q K Q^T W."""
+    rotation = haar(len(eigenvalues), generator)
+    keep = significant(eigenvalues, resolution)
+    root = rotation[:, keep] * eigenvalues[keep].sqrt()
+    if features.basis is None:
+        return Agop(features, root)
+    return Agop(features, factor(features.reduce(root @ root.T)))
+
+
+def haar(size: int, generator: torch.Generator) -> Tensor:
+    """Draw an orthogonal matrix from Haar measure: QR of a Gaussian, signs fixed (Mezzadri, arXiv math-ph/0609050)."""
+    gaussian = torch.randn(size, size, dtype=torch.float64, generator=generator)
+    orthogonal, triangular = torch.linalg.qr(gaussian)
+    return orthogonal * triangular.diagonal().sign()
+
+
+def _summary(values: list[Value]) -> tuple[Value, Value]:
+    """Mean with its standard error, and standard deviation, over draws."""
+    notes = [value.note for value in values if value.note]
+    if notes:
+        return undefined(notes[0]), undefined(notes[0])
+    draws = torch.tensor([value.value for value in values], dtype=torch.float64)
+    deviation = draws.std().item()
+    return Value(draws.mean().item(), stderr=deviation / sqrt(len(values))), Value(deviation, stderr=float("nan"))

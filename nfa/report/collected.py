@@ -1,0 +1,101 @@
+"""The tables of all cells joined, before anything is computed from them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+import pandas as pd
+
+from nfa.report.labels import cell_labels
+from nfa.sweep import AXES, Sweep
+
+# What `alignment` carries of each cell beside its id; a sweep's other settings are in `runs` and `cells_summary`.
+MAIN_PARAMETERS = (
+    "data.name",
+    "model.name",
+    "model.depth",
+    "model.width",
+    "optimizer.name",
+    "optimizer.lr",
+    "train.loss",
+    "train.batch_size",
+)
+_MAIN_DTYPES = {"model.depth": "Int64", "model.width": "Int64", "optimizer.lr": "float64"}
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything the cells of a sweep wrote, in the sweep's order of cells and seeds.
+
+    Attributes:
+        sweep: The sweep.
+        documents: Cell id -> its cell.json.
+        history: The stage's table with a first column ``cell``, a categorical in the sweep's order.
+        alignment: Likewise.
+        probes: Likewise, and with ``layer_index`` and ``depth_from_output`` (null for the input).
+    """
+
+    sweep: Sweep
+    documents: dict[str, dict[str, Any]]
+    history: pd.DataFrame
+    alignment: pd.DataFrame
+    probes: pd.DataFrame
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """Short names of the cells."""
+        return cell_labels(self.sweep)
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """One row per cell: ``cell`` and every parameter as ``axis.setting``, with the dtypes of their declaration."""
+        rows = [{"cell": cell.id, **cell.flat_parameters()} for cell in self.sweep.cells]
+        dtypes: dict[str, str] = {}
+        for cell in self.sweep.cells:
+            for axis in AXES:
+                for key, field in type(getattr(cell, axis)).model_fields.items():
+                    column = f"{axis}.{key}"
+                    dtype = column_dtype(field.annotation)
+                    dtypes[column] = dtype if dtypes.get(column, dtype) == dtype else "string"
+        ordered = {column: dtypes[column] for row in rows for column in row if column != "cell"}
+        return pd.DataFrame(
+            {"cell": pd.Series([row["cell"] for row in rows], dtype="string")}
+            | {column: as_column([row.get(column) for row in rows], dtype) for column, dtype in ordered.items()}
+        )
+
+    @cached_property
+    def main_parameters(self) -> pd.DataFrame:
+        """One row per cell: ``cell`` and the parameters that every sweep has a column for."""
+        empty = {
+            column: pd.Series([None] * len(self.parameters), dtype=_MAIN_DTYPES.get(column, "string"))
+            for column in MAIN_PARAMETERS
+            if column not in self.parameters
+        }
+        return self.parameters.assign(**empty)[["cell", *MAIN_PARAMETERS]]
+
+
+def column_dtype(annotation: Any) -> str:
+    """Choose a column's dtype by a setting's declared type, so that it does not depend on the values of a sweep."""
+    kinds = _kinds(annotation) - {NoneType}
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int}:
+        return "Int64"
+    return "float64" if kinds and kinds <= {int, float} else "string"
+
+
+def _kinds(annotation: Any) -> set[type]:
+    """List the plain types a declaration allows."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    if isinstance(annotation, type):
+        return {annotation}
+    return set().union(*(_kinds(part) for part in get_args(annotation))) if get_args(annotation) else {str}
+
+
+def as_column(values: list[Any], dtype: str) -> pd.Series:
+    """Make a column of one dtype; null stays null."""
+    if dtype == "string":
+        values = [None if value is None else str(value) for value in values]
+    return pd.Series(values, dtype=dtype)

@@ -1,0 +1,87 @@
+"""Does the ansatz hold? UC-NFC of each layer at the end, where it started, and its two controls."""
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+from nfa.report.conventions import Convention
+from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
+from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
+from nfa.report.study import Study
+
+WIDTH, ROW, LAYER_GAP = 360.0, 11.0, 9.0
+
+
+def at_step(study: Study, places: list[tuple[str, int]], quantity: str, *, last: bool) -> Values:
+    """Make the values of a quantity at (cell, layer index) places, at the last checkpoint or at step 0."""
+
+    def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = np.full((3, len(places)), np.nan)
+        for index, (cell, layer) in enumerate(places):
+            series = study.series(cell, quantity, layer, convention)
+            if len(series.step):
+                row = -1 if last else 0
+                found[:, index] = series.mean[row], series.low[row], series.high[row]
+        return found[0], found[1], found[2]
+
+    return values
+
+
+def haar_band(study: Study, places: list[tuple[str, int]]) -> Values:
+    """Make the rotated control: its mean, and two standard deviations of a rotation to either side."""
+    means, spreads = (at_step(study, places, quantity, last=True) for quantity in ("haar_nfc", "haar_nfc_sd"))
+
+    def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        mean, spread = means(convention)[0], spreads(convention)[0]
+        return mean, mean - 2 * spread, mean + 2 * spread
+
+    return values
+
+
+def panels(study: Study) -> list[Panel]:
+    """One panel per data and model: a row per layer and optimizer."""
+    limits = nfc_limits(lowest(study))
+    return [_panel(study, title, cells, limits) for title, cells in study.groups.items()]
+
+
+def lowest(study: Study) -> float:
+    """Return the lowest value of any correlation shown, in any convention: all panels have the same axes."""
+    table = study.tables["alignment_summary"]
+    shown = table[table["quantity"].isin(["uc_nfc", "c_nfc", "w0_nfc", "haar_nfc"]) & table["cell"].isin(study.shown)]
+    return float(shown["mean"].min())
+
+
+def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, float]) -> Panel:
+    layers = study.layers(cells[0])
+    height = len(layers) * (len(cells) * ROW + LAYER_GAP) + 44
+
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        axes = add_axes(figure, (WIDTH, height), (72, 34, 12, 10))
+        axes.set_xlim(*limits)
+        axes.set_ylim(height - 44, 0)
+        tops = [index * (len(cells) * ROW + LAYER_GAP) for index in range(len(layers))]
+        axes.set_yticks([top + (len(cells) * ROW + LAYER_GAP) / 2 for top in tops], [name for name, *_ in layers])
+        axes.grid(False, axis="y")
+        for top in tops[1:]:
+            axes.axhline(top, color=MUTED, linewidth=0.3)
+        axes.set_xlabel("UC-NFC")
+        marks = []
+        for order, cell in enumerate(cells):
+            colour = optimizer_colour(study.optimizers[study.cells.at[cell, "optimizer"]])
+            at = [top + LAYER_GAP / 2 + (order + 0.5) * ROW for top in tops]
+            places = [(cell, index) for _, index, _ in layers]
+
+            def put(name: str, kind: str, values: Values, **style: object) -> None:
+                marks.append(draw_mark(axes, f"{name}{order}", kind, "x", at, values, **style))  # noqa: B023
+
+            put("haar", "whiskers", haar_band(study, places), color=MUTED, linewidth=4, alpha=0.45, solid_capstyle="butt")
+            put("haar-mean", "dots", at_step(study, places, "haar_nfc", last=True), color=MUTED, marker="|", markersize=8)
+            put("w0", "dots", at_step(study, places, "w0_nfc", last=True), color=MUTED, marker="x", markersize=4.5)
+            initial = at_step(study, places, "uc_nfc", last=False)
+            put("initial", "dots", initial, color=colour, marker="o", markerfacecolor="none", markersize=5)
+            final = at_step(study, places, "uc_nfc", last=True)
+            put("interval", "whiskers", final, color=colour, linewidth=1.6)
+            put("final", "dots", final, color=colour, marker="o", markersize=5.5)
+        return marks
+
+    alt = f"{title}: UC-NFC per layer and optimizer at the last step and at step 0, beside its controls w0_nfc and haar_nfc."
+    return Panel(title, alt, WIDTH, height, draw)

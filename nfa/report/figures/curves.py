@@ -1,0 +1,68 @@
+"""When in training: UC-NFC and C-NFC of every layer over steps, with 95% bands over seeds."""
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+from nfa.report.conventions import HEADLINE, Convention
+from nfa.report.figures.ansatz import lowest
+from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
+from nfa.report.figures.style import layer_colour, nfc_limits, step_axis
+from nfa.report.study import Study
+
+SIZE = (370.0, 190.0)
+QUANTITIES = {"uc_nfc": "UC-NFC", "c_nfc": "C-NFC"}
+
+
+def over_steps(study: Study, cell: str, quantity: str, layer: int, rows: slice = slice(None)) -> Values:
+    """Make a layer's series over checkpoints, or some of them."""
+
+    def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        series = study.series(cell, quantity, layer, convention)
+        return series.mean[rows], series.low[rows], series.high[rows]
+
+    return values
+
+
+def panels(study: Study) -> list[Panel]:
+    """One panel per cell: UC-NFC at the left, C-NFC at the right, on the same axes."""
+    table = study.tables["alignment_summary"]
+    last = int(table["step"].max())
+    limits = nfc_limits(lowest(study))
+    return [_panel(study, cell, last, limits) for cells in study.groups.values() for cell in cells]
+
+
+def _panel(study: Study, cell: str, last: int, limits: tuple[float, float]) -> Panel:
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        marks = []
+        for side, (quantity, name) in enumerate(QUANTITIES.items()):
+            axes = add_axes(figure, SIZE, ((30, 34, 187, 20), (200, 34, 17, 20))[side])
+            step_axis(axes, last)
+            axes.set_ylim(*limits)
+            axes.set_title(name, pad=5)
+            axes.set_xlabel("optimizer step")
+            if side:
+                axes.tick_params(labelleft=False)
+            for _, layer, depth in study.layers(cell):
+                marks += _draw_layer(axes, study, cell, quantity, layer, depth)
+        return marks
+
+    label = study.cells.at[cell, "label"]
+    alt = f"{label}: UC-NFC and C-NFC of each layer over optimizer steps, with 95% bands over seeds."
+    return Panel(str(study.cells.at[cell, "optimizer"]), alt, *SIZE, draw)
+
+
+def _draw_layer(axes, study: Study, cell: str, quantity: str, layer: int, depth: int) -> list[Mark]:  # type: ignore[no-untyped-def]
+    """Draw one layer's line and band; a limit at step 0 is a hollow marker."""
+    series = study.series(cell, quantity, layer, HEADLINE)
+    if not len(series.step):
+        return []
+    name, colour, values = f"{quantity}-{layer}", layer_colour(depth), over_steps(study, cell, quantity, layer)
+    marks = [
+        draw_mark(axes, f"{name}-band", "band", "y", series.step, values, color=colour, alpha=0.16),
+        draw_mark(axes, f"{name}-line", "line", "y", series.step, values, color=colour),
+    ]
+    if quantity == "c_nfc" and series.step[0] == 0:
+        limit = over_steps(study, cell, quantity, layer, slice(0, 1))
+        style = {"color": colour, "marker": "o", "markerfacecolor": "none", "markersize": 5}
+        marks.append(draw_mark(axes, f"{name}-limit", "dots", "y", series.step[:1], limit, **style))
+    return marks

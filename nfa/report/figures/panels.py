@@ -1,0 +1,195 @@
+"""One panel drawn two ways: into the page, as an SVG that follows its colours and selector, and into a file."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+
+from nfa.report.conventions import CONVENTIONS, HEADLINE, Convention
+from nfa.report.figures.style import CSS_VARIABLES, styled
+from nfa.report.markup import Safe, escape
+from nfa.tables import replacing
+
+POINTS_PER_INCH = 72  # of SVG: one point is one of its units
+DOTS_PER_INCH = 130  # of PNG files
+MAX_PNG_PIXELS = 12_000  # a side; larger sweeps get fewer dots per inch
+
+Values = Callable[[Convention], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something drawn whose values depend on the convention, which the page's selector moves.
+
+    Attributes:
+        name: The artist's gid, unique in its panel.
+        kind: ``line``, ``dots``, ``band`` (between low and high) or ``whiskers`` (a segment from low to high per point).
+        axes: Where it is drawn.
+        along: Which axis shows the value: ``x`` or ``y``.
+        at: Positions on the other axis.
+        values: Convention -> mean, low, high at those positions.
+    """
+
+    name: str
+    kind: str
+    axes: Axes
+    along: str
+    at: np.ndarray
+    values: Values
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A small figure.
+
+    Attributes:
+        title: What it shows: a heading above it.
+        alt: What is to be seen, for who cannot see it.
+        width: In points.
+        height: In points.
+        draw: Draws it, in the headline convention, and returns what the selector can move.
+    """
+
+    title: str
+    alt: str
+    width: float
+    height: float
+    draw: Callable[[Figure | SubFigure], list[Mark]]
+
+
+@dataclass
+class Live:
+    """What the page's script needs to show another convention: collected while the page is made."""
+
+    marks: list[dict[str, Any]] = field(default_factory=list)
+    texts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def add_axes(figure: Figure | SubFigure, panel: tuple[float, float], box: tuple[float, float, float, float]) -> Axes:
+    """Add axes at ``box`` = left, bottom, right, top margins in points, in a panel of that width and height."""
+    (width, height), (left, bottom, right, top) = panel, box
+    shape = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
+    axes: Axes = figure.add_axes(shape)
+    return axes
+
+
+def draw_mark(axes: Axes, name: str, kind: str, along: str, at: Sequence[float], values: Values, **style: Any) -> Mark:
+    """Draw a mark in the headline convention."""
+    places = np.asarray(at, dtype=float)
+    mean, low, high = values(HEADLINE)
+    if kind == "band":
+        across, value = np.concatenate([places, places[::-1]]), np.concatenate([low, high[::-1]])
+        kept = np.isfinite(value)
+        across, value = across[kept], value[kept]
+        style = {"linewidth": 0, **style}
+        points = (value, across) if along == "x" else (across, value)
+        axes.fill(*(points if kept.any() else ([np.nan], [np.nan])), gid=name, **style)
+    else:
+        if kind == "whiskers":
+            gaps = np.full(len(places), np.nan)
+            across = np.column_stack([places, places, gaps]).ravel()
+            value = np.column_stack([low, high, gaps]).ravel()
+        else:
+            across, value = places, mean
+        points = (value, across) if along == "x" else (across, value)
+        style = {"linestyle": "none"} | style if kind == "dots" else style
+        axes.plot(*points, gid=name, clip_on=False, **style)
+    return Mark(name, kind, axes, along, places, values)
+
+
+def render(panel: Panel, prefix: str, live: Live) -> Safe:
+    """Draw a panel for the page; its moving parts are added to ``live``."""
+    with styled():
+        figure = Figure(figsize=(panel.width / POINTS_PER_INCH, panel.height / POINTS_PER_INCH), dpi=POINTS_PER_INCH)
+        FigureCanvasAgg(figure)
+        marks = panel.draw(figure)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata=_NO_METADATA)
+    live.marks += [_describe(mark, prefix, panel.height) for mark in marks]
+    return _for_page(stream.getvalue(), prefix, panel)
+
+
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def _for_page(svg: str, prefix: str, panel: Panel) -> Safe:
+    """Keep the drawing alone, make its ids unique on the page and its colours variables."""
+    body = svg[svg.index("<svg") : svg.rindex("</svg>")]
+    body = body[body.index(">") + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r"\s*\n\s*", " ", body)
+    body = re.sub(r'\bid="', f'id="{prefix}-', body)
+    body = body.replace('xlink:href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
+    body = re.sub("#[0-9a-f]{6}", lambda match: _variable(match.group()), body)
+    size = f'viewBox="0 0 {panel.width:g} {panel.height:g}" style="max-width:{panel.width * 1.25:g}px"'
+    return Safe(f'<svg {size} role="img" aria-label="{escape(panel.alt)}">{body}</svg>')
+
+
+def _variable(colour: str) -> str:
+    return f"var({CSS_VARIABLES[colour]})" if colour in CSS_VARIABLES else colour
+
+
+def _describe(mark: Mark, prefix: str, height: float) -> dict[str, Any]:
+    """Say where a mark is in the SVG: positions across, and the linear map from values to coordinates."""
+    transform = mark.axes.transData
+    if mark.along == "y":
+        across = transform.transform([(place, 0.0) for place in mark.at])[:, 0]
+        start, end = (height - transform.transform([(1.0, value)])[0, 1] for value in (0.0, 1.0))
+    else:
+        across = height - transform.transform([(0.0, place) for place in mark.at])[:, 1]
+        start, end = (transform.transform([(value, 0.0)])[0, 0] for value in (0.0, 1.0))
+    return {
+        "id": f"{prefix}-{mark.name}",
+        "kind": mark.kind,
+        "along": mark.along,
+        "at": _rounded(across, 1),
+        "map": _rounded(np.array([start, end - start]), 2),
+        "values": [_needed(mark, convention) for convention in CONVENTIONS],
+    }
+
+
+def _needed(mark: Mark, convention: Convention) -> list[list[float | None]]:
+    """Return the values that a kind of mark shows: the means, or the two ends."""
+    mean, low, high = mark.values(convention)
+    return [_rounded(part, 3) for part in ((mean,) if mark.kind in ("line", "dots") else (low, high))]
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
+    return [round(float(value), digits) + 0.0 if np.isfinite(value) else None for value in values]
+
+
+def save(panels: Sequence[Panel], columns: int, path: Path) -> None:
+    """Write panels as one figure, ``path``.svg and ``path``.png; the same data give the same bytes."""
+    rows = -(-len(panels) // columns)
+    width, height, title = max(p.width for p in panels), max(p.height for p in panels), 20
+    inches = (columns * width / POINTS_PER_INCH, rows * (height + title) / POINTS_PER_INCH)
+    with styled():
+        figure = Figure(figsize=inches, facecolor="white")
+        FigureCanvasAgg(figure)
+        grid = figure.add_gridspec(rows, columns, left=0, right=1, bottom=0, top=1, wspace=0, hspace=0)
+        for index, panel in enumerate(panels):
+            part = figure.add_subfigure(grid[index // columns, index % columns])
+            part.set_facecolor("none")
+            box = (0, 1 - (panel.height + title) / (height + title), panel.width / width, panel.height / (height + title))
+            inner = part.add_gridspec(
+                1, 1, left=box[0], right=box[0] + box[2], bottom=box[1], top=box[1] + box[3], wspace=0, hspace=0
+            )
+            panel.draw(part.add_subfigure(inner[0]))
+            part.text(0.01, 1 - 0.35 * title / (height + title), panel.title, va="top", fontsize=9, fontweight="bold")
+        write_figure(figure, path)
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as ``path``.svg and ``path``.png, each whole or not at all."""
+    dots = min(DOTS_PER_INCH, MAX_PNG_PIXELS / max(figure.get_size_inches()))
+    with replacing(path.with_name(path.name + ".svg")) as temporary:
+        figure.savefig(temporary, format="svg", metadata=_NO_METADATA)
+    with replacing(path.with_name(path.name + ".png")) as temporary:
+        figure.savefig(temporary, format="png", dpi=dots, metadata={"Software": None})

@@ -1,0 +1,59 @@
+"""Do better-aligned layers probe better? Test score of each hidden layer's probe against its alignment."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure, SubFigure
+
+from nfa.report.conventions import HEADLINE, READOUT
+from nfa.report.figures.panels import Mark, Panel, add_axes
+from nfa.report.figures.style import MARKERS, MUTED, nfc_limits, optimizer_colour
+from nfa.report.runs import at_convention
+from nfa.report.study import Study
+
+SIZE = (370.0, 240.0)
+
+
+def marker(depth_from_output: int) -> str:
+    """Marker of a layer by its depth from the output."""
+    return MARKERS[(depth_from_output - 1) % len(MARKERS)]
+
+
+def panels(study: Study) -> list[Panel]:
+    """One panel per data set and quantity: a point is a hidden layer of a cell, mean over seeds."""
+    points = study.points[at_convention(study.points, HEADLINE) & (study.points["depth_from_output"] != READOUT)]
+    points = points.astype({"cell": str, "layer": str})
+    points = points[points["cell"].isin(study.shown)]
+    by = ["data", "quantity", "cell", "layer", "depth_from_output"]
+    means = points.groupby(by, sort=True)[["value", "probe"]].mean().reset_index()
+    found = []
+    for data in dict.fromkeys(study.cells["data"]):
+        for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC")):
+            part = means[(means["data"] == data) & (means["quantity"] == quantity)]
+            if len(part):
+                found.append(_panel(study, str(data), name, part))
+    return found
+
+
+def _panel(study: Study, data: str, name: str, part: pd.DataFrame) -> Panel:
+    cells = study.cells[study.cells["data"] == data]
+    metric = {"r2": "R²"}.get(str(cells["probe_metric"].iloc[0]), "accuracy")
+    baseline = float(cells["input_probe"].mean())
+
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        axes = add_axes(figure, SIZE, (42, 34, 14, 12))
+        for (cell, depth), here in part.groupby(["cell", "depth_from_output"], sort=False):
+            colour = optimizer_colour(study.optimizers[study.cells.at[cell, "optimizer"]])
+            axes.plot(here["value"], here["probe"], marker(depth), color=colour, alpha=0.85, markersize=5.5, markeredgewidth=0)
+        if np.isfinite(baseline):
+            axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+            text = {"xy": (1, baseline), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            axes.annotate("raw input", xytext=(0, 3), ha="right", color=MUTED, fontsize=8, **text)
+        lowest = float(part["value"].min())
+        axes.set_xlim(nfc_limits(lowest)[0] if lowest < 0.5 else np.floor(lowest * 10) / 10 - 0.02, 1.03)
+        axes.margins(y=0.1)
+        axes.set_xlabel(f"{name} at the last step")
+        axes.set_ylabel(f"probe's test {metric}")
+        return []
+
+    alt = f"{data}: test {metric} of the probe of each hidden layer against the layer's {name}."
+    return Panel(f"{data}: {name}", alt, *SIZE, draw)

@@ -1,0 +1,93 @@
+"""Colours, type and the symmetric log axis: the same in every figure.
+
+A figure is drawn in the light colours below. On the page each of them becomes a CSS variable, so that it follows the
+reader's colour scheme.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+INK, MUTED, GRID = "#22252a", "#6a6f78", "#dfe2e7"
+
+# Okabe and Ito's palette, safe for colour-blind readers, in the order in which its colours are told apart best.
+OPTIMIZER_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b38600", "#3fa3d9", "#8a5a44", "#5b5f97")
+# By depth from the output: the readout grey, then from near the output (warm) to far from it (cold).
+LAYER_COLOURS = ("#8b9099", "#c2571a", "#b3478f", "#6a51c7", "#2f6fc1", "#138a8a")
+
+CSS_VARIABLES = (
+    {INK: "--ink", MUTED: "--muted", GRID: "--grid"}
+    | {colour: f"--o{index}" for index, colour in enumerate(OPTIMIZER_COLOURS)}
+    | {colour: f"--l{index}" for index, colour in enumerate(LAYER_COLOURS)}
+)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+_SETTINGS: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nfa",
+    "path.simplify": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+def styled() -> AbstractContextManager[None]:
+    """Draw inside this context: every figure looks alike, and equal data give equal bytes."""
+    return mpl.rc_context(_SETTINGS)
+
+
+def optimizer_colour(index: int) -> str:
+    """Colour of the sweep's optimizer number ``index``."""
+    return OPTIMIZER_COLOURS[index % len(OPTIMIZER_COLOURS)]
+
+
+def layer_colour(depth_from_output: int) -> str:
+    """Colour of a layer by its depth from the output; beyond the palette the colours of hidden layers come again."""
+    if depth_from_output == 0:
+        return LAYER_COLOURS[0]
+    return LAYER_COLOURS[1 + (depth_from_output - 1) % (len(LAYER_COLOURS) - 1)]
+
+
+def step_axis(axes: Axes, last: int) -> None:
+    """Make x an axis of optimizer steps: linear from 0 to 1, logarithmic beyond, so that step 0 is on it."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.35)
+    decades = int(np.floor(np.log10(max(last, 1))))
+    ticks = [0, *(10**power for power in range(0, decades + 1, 1 if decades < 5 else 2))]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(ticks, [f"{tick:,}" if tick < 10**5 else f"1e{len(str(tick)) - 1}" for tick in ticks])
+    axes.set_xlim(-0.12, max(last, 1) * 1.25)
+    axes.grid(False, axis="x")
+
+
+def nfc_limits(lowest: float) -> tuple[float, float]:
+    """Limits of an axis of correlations: 0 to 1, further down where values are negative."""
+    return (min(-0.02, np.floor(lowest * 5) / 5 - 0.02) if np.isfinite(lowest) else -0.02, 1.03)

@@ -1,0 +1,59 @@
+"""Did it train? Test loss over steps, as a share of the best constant prediction's."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from nfa.report.conventions import LEARNED_BELOW
+from nfa.report.figures.panels import Mark, Panel, add_axes
+from nfa.report.figures.style import MUTED, optimizer_colour, step_axis
+from nfa.report.study import Study
+
+SIZE = (300.0, 190.0)
+
+
+def relative_loss(study: Study) -> pd.DataFrame:
+    """Return each cell's test loss over its constant predictor's: ``cell``, ``step``, ``mean``, ``ci_low``, ``ci_high``."""
+    table = study.tables["history_summary"]
+    table = table[(table["split"] == "test") & (table["metric"] == "loss")]
+    constant = table["cell"].map(study.tables["runs"].groupby("cell")["constant_test_loss"].mean())
+    columns = ["mean", "ci_low", "ci_high"]
+    return table[["cell", "step"]].join(table[columns].div(constant, axis=0))
+
+
+def panels(study: Study) -> list[Panel]:
+    """One panel per data and model, one line per optimizer."""
+    losses = relative_loss(study)
+    losses = losses[losses["cell"].isin(study.shown)]
+    parts = dict(tuple(losses.groupby("cell", sort=False)))
+    values = losses["mean"].to_numpy(float)
+    values = values[np.isfinite(values) & (values > 0)]
+    limits = (min(values.min(initial=LEARNED_BELOW) * 0.8, 0.5), min(max(values.max(initial=1.0) * 1.2, 1.3), 10.0))
+    last = int(losses["step"].max())
+
+    def panel(title: str, cells: list[str]) -> Panel:
+        def draw(figure: Figure | SubFigure) -> list[Mark]:
+            axes = add_axes(figure, SIZE, (38, 34, 10, 10))
+            axes.set_yscale("log")
+            axes.set_ylim(*limits)
+            ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if limits[0] <= tick <= limits[1]]
+            axes.yaxis.set_major_locator(FixedLocator(ticks))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+            step_axis(axes, last)
+            axes.axhline(1, color=MUTED, linewidth=1)
+            axes.axhline(LEARNED_BELOW, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+            for cell in cells:
+                part, colour = parts[cell], optimizer_colour(study.optimizers[study.cells.at[cell, "optimizer"]])
+                axes.fill_between(part["step"], part["ci_low"].clip(1e-6), part["ci_high"], color=colour, alpha=0.16, lw=0)
+                axes.plot(part["step"], part["mean"], color=colour)
+                if study.cells.at[cell, "n_diverged"]:
+                    axes.plot(part["step"].iloc[-1:], part["mean"].iloc[-1:], "x", color=colour, markersize=7)
+            axes.set_xlabel("optimizer step")
+            return []
+
+        alt = f"{title}: test loss divided by the constant predictor's, over optimizer steps; one line per optimizer."
+        return Panel(title, alt, *SIZE, draw)
+
+    return [panel(title, cells) for title, cells in study.groups.items()]

@@ -1,0 +1,64 @@
+"""Short names of cells for people: the entry's name, and of its settings those that vary within the sweep."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from nfa.sweep import AXES, Sweep
+
+
+def cell_labels(sweep: Sweep) -> pd.DataFrame:
+    """Name every cell by axis.
+
+    Returns:
+        One row per cell in the sweep's order: ``cell``, ``data``, ``model``, ``optimizer``, ``train`` (empty where the
+        sweep trains all cells alike), ``group`` (all but the optimizer) and ``label`` (all). No two labels are equal.
+    """
+    parameters = [cell.parameters() for cell in sweep.cells]
+    table: dict[str, Any] = {"cell": [cell.id for cell in sweep.cells]}
+    for axis in AXES:
+        table[axis] = _axis_labels(axis, parameters)
+    table["group"] = _join(table, ("data", "model", "train"))
+    table["label"] = _join(table, ("data", "model", "optimizer", "train"))
+    return pd.DataFrame(table, dtype=object)
+
+
+def _join(table: Mapping[str, list[str]], axes: tuple[str, ...]) -> list[str]:
+    return [" · ".join(filter(None, parts)) for parts in zip(*(table[axis] for axis in axes), strict=True)]
+
+
+def _axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[str]:
+    """Name each cell's entry of one axis by its name and the settings that vary among cells of the same four names.
+
+    So an optimizer whose learning rate differs between models, but not within one, is one optimizer in the report.
+    """
+    values: dict[tuple[str, ...], set[str]] = {}
+    for cell in parameters:
+        names = tuple(cell[other].get("name", "") for other in AXES)
+        for key, value in cell[axis].items():
+            values.setdefault((*names, key), set()).add(json.dumps(value, sort_keys=True))
+    place = AXES.index(axis)
+    varying = {(names[place], key) for (*names, key), seen in values.items() if len(seen) > 1}
+    labels = []
+    for cell in parameters:
+        name = cell[axis].get("name", "")
+        settings = (f"{key} {show_setting(value)}" for key, value in cell[axis].items() if (name, key) in varying)
+        labels.append(" ".join(filter(None, [name, *settings])))
+    return labels
+
+
+def show_setting(value: Any) -> str:
+    """Show one setting's value in a label."""
+    if isinstance(value, Mapping):
+        return "(" + ", ".join(f"{key} {show_setting(item)}" for key, item in value.items()) + ")"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def name_list(names: Iterable[str], limit: int = 12) -> str:
+    """Join names for a sentence, saying how many more there are."""
+    names = list(names)
+    if len(names) > limit:
+        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
+    return ", ".join(names)

@@ -1,0 +1,86 @@
+"""Do better-aligned layers probe better? Spearman's rank correlation, per seed, then summarised over seeds.
+
+Within a seed the points are cells (x layers) of one data set. Pooled over layers, points of one network are not
+independent and depth is mixed in; so it is also taken at each depth from the output by itself.
+"""
+
+import numpy as np
+import pandas as pd
+
+from nfa.report.collected import Collected
+from nfa.report.conventions import READOUT
+from nfa.report.runs import RUN, at_last_step, run_status
+from nfa.report.statistics import over_seeds
+
+FEWEST_POINTS = 3
+POOLED = "hidden layers pooled"
+KEYS = ["data", "layers", "quantity", "correlation", "power", "score"]
+SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note"]
+
+
+def probe_points(collected: Collected) -> pd.DataFrame:
+    """Join final alignment with final probe scores on test data, one row per finished run, layer, quantity and convention.
+
+    Returns:
+        ``cell``, ``data``, ``seed``, ``layer``, ``depth_from_output``, ``quantity``, ``correlation``, ``power``, ``value``,
+        ``probe`` (accuracy or R^2), ``gain`` (over the same layer untrained).
+    """
+    alignment = collected.alignment
+    aligned = at_last_step(alignment[alignment["quantity"].isin(["uc_nfc", "c_nfc"])])
+    aligned = aligned[[*RUN, "step", "layer", "depth_from_output", "quantity", "correlation", "power", "value"]]
+    status = run_status(collected)
+    aligned = aligned.merge(status.loc[status["status"] == "finished", RUN], on=RUN)
+    place = [*RUN, "step", "layer"]
+    test = collected.probes.loc[collected.probes["split"] == "test", [*place, "value"]]
+    untrained = test.loc[test["step"] == 0, [*RUN, "layer", "value"]].rename(columns={"value": "untrained"})
+    points = aligned.merge(test.rename(columns={"value": "probe"}), on=place, validate="m:1")
+    points = points.merge(untrained, on=[*RUN, "layer"], how="left", validate="m:1")
+    points["gain"] = points["probe"] - points["untrained"]
+    data = collected.labels.set_index("cell")["data"]
+    points["data"] = points["cell"].astype(str).map(data)
+    return points.drop(columns=["untrained", "step"])
+
+
+def make_rank_correlation(points: pd.DataFrame) -> pd.DataFrame:
+    """Correlate the ranks of alignment and probe scores.
+
+    Returns:
+        One row per data set, ``layers`` (a depth from the output, or all hidden layers pooled), quantity, convention and
+        ``score`` (``probe`` or ``gain``); ``n`` is the number of points per seed (the fewest of any seed).
+    """
+    by_depth = points.assign(layers="depth_from_output " + points["depth_from_output"].astype(str))
+    pooled = points[points["depth_from_output"] != READOUT].assign(layers=POOLED)
+    long = pd.concat([pooled, by_depth], ignore_index=True).melt(
+        id_vars=["data", "layers", "quantity", "correlation", "power", "seed", "value"],
+        value_vars=["probe", "gain"],
+        var_name="score",
+        value_name="probed",
+    )
+    rho = spearman(long.dropna(subset=["value", "probed"]), [*KEYS, "seed"], "value", "probed")
+    table = over_seeds(rho, KEYS, "rho")
+    count = rho.groupby(KEYS, sort=True)["n"].min().rename("n").reset_index()
+    table = table.merge(count, on=KEYS, validate="1:1")
+    table["note"] = np.select(
+        [table["n"] < FEWEST_POINTS, table["n_seeds"] == 0],
+        [f"fewer than {FEWEST_POINTS} points", "all points are tied"],
+        default="",
+    )
+    return table[KEYS + SPREAD].astype({key: "string" for key in [*KEYS, "note"]})
+
+
+def spearman(frame: pd.DataFrame, by: list[str], a: str, b: str) -> pd.DataFrame:
+    """Compute Spearman's correlation of two columns within groups, ties ranked by their mean: ``rho`` and ``n`` per group.
+
+    NaN where there are fewer than three points or one column is constant.
+    """
+    groups = frame.groupby(by, sort=True)
+    ranks = groups[[a, b]].rank()
+    keys = [frame[key] for key in by]
+    centred = ranks - ranks.groupby(keys).transform("mean")
+    products = pd.DataFrame(
+        {"ab": centred[a] * centred[b], "aa": centred[a] ** 2, "bb": centred[b] ** 2, "n": 1}, index=frame.index
+    )
+    sums = products.groupby(keys, sort=True).sum()
+    scale = np.sqrt(sums["aa"] * sums["bb"])
+    sums["rho"] = (sums["ab"] / scale.where(scale > 0)).where(sums["n"] >= FEWEST_POINTS)
+    return sums[["rho", "n"]].reset_index()

@@ -1,0 +1,173 @@
+"""What the figures, the sentences and the page look things up in."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from nfa.paths import SweepPaths
+from nfa.report.collected import Collected
+from nfa.report.conventions import CELLS_SHOWN, CONVENTIONS, READOUT, Convention
+from nfa.report.ranks import probe_points
+from nfa.report.runs import RUN, at_convention, at_last_step
+from nfa.report.statistics import over_seeds
+
+CURVES = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "haar_nfc_sd")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity of one layer over checkpoints: mean over seeds and its interval.
+
+    Attributes:
+        step: Steps of the checkpoints.
+        mean: Means over seeds.
+        low: Lower ends of the intervals; NaN with one seed.
+        high: Upper ends.
+        note: A limit, or why values are NaN, per step.
+    """
+
+    step: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    note: np.ndarray
+
+
+_NOTHING = Series(*(np.empty(0) for _ in range(4)), np.empty(0, dtype=object))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A sweep's joined tables, derived tables and paths.
+
+    Attributes:
+        collected: What the cells wrote.
+        tables: What ``make_tables`` computed.
+        paths: Where everything lies.
+    """
+
+    collected: Collected
+    tables: dict[str, pd.DataFrame]
+    paths: SweepPaths
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """``cells_summary`` by cell id, with ``group``: the label without the optimizer."""
+        labels = self.collected.labels.set_index("cell")
+        return self.tables["cells_summary"].set_index("cell").assign(group=labels["group"])
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """Cells the page shows: all, or so many evenly spread over the sweep."""
+        names = list(self.cells.index)
+        if len(names) <= CELLS_SHOWN:
+            return names
+        return [names[i] for i in np.linspace(0, len(names) - 1, CELLS_SHOWN).round().astype(int)]
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The shown cells by data, model and training: cells that differ in the optimizer only."""
+        groups: dict[str, list[str]] = {}
+        for cell in self.shown:
+            groups.setdefault(self.cells.at[cell, "group"], []).append(cell)
+        return groups
+
+    @cached_property
+    def optimizers(self) -> dict[str, int]:
+        """Label -> number of each optimizer: the same colour everywhere."""
+        return {label: index for index, label in enumerate(dict.fromkeys(self.cells["optimizer"]))}
+
+    @cached_property
+    def deepest(self) -> int:
+        """The largest depth from the output of any shown layer."""
+        return max(len(self.layers(cell)) for cell in self.shown) - 1
+
+    def layers(self, cell: str) -> list[tuple[str, int, int]]:
+        """Name, index and depth from the output of a cell's layers, in forward order."""
+        return self._layers[cell]
+
+    @cached_property
+    def _layers(self) -> dict[str, list[tuple[str, int, int]]]:
+        columns = ["cell", "layer", "layer_index", "depth_from_output"]
+        layers: dict[str, list[tuple[str, int, int]]] = {}
+        for cell, name, index, depth in self.tables["alignment_summary"][columns].drop_duplicates().itertuples(index=False):
+            layers.setdefault(cell, []).append((name, index, depth))
+        return {cell: sorted(rows, key=lambda row: row[1]) for cell, rows in layers.items()}
+
+    def series(self, cell: str, quantity: str, layer_index: int, convention: Convention) -> Series:
+        """Look up a quantity of a layer over checkpoints; empty where it is not measured in that convention."""
+        return self._series.get((cell, quantity, layer_index, *convention), _NOTHING)
+
+    @cached_property
+    def _series(self) -> dict[tuple[str, str, int, str, str], Series]:
+        table = self.tables["alignment_summary"]
+        table = table[table["quantity"].isin(CURVES) & table["cell"].isin(self.shown) & table["power"].notna()]
+        keys = ["cell", "quantity", "layer_index", "correlation", "power"]
+        table = table.sort_values([*keys, "step"], kind="stable")
+        columns = [table[column].to_numpy() for column in ("step", "mean", "ci_low", "ci_high", "note")]
+        edges = np.flatnonzero((table[keys] != table[keys].shift()).any(axis=1).to_numpy())
+        starts = table[keys].iloc[edges].itertuples(index=False, name=None)
+        slices = zip(edges, [*edges[1:], len(table)], strict=True)
+        return {
+            key: Series(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)
+        }
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """Final alignment beside final probe scores, per finished run and layer."""
+        return probe_points(self.collected)
+
+    @cached_property
+    def layer_finals(self) -> pd.DataFrame:
+        """Alignment of every layer at the first and the last step of every finished run, in every convention.
+
+        Columns: ``cell``, ``seed``, ``depth_from_output``, ``correlation``, ``power``, ``initial`` (UC-NFC at step 0), ``uc_nfc``,
+        ``c_nfc``, ``w0_nfc``, ``haar_nfc``.
+        """
+        alignment = self.collected.alignment
+        wanted = alignment[alignment["quantity"].isin(CURVES[:4]) & alignment["power"].notna()]
+        runs = self.tables["runs"]
+        finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": wanted["cell"].dtype})
+        wanted = wanted.merge(finished, on=RUN)
+        place = [*RUN, "depth_from_output", "layer_index", "correlation", "power"]
+        last = at_last_step(wanted).pivot(index=place, columns="quantity", values="value")
+        first = wanted[(wanted["step"] == 0) & (wanted["quantity"] == "uc_nfc")].set_index(place)["value"].rename("initial")
+        last.columns = [str(column) for column in last.columns]
+        return last.reindex(columns=list(CURVES[:4])).join(first).reset_index().drop(columns="layer_index")
+
+    @cached_property
+    def run_means(self) -> pd.DataFrame:
+        """``layer_finals`` averaged over hidden layers: one row per finished run and convention."""
+        hidden = self.layer_finals[self.layer_finals["depth_from_output"] != READOUT]
+        by = [*RUN, "correlation", "power"]
+        means = hidden.groupby(by, observed=True)[["initial", *CURVES[:4]]].mean().reset_index()
+        means["above_w0"] = means["uc_nfc"] - means["w0_nfc"]
+        means["above_haar"] = means["uc_nfc"] - means["haar_nfc"]
+        names = self.cells[["data", "model", "optimizer", "group"]]
+        return means.astype({"cell": str}).join(names, on="cell")
+
+    @cached_property
+    def cell_means(self) -> dict[Convention, pd.DataFrame]:
+        """Over the finished seeds of each cell: mean, ci_low, ci_high of each column of ``run_means``, by convention."""
+        columns = ["initial", "uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "above_w0", "above_haar"]
+        long = self.run_means.melt(["cell", "correlation", "power"], columns, var_name="measure")
+        table = over_seeds(long, ["correlation", "power", "cell", "measure"])
+        return {
+            convention: table[at_convention(table, convention)].set_index(["cell", "measure"])
+            for convention in CONVENTIONS
+        }
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds of the sweep."""
+        return len(self.collected.sweep.seeds)
+
+    @cached_property
+    def measured_with(self) -> str:
+        """Estimator and samples, in words."""
+        alignment = self.collected.alignment
+        estimators = " and ".join(sorted(set(alignment["estimator"].astype(str))))
+        samples = " or ".join(f"{n:,}" for n in sorted(set(alignment["n"])))
+        return f"{estimators}, n = {samples} training samples"

@@ -1,0 +1,71 @@
+"""The long tables joined over cells, and their summaries over seeds. All with fixed dtypes, in a fixed order."""
+
+from typing import cast
+
+import pandas as pd
+
+from nfa.report.collected import Collected
+from nfa.report.ranks import make_rank_correlation, probe_points
+from nfa.report.runs import make_cells_summary, make_runs
+from nfa.report.statistics import SPREAD, over_seeds
+
+PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity", "correlation", "power"]
+
+
+def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
+    """Compute every table of the sweep from what its cells wrote: name -> table."""
+    runs = make_runs(collected)
+    return {
+        "runs": runs,
+        "cells_summary": make_cells_summary(collected, runs),
+        "history_summary": make_history_summary(collected),
+        "alignment": make_alignment(collected),
+        "alignment_summary": make_alignment_summary(collected),
+        "probes": _plain(collected.probes),
+        "probes_summary": make_probes_summary(collected),
+        "rank_correlation": make_rank_correlation(probe_points(collected)),
+    }
+
+
+def make_history_summary(collected: Collected) -> pd.DataFrame:
+    """Summarise loss, accuracy, learning rate and norms over the seeds that reached each step."""
+    return _plain(over_seeds(collected.history, ["cell", "step", "epoch", "split", "metric"]))
+
+
+def make_alignment(collected: Collected) -> pd.DataFrame:
+    """Join all alignment rows with the main parameters of their cells."""
+    parameters = collected.main_parameters.set_index("cell").reindex(collected.alignment["cell"].cat.categories)
+    codes = collected.alignment["cell"].cat.codes.to_numpy()
+    joined = [_plain(collected.alignment[["cell"]]), parameters.take(codes).reset_index(drop=True)]
+    return pd.concat([*joined, _plain(collected.alignment.drop(columns="cell"))], axis=1)
+
+
+def make_alignment_summary(collected: Collected) -> pd.DataFrame:
+    """Summarise every quantity over seeds; a note of any seed (a limit, or why a value is NaN) is kept."""
+    frame = collected.alignment
+    table = over_seeds(frame, PLACE)
+    constant = frame.drop_duplicates(PLACE)[[*PLACE, "exponent", "estimator", "n"]]
+    notes = frame.loc[frame["note"] != "", [*PLACE, "note"]].drop_duplicates(PLACE)
+    table = table.merge(constant, on=PLACE, how="left", validate="1:1")
+    table = table.merge(notes, on=PLACE, how="left", validate="1:1")
+    table["note"] = table["note"].astype("string").fillna("")
+    return _plain(table[[*PLACE, "exponent", *SPREAD, "estimator", "n", "note"]])
+
+
+def make_probes_summary(collected: Collected) -> pd.DataFrame:
+    """Summarise probe scores over seeds."""
+    place = ["cell", "step", "layer", "layer_index", "depth_from_output", "probe", "features", "split", "metric"]
+    table = over_seeds(collected.probes, place)
+    order = table["layer_index"].fillna(-1)  # the raw input comes first
+    table = table.assign(order=order).sort_values(["cell", "step", "order"], kind="stable")
+    return _plain(table.drop(columns="order").reset_index(drop=True))
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn categoricals and object text into strings: the dtype in the file says text, not how it was sorted."""
+    texts = {
+        column: "string"
+        for column, dtype in frame.dtypes.items()
+        if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
+    }
+    return cast(pd.DataFrame, frame.astype(texts).reset_index(drop=True))

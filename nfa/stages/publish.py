@@ -1,0 +1,218 @@
+"""Stage 5: publish every run of a sweep to Weights & Biases; writes published.json. It never costs a result.
+
+Idempotent: a run whose content is published is left alone. Resumable: every published run is recorded at once.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.sweep import Cell, Sweep, digest
+from nfa.tables import write_text
+from nfa.tracking.ledger import Entry, Ledger
+from nfa.tracking.record import LAYOUT, RunRecord, build_record, run_key
+from nfa.tracking.results import CellResults, files_digest, missing_file, read_results
+from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
+
+MAX_FAILURES = 3  # after this many runs in a row that fail, the rest would too
+
+
+@dataclass
+class PublishSummary:
+    """What a publish did.
+
+    Attributes:
+        mode: offline, online or disabled.
+        folder: Where local runs are.
+        published: Runs published now.
+        unchanged: Runs that were published before.
+        unsent: Runs that could not be published, with the reason.
+        incomplete: Cells that are not finished, with the file that is missing.
+    """
+
+    mode: str
+    folder: Path
+    published: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    unsent: dict[str, str] = field(default_factory=dict)
+    incomplete: dict[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Say it to a person: what happened, and how to catch up."""
+        if self.mode == "disabled":
+            return ["W&B: disabled in the sweep file; nothing published"]
+        done = f"W&B: {len(self.published)} runs published {self.mode}, {len(self.unchanged)} unchanged"
+        lines = [done + (f"; browse them with `wandb leet {self.folder}`" if self.mode == "offline" else "")]
+        if self.unsent:
+            run, reason = next(iter(self.unsent.items()))
+            lines += [f"W&B: warning: {len(self.unsent)} runs are not published, e.g. {run}: {reason}"]
+            lines += ["W&B: no result is lost; `nfa publish` catches up"]
+        if self.incomplete:
+            cell, missing = next(iter(self.incomplete.items()))
+            lines += [f"W&B: {len(self.incomplete)} cells are not finished, e.g. {cell} has no {missing}"]
+        return lines
+
+
+def publish(sweep: Sweep, results: Path) -> PublishSummary:
+    """Publish every run of a sweep that is not published as it is, then write published.json.
+
+    Raises:
+        UserError: A setting is wrong: the project, the account, the key.
+    """
+    paths = SweepPaths(results / sweep.name)
+    summary = PublishSummary(sweep.wandb.mode, paths.wandb)
+    ledger = Ledger(paths.wandb)
+    if sweep.wandb.mode != "disabled":
+        with ledger.locked():
+            ledger.remove_halves()
+            try:
+                _Publication(sweep, paths, ledger, summary).run()
+            finally:
+                ledger.remove_halves()
+            write_published(sweep, paths, ledger, summary)
+    else:
+        write_published(sweep, paths, ledger, summary)
+    return summary
+
+
+def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary) -> None:
+    """Write published.json: every run of the sweep that is published, and why others are not."""
+    keys = [run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds]
+    entries = {key: ledger.read(key) for key in keys}
+    runs = {key: _public(entry) for key, entry in entries.items() if entry}
+    document = {"mode": summary.mode, "runs": runs, "unsent": summary.unsent, "incomplete": summary.incomplete}
+    write_text(paths.published, json.dumps(document, indent=1) + "\n")
+
+
+def _public(entry: Entry) -> dict[str, Any]:
+    return {name: value for name, value in asdict(entry).items() if name != "inputs"}
+
+
+class _Publication:
+    """One pass over a sweep's runs; the tracker is opened when the first run needs it."""
+
+    def __init__(self, sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary) -> None:
+        self.sweep, self.paths, self.ledger, self.summary = sweep, paths, ledger, summary
+        self.destination = f"{sweep.wandb.entity or ''}/{sweep.wandb.project}"
+        self.tracker: Tracker | None = None
+        self.given_up: str | None = None
+        self.failures = 0
+
+    def run(self) -> None:
+        """Publish what needs it, cell by cell, so that memory holds one cell."""
+        try:
+            for cell in self.sweep.cells:
+                missing = missing_file(self.paths.cell(cell.id))
+                if missing:
+                    self.summary.incomplete[cell.id] = missing
+                else:
+                    self._publish_cell(cell)
+        finally:
+            if self.tracker:
+                self.tracker.close()
+
+    def _publish_cell(self, cell: Cell) -> None:
+        inputs = self._inputs(cell)
+        pending = [seed for seed in self.sweep.seeds if not self._is_done(run_key(cell, seed), inputs)]
+        if not pending:
+            return
+        for record in self._records(cell, pending, read_results(self.paths.cell(cell.id))):
+            known = self.ledger.read(record.key)
+            if known and known.digest == record.digest and self._is_there(known):
+                self.ledger.write(record.key, Entry(**{**asdict(known), "inputs": inputs}))
+                self.summary.unchanged.append(record.key)
+            else:
+                self._publish_run(record, known, inputs)
+
+    def _records(self, cell: Cell, seeds: list[int], results: CellResults) -> Iterator[RunRecord]:
+        """Lay out a cell's runs; a seed that is not in its files yet is incomplete."""
+        for seed in seeds:
+            if str(seed) in results.document["runs"]:
+                yield build_record(self.sweep, cell, seed, results)
+            else:
+                self.summary.incomplete[cell.id] = f"run of seed {seed}"
+
+    def _inputs(self, cell: Cell) -> str:
+        """Hash everything a cell's runs are made from."""
+        settings = {"layout": LAYOUT}
+        stages = self.sweep.hashes(cell)
+        return digest({**settings, **stages, "files": files_digest(self.paths.cell(cell.id))})
+
+    def _is_done(self, key: str, inputs: str) -> bool:
+        """Tell whether a run is published from the same files, without reading them."""
+        entry = self.ledger.read(key)
+        done = entry is not None and entry.inputs == inputs and self._is_there(entry)
+        if done:
+            self.summary.unchanged.append(key)
+        return done
+
+    def _is_there(self, entry: Entry) -> bool:
+        """Tell whether a published run is where this sweep wants it."""
+        here = self.sweep.wandb.mode == "offline" and self.ledger.has_folder(entry)
+        return entry.destination == self.destination and (entry.sent or here)
+
+    def _publish_run(self, record: RunRecord, known: Entry | None, inputs: str) -> None:
+        """Publish one run in place of what is known of it; a failure is noted, not raised."""
+        run_id, run_digest = record.id, record.digest
+        superseded = known.superseded if known else ()
+        if known and known.sent and known.id != run_id:
+            superseded += (known.id,)
+        try:
+            tracker = self._open()
+            if known and not known.sent and self.sweep.wandb.mode == "offline":
+                # First, because a kill between the two would leave both, and `wandb sync` would upload both.
+                self.ledger.remove(known.folder)
+            sent = tracker.publish(record)
+        except TrackerError as error:
+            self._note_failure(record.key, error)
+            return
+        self.failures = 0
+        if known and not known.sent and known.folder != sent.folder:
+            self.ledger.remove(known.folder)  # online has it now
+        entry = Entry(run_id, run_digest, self.destination, inputs, sent.folder, sent.sent, superseded)
+        self.ledger.write(record.key, entry)
+        self.summary.published.append(record.key)
+
+    def _open(self) -> Tracker:
+        """Return the tracker, started when it is first needed.
+
+        Raises:
+            TrackerUnavailableError: It cannot be had, or was given up.
+        """
+        if self.given_up:
+            raise TrackerUnavailableError(self.given_up)
+        if self.tracker is None:
+            self.tracker = open_tracker(self.sweep, self.paths.wandb)
+        return self.tracker
+
+    def _note_failure(self, key: str, error: TrackerError) -> None:
+        self.summary.unsent[key] = str(error)
+        self.failures += 1
+        if isinstance(error, TrackerUnavailableError) or self.failures >= MAX_FAILURES:
+            self.given_up = str(error)
+
+
+def open_tracker(sweep: Sweep, folder: Path) -> Tracker:
+    """Open the tracker a sweep asks for; its client is imported here and nowhere else.
+
+    Raises:
+        UserError: A setting is wrong.
+        TrackerUnavailableError: The client is not installed or does not work, or its server does not answer.
+    """
+    settings = sweep.wandb
+    assert settings.mode != "disabled"
+    try:
+        from nfa.tracking.wandb_tracker import WandbTracker
+
+        return WandbTracker(folder.resolve(), settings.mode, settings.project, settings.entity)
+    except (UserError, TrackerUnavailableError):
+        raise
+    except Exception as error:
+        raise TrackerUnavailableError(f"wandb does not work here: {error}") from error
+
+
+__all__ = ["PublishSummary", "open_tracker", "publish", "write_published"]

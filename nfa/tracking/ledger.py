@@ -1,0 +1,97 @@
+"""What has been published: one small file per run below ``<tracker's folder>/.state/``, whole or not there.
+
+Snakemake deletes published.json before the job that writes it; this survives, and published.json is made of it.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from nfa.tables import write_text
+
+# A run's folder as W&B names it, ending in an id as nfa.tracking.record makes it: no one else's folder is ever removed.
+RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-[0-9a-f]{8}-s\d+-[0-9a-f]{8}(-\d+)?")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published run.
+
+    Attributes:
+        id: The run's id.
+        digest: Hash of its content.
+        destination: Account and project it is for.
+        inputs: Hash of the files and settings it was made from: while these are the same, nothing need be read.
+        folder: Name of its local folder; None if it has none.
+        sent: Whether a server has all of it.
+        superseded: Ids of runs of earlier content that a server has.
+    """
+
+    id: str
+    digest: str
+    destination: str
+    inputs: str
+    folder: str | None
+    sent: bool
+    superseded: tuple[str, ...] = ()
+
+
+class Ledger:
+    """The published runs of one sweep, and their folders."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use ``folder``, which holds the runs' folders and will hold the records."""
+        self.folder = folder
+        self.state = folder / ".state"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the folder to one process: two would both write what neither finds."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.state / "lock"):
+            yield
+
+    def read(self, key: str) -> Entry | None:
+        """Return what is known of a run; None if it was never published, or its record is damaged."""
+        try:
+            content = json.loads(self._file(key).read_text(encoding="utf-8"))
+            entry = Entry(**{**content, "superseded": tuple(content["superseded"])})
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+        if not entry.sent and entry.folder and (self.folder / entry.folder / f"run-{entry.id}.wandb.synced").exists():
+            # The mark that `wandb sync` leaves.
+            return Entry(**{**asdict(entry), "sent": True})
+        return entry
+
+    def write(self, key: str, entry: Entry) -> None:
+        """Record a run."""
+        write_text(self._file(key), json.dumps(asdict(entry)))
+
+    def has_folder(self, entry: Entry) -> bool:
+        """Tell whether a run's local folder is still there."""
+        return entry.folder is not None and (self.folder / entry.folder / f"run-{entry.id}.wandb").exists()
+
+    def remove(self, folder: str | None) -> None:
+        """Remove a run's folder; only one that is named as ours are."""
+        if folder is not None and RUN_FOLDER.fullmatch(folder):
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
+
+    def remove_halves(self) -> None:
+        """Remove folders of runs that no record names: a kill or a failure left them half-written.
+
+        What `wandb sync` has uploaded stays: it is the user's to remove, with `wandb clean`.
+        """
+        entries = [self.read(f"{file.parent.name}/{file.stem}") for file in self.state.glob("*/seed-*.json")]
+        recorded = {entry.folder for entry in entries if entry}
+        for folder in self.folder.glob("*run-*"):
+            if folder.name not in recorded and not any(folder.glob("*.synced")):
+                self.remove(folder.name)
+
+    def _file(self, key: str) -> Path:
+        return self.state / f"{key}.json"

@@ -1,0 +1,74 @@
+"""Features and probes: which tensor a layer's features are, and scores against scikit-learn and known answers."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import nn
+
+from nfa.features import layer_features, linear_probe
+from nfa.features.capture import MAX_FEATURES, flatten
+from nfa.features.probe import RIDGE_PENALTIES, Split
+
+
+def split(features: np.ndarray, targets: np.ndarray, labels: np.ndarray | None = None) -> Split:
+    """Build a split."""
+    return Split(features, targets, labels)
+
+
+def test_features_of_a_layer_enter_the_next_one() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2)).train()
+    inputs = torch.randn(2500, 6)
+    features = layer_features(model, inputs, ["0", "2", "4"])
+    hidden = model[0](inputs).relu()
+    torch.testing.assert_close(features["0"].values, hidden)
+    torch.testing.assert_close(features["2"].values, model[2](hidden).tanh())
+    torch.testing.assert_close(features["4"].values, model(inputs))
+    assert features["4"].about.startswith("output of the network")
+    assert model.training
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_large_feature_maps_are_averaged_over_a_coarser_grid() -> None:
+    images = torch.arange(2 * 8 * 14 * 14.0).reshape(2, 8, 14, 14)
+    pooled = flatten(images, "x")
+    assert pooled.values.shape[1] <= MAX_FEATURES
+    assert pooled.about == "x, averaged to 8 x 8"
+    assert flatten(images[:, :2], "x").about == "x, flattened"
+
+
+def test_ridge_agrees_with_scikit_learn_at_the_chosen_penalty() -> None:
+    draw = np.random.default_rng(0)
+    x, w = draw.normal(size=(300, 20)) * 3 + 1, draw.normal(size=(20, 2))
+    y = x @ w + 3 * draw.normal(size=(300, 2))
+    x_test = draw.normal(size=(100, 20)) * 3 + 1
+    y_test = x_test @ w + 3 * draw.normal(size=(100, 2))
+    found = linear_probe(split(x, y), split(x_test, y_test), "ridge")
+    mean, deviation = x.mean(0), x.std(0)
+    expected = [
+        Ridge(alpha=penalty * 300).fit((x - mean) / deviation, y).score((x_test - mean) / deviation, y_test)
+        for penalty in RIDGE_PENALTIES
+    ]
+    assert min(abs(found["test"] - value) for value in expected) < 1e-6
+    assert found["test"] > max(expected) - 0.02  # validation chose well
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_separable_classes_are_found_and_noise_is_not(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 3, 600)
+    x = draw.normal(size=(600, 10))
+    noise = linear_probe(split(x[:400], np.eye(3)[labels[:400]], labels[:400]), split(x[400:], np.eye(3)[labels[400:]], labels[400:]), kind)
+    assert noise["test"] < 0.5
+    x[:, :3] += 6 * np.eye(3)[labels]
+    found = linear_probe(split(x[:400], np.eye(3)[labels[:400]], labels[:400]), split(x[400:], np.eye(3)[labels[400:]], labels[400:]), kind)
+    assert found["test"] > 0.97
+
+
+def test_a_constant_feature_and_more_features_than_samples_are_no_trouble() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(40, 100))
+    x[:, 3] = 7.0
+    scores = linear_probe(split(x, x[:, :1]), split(x, x[:, :1]), "ridge")
+    assert np.isfinite(list(scores.values())).all()

@@ -1,0 +1,158 @@
+"""Train, measure and probe on a small cell: finished work is kept, and damaged or foreign files are refused."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from nfa.errors import UserError
+from nfa.paths import CellPaths, SweepPaths
+from nfa.stages.checkpoints import load_tensors
+from nfa.stages.measure import measure
+from nfa.stages.probe import probe
+from nfa.stages.train import train
+from nfa.sweep import Sweep
+from tests.helpers import tiny_sweep
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[Sweep, CellPaths, Path]:
+    """Train the first cell of the small sweep."""
+    sweep = tiny_sweep()
+    train(sweep, sweep.cells[0], tmp_path, CPU)
+    return sweep, SweepPaths(tmp_path / sweep.name).cell(sweep.cells[0].id), tmp_path
+
+
+def test_checkpoints_are_the_run_at_their_steps(trained: tuple[Sweep, CellPaths, Path]) -> None:
+    sweep, paths, _ = trained
+    for step in (0, 30):
+        tensors, metadata = load_tensors(paths.checkpoint(1, step), {})
+        assert metadata == {"cell": sweep.cells[0].id, "seed": "1", "step": str(step)}
+        assert set(tensors) == {"hidden0.weight", "hidden1.weight", "readout.weight"}
+    history = pd.read_parquet(paths.history).query("seed == 1 and split == 'train' and metric == 'loss'")
+    assert history["value"].iloc[-1] < history["value"].iloc[0]
+
+
+def test_deleted_outputs_are_rewritten_from_finished_work(trained: tuple[Sweep, CellPaths, Path]) -> None:
+    sweep, paths, results = trained
+    history, moment = paths.history.read_bytes(), paths.checkpoint(0, 30).stat().st_mtime_ns
+    paths.history.unlink()
+    paths.cell.unlink()
+    train(sweep, sweep.cells[0], results, CPU)
+    assert paths.history.read_bytes() == history
+    assert paths.checkpoint(0, 30).stat().st_mtime_ns == moment
+
+
+def test_a_deleted_checkpoint_is_trained_again(trained: tuple[Sweep, CellPaths, Path]) -> None:
+    sweep, paths, results = trained
+    before = paths.checkpoint(0, 30).read_bytes()
+    paths.checkpoint(0, 30).unlink()
+    train(sweep, sweep.cells[0], results, CPU)
+    assert paths.checkpoint(0, 30).read_bytes() == before
+
+
+def test_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nfa.training import TrainingRun
+
+    sweep = tiny_sweep()
+    cell = sweep.cells[1]
+    train(sweep, cell, tmp_path / "whole", CPU)
+    advance = TrainingRun.advance
+
+    def interrupted(run: TrainingRun) -> None:
+        if run.step == 17 and run.seed == 1:
+            raise KeyboardInterrupt
+        advance(run)
+
+    monkeypatch.setattr(TrainingRun, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(sweep, cell, tmp_path / "cut", CPU, save_seconds=0)
+    monkeypatch.setattr(TrainingRun, "advance", advance)
+    train(sweep, cell, tmp_path / "cut", CPU, save_seconds=0)
+    whole, cut = (SweepPaths(tmp_path / name / sweep.name).cell(cell.id) for name in ("whole", "cut"))
+    assert whole.history.read_bytes() == cut.history.read_bytes()
+    for step in cell.train.checkpoint_steps(200):
+        assert whole.checkpoint(1, step).read_bytes() == cut.checkpoint(1, step).read_bytes()
+    assert not list((cut.state / "train").glob("*/*.resume.safetensors"))
+
+
+@pytest.mark.parametrize("stage", [measure, probe], ids=lambda s: s.__name__)
+def test_a_damaged_or_foreign_checkpoint_is_named_and_nothing_is_overwritten(
+    trained: tuple[Sweep, CellPaths, Path], stage: object
+) -> None:
+    sweep, paths, results = trained
+    file = paths.checkpoint(1, 30)
+    good = file.read_bytes()
+    for damage, words in (
+        (lambda: file.write_bytes(good[: len(good) // 2]), "damaged checkpoint"),
+        (lambda: file.write_bytes(b"\x80\x04K\x01."), "damaged checkpoint"),
+        (lambda: shutil.copy(paths.checkpoint(0, 30), file), "a foreign checkpoint: its seed is '0', expected '1'"),
+        (file.unlink, "missing"),
+    ):
+        damage()
+        left = file.read_bytes() if file.exists() else None
+        with pytest.raises(UserError, match=words) as caught:
+            stage(sweep, sweep.cells[0], results, CPU)  # type: ignore[operator]
+        assert str(file) in str(caught.value)
+        assert (file.read_bytes() if file.exists() else None) == left
+        file.write_bytes(good)
+    stage(sweep, sweep.cells[0], results, CPU)  # type: ignore[operator]
+
+
+def test_stages_name_the_one_that_comes_before(tmp_path: Path) -> None:
+    sweep = tiny_sweep()
+    for stage in (measure, probe):
+        with pytest.raises(UserError, match="run `nfa train`"):
+            stage(sweep, sweep.cells[0], tmp_path, CPU)
+    train(tiny_sweep(seeds=1), sweep.cells[0], tmp_path, CPU)
+    with pytest.raises(UserError, match="seed 1 is not trained"):
+        measure(sweep, sweep.cells[0], tmp_path, CPU)
+
+
+def test_a_diverged_run_is_a_result_and_the_stages_go_on(tmp_path: Path) -> None:
+    sweep = tiny_sweep(optimizer=[{"name": "sgd", "lr": 1e4}], seeds=1)
+    cell = sweep.cells[0]
+    paths = SweepPaths(tmp_path / sweep.name).cell(cell.id)
+    for stage in (train, measure, probe):
+        stage(sweep, cell, tmp_path, CPU)  # type: ignore[operator]
+    history = pd.read_parquet(paths.history)
+    step = int(history.query("metric == 'diverged'")["step"].iloc[0])
+    alignment = pd.read_parquet(paths.alignment)
+    assert alignment["step"].max() <= step < 30
+    assert 0 in set(alignment["step"])
+
+
+def test_probes_have_their_baselines_and_beat_chance(trained: tuple[Sweep, CellPaths, Path]) -> None:
+    sweep, paths, results = trained
+    probe(sweep, sweep.cells[0], results, CPU)
+    frame = pd.read_parquet(paths.probes)
+    assert set(frame.query("layer == 'input'")["step"]) == {0}
+    assert set(frame.query("layer != 'input'")["step"]) == set(sweep.cells[0].train.checkpoint_steps(200))
+    assert set(frame["metric"]) == {"accuracy"}
+    assert frame.query("layer == 'input' and split == 'test'")["value"].min() > 0.4
+    assert (frame["features"] != "").all()
+
+
+def test_another_probe_setting_and_back_finds_its_work(trained: tuple[Sweep, CellPaths, Path]) -> None:
+    sweep, paths, results = trained
+    probe(sweep, sweep.cells[0], results, CPU)
+    first = paths.probes.read_bytes()
+    other = tiny_sweep(probe={"kind": "logistic"}, data=sweep.document["data"][:1])
+    probe(other, other.cells[0], results, CPU)
+    assert set(pd.read_parquet(paths.probes)["probe"]) == {"logistic"}
+    paths.probes.unlink()
+    probe(sweep, sweep.cells[0], results, CPU)
+    assert paths.probes.read_bytes() == first
+
+
+def test_timings_name_every_stage_and_seed(trained: tuple[Sweep, CellPaths, Path]) -> None:
+    sweep, paths, results = trained
+    measure(sweep, sweep.cells[0], results, CPU)
+    frame = pd.read_parquet(paths.timings)
+    assert set(zip(frame["stage"], frame["seed"], strict=True)) == {(s, n) for s in ("train", "measure") for n in (0, 1)}
+    assert (frame["seconds"] > 0).all()
+    assert (frame["peak_memory_mib"] > 10).all()

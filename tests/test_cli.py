@@ -1,0 +1,103 @@
+"""The command as its users meet it: a subprocess, its output, its exit code."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nfa.sweep import load
+from tests.helpers import ROOT, nfa, tiny
+
+VERBS = ["init", "expand", "train", "measure", "probe", "aggregate", "publish", "show", "clean", "schema"]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Write the small sweep file."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny()))
+    return path
+
+
+def test_help_names_every_verb_and_the_way_from_nothing_to_a_report() -> None:
+    done = nfa("--help")
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in [*VERBS, "snakemake --cores"])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = nfa(verb, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: nfa {verb}")
+
+
+def test_init_writes_a_file_that_expands_and_never_overwrites(tmp_path: Path) -> None:
+    path = tmp_path / "study-1.yaml"
+    assert nfa("init", path).returncode == 0
+    assert load(path).name == "study-1"
+    text = path.read_text()
+    again = nfa("init", path)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    assert "exists already" in again.stderr
+    assert path.read_text() == text
+
+
+def test_expand_shows_cells_time_and_disk(config: Path) -> None:
+    done = nfa("expand", config)
+    assert done.returncode == 0
+    for cell in load(config).cells:
+        assert cell.id in done.stdout.replace("\n", "")
+    assert "4 cells x 2 seeds = 8 runs" in done.stdout
+    assert "MB" in done.stdout
+
+
+def test_expand_tsv_has_every_parameter(config: Path) -> None:
+    lines = nfa("expand", "--tsv", config).stdout.splitlines()
+    assert len(lines) == 5
+    assert {"cell", "data.name", "model.width", "optimizer.lr", "train.steps"} <= set(lines[0].split("\t"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["expand", "absent.yaml"], ["absent.yaml", "no such file"]),
+        (["train", "tiny.yaml", "--cells", "nonsense"], ["no cell 'nonsense'"]),
+        (["measure", "tiny.yaml"], ["cell.json", "nfa train"]),
+        (["show", "nowhere"], ["nowhere"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_two(config: Path, arguments: list[str], words: list[str]) -> None:
+    done = nfa(*arguments, cwd=config.parent)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_threads_must_be_a_number(config: Path) -> None:
+    done = nfa("train", config, "--threads", "0")
+    assert done.returncode == 2
+    assert "--threads" in done.stderr
+
+
+def test_clean_lists_and_on_request_removes_what_no_sweep_names(config: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    named = load(config).cells[0].id
+    for cell in (named, "old.cell.12345678"):
+        (results / "tiny" / cell).mkdir(parents=True)
+        (results / "tiny" / cell / "cell.json").write_text("{}")
+    (results / "tiny" / "tables").mkdir()
+    (results / "other" / "cell.of.another.sweep").mkdir(parents=True)
+    listed = nfa("clean", config, "--results", results)
+    assert "old.cell.12345678" in listed.stdout
+    assert named not in listed.stdout
+    assert (results / "tiny" / "old.cell.12345678").exists()
+    assert "removed 1 cells" in nfa("clean", config, "--results", results, "--remove").stdout
+    assert sorted(path.name for path in (results / "tiny").iterdir()) == sorted([named, "tables"])
+    assert (results / "other" / "cell.of.another.sweep").exists()
+
+
+def test_the_committed_schema_is_up_to_date() -> None:
+    assert nfa("schema").stdout == (ROOT / "workflow" / "schemas" / "sweep.schema.json").read_text()

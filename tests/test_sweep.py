@@ -1,0 +1,213 @@
+"""The sweep file: which cells it means, what their ids depend on, and what is refused."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfa.errors import SweepError
+from nfa.sweep import SEGMENT, load, parse
+from nfa.validation import read_yaml
+from tests.helpers import ROOT, tiny
+
+DEFAULT = read_yaml(ROOT / "config" / "config.yaml")
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """Return the default sweep with one change."""
+    document: dict[str, Any] = copy.deepcopy(DEFAULT)
+    change(document)
+    return document
+
+
+def ids(document: dict[str, Any]) -> list[str]:
+    """Return the ids of a document's cells."""
+    return [cell.id for cell in parse(document, "x.yaml").cells]
+
+
+def test_default_sweep_has_the_promised_axes() -> None:
+    sweep = load(ROOT / "config" / "config.yaml")
+    assert len(sweep.cells) == 15
+    assert len(sweep.seeds) == 3
+    data, models, optimizers = ({getattr(c, axis).name for c in sweep.cells} for axis in ("data", "model", "optimizer"))
+    assert data == {"fashion_mini", "chain_monomial"}
+    assert models == {"mlp", "conv"}
+    assert optimizers == {"sgd", "adam", "slo"}
+    assert {c.model.depth for c in sweep.cells if c.model.name == "mlp"} == {2, 4}  # type: ignore[attr-defined]
+
+
+def test_planning_imports_no_torch() -> None:
+    code = "import sys, nfa.sweep, nfa.stages.plan; nfa.sweep.load('config/config.yaml'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_ids_are_one_readable_path_segment() -> None:
+    for name in ids(DEFAULT):
+        assert "/" not in name
+        assert len(name) < 200
+        assert SEGMENT.fullmatch(name.rpartition(".")[2])
+    assert ids(DEFAULT)[0].startswith("fashion_mini.mlp-d2-w128-s0.3.sgd-lr0.5.")
+
+
+def test_ids_do_not_change_from_version_to_version() -> None:
+    """A changed id would orphan every finished cell of every user: raise REVISIONS instead, on purpose."""
+    assert ids(DEFAULT)[0] == "fashion_mini.mlp-d2-w128-s0.3.sgd-lr0.5.1c2b84c1"
+    assert ids(DEFAULT)[-1] == "chain_monomial.mlp-d4-w128-s0.3.slo-lr0.2-first1-others0.01.13eafc8b"
+
+
+def test_renaming_reordering_and_spelling_out_defaults_change_no_id() -> None:
+    reordered = {key: DEFAULT[key] for key in reversed(DEFAULT)}
+    reordered["sweep"] = "other-name"
+    reordered["model"] = [dict(reversed(entry.items())) for entry in DEFAULT["model"]]
+    reordered["model"][0]["activation"] = "relu"  # the default, spelled out
+    reordered["optimizer"] = copy.deepcopy(DEFAULT["optimizer"])
+    reordered["optimizer"][4]["speeds"] = {"others": 0.01, "first": 1}
+    assert ids(reordered) == ids(DEFAULT)
+
+
+def test_adding_a_value_keeps_every_cell_and_seeds_are_in_no_id() -> None:
+    wider = changed(lambda d: d["model"][0].update(depth=[2, 3, 4]))
+    assert set(ids(DEFAULT)) < set(ids(wider))
+    assert ids(changed(lambda d: d.update(seeds=[5, 7]))) == ids(DEFAULT)
+
+
+def test_a_stage_hash_holds_what_the_stage_depends_on() -> None:
+    base = parse(DEFAULT, "x")
+    probing = parse(changed(lambda d: d["probe"].update(samples=100)), "x")
+    measuring = parse(changed(lambda d: d["measure"].update(samples=100)), "x")
+    for cell in base.cells:
+        hashes = base.hashes(cell)
+        assert probing.hashes(cell) == {**hashes, "probe": probing.hashes(cell)["probe"]}
+        assert probing.hashes(cell)["probe"] != hashes["probe"]
+        assert measuring.hashes(cell) == {**hashes, "measure": measuring.hashes(cell)["measure"]}
+        assert measuring.hashes(cell)["measure"] != hashes["measure"]
+
+
+def test_grids_nest_and_for_keeps_entries_apart() -> None:
+    document = tiny(
+        optimizer=[
+            {"name": ["sgd", "adam"], "lr": [0.1, "1e-2"]},
+            {"name": "slo", "speeds": {"first": [1, 2], "others": 0.1}, "for": {"data": "fashion_mini"}},
+        ]
+    )
+    sweep = parse(document, "x")
+    assert len(sweep.cells) == 2 * 4 + 2
+    assert {c.optimizer.lr for c in sweep.cells if c.optimizer.name == "adam"} == {0.1, 0.01}  # type: ignore[attr-defined]
+    assert {c.data.name for c in sweep.cells if c.optimizer.name == "slo"} == {"fashion_mini"}  # type: ignore[attr-defined]
+
+
+def test_the_plan_of_a_sweep_parses_to_the_same_sweep() -> None:
+    sweep = parse(changed(lambda d: d["optimizer"][4].update(speeds={0: 1, "others": 0.5})), "x")
+    again = parse(json.loads(json.dumps(sweep.document)), "y")
+    assert [cell.id for cell in again.cells] == [cell.id for cell in sweep.cells]
+    assert (again.name, again.seeds, again.measure, again.probe) == (sweep.name, sweep.seeds, sweep.measure, sweep.probe)
+
+
+@pytest.mark.parametrize("checkpoints", [1, 2, 5, 8, 40])
+@pytest.mark.parametrize("steps", [1, 2, 10, 1000])
+def test_checkpoints_start_at_zero_end_at_the_last_step_and_are_log_spaced(steps: int, checkpoints: int) -> None:
+    document = tiny(train={"steps": steps, "checkpoints": checkpoints})
+    kept = parse(document, "x").cells[0].train.checkpoint_steps(200)
+    assert kept[0] == 0
+    assert kept[-1] == steps
+    assert kept == sorted(set(kept))
+    assert len(kept) <= checkpoints + 1
+    if (steps, checkpoints) == (1000, 8):
+        assert kept == [0, 1, 3, 7, 19, 52, 139, 373, 1000]
+
+
+def test_epochs_count_a_smaller_last_batch() -> None:
+    train = parse(tiny(train={"epochs": 3, "batch_size": 64}), "x").cells[0].train
+    assert train.total_steps(200) == 3 * 4
+    assert parse(tiny(train={"batch_size": "full"}), "x").cells[0].train.batch(200) == 200
+
+
+# What a tired person types, and the words that must be in the one line that answers.
+WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
+    (lambda d: d.update(modle=[]), ["modle", "did you mean 'model'"]),
+    (lambda d: d["data"][0].update(name="fashion"), ["data[0].name", "'fashion'", "did you mean 'fashion_mini'"]),
+    (lambda d: d["model"][0].update(name="mpl"), ["model[0].name", "'mpl'", "did you mean 'mlp'"]),
+    (lambda d: d["optimizer"][0].update(name="adamm"), ["optimizer[0].name", "did you mean 'adam'"]),
+    (lambda d: d["model"][0].update(widht=3), ["model[0]", "widht", "did you mean 'width'"]),
+    (lambda d: d["model"][0].update(width="wide"), ["model[0].width", "'wide'", "whole number"]),
+    (lambda d: d["model"][0].update(width=1.5), ["model[0].width", "1.5", "whole number"]),
+    (lambda d: d["model"][0].update(width=[64, -3]), ["model[0].width", "-3", "at least 1"]),
+    (lambda d: d["model"][0].update(width=0), ["model[0].width", "0", "at least 1"]),
+    (lambda d: d["model"][0].update(activation="rleu"), ["model[0].activation", "did you mean 'relu'"]),
+    (lambda d: d["optimizer"][0].update(lr=-0.1), ["optimizer[0].lr", "-0.1", "more than 0"]),
+    (lambda d: d["optimizer"][0].update(lr=0), ["optimizer[0].lr", "0", "more than 0"]),
+    (lambda d: d["optimizer"][0].update(lr=True), ["optimizer[0].lr", "True", "number"]),
+    (lambda d: d["optimizer"][0].update(lr=float("nan")), ["optimizer[0].lr", "nan", "finite"]),
+    (lambda d: d["optimizer"][0].update(lr=[]), ["optimizer[0].lr", "empty grid"]),
+    (lambda d: d["optimizer"][0].pop("name"), ["optimizer[0]", "name", "missing"]),
+    (lambda d: d["optimizer"].append({"name": "sgd", "lr": 0.5, "for": {"model": "mlp"}}), ["same cell", "optimizer[6]"]),
+    (lambda d: d["optimizer"][4]["speeds"].update(hidden7=1), ["speeds.hidden7", "no such layer", "hidden1"]),
+    (lambda d: d["optimizer"][4]["speeds"].update(first=-1), ["speeds.first", "negative"]),
+    (lambda d: d["optimizer"][4].update(speeds=3), ["speeds", "3", "mapping"]),
+    (lambda d: d["model"][1].pop("for"), ["model[1]", "conv needs images", "chain_monomial", "vectors of 32"]),
+    (lambda d: d["model"][1].update({"for": {"data": "cifar"}}), ["model[1].for.data", "'cifar'"]),
+    (lambda d: d["model"][1].update({"for": {"model": "mlp"}}), ["model[1].for", "'model'"]),
+    (lambda d: d["data"][1].update(rank=50), ["data[1]", "rank", "50", "dim 32"]),
+    (lambda d: d.update(data=[]), ["data", "empty"]),
+    (lambda d: d.pop("optimizer"), ["optimizer", "missing"]),
+    (lambda d: d.update(model="mlp"), ["model", "'mlp'", "mapping"]),
+    (lambda d: d.update(seeds=0), ["seeds", "0"]),
+    (lambda d: d.update(seeds=-3), ["seeds", "-3"]),
+    (lambda d: d.update(seeds=[1, 1]), ["seeds", "different"]),
+    (lambda d: d.update(sweep="../escape"), ["sweep", "../escape", "folder"]),
+    (lambda d: d["train"].update(steps=-5), ["train.steps", "-5", "at least 1"]),
+    (lambda d: d["train"].update(epochs=3), ["train", "steps and epochs"]),
+    (lambda d: d["train"].update(batch_size=0), ["batch_size", "0", "full"]),
+    (lambda d: d["train"].update(loss="msee"), ["train.loss", "did you mean 'mse'"]),
+    (lambda d: d["train"].update(loss="cross_entropy"), ["train.loss", "chain_monomial", "mse"]),
+    (lambda d: d["measure"].update(samples=0), ["measure.samples", "0", "at least 1"]),
+    (lambda d: d["measure"].update(estimator="exat"), ["measure.estimator", "did you mean 'exact'"]),
+    (lambda d: d["probe"].update(kind="logistic"), ["probe.kind", "chain_monomial", "ridge"]),
+    (lambda d: d["wandb"].update(mode="on"), ["wandb.mode", "valid"]),
+    (lambda d: d["model"][0].update(width=list(range(1, 1000)), depth=list(range(1000))), ["model[0]", "grid", "split"]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_a_wrong_sweep_is_refused_in_one_line(number: int) -> None:
+    change, words = WRONG[number]
+    with pytest.raises(SweepError) as caught:
+        parse(changed(change), "config/my.yaml")
+    message = str(caught.value)
+    assert message.startswith("config/my.yaml: ")
+    assert "\n" not in message
+    missing = [word for word in words if word not in message]
+    assert not missing, f"{missing} not in: {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sweep: a\nsweep: b\n", ["line 2", "given twice"]),
+        ("model: [{name: mlp}\n", ["not YAML"]),
+        ("- a\n- b\n", ["not a sweep"]),
+        ("", ["not a sweep"]),
+        ("a: &x [*x]\n", ["nested without end"]),
+        ("? [1, 2]\n: 3\n", ["not YAML"]),
+        ("sweep: 2026-99-99\n", ["not YAML", "month"]),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(SweepError) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="no such file.*nfa init"):
+        load(tmp_path / "absent.yaml")

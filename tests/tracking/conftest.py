@@ -1,0 +1,82 @@
+"""A small sweep with fake results, published once; and W&B's own reader for what was written."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nfa.paths import SweepPaths
+from nfa.stages.publish import PublishSummary, publish
+from nfa.sweep import Sweep, parse
+from tests import fake_results
+from tests.tracking.reading import DOCUMENT
+
+
+@dataclass(frozen=True)
+class Published:
+    """A sweep whose runs are published offline."""
+
+    sweep: Sweep
+    results: Path
+    paths: SweepPaths
+    summary: PublishSummary
+
+
+@pytest.fixture(scope="session")
+def sweep() -> Sweep:
+    """Two cells (a vector task, an image task), two seeds."""
+    return parse(DOCUMENT, "test")
+
+
+@pytest.fixture
+def results(sweep: Sweep, tmp_path: Path) -> Path:
+    """Fresh results of the small sweep."""
+    fake_results.write(sweep, tmp_path / "results")
+    return tmp_path / "results"
+
+
+@pytest.fixture(scope="session")
+def published(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """The small sweep, published once; do not change it."""
+    results = tmp_path_factory.mktemp("published")
+    paths = fake_results.write(sweep, results)
+    return Published(sweep, results, paths, publish(sweep, results))
+
+
+@pytest.fixture
+def listening() -> Iterator[tuple[socket.socket, list[int]]]:
+    """A local port that counts who connects, and answers nobody."""
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.1)
+    connections: list[int] = []
+    stop = threading.Event()
+
+    def accept() -> None:
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                client, address = server.accept()
+                connections.append(address[1])
+                client.close()
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield server, connections
+    stop.set()
+    thread.join()
+    server.close()
+
+
+@pytest.fixture
+def listener(listening: tuple[socket.socket, list[int]]) -> Callable[[], int]:
+    """Count the connections so far."""
+    return lambda: len(listening[1])
+
+
+@pytest.fixture
+def listener_port(listening: tuple[socket.socket, list[int]]) -> int:
+    """Port of the listener."""
+    return int(listening[0].getsockname()[1])

@@ -1,0 +1,214 @@
+"""Offline runs read back with W&B's own reader: every metric and value against the tables they came from."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nfa.sweep import Cell
+from nfa.tables import read_table
+from nfa.tracking.record import build_record
+from nfa.tracking.results import read_results
+from nfa.tracking.wide import column_name
+from tests.tracking.conftest import Published
+from tests.tracking.reading import Logged, run_folders, same
+
+RUNS = [(cell, seed) for cell in (0, 1) for seed in (0, 3)]
+
+
+@pytest.fixture(scope="module")
+def logged(published: Published) -> dict[tuple[str, int], Logged]:
+    """All runs, read back."""
+    runs = [Logged(folder) for folder in run_folders(published.paths.wandb)]
+    return {(run.config["cell"], run.config["seed"]): run for run in runs}
+
+
+@pytest.fixture(params=RUNS, ids=[f"cell{cell}-seed{seed}" for cell, seed in RUNS])
+def place(request: pytest.FixtureRequest, published: Published) -> tuple[Cell, int]:
+    """Each cell and seed in turn."""
+    cell, seed = request.param
+    return published.sweep.cells[cell], seed
+
+
+Runs = dict[tuple[str, int], Logged]
+
+
+def test_one_run_per_cell_and_seed(published: Published, logged: Runs) -> None:
+    """Exactly one complete folder for each."""
+    assert len(published.summary.published) == 4
+    assert not published.summary.unsent
+    assert set(logged) == {(cell.id, seed) for cell in published.sweep.cells for seed in published.sweep.seeds}
+    assert len(run_folders(published.paths.wandb)) == 4
+
+
+def test_published_json_names_every_run(published: Published) -> None:
+    """The declared output leads to each run's folder, and an id ends in its content's digest."""
+    document = json.loads(published.paths.published.read_text())
+    assert set(document["runs"]) == set(published.summary.published)
+    for entry in document["runs"].values():
+        assert (published.paths.wandb / entry["folder"] / f"run-{entry['id']}.wandb").exists()
+        assert entry["sent"] is False
+        assert entry["id"].endswith(entry["digest"][:8])
+
+
+def test_run_is_named_and_grouped(place: tuple[Cell, int], logged: Runs) -> None:
+    """Name, group, tags, and not the publishing machine's name."""
+    cell, seed = place
+    run = logged[cell.id, seed].run
+    assert run["display_name"] == f"{cell.id} seed {seed}"
+    assert run["run_group"] == cell.id
+    assert run["job_type"] == "run"
+    assert run["project"] == "nfa-test"
+    assert run["run_id"].startswith(cell.id[-8:] + f"-s{seed}-")
+    names = cell.parameters()
+    assert run["tags"] == ["small", *(names[axis]["name"] for axis in ("data", "model", "optimizer"))]
+    assert "host" not in run
+    assert logged[cell.id, seed].of("exit") == [{"exit_code": 0}]
+
+
+def test_config_is_nested_by_axis(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
+    """Every setting is one column of W&B's table of runs, e.g. ``model.depth``."""
+    cell, seed = place
+    config = logged[cell.id, seed].config
+    for axis, settings in cell.parameters().items():
+        for key, value in settings.items():
+            assert config[axis].get(key) == value, f"{axis}.{key}"
+    assert config["seed"] == seed
+    assert config["sweep"] == "small"
+    assert config["measure"] == published.sweep.measure.model_dump()
+    assert config["probe"] == published.sweep.probe.model_dump()
+    assert config["data"]["outputs"] == cell.shape.outputs
+    assert [config["layers"][f"layer_{i}"]["name"] for i in range(len(cell.layers))] == [x.name for x in cell.layers]
+    assert not any("." in key for key in config)  # W&B could not filter by them
+
+
+def test_training_curves(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
+    """Every value of history.parquet, and nothing else."""
+    cell, seed = place
+    history = read_table(published.paths.cell(cell.id).history).query("seed == @seed")
+    rows = logged[cell.id, seed].series("train/step")
+    for step, split, metric, value in history[["step", "split", "metric", "value"]].itertuples(index=False):
+        assert same(rows[step].pop(f"{split}/{metric}"), value)
+    assert set().union(*rows.values()) == {"train/step", "train/epoch", "_runtime", "_step", "_timestamp"}
+
+
+def test_alignment_series_are_the_headline_convention(
+    place: tuple[Cell, int], published: Published, logged: Runs
+) -> None:
+    """Cosine at power 1, layers by index, means over hidden layers."""
+    cell, seed = place
+    table = read_table(published.paths.cell(cell.id).alignment)
+    headline = table.query("seed == @seed and correlation == 'cosine' and power == '1'")
+    rows = logged[cell.id, seed].series("alignment/step")
+    assert set(rows) == set(headline["step"])
+    for quantity in ("uc_nfc", "c_nfc"):
+        chosen = headline[headline["quantity"] == quantity]
+        for step, index, value in chosen[["step", "layer_index", "value"]].itertuples(index=False):
+            assert same(rows[step].pop(f"alignment/{quantity}/layer_{index}"), value)
+        for step, hidden in chosen[chosen["depth_from_output"] > 0].groupby("step")["value"]:
+            assert rows[int(str(step))].pop(f"alignment/{quantity}/mean") == pytest.approx(hidden.mean(), abs=1e-15)
+    assert set().union(*rows.values()) == {"alignment/step", "_runtime", "_step", "_timestamp"}
+
+
+def test_probe_series(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
+    """Every value of probes.parquet, and nothing else."""
+    cell, seed = place
+    index = {layer.name: f"layer_{i}" for i, layer in enumerate(cell.layers)} | {"input": "input"}
+    table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed")
+    rows = logged[cell.id, seed].series("probe/step")
+    for step, layer, split, metric, value in table[["step", "layer", "split", "metric", "value"]].itertuples(
+        index=False
+    ):
+        assert same(rows[step].pop(f"probe/{split}_{metric}/{index[layer]}"), value)
+    assert set().union(*rows.values()) == {"probe/step", "_runtime", "_step", "_timestamp"}
+
+
+def test_every_group_has_its_own_step(place: tuple[Cell, int], logged: Runs) -> None:
+    """No series depends on the client's own step counter."""
+    run = logged[place[0].id, place[1]]
+    globs = {m["glob_name"]: m["step_metric"] for m in run.of("metric") if "glob_name" in m}
+    assert globs == {
+        "train/*": "train/step",
+        "test/*": "train/step",
+        "alignment/*": "alignment/step",
+        "probe/*": "probe/step",
+        "pictures/*": "pictures/step",
+    }
+    for item in run.history:
+        steps = {globs[f"{key.partition('/')[0]}/*"] for key in item if f"{key.partition('/')[0]}/*" in globs}
+        assert len(steps) <= 1
+        assert steps <= set(item)
+
+
+def test_alignment_table_has_every_value(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
+    """Every quantity, correlation and power of alignment.parquet, and nothing else."""
+    cell, seed = place
+    table = read_table(published.paths.cell(cell.id).alignment).query("seed == @seed")
+    rows = {(row["step"], row["layer_index"]): row for row in logged[cell.id, seed].table("alignment")}
+    cells = 0
+    columns = ["step", "layer", "layer_index", "quantity", "correlation", "power", "value", "note"]
+    for step, layer, index, quantity, correlation, power, value, note in table[columns].itertuples(index=False):
+        row = rows[step, index]
+        assert row["layer"] == layer
+        name = column_name(quantity, correlation, power)
+        assert row[name] == (None if math.isnan(value) else value)
+        assert not note or f"{name}" in row["notes"]
+        assert note in row["notes"]
+        cells += row[name] is not None
+    fixed = {"step", "layer", "layer_index", "depth_from_output", "estimator", "n", "notes"}
+    assert cells == sum(value is not None for row in rows.values() for key, value in row.items() if key not in fixed)
+
+
+def test_probe_table_has_every_value(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
+    """Every value of probes.parquet, and nothing else."""
+    cell, seed = place
+    table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed")
+    rows = {(row["step"], row["layer"]): row for row in logged[cell.id, seed].table("probes")}
+    for step, layer, split, metric, value in table[["step", "layer", "split", "metric", "value"]].itertuples(
+        index=False
+    ):
+        assert rows[step, layer].pop(f"{split} {metric}") == value
+    fixed = {"step", "layer", "layer_index", "probe", "features"}
+    assert set().union(*rows.values()) == fixed
+
+
+def test_spectra_and_pictures(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
+    """Spectra equal matrices.npz; pictures on disk equal those drawn from it."""
+    cell, seed = place
+    results = read_results(published.paths.cell(cell.id))
+    run = logged[cell.id, seed]
+    for row in run.table("spectra"):
+        for name in ("nfm", "agop", "k"):
+            spectrum = results.matrices[f"{seed}/{row['step']}/{row['layer']}/{name}_spectrum"]
+            assert row[name] == (float(spectrum[row["index"]]) if row["index"] < len(spectrum) else None)
+    pictures = build_record(published.sweep, cell, seed, results).pictures
+    logged_pictures = run.series("pictures/step")
+    assert sorted(logged_pictures) == [picture.step for picture in pictures] == [0, 20]
+    for picture in pictures:
+        path = run.folder / "files" / logged_pictures[picture.step][f"pictures/{picture.name}.path"]
+        assert np.array_equal(np.asarray(Image.open(path)), picture.pixels)
+
+
+def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
+    """Final values, best probe and its baselines, state, cost; and no series a second time."""
+    cell, seed = place
+    paths, summary = published.paths.cell(cell.id), logged[cell.id, seed].summary
+    history = read_table(paths.history).query("seed == @seed and step == 20 and metric in ('loss', 'accuracy')")
+    for split, metric, value in history[["split", "metric", "value"]].itertuples(index=False):
+        assert summary[f"final/{split}_{metric}"] == value
+    assert ("final/test_accuracy" in summary) == (cell.shape.classes is not None)
+    probes = read_table(paths.probes).query("seed == @seed and split == 'test' and layer != 'input'")
+    assert summary["best_probe/score"] == probes.query("step == 20")["value"].max()
+    assert summary["baseline_probe/untrained"] == probes.query("step == 0")["value"].max()
+    assert summary["baseline_probe/input"] == 0.5
+    assert (
+        summary["final/uc_nfc/layer_0"]
+        == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/layer_0"]
+    )
+    assert summary["diverged"] is False
+    assert summary["learned"] is True
+    assert summary["seconds/total"] == 3.0
+    doubled = [key for key in summary if key.partition("/")[0] in ("train", "test", "alignment", "probe")]
+    assert not doubled

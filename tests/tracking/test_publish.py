@@ -1,0 +1,285 @@
+"""Publishing again, after a change, a loss, a kill or a failure."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.stages import publish as stage
+from nfa.stages.publish import publish
+from nfa.sweep import Sweep, parse
+from nfa.tables import HISTORY, read_table, write_table
+from nfa.tracking import wandb_tracker
+from tests.tracking.reading import DOCUMENT, records, run_folders
+
+KEY = "f00dfacef00dfacef00dfacef00dfacef00dface"
+ROOT = Path(__file__).parents[2]
+PUBLISH = f"""
+import sys
+from pathlib import Path
+from nfa.stages.publish import publish
+from nfa.sweep import parse
+DOCUMENT = {DOCUMENT!r}
+"""
+
+
+def with_mode(mode: str, **settings: str) -> Sweep:
+    """The small sweep with other W&B settings."""
+    return parse({**DOCUMENT, "wandb": {"mode": mode, "project": "nfa-test", **settings}}, "test")
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file of every run."""
+    runs = run_folders(folder)
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for run in runs for path in run.rglob("*") if path.is_file()
+    }
+
+
+def change_history(sweep: Sweep, results: Path) -> str:
+    """Change the training curve of one run, the first cell's first seed; returns the cell's id."""
+    path = SweepPaths(results / sweep.name).cell(sweep.cells[0].id).history
+    frame = read_table(path)
+    frame["value"] += 1.0 * (frame.index == 0)
+    write_table(path, frame, HISTORY)
+    return sweep.cells[0].id
+
+
+def python(code: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start Python with a clean environment that knows nothing of W&B but what is given."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "XDG_"))}
+    clean |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", code], env=clean, cwd=home, text=True, stdout=pipe, stderr=pipe)
+
+
+def test_second_publish_writes_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it open the tracker."""
+    publish(sweep, results)
+    folder = SweepPaths(results / sweep.name).wandb
+    before, declared = snapshot(folder), SweepPaths(results / sweep.name).published
+    content = declared.read_text()
+    declared.unlink()  # as Snakemake does before the job
+    monkeypatch.setattr(stage, "open_tracker", None)  # nothing may even be opened
+    again = publish(sweep, results)
+    assert len(again.unchanged) == 4
+    assert not again.published
+    assert snapshot(folder) == before
+    assert declared.read_text() == content
+
+
+def test_changed_content_replaces_the_folder(sweep: Sweep, results: Path) -> None:
+    """One changed value makes one new run in place of the old one."""
+    publish(sweep, results)
+    folder = SweepPaths(results / sweep.name).wandb
+    before = {path.name for path in run_folders(folder)}
+    cell = change_history(sweep, results)
+    again = publish(sweep, results)
+    assert again.published == [f"{cell}/seed-0"]
+    assert len(again.unchanged) == 3
+    after = {path.name for path in run_folders(folder)}
+    assert len(after) == 4
+    assert len(after - before) == 1
+    (new,) = after - before
+    assert records(folder / new)[-1] == {**records(folder / new)[-1], "type": "exit"}
+
+
+def test_timings_and_provenance_are_no_content(sweep: Sweep, results: Path) -> None:
+    """Where and how fast a run was computed does not make it another run."""
+    publish(sweep, results)
+    path = SweepPaths(results / sweep.name).cell(sweep.cells[0].id).cell
+    document = json.loads(path.read_text())
+    document["provenance"]["commit"] = "1" * 40
+    path.write_text(json.dumps(document))
+    assert not publish(sweep, results).published
+
+
+def test_synced_run_is_kept_and_superseded(sweep: Sweep, results: Path) -> None:
+    """What a server has is not removed, and the new run knows its id."""
+    publish(sweep, results)
+    paths = SweepPaths(results / sweep.name)
+    key = f"{sweep.cells[0].id}/seed-0"
+    old = json.loads(paths.published.read_text())["runs"][key]
+    (paths.wandb / old["folder"] / f"run-{old['id']}.wandb.synced").touch()  # what `wandb sync` leaves
+    publish(sweep, results)
+    assert json.loads(paths.published.read_text())["runs"][key]["sent"] is True
+    change_history(sweep, results)
+    publish(sweep, results)
+    new = json.loads(paths.published.read_text())["runs"][key]
+    assert new["superseded"] == [old["id"]]
+    assert new["sent"] is False
+    assert len(run_folders(paths.wandb)) == 5
+
+
+def test_vanished_folder_is_written_again(sweep: Sweep, results: Path) -> None:
+    """A record without its folder counts for nothing."""
+    publish(sweep, results)
+    folder = SweepPaths(results / sweep.name).wandb
+    victim = run_folders(folder)[1]
+    for path in sorted(victim.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    victim.rmdir()
+    assert len(publish(sweep, results).published) == 1
+    assert len(run_folders(folder)) == 4
+
+
+def test_killed_half_way_resumes(sweep: Sweep, results: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle of the third run: the finished two stay, the half one goes."""
+    code = (
+        PUBLISH
+        + f"""
+import os, signal
+from nfa.tracking import wandb_tracker
+whole, done = wandb_tracker._write, []
+def half(opened, run):
+    done.append(run.key)
+    if len(done) == 3:
+        opened.log({{"train/step": 0}})
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(opened, run)
+wandb_tracker._write = half
+publish(parse(DOCUMENT, "test"), Path({str(results)!r}))
+"""
+    )
+    killed = python(code, tmp_path)
+    assert killed.wait(timeout=60) < 0
+    folder = SweepPaths(results / sweep.name).wandb
+    assert len(run_folders(folder)) == 3
+    summary = publish(sweep, results)
+    assert len(summary.published) == 2
+    assert len(summary.unchanged) == 2
+    runs = run_folders(folder)
+    assert len(runs) == 4
+    for run in runs:
+        assert records(run)[-1]["type"] == "exit"
+
+
+def test_failing_runs_cost_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning names the reason and the way out; no half-written run is left."""
+
+    def broken(opened: Any, run: Any) -> None:
+        opened.log({"train/step": 0})
+        raise RuntimeError("disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb_tracker, "_write", broken)
+        summary = publish(sweep, results)
+    paths = SweepPaths(results / sweep.name)
+    assert len(summary.unsent) == 4
+    assert "disk is full" in " ".join(summary.lines())
+    assert "nfa publish" in " ".join(summary.lines())
+    assert not run_folders(paths.wandb)
+    assert json.loads(paths.published.read_text())["unsent"].keys() == summary.unsent.keys()
+    assert len(publish(sweep, results).published) == 4
+
+
+def test_missing_wandb_costs_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not installed: a warning, and published.json is there."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.delitem(sys.modules, "nfa.tracking.wandb_tracker")
+    summary = publish(sweep, results)
+    assert len(summary.unsent) == 4
+    assert SweepPaths(results / sweep.name).published.exists()
+
+
+def test_unreachable_server_costs_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found out once, not for every run; what was published offline stays."""
+    publish(sweep, results)
+    folder = SweepPaths(results / sweep.name).wandb
+    before = snapshot(folder)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens
+    monkeypatch.setattr(wandb_tracker, "INIT_SECONDS", 1.0)
+    summary = publish(with_mode("online"), results)
+    assert len(summary.unsent) == 4
+    assert "does not answer" in next(iter(summary.unsent.values()))
+    assert snapshot(folder) == before  # what was published offline is still there
+    assert os.environ["WANDB_API_KEY"] == KEY
+    assert len(publish(sweep, results).unchanged) == 4
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "says"),
+    [
+        ("offline", {"project": "a/b"}, "project"),
+        ("online", {}, "wandb login"),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    mode: str, settings: dict[str, str], says: str, results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A project's name that is none; online without a key."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "nobody" / ".netrc"))
+    with pytest.raises(UserError, match=says) as caught:
+        publish(with_mode(mode, **settings), results)
+    assert "\n" not in str(caught.value)
+
+
+def test_disabled_imports_no_wandb(results: Path, tmp_path: Path) -> None:
+    """Nor is anything written but published.json."""
+    code = (
+        PUBLISH
+        + f"""
+DOCUMENT["wandb"]["mode"] = "disabled"
+publish(parse(DOCUMENT, "test"), Path({str(results)!r}))
+print("wandb" in sys.modules, "torch" in sys.modules)
+"""
+    )
+    done = python(code, tmp_path)
+    assert done.communicate(timeout=60)[0].split() == ["False", "False"]
+    paths = SweepPaths(results / "small")
+    assert json.loads(paths.published.read_text())["runs"] == {}
+    assert not paths.wandb.exists()
+
+
+def test_unfinished_cells_are_named(sweep: Sweep, results: Path) -> None:
+    """The finished ones are published."""
+    paths = SweepPaths(results / sweep.name)
+    paths.cell(sweep.cells[1].id).probes.unlink()
+    summary = publish(sweep, results)
+    assert len(summary.published) == 2
+    assert summary.incomplete == {sweep.cells[1].id: "probes.parquet"}
+
+
+def test_nothing_outside_and_nothing_secret(
+    results: Path, tmp_path: Path, listener: Callable[[], int], listener_port: int
+) -> None:
+    """No connection, no file elsewhere, no key, nothing taken from stray variables."""
+    outside = sorted(path for path in results.rglob("*") if path.is_file())
+    here = f"http://127.0.0.1:{listener_port}"
+    environment = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": here, "HTTP_PROXY": here, "HTTPS_PROXY": here}
+    code = PUBLISH + f"print(publish(parse(DOCUMENT, 'test'), Path({str(results)!r})).lines())"
+    done = python(code, tmp_path, WANDB_TAGS="stray", WANDB_MODE="online", WANDB_RUN_GROUP="stray", **environment)
+    output = "".join(done.communicate(timeout=60))
+    assert done.returncode == 0, output
+    assert "4 runs published offline" in output
+    assert listener() == 0, "offline made a connection"
+    assert not list((tmp_path / "home").iterdir())
+    new = [path for path in results.rglob("*") if path.is_file() and path not in outside]
+    wandb_folder = results / "small" / "wandb"
+    assert {path for path in new if wandb_folder not in path.parents} == {results / "small" / "published.json"}
+    for path in new:
+        content = path.read_bytes()
+        assert KEY.encode() not in content, path
+        assert b"stray" not in content, path
+    assert KEY not in output
+
+
+def test_two_at_once_publish_once(sweep: Sweep, results: Path, tmp_path: Path) -> None:
+    """The second waits for the first, and finds nothing to do."""
+    code = PUBLISH + f"print(len(publish(parse(DOCUMENT, 'test'), Path({str(results)!r})).published))"
+    both = [python(code, tmp_path), python(code, tmp_path)]
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert sorted(int(output) for output in outputs) == [0, 4]
+    assert len(run_folders(SweepPaths(results / sweep.name).wandb)) == 4

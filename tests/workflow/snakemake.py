@@ -1,0 +1,84 @@
+"""Running the real Snakemake on the repository's Snakefile, in a folder of the test's own."""
+
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.helpers import ROOT, environment
+
+
+class Workflow:
+    """A working folder with a sweep file; results go below it."""
+
+    def __init__(self, folder: Path, document: dict[str, Any]) -> None:
+        """Write the sweep file."""
+        self.folder, self.config = folder, folder / "sweep.yaml"
+        self.write(document)
+
+    def write(self, document: dict[str, Any]) -> None:
+        """Replace the sweep file."""
+        self.document = document
+        self.config.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    @property
+    def results(self) -> Path:
+        """Results of this sweep."""
+        return self.folder / "results" / str(self.document["sweep"])
+
+    def command(self, *options: str, cores: int = 2) -> list[str]:
+        """The command a user types, with the repository's Snakefile and profile named, since we are elsewhere."""
+        profile = str(ROOT / "profiles" / "default")
+        files = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder), "--workflow-profile", profile]
+        return ["snakemake", "--cores", str(cores), *files, "--configfile", str(self.config), *options]
+
+    def start(self, *options: str, cores: int = 2) -> "subprocess.Popen[str]":
+        """Start Snakemake in a process group of its own."""
+        with (self.folder / "snakemake.log").open("a") as log:
+            return subprocess.Popen(
+                self.command(*options, cores=cores),
+                cwd=self.folder,
+                env=environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    def run(self, *options: str, cores: int = 2) -> "subprocess.CompletedProcess[str]":
+        """Run Snakemake to its end."""
+        return subprocess.run(
+            self.command(*options, cores=cores),
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=500,
+        )
+
+    def planned(self, *options: str) -> dict[str, int]:
+        """Jobs per rule that ``snakemake -n`` plans; empty when there is nothing to do."""
+        done = self.run("-n", *options)
+        assert done.returncode == 0, done.stdout
+        counts = re.findall(r"^(train|measure|probe|aggregate|publish|all|total) +(\d+)$", done.stdout, re.MULTILINE)
+        return {rule: int(count) for rule, count in counts}
+
+    def finished(self) -> "subprocess.CompletedProcess[str]":
+        """Run to the end and demand success."""
+        done = self.run()
+        assert done.returncode == 0, done.stdout
+        return done
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", timeout: float = 120) -> None:
+    """Wait until a condition holds while a Snakemake runs."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, "Snakemake ended before"
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.02)

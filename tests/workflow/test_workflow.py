@@ -1,0 +1,170 @@
+"""A small sweep through the real Snakemake: what is planned, what is written, what is computed again and what is not."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from nfa.paths import SweepPaths
+from nfa.sweep import parse
+from nfa.tables import ALIGNMENT, HISTORY, PROBES, TIMINGS
+from tests.helpers import tiny
+from tests.workflow.snakemake import Workflow, wait_for
+
+DOCUMENT = tiny(
+    data=[{"name": "fashion_mini", "n_train": 200, "n_test": 100}],
+    model=[
+        {"name": "mlp", "depth": 1, "width": 8},
+        {"name": "conv", "depth": 1, "width": 4, "for": {"optimizer": "sgd"}},
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
+    """Run the small sweep once for the tests of this module, which only add to it."""
+    workflow = Workflow(tmp_path_factory.mktemp("sweep"), DOCUMENT)
+    assert workflow.planned() == {"train": 3, "measure": 3, "probe": 3, "aggregate": 1, "publish": 1, "all": 1, "total": 12}
+    assert not workflow.results.exists(), "planning wrote something"
+    output = workflow.finished().stdout
+    assert "report.html" in output
+    yield workflow
+
+
+def table_bytes(results: Path) -> dict[str, bytes]:
+    """Bytes of every table of a sweep but the timings."""
+    files = [*results.glob("*/*.parquet"), *results.glob("tables/*"), *results.glob("*/matrices.npz")]
+    return {str(f.relative_to(results)): f.read_bytes() for f in files if f.name != "timings.parquet"}
+
+
+def modified(results: Path) -> dict[str, int]:
+    """Modification time of every checkpoint."""
+    return {str(f.relative_to(results)): f.stat().st_mtime_ns for f in results.glob("*/checkpoints/*/*")}
+
+
+def test_afterwards_there_is_nothing_to_do(done: Workflow) -> None:
+    assert done.planned() == {}
+    assert "Nothing to be done" in done.run().stdout
+
+
+def test_the_stage_contracts_hold_and_no_cell_is_missing(done: Workflow) -> None:
+    sweep = parse(DOCUMENT, "x")
+    paths = SweepPaths(done.results)
+    assert pd.read_csv(paths.cells, sep="\t")["cell"].tolist() == [cell.id for cell in sweep.cells]
+    for cell in sweep.cells:
+        here = paths.cell(cell.id)
+        steps = cell.train.checkpoint_steps(200)
+        for path, schema in ((here.history, HISTORY), (here.alignment, ALIGNMENT), (here.probes, PROBES), (here.timings, TIMINGS)):
+            assert pq.read_schema(path).equals(schema), path
+            assert set(pq.read_table(path).to_pandas()["seed"]) == set(sweep.seeds)
+        alignment = pq.read_table(here.alignment).to_pandas()
+        assert set(alignment["step"]) == set(steps)
+        assert set(alignment["layer"]) == {layer.name for layer in cell.layers}
+        undefined = alignment[alignment["value"].isna()]
+        assert (undefined["note"] != "").all(), "NaN without a reason"
+        document = json.loads(here.cell.read_text())
+        assert document["id"] == cell.id
+        assert document["hashes"] == sweep.hashes(cell)
+        assert {run["status"] for run in document["runs"].values()} == {"finished"}
+        for seed in sweep.seeds:
+            assert all(here.checkpoint(seed, step).exists() for step in steps)
+    for name in ("report.html", "provenance.json", "published.json", "figures", "tables"):
+        assert (done.results / name).exists(), name
+
+
+def test_the_readout_is_exact_in_every_cell(done: Workflow) -> None:
+    for path in done.results.glob("*/alignment.parquet"):
+        frame = pd.read_parquet(path).query("depth_from_output == 0 and quantity == 'uc_nfc' and power == '1'")
+        assert (frame["value"] - 1).abs().max() < 1e-9
+
+
+def test_two_runs_give_the_same_bytes(done: Workflow, tmp_path: Path) -> None:
+    again = Workflow(tmp_path, DOCUMENT)
+    again.finished()
+    first, second = table_bytes(done.results), table_bytes(again.results)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_new_value_plans_only_the_new_cells(done: Workflow) -> None:
+    wider = {**DOCUMENT, "optimizer": [{"name": "sgd", "lr": [0.1, 0.3]}, {"name": "adam", "lr": 0.01}]}
+    done.write(wider)
+    counts = done.planned()
+    done.write(DOCUMENT)
+    assert (counts["train"], counts["measure"], counts["probe"]) == (2, 2, 2)
+
+
+def test_a_changed_probe_setting_probes_again_and_trains_nothing(done: Workflow) -> None:
+    done.write({**DOCUMENT, "probe": {"kind": "ridge", "samples": 100}})
+    counts = done.planned()
+    done.write(DOCUMENT)
+    assert "train" not in counts
+    assert "measure" not in counts
+    assert counts["probe"] == 3
+
+
+def test_a_new_seed_computes_only_that_seed(done: Workflow) -> None:
+    before = modified(done.results)
+    done.write({**DOCUMENT, "seeds": 3})
+    assert done.planned()["train"] == 3
+    done.finished()
+    after = modified(done.results)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[2] for name in after.keys() - before.keys()} == {"seed-2"}
+    log = next((done.results / "logs" / "train").iterdir()).read_text()
+    assert "seed 0: finished before" in log
+    seeds = pd.read_parquet(next(done.results.glob("*/alignment.parquet")))["seed"]
+    assert sorted(set(seeds)) == [0, 1, 2]
+    done.write(DOCUMENT)
+    done.finished()
+
+
+def test_a_wrong_sweep_starts_no_job(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, {**DOCUMENT, "optimizer": [{"name": "sdg"}]})
+    for options in ((), ("-n",)):
+        output = workflow.run(*options)
+        assert output.returncode == 2
+        assert "optimizer[0].name: 'sdg': no such optimizer; did you mean 'sgd'?" in output.stdout
+        assert "Traceback" not in output.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_config_on_the_command_line_is_checked_too(tmp_path: Path) -> None:
+    refused = Workflow(tmp_path, DOCUMENT).run("-n", "--config", "seeds=-1")
+    assert refused.returncode == 2
+    assert "seeds: -1" in refused.stdout
+
+
+def test_a_second_snakemake_on_one_sweep_is_refused(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, {**DOCUMENT, "train": {"steps": 100_000, "batch_size": 32}})
+    first = workflow.start("--until", "train")
+    try:
+        wait_for((workflow.results / ".plan.json").exists, first)
+        second = workflow.run()
+        assert second.returncode == 2, second.stdout
+        assert "another snakemake works on this sweep" in second.stdout
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+
+
+def test_killed_and_started_again_nothing_finished_is_lost(done: Workflow, tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, DOCUMENT)
+    process = workflow.start(cores=1)
+    wait_for(lambda: any(workflow.results.glob("*/cell.json")), process)
+    process.kill()  # Snakemake only: its job becomes an orphan
+    process.wait()
+    before = modified(workflow.results)
+    trained = {path.parent.name for path in workflow.results.glob("*/cell.json")}
+    workflow.finished()
+    after = modified(workflow.results)
+    assert trained
+    assert [name for name in before if name.split("/")[0] in trained and after[name] != before[name]] == []
+    first, second = table_bytes(done.results), table_bytes(workflow.results)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
