@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
         )
+        if name == "train":
+            text = "save the state of a run under way this often, so that a kill loses no more (default: 20)"
+            verb.add_argument("--save-every", type=_seconds, default=20.0, metavar="SECONDS", help=text)
     _stage(verbs, "aggregate", "join all cells: tables, figures, report.html", _aggregate)
     _stage(
         verbs, "publish", "publish every run to Weights & Biases (offline by default); repeat it to catch up", _publish
@@ -114,6 +117,17 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    """Parse a time in seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
 def _init(options: argparse.Namespace) -> None:
     from nfa.stages.init import write_starter
 
@@ -147,8 +161,9 @@ def _cell_stage(options: argparse.Namespace) -> None:
     set_threads(options.threads)
     device = choose_device(options.device)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
+    more = {"save_seconds": options.save_every} if options.stage == "train" else {}
     for cell in cells:
-        stage(sweep, cell, options.results, device)
+        stage(sweep, cell, options.results, device, **more)
 
 
 def _aggregate(options: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 A table is written to a temporary name in its own folder and renamed, so that a reader sees all of it or none.
 """
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -67,9 +68,13 @@ TIMINGS = pa.schema(
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it takes its place at once, on an exception it is removed."""
+    """Give a temporary path beside ``path``; on success it takes its place at once, on an exception it is removed.
+
+    What a killed process left of an earlier attempt goes first. A file has one writer at a time: stages hold locks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    _remove_leftovers(path)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -80,6 +85,18 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, and what a killed process left of attempts to write it."""
+    path.unlink(missing_ok=True)
+    _remove_leftovers(path)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of earlier attempts to write ``path``."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{path.suffix}"):
+        stale.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -64,7 +64,7 @@ class Moments:
         """Correlate: correlation name -> value, undefined where a matrix is zero or its entries do not vary."""
         every, rest = self.every, self.every - self.diagonal
         if every.aa <= 0 or every.bb <= 0:
-            value = undefined(f"the {'first' if every.aa <= 0 else 'second'} matrix is zero")
+            value = undefined("the NFM is zero" if every.aa <= 0 else "the matrix compared with the NFM is zero")
             return {"cosine": value, "pearson": value, "offdiagonal": value}
         return {
             "cosine": Value(_bounded(every.ab / sqrt(every.aa * every.bb))),

@@ -20,7 +20,8 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
 Sources: Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271, where nothing else is said.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,11 +33,12 @@ from nfa.alignment.haar import haar_control
 from nfa.alignment.spectra import commutator, stable_rank, subspace_overlap
 from nfa.alignment.values import CORRELATIONS, POWERS, Convention, Value, exponents, undefined
 
-Values = dict[tuple[str, str | None, str | None], Value]
+Values = dict[Convention, Value]
 
 NO_DEPTH_POWER = "a branching network has no depth-matched power"
 GRADIENT_FLOW = "limit t -> 0+, gradient flow"
 FIRST_UPDATE = "limit t -> 0+, along the optimizer's first update"
+UNMOVED = 1e-4  # relative change of K below which a layer with W = W0 is taken to be at initialisation
 
 _ALL = tuple((correlation, power) for power in POWERS for correlation in CORRELATIONS)
 _POWER_ONE = tuple((correlation, "1") for correlation in CORRELATIONS)
@@ -60,3 +62,160 @@ LAYOUT: dict[str, tuple[Convention, ...]] = {
     "commutator": _SCALAR,
     "fact": _NO_POWER,
 }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a layer is compared with; a quantity that needs what is None is NaN.
+
+    Attributes:
+        initial_weight: W0, (k, d).
+        initial_covariance: K0, (k, k).
+        gradient: dL/dW of the mean loss on the whole training set, (k, d).
+        update: Direction of the optimizer's first full-batch update, up to a positive factor, (k, d).
+        weight_decay: lambda, coupled as in torch's ``weight_decay``.
+    """
+
+    initial_weight: Tensor | None = None
+    initial_covariance: Tensor | None = None
+    gradient: Tensor | None = None
+    update: Tensor | None = None
+    weight_decay: float = 0.0
+
+
+def quantities(current: LayerCovariance, reference: Reference, generator: torch.Generator) -> dict[str, Values]:
+    """Measure everything about one layer.
+
+    Args:
+        current: W and K.
+        reference: W0, K0, gradient and update; tensors as ``current.weight``, float64 on the CPU.
+        generator: Source of the random rotations.
+
+    Returns:
+        Quantity -> (correlation, power) -> value. Every quantity is there, but ``c_nfc_update`` only where W = W0 and the
+        update is known.
+    """
+    if not torch.isfinite(current.covariance).all():
+        values = {quantity: _same(quantity, undefined("K is not finite: the network overflows")) for quantity in LAYOUT}
+        del values["c_nfc_update"]
+        return values
+    powers = exponents(current.depth_from_output, current.chain_length)
+    features = FeatureMatrix(current.weight)
+    agop = Agop.of(features, current.covariance, current.resolution)
+    spectrum = torch.linalg.eigvalsh(current.covariance)
+    haar, haar_sd = haar_control(features, spectrum, _defined(powers), current.resolution, generator)
+    rank = min(current.outputs, *current.weight.shape)
+    return {
+        "uc_nfc": _agop_correlations(features, agop, current.covariance, powers),
+        **_centred(current, reference, powers),
+        "haar_nfc": {c: haar.get(c, undefined(NO_DEPTH_POWER)) for c in LAYOUT["haar_nfc"]},
+        "haar_nfc_sd": {c: haar_sd[c] for c in LAYOUT["haar_nfc_sd"]},
+        "stable_rank_nfm": _scalar(stable_rank(torch.linalg.eigvalsh(features.gram))),
+        "stable_rank_agop": _scalar(stable_rank(agop.values)),
+        "stable_rank_k": _scalar(stable_rank(spectrum)),
+        "subspace_overlap": _scalar(subspace_overlap(agop, rank)),
+        "commutator": _scalar(commutator(features, current.covariance)),
+        "fact": _fact(features, reference),
+    }
+
+
+def _centred(current: LayerCovariance, reference: Reference, powers: Mapping[str, float]) -> dict[str, Values]:
+    """Measure what needs the initial weights."""
+    if reference.initial_weight is None:
+        missing = undefined("no initial weights given")
+        return {q: _same(q, missing) for q in ("c_nfc", "dc_nfc", "w0_nfc", "relative_change")}
+    change = current.weight - reference.initial_weight
+    norm = torch.linalg.matrix_norm(current.weight).item()
+    share = Value(torch.linalg.matrix_norm(change).item() / norm) if norm > 0 else undefined("W is zero")
+    common = {
+        "w0_nfc": _direction(current, reference.initial_weight, current.covariance, powers),
+        "relative_change": _scalar(share),
+    }
+    if not change.any():
+        return {**_limits(current, reference, powers), **common}
+    return {
+        "c_nfc": _direction(current, change, current.covariance, powers),
+        "dc_nfc": _moved(current, reference, change),
+        **common,
+    }
+
+
+def _moved(current: LayerCovariance, reference: Reference, change: Tensor) -> Values:
+    """dc_nfc where the weights have changed."""
+    if reference.initial_covariance is None:
+        return _same("dc_nfc", undefined("no initial covariance given"))
+    difference = current.covariance - reference.initial_covariance
+    if not difference.any():
+        return _same("dc_nfc", undefined("K has not changed"))
+    correlations = FeatureMatrix(change).moments(difference).correlations()
+    return {(name, "1"): value for name, value in correlations.items()}
+
+
+def _limits(current: LayerCovariance, reference: Reference, powers: Mapping[str, float]) -> dict[str, Values]:
+    """The centred quantities at W = W0."""
+    start, now = reference.initial_covariance, current.covariance
+    if start is not None and (now - start).norm() > UNMOVED * start.norm():
+        frozen = undefined("W equals W0 although the rest of the network has moved: 0/0")
+        return {"c_nfc": _same("c_nfc", frozen), "dc_nfc": _same("dc_nfc", frozen)}
+    limits = {
+        "c_nfc": _same("c_nfc", undefined("W equals W0 and no gradient given")),
+        "dc_nfc": _same("dc_nfc", undefined("W equals W0: 0/0, and K - K0 is 0 at second order")),
+    }
+    for quantity, velocity, note in (
+        ("c_nfc", None if reference.gradient is None else -reference.gradient, GRADIENT_FLOW),
+        ("c_nfc_update", reference.update, FIRST_UPDATE),
+    ):
+        if velocity is not None:
+            values = _direction(current, velocity, now, powers)
+            limits[quantity] = {c: _noted(value, note) for c, value in values.items()}
+    return limits
+
+
+def _direction(current: LayerCovariance, weight: Tensor, covariance: Tensor, powers: Mapping[str, float]) -> Values:
+    """Correlate V^T V with (V^T K V)^s for some V in place of W."""
+    if not torch.isfinite(weight).all():
+        return {c: undefined("the direction of change is not finite") for c in _ALL}
+    features = FeatureMatrix(weight)
+    agop = Agop.of(features, covariance, current.resolution)
+    return _agop_correlations(features, agop, covariance, powers)
+
+
+def _agop_correlations(features: FeatureMatrix, agop: Agop, covariance: Tensor, powers: Mapping[str, float]) -> Values:
+    """Correlate F with G^s in every correlation, for every power."""
+    values = _same("uc_nfc", undefined(NO_DEPTH_POWER))
+    for power, exponent in _defined(powers).items():
+        moments = features.moments(covariance) if exponent == 1 else agop.power_moments(exponent)
+        values |= {(name, power): value for name, value in moments.correlations().items()}
+    return values
+
+
+def _fact(features: FeatureMatrix, reference: Reference) -> Values:
+    """rho(F, sym(W^T A)); the positive factor 1/lambda of A = -(dL/dW)/lambda changes no correlation."""
+    if reference.weight_decay == 0:
+        return _same("fact", undefined("weight decay is 0"))
+    if reference.gradient is None:
+        return _same("fact", undefined("no gradient given"))
+    if not torch.isfinite(reference.gradient).all():
+        return _same("fact", undefined("the gradient is not finite"))
+    correlations = features.moments_of_product(-reference.gradient).correlations()
+    return {(name, None): value for name, value in correlations.items()}
+
+
+def _defined(powers: Mapping[str, float]) -> dict[str, float]:
+    """Powers that have an exponent."""
+    return {power: exponent for power, exponent in powers.items() if exponent == exponent}
+
+
+def _noted(value: Value, note: str) -> Value:
+    """Say in the note which limit was taken, before the reason when it is undefined."""
+    return Value(value.value, f"{note}: {value.note}" if value.note else note, value.stderr)
+
+
+def _same(quantity: str, value: Value) -> Values:
+    """Give every row of a quantity the same value."""
+    return dict.fromkeys(LAYOUT[quantity], value)
+
+
+def _scalar(value: Value) -> Values:
+    """Wrap the value of a quantity that has neither correlation nor power."""
+    return {(None, None): value}

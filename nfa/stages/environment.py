@@ -24,7 +24,6 @@ def set_threads(threads: int) -> None:
 
     torch.set_num_threads(threads)
     threadpoolctl.threadpool_limits(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def choose_device(name: str) -> Any:
@@ -39,6 +38,10 @@ def choose_device(name: str) -> Any:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this torch sees no GPU; use --device cpu or auto")
+    if name == "cuda":
+        # On a CPU our operations are deterministic as they are, and this call imports torch's compiler (1.1 s).
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device(name)
 
 

@@ -15,14 +15,13 @@ from nfa.stages.environment import describe_device, provenance
 from nfa.stages.parts import Parts, write_timings
 from nfa.stages.progress import event, progress_bar
 from nfa.sweep import Cell, Sweep
-from nfa.tables import HISTORY, read_table, write_table, write_text
+from nfa.tables import HISTORY, read_table, remove, write_table, write_text
 from nfa.training import TrainingRun, load_data
 from nfa.training.evaluate import constant_predictor
 
-SAVE_SECONDS = 20.0  # a killed run loses at most this much work; saving takes milliseconds
 
 
-def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
+def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = 20.0) -> None:
     """Train all seeds of a cell that are not finished, then write the cell's files from all of them.
 
     Raises:
@@ -76,7 +75,7 @@ def _train_seed(cell: Cell, seed: int, parts: Parts, device: torch.device, save_
     status = "diverged" if run.diverged else "finished"
     record = {"status": status, "last_step": run.step, "checkpoints": run.kept, "constant_predictor": constant}
     parts.finish(seed, started, earlier=earlier, run=record)
-    saved.unlink(missing_ok=True)
+    remove(saved)
     event(f"train {cell.id} seed {seed}: {status} at step {run.step} in {time.perf_counter() - started:.1f} s")
 
 

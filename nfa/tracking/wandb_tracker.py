@@ -20,6 +20,7 @@ from nfa.tracking.tracker import Sent, TrackerError, TrackerUnavailableError
 
 INIT_SECONDS = 30.0  # a server that does not answer is found out after this; the client's own limit is 90
 FINISH_SECONDS = 300.0  # a run is a few hundred kilobytes; a server that takes longer is not taking them
+NO_ANSWER = ("Failed to execute API request", "An error occurred while checking")
 ROWS = 200_000  # rows of a table written at most: the client cuts off at 10,000 and says so only in a log
 
 
@@ -125,8 +126,15 @@ def _line(error: Exception) -> str:
 
 
 def _check_login() -> None:
-    """Refuse to start online without a key: the client would ask for one in the middle of a job."""
-    if not wandb.login(prompt=False):
+    """Refuse to start online without a key, or with a wrong one: the client would ask for it inside a job."""
+    try:
+        found = wandb.login(prompt=False)
+    except AuthenticationError as error:
+        # The client raises the same for a key that the server refuses and for a server that does not answer.
+        if any(words in str(error) for words in NO_ANSWER):
+            raise TrackerUnavailableError(f"the server does not answer: {_line(error)}") from error
+        raise
+    if not found:
         raise UserError(
             "wandb: mode is online, but there is no API key; run `wandb login` or set WANDB_API_KEY, "
             "or set `wandb: {mode: offline}` in the sweep file"

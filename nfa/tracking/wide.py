@@ -46,33 +46,39 @@ def column_name(quantity: str, correlation: str | None, power: str | None) -> st
 
 def _alignment_table(alignment: pd.DataFrame) -> Table:
     """All quantities; standard errors in columns of their own where a value is an estimate."""
-    fixed: dict[str, type] = {
-        "step": int,
-        "layer": str,
-        "layer_index": int,
-        "depth_from_output": int,
-        "estimator": str,
-        "n": int,
-    }
-    rows: dict[tuple[int, int], dict[str, Any]] = {}
-    values: dict[str, type] = {}
-    columns = [*list(fixed), "quantity", "correlation", "power", "value", "stderr", "note"]
-    for *place, quantity, correlation, power, value, stderr, note in zip(
-        *(alignment[c].tolist() for c in columns), strict=True
-    ):
-        name = column_name(quantity, correlation, power)
-        row = rows.setdefault((place[0], place[2]), {**dict(zip(fixed, place, strict=True)), "notes": {}})
-        row[name] = _defined(value)
-        values[name] = float
-        if stderr > 0:
-            row[f"{name} stderr"] = stderr
-            values[f"{name} stderr"] = float
-        if note or math.isnan(value):
-            row["notes"].setdefault(note or "undefined", []).append(name)
-    for row in rows.values():
-        row["notes"] = "; ".join(f"{', '.join(names)}: {note}" for note, names in row["notes"].items())
-    types = {**fixed, **values, "notes": str}
-    return Table(types, [[row.get(name) for name in types] for _, row in sorted(rows.items())])
+    fixed: dict[str, type] = dict.fromkeys(("step", "layer_index", "depth_from_output", "n"), int)
+    fixed |= {"layer": str, "estimator": str}
+    convention = ["quantity", "correlation", "power"]
+    row_of = alignment.groupby(["step", "layer_index"]).ngroup().to_numpy()
+    column_of = alignment.groupby(convention, sort=False, dropna=False).ngroup().to_numpy()
+    names = [column_name(*each) for each in alignment[convention].drop_duplicates().itertuples(index=False)]
+    shape = (row_of.max(initial=-1) + 1, len(names))
+
+    def spread(values: np.ndarray, chosen: np.ndarray) -> list[list[float | None]]:
+        """Columns of the chosen values, None where there is none."""
+        spread_out = np.full(shape, None, dtype=object)
+        spread_out[row_of[chosen], column_of[chosen]] = values[chosen].astype(object)
+        columns: list[list[float | None]] = spread_out.T.tolist()
+        return columns
+
+    value, stderr = alignment["value"].to_numpy(), alignment["stderr"].to_numpy()
+    places = alignment.drop_duplicates(["step", "layer_index"]).sort_values(["step", "layer_index"])
+    content: dict[str, list[Any]] = {name: places[name].tolist() for name in fixed}
+    content |= dict(zip(names, spread(value, np.isfinite(value)), strict=True))
+    estimated = zip(names, spread(stderr, stderr > 0), strict=True)
+    content |= {f"{name} stderr": column for name, column in estimated if any(each is not None for each in column)}
+    content["notes"] = _notes(alignment["note"].tolist(), value, [names[each] for each in column_of], row_of, shape[0])
+    types = {name: fixed.get(name, str if name == "notes" else float) for name in content}
+    return Table(types, [list(row) for row in zip(*content.values(), strict=True)])
+
+
+def _notes(notes: list[str], value: np.ndarray, names: list[str], row_of: np.ndarray, rows: int) -> list[str]:
+    """Say for each row which values are undefined or limits, and why."""
+    gathered: list[dict[str, list[str]]] = [{} for _ in range(rows)]
+    for note, undefined, name, row in zip(notes, np.isnan(value), names, row_of, strict=True):
+        if note or undefined:
+            gathered[row].setdefault(note or "undefined", []).append(name)
+    return ["; ".join(f"{', '.join(of)}: {note}" for note, of in each.items()) for each in gathered]
 
 
 def _probes_table(probes: pd.DataFrame, layers: Sequence[str]) -> Table:

@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +63,33 @@ def python(code: str, folder: Path, **environment: str) -> subprocess.Popen[str]
     clean |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
     pipe = subprocess.PIPE
     return subprocess.Popen([sys.executable, "-c", code], env=clean, cwd=home, text=True, stdout=pipe, stderr=pipe)
+
+
+class Refuse(BaseHTTPRequestHandler):
+    """Answers as W&B does to a key that it does not know."""
+
+    def do_POST(self) -> None:
+        """Refuse."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"errors": [{"message": "user is not logged in"}], "data": {}}'
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay silent."""
+
+
+@contextmanager
+def refusing_server() -> Iterator[str]:
+    """A local server that refuses every key; its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_second_publish_writes_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,13 +228,24 @@ def test_unreachable_server_costs_nothing(sweep: Sweep, results: Path, monkeypat
     before = snapshot(folder)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens
-    monkeypatch.setattr(wandb_tracker, "INIT_SECONDS", 1.0)
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     summary = publish(with_mode("online"), results)
     assert len(summary.unsent) == 4
     assert "does not answer" in next(iter(summary.unsent.values()))
     assert snapshot(folder) == before  # what was published offline is still there
     assert os.environ["WANDB_API_KEY"] == KEY
     assert len(publish(sweep, results).unchanged) == 4
+
+
+def test_refused_key_is_one_line(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's own words, not a warning that is overlooked."""
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with refusing_server() as address:
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        with pytest.raises(UserError, match="not logged in") as caught:
+            publish(with_mode("online"), results)
+    assert "\n" not in str(caught.value)
+    assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize(

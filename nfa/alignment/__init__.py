@@ -1,0 +1,41 @@
+"""Do a network's weights align with its average gradient outer product? Tensors in, tables out.
+
+    import torch
+    from torch import nn
+    from nfa.alignment import measure
+
+    model = nn.Sequential(nn.Linear(784, 128, bias=False), nn.ReLU(), nn.Linear(128, 10, bias=False))
+    initial = {name: value.clone() for name, value in model.state_dict().items()}
+    ...                                                  # train
+    table = measure(model, images, initial=initial)      # images (n, 784) -> one row per layer, quantity, convention
+
+How it is laid out: ``layers`` says which weights are measured, ``capture`` keeps their pre-activations in a forward pass,
+``covariance`` turns them into K, ``feature_matrix`` and ``agop`` correlate W^T W with powers of W^T K W in k-space,
+``quantities`` names what is reported, ``table`` writes it down.
+"""
+
+from nfa.alignment.agop import power_middle
+from nfa.alignment.covariance import LayerCovariance, covariances
+from nfa.alignment.feature_matrix import correlations
+from nfa.alignment.gradients import weight_gradients
+from nfa.alignment.layers import left_out, weights_of
+from nfa.alignment.pictures import pictures
+from nfa.alignment.table import frame, measure, measure_layer
+from nfa.alignment.values import CORRELATIONS, POWERS, Value
+
+__all__ = [
+    "CORRELATIONS",
+    "POWERS",
+    "LayerCovariance",
+    "Value",
+    "correlations",
+    "covariances",
+    "frame",
+    "left_out",
+    "measure",
+    "measure_layer",
+    "pictures",
+    "power_middle",
+    "weight_gradients",
+    "weights_of",
+]
