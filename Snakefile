@@ -47,4 +47,5 @@ include: "workflow/rules/publish.smk"
 
 
 onsuccess:
-    shell("nfa show {PATHS.folder}")
+    if PATHS.report.exists():
+        shell("nfa show {PATHS.folder}")

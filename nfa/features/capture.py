@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MAX_FEATURES = 512  # larger feature maps are averaged over pixels: a ridge probe costs the cube of this
+MAX_FEATURES = 256  # larger feature maps are averaged over pixels: a ridge probe costs the square of this
 FORWARD_BATCH = 1000  # samples per forward pass
 
 

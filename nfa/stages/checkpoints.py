@@ -1,5 +1,6 @@
 """Weights on disk: safetensors files that say which run they belong to."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -10,11 +11,15 @@ from torch import Tensor
 from nfa.errors import UserError
 from nfa.tables import replacing
 
+METADATA = "nfa"  # key of our metadata in the file's
+
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors, whole or not at all."""
+    """Write tensors, whole or not at all; equal content gives equal bytes."""
+    # safetensors writes its metadata in no fixed order: one key keeps the bytes the same.
+    text = {METADATA: json.dumps(metadata, sort_keys=True)}
     with replacing(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, text)
 
 
 def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -25,7 +30,7 @@ def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
+            metadata = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
         raise UserError(f"{path}: checkpoint is missing; run `nfa train` for this cell to make it again") from None

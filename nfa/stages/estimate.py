@@ -13,7 +13,7 @@ MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
 STEP_SECONDS = 4e-4  # optimizer step of a small network, beside its multiplications
 LAYER_SECONDS = 0.03  # controls and eigenvectors of one layer at one checkpoint
 JOB_SECONDS = 4.0  # interpreter, imports and scheduling of one job
-EVALUATIONS = 22  # passes over the whole data during training
+EVALUATIONS = 18  # passes over the whole data during training
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     gram = sum(layer.fan_out**2 * layer.positions for layer in cell.layers) * shape.outputs
     train = 3 * forward * plan.batch(shape.n_train) * steps + EVALUATIONS * forward * (shape.n_train + shape.n_test)
     measure = checkpoints * samples * (forward * (1 + shape.outputs) + gram)
-    features = sum(min(512, layer.fan_out * layer.positions) ** 2 for layer in cell.layers)
+    features = sum(min(256, layer.fan_out * layer.positions) ** 2 for layer in cell.layers)
     probe = checkpoints * (
         6 * min(sweep.probe.samples, shape.n_train) * features + forward * (shape.n_train + shape.n_test)
     )

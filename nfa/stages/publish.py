@@ -11,6 +11,7 @@ from typing import Any
 
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
+from nfa.stages.progress import event, progress_bar
 from nfa.sweep import Cell, Sweep, digest
 from nfa.tables import write_text
 from nfa.tracking.ledger import Entry, Ledger
@@ -76,6 +77,8 @@ def publish(sweep: Sweep, results: Path) -> PublishSummary:
             write_published(sweep, paths, ledger, summary)
     else:
         write_published(sweep, paths, ledger, summary)
+    for line in summary.lines():
+        event(line)
     return summary
 
 
@@ -105,12 +108,14 @@ class _Publication:
     def run(self) -> None:
         """Publish what needs it, cell by cell, so that memory holds one cell."""
         try:
-            for cell in self.sweep.cells:
-                missing = missing_file(self.paths.cell(cell.id))
-                if missing:
-                    self.summary.incomplete[cell.id] = missing
-                else:
-                    self._publish_cell(cell)
+            with progress_bar("publish", len(self.sweep.cells)) as bar:
+                for done, cell in enumerate(self.sweep.cells):
+                    missing = missing_file(self.paths.cell(cell.id))
+                    if missing:
+                        self.summary.incomplete[cell.id] = missing
+                    else:
+                        self._publish_cell(cell)
+                    bar.update(done + 1)
         finally:
             if self.tracker:
                 self.tracker.close()
@@ -118,6 +123,9 @@ class _Publication:
     def _publish_cell(self, cell: Cell) -> None:
         inputs = self._inputs(cell)
         pending = [seed for seed in self.sweep.seeds if not self._is_done(run_key(cell, seed), inputs)]
+        if self.given_up:
+            self.summary.unsent |= {run_key(cell, seed): self.given_up for seed in pending}
+            return
         if not pending:
             return
         for record in self._records(cell, pending, read_results(self.paths.cell(cell.id))):
@@ -138,17 +146,18 @@ class _Publication:
 
     def _inputs(self, cell: Cell) -> str:
         """Hash everything a cell's runs are made from."""
-        settings = {"layout": LAYOUT}
-        stages = self.sweep.hashes(cell)
-        return digest({**settings, **stages, "files": files_digest(self.paths.cell(cell.id))})
+        files = files_digest(self.paths.cell(cell.id))
+        return digest({"layout": LAYOUT, "files": files, **self.sweep.hashes(cell)})
 
     def _is_done(self, key: str, inputs: str) -> bool:
         """Tell whether a run is published from the same files, without reading them."""
         entry = self.ledger.read(key)
-        done = entry is not None and entry.inputs == inputs and self._is_there(entry)
-        if done:
-            self.summary.unchanged.append(key)
-        return done
+        if entry is None or entry.inputs != inputs or not self._is_there(entry):
+            return False
+        if entry.sent:
+            self.ledger.write(key, entry)  # lasts when `wandb clean` removes the folder with its mark
+        self.summary.unchanged.append(key)
+        return True
 
     def _is_there(self, entry: Entry) -> bool:
         """Tell whether a published run is where this sweep wants it."""

@@ -6,12 +6,13 @@ Snakemake deletes published.json before the job that writes it; this survives, a
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from nfa.tables import write_text
 
@@ -54,8 +55,16 @@ class Ledger:
     def locked(self) -> Iterator[None]:
         """Keep the folder to one process: two would both write what neither finds."""
         self.state.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.state / "lock"):
+        lock = FileLock(self.state / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"publish: another process publishes to {self.folder}; waiting for it", file=sys.stderr)
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def read(self, key: str) -> Entry | None:
         """Return what is known of a run; None if it was never published, or its record is damaged."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from nfa.report.conventions import HEADLINE
 from nfa.sweep import Cell, Sweep
 from nfa.tracking.pictures import Picture, pictures_of
 from nfa.tracking.results import CellResults
@@ -129,7 +130,7 @@ def _config(sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any]) -> di
         "seed": seed,
         "sweep": sweep.name,
         "layers": dict(zip(layer_keys(len(document["layers"])), document["layers"], strict=True)),
-        "convention": {"correlation": "cosine", "power": "1"},
+        "convention": HEADLINE._asdict(),
         "provenance": document["provenance"],
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nfa.paths import CellPaths
-from nfa.tables import read_arrays, read_table
+from nfa.tables import TIMINGS, read_arrays, read_table
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CellResults:
         history: Training curves, long.
         alignment: Every quantity of every layer and checkpoint, long.
         probes: Scores of linear probes, long.
-        timings: Seconds per stage and seed.
+        timings: Seconds per stage and seed; empty where nobody kept them.
         matrices: NFM and AGOP, diagonals and spectra by ``seed/step/layer/name``.
     """
 
@@ -35,7 +35,7 @@ class CellResults:
 
 def missing_file(paths: CellPaths) -> str | None:
     """Name the first file that a cell still lacks; None if it is complete."""
-    files = (paths.cell, paths.history, paths.alignment, paths.matrices, paths.probes, paths.timings)
+    files = (paths.cell, paths.history, paths.alignment, paths.matrices, paths.probes)
     return next((file.name for file in files if not file.exists()), None)
 
 
@@ -46,7 +46,7 @@ def read_results(paths: CellPaths) -> CellResults:
         history=read_table(paths.history),
         alignment=read_table(paths.alignment),
         probes=read_table(paths.probes),
-        timings=read_table(paths.timings),
+        timings=read_table(paths.timings) if paths.timings.exists() else pd.DataFrame(columns=TIMINGS.names),
         matrices=read_arrays(paths.matrices),
     )
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-HEADLINE = {"correlation": "cosine", "power": "1"}
+from nfa.report.conventions import HEADLINE, READOUT
+
 QUANTITIES = ("uc_nfc", "c_nfc")
 
 
@@ -57,9 +58,7 @@ def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[st
 
 def _alignment_rows(alignment: pd.DataFrame) -> list[dict[str, float]]:
     """UC-NFC and C-NFC in the headline convention, per layer and as the mean of hidden layers."""
-    chosen = alignment[
-        (alignment["correlation"] == HEADLINE["correlation"]) & (alignment["power"] == HEADLINE["power"])
-    ]
+    chosen = alignment[(alignment["correlation"] == HEADLINE.correlation) & (alignment["power"] == HEADLINE.power)]
     rows: dict[int, dict[str, float]] = {
         step: {"alignment/step": step} for step in sorted(chosen["step"].unique().tolist())
     }
@@ -69,7 +68,7 @@ def _alignment_rows(alignment: pd.DataFrame) -> list[dict[str, float]]:
         columns = (of_quantity[column].tolist() for column in ("step", "layer_index", "depth_from_output", "value"))
         for step, index, depth, value in zip(*columns, strict=True):
             rows[step][f"alignment/{quantity}/layer_{index}"] = value
-            hidden[step] += [value] if depth > 0 and not np.isnan(value) else []
+            hidden[step] += [value] if depth != READOUT and not np.isnan(value) else []
         for step, values in hidden.items():
             rows[step][f"alignment/{quantity}/mean"] = float(np.mean(values)) if values else float("nan")
     return list(rows.values())

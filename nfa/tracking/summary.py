@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from nfa.report.conventions import LEARNED_BELOW
 from nfa.tracking.results import CellResults
 from nfa.tracking.series import Series
-
-LEARNED_LOSS = 0.9  # a run has learned when its test loss is below this share of the best constant prediction's
 
 
 def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
@@ -49,29 +48,21 @@ def _final_training(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Best layer on test data at the last checkpoint, and what it has to beat: raw input, untrained network."""
-    if not rows:
+    """Best layer on test data at the last checkpoint, and what it has to beat: itself untrained, the raw input."""
+    scores = {name: score for name, score in _test_scores(rows[-1]).items() if name != "input"} if rows else {}
+    if not scores:
         return {}
-    best, untrained = _best_layer(rows[-1]), _best_layer(rows[0])
-    raw = {key: value for key, value in rows[0].items() if key.startswith("probe/test_") and key.endswith("/input")}
-    summary: dict[str, Any] = {
-        f"baseline_probe/{key}": value for key, value in zip(("input",), raw.values(), strict=False)
-    }
-    if untrained:
-        summary["baseline_probe/untrained"] = untrained[1]
-    if best:
-        summary |= {"best_probe/layer": best[0], "best_probe/score": best[1]}
-    return summary
+    before = _test_scores(rows[0])
+    layer = max(scores, key=lambda name: scores[name])
+    summary: dict[str, Any] = {"best_probe/layer": layer, "best_probe/score": scores[layer]}
+    baselines = {"untrained": before.get(layer), "input": before.get("input")}
+    return summary | {f"best_probe/{name}": score for name, score in baselines.items() if score is not None}
 
 
-def _best_layer(row: dict[str, float]) -> tuple[str, float] | None:
-    """Layer with the highest test score in one row of the probe series."""
-    scores = {
-        key.rpartition("/")[2]: value
-        for key, value in row.items()
-        if key.startswith("probe/test_") and not key.endswith("/input") and not math.isnan(value)
-    }
-    return max(scores.items(), key=lambda item: item[1]) if scores else None
+def _test_scores(row: dict[str, float]) -> dict[str, float]:
+    """Test scores in one row of the probe series, by layer; the raw input is `input`, at step 0 alone."""
+    scores = {key.rpartition("/")[2]: value for key, value in row.items() if key.startswith("probe/test_")}
+    return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
@@ -79,7 +70,7 @@ def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
     if run["status"] == "diverged":
         return False
     constant: float = run["constant_predictor"]["test_loss"]
-    return final.get("final/test_loss", math.nan) < LEARNED_LOSS * constant
+    return final.get("final/test_loss", math.nan) < LEARNED_BELOW * constant
 
 
 def _seconds(seed: int, results: CellResults) -> dict[str, float]:

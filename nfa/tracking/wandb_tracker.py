@@ -116,7 +116,7 @@ def _explained() -> Iterator[None]:
         way_out = "correct it, or set `wandb: {mode: offline}` in the sweep file"
         raise UserError(f"wandb: {_line(error)}; {way_out}") from error
     except (CommError, TimeoutError, ConnectionError) as error:
-        raise TrackerUnavailableError(f"the server does not answer: {_line(error)}") from error
+        raise TrackerUnavailableError(f"the server did not take the run: {_line(error)}") from error
     except Exception as error:
         raise TrackerError(f"{type(error).__name__}: {_line(error)}") from error
 

@@ -15,7 +15,7 @@ from nfa.sweep import Cell
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model
 
-EVALUATIONS = 20  # evenly spaced evaluations on the whole data, beside those at checkpoints
+EVALUATIONS = 10  # evenly spaced evaluations on the whole data, beside those at checkpoints
 
 HistoryRow = tuple[int, float, str, str, float]  # step, epoch, split, metric, value
 

@@ -34,8 +34,8 @@ def test_large_feature_maps_are_averaged_over_a_coarser_grid() -> None:
     images = torch.arange(2 * 8 * 14 * 14.0).reshape(2, 8, 14, 14)
     pooled = flatten(images, "x")
     assert pooled.values.shape[1] <= MAX_FEATURES
-    assert pooled.about == "x, averaged to 8 x 8"
-    assert flatten(images[:, :2], "x").about == "x, flattened"
+    assert pooled.about == "x, averaged to 5 x 5"
+    assert flatten(images[:, :1], "x").about == "x, flattened"
 
 
 def test_ridge_agrees_with_scikit_learn_at_the_chosen_penalty() -> None:

@@ -200,9 +200,12 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
         assert summary[f"final/{split}_{metric}"] == value
     assert ("final/test_accuracy" in summary) == (cell.shape.classes is not None)
     probes = read_table(paths.probes).query("seed == @seed and split == 'test' and layer != 'input'")
-    assert summary["best_probe/score"] == probes.query("step == 20")["value"].max()
-    assert summary["baseline_probe/untrained"] == probes.query("step == 0")["value"].max()
-    assert summary["baseline_probe/input"] == 0.5
+    best = probes.query("step == 20").sort_values("value").iloc[-1]
+    index = [layer.name for layer in cell.layers].index(str(best["layer"]))
+    assert (summary["best_probe/layer"], summary["best_probe/score"]) == (f"layer_{index}", best["value"])
+    untrained = probes[(probes["step"] == 0) & (probes["layer"] == best["layer"])]["value"]
+    assert [summary["best_probe/untrained"]] == untrained.tolist()
+    assert summary["best_probe/input"] == 0.5
     assert (
         summary["final/uc_nfc/layer_0"]
         == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/layer_0"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -39,10 +40,13 @@ def with_mode(mode: str, **settings: str) -> Sweep:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file of every run."""
+    """Every file of every run but its logs, one of which is a link to the service's own."""
     runs = run_folders(folder)
     return {
-        str(path.relative_to(folder)): path.read_bytes() for run in runs for path in run.rglob("*") if path.is_file()
+        str(path.relative_to(folder)): path.read_bytes()
+        for run in runs
+        for path in run.rglob("*")
+        if path.is_file() and path.parent.name != "logs"
     }
 
 
@@ -133,7 +137,7 @@ def test_timings_and_provenance_are_no_content(sweep: Sweep, results: Path) -> N
     assert not publish(sweep, results).published
 
 
-def test_synced_run_is_kept_and_superseded(sweep: Sweep, results: Path) -> None:
+def test_synced_run_is_kept_and_superseded(sweep: Sweep, results: Path, tmp_path: Path) -> None:
     """What a server has is not removed, and the new run knows its id."""
     publish(sweep, results)
     paths = SweepPaths(results / sweep.name)
@@ -141,6 +145,9 @@ def test_synced_run_is_kept_and_superseded(sweep: Sweep, results: Path) -> None:
     old = json.loads(paths.published.read_text())["runs"][key]
     (paths.wandb / old["folder"] / f"run-{old['id']}.wandb.synced").touch()  # what `wandb sync` leaves
     publish(sweep, results)
+    shutil.move(paths.wandb / old["folder"], tmp_path / "cleaned")  # as `wandb clean` would
+    assert not publish(sweep, results).published
+    shutil.move(tmp_path / "cleaned", paths.wandb / old["folder"])
     assert json.loads(paths.published.read_text())["runs"][key]["sent"] is True
     change_history(sweep, results)
     publish(sweep, results)
@@ -305,6 +312,7 @@ def test_nothing_outside_and_nothing_secret(
     output = "".join(done.communicate(timeout=60))
     assert done.returncode == 0, output
     assert "4 runs published offline" in output
+    assert "wandb leet" in output
     assert listener() == 0, "offline made a connection"
     assert not list((tmp_path / "home").iterdir())
     new = [path for path in results.rglob("*") if path.is_file() and path not in outside]

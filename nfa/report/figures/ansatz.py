@@ -84,4 +84,4 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
         return marks
 
     alt = f"{title}: UC-NFC per layer and optimizer at the last step and at step 0, beside its controls w0_nfc and haar_nfc."
-    return Panel(title, alt, WIDTH, height, draw)
+    return Panel(title, title, alt, WIDTH, height, draw)

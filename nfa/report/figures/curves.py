@@ -1,6 +1,7 @@
 """When in training: UC-NFC and C-NFC of every layer over steps, with 95% bands over seeds."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from nfa.report.conventions import HEADLINE, Convention
@@ -48,10 +49,10 @@ def _panel(study: Study, cell: str, last: int, limits: tuple[float, float]) -> P
 
     label = study.cells.at[cell, "label"]
     alt = f"{label}: UC-NFC and C-NFC of each layer over optimizer steps, with 95% bands over seeds."
-    return Panel(str(study.cells.at[cell, "optimizer"]), alt, *SIZE, draw)
+    return Panel(label, study.cells.at[cell, "optimizer"], alt, *SIZE, draw)
 
 
-def _draw_layer(axes, study: Study, cell: str, quantity: str, layer: int, depth: int) -> list[Mark]:  # type: ignore[no-untyped-def]
+def _draw_layer(axes: Axes, study: Study, cell: str, quantity: str, layer: int, depth: int) -> list[Mark]:
     """Draw one layer's line and band; a limit at step 0 is a hollow marker."""
     series = study.series(cell, quantity, layer, HEADLINE)
     if not len(series.step):

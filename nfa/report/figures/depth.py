@@ -47,4 +47,4 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
         return marks
 
     alt = f"{title}: UC-NFC and C-NFC at the last step by depth from the output; one line per optimizer, 95% intervals."
-    return Panel(title, alt, *SIZE, draw)
+    return Panel(title, title, alt, *SIZE, draw)

@@ -19,6 +19,7 @@ from nfa.tables import replacing
 
 POINTS_PER_INCH = 72  # of SVG: one point is one of its units
 DOTS_PER_INCH = 130  # of PNG files
+TITLE = 22.0  # points above a panel in a file
 MAX_PNG_PIXELS = 12_000  # a side; larger sweeps get fewer dots per inch
 
 Values = Callable[[Convention], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -50,7 +51,8 @@ class Panel:
     """A small figure.
 
     Attributes:
-        title: What it shows: a heading above it.
+        title: What it shows.
+        heading: What the page writes above it, below a heading of its group.
         alt: What is to be seen, for who cannot see it.
         width: In points.
         height: In points.
@@ -58,6 +60,7 @@ class Panel:
     """
 
     title: str
+    heading: str
     alt: str
     width: float
     height: float
@@ -165,25 +168,41 @@ def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
     return [round(float(value), digits) + 0.0 if np.isfinite(value) else None for value in values]
 
 
-def save(panels: Sequence[Panel], columns: int, path: Path) -> None:
-    """Write panels as one figure, ``path``.svg and ``path``.png; the same data give the same bytes."""
+def save(panels: Sequence[Panel], columns: int, path: Path, legend: Sequence[tuple[str, str]] = ()) -> None:
+    """Write panels as one figure, ``path``.svg and ``path``.png; the same data give the same bytes.
+
+    Args:
+        panels: The panels.
+        columns: Panels in a row.
+        path: The files' name without its ending.
+        legend: Labels and their colours.
+    """
     rows = -(-len(panels) // columns)
-    width, height, title = max(p.width for p in panels), max(p.height for p in panels), 20
-    inches = (columns * width / POINTS_PER_INCH, rows * (height + title) / POINTS_PER_INCH)
+    width, height = columns * max(panel.width for panel in panels), max(panel.height for panel in panels) + TITLE
     with styled():
+        inches = (width / POINTS_PER_INCH, (rows * height + TITLE) / POINTS_PER_INCH)
         figure = Figure(figsize=inches, facecolor="white")
         FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(rows, columns, left=0, right=1, bottom=0, top=1, wspace=0, hspace=0)
-        for index, panel in enumerate(panels):
-            part = figure.add_subfigure(grid[index // columns, index % columns])
-            part.set_facecolor("none")
-            box = (0, 1 - (panel.height + title) / (height + title), panel.width / width, panel.height / (height + title))
-            inner = part.add_gridspec(
-                1, 1, left=box[0], right=box[0] + box[2], bottom=box[1], top=box[1] + box[3], wspace=0, hspace=0
-            )
-            panel.draw(part.add_subfigure(inner[0]))
-            part.text(0.01, 1 - 0.35 * title / (height + title), panel.title, va="top", fontsize=9, fontweight="bold")
+        top, body = figure.subfigures(2, 1, height_ratios=[TITLE, rows * height], hspace=0)
+        left = 8.0
+        for label, colour in legend:
+            top.text(left / width, 0.35, f"\N{BLACK CIRCLE} {label}", color=colour, fontsize=9, va="center")
+            left += 24 + 6 * len(label)
+        parts = body.subfigures(rows, columns, squeeze=False, wspace=0, hspace=0).ravel()
+        for panel, part in zip(panels, parts, strict=False):
+            _draw_titled(panel, part, width / columns, height)
         write_figure(figure, path)
+
+
+def _draw_titled(panel: Panel, part: SubFigure, width: float, height: float) -> None:
+    """Draw a panel below its title, at its own size."""
+    spare = 1e-3  # a ratio may not be 0
+    heights = [TITLE, panel.height, max(height - TITLE - panel.height, spare)]
+    widths = [panel.width, max(width - panel.width, spare)]
+    grid = part.add_gridspec(3, 2, height_ratios=heights, width_ratios=widths, wspace=0, hspace=0)
+    title = part.add_subfigure(grid[0, 0])
+    title.text(8 / panel.width, 0.25, panel.title, va="center", fontsize=9, fontweight="bold")
+    panel.draw(part.add_subfigure(grid[1, 0]))
 
 
 def write_figure(figure: Figure, path: Path) -> None:

@@ -56,4 +56,5 @@ def _panel(study: Study, data: str, name: str, part: pd.DataFrame) -> Panel:
         return []
 
     alt = f"{data}: test {metric} of the probe of each hidden layer against the layer's {name}."
-    return Panel(f"{data}: {name}", alt, *SIZE, draw)
+    title = f"{data}: {name}"
+    return Panel(title, title, alt, *SIZE, draw)

@@ -54,6 +54,6 @@ def panels(study: Study) -> list[Panel]:
             return []
 
         alt = f"{title}: test loss divided by the constant predictor's, over optimizer steps; one line per optimizer."
-        return Panel(title, alt, *SIZE, draw)
+        return Panel(title, title, alt, *SIZE, draw)
 
     return [panel(title, cells) for title, cells in study.groups.items()]

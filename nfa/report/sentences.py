@@ -1,0 +1,277 @@
+"""One honest sentence per question: numbers, intervals over seeds, and the convention they are in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nfa.report.conventions import HEADLINE, LEARNED_RULE, READOUT, Convention
+from nfa.report.labels import name_list
+from nfa.report.markup import UNDEFINED, interval, number, significant
+from nfa.report.ranks import POOLED
+from nfa.report.runs import RUN, at_convention
+from nfa.report.statistics import over_seeds
+from nfa.report.study import Study
+
+SMALLEST_CHANGE = 0.05  # a run whose UC-NFC moved less has no "half of its change"
+NOTHING = "No run finished, so there is no answer."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        short: A few words, for the glance.
+        sentence: With numbers, intervals and convention.
+    """
+
+    short: str
+    sentence: str
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things: ``1 cell``, ``3 cells``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def trained(study: Study) -> Answer:
+    """Did the sweep train?"""
+    cells, runs = study.cells, study.tables["runs"]
+    learned = int(cells["learned"].sum())
+    sentence = (
+        f"{learned} of {plural(len(cells), 'cell')} learned, {int(runs['learned'].sum())} of {plural(len(runs), 'run')}: "
+        f"a run learned if it finished and {LEARNED_RULE}."
+    )
+    finished = runs[runs["status"] == "finished"]
+    ratio = (finished["test_loss"] / finished["constant_test_loss"]).groupby(finished["cell"], sort=False).mean()
+    if len(ratio):
+        sentence += (
+            f" The final test loss is {significant(ratio.median(), 2)} x the constant predictor's in the median cell"
+            f" ({significant(ratio.min(), 2)} to {significant(ratio.max(), 2)})"
+        )
+        accuracy = cells.dropna(subset=["test_accuracy"]).groupby("data", sort=False)
+        sentence += "".join(
+            f"; test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to {number(part['test_accuracy'].max(), 3)}"
+            f" (constant: {number(part['constant_test_accuracy'].mean(), 3)})"
+            for data, part in accuracy
+        )
+        sentence += "."
+    sentence += _named("Diverged", cells[cells["n_diverged"] > 0], "n_diverged")
+    weak = cells[(cells["n_learned"] + cells["n_diverged"]) < cells["n_seeds"]]
+    sentence += _named("Did not learn", weak.assign(n_weak=weak["n_seeds"] - weak["n_learned"] - weak["n_diverged"]), "n_weak")
+    return Answer(f"{learned} of {len(cells)} cells learned", sentence)
+
+
+def _named(what: str, cells: pd.DataFrame, count: str) -> str:
+    """Name the cells to which something happened, with the number of their runs."""
+    if cells.empty:
+        return ""
+    names = (f"{row.label} ({getattr(row, count)} of {plural(row.n_seeds, 'run')})" for row in cells.itertuples())
+    return f" {what}: {name_list(names)}."
+
+
+def holds(study: Study, convention: Convention) -> Answer:
+    """Does the ansatz hold here?"""
+    means = _at(study.run_means, convention)
+    if means.empty:
+        return Answer(UNDEFINED, NOTHING)
+    final, initial = seed_mean(study, means, "uc_nfc"), seed_mean(study, means, "initial")
+    cells = study.cell_means[convention]["mean"].unstack("measure")
+    text = (
+        f"{_stated(study, convention)}: UC-NFC, averaged over hidden layers and {plural(len(cells), 'cell')}, went from {initial} at "
+        f"initialisation to {final} at the last step (cells: {number(cells['uc_nfc'].min())} to {number(cells['uc_nfc'].max())})."
+    )
+    text += " " + _against_controls(study, convention, means)
+    return Answer(f"UC-NFC {_short(initial)} → {_short(final)}", text)
+
+
+def _against_controls(study: Study, convention: Convention, means: pd.DataFrame) -> str:
+    """Compare with the controls, cell by cell."""
+    if means[["w0_nfc", "haar_nfc"]].isna().all(axis=None):
+        return "Its controls are not defined at this power, so this number says little by itself; see power 1."
+    summary = study.cell_means[convention]
+    low = "ci_low" if study.n_seeds > 1 else "mean"
+    gaps = summary[low].unstack("measure")[["above_w0", "above_haar"]]
+    above = int((gaps > 0).all(axis=1).sum())
+    how = "the 95% interval of the difference over seeds is above 0" if study.n_seeds > 1 else "it is larger (one seed: no interval)"
+    return (
+        f"Its controls at the same step are {seed_mean(study, means, 'w0_nfc')} for the initial weights (w0_nfc) and "
+        f"{seed_mean(study, means, 'haar_nfc')} for K turned at random (haar_nfc). UC-NFC is above both in {above} of "
+        f"{plural(len(gaps), 'cell')}: {how}."
+    )
+
+
+def which_layer(study: Study, convention: Convention) -> Answer:
+    """At which layer?"""
+    layers = _at(study.layer_finals, convention)
+    layers = layers[layers["depth_from_output"] != READOUT]
+    if layers.empty:
+        return Answer(UNDEFINED, NOTHING)
+    by_depth = {int(depth): part for depth, part in layers.groupby("depth_from_output")}
+    means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
+    per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
+    if per_cell.empty:
+        return Answer(UNDEFINED, f"{_stated(study, convention)}: UC-NFC is undefined at every hidden layer.")
+    best = per_cell.loc[per_cell.groupby("cell", observed=True).idxmax()].reset_index()["depth_from_output"].value_counts()
+    winner = int(best.sort_index().idxmax())
+    listed = ", ".join(
+        f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {_place(depth)} ({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
+        for depth in sorted(means, reverse=True)
+    )
+    sentence = (
+        f"{_stated(study, convention)}: final UC-NFC by hidden layer is {listed}. The best-aligned hidden layer is the one "
+        f"{_place(winner)} in {int(best[winner])} of {plural(per_cell.index.unique('cell').size, 'cell')}."
+    )
+    return Answer(f"most often {_place(winner)}", sentence)
+
+
+def _place(depth: int) -> str:
+    return "just before the readout" if depth == 1 else f"{depth} from the output"
+
+
+def when(study: Study, convention: Convention) -> Answer:
+    """When in training?"""
+    halves = half_way(study, convention)
+    runs = int((study.tables["runs"]["status"] == "finished").sum())
+    if not runs:
+        return Answer(UNDEFINED, NOTHING)
+    start = f"{_stated(study, convention)}: "
+    if halves.empty:
+        text = f"no run's UC-NFC (mean over hidden layers) changed by {SMALLEST_CHANGE} or more between step 0 and its last step."
+        return Answer("hardly changes", start + text)
+    low, middle, high = (f"{int(value):,}" for value in np.quantile(halves, [0.25, 0.5, 0.75], method="nearest"))
+    left_out = f"; {plural(runs - len(halves), 'run')} that changed by less than {SMALLEST_CHANGE} left out" if runs > len(halves) else ""
+    sentence = (
+        f"{start}half of the change in UC-NFC (mean over hidden layers) from step 0 to the last step was there by the checkpoint at step {middle} in the "
+        f"median of {plural(len(halves), 'run')} (quartiles {low} and {high}; last step {_last_steps(study)}{left_out}). "
+        f"C-NFC at step 0 is its limit t → 0+ along gradient flow, drawn as a hollow marker."
+    )
+    return Answer(f"half-way by step {middle}", sentence)
+
+
+def half_way(study: Study, convention: Convention) -> pd.Series:
+    """Return, for each finished run that changed, the first checkpoint with half of its change in UC-NFC."""
+    alignment = study.collected.alignment
+    rows = alignment[(alignment["quantity"] == "uc_nfc") & at_convention(alignment, convention)]
+    rows = rows[rows["depth_from_output"] != READOUT]
+    runs = study.tables["runs"]
+    finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": rows["cell"].dtype})
+    means = rows.merge(finished, on=RUN).groupby([*RUN, "step"], observed=True)["value"].mean().dropna().reset_index()
+    groups = means.groupby(RUN, observed=True)["value"]
+    change = means["value"] - groups.transform("first")
+    total = groups.transform("last") - groups.transform("first")
+    reached = means[(total.abs() >= SMALLEST_CHANGE) & (change * np.sign(total) >= total.abs() / 2)]
+    return reached.groupby(RUN, observed=True)["step"].min()
+
+
+def _last_steps(study: Study) -> str:
+    steps = study.cells["last_step"]
+    return f"{steps.min():,}" if steps.nunique() == 1 else f"{steps.min():,} to {steps.max():,}"
+
+
+def for_whom(study: Study, convention: Convention) -> Answer:
+    """For which optimizer and depth?"""
+    means = _at(study.run_means, convention)
+    if means.empty:
+        return Answer(UNDEFINED, NOTHING)
+    parts, shorts = [], []
+    for optimizer in study.optimizers:
+        here = means[means["optimizer"] == optimizer]
+        if len(here):
+            uc, c = seed_mean(study, here, "uc_nfc"), seed_mean(study, here, "c_nfc")
+            parts.append(f"{optimizer} {uc} / {c} ({plural(here['cell'].nunique(), 'cell')})")
+            shorts.append(f"{optimizer} {_short(uc)}")
+    models = [
+        f"{model} {seed_mean(study, part, 'uc_nfc')} / {seed_mean(study, part, 'c_nfc')}"
+        for model, part in means.groupby("model", sort=False)
+    ]
+    sentence = (
+        f"{_stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: {name_list(parts, 8)}. "
+        f"By model: {name_list(models, 8)}. At one seed all optimizers share data, initial weights and batches."
+    )
+    return Answer(f"UC-NFC: {name_list(shorts, 4)}", sentence)
+
+
+def probes_better(study: Study) -> Answer:
+    """Do better-aligned layers probe better?"""
+    table = study.tables["rank_correlation"]
+    table = table[(table["layers"] == POOLED) & at_convention(table, HEADLINE)]
+    if table.empty:
+        return Answer(UNDEFINED, "No finished run has both alignment and probes, so there is no answer.")
+    sentences, shorts = [], []
+    for data in dict.fromkeys(study.cells["data"]):
+        rows = table[table["data"] == data].set_index(["quantity", "score"])
+        if ("uc_nfc", "probe") in rows.index:
+            parts = [
+                f"{_rank_words(rows.loc[(quantity, score)])} of {name} with {what}"
+                for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
+                for score, what in (("probe", "the probe's test score"), ("gain", "its gain over the untrained layer"))
+            ]
+            row = rows.loc[("uc_nfc", "probe")]
+            sentences.append(f"{data} (n = {row['n']} hidden layers per seed): {'; '.join(parts)}.")
+            shorts.append(f"{data} ρ = {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)}")
+    lead = f"{_stated(study, HEADLINE)}, Spearman's ρ over cells and hidden layers, mean over seeds with 95% interval (cut at ±1): "
+    return Answer("; ".join(shorts) or UNDEFINED, lead + " ".join(sentences))
+
+
+def _rank_words(row: pd.Series) -> str:
+    """Say a rank correlation and whether its interval excludes 0."""
+    if not np.isfinite(row["mean"]):
+        return f"{UNDEFINED} ({row['note']})"
+    shown = interval(row["mean"], row["ci_low"], row["ci_high"], bound=1)
+    if not np.isfinite(row["ci_low"]):
+        return f"{shown} (no interval with one seed)"
+    if row["ci_low"] <= 0 <= row["ci_high"]:
+        return f"{shown}, an interval that contains 0,"
+    return f"{shown} ({'better-aligned layers score higher' if row['mean'] > 0 else 'better-aligned layers score lower'})"
+
+
+def pictured(study: Study, correlations: Sequence[tuple[float, float]]) -> Answer:
+    """NFM beside AGOP: the first layers that are shown, at the first and the last checkpoint."""
+    if not correlations:
+        return Answer(UNDEFINED, "No matrices were kept.")
+    first, last = (np.array(values, dtype=float) for values in zip(*correlations, strict=True))
+    text = (
+        f"First layer of one run per cell ({HEADLINE}; {study.measured_with}): UC-NFC is {_range(first)} at step 0 and "
+        f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}. Each picture has its own scale."
+    )
+    return Answer(f"first layer {number(float(np.nanmedian(first)))} → {number(float(np.nanmedian(last)))}", text)
+
+
+def _range(values: np.ndarray) -> str:
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return UNDEFINED
+    return f"{number(values.min())} to {number(values.max())} (median {number(float(np.median(values)))})"
+
+
+def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
+    """Average over cells (and layers) within each seed, then show mean and interval over seeds.
+
+    Only cells in which every seed finished: so that all seeds average over the same cells.
+    """
+    frame = frame.dropna(subset=[column])
+    complete = frame.groupby("cell", observed=True)["seed"].transform("nunique") == study.n_seeds
+    per_seed = frame[complete].groupby("seed")[column].mean()
+    if per_seed.empty:
+        return number(frame[column].mean()) if len(frame) else UNDEFINED
+    row = over_seeds(per_seed.reset_index().assign(all=0), ["all"], column).iloc[0]
+    return interval(row["mean"], row["ci_low"], row["ci_high"])
+
+
+def _short(shown: str) -> str:
+    return shown.split(" [")[0]
+
+
+def _at(frame: pd.DataFrame, convention: Convention) -> pd.DataFrame:
+    return frame[at_convention(frame, convention)]
+
+
+def _stated(study: Study, convention: Convention) -> str:
+    """State the convention, the estimator, the samples and the seeds."""
+    seeds = plural(study.n_seeds, "seed") + ("" if study.n_seeds > 1 else ", so no intervals")
+    return f"{convention.correlation.capitalize()}, power {convention.power} ({study.measured_with}; {seeds})"
+
+

@@ -1,0 +1,120 @@
+"""The plain record of a run: a pure function of a cell's files."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nfa.sweep import Sweep, parse
+from nfa.tracking.pictures import pictures_of
+from nfa.tracking.record import RunRecord, build_record
+from nfa.tracking.results import CellResults, read_results
+from nfa.tracking.wide import tables_of
+from tests.tracking.conftest import Published
+from tests.tracking.reading import DOCUMENT
+
+
+@pytest.fixture
+def cell_results(published: Published) -> CellResults:
+    """Files of the vector task's cell."""
+    return read_results(published.paths.cell(published.sweep.cells[0].id))
+
+
+def record(sweep: Sweep, results: CellResults) -> RunRecord:
+    """Record of the first cell's first seed."""
+    return build_record(sweep, sweep.cells[0], 0, results)
+
+
+def test_id_depends_on_content_alone(sweep: Sweep, cell_results: CellResults) -> None:
+    """Another sweep's name, other timings: the same id. Another value: another id."""
+    first = record(sweep, cell_results)
+    renamed = record(parse({**DOCUMENT, "sweep": "other"}, "test"), cell_results)
+    slower = record(sweep, replace(cell_results, timings=cell_results.timings.assign(seconds=9.0)))
+    alignment = cell_results.alignment.assign(value=cell_results.alignment["value"] * (1 + 1e-15))
+    assert first.id == renamed.id == slower.id
+    assert renamed.tags[0] == "other"
+    assert slower.summary["seconds/total"] == 27.0
+    assert record(sweep, replace(cell_results, alignment=alignment)).id != first.id
+    assert build_record(sweep, sweep.cells[0], 3, cell_results).id != first.id
+
+
+def test_inputs_are_not_changed(sweep: Sweep, cell_results: CellResults) -> None:
+    """Neither frames, nor arrays, nor the document."""
+    before = copy.deepcopy(cell_results)
+    record(sweep, cell_results)
+    for name in ("history", "alignment", "probes", "timings"):
+        pd.testing.assert_frame_equal(getattr(cell_results, name), getattr(before, name))
+    assert cell_results.document == before.document
+    assert all(np.array_equal(array, before.matrices[key]) for key, array in cell_results.matrices.items())
+
+
+def test_diverged_run_has_not_learned(sweep: Sweep, cell_results: CellResults) -> None:
+    """A diverged run is published as a result, with the last values it had."""
+    document = copy.deepcopy(cell_results.document)
+    document["runs"]["0"] |= {"status": "diverged", "last_step": 7}
+    history = cell_results.history
+    marked = pd.concat([history, history.head(1).assign(step=7, split="train", metric="diverged", value=1.0)])
+    summary = record(sweep, replace(cell_results, document=document, history=marked)).summary
+    assert (summary["diverged"], summary["learned"], summary["last_step"]) == (True, False, 7)
+    assert math.isfinite(summary["final/test_loss"])
+
+
+def test_undefined_values_leave_the_mean_and_keep_their_reason(sweep: Sweep, cell_results: CellResults) -> None:
+    """NaN in a series, None and the reason in the table, never 0."""
+    frame = cell_results.alignment.copy()
+    chosen = (frame["quantity"] == "c_nfc") & (frame["layer_index"] == 0) & (frame["step"] == 20)
+    frame.loc[chosen, "value"] = float("nan")
+    frame.loc[chosen, "note"] = "0/0: speed 0"
+    run = record(sweep, replace(cell_results, alignment=frame))
+    last = run.series[1].rows[-1]
+    assert math.isnan(last["alignment/c_nfc/layer_0"])
+    assert last["alignment/c_nfc/mean"] == last["alignment/c_nfc/layer_1"]
+    table = run.tables["alignment"]
+    row = next(dict(zip(table.names, row, strict=True)) for row in table.rows if row[:2] == [20, 0])
+    assert row["c_nfc cosine 1"] is None
+    assert "c_nfc cosine 1" in row["notes"]
+    assert "0/0: speed 0" in row["notes"]
+    json.dumps(table.rows, allow_nan=False)
+
+
+def test_estimates_show_their_standard_error(cell_results: CellResults) -> None:
+    """A column of its own, only where a value is an estimate."""
+    layers = [layer["name"] for layer in cell_results.document["layers"]]
+    frame = cell_results.alignment[cell_results.alignment["seed"] == 0].copy()
+    frame.loc[frame["quantity"] == "uc_nfc", "stderr"] = 0.01
+    names = tables_of(frame, cell_results.probes, {}, layers)["alignment"].names
+    assert "uc_nfc cosine 1 stderr" in names
+    assert "c_nfc cosine 1 stderr" not in names
+
+
+def test_long_names_keep_what_tells_them_apart(sweep: Sweep, cell_results: CellResults) -> None:
+    """W&B takes 128 characters; the hash and the seed are at the end."""
+    cell = sweep.cells[0]
+    long = copy.copy(cell)
+    object.__setattr__(long, "id", "x" * 180 + "." + cell.id[-8:])
+    name = build_record(sweep, long, 0, cell_results).name
+    assert len(name) == 128
+    assert name.endswith(f"{cell.id[-8:]} seed 0")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "input_shape", "shape"),
+    [
+        ({"nfm": np.eye(9), "agop": np.eye(9)}, [9], (189, 2 * 189 + 8, 3)),  # matrices, each entry 21 x 21
+        ({"nfm": np.eye(16), "agop": np.eye(16)}, [1, 4, 4], (192, 2 * 192 + 8, 3)),  # an image from the diagonal
+        ({"nfm_diagonal": np.ones(784), "agop_diagonal": np.ones(784)}, [1, 28, 28], (168, 2 * 168 + 8, 3)),
+        ({"nfm_diagonal": np.ones(300), "agop_diagonal": np.ones(300)}, [300], (16, 2 * 300 + 8, 3)),  # a strip
+        ({"nfm": np.full((2, 2), np.nan), "agop": np.eye(2)}, [2], (192, 2 * 192 + 8, 3)),
+    ],
+)
+def test_pictures(arrays: dict[str, np.ndarray], input_shape: list[int], shape: tuple[int, ...]) -> None:
+    """Every form that matrices.npz can have; grey where a value is undefined."""
+    (picture,) = pictures_of({f"0/first/{name}": array for name, array in arrays.items()}, ["first"], input_shape)
+    assert picture.pixels.shape == shape
+    assert picture.pixels.dtype == np.uint8
+    if np.isnan(next(iter(arrays.values()))).any():
+        assert (picture.pixels[0, 0] == 128).all()
