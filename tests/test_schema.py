@@ -24,7 +24,10 @@ def test_it_accepts_our_files(path: Any) -> None:
     jsonschema.validate(read_yaml(path), SCHEMA)
 
 
-@pytest.mark.parametrize("change", [{"modle": []}, {"seeds": 0}, {"data": []}, {"model": [{"name": "mlp", "widht": 3}]}])
+WRONG: list[dict[str, Any]] = [{"modle": []}, {"seeds": 0}, {"data": []}, {"model": [{"name": "mlp", "widht": 3}]}]
+
+
+@pytest.mark.parametrize("change", WRONG)
 def test_it_refuses_what_the_parser_refuses(change: dict[str, Any]) -> None:
     document = {**copy.deepcopy(tiny()), **change}
     with pytest.raises(jsonschema.ValidationError):

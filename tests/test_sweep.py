@@ -98,15 +98,17 @@ def test_grids_nest_and_for_keeps_entries_apart() -> None:
     )
     sweep = parse(document, "x")
     assert len(sweep.cells) == 2 * 4 + 2
-    assert {c.optimizer.lr for c in sweep.cells if c.optimizer.name == "adam"} == {0.1, 0.01}  # type: ignore[attr-defined]
-    assert {c.data.name for c in sweep.cells if c.optimizer.name == "slo"} == {"fashion_mini"}  # type: ignore[attr-defined]
+    named = [(c.content["data"]["name"], c.content["optimizer"]["name"], c.optimizer.lr) for c in sweep.cells]
+    assert {lr for _, optimizer, lr in named if optimizer == "adam"} == {0.1, 0.01}
+    assert {data for data, optimizer, _ in named if optimizer == "slo"} == {"fashion_mini"}
 
 
 def test_the_plan_of_a_sweep_parses_to_the_same_sweep() -> None:
     sweep = parse(changed(lambda d: d["optimizer"][4].update(speeds={0: 1, "others": 0.5})), "x")
     again = parse(json.loads(json.dumps(sweep.document)), "y")
     assert [cell.id for cell in again.cells] == [cell.id for cell in sweep.cells]
-    assert (again.name, again.seeds, again.measure, again.probe) == (sweep.name, sweep.seeds, sweep.measure, sweep.probe)
+    for part in ("name", "seeds", "measure", "probe", "wandb"):
+        assert getattr(again, part) == getattr(sweep, part)
 
 
 @pytest.mark.parametrize("checkpoints", [1, 2, 5, 8, 40])
@@ -146,7 +148,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
     (lambda d: d["optimizer"][0].update(lr=float("nan")), ["optimizer[0].lr", "nan", "finite"]),
     (lambda d: d["optimizer"][0].update(lr=[]), ["optimizer[0].lr", "empty grid"]),
     (lambda d: d["optimizer"][0].pop("name"), ["optimizer[0]", "name", "missing"]),
-    (lambda d: d["optimizer"].append({"name": "sgd", "lr": 0.5, "for": {"model": "mlp"}}), ["same cell", "optimizer[6]"]),
+    (lambda d: d["optimizer"].append(dict(d["optimizer"][0])), ["same cell", "optimizer[6]"]),
     (lambda d: d["optimizer"][4]["speeds"].update(hidden7=1), ["speeds.hidden7", "no such layer", "hidden1"]),
     (lambda d: d["optimizer"][4]["speeds"].update(first=-1), ["speeds.first", "negative"]),
     (lambda d: d["optimizer"][4].update(speeds=3), ["speeds", "3", "mapping"]),
@@ -170,7 +172,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
     (lambda d: d["measure"].update(estimator="exat"), ["measure.estimator", "did you mean 'exact'"]),
     (lambda d: d["probe"].update(kind="logistic"), ["probe.kind", "chain_monomial", "ridge"]),
     (lambda d: d["wandb"].update(mode="on"), ["wandb.mode", "valid"]),
-    (lambda d: d["model"][0].update(width=list(range(1, 1000)), depth=list(range(1000))), ["model[0]", "grid", "split"]),
+    (lambda d: d["model"][0].update(width=list(range(1, 999)), depth=list(range(999))), ["model[0]", "split"]),
 ]
 
 
@@ -209,5 +211,5 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, words: l
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match="no such file.*nfa init"):
+    with pytest.raises(SweepError, match=r"no such file.*nfa init"):
         load(tmp_path / "absent.yaml")

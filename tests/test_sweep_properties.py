@@ -22,12 +22,16 @@ ODD = st.one_of(
     st.dates(),
     st.binary(max_size=3),
 )
-VALUES = st.recursive(ODD, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=6) | st.integers(), v, max_size=3))
+KEYS = st.text(max_size=6) | st.integers()
+VALUES = st.recursive(ODD, lambda v: st.lists(v, max_size=3) | st.dictionaries(KEYS, v, max_size=3))
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """List the path of every node below the root."""
-    items = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    if isinstance(document, dict):
+        items = list(document.items())
+    else:
+        items = list(enumerate(document)) if isinstance(document, list) else []
     return [found for key, value in items for found in ((*path, key), *places(value, (*path, key)))]
 
 
@@ -41,7 +45,8 @@ def parent(document: Any, path: tuple[Any, ...]) -> Any:
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
     """Draw a valid document with one to three nodes replaced, removed, renamed, doubled or added."""
-    document: Any = tiny(optimizer=[{"name": "sgd", "lr": [0.1, 0.2]}, {"name": "slo", "speeds": {"first": 1, "others": 0.1}}])
+    slo = {"name": "slo", "speeds": {"first": 1, "others": 0.1}}
+    document: Any = tiny(optimizer=[{"name": "sgd", "lr": [0.1, 0.2]}, slo])
     for _ in range(draw(st.integers(1, 3))):
         found = places(document)
         if not found:

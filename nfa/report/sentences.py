@@ -204,16 +204,15 @@ def probes_better(study: Study) -> Answer:
     for data in dict.fromkeys(study.cells["data"]):
         rows = table[table["data"] == data].set_index(["quantity", "score"])
         if ("uc_nfc", "probe") in rows.index:
-            parts = [
-                f"{_rank_words(rows.loc[(quantity, score)])} of {name} with {what}"
-                for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
-                for score, what in (("probe", "the probe's test score"), ("gain", "its gain over the untrained layer"))
-            ]
             row = rows.loc[("uc_nfc", "probe")]
-            sentences.append(f"{data} (n = {row['n']} hidden layers per seed): {'; '.join(parts)}.")
+            sentences.append(
+                f"on {data} (n = {row['n']} points per seed) {_rank_words(row)} with the probe's test score and "
+                f"{_rank_words(rows.loc[('uc_nfc', 'gain')])} with its gain over the same layer untrained"
+            )
             shorts.append(f"{data} ρ = {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)}")
-    lead = f"{_stated(study, HEADLINE)}, Spearman's ρ over cells and hidden layers, mean over seeds with 95% interval (cut at ±1): "
-    return Answer("; ".join(shorts) or UNDEFINED, lead + " ".join(sentences))
+    lead = f"{_stated(study, HEADLINE)}: over cells and hidden layers, Spearman's ρ of final UC-NFC is "
+    end = ". Mean and 95% interval over seeds, cut at ±1; points of one network are not independent."
+    return Answer("; ".join(shorts) or UNDEFINED, lead + "; ".join(sentences) + end)
 
 
 def _rank_words(row: pd.Series) -> str:
@@ -224,8 +223,8 @@ def _rank_words(row: pd.Series) -> str:
     if not np.isfinite(row["ci_low"]):
         return f"{shown} (no interval with one seed)"
     if row["ci_low"] <= 0 <= row["ci_high"]:
-        return f"{shown}, an interval that contains 0,"
-    return f"{shown} ({'better-aligned layers score higher' if row['mean'] > 0 else 'better-aligned layers score lower'})"
+        return f"{shown} (the interval contains 0: no evidence either way)"
+    return f"{shown} (better-aligned layers score {'higher' if row['mean'] > 0 else 'lower'})"
 
 
 def pictured(study: Study, correlations: Sequence[tuple[float, float]]) -> Answer:

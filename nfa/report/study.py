@@ -84,6 +84,13 @@ class Study:
         """The largest depth from the output of any shown layer."""
         return max(len(self.layers(cell)) for cell in self.shown) - 1
 
+    @cached_property
+    def lowest(self) -> float:
+        """The lowest correlation shown, in any convention: all panels have the same axes."""
+        table = self.tables["alignment_summary"]
+        rows = table["quantity"].isin(CURVES[:4]) & table["cell"].isin(self.shown)
+        return float(table.loc[rows, "mean"].min())
+
     def layers(self, cell: str) -> list[tuple[str, int, int]]:
         """Name, index and depth from the output of a cell's layers, in forward order."""
         return self._layers[cell]

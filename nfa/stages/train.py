@@ -20,7 +20,6 @@ from nfa.training import TrainingRun, load_data
 from nfa.training.evaluate import constant_predictor
 
 
-
 def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = 20.0) -> None:
     """Train all seeds of a cell that are not finished, then write the cell's files from all of them.
 

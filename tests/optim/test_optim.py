@@ -30,7 +30,8 @@ def backward(model: nn.Module) -> None:
 def test_speed_limited_takes_the_step_of_its_formula() -> None:
     model = network()
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    optimizer = SpeedLimited(model.named_parameters(), lr=0.2, speeds={"first": 1.0, "2": 3.0, "others": 0.01}, eps=1e-3)
+    given = {"first": 1.0, "2": 3.0, "others": 0.01}
+    optimizer = SpeedLimited(model.named_parameters(), lr=0.2, speeds=given, eps=1e-3)
     backward(model)
     optimizer.step()
     # The layers are called 0, 2 and 4, and a name comes before an index.
@@ -106,7 +107,10 @@ def test_schedules_start_at_one_and_decay_to_zero() -> None:
     assert [schedule_factor("cosine", step, 10) for step in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
 
 
-@pytest.mark.parametrize("settings", [SGD(lr=1e-3), Adam(lr=1e-3), SLO(lr=1e-3, speeds={"first": 2.0})], ids=lambda s: s.name)
+FIRST_UPDATES = [SGD(lr=1e-3), Adam(lr=1e-3), SLO(lr=1e-3, speeds={"first": 2.0})]
+
+
+@pytest.mark.parametrize("settings", FIRST_UPDATES, ids=lambda settings: settings.name)
 def test_the_first_update_is_the_direction_that_the_optimizer_takes(settings: SGD | Adam | SLO) -> None:
     model = network()
     before = {name: value.detach().clone() for name, value in model.named_parameters()}

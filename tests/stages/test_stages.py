@@ -153,6 +153,7 @@ def test_timings_name_every_stage_and_seed(trained: tuple[Sweep, CellPaths, Path
     sweep, paths, results = trained
     measure(sweep, sweep.cells[0], results, CPU)
     frame = pd.read_parquet(paths.timings)
-    assert set(zip(frame["stage"], frame["seed"], strict=True)) == {(s, n) for s in ("train", "measure") for n in (0, 1)}
+    named = set(zip(frame["stage"], frame["seed"], strict=True))
+    assert named == {(stage, seed) for stage in ("train", "measure") for seed in (0, 1)}
     assert (frame["seconds"] > 0).all()
     assert (frame["peak_memory_mib"] > 10).all()

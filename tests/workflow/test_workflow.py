@@ -1,9 +1,8 @@
-"""A small sweep through the real Snakemake: what is planned, what is written, what is computed again and what is not."""
+"""A small sweep through the real Snakemake: what is planned, what is written, and what is computed again."""
 
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -26,14 +25,15 @@ DOCUMENT = tiny(
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Run the small sweep once for the tests of this module, which only add to it."""
     workflow = Workflow(tmp_path_factory.mktemp("sweep"), DOCUMENT)
-    assert workflow.planned() == {"train": 3, "measure": 3, "probe": 3, "aggregate": 1, "publish": 1, "all": 1, "total": 12}
+    jobs = {"train": 3, "measure": 3, "probe": 3, "aggregate": 1, "publish": 1, "all": 1, "total": 12}
+    assert workflow.planned() == jobs
     assert not workflow.results.exists(), "planning wrote something"
     output = workflow.finished().stdout
     assert "report.html" in output
-    yield workflow
+    return workflow
 
 
 def table_bytes(results: Path) -> dict[str, bytes]:
@@ -59,7 +59,8 @@ def test_the_stage_contracts_hold_and_no_cell_is_missing(done: Workflow) -> None
     for cell in sweep.cells:
         here = paths.cell(cell.id)
         steps = cell.train.checkpoint_steps(200)
-        for path, schema in ((here.history, HISTORY), (here.alignment, ALIGNMENT), (here.probes, PROBES), (here.timings, TIMINGS)):
+        schemas = {"history": HISTORY, "alignment": ALIGNMENT, "probes": PROBES, "timings": TIMINGS}
+        for path, schema in ((getattr(here, name), schema) for name, schema in schemas.items()):
             assert pq.read_schema(path).equals(schema), path
             assert set(pq.read_table(path).to_pandas()["seed"]) == set(sweep.seeds)
         alignment = pq.read_table(here.alignment).to_pandas()

@@ -39,15 +39,8 @@ def haar_band(study: Study, places: list[tuple[str, int]]) -> Values:
 
 def panels(study: Study) -> list[Panel]:
     """One panel per data and model: a row per layer and optimizer."""
-    limits = nfc_limits(lowest(study))
+    limits = nfc_limits(study.lowest)
     return [_panel(study, title, cells, limits) for title, cells in study.groups.items()]
-
-
-def lowest(study: Study) -> float:
-    """Return the lowest value of any correlation shown, in any convention: all panels have the same axes."""
-    table = study.tables["alignment_summary"]
-    shown = table[table["quantity"].isin(["uc_nfc", "c_nfc", "w0_nfc", "haar_nfc"]) & table["cell"].isin(study.shown)]
-    return float(shown["mean"].min())
 
 
 def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, float]) -> Panel:

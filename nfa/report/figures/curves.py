@@ -5,7 +5,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from nfa.report.conventions import HEADLINE, Convention
-from nfa.report.figures.ansatz import lowest
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import layer_colour, nfc_limits, step_axis
 from nfa.report.study import Study
@@ -26,13 +25,23 @@ def over_steps(study: Study, cell: str, quantity: str, layer: int, rows: slice =
 
 def panels(study: Study) -> list[Panel]:
     """One panel per cell: UC-NFC at the left, C-NFC at the right, on the same axes."""
-    table = study.tables["alignment_summary"]
-    last = int(table["step"].max())
-    limits = nfc_limits(lowest(study))
-    return [_panel(study, cell, last, limits) for cells in study.groups.values() for cell in cells]
+    return [panel(study, cell) for cells in study.groups.values() for cell in cells]
 
 
-def _panel(study: Study, cell: str, last: int, limits: tuple[float, float]) -> Panel:
+def layer_names(study: Study) -> list[tuple[int, str]]:
+    """Name the depths from the output, from far to near."""
+    return [(depth, f"{depth} from the output" if depth else "readout") for depth in range(study.deepest, -1, -1)]
+
+
+def legend(study: Study) -> list[tuple[str, str]]:
+    """Label the colours of layers."""
+    return [(name, layer_colour(depth)) for depth, name in layer_names(study)]
+
+
+def panel(study: Study, cell: str) -> Panel:
+    """Make the panel of one cell; all of them have the same axes."""
+    last, limits = int(study.cells["last_step"].max()), nfc_limits(study.lowest)
+
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         marks = []
         for side, (quantity, name) in enumerate(QUANTITIES.items()):

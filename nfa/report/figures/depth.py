@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.figures.ansatz import at_step, lowest
+from nfa.report.figures.ansatz import at_step
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.panels import Mark, Panel, add_axes, draw_mark
 from nfa.report.figures.style import nfc_limits, optimizer_colour
@@ -13,7 +13,7 @@ SIZE = (370.0, 190.0)
 
 def panels(study: Study) -> list[Panel]:
     """One panel per data and model, all on the same axes; layers are aligned at the output."""
-    limits = nfc_limits(lowest(study))
+    limits = nfc_limits(study.lowest)
     return [_panel(study, title, cells, limits) for title, cells in study.groups.items()]
 
 

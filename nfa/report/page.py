@@ -1,0 +1,100 @@
+"""report.html: one page that holds everything it needs, opens from a file, and asks nothing of the network."""
+
+import base64
+import hashlib
+from importlib.resources import files
+
+import pandas as pd
+
+from nfa.paths import SweepPaths
+from nfa.report.collected import Collected
+from nfa.report.figures import ansatz, curves, depth, heatmap, matrices, probing, training
+from nfa.report.figures.panels import Live, save
+from nfa.report.figures.style import optimizer_colour
+from nfa.report.live import live_data, selector
+from nfa.report.markup import Safe, el, join
+from nfa.report.sections import sections
+from nfa.report.sentences import plural
+from nfa.report.study import Study
+from nfa.tables import write_text
+
+
+def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
+    """Write figures/ and report.html."""
+    study = Study(collected, tables, paths)
+    albums = matrices.albums(study)
+    save_figures(study, albums)
+    write_text(paths.report, page(study, albums))
+
+
+def save_figures(study: Study, albums: list[matrices.Album]) -> None:
+    """Write every figure as SVG and PNG, in the headline convention."""
+    folder = study.paths.figures
+    optimizers = [(label, optimizer_colour(index)) for label, index in study.optimizers.items()][:12]
+    layers = curves.legend(study)
+    save(training.panels(study), 3, folder / "training", optimizers)
+    save(ansatz.panels(study), 3, folder / "ansatz", optimizers)
+    save(curves.panels(study), max(2, min(3, len(study.optimizers))), folder / "curves", layers)
+    save(depth.panels(study), 3, folder / "depth", optimizers)
+    scatter = probing.panels(study)
+    if scatter:
+        save(scatter, 2, folder / "probing", optimizers)
+    heatmap.save_heatmap(study)
+    matrices.save_albums(study, albums)
+
+
+def page(study: Study, albums: list[matrices.Album]) -> str:
+    """Make the page."""
+    live = Live()
+    parts = sections(study, albums, live)
+    assets = files("nfa.report") / "assets"
+    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    name = study.collected.sweep.name
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", f"{name}: neural feature alignment"),
+        el("link", rel="icon", href="data:,"),
+        el("style", Safe(style)),
+    )
+    links = [el("a", section.name, href=f"#{section.anchor}") for section in parts]
+    glance = [
+        el("a", el("span", section.question), el("b", section.short), href=f"#{section.anchor}")
+        for section in parts
+        if section.short
+    ]
+    body = el(
+        "body",
+        el("a", "Skip to the answers", href="#glance", cls="skip"),
+        _header(study),
+        el("div", el("nav", links, aria_label="Questions"), selector(), cls="topbar"),
+        el("main", el("section", el("h2", "At a glance"), el("div", glance, cls="glance"), id="glance"), [s.html for s in parts]),
+        live_data(live),
+        el("script", Safe(script)),
+    )
+    return "<!doctype html>\n" + el("html", head, body, lang="en") + "\n"
+
+
+def _policy(script: str) -> str:
+    """Forbid the network, and any script but the page's own."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return f"{allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _header(study: Study) -> Safe:
+    """Name the sweep and its size."""
+    cells, sweep = study.cells, study.collected.sweep
+    facts = [
+        plural(len(cells), "cell"),
+        plural(study.n_seeds, "seed"),
+        ", ".join(dict.fromkeys(cells["data"])),
+        ", ".join(dict.fromkeys(cells["model"])),
+        ", ".join(study.optimizers),
+    ]
+    lead = "Do the weights of a layer align with the gradients through it? Neural feature matrix against average gradient outer product."
+    items = join([el("li", fact if len(fact) < 160 else fact[:157] + "…") for fact in facts])
+    return el("header", el("p", "nfa sweep", cls="kicker"), el("h1", sweep.name), el("p", lead), el("ul", items, cls="facts"))

@@ -1,0 +1,170 @@
+"""The tables on the page."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nfa.report.conventions import HEADLINE, LEARNED_BELOW, READOUT, Convention
+from nfa.report.figures.curves import QUANTITIES
+from nfa.report.figures.panels import Live
+from nfa.report.live import live_heat, live_text
+from nfa.report.markup import UNDEFINED, Safe, el, interval, number, plus_minus, significant
+from nfa.report.ranks import POOLED
+from nfa.report.runs import at_convention
+from nfa.report.study import Study
+
+
+def table(head: Sequence[object], rows: Iterable[object], caption: str, **attributes: Any) -> Safe:
+    """Make a table that scrolls by itself where it is wider than the page."""
+    columns = [cell if isinstance(cell, Safe) else el("th", cell, scope="col") for cell in head]
+    content = el("table", el("caption", caption), el("thead", el("tr", columns)), el("tbody", rows), **attributes)
+    return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def row_head(study: Study, cell: str) -> Safe:
+    """Name a cell at the start of its row, with its optimizer's colour."""
+    colour = study.optimizers[study.cells.at[cell, "optimizer"]] % 8
+    label = study.cells.at[cell, "label"]
+    return el("th", el("i", cls="swatch", style=f"--c:var(--o{colour})"), el("a", label, href=f"#{anchor(study, cell)}"), scope="row")
+
+
+def anchor(study: Study, cell: str) -> str:
+    """Id of a cell's details on the page."""
+    return f"cell-{study.shown.index(cell)}"
+
+
+def training_table(study: Study) -> Safe:
+    """Final losses and accuracies beside the constant predictor's."""
+    rows = []
+    for cell in study.shown:
+        row = study.cells.loc[cell]
+        ratio = row["test_loss"] / row["constant_test_loss"]
+        bar = "" if not np.isfinite(ratio) else el("span", cls="bar", style=f"--w:{min(ratio, 1):.1%};--mark:{LEARNED_BELOW:.0%}")
+        rows.append(
+            el(
+                "tr",
+                row_head(study, cell),
+                el("td", state(row), cls="state"),
+                el("td", significant(row["train_loss"])),
+                el("td", loss_with_interval(row)),
+                el("td", significant(row["constant_test_loss"])),
+                el("td", bar, el("span", number(ratio)), cls="with-bar"),
+                el("td", accuracy_text(row)),
+            )
+        )
+    head = ("cell", "runs", "train loss", "test loss", "constant", "test / constant", "test accuracy")
+    return table(head, rows, "Final losses, mean over finished seeds ± half of the 95% interval", cls="numbers")
+
+
+def state(row: pd.Series) -> Safe:
+    """Say how a cell's runs went."""
+    weak = row["n_seeds"] - row["n_learned"] - row["n_diverged"]
+    flags = [(row["n_diverged"], "diverged"), (weak, "did not learn")]
+    parts = [el("b", f"{count} {what}", cls="flag") for count, what in flags if count]
+    if row["n_learned"]:
+        parts.insert(0, el("span", f"{row['n_learned']} of {row['n_seeds']} learned"))
+    return el("span", [(part, " ") for part in parts])
+
+
+def loss_with_interval(row: pd.Series) -> str:
+    """Show the test loss with as many decimals as its size needs."""
+    half = row["test_loss_ci_high"] - row["test_loss"]
+    if not np.isfinite(half):
+        return significant(row["test_loss"])
+    decimals = int(np.clip(2 - np.floor(np.log10(abs(row["test_loss"]) or 1)), 0, 8))
+    return plus_minus(row["test_loss"], half, decimals)
+
+
+def accuracy_text(row: pd.Series) -> str:
+    """Show the test accuracy; a regression has none."""
+    if row["probe_metric"] == "r2":
+        return "–"
+    return plus_minus(row["test_accuracy"], row["test_accuracy_ci_high"] - row["test_accuracy"], 3)
+
+
+def ansatz_table(study: Study, live: Live) -> Safe:
+    """UC-NFC over hidden layers beside its controls, for every cell, in the selected convention."""
+    measures = ("initial", "uc_nfc", "w0_nfc", "haar_nfc", "above_w0", "above_haar", "c_nfc")
+    found = {
+        convention: {measure: frame.xs(measure, level="measure") for measure in measures if len(frame)}
+        for convention, frame in study.cell_means.items()
+    }
+    rows = []
+    for cell in study.shown:
+
+        def text(convention: Convention, measure: str, cell: str = cell) -> str:
+            frame = found[convention].get(measure)
+            if frame is None or cell not in frame.index:
+                return UNDEFINED
+            row = frame.loc[cell]
+            return plus_minus(row["mean"], row["ci_high"] - row["mean"])
+
+        cells = [live_text(live, "td", lambda c, m=measure, t=text: t(c, m)) for measure in measures]  # type: ignore[misc]
+        rows.append(el("tr", row_head(study, cell), cells))
+    head = ("cell", "UC-NFC at step 0", "UC-NFC final", "w0_nfc", "haar_nfc", "final − w0", "final − haar", "C-NFC final")
+    caption = "Mean over hidden layers, mean over finished seeds ± half of the 95% interval; n/a: not defined at this power"
+    return table(head, rows, caption, cls="numbers")
+
+
+def heat_table(study: Study, live: Live) -> Safe:
+    """Build the heat map: cells x layers, aligned at the output."""
+    depths = range(study.deepest, -1, -1)
+    groups = [el("th", name, colspan=len(depths), scope="colgroup") for name in QUANTITIES.values()]
+    names = [el("th", str(depth) if depth else "out", scope="col") for _ in QUANTITIES for depth in depths]
+    head = el("thead", el("tr", el("th", "cell", rowspan=2, scope="col"), groups), el("tr", names))
+    rows = []
+    for cell in study.shown:
+        layers = {depth: (name, index) for name, index, depth in study.layers(cell)}
+        cells = [
+            _heat_cell(study, live, cell, quantity, *layers[depth], edge=depth == study.deepest)
+            if depth in layers
+            else el("td", cls="none edge" if depth == study.deepest else "none")
+            for quantity in QUANTITIES
+            for depth in depths
+        ]
+        rows.append(el("tr", row_head(study, cell), cells))
+    caption = "At the last step, by layers from the output; colour from 0 (pale) to 1; mean over seeds"
+    content = el("table", el("caption", caption), head, el("tbody", rows), cls="heatmap", id="heatmap")
+    return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int, *, edge: bool) -> Safe:
+    def show(convention: Convention) -> tuple[str, float | None, str]:
+        series = study.series(cell, quantity, index, convention)
+        if not len(series.step) or not np.isfinite(series.mean[-1]):
+            note = str(series.note[-1]) if len(series.step) else "not measured"
+            return UNDEFINED, None, f"{layer}, {QUANTITIES[quantity]}, {convention}: {note or 'undefined'}"
+        value = interval(series.mean[-1], series.low[-1], series.high[-1], 3)
+        note = f"; {series.note[-1]}" if series.note[-1] else ""
+        tip = f"{layer}, {QUANTITIES[quantity]} {value} at step {series.step[-1]:,}; {convention}{note}"
+        return number(series.mean[-1]), float(series.mean[-1]), tip
+
+    return live_heat(live, show, **({"data_edge": True} if edge else {}))
+
+
+def rank_table(study: Study) -> Safe:
+    """Rank correlations with probe scores, pooled and by depth from the output."""
+    ranks = study.tables["rank_correlation"]
+    ranks = ranks[at_convention(ranks, HEADLINE)].set_index(["data", "layers", "quantity", "score"])
+    rows = []
+    for data in dict.fromkeys(study.cells["data"]):
+        names = [POOLED, *(f"depth_from_output {depth}" for depth in range(1, study.deepest + 1)), f"depth_from_output {READOUT}"]
+        for layers in names:
+            keys = [(data, layers, quantity, score) for quantity in QUANTITIES for score in ("probe", "gain")]
+            if keys[0] in ranks.index:
+                found = [ranks.loc[key] for key in keys]
+                shown = layers.replace("depth_from_output 0", "readout").replace("depth_from_output ", "from the output: ")
+                rows.append(
+                    el("tr", el("th", data, " · ", shown, scope="row"), el("td", int(found[0]["n"])), [_rank(row) for row in found])
+                )
+    head = ["layers", "n", "UC-NFC, probe", "UC-NFC, gain", "C-NFC, probe", "C-NFC, gain"]
+    caption = "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained"
+    return table(head, rows, f"{caption} ({HEADLINE}; mean and 95% interval over seeds)", cls="numbers")
+
+
+def _rank(row: pd.Series) -> Safe:
+    sure = row["ci_low"] > 0 or row["ci_high"] < 0
+    shown = interval(row["mean"], row["ci_low"], row["ci_high"], bound=1)
+    return el("td", shown, title=row["note"] or None, cls="sure" if sure else None)
