@@ -167,10 +167,16 @@ def _cell_stage(options: argparse.Namespace) -> None:
 
 
 def _aggregate(options: argparse.Namespace) -> None:
+    from nfa.paths import SweepPaths
     from nfa.stages.aggregate import aggregate
+    from nfa.stages.documents import write_cells, write_provenance
     from nfa.sweep import load
 
-    aggregate(load(options.config), options.results)
+    sweep = load(options.config)
+    paths = SweepPaths(options.results / sweep.name)
+    aggregate(sweep, options.results)
+    write_cells(sweep, paths)
+    write_provenance(sweep, paths, sys.argv)
 
 
 def _publish(options: argparse.Namespace) -> None:

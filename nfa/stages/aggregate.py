@@ -13,7 +13,7 @@ from nfa.paths import CellPaths, SweepPaths
 from nfa.report.collected import Collected
 from nfa.report.conventions import CORRELATIONS, POWERS
 
-# PAGE
+from nfa.report.page import write_report
 from nfa.report.summaries import make_tables
 from nfa.sweep import Sweep
 from nfa.tables import read_table, write_frame
@@ -49,7 +49,7 @@ def aggregate(sweep: Sweep, results: Path) -> AggregateSummary:
     tables = make_tables(collected)
     for name, table in tables.items():
         write_frame(paths.tables / name, table)
-    # write_report(collected, tables, paths)
+    write_report(collected, tables, paths)
     cells = tables["cells_summary"]
     return AggregateSummary(
         folder=paths.folder,

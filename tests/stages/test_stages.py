@@ -118,7 +118,7 @@ def test_a_diverged_run_is_a_result_and_the_stages_go_on(tmp_path: Path) -> None
     cell = sweep.cells[0]
     paths = SweepPaths(tmp_path / sweep.name).cell(cell.id)
     for stage in (train, measure, probe):
-        stage(sweep, cell, tmp_path, CPU)  # type: ignore[operator]
+        stage(sweep, cell, tmp_path, CPU)
     history = pd.read_parquet(paths.history)
     step = int(history.query("metric == 'diverged'")["step"].iloc[0])
     alignment = pd.read_parquet(paths.alignment)
