@@ -19,8 +19,6 @@ if not workflow.configfiles:
 try:
     SWEEP = read_sweep(config, workflow.configfiles)
     PATHS = SweepPaths(Path("results") / SWEEP.name)
-    if workflow.is_main_process and not workflow.dryrun:
-        begin(SWEEP, PATHS)
 except UserError as error:
     print(f"nfa: {error}", file=sys.stderr)
     sys.exit(2)
@@ -44,6 +42,15 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/probe.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/publish.smk"
+
+
+# Not above: only here is it known that this is no dry run, and that there is something to do.
+onstart:
+    try:
+        begin(SWEEP, PATHS)
+    except UserError as error:
+        print(f"nfa: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 onsuccess:

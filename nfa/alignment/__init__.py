@@ -9,9 +9,9 @@
     ...                                                  # train
     table = measure(model, images, initial=initial)      # images (n, 784) -> one row per layer, quantity, convention
 
-How it is laid out: ``layers`` says which weights are measured, ``capture`` keeps their pre-activations in a forward pass,
-``covariance`` turns them into K, ``feature_matrix`` and ``agop`` correlate W^T W with powers of W^T K W in k-space,
-``quantities`` names what is reported, ``table`` writes it down.
+How it is laid out: ``layers`` says which weights are measured, ``capture`` keeps their pre-activations in a forward
+pass, ``topology`` finds their places, ``covariance`` turns them into K, ``feature_matrix`` and ``agop`` correlate W^T W
+with powers of W^T K W in k-space, ``quantities`` names what is reported, ``table`` writes it down.
 """
 
 from nfa.alignment.agop import power_middle

@@ -7,9 +7,10 @@ W^T B e_i / sqrt(mu_i), and for a general power [derived]
 
 One eigendecomposition of K and one of B^T S B serve all powers and the spectrum.
 
-Cut-offs: an eigenvalue of K below 4 * resolution * (the largest) is rounding of the network's number type (for rank-10 K
-accumulated in float32, rounding was seen at 3e-8) and counts as zero; so does one of K or B^T S B below k * 2.2e-16 * (the
-largest). At small powers this matters: a relative 1e-8 to the power 1/6 is .05. Power 1 needs no cut.
+Cut-offs: an eigenvalue of K below 4 * resolution * (the largest) is rounding of the network's number type and counts
+as zero (null directions of a rank-10 K accumulated in float32 had eigenvalues up to 3e-8 times the largest); so does
+one of K or B^T S B below k * 2.2e-16 * (the largest). At small powers this matters: a relative 1e-8 to the power 1/6 is
+.05. Power 1 needs no cut.
 """
 
 from functools import cached_property
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from nfa.alignment.correlation import Moments
 from nfa.alignment.covariance import DOUBLE
-from nfa.alignment.feature_matrix import FeatureMatrix, scaled
+from nfa.alignment.feature_matrix import VANISHING, FeatureMatrix, scaled
 
 
 def factor(covariance: Tensor, resolution: float = DOUBLE) -> Tensor:
@@ -34,7 +35,8 @@ def factor(covariance: Tensor, resolution: float = DOUBLE) -> Tensor:
     """
     values, vectors = torch.linalg.eigh(covariance)
     keep = significant(values, resolution)
-    return vectors[:, keep] * values[keep].sqrt()
+    root: Tensor = vectors[:, keep] * values[keep].sqrt()
+    return root
 
 
 def significant(eigenvalues: Tensor, resolution: float = DOUBLE) -> Tensor:
@@ -62,7 +64,8 @@ def power_middle(weight: Tensor, covariance: Tensor, exponent: float, resolution
     values, vectors = torch.linalg.eigh(root.T @ weight @ weight.T @ root)
     keep = significant(values)
     columns = root @ vectors[:, keep]
-    return (columns * values[keep] ** (exponent - 1)) @ columns.T
+    middle: Tensor = (columns * values[keep] ** (exponent - 1)) @ columns.T
+    return middle
 
 
 class Agop:
@@ -78,7 +81,8 @@ class Agop:
         """Decompose G from a factor of the (reduced) K."""
         self.features, self.root = features, root
         values, vectors = torch.linalg.eigh(root.T @ features.gram @ root)
-        keep = significant(values)
+        # Relative to |S| |K| as well: where W does not reach K's directions, all of G is rounding.
+        keep = significant(values) & (values > VANISHING * features.gram.norm() * root.norm() ** 2)
         self.values = values[keep]
         self._vectors = vectors[:, keep]
 
@@ -90,7 +94,8 @@ class Agop:
     @cached_property
     def middle_vectors(self) -> Tensor:
         """B e_i, (m, rank): W^T times these are eigenvectors of G times sqrt(mu_i)."""
-        return self.root @ self._vectors
+        columns: Tensor = self.root @ self._vectors
+        return columns
 
     @cached_property
     def _weights_of_power(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -61,8 +61,8 @@ def covariances(
 ) -> dict[str, LayerCovariance]:
     """Measure K of every layer, exactly.
 
-    The network is measured in eval mode and left as it was. Its output must be (n, C), and a sample's outputs must depend
-    on that sample alone. Peak memory is that of one batch.
+    The network is measured in eval mode and left as it was. Its output must be (n, C), and a sample's outputs must
+    depend on that sample alone. Peak memory is that of one batch.
 
     Args:
         model: Network with Linear or ungrouped Conv2d layers.
@@ -74,8 +74,8 @@ def covariances(
         Layer name -> its covariance, in forward order.
 
     Raises:
-        ValueError: No measurable layer, an unknown one, one that the forward pass does not call or that does not reach the
-            output, zero samples, NaN in weights or inputs, or an output that is not (n, C).
+        ValueError: No measurable layer, an unknown one, one that the forward pass does not call or that does not reach
+            the output, zero samples, NaN in weights or inputs, or an output that is not (n, C).
     """
     chosen = choose_layers(model, None if layers is None else list(layers))
     device = next(iter(chosen.values())).module.get_parameter("weight").device

@@ -21,8 +21,8 @@ def weight_gradients(
 ) -> dict[str, Tensor]:
     """Gradient of the mean loss over all samples, dL/dW, for the path through each layer.
 
-    A weight shared by two modules gets one gradient for each of them. The network is in eval mode and is left as it was;
-    parameters need not require gradients.
+    A weight shared by two modules gets one gradient for each of them. The network is in eval mode and is left as it
+    was; parameters need not require gradients.
 
     Args:
         model: The network.

@@ -1,7 +1,7 @@
 """The control: K's spectrum without its directions.
 
-The correlation of W^T W with W^T Q K Q^T W over random orthogonal Q, distributed by Haar measure. As Q V is distributed as
-Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
+The correlation of W^T W with W^T Q K Q^T W over random orthogonal Q, distributed by Haar measure. As Q V is distributed
+as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,11 @@ DRAWS = 20
 
 
 def haar_control(
-    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], resolution: float, generator: torch.Generator
+    features: FeatureMatrix,
+    eigenvalues: Tensor,
+    powers: Mapping[str, float],
+    resolution: float,
+    generator: torch.Generator,
 ) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
     """Correlate under random rotations of K.
 
@@ -59,7 +63,8 @@ def haar(size: int, generator: torch.Generator) -> Tensor:
     """Draw an orthogonal matrix from Haar measure: QR of a Gaussian, signs fixed (Mezzadri, arXiv math-ph/0609050)."""
     gaussian = torch.randn(size, size, dtype=torch.float64, generator=generator)
     orthogonal, triangular = torch.linalg.qr(gaussian)
-    return orthogonal * triangular.diagonal().sign()
+    rotation: Tensor = orthogonal * triangular.diagonal().sign()
+    return rotation
 
 
 def _summary(values: list[Value]) -> tuple[Value, Value]:

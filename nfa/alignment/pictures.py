@@ -18,9 +18,9 @@ def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int 
 
     Returns:
         float32 arrays: ``nfm`` and ``agop`` (d, d) when d <= whole, else ``nfm_diagonal``, ``agop_diagonal`` (d,) and
-        ``nfm_eigenvectors``, ``agop_eigenvectors`` (leading, d), leading first, each with its largest entry positive, NaN
-        where a matrix has fewer; always the descending spectra ``nfm_spectrum`` and ``agop_spectrum`` (min(k, d),) and
-        ``k_spectrum`` (k,). What depends on K is NaN where K is not finite.
+        ``nfm_eigenvectors``, ``agop_eigenvectors`` (leading, d), leading first, each with its largest entry positive,
+        NaN where a matrix has fewer; always the descending spectra ``nfm_spectrum`` and ``agop_spectrum`` (min(k, d),)
+        and ``k_spectrum`` (k,). What depends on K is NaN where K is not finite.
     """
     k, d = weight.shape
     finite = bool(torch.isfinite(covariance).all())
@@ -42,7 +42,7 @@ def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int 
 
 
 def _decompose(rows: Tensor, leading: int) -> tuple[Tensor, Tensor]:
-    """Descending eigenvalues (min(m, d),) of rows^T rows, and its leading eigenvectors (leading, d), NaN where it has fewer."""
+    """Descending eigenvalues (min(m, d),) of rows^T rows, and its leading eigenvectors (leading, d), else NaN."""
     vectors = rows.new_full((leading, rows.shape[1]), torch.nan)
     if not torch.isfinite(rows).all():
         return rows.new_full((min(rows.shape),), torch.nan), vectors

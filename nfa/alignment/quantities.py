@@ -14,8 +14,8 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
     stable_rank_nfm, stable_rank_agop, stable_rank_k      |A|_F^2 / |A|_2^2
     subspace_overlap  |U_r^T V_r|_F^2 / r of the top-r eigenspaces of F and G, r = min(C, k, d)
     commutator        |F G - G F| / (|F| |G|)
-    fact              rho(F, sym(W^T A)), A = -(dL/dW) / lambda, lambda the coupled weight decay (arXiv 2507.05644): 1 at a
-                      stationary point of the decayed loss
+    fact              rho(F, sym(W^T A)), A = -(dL/dW) / lambda, lambda the coupled weight decay (arXiv 2507.05644):
+                      1 at a stationary point of the decayed loss
 
 Sources: Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271, where nothing else is said.
 """
@@ -92,8 +92,8 @@ def quantities(current: LayerCovariance, reference: Reference, generator: torch.
         generator: Source of the random rotations.
 
     Returns:
-        Quantity -> (correlation, power) -> value. Every quantity is there, but ``c_nfc_update`` only where W = W0 and the
-        update is known.
+        Quantity -> (correlation, power) -> value. Every quantity is there, but ``c_nfc_update`` only where W = W0 and
+        the update is known.
     """
     if not torch.isfinite(current.covariance).all():
         values = {quantity: _same(quantity, undefined("K is not finite: the network overflows")) for quantity in LAYOUT}
@@ -145,7 +145,7 @@ def _moved(current: LayerCovariance, reference: Reference, change: Tensor) -> Va
     if reference.initial_covariance is None:
         return _same("dc_nfc", undefined("no initial covariance given"))
     difference = current.covariance - reference.initial_covariance
-    if not difference.any():
+    if difference.norm() <= 4 * current.resolution * current.covariance.norm():
         return _same("dc_nfc", undefined("K has not changed"))
     correlations = FeatureMatrix(change).moments(difference).correlations()
     return {(name, "1"): value for name, value in correlations.items()}

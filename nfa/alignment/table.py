@@ -16,23 +16,22 @@ from nfa.alignment.values import exponents
 from nfa.errors import nearest
 from nfa.random import torch_generator
 
-# Columns in order, with pandas dtypes.
-COLUMNS = {
-    "seed": "int64",
-    "step": "int64",
-    "layer": "str",
-    "layer_index": "int64",
-    "depth_from_output": "int64",
-    "quantity": "str",
-    "correlation": "str",
-    "power": "str",
-    "exponent": "float64",
-    "value": "float64",
-    "stderr": "float64",
-    "estimator": "str",
-    "n": "int64",
-    "note": "str",
-}
+COLUMNS = (
+    "seed",
+    "step",
+    "layer",
+    "layer_index",
+    "depth_from_output",
+    "quantity",
+    "correlation",
+    "power",
+    "exponent",
+    "value",
+    "stderr",
+    "estimator",
+    "n",
+    "note",
+)
 
 
 def measure_layer(
@@ -132,7 +131,7 @@ def frame(
             generator=torch_generator("haar", seed, layer=name),
         )
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def measure(
@@ -168,10 +167,11 @@ def measure(
         batch_size: Most samples in one pass.
 
     Returns:
-        One row per layer, quantity, correlation ("cosine", "pearson", "offdiagonal" or null) and power ("1", "1/2", "depth"
-        or null), with columns seed, step, layer, layer_index (forward order), depth_from_output (0 = readout), quantity,
-        correlation, power, exponent (the power's number), value, stderr (0 when exact), estimator, n (samples), note (a limit
-        that was taken, or why the value is NaN). ``nfa.alignment.quantities`` says what each quantity is.
+        One row per layer, quantity, correlation ("cosine", "pearson", "offdiagonal" or null) and power ("1", "1/2",
+        "depth" or null), with columns seed, step, layer, layer_index (forward order), depth_from_output (0 = readout),
+        quantity, correlation, power, exponent (the power's number), value, stderr (0 when exact), estimator, n
+        (samples), note (a limit that was taken, or why the value is NaN). ``nfa.alignment.quantities`` says what each
+        quantity is.
 
     Raises:
         ValueError: What ``covariances`` refuses, or an ``initial`` of other parameters than the model's.

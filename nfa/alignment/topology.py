@@ -31,13 +31,13 @@ class Topology:
 def topology(recording: Recording, owners: set[str]) -> Topology:
     """Find the places of all layers that reach the output.
 
-    A network is a chain when exactly one layer (or the input) comes directly before each layer and before the output, so
-    a connection that skips a layer makes it none, and an activation written with several operations does not.
+    A network is a chain when one layer (or the input) and no other comes directly before each layer and before the
+    output. A connection that skips a layer makes it none; an activation written with several operations does not.
 
     Args:
         recording: One forward pass.
-        owners: Names of all modules that own a weight, measured or not: one that was not seen as a call of its own could
-            stand anywhere, and then the network is not known to be a chain.
+        owners: Names of all modules that own a weight, measured or not: one that was not seen as a call of its own
+            could stand anywhere, and then the network is not known to be a chain.
     """
     calls = recording.calls | recording.unmeasured
     places = {
@@ -50,20 +50,22 @@ def topology(recording: Recording, owners: set[str]) -> Topology:
     output = get_gradient_edge(recording.outputs).node
     order = list(_postorder(output))
     before = _directly_before(order, places)
-    depth = {call: 0 for call in _front(output, places, before)}
+    depth = dict.fromkeys(_front(output, places, before), 0)
     for node in reversed(order):  # from the output backwards: what comes after a call is done before it
         if node in places:
             for call in before[node]:
                 depth[call] = max(depth.get(call, 0), depth[places[node]] + 1)
-    reached = {name for name, _ in depth if (name, _) != _INPUT}
+    depth.pop(_INPUT, None)
+    longest: dict[str, int] = {}
+    for (name, _), after in depth.items():
+        longest[name] = max(longest.get(name, 0), after)
     direct = [_front(output, places, before), *(before[node] for node in order if node in places)]
     chain = (
         all(len(calls_before) <= 1 for calls_before in direct)
         and all(len(tensors) == 1 for tensors in calls.values())
-        and reached == owners
+        and longest.keys() == owners
     )
-    longest = {name: max(d for (other, _), d in depth.items() if other == name) for name in reached}
-    return Topology(longest, len(reached) if chain else None)
+    return Topology(longest, len(longest) if chain else None)
 
 
 def _postorder(root: Node) -> Iterator[Node]:

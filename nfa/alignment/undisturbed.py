@@ -20,7 +20,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         for module in modes
         for name, buffer in module.named_buffers(recurse=False)
     ]
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None})
+    devices = sorted(
+        {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
+    )
     try:
         model.eval()
         with torch.random.fork_rng(devices=devices), torch.enable_grad():

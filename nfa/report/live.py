@@ -8,6 +8,7 @@ from nfa.report.conventions import CONVENTIONS, CORRELATIONS, HEADLINE, POWERS, 
 from nfa.report.figures.panels import Live
 from nfa.report.markup import Safe, el
 
+DARK = 60  # percent of the colour, beyond which the text on it changes; the script knows it too
 SHOWN_FIRST = CONVENTIONS.index(HEADLINE)
 
 
@@ -17,7 +18,7 @@ def live_text(live: Live, tag: str, text: Callable[[Convention], str], **attribu
     return el(tag, texts[SHOWN_FIRST], data_live=_add(live, {"text": texts}), **attributes)
 
 
-def live_heat(live: Live, cell: Callable[[Convention], tuple[str, float | None, str]], **attributes: Any) -> Safe:
+def live_heat(live: Live, cell: Callable[[Convention], tuple[str, float | None, str]]) -> Safe:
     """Make a table cell of a heat map: text, level from 0 to 1 (None where undefined), tooltip."""
     texts, levels, tips = zip(*(cell(convention) for convention in CONVENTIONS), strict=True)
     heat = [None if level is None else round(100 * min(max(level, 0), 1)) for level in levels]
@@ -25,11 +26,10 @@ def live_heat(live: Live, cell: Callable[[Convention], tuple[str, float | None, 
     return el(
         "td",
         texts[SHOWN_FIRST],
-        cls="heat" + ("" if shown is None else " hot" if shown > 50 else " cool"),
+        cls="heat" + ("" if shown is None else " hot" if shown > DARK else " cool"),
         style=None if shown is None else f"--v:{shown}%",
         title=tips[SHOWN_FIRST],
         data_live=_add(live, {"text": texts, "heat": heat, "title": tips}),
-        **attributes,
     )
 
 

@@ -27,8 +27,8 @@ def escape(text: object) -> Safe:
 def el(tag: str, *children: object, **attributes: Any) -> Safe:
     """Make an element; children are escaped unless ``Safe``, iterables of children are joined.
 
-    Attribute names: ``cls`` is ``class``, a trailing ``_`` is dropped, other ``_`` become ``-``; None and False leave an
-    attribute out.
+    Attribute names: ``cls`` is ``class``, a trailing ``_`` is dropped, other ``_`` become ``-``; None and False leave
+    an attribute out.
     """
     parts = [f"<{tag}"]
     for key, value in attributes.items():

@@ -11,43 +11,75 @@ from nfa.report.study import Study
 from nfa.report.tables import table
 
 PAPER = "Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271"
+OURS = "as defined in this project"
 WEIGHT_DECAY_ACCOUNT = "arXiv 2507.05644"
 
 # name, formula (HTML, written here), what it says, source
 DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
-    ("NFM", "F = W<sup>T</sup>W", "neural feature matrix of a layer h = W x, W of k rows (fan-out) and d columns (fan-in)", PAPER),
+    (
+        "NFM",
+        "F = W<sup>T</sup>W",
+        "neural feature matrix of a layer h = W x, W of k rows (fan-out) and d columns (fan-in)",
+        PAPER,
+    ),
     (
         "K",
-        "K = (1/n) Σ<sub>i</sub> Σ<sub>positions</sub> J<sub>i</sub><sup>T</sup>J<sub>i</sub>, J<sub>i</sub> = ∂f(x<sub>i</sub>)/∂h",
+        "K = (1/n) Σ<sub>i</sub> Σ<sub>positions</sub> J<sub>i</sub><sup>T</sup>J<sub>i</sub>, J<sub>i</sub> = "
+        "∂f(x<sub>i</sub>)/∂h",
         "covariance (k × k) of the pre-activation tangent features",
         PAPER,
     ),
-    ("AGOP", "G = W<sup>T</sup>K W", "average gradient outer product, for the path through this layer", "derived: the chain rule"),
-    ("uc_nfc", "ρ(W<sup>T</sup>W, (W<sup>T</sup>K W)<sup>power</sup>)", "UC-NFC: the neural feature ansatz itself", PAPER),
+    (
+        "AGOP",
+        "G = W<sup>T</sup>K W",
+        "average gradient outer product, for the path through this layer",
+        "derived: the chain rule",
+    ),
+    (
+        "uc_nfc",
+        "ρ(W<sup>T</sup>W, (W<sup>T</sup>K W)<sup>power</sup>)",
+        "UC-NFC: the neural feature ansatz itself",
+        PAPER,
+    ),
     (
         "c_nfc",
-        "ρ(W̄<sup>T</sup>W̄, (W̄<sup>T</sup>K W̄)<sup>power</sup>), W̄ = W − W<sub>0</sub>",
+        "ρ(Δ<sup>T</sup>Δ, (Δ<sup>T</sup>K Δ)<sup>power</sup>), Δ = W − W<sub>0</sub>",
         "C-NFC: of the change of the weights, with the current K",
         PAPER,
     ),
     (
         "c_nfc at step 0",
-        "ρ(Ẇ<sup>T</sup>Ẇ, (Ẇ<sup>T</sup>K<sub>0</sub>Ẇ)<sup>power</sup>), Ẇ = −∂L/∂W",
-        "its limit t → 0+ along gradient flow on the whole training loss, where W̄ = 0",
+        "ρ(V<sup>T</sup>V, (V<sup>T</sup>K<sub>0</sub>V)<sup>power</sup>), V = −∂L/∂W at step 0",
+        "its limit t → 0+ along gradient flow on the whole training loss, where Δ = 0",
         "derived",
     ),
-    ("c_nfc_update", "the same, Ẇ the optimizer's first full-batch update", "the limit for the optimizer in use", "derived"),
-    ("dc_nfc", "ρ(W̄<sup>T</sup>W̄, W̄<sup>T</sup>(K − K<sub>0</sub>) W̄)", "the part due to K moving; power 1 only", PAPER),
-    ("w0_nfc", "ρ(W<sub>0</sub><sup>T</sup>W<sub>0</sub>, W<sub>0</sub><sup>T</sup>K W<sub>0</sub>)", "control: do the initial weights align", PAPER),
+    (
+        "c_nfc_update",
+        "the same, V the optimizer's first full-batch update",
+        "the limit for the optimizer in use",
+        "derived",
+    ),
+    ("dc_nfc", "ρ(Δ<sup>T</sup>Δ, Δ<sup>T</sup>(K − K<sub>0</sub>) Δ)", "the part due to K moving; power 1 only", OURS),
+    (
+        "w0_nfc",
+        "ρ(W<sub>0</sub><sup>T</sup>W<sub>0</sub>, (W<sub>0</sub><sup>T</sup>K W<sub>0</sub>)<sup>power</sup>)",
+        "control: do the initial weights align",
+        OURS,
+    ),
     (
         "haar_nfc, haar_nfc_sd",
-        "mean and sd of ρ(W<sup>T</sup>W, W<sup>T</sup>Q K Q<sup>T</sup>W), Q orthogonal, drawn at random",
+        "mean and sd of ρ(W<sup>T</sup>W, (W<sup>T</sup>Q K Q<sup>T</sup>W)<sup>power</sup>), Q orthogonal, drawn at random",
         "control: K's spectrum without its directions",
-        "control of this project",
+        OURS,
     ),
-    ("relative_change", "|W̄| / |W|", "how much of W is learned", PAPER + ", public code"),
+    ("relative_change", "|Δ| / |W|", "how much of W is learned", PAPER + ", public code"),
     ("stable_rank_…", "|A|<sub>F</sub><sup>2</sup> / |A|<sub>2</sub><sup>2</sup>", "of NFM, AGOP and K", "standard"),
-    ("subspace_overlap", "|U<sub>r</sub><sup>T</sup>V<sub>r</sub>|<sub>F</sub><sup>2</sup> / r", "of the leading eigenspaces of NFM and AGOP", "standard"),
+    (
+        "subspace_overlap",
+        "|U<sub>r</sub><sup>T</sup>V<sub>r</sub>|<sub>F</sub><sup>2</sup> / r",
+        "of the leading eigenspaces of NFM and AGOP",
+        "standard",
+    ),
     ("commutator", "|FG − GF| / (|F||G|)", "0 when NFM and AGOP share eigenvectors", "derived"),
     (
         "fact",
@@ -58,21 +90,60 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
 )
 
 CONVENTIONS_TEXT = (
-    ("correlation", "cosine: ⟨A, B⟩ / (|A||B|). pearson: the same after subtracting each matrix's mean entry. offdiagonal: pearson over the entries off the diagonal."),
-    ("power", "1, 1/2, or depth: 1/(L − l + 1) for layer l of L weight matrices, exact for deep linear networks from balanced initialisation (arXiv 2510.15563)."),
-    ("headline", f"Figures in files, the terminal's table, runs and cells_summary show {HEADLINE}. The selector changes what this page shows."),
-    ("mean over layers", "Over hidden layers, without the readout: nothing comes after it, so that K = I and its correlation is 1 at power 1, whatever was learned."),
-    ("intervals", "95% of Student's t over seeds, of the mean; with one seed there is none. Only runs that finished enter the means of a cell."),
+    (
+        "correlation",
+        "cosine: ⟨A, B⟩ / (|A||B|). pearson: the same after subtracting each matrix's mean entry. "
+        "offdiagonal: pearson over the entries off the diagonal.",
+    ),
+    (
+        "power",
+        "1, 1/2, or depth: 1/(L − l + 1) for layer l of L weight matrices, exact for deep linear networks from "
+        "balanced "
+        "initialisation (arXiv 2510.15563).",
+    ),
+    (
+        "headline",
+        f"Figures in files, the terminal's table, runs and cells_summary show {HEADLINE}. The selector changes "
+        "what this "
+        "page shows.",
+    ),
+    (
+        "mean over layers",
+        "Over hidden layers, without the readout: nothing comes after it, so that K = I and its correlation is 1 at "
+        "power 1, whatever was learned.",
+    ),
+    (
+        "intervals",
+        "95% of Student's t over seeds, of the mean; with one seed there is none. Only runs that finished enter "
+        "the means "
+        "of a cell.",
+    ),
     ("learned", f"A run learned if it finished and {LEARNED_RULE}."),
-    ("probes", "A linear read-out fitted on training features and scored on test data; best probe: the best layer by that test score. Gain: over the same layer of the untrained network."),
-    ("ranks", "Spearman's ρ per seed over cells (x hidden layers), then mean and interval over seeds. Points of one network are not independent."),
-)  # fmt: skip
+    (
+        "probes",
+        "A linear read-out fitted on training features and scored on test data; best probe: the best layer by "
+        "that test "
+        "score. Gain: over the same layer of the untrained network.",
+    ),
+    (
+        "ranks",
+        "Spearman's ρ per seed over cells (x hidden layers), then mean and interval over seeds. Points of one "
+        "network are "
+        "not independent.",
+    ),
+)
 
 
 def definitions() -> Safe:
     """Tabulate each quantity with its formula, meaning and source."""
     rows = [
-        el("tr", el("th", el("code", name), scope="row"), el("td", Safe(formula), cls="formula"), el("td", meaning), el("td", source))
+        el(
+            "tr",
+            el("th", el("code", name), scope="row"),
+            el("td", Safe(formula), cls="formula"),
+            el("td", meaning),
+            el("td", source),
+        )
         for name, formula, meaning, source in DEFINITIONS
     ]
     return table(("quantity", "definition", "meaning", "source"), rows, "Quantities, for each layer", cls="definitions")
@@ -105,14 +176,21 @@ def _flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def sweep_file(study: Study) -> Safe:
     """Show the sweep as it was parsed."""
-    text = yaml.safe_dump(study.collected.sweep.document, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(
+        study.collected.sweep.document, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None
+    )
     return el("pre", el("code", text), tabindex=0)
 
 
 def files(study: Study) -> Safe:
     """Link the tables and figures beside the page."""
     tables = [
-        el("li", el("a", f"{name}.csv", href=f"tables/{name}.csv"), " ", el("a", "parquet", href=f"tables/{name}.parquet"))
+        el(
+            "li",
+            el("a", f"{name}.csv", href=f"tables/{name}.csv"),
+            " ",
+            el("a", "parquet", href=f"tables/{name}.parquet"),
+        )
         for name in study.tables
     ]
     names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "matrices")

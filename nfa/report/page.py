@@ -71,7 +71,11 @@ def page(study: Study, albums: list[matrices.Album]) -> str:
         el("a", "Skip to the answers", href="#glance", cls="skip"),
         _header(study),
         el("div", el("nav", links, aria_label="Questions"), selector(), cls="topbar"),
-        el("main", el("section", el("h2", "At a glance"), el("div", glance, cls="glance"), id="glance"), [s.html for s in parts]),
+        el(
+            "main",
+            el("section", el("h2", "At a glance"), el("div", glance, cls="glance"), id="glance"),
+            [s.html for s in parts],
+        ),
         live_data(live),
         el("script", Safe(script)),
     )
@@ -95,6 +99,11 @@ def _header(study: Study) -> Safe:
         ", ".join(dict.fromkeys(cells["model"])),
         ", ".join(study.optimizers),
     ]
-    lead = "Do the weights of a layer align with the gradients through it? Neural feature matrix against average gradient outer product."
+    lead = (
+        "Do the weights of a layer align with the gradients through it? Neural feature matrix against average "
+        "gradient outer product."
+    )
     items = join([el("li", fact if len(fact) < 160 else fact[:157] + "…") for fact in facts])
-    return el("header", el("p", "nfa sweep", cls="kicker"), el("h1", sweep.name), el("p", lead), el("ul", items, cls="facts"))
+    return el(
+        "header", el("p", "nfa sweep", cls="kicker"), el("h1", sweep.name), el("p", lead), el("ul", items, cls="facts")
+    )

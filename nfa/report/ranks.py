@@ -19,11 +19,12 @@ SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note"]
 
 
 def probe_points(collected: Collected) -> pd.DataFrame:
-    """Join final alignment with final probe scores on test data, one row per finished run, layer, quantity and convention.
+    """Join final alignment with final test scores of probes, for finished runs.
 
     Returns:
-        ``cell``, ``data``, ``seed``, ``layer``, ``depth_from_output``, ``quantity``, ``correlation``, ``power``, ``value``,
-        ``probe`` (accuracy or R^2), ``gain`` (over the same layer untrained).
+        One row per run, layer, quantity and convention: ``cell``, ``data``, ``seed``, ``layer``, ``depth_from_output``,
+        ``quantity``, ``correlation``, ``power``, ``value``, ``probe`` (accuracy or R^2), ``gain`` (over the same
+        layer untrained).
     """
     alignment = collected.alignment
     aligned = at_last_step(alignment[alignment["quantity"].isin(["uc_nfc", "c_nfc"])])
@@ -41,16 +42,21 @@ def probe_points(collected: Collected) -> pd.DataFrame:
     return points.drop(columns=["untrained", "step"])
 
 
+def by_depth(depth_from_output: int) -> str:
+    """Name one depth in the column ``layers``."""
+    return f"depth_from_output {depth_from_output}"
+
+
 def make_rank_correlation(points: pd.DataFrame) -> pd.DataFrame:
     """Correlate the ranks of alignment and probe scores.
 
     Returns:
-        One row per data set, ``layers`` (a depth from the output, or all hidden layers pooled), quantity, convention and
+        One row per data set, ``layers`` (a depth from the output, or hidden layers pooled), quantity, convention and
         ``score`` (``probe`` or ``gain``); ``n`` is the number of points per seed (the fewest of any seed).
     """
-    by_depth = points.assign(layers="depth_from_output " + points["depth_from_output"].astype(str))
+    each = points.assign(layers=points["depth_from_output"].map(by_depth))
     pooled = points[points["depth_from_output"] != READOUT].assign(layers=POOLED)
-    long = pd.concat([pooled, by_depth], ignore_index=True).melt(
+    long = pd.concat([pooled, each], ignore_index=True).melt(
         id_vars=["data", "layers", "quantity", "correlation", "power", "seed", "value"],
         value_vars=["probe", "gain"],
         var_name="score",
@@ -65,11 +71,11 @@ def make_rank_correlation(points: pd.DataFrame) -> pd.DataFrame:
         [f"fewer than {FEWEST_POINTS} points", "all points are tied"],
         default="",
     )
-    return table[KEYS + SPREAD].astype({key: "string" for key in [*KEYS, "note"]})
+    return table[KEYS + SPREAD].astype(dict.fromkeys([*KEYS, "note"], "string"))
 
 
 def spearman(frame: pd.DataFrame, by: list[str], a: str, b: str) -> pd.DataFrame:
-    """Compute Spearman's correlation of two columns within groups, ties ranked by their mean: ``rho`` and ``n`` per group.
+    """Compute Spearman's correlation of two columns within groups, ties sharing their mean rank: ``rho`` and ``n``.
 
     NaN where there are fewer than three points or one column is constant.
     """
@@ -81,6 +87,6 @@ def spearman(frame: pd.DataFrame, by: list[str], a: str, b: str) -> pd.DataFrame
         {"ab": centred[a] * centred[b], "aa": centred[a] ** 2, "bb": centred[b] ** 2, "n": 1}, index=frame.index
     )
     sums = products.groupby(keys, sort=True).sum()
-    scale = np.sqrt(sums["aa"] * sums["bb"])
+    scale = (sums["aa"] * sums["bb"]) ** 0.5
     sums["rho"] = (sums["ab"] / scale.where(scale > 0)).where(sums["n"] >= FEWEST_POINTS)
     return sums[["rho", "n"]].reset_index()

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nfa.report.collected import Collected
@@ -31,7 +30,7 @@ MEASURES = (
 
 
 def run_status(collected: Collected) -> pd.DataFrame:
-    """List the runs: ``cell``, ``seed``, ``status``, ``last_step``, ``last_checkpoint``, the constant predictor's scores."""
+    """List the runs: ``status``, ``last_step``, ``last_checkpoint``, the constant predictor's scores."""
     rows = []
     for cell in collected.sweep.cells:
         runs = collected.documents[cell.id]["runs"]
@@ -52,8 +51,8 @@ def run_status(collected: Collected) -> pd.DataFrame:
 def make_runs(collected: Collected) -> pd.DataFrame:
     """Tabulate the runs: every parameter, status, final scores, final alignment, best probe.
 
-    Final is the last step; of a diverged run, the last that was recorded. Alignment is in the headline convention, its mean
-    over hidden layers (without the readout) where it is defined.
+    Final is the last step; of a diverged run, the last that was recorded. Alignment is in the headline convention,
+    its mean over hidden layers (without the readout) where it is defined.
     """
     runs = run_status(collected)
     runs = runs.merge(_final_scores(collected), on=RUN, how="left", validate="1:1")
@@ -116,7 +115,7 @@ def at_last_step(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _final_scores(collected: Collected) -> pd.DataFrame:
-    """Return each run's last recorded loss and accuracy: ``train_loss``, ``test_loss``, ``train_accuracy``, ``test_accuracy``."""
+    """Return each run's last recorded loss and accuracy, a column per split and metric."""
     history = collected.history
     scores = history[history["metric"].isin(["loss", "accuracy"])].sort_values("step", kind="stable")
     scores = scores.drop_duplicates([*RUN, "split", "metric"], keep="last")
@@ -127,7 +126,7 @@ def _final_scores(collected: Collected) -> pd.DataFrame:
 
 
 def _layer_mean(collected: Collected, quantity: str, column: str, *, last: bool) -> pd.DataFrame:
-    """Average a quantity of each run over its hidden layers, in the headline convention, at the last step or at step 0."""
+    """Average a quantity over each run's hidden layers, in the headline convention, at the last step or at 0."""
     alignment = collected.alignment
     rows = alignment[(alignment["quantity"] == quantity) & at_convention(alignment, HEADLINE)]
     rows = rows[rows["depth_from_output"] != READOUT]
@@ -136,7 +135,7 @@ def _layer_mean(collected: Collected, quantity: str, column: str, *, last: bool)
 
 
 def _best_probe(collected: Collected) -> pd.DataFrame:
-    """Return each run's best layer by its probe's test score at the last step, that layer untrained, and the raw input."""
+    """Return each run's best layer by its probe's test score, that layer untrained, and the raw input."""
     test = collected.probes[collected.probes["split"] == "test"]
     layers = test[test["layer"] != "input"]
     last = at_last_step(layers).sort_values("value", ascending=False, kind="stable", na_position="last")
@@ -154,9 +153,3 @@ def _typical_layer(runs: pd.DataFrame) -> pd.DataFrame:
     votes = runs.groupby(["cell", "best_probe_layer"], sort=True).size().rename("votes").reset_index()
     votes = votes.sort_values("votes", ascending=False, kind="stable").drop_duplicates("cell")
     return votes[["cell", "best_probe_layer"]].sort_values("cell").reset_index(drop=True)
-
-
-def finite(values: pd.Series) -> np.ndarray:
-    """Return the finite values as an array."""
-    array = values.to_numpy(float)
-    return array[np.isfinite(array)]

@@ -66,15 +66,26 @@ def _live_lead(study: Study, live: Live, answer: Callable[[Study, Convention], A
 
 def _training(study: Study, live: Live) -> Section:
     answer = sentences.trained(study)
-    note = "Test loss over the best constant prediction's (solid line; dotted: the bound of learning); bands: 95% over seeds."
-    parts = (_left_out(study), _optimizer_legend(study), _panels("training", training.panels(study), live), el("p", note, cls="note"))
-    return _section("training", "training", "Did the sweep train?", _lead(answer), *parts, training_table(study), short=answer.short)
+    note = (
+        "Test loss over the best constant prediction's (solid line; dotted: the bound of learning); bands: 95% "
+        "over seeds."
+    )
+    parts = (
+        _left_out(study),
+        _optimizer_legend(study),
+        _panels("training", training.panels(study), live),
+        el("p", note, cls="note"),
+    )
+    return _section(
+        "training", "training", "Did the sweep train?", _lead(answer), *parts, training_table(study), short=answer.short
+    )
 
 
 def _ansatz(study: Study, live: Live) -> Section:
     legend = el(
         "p",
-        "● UC-NFC at the last step, with its 95% interval  ○ at step 0  ❘ grey bar: K turned at random (haar_nfc ± 2 sd)",
+        "● UC-NFC at the last step, with its 95% interval  ○ at step 0  ❘ grey bar: K turned at random (haar_nfc "
+        "± 2 sd)",
         "  × initial weights (w0_nfc). A value without its controls says nothing.",
         cls="note",
     )
@@ -108,8 +119,13 @@ def _time(study: Study, live: Live) -> Section:
         panels = [curves.panel(study, cell) for cell in cells]
         blocks.append(el("h3", group))
         blocks.append(_panels(f"time{index}", panels, live))
-    layers = [(name, f"var(--l{depth if depth < 6 else 1 + (depth - 1) % 5})") for depth, name in curves.layer_names(study)]
-    note = "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W − W0 = 0 at step 0."
+    layers = [
+        (name, f"var(--l{depth if depth < 6 else 1 + (depth - 1) % 5})") for depth, name in curves.layer_names(study)
+    ]
+    note = (
+        "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W "
+        "− W0 = 0 at step 0."
+    )
     return _section(
         "time",
         "time",
@@ -123,7 +139,10 @@ def _time(study: Study, live: Live) -> Section:
 
 
 def _optimizers(study: Study, live: Live) -> Section:
-    note = "At the last step, by layers from the output (out: the readout); bars: 95% over seeds. All panels have the same axes."
+    note = (
+        "At the last step, by layers from the output (out: the readout); bars: 95% over seeds. All panels have "
+        "the same axes."
+    )
     return _section(
         "optimizers",
         "optimizers",
@@ -138,7 +157,9 @@ def _optimizers(study: Study, live: Live) -> Section:
 
 def _probing(study: Study, live: Live) -> Section:
     answer = sentences.probes_better(study)
-    shapes = "  ".join(f"{GLYPHS[probing.marker(depth)]} {depth} from the output" for depth in range(1, min(study.deepest, 6) + 1))
+    shapes = "  ".join(
+        f"{GLYPHS[probing.marker(depth)]} {depth} from the output" for depth in range(1, min(study.deepest, 6) + 1)
+    )
     note = f"A point is a hidden layer of a cell, mean over seeds: {shapes}. Headline convention ({HEADLINE})."
     return _section(
         "probes",
@@ -146,7 +167,7 @@ def _probing(study: Study, live: Live) -> Section:
         "Do better-aligned layers probe better?",
         _lead(answer),
         _optimizer_legend(study),
-        _panels("probing", probing.panels(study), live),
+        _panels("probing", probing.panels(study), live, cls="panels wide"),
         el("p", note, cls="note"),
         rank_table(study),
         short=answer.short,
@@ -161,12 +182,12 @@ def _matrices(study: Study, albums: list[matrices.Album]) -> Section:
         found = [album for album in albums if album.cell in cells]
         if found:
             blocks += [el("h3", group), el("div", [_album(study, album) for album in found], cls="albums")]
-    return _section("pictures", "pictures", "NFM beside AGOP", _lead(answer), blocks, short=answer.short)
+    return _section("pictures", "pictures", "NFM beside AGOP", _lead(answer), blocks)
 
 
 def _album(study: Study, album: matrices.Album) -> Safe:
     """Show one run's first layer: NFM and AGOP at step 0 and at the last checkpoint."""
-    label = f"{study.cells.at[album.cell, 'optimizer']}"
+    label = f"{study.row(album.cell)['optimizer']}"
     parts = []
     for moment in album.moments:
         caption = f"step {moment.step:,}: UC-NFC {number(moment.correlation)}"
@@ -175,18 +196,33 @@ def _album(study: Study, album: matrices.Album) -> Safe:
         if moment.eigenvectors:
             vectors = [_picture(picture, f"{label}, step {moment.step}") for picture in moment.eigenvectors]
             half = len(vectors) // 2
-            rows = [el("div", el("span", name), row) for name, row in (("NFM", vectors[:half]), ("AGOP", vectors[half:]))]
+            rows = [
+                el("div", el("span", name), row) for name, row in (("NFM", vectors[:half]), ("AGOP", vectors[half:]))
+            ]
             caption = f"leading eigenvectors at step {moment.step:,}"
             parts.append(el("figure", el("div", rows, cls="vectors"), el("figcaption", caption)))
-    colour = study.optimizers[study.cells.at[album.cell, "optimizer"]] % 8
+    colour = study.optimizer(album.cell) % 8
     what = {"diagonal": "diagonals in the input's shape", "whole": "whole matrices"}[album.kind]
     head = el("h4", el("i", cls="swatch", style=f"--c:var(--o{colour})"), label)
-    return el("div", head, el("p", f"{album.layer}, seed {album.seed}, {what}", cls="note"), el("div", parts, cls="moments"), cls="album")
+    return el(
+        "div",
+        head,
+        el("p", f"{album.layer}, seed {album.seed}, {what}", cls="note"),
+        el("div", parts, cls="moments"),
+        cls="album",
+    )
 
 
 def _picture(picture: matrices.Picture, where: str) -> Safe:
     height, width = picture.values.shape
-    image = el("img", src=matrices.data_uri(picture), alt=f"{picture.title}, {where}", title=picture.title, width=width, height=height)
+    image = el(
+        "img",
+        src=matrices.data_uri(picture),
+        alt=f"{picture.title}, {where}",
+        title=picture.title,
+        width=width,
+        height=height,
+    )
     return el("span", image, el("small", picture.title.split(",")[0]))
 
 
@@ -214,19 +250,20 @@ def _left_out(study: Study) -> Safe | None:
     if len(study.shown) == len(study.cells):
         return None
     text = (
-        f"This sweep has {len(study.cells):,} cells. Figures and details below show {len(study.shown)} of them, evenly spread over the "
+        f"This sweep has {len(study.cells):,} cells. Figures and details below show {len(study.shown)} of them, "
+        "evenly spread over the "
         "sweep; the sentences, the rank correlations and the tables are about all of them."
     )
     return el("p", text, cls="note left-out")
 
 
-def _panels(prefix: str, panels: list[Panel], live: Live) -> Safe:
+def _panels(prefix: str, panels: list[Panel], live: Live, cls: str = "panels") -> Safe:
     """Show panels side by side, as many as fit."""
     figures = [
         el("figure", el("figcaption", panel.heading), render(panel, f"{prefix}-{index}", live))
         for index, panel in enumerate(panels)
     ]
-    return el("div", figures, cls="panels")
+    return el("div", figures, cls=cls)
 
 
 def _optimizer_legend(study: Study) -> Safe:
@@ -234,6 +271,8 @@ def _optimizer_legend(study: Study) -> Safe:
 
 
 def _legend(entries: list[tuple[str, str]]) -> Safe:
-    return el("p", [el("span", el("i", cls="swatch", style=f"--c:{colour}"), label) for label, colour in entries], cls="legend")
-
-
+    return el(
+        "p",
+        [el("span", el("i", cls="swatch", style=f"--c:{colour}"), label) for label, colour in entries],
+        cls="legend",
+    )

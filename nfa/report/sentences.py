@@ -1,14 +1,15 @@
 """One honest sentence per question: numbers, intervals over seeds, and the convention they are in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nfa.report.conventions import HEADLINE, LEARNED_RULE, READOUT, Convention
 from nfa.report.labels import name_list
-from nfa.report.markup import UNDEFINED, interval, number, significant
+from nfa.report.markup import UNDEFINED, interval, number
 from nfa.report.ranks import POOLED
 from nfa.report.runs import RUN, at_convention
 from nfa.report.statistics import over_seeds
@@ -41,26 +42,30 @@ def trained(study: Study) -> Answer:
     cells, runs = study.cells, study.tables["runs"]
     learned = int(cells["learned"].sum())
     sentence = (
-        f"{learned} of {plural(len(cells), 'cell')} learned, {int(runs['learned'].sum())} of {plural(len(runs), 'run')}: "
+        f"{learned} of {plural(len(cells), 'cell')} learned, {int(runs['learned'].sum())} of "
+        f"{plural(len(runs), 'run')}: "
         f"a run learned if it finished and {LEARNED_RULE}."
     )
     finished = runs[runs["status"] == "finished"]
     ratio = (finished["test_loss"] / finished["constant_test_loss"]).groupby(finished["cell"], sort=False).mean()
     if len(ratio):
         sentence += (
-            f" The final test loss is {significant(ratio.median(), 2)} x the constant predictor's in the median cell"
-            f" ({significant(ratio.min(), 2)} to {significant(ratio.max(), 2)})"
+            f" The final test loss is {number(ratio.median())} x the constant predictor's in the median cell"
+            f" ({number(ratio.min())} to {number(ratio.max())})"
         )
         accuracy = cells.dropna(subset=["test_accuracy"]).groupby("data", sort=False)
         sentence += "".join(
-            f"; test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to {number(part['test_accuracy'].max(), 3)}"
+            f"; test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to "
+            f"{number(part['test_accuracy'].max(), 3)}"
             f" (constant: {number(part['constant_test_accuracy'].mean(), 3)})"
             for data, part in accuracy
         )
         sentence += "."
     sentence += _named("Diverged", cells[cells["n_diverged"] > 0], "n_diverged")
     weak = cells[(cells["n_learned"] + cells["n_diverged"]) < cells["n_seeds"]]
-    sentence += _named("Did not learn", weak.assign(n_weak=weak["n_seeds"] - weak["n_learned"] - weak["n_diverged"]), "n_weak")
+    sentence += _named(
+        "Did not learn", weak.assign(n_weak=weak["n_seeds"] - weak["n_learned"] - weak["n_diverged"]), "n_weak"
+    )
     return Answer(f"{learned} of {len(cells)} cells learned", sentence)
 
 
@@ -68,7 +73,8 @@ def _named(what: str, cells: pd.DataFrame, count: str) -> str:
     """Name the cells to which something happened, with the number of their runs."""
     if cells.empty:
         return ""
-    names = (f"{row.label} ({getattr(row, count)} of {plural(row.n_seeds, 'run')})" for row in cells.itertuples())
+    rows: list[dict[Any, Any]] = cells.to_dict("records")
+    names = (f"{row['label']} ({row[count]} of {plural(row['n_seeds'], 'run')})" for row in rows)
     return f" {what}: {name_list(names)}."
 
 
@@ -80,27 +86,34 @@ def holds(study: Study, convention: Convention) -> Answer:
     final, initial = seed_mean(study, means, "uc_nfc"), seed_mean(study, means, "initial")
     cells = study.cell_means[convention]["mean"].unstack("measure")
     text = (
-        f"{_stated(study, convention)}: UC-NFC, averaged over hidden layers and {plural(len(cells), 'cell')}, went from {initial} at "
-        f"initialisation to {final} at the last step (cells: {number(cells['uc_nfc'].min())} to {number(cells['uc_nfc'].max())})."
+        f"{_stated(study, convention)}: UC-NFC, averaged over hidden layers and {plural(len(cells), 'cell')}, "
+        f"went from {initial} at "
+        f"initialisation to {final} at the last step (cells: {number(cells['uc_nfc'].min())} to "
+        f"{number(cells['uc_nfc'].max())})."
     )
-    text += " " + _against_controls(study, convention, means)
-    return Answer(f"UC-NFC {_short(initial)} → {_short(final)}", text)
+    controls = _against_controls(study, convention, means)
+    short = f"UC-NFC {_short(initial)} → {_short(final)}; {controls.short}"
+    return Answer(short, f"{text} {controls.sentence}")
 
 
-def _against_controls(study: Study, convention: Convention, means: pd.DataFrame) -> str:
+def _against_controls(study: Study, convention: Convention, means: pd.DataFrame) -> Answer:
     """Compare with the controls, cell by cell."""
     if means[["w0_nfc", "haar_nfc"]].isna().all(axis=None):
-        return "Its controls are not defined at this power, so this number says little by itself; see power 1."
-    summary = study.cell_means[convention]
+        sentence = "Its controls are not defined at this power, so this number says little by itself; see power 1."
+        return Answer("no controls at this power", sentence)
     low = "ci_low" if study.n_seeds > 1 else "mean"
-    gaps = summary[low].unstack("measure")[["above_w0", "above_haar"]]
-    above = int((gaps > 0).all(axis=1).sum())
-    how = "the 95% interval of the difference over seeds is above 0" if study.n_seeds > 1 else "it is larger (one seed: no interval)"
-    return (
-        f"Its controls at the same step are {seed_mean(study, means, 'w0_nfc')} for the initial weights (w0_nfc) and "
-        f"{seed_mean(study, means, 'haar_nfc')} for K turned at random (haar_nfc). UC-NFC is above both in {above} of "
-        f"{plural(len(gaps), 'cell')}: {how}."
+    gaps = study.cell_means[convention][low].unstack("measure")[["above_w0", "above_haar"]]
+    above = f"above both in {int((gaps > 0).all(axis=1).sum())} of {plural(len(gaps), 'cell')}"
+    reason = (
+        "the 95% interval of each difference over seeds is above 0" if study.n_seeds > 1 else "one seed, no interval"
     )
+    w0, haar = seed_mean(study, means, "w0_nfc"), seed_mean(study, means, "haar_nfc")
+    sentence = (
+        f"Its controls at the same step are {w0} for the initial weights (w0_nfc) and {haar} for K turned at "
+        "random (haar_nfc). "
+        f"UC-NFC is {above} ({reason})."
+    )
+    return Answer(f"controls {_short(w0)} (W₀) and {_short(haar)} (K turned); {above}", sentence)
 
 
 def which_layer(study: Study, convention: Convention) -> Answer:
@@ -109,22 +122,32 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     layers = layers[layers["depth_from_output"] != READOUT]
     if layers.empty:
         return Answer(UNDEFINED, NOTHING)
-    by_depth = {int(depth): part for depth, part in layers.groupby("depth_from_output")}
+    by_depth = {depth: layers[layers["depth_from_output"] == depth] for depth in set(layers["depth_from_output"])}
     means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
     per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
     if per_cell.empty:
         return Answer(UNDEFINED, f"{_stated(study, convention)}: UC-NFC is undefined at every hidden layer.")
-    best = per_cell.loc[per_cell.groupby("cell", observed=True).idxmax()].reset_index()["depth_from_output"].value_counts()
-    winner = int(best.sort_index().idxmax())
+    best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
+    counts = {depth: best.count(depth) for depth in set(best)}
+    ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
     listed = ", ".join(
-        f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {_place(depth)} ({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
+        f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {_place(depth)} "
+        f"({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
         for depth in sorted(means, reverse=True)
     )
-    sentence = (
-        f"{_stated(study, convention)}: final UC-NFC by hidden layer is {listed}. The best-aligned hidden layer is the one "
-        f"{_place(winner)} in {int(best[winner])} of {plural(per_cell.index.unique('cell').size, 'cell')}."
+    total = plural(sum(counts.values()), "cell")
+    first, *others = (f"{_place(depth)} in {counts[depth]}" for depth in ranked)
+    majority = 2 * counts[ranked[0]] > sum(counts.values())
+    lead = (
+        "The best-aligned hidden layer is the one"
+        if majority
+        else "No hidden layer is the best-aligned one in most cells: it is the one"
     )
-    return Answer(f"most often {_place(winner)}", sentence)
+    sentence = (
+        f"{_stated(study, convention)}: final UC-NFC by hidden layer is {listed}. "
+        f"{lead} {', '.join([f'{first} of {total}', *others])}."
+    )
+    return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", sentence)
 
 
 def _place(depth: int) -> str:
@@ -139,13 +162,22 @@ def when(study: Study, convention: Convention) -> Answer:
         return Answer(UNDEFINED, NOTHING)
     start = f"{_stated(study, convention)}: "
     if halves.empty:
-        text = f"no run's UC-NFC (mean over hidden layers) changed by {SMALLEST_CHANGE} or more between step 0 and its last step."
+        text = (
+            f"no run's UC-NFC (mean over hidden layers) changed by {SMALLEST_CHANGE} or more between step 0 and "
+            "its last step."
+        )
         return Answer("hardly changes", start + text)
     low, middle, high = (f"{int(value):,}" for value in np.quantile(halves, [0.25, 0.5, 0.75], method="nearest"))
-    left_out = f"; {plural(runs - len(halves), 'run')} that changed by less than {SMALLEST_CHANGE} left out" if runs > len(halves) else ""
+    left_out = (
+        f"; {plural(runs - len(halves), 'run')} that changed by less than {SMALLEST_CHANGE} left out"
+        if runs > len(halves)
+        else ""
+    )
     sentence = (
-        f"{start}half of the change in UC-NFC (mean over hidden layers) from step 0 to the last step was there by the checkpoint at step {middle} in the "
-        f"median of {plural(len(halves), 'run')} (quartiles {low} and {high}; last step {_last_steps(study)}{left_out}). "
+        f"{start}half of the change in UC-NFC (mean over hidden layers) from step 0 to the last step was there by "
+        f"the checkpoint at step {middle} in the "
+        f"median of {plural(len(halves), 'run')} (quartiles {low} and {high}; last step "
+        f"{_last_steps(study)}{left_out}). "
         f"C-NFC at step 0 is its limit t → 0+ along gradient flow, drawn as a hollow marker."
     )
     return Answer(f"half-way by step {middle}", sentence)
@@ -188,7 +220,8 @@ def for_whom(study: Study, convention: Convention) -> Answer:
         for model, part in means.groupby("model", sort=False)
     ]
     sentence = (
-        f"{_stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: {name_list(parts, 8)}. "
+        f"{_stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
+        f"{name_list(parts, 8)}. "
         f"By model: {name_list(models, 8)}. At one seed all optimizers share data, initial weights and batches."
     )
     return Answer(f"UC-NFC: {name_list(shorts, 4)}", sentence)
@@ -202,20 +235,21 @@ def probes_better(study: Study) -> Answer:
         return Answer(UNDEFINED, "No finished run has both alignment and probes, so there is no answer.")
     sentences, shorts = [], []
     for data in dict.fromkeys(study.cells["data"]):
-        rows = table[table["data"] == data].set_index(["quantity", "score"])
-        if ("uc_nfc", "probe") in rows.index:
-            row = rows.loc[("uc_nfc", "probe")]
+        records: list[dict[Any, Any]] = table[table["data"] == data].to_dict("records")
+        rows = {(row["quantity"], row["score"]): row for row in records}
+        probe, gain = rows.get(("uc_nfc", "probe")), rows.get(("uc_nfc", "gain"))
+        if probe:
             sentences.append(
-                f"on {data} (n = {row['n']} points per seed) {_rank_words(row)} with the probe's test score and "
-                f"{_rank_words(rows.loc[('uc_nfc', 'gain')])} with its gain over the same layer untrained"
+                f"on {data} (n = {probe['n']} points per seed) {_rank_words(probe)} with the probe's test score and "
+                f"{_rank_words(gain) if gain else UNDEFINED} with its gain over the same layer untrained"
             )
-            shorts.append(f"{data} ρ = {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)}")
+            shorts.append(f"{data} ρ = {interval(probe['mean'], probe['ci_low'], probe['ci_high'], bound=1)}")
     lead = f"{_stated(study, HEADLINE)}: over cells and hidden layers, Spearman's ρ of final UC-NFC is "
     end = ". Mean and 95% interval over seeds, cut at ±1; points of one network are not independent."
     return Answer("; ".join(shorts) or UNDEFINED, lead + "; ".join(sentences) + end)
 
 
-def _rank_words(row: pd.Series) -> str:
+def _rank_words(row: Mapping[Any, Any]) -> str:
     """Say a rank correlation and whether its interval excludes 0."""
     if not np.isfinite(row["mean"]):
         return f"{UNDEFINED} ({row['note']})"
@@ -272,5 +306,3 @@ def _stated(study: Study, convention: Convention) -> str:
     """State the convention, the estimator, the samples and the seeds."""
     seeds = plural(study.n_seeds, "seed") + ("" if study.n_seeds > 1 else ", so no intervals")
     return f"{convention.correlation.capitalize()}, power {convention.power} ({study.measured_with}; {seeds})"
-
-

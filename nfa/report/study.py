@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,8 @@ class Series:
     note: np.ndarray
 
 
-_NOTHING = Series(*(np.empty(0) for _ in range(4)), np.empty(0, dtype=object))
+_EMPTY = np.empty(0)
+_NOTHING = Series(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,26 @@ class Study:
         """The shown cells by data, model and training: cells that differ in the optimizer only."""
         groups: dict[str, list[str]] = {}
         for cell in self.shown:
-            groups.setdefault(self.cells.at[cell, "group"], []).append(cell)
+            groups.setdefault(self.row(cell)["group"], []).append(cell)
         return groups
 
     @cached_property
     def optimizers(self) -> dict[str, int]:
         """Label -> number of each optimizer: the same colour everywhere."""
         return {label: index for index, label in enumerate(dict.fromkeys(self.cells["optimizer"]))}
+
+    def row(self, cell: str) -> dict[str, Any]:
+        """Return one cell's row of ``cells``."""
+        return self._rows[cell]
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        records: list[dict[Any, Any]] = self.cells.to_dict("records")
+        return dict(zip(self.cells.index, records, strict=True))
+
+    def optimizer(self, cell: str) -> int:
+        """Return the number of a cell's optimizer: its colour."""
+        return self.optimizers[self.row(cell)["optimizer"]]
 
     @cached_property
     def deepest(self) -> int:
@@ -99,7 +114,8 @@ class Study:
     def _layers(self) -> dict[str, list[tuple[str, int, int]]]:
         columns = ["cell", "layer", "layer_index", "depth_from_output"]
         layers: dict[str, list[tuple[str, int, int]]] = {}
-        for cell, name, index, depth in self.tables["alignment_summary"][columns].drop_duplicates().itertuples(index=False):
+        places = self.tables["alignment_summary"][columns].drop_duplicates()
+        for cell, name, index, depth in places.itertuples(index=False):
             layers.setdefault(cell, []).append((name, index, depth))
         return {cell: sorted(rows, key=lambda row: row[1]) for cell, rows in layers.items()}
 
@@ -117,9 +133,7 @@ class Study:
         edges = np.flatnonzero((table[keys] != table[keys].shift()).any(axis=1).to_numpy())
         starts = table[keys].iloc[edges].itertuples(index=False, name=None)
         slices = zip(edges, [*edges[1:], len(table)], strict=True)
-        return {
-            key: Series(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)
-        }
+        return {key: Series(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)}
 
     @cached_property
     def points(self) -> pd.DataFrame:
@@ -130,8 +144,8 @@ class Study:
     def layer_finals(self) -> pd.DataFrame:
         """Alignment of every layer at the first and the last step of every finished run, in every convention.
 
-        Columns: ``cell``, ``seed``, ``depth_from_output``, ``correlation``, ``power``, ``initial`` (UC-NFC at step 0), ``uc_nfc``,
-        ``c_nfc``, ``w0_nfc``, ``haar_nfc``.
+        Columns: ``cell``, ``seed``, ``depth_from_output``, ``correlation``, ``power``, ``initial`` (UC-NFC at step 0),
+        ``uc_nfc``, ``c_nfc``, ``w0_nfc``, ``haar_nfc``.
         """
         alignment = self.collected.alignment
         wanted = alignment[alignment["quantity"].isin(CURVES[:4]) & alignment["power"].notna()]
@@ -140,9 +154,14 @@ class Study:
         wanted = wanted.merge(finished, on=RUN)
         place = [*RUN, "depth_from_output", "layer_index", "correlation", "power"]
         last = at_last_step(wanted).pivot(index=place, columns="quantity", values="value")
-        first = wanted[(wanted["step"] == 0) & (wanted["quantity"] == "uc_nfc")].set_index(place)["value"].rename("initial")
+        first = wanted[(wanted["step"] == 0) & (wanted["quantity"] == "uc_nfc")].set_index(place)["value"]
         last.columns = [str(column) for column in last.columns]
-        return last.reindex(columns=list(CURVES[:4])).join(first).reset_index().drop(columns="layer_index")
+        return (
+            last.reindex(columns=list(CURVES[:4]))
+            .join(first.rename("initial"))
+            .reset_index()
+            .drop(columns="layer_index")
+        )
 
     @cached_property
     def run_means(self) -> pd.DataFrame:
@@ -157,7 +176,7 @@ class Study:
 
     @cached_property
     def cell_means(self) -> dict[Convention, pd.DataFrame]:
-        """Over the finished seeds of each cell: mean, ci_low, ci_high of each column of ``run_means``, by convention."""
+        """Over the finished seeds of each cell: mean and interval of each column of ``run_means``, by convention."""
         columns = ["initial", "uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "above_w0", "above_haar"]
         long = self.run_means.melt(["cell", "correlation", "power"], columns, var_name="measure")
         table = over_seeds(long, ["correlation", "power", "cell", "measure"])

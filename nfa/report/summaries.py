@@ -1,7 +1,5 @@
 """The long tables joined over cells, and their summaries over seeds. All with fixed dtypes, in a fixed order."""
 
-from typing import cast
-
 import pandas as pd
 
 from nfa.report.collected import Collected
@@ -68,4 +66,4 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
         for column, dtype in frame.dtypes.items()
         if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
     }
-    return cast(pd.DataFrame, frame.astype(texts).reset_index(drop=True))
+    return frame.astype(texts).reset_index(drop=True)

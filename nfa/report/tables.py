@@ -1,33 +1,42 @@
 """The tables on the page."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from nfa.report.conventions import HEADLINE, LEARNED_BELOW, READOUT, Convention
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.panels import Live
 from nfa.report.live import live_heat, live_text
 from nfa.report.markup import UNDEFINED, Safe, el, interval, number, plus_minus, significant
-from nfa.report.ranks import POOLED
+from nfa.report.ranks import POOLED, by_depth
 from nfa.report.runs import at_convention
 from nfa.report.study import Study
+
+ENOUGH_POINTS = 6  # of a rank correlation, to show it as clear of 0: three points in one order prove nothing
+GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map
 
 
 def table(head: Sequence[object], rows: Iterable[object], caption: str, **attributes: Any) -> Safe:
     """Make a table that scrolls by itself where it is wider than the page."""
     columns = [cell if isinstance(cell, Safe) else el("th", cell, scope="col") for cell in head]
-    content = el("table", el("caption", caption), el("thead", el("tr", columns)), el("tbody", rows), **attributes)
+    content = el(
+        "table", el("caption", el("span", caption)), el("thead", el("tr", columns)), el("tbody", rows), **attributes
+    )
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
 
 
 def row_head(study: Study, cell: str) -> Safe:
     """Name a cell at the start of its row, with its optimizer's colour."""
-    colour = study.optimizers[study.cells.at[cell, "optimizer"]] % 8
-    label = study.cells.at[cell, "label"]
-    return el("th", el("i", cls="swatch", style=f"--c:var(--o{colour})"), el("a", label, href=f"#{anchor(study, cell)}"), scope="row")
+    colour = study.optimizer(cell) % 8
+    label = study.row(cell)["label"]
+    return el(
+        "th",
+        el("i", cls="swatch", style=f"--c:var(--o{colour})"),
+        el("a", label, href=f"#{anchor(study, cell)}"),
+        scope="row",
+    )
 
 
 def anchor(study: Study, cell: str) -> str:
@@ -39,9 +48,13 @@ def training_table(study: Study) -> Safe:
     """Final losses and accuracies beside the constant predictor's."""
     rows = []
     for cell in study.shown:
-        row = study.cells.loc[cell]
+        row = study.row(cell)
         ratio = row["test_loss"] / row["constant_test_loss"]
-        bar = "" if not np.isfinite(ratio) else el("span", cls="bar", style=f"--w:{min(ratio, 1):.1%};--mark:{LEARNED_BELOW:.0%}")
+        bar = (
+            ""
+            if not np.isfinite(ratio)
+            else el("span", cls="bar", style=f"--w:{min(ratio, 1):.1%};--mark:{LEARNED_BELOW:.0%}")
+        )
         rows.append(
             el(
                 "tr",
@@ -58,7 +71,7 @@ def training_table(study: Study) -> Safe:
     return table(head, rows, "Final losses, mean over finished seeds ± half of the 95% interval", cls="numbers")
 
 
-def state(row: pd.Series) -> Safe:
+def state(row: Mapping[str, Any]) -> Safe:
     """Say how a cell's runs went."""
     weak = row["n_seeds"] - row["n_learned"] - row["n_diverged"]
     flags = [(row["n_diverged"], "diverged"), (weak, "did not learn")]
@@ -68,7 +81,7 @@ def state(row: pd.Series) -> Safe:
     return el("span", [(part, " ") for part in parts])
 
 
-def loss_with_interval(row: pd.Series) -> str:
+def loss_with_interval(row: Mapping[str, Any]) -> str:
     """Show the test loss with as many decimals as its size needs."""
     half = row["test_loss_ci_high"] - row["test_loss"]
     if not np.isfinite(half):
@@ -77,7 +90,7 @@ def loss_with_interval(row: pd.Series) -> str:
     return plus_minus(row["test_loss"], half, decimals)
 
 
-def accuracy_text(row: pd.Series) -> str:
+def accuracy_text(row: Mapping[str, Any]) -> str:
     """Show the test accuracy; a regression has none."""
     if row["probe_metric"] == "r2":
         return "–"
@@ -87,7 +100,7 @@ def accuracy_text(row: pd.Series) -> str:
 def ansatz_table(study: Study, live: Live) -> Safe:
     """UC-NFC over hidden layers beside its controls, for every cell, in the selected convention."""
     measures = ("initial", "uc_nfc", "w0_nfc", "haar_nfc", "above_w0", "above_haar", "c_nfc")
-    found = {
+    found: dict[Convention, dict[str, Any]] = {
         convention: {measure: frame.xs(measure, level="measure") for measure in measures if len(frame)}
         for convention, frame in study.cell_means.items()
     }
@@ -103,34 +116,48 @@ def ansatz_table(study: Study, live: Live) -> Safe:
 
         cells = [live_text(live, "td", lambda c, m=measure, t=text: t(c, m)) for measure in measures]  # type: ignore[misc]
         rows.append(el("tr", row_head(study, cell), cells))
-    head = ("cell", "UC-NFC at step 0", "UC-NFC final", "w0_nfc", "haar_nfc", "final − w0", "final − haar", "C-NFC final")
-    caption = "Mean over hidden layers, mean over finished seeds ± half of the 95% interval; n/a: not defined at this power"
+    head = (
+        "cell",
+        "UC-NFC at step 0",
+        "UC-NFC final",
+        "w0_nfc",
+        "haar_nfc",
+        "final − w0",
+        "final − haar",
+        "C-NFC final",
+    )
+    caption = (
+        "Mean over hidden layers, mean over finished seeds ± half of the 95% interval; n/a: not defined at this power"
+    )
     return table(head, rows, caption, cls="numbers")
 
 
 def heat_table(study: Study, live: Live) -> Safe:
     """Build the heat map: cells x layers, aligned at the output."""
     depths = range(study.deepest, -1, -1)
-    groups = [el("th", name, colspan=len(depths), scope="colgroup") for name in QUANTITIES.values()]
-    names = [el("th", str(depth) if depth else "out", scope="col") for _ in QUANTITIES for depth in depths]
+    groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
+    names = [[GAP, *(el("th", str(depth) if depth else "out", scope="col") for depth in depths)] for _ in QUANTITIES]
     head = el("thead", el("tr", el("th", "cell", rowspan=2, scope="col"), groups), el("tr", names))
     rows = []
     for cell in study.shown:
         layers = {depth: (name, index) for name, index, depth in study.layers(cell)}
         cells = [
-            _heat_cell(study, live, cell, quantity, *layers[depth], edge=depth == study.deepest)
-            if depth in layers
-            else el("td", cls="none edge" if depth == study.deepest else "none")
+            [
+                GAP,
+                *(
+                    _heat_cell(study, live, cell, quantity, *layers[depth]) if depth in layers else el("td")
+                    for depth in depths
+                ),
+            ]
             for quantity in QUANTITIES
-            for depth in depths
         ]
         rows.append(el("tr", row_head(study, cell), cells))
     caption = "At the last step, by layers from the output; colour from 0 (pale) to 1; mean over seeds"
-    content = el("table", el("caption", caption), head, el("tbody", rows), cls="heatmap", id="heatmap")
+    content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
 
 
-def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int, *, edge: bool) -> Safe:
+def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int) -> Safe:
     def show(convention: Convention) -> tuple[str, float | None, str]:
         series = study.series(cell, quantity, index, convention)
         if not len(series.step) or not np.isfinite(series.mean[-1]):
@@ -141,30 +168,37 @@ def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, i
         tip = f"{layer}, {QUANTITIES[quantity]} {value} at step {series.step[-1]:,}; {convention}{note}"
         return number(series.mean[-1]), float(series.mean[-1]), tip
 
-    return live_heat(live, show, **({"data_edge": True} if edge else {}))
+    return live_heat(live, show)
 
 
 def rank_table(study: Study) -> Safe:
     """Rank correlations with probe scores, pooled and by depth from the output."""
     ranks = study.tables["rank_correlation"]
-    ranks = ranks[at_convention(ranks, HEADLINE)].set_index(["data", "layers", "quantity", "score"])
+    records: list[dict[Any, Any]] = ranks[at_convention(ranks, HEADLINE)].to_dict("records")
+    found = {tuple(row[key] for key in ("data", "layers", "quantity", "score")): row for row in records}
+    depths = [*range(1, study.deepest + 1), READOUT]
+    layers = {POOLED: POOLED} | {
+        by_depth(depth): f"{depth} from the output" if depth else "readout" for depth in depths
+    }
     rows = []
     for data in dict.fromkeys(study.cells["data"]):
-        names = [POOLED, *(f"depth_from_output {depth}" for depth in range(1, study.deepest + 1)), f"depth_from_output {READOUT}"]
-        for layers in names:
-            keys = [(data, layers, quantity, score) for quantity in QUANTITIES for score in ("probe", "gain")]
-            if keys[0] in ranks.index:
-                found = [ranks.loc[key] for key in keys]
-                shown = layers.replace("depth_from_output 0", "readout").replace("depth_from_output ", "from the output: ")
-                rows.append(
-                    el("tr", el("th", data, " · ", shown, scope="row"), el("td", int(found[0]["n"])), [_rank(row) for row in found])
-                )
-    head = ["layers", "n", "UC-NFC, probe", "UC-NFC, gain", "C-NFC, probe", "C-NFC, gain"]
-    caption = "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained"
-    return table(head, rows, f"{caption} ({HEADLINE}; mean and 95% interval over seeds)", cls="numbers")
+        for name, shown in layers.items():
+            row = [found.get((data, name, quantity, score)) for quantity in QUANTITIES for score in ("probe", "gain")]
+            n = next((part["n"] for part in row if part), None)
+            if n is not None:
+                head = el("th", data, " · ", shown, scope="row")
+                rows.append(el("tr", head, el("td", n), [_rank(part) for part in row]))
+    names = ("layers", "n", "UC-NFC, probe", "UC-NFC, gain", "C-NFC, probe", "C-NFC, gain")
+    caption = (
+        "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained "
+        f"({HEADLINE}; mean and 95% interval over seeds, cut at ±1; bold: without 0, and n at least {ENOUGH_POINTS})"
+    )
+    return table(names, rows, caption, cls="numbers")
 
 
-def _rank(row: pd.Series) -> Safe:
-    sure = row["ci_low"] > 0 or row["ci_high"] < 0
+def _rank(row: dict[Any, Any] | None) -> Safe:
+    if row is None:
+        return el("td", UNDEFINED, title="alignment or probes are undefined at all points")
+    sure = row["n"] >= ENOUGH_POINTS and (row["ci_low"] > 0 or row["ci_high"] < 0)
     shown = interval(row["mean"], row["ci_low"], row["ci_high"], bound=1)
     return el("td", shown, title=row["note"] or None, cls="sure" if sure else None)

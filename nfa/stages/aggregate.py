@@ -12,7 +12,6 @@ from nfa.errors import UserError
 from nfa.paths import CellPaths, SweepPaths
 from nfa.report.collected import Collected
 from nfa.report.conventions import CORRELATIONS, POWERS
-
 from nfa.report.page import write_report
 from nfa.report.summaries import make_tables
 from nfa.sweep import Sweep
@@ -111,8 +110,8 @@ def _check_seeds(sweep: Sweep, here: CellPaths, document: dict[str, Any]) -> Non
 def _join(sweep: Sweep, names: list[str], frames: list[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate one table of all cells, with a categorical column ``cell``; repeated text becomes categorical."""
     joined = pd.concat(frames, ignore_index=True)
-    codes = pd.Series(range(len(frames))).repeat([len(frame) for frame in frames]).to_numpy()
-    joined.insert(0, "cell", pd.Categorical.from_codes(codes, names))
+    cells = pd.Series(names, dtype=pd.CategoricalDtype(names)).repeat([len(frame) for frame in frames])
+    joined.insert(0, "cell", cells.reset_index(drop=True))
     joined = joined[joined["seed"].isin(sweep.seeds)].reset_index(drop=True)
     for column in ("split", "metric", "quantity", "layer", "probe", "features"):
         if column in joined:

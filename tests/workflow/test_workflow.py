@@ -19,7 +19,7 @@ DOCUMENT = tiny(
     data=[{"name": "fashion_mini", "n_train": 200, "n_test": 100}],
     model=[
         {"name": "mlp", "depth": 1, "width": 8},
-        {"name": "conv", "depth": 1, "width": 4, "for": {"optimizer": "sgd"}},
+        {"name": "conv", "depth": 1, "width": 4, "init_scale": 0.3, "for": {"optimizer": "sgd"}},
     ],
 )
 
@@ -109,22 +109,6 @@ def test_a_changed_probe_setting_probes_again_and_trains_nothing(done: Workflow)
     assert counts["probe"] == 3
 
 
-def test_a_new_seed_computes_only_that_seed(done: Workflow) -> None:
-    before = modified(done.results)
-    done.write({**DOCUMENT, "seeds": 3})
-    assert done.planned()["train"] == 3
-    done.finished()
-    after = modified(done.results)
-    assert {name: after[name] for name in before} == before
-    assert {name.split("/")[2] for name in after.keys() - before.keys()} == {"seed-2"}
-    log = next((done.results / "logs" / "train").iterdir()).read_text()
-    assert "seed 0: finished before" in log
-    seeds = pd.read_parquet(next(done.results.glob("*/alignment.parquet")))["seed"]
-    assert sorted(set(seeds)) == [0, 1, 2]
-    done.write(DOCUMENT)
-    done.finished()
-
-
 def test_a_wrong_sweep_starts_no_job(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path, {**DOCUMENT, "optimizer": [{"name": "sdg"}]})
     for options in ((), ("-n",)):
@@ -169,3 +153,18 @@ def test_killed_and_started_again_nothing_finished_is_lost(done: Workflow, tmp_p
     first, second = table_bytes(done.results), table_bytes(workflow.results)
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_a_new_seed_computes_only_that_seed(done: Workflow) -> None:
+    # The last test of this module: the sweep it leaves behind has another seed.
+    before = modified(done.results)
+    done.write({**DOCUMENT, "seeds": 3})
+    assert done.planned()["train"] == 3
+    done.finished()
+    after = modified(done.results)
+    assert {name: after[name] for name in before} == before
+    assert {name.split("/")[2] for name in after.keys() - before.keys()} == {"seed-2"}
+    log = next((done.results / "logs" / "train").iterdir()).read_text()
+    assert "seed 0: finished before" in log
+    seeds = pd.read_parquet(next(done.results.glob("*/alignment.parquet")))["seed"]
+    assert sorted(set(seeds)) == [0, 1, 2]

@@ -14,8 +14,8 @@
     if (entry.title) el.title = entry.title[k];
     if (!entry.heat) return;
     const level = entry.heat[k];
-    el.classList.toggle("hot", level !== null && level > 50);
-    el.classList.toggle("cool", level !== null && level <= 50);
+    el.classList.toggle("hot", level !== null && level > 60);
+    el.classList.toggle("cool", level !== null && level <= 60);
     el.style.setProperty("--v", `${level ?? 0}%`);
   }
 

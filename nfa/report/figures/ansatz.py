@@ -59,15 +59,30 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
         axes.set_xlabel("UC-NFC")
         marks = []
         for order, cell in enumerate(cells):
-            colour = optimizer_colour(study.optimizers[study.cells.at[cell, "optimizer"]])
+            colour = optimizer_colour(study.optimizer(cell))
             at = [top + LAYER_GAP / 2 + (order + 0.5) * ROW for top in tops]
             places = [(cell, index) for _, index, _ in layers]
 
             def put(name: str, kind: str, values: Values, **style: object) -> None:
                 marks.append(draw_mark(axes, f"{name}{order}", kind, "x", at, values, **style))  # noqa: B023
 
-            put("haar", "whiskers", haar_band(study, places), color=MUTED, linewidth=4, alpha=0.45, solid_capstyle="butt")
-            put("haar-mean", "dots", at_step(study, places, "haar_nfc", last=True), color=MUTED, marker="|", markersize=8)
+            put(
+                "haar",
+                "whiskers",
+                haar_band(study, places),
+                color=MUTED,
+                linewidth=4,
+                alpha=0.45,
+                solid_capstyle="butt",
+            )
+            put(
+                "haar-mean",
+                "dots",
+                at_step(study, places, "haar_nfc", last=True),
+                color=MUTED,
+                marker="|",
+                markersize=8,
+            )
             put("w0", "dots", at_step(study, places, "w0_nfc", last=True), color=MUTED, marker="x", markersize=4.5)
             initial = at_step(study, places, "uc_nfc", last=False)
             put("initial", "dots", initial, color=colour, marker="o", markerfacecolor="none", markersize=5)
@@ -76,5 +91,8 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
             put("final", "dots", final, color=colour, marker="o", markersize=5.5)
         return marks
 
-    alt = f"{title}: UC-NFC per layer and optimizer at the last step and at step 0, beside its controls w0_nfc and haar_nfc."
+    alt = (
+        f"{title}: UC-NFC per layer and optimizer at the last step and at step 0, beside its controls w0_nfc and "
+        "haar_nfc."
+    )
     return Panel(title, title, alt, WIDTH, height, draw)

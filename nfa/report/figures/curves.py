@@ -56,9 +56,9 @@ def panel(study: Study, cell: str) -> Panel:
                 marks += _draw_layer(axes, study, cell, quantity, layer, depth)
         return marks
 
-    label = study.cells.at[cell, "label"]
+    label = study.row(cell)["label"]
     alt = f"{label}: UC-NFC and C-NFC of each layer over optimizer steps, with 95% bands over seeds."
-    return Panel(label, study.cells.at[cell, "optimizer"], alt, *SIZE, draw)
+    return Panel(label, study.row(cell)["optimizer"], alt, *SIZE, draw)
 
 
 def _draw_layer(axes: Axes, study: Study, cell: str, quantity: str, layer: int, depth: int) -> list[Mark]:

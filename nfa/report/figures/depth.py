@@ -34,7 +34,7 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
             if side:
                 axes.tick_params(labelleft=False)
             for order, cell in enumerate(cells):
-                colour = optimizer_colour(study.optimizers[study.cells.at[cell, "optimizer"]])
+                colour = optimizer_colour(study.optimizer(cell))
                 shift = (order - (len(cells) - 1) / 2) * 0.5 / max(len(cells), 5)
                 at = [depth - shift for _, _, depth in layers]
                 values = at_step(study, [(cell, index) for _, index, _ in layers], quantity, last=True)

@@ -31,7 +31,7 @@ def save_heatmap(study: Study) -> None:
             axes.set_xlabel("layers from the output")
             axes.grid(False)
             if not side:
-                axes.set_yticks(range(rows), [study.cells.at[cell, "label"] for cell in study.shown], fontsize=7)
+                axes.set_yticks(range(rows), [study.row(cell)["label"] for cell in study.shown], fontsize=7)
         write_figure(figure, study.paths.figures / "heatmap")
 
 

@@ -1,8 +1,8 @@
 """NFM beside AGOP as pictures: the first layer of one run per cell, at initialisation and at the last checkpoint.
 
-For inputs that are images and a first layer that sees all of them, the diagonals and leading eigenvectors in the input's
-shape (mean over channels); otherwise the whole matrices. Every picture has its own scale, because the AGOP's differs by
-orders of magnitude over training; zero is in the middle where values may be negative.
+For inputs that are images and a first layer that sees all of them: the diagonals and leading eigenvectors in the shape
+of the input (mean over channels). Otherwise: the whole matrices. Every picture has its own scale, because the AGOP's
+differs by orders of magnitude over training; zero is in the middle where values may be negative.
 """
 
 import base64
@@ -102,7 +102,9 @@ def _album(study: Study, cell: str) -> Album | None:
     with np.load(path, allow_pickle=False) as archive:
         for step in dict.fromkeys((0, last)):
             key = f"{seed}/{step}/{layer}"
-            arrays = {name.removeprefix(f"{key}/"): archive[name] for name in archive.files if name.startswith(f"{key}/")}
+            arrays = {
+                name.removeprefix(f"{key}/"): archive[name] for name in archive.files if name.startswith(f"{key}/")
+            }
             pictures = _diagonals(arrays, shape) if as_image else _whole(arrays)
             vectors = _eigenvectors(arrays, shape) if as_image and step == last else []
             if pictures:
@@ -187,6 +189,6 @@ def save_albums(study: Study, found: list[Album]) -> None:
             for axes, (moment, picture) in zip(row, pictures, strict=False):
                 axes.imshow(colours(picture), interpolation="nearest")
                 axes.set_title(f"{picture.title}\nstep {moment.step}, UC-NFC {moment.correlation:.2f}", fontsize=7)
-            row[0].text(0, -0.06, study.cells.at[album.cell, "label"], fontsize=7, transform=row[0].transAxes, va="top")
+            row[0].text(0, -0.06, study.row(album.cell)["label"], fontsize=7, transform=row[0].transAxes, va="top")
         figure.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=0.97, wspace=0.08, hspace=0.45)
         write_figure(figure, study.paths.figures / "matrices")

@@ -31,7 +31,7 @@ class Mark:
 
     Attributes:
         name: The artist's gid, unique in its panel.
-        kind: ``line``, ``dots``, ``band`` (between low and high) or ``whiskers`` (a segment from low to high per point).
+        kind: ``line``, ``dots``, ``band`` (between low and high) or ``whiskers`` (from low to high at each point).
         axes: Where it is drawn.
         along: Which axis shows the value: ``x`` or ``y``.
         at: Positions on the other axis.
@@ -83,7 +83,9 @@ def add_axes(figure: Figure | SubFigure, panel: tuple[float, float], box: tuple[
     return axes
 
 
-def draw_mark(axes: Axes, name: str, kind: str, along: str, at: Sequence[float], values: Values, **style: Any) -> Mark:
+def draw_mark(
+    axes: Axes, name: str, kind: str, along: str, at: Sequence[float] | np.ndarray, values: Values, **style: Any
+) -> Mark:
     """Draw a mark in the headline convention."""
     places = np.asarray(at, dtype=float)
     mean, low, high = values(HEADLINE)
@@ -103,7 +105,7 @@ def draw_mark(axes: Axes, name: str, kind: str, along: str, at: Sequence[float],
             across, value = places, mean
         points = (value, across) if along == "x" else (across, value)
         style = {"linestyle": "none"} | style if kind == "dots" else style
-        axes.plot(*points, gid=name, clip_on=False, **style)
+        axes.plot(*points, gid=name, clip_on=kind == "whiskers", **style)
     return Mark(name, kind, axes, along, places, values)
 
 
@@ -183,7 +185,8 @@ def save(panels: Sequence[Panel], columns: int, path: Path, legend: Sequence[tup
         inches = (width / POINTS_PER_INCH, (rows * height + TITLE) / POINTS_PER_INCH)
         figure = Figure(figsize=inches, facecolor="white")
         FigureCanvasAgg(figure)
-        top, body = figure.subfigures(2, 1, height_ratios=[TITLE, rows * height], hspace=0)
+        grid = figure.add_gridspec(2, 1, height_ratios=[TITLE, rows * height], hspace=0)
+        top, body = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
         left = 8.0
         for label, colour in legend:
             top.text(left / width, 0.35, f"\N{BLACK CIRCLE} {label}", color=colour, fontsize=9, va="center")

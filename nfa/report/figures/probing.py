@@ -1,5 +1,7 @@
 """Do better-aligned layers probe better? Test score of each hidden layer's probe against its alignment."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
@@ -41,13 +43,14 @@ def _panel(study: Study, data: str, name: str, part: pd.DataFrame) -> Panel:
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, SIZE, (42, 34, 14, 12))
-        for (cell, depth), here in part.groupby(["cell", "depth_from_output"], sort=False):
-            colour = optimizer_colour(study.optimizers[study.cells.at[cell, "optimizer"]])
-            axes.plot(here["value"], here["probe"], marker(depth), color=colour, alpha=0.85, markersize=5.5, markeredgewidth=0)
+        for cell, depth, value, score in part[["cell", "depth_from_output", "value", "probe"]].itertuples(index=False):
+            colour = optimizer_colour(study.optimizer(cell))
+            style: dict[str, Any] = {"color": colour, "alpha": 0.85, "markersize": 5.5, "markeredgewidth": 0}
+            axes.plot([value], [score], marker(depth), **style)
         if np.isfinite(baseline):
             axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
-            text = {"xy": (1, baseline), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-            axes.annotate("raw input", xytext=(0, 3), ha="right", color=MUTED, fontsize=8, **text)
+            place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            axes.annotate("raw input", (1, baseline), (0, 3), ha="right", color=MUTED, fontsize=8, **place)
         lowest = float(part["value"].min())
         axes.set_xlim(nfc_limits(lowest)[0] if lowest < 0.5 else np.floor(lowest * 10) / 10 - 0.02, 1.03)
         axes.margins(y=0.1)

@@ -5,7 +5,7 @@ reader's colour scheme.
 """
 
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -61,7 +61,7 @@ _SETTINGS: dict[str, Any] = {
 
 def styled() -> AbstractContextManager[None]:
     """Draw inside this context: every figure looks alike, and equal data give equal bytes."""
-    return mpl.rc_context(_SETTINGS)
+    return cast(AbstractContextManager[None], mpl.rc_context(cast(Any, _SETTINGS)))
 
 
 def optimizer_colour(index: int) -> str:

@@ -14,7 +14,7 @@ SIZE = (300.0, 190.0)
 
 
 def relative_loss(study: Study) -> pd.DataFrame:
-    """Return each cell's test loss over its constant predictor's: ``cell``, ``step``, ``mean``, ``ci_low``, ``ci_high``."""
+    """Return each cell's test loss over its constant predictor's, by step: mean and interval over seeds."""
     table = study.tables["history_summary"]
     table = table[(table["split"] == "test") & (table["metric"] == "loss")]
     constant = table["cell"].map(study.tables["runs"].groupby("cell")["constant_test_loss"].mean())
@@ -45,10 +45,12 @@ def panels(study: Study) -> list[Panel]:
             axes.axhline(1, color=MUTED, linewidth=1)
             axes.axhline(LEARNED_BELOW, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             for cell in cells:
-                part, colour = parts[cell], optimizer_colour(study.optimizers[study.cells.at[cell, "optimizer"]])
-                axes.fill_between(part["step"], part["ci_low"].clip(1e-6), part["ci_high"], color=colour, alpha=0.16, lw=0)
+                part, colour = parts[cell], optimizer_colour(study.optimizer(cell))
+                axes.fill_between(
+                    part["step"], part["ci_low"].clip(1e-6), part["ci_high"], color=colour, alpha=0.16, lw=0
+                )
                 axes.plot(part["step"], part["mean"], color=colour)
-                if study.cells.at[cell, "n_diverged"]:
+                if study.row(cell)["n_diverged"]:
                     axes.plot(part["step"].iloc[-1:], part["mean"].iloc[-1:], "x", color=colour, markersize=7)
             axes.set_xlabel("optimizer step")
             return []

@@ -1,0 +1,146 @@
+"""The summary of a sweep for the terminal, read from its tables."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.report.conventions import HEADLINE
+from nfa.report.labels import name_list
+from nfa.report.markup import interval, plus_minus, significant
+from nfa.report.tables import loss_with_interval
+from nfa.tables import read_table
+
+
+def summary_table(results_folder: Path, width: int | None = None) -> Table:
+    """Summarise a sweep: one row per cell.
+
+    Args:
+        results_folder: The sweep's results, results/<sweep>.
+        width: Columns of the terminal; None asks the terminal. In fewer than 90, test losses go without intervals.
+
+    Raises:
+        UserError: The sweep has not been aggregated.
+    """
+    cells = read_cells(results_folder)
+    narrow = (Console().width if width is None else width) < NARROW
+    table = Table(
+        title=f"NFC: {HEADLINE}, mean over hidden layers; ±: half of the 95% interval",
+        title_style="dim",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    for name, options in _COLUMNS:
+        table.add_column(name, **options)
+    previous: tuple[str, str] | None = None
+    for row in cells.to_dict("records"):
+        place = (str(row["data"]), str(row["model"]))
+        table.add_row(*_row(row, repeated=place == previous, narrow=narrow))
+        previous = place
+    return table
+
+
+NARROW = 90  # columns of a terminal
+_COLUMNS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("data", {"overflow": "fold", "min_width": 6}),
+    ("model", {"overflow": "fold", "min_width": 5}),
+    ("optimizer", {"overflow": "fold", "min_width": 4}),
+    ("seeds", {"overflow": "fold"}),
+    ("test loss", {"justify": "right", "overflow": "ellipsis", "no_wrap": True, "min_width": 7}),
+    ("acc", {"justify": "right", "no_wrap": True}),
+    ("UC-NFC", {"justify": "right", "no_wrap": True, "min_width": 6}),
+    ("C-NFC", {"justify": "right", "no_wrap": True, "min_width": 6}),
+    ("probe", {"justify": "right", "no_wrap": True}),
+)
+
+
+def _row(row: Mapping[Any, Any], *, repeated: bool, narrow: bool) -> list[Text | str]:
+    """Show one cell; what is the same as in the row above is dimmed."""
+    style = "dim" if repeated else ""
+    return [
+        Text(str(row["data"]), style),
+        Text(str(row["model"]), style),
+        Text(" ".join(filter(None, (str(row["optimizer"]), str(row["train"] or ""))))),
+        _seeds(row),
+        significant(row["test_loss"]) if narrow else loss_with_interval(row).replace(" ± ", "±"),
+        "" if row["probe_metric"] == "r2" else plus_minus(row["test_accuracy"], float("nan")),
+        _short(row, "uc_nfc"),
+        _short(row, "c_nfc"),
+        plus_minus(row["best_probe"], float("nan")),
+    ]
+
+
+def _short(row: Mapping[Any, Any], measure: str) -> str:
+    return plus_minus(row[measure], row[f"{measure}_ci_high"] - row[measure]).replace(" ± ", "±")
+
+
+def _seeds(row: Mapping[Any, Any]) -> Text:
+    """Count a cell's runs, and flag those that diverged or did not learn."""
+    weak = row["n_seeds"] - row["n_learned"] - row["n_diverged"]
+    text = Text(str(row["n_seeds"]))
+    if row["n_diverged"]:
+        text.append(f" {row['n_diverged']} diverged", "bold red")
+    if weak:
+        text.append(f" {weak} not learned", "bold yellow")
+    return text
+
+
+def unlearned_line(results_folder: Path) -> str:
+    """Name the cells that did not learn, in one line."""
+    cells = read_cells(results_folder)
+    failed = cells[~cells["learned"]]
+    if failed.empty:
+        return f"All {len(cells)} cells learned their task." if len(cells) > 1 else "The cell learned its task."
+    return f"Did not learn, or diverged ({len(failed)} of {len(cells)} cells): {name_list(failed['label'], 8)}."
+
+
+def rank_line(results_folder: Path) -> str:
+    """Say in one line whether better-aligned layers probe better, per data set."""
+    ranks = read_table(SweepPaths(results_folder).tables / "rank_correlation.parquet")
+    chosen = ranks["layers"].eq("hidden layers pooled") & ranks["quantity"].eq("uc_nfc") & ranks["score"].eq("probe")
+    chosen &= ranks["correlation"].eq(HEADLINE.correlation) & ranks["power"].eq(HEADLINE.power)
+    parts = [
+        f"{row['data']} {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)} (n = {row['n']})"
+        for row in ranks[chosen].to_dict("records")
+    ]
+    return "Rank correlation of UC-NFC with the layer's probe, 95% over seeds: " + name_list(parts, 4) + "."
+
+
+def summary(results_folder: Path, width: int | None = None) -> Group:
+    """Compose everything ``nfa show`` prints: the table, what did not learn, the report's path."""
+    failed = not read_cells(results_folder)["learned"].all()
+    return Group(
+        summary_table(results_folder, width),
+        Text(""),
+        Text(unlearned_line(results_folder), "bold yellow" if failed else ""),
+        Text(rank_line(results_folder)),
+        Text(f"Report: {SweepPaths(results_folder).report}", "bold"),
+    )
+
+
+def print_summary(results_folder: Path) -> None:
+    """Print the summary of a sweep."""
+    console = Console()
+    console.print(summary(results_folder, console.width), soft_wrap=False)
+
+
+def read_cells(results_folder: Path) -> pd.DataFrame:
+    """Read the table of cells.
+
+    Raises:
+        UserError: The sweep has not been aggregated.
+    """
+    path = SweepPaths(results_folder).tables / "cells_summary.parquet"
+    try:
+        return read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; is {results_folder} a sweep's results? `nfa aggregate` writes it") from None

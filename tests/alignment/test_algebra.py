@@ -1,0 +1,133 @@
+"""The k-space algebra against dense matrices, over random shapes and ranks."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nfa.alignment import correlations, power_middle
+from nfa.alignment.agop import Agop, factor
+from nfa.alignment.feature_matrix import FeatureMatrix
+from nfa.alignment.haar import DRAWS, haar, haar_control
+from nfa.alignment.values import Value
+from tests.alignment.comparing import assert_matrix_close, assert_values_close
+from tests.alignment.reference import matrix_power, rho
+
+DOUBLE = 2.0**-52
+shapes = st.tuples(st.integers(2, 9), st.integers(3, 9))
+seeds = st.integers(0, 2**32 - 1)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw_pair(shape: tuple[int, int], rank: int, seed: int) -> tuple[Tensor, Tensor]:
+    """W (k, d), and K of the given rank with eigenvalues between .2 and 1.2."""
+    source = generator(seed)
+    k, d = shape
+    weight = torch.randn(k, d, dtype=torch.float64, generator=source)
+    basis = haar(k, source)[:, : min(rank, k)]
+    values = 0.2 + torch.rand(basis.shape[1], dtype=torch.float64, generator=source)
+    return weight, (basis * values) @ basis.T
+
+
+def values_of(found: dict[str, Value]) -> dict[str, float]:
+    return {name: value.value for name, value in found.items()}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(shapes, st.integers(1, 9), seeds)
+def test_power_one(shape: tuple[int, int], rank: int, seed: int) -> None:
+    weight, k = draw_pair(shape, rank, seed)
+    expected = rho(weight.T @ weight, weight.T @ k @ weight)
+    assert_values_close(values_of(correlations(weight, k)), expected, 1e-9)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(shapes, seeds)
+def test_indefinite_middle(shape: tuple[int, int], seed: int) -> None:
+    weight, k = draw_pair(shape, 9, seed)
+    other = draw_pair(shape, 9, seed + 1)[1]
+    expected = rho(weight.T @ weight, weight.T @ (k - other) @ weight)
+    assert_values_close(values_of(correlations(weight, k - other)), expected, 1e-9)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(shapes, st.integers(1, 9), seeds, st.sampled_from([1.0, 0.5, 1 / 3, 0.2]))
+def test_powers_two_ways(shape: tuple[int, int], rank: int, seed: int, exponent: float) -> None:
+    """M of the power, and the sums from eigenvectors, against the dense matrix power."""
+    weight, k = draw_pair(shape, rank, seed)
+    dense = matrix_power(weight.T @ k @ weight, exponent)
+    middle = power_middle(weight, k, exponent)
+    assert_matrix_close(weight.T @ middle @ weight, dense, 1e-6, f"G^{exponent}")
+    expected = rho(weight.T @ weight, dense)
+    assert_values_close(values_of(correlations(weight, middle)), expected, 1e-6)
+    features = FeatureMatrix(weight)
+    moments = Agop.of(features, k, DOUBLE).power_moments(exponent)
+    assert_values_close(values_of(moments.correlations()), expected, 1e-6)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(shapes, seeds)
+def test_product_of_fact(shape: tuple[int, int], seed: int) -> None:
+    weight = draw_pair(shape, 1, seed)[0]
+    other = draw_pair(shape, 1, seed + 1)[0]
+    product = weight.T @ other
+    expected = rho(weight.T @ weight, (product + product.T) / 2)
+    found = FeatureMatrix(weight).moments_of_product(other).correlations()
+    assert_values_close(values_of(found), expected, 1e-9)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.integers(1, 9), st.integers(1, 9), seeds)
+def test_factor(k: int, rank: int, seed: int) -> None:
+    covariance = draw_pair((k, 3), rank, seed)[1]
+    root = factor(covariance)
+    assert root.shape[1] == min(k, rank)
+    assert_matrix_close(root @ root.T, covariance, 1e-12)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 4), seeds)
+def test_small_and_degenerate_never_raise(k: int, d: int, rank: int, seed: int) -> None:
+    """One column, two columns, K = 0: values within [-1, 1], or NaN with a reason."""
+    weight, covariance = draw_pair((k, d), rank, seed)
+    agop = Agop.of(FeatureMatrix(weight), covariance, DOUBLE)
+    for found in (correlations(weight, covariance), agop.power_moments(0.5).correlations()):
+        for name, value in found.items():
+            assert -1 <= value.value <= 1 or value.note, (name, value)
+        assert found["cosine"].note == "" if rank else found["cosine"].note
+        assert found["offdiagonal"].note if d <= 2 else True
+
+
+def test_directions_that_the_weight_does_not_reach_are_no_agop() -> None:
+    """K lives on the null space of W^T up to rounding: G is rounding, not a matrix to correlate."""
+    basis = haar(6, generator(0))
+    weight = basis[:, :3] @ torch.randn(3, 8, dtype=torch.float64, generator=generator(1))
+    covariance = basis[:, 3:] @ basis[:, 3:].T
+    agop = Agop.of(FeatureMatrix(weight), covariance, DOUBLE)
+    for found in (correlations(weight, covariance), agop.power_moments(0.5).correlations()):
+        assert {value.note for value in found.values()} == {"the matrix compared with the NFM is zero"}
+
+
+def test_haar_control_does_not_see_the_directions_of_k() -> None:
+    weight, k = draw_pair((6, 9), 6, 0)
+    rotation = haar(6, generator(5))
+    features, powers = FeatureMatrix(weight), {"1": 1.0, "1/2": 0.5}
+    results = [
+        haar_control(features, torch.linalg.eigvalsh(matrix), powers, DOUBLE, generator(1))
+        for matrix in (k, rotation @ k @ rotation.T)
+    ]
+    (one, one_sd), (two, _) = results
+    for convention, mean in one.items():
+        assert abs(mean.value - two[convention].value) < 1e-10, convention
+        assert abs(mean.stderr - one_sd[convention].value / DRAWS**0.5) < 1e-12
+
+
+def test_haar_matrices_are_orthogonal_and_centred() -> None:
+    source = generator(0)
+    draws = torch.stack([haar(4, source) for _ in range(2000)])
+    assert_matrix_close(draws[0] @ draws[0].T, torch.eye(4, dtype=torch.float64), 1e-12)
+    assert draws.mean(0).abs().max() < 4 * 0.5 / 2000**0.5  # entries have mean 0 and variance 1/4
+    assert (draws.square().mean(0) - 0.25).abs().max() < 0.03

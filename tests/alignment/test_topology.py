@@ -1,0 +1,102 @@
+"""Order of the layers, their distance from the output, and which networks are chains."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nfa.alignment import covariances
+from nfa.alignment.covariance import LayerCovariance
+from tests.alignment.networks import CASES, Case
+
+
+def places(measured: dict[str, LayerCovariance]) -> dict[str, tuple[int, int]]:
+    return {name: (layer.index, layer.depth_from_output) for name, layer in measured.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_chains(case: Case) -> None:
+    measured = covariances(case.network(), case.inputs())
+    lengths = {layer.chain_length for layer in measured.values()}
+    assert lengths == ({len(measured)} if case.chain else {None})
+
+
+def test_residual_depths() -> None:
+    assert places(covariances(CASES[3].network(), CASES[3].inputs())) == {
+        "first": (0, 2),
+        "block": (1, 1),
+        "readout": (2, 0),
+    }
+
+
+def test_a_repeated_module_counts_each_call() -> None:
+    assert places(covariances(CASES[4].network(), CASES[4].inputs())) == {
+        "token": (0, 3),
+        "shared": (1, 2),
+        "readout": (2, 0),
+    }
+
+
+class SkipFromInput(nn.Module):
+    """The input goes around the first layer; registered against the order in which they are called."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.late, self.early = nn.Linear(3, 2), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return self.late(x + torch.relu(self.early(x)))  # type: ignore[no-any-return]
+
+
+class Gated(nn.Module):
+    """Two layers side by side."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.value, self.gate, self.readout = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return self.readout(self.value(x) * torch.sigmoid(self.gate(x)))  # type: ignore[no-any-return]
+
+
+class FunctionalWeight(nn.Module):
+    """A weight that no module multiplies."""
+
+    def __init__(self) -> None:
+        """Make the weights."""
+        super().__init__()
+        self.weight, self.readout = nn.Parameter(torch.randn(4, 3)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return self.readout(torch.tanh(x @ self.weight.T))  # type: ignore[no-any-return]
+
+
+def test_a_skip_from_the_input_is_no_chain() -> None:
+    measured = covariances(SkipFromInput(), torch.randn(4, 3))
+    assert places(measured) == {"early": (0, 1), "late": (1, 0)}
+    assert measured["early"].chain_length is None
+
+
+def test_parallel_layers_are_no_chain() -> None:
+    measured = covariances(Gated(), torch.randn(4, 3))
+    assert places(measured) == {"value": (0, 1), "gate": (1, 1), "readout": (2, 0)}
+    assert measured["value"].chain_length is None
+
+
+def test_a_weight_used_out_of_sight_is_no_chain() -> None:
+    measured = covariances(FunctionalWeight(), torch.randn(4, 3))
+    assert places(measured) == {"readout": (0, 0)}
+    assert measured["readout"].chain_length is None
+
+
+def test_layers_that_are_left_out_count_in_a_chain() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
+    )
+    measured = covariances(model, torch.randn(3, 2, 4, 4))
+    assert places(measured) == {"0": (0, 2), "5": (1, 0)}
+    assert measured["0"].chain_length == 3

@@ -1,0 +1,301 @@
+"""The aggregate stage on results in the true format: every number recomputed in another way, every bad run named."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.report.collected import column_dtype
+from nfa.report.labels import cell_labels
+from nfa.report.ranks import spearman
+from nfa.report.statistics import over_seeds
+from nfa.report.summaries import make_tables
+from nfa.report.terminal import summary, summary_table, unlearned_line
+from nfa.stages.aggregate import AggregateSummary, aggregate, collect
+from nfa.sweep import Sweep
+from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_table, write_table
+from tests.fake_results import write
+from tests.helpers import tiny_sweep
+
+TABLES = {
+    "runs",
+    "cells_summary",
+    "history_summary",
+    "alignment",
+    "alignment_summary",
+    "probes",
+    "probes_summary",
+    "rank_correlation",
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, SweepPaths, AggregateSummary]:
+    """A small sweep, aggregated."""
+    sweep = tiny_sweep(seeds=3)
+    results = tmp_path_factory.mktemp("results")
+    paths = write(sweep, results)
+    return sweep, paths, aggregate(sweep, results)
+
+
+def table(paths: SweepPaths, name: str) -> pd.DataFrame:
+    return read_table(paths.tables / f"{name}.parquet")
+
+
+def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    sweep, paths, found = done
+    assert {path.stem for path in paths.tables.glob("*.parquet")} == TABLES
+    assert {path.stem for path in paths.tables.glob("*.csv")} == TABLES
+    figures = {path.name for path in paths.figures.iterdir()}
+    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "matrices")
+    assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
+    cells = [cell.id for cell in sweep.cells]
+    for name in TABLES - {"rank_correlation"}:
+        assert list(table(paths, name)["cell"].unique()) == cells, name
+    assert list(found.cells["cell"]) == cells
+    assert found.report.exists()
+    assert not found.not_learned
+    assert not found.diverged
+
+
+def test_joined_tables_hold_every_row(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    sweep, paths, _ = done
+    joined = table(paths, "alignment")
+    assert set(ALIGNMENT.names) | {"cell", "data.name", "model.depth", "optimizer.lr"} <= set(joined.columns)
+    parts = {cell.id: read_table(paths.cell(cell.id).alignment) for cell in sweep.cells}
+    assert len(joined) == sum(map(len, parts.values()))
+    for cell, part in parts.items():
+        here = joined[joined["cell"] == cell]
+        assert math.isclose(here["value"].sum(), part["value"].sum(), rel_tol=1e-12)
+        assert here["value"].isna().sum() == part["value"].isna().sum()
+
+
+def test_runs_have_every_parameter_with_its_dtype(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    sweep, paths, _ = done
+    runs = table(paths, "runs")
+    assert len(runs) == len(sweep.cells) * len(sweep.seeds)
+    for cell in sweep.cells:
+        assert {key for key, value in cell.flat_parameters().items() if value is not None} <= set(runs.columns)
+    assert runs["model.depth"].dtype.kind == "i"
+    assert runs["train.batch_size"].tolist() == ["32"] * len(runs)  # a number or `full`: text, whatever this sweep says
+    assert runs["learned"].all()
+    first = sweep.cells[0]
+    history = read_table(paths.cell(first.id).history)
+    last = history[(history["seed"] == 0) & (history["split"] == "test") & (history["metric"] == "loss")].iloc[-1]
+    assert runs.iloc[0]["test_loss"] == last["value"]
+
+
+def test_interval_is_students_t(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    _, paths, _ = done
+    summary_rows = table(paths, "alignment_summary")
+    row = summary_rows[(summary_rows["quantity"] == "uc_nfc") & (summary_rows["step"] > 0)].iloc[7]
+    joined = table(paths, "alignment")
+    keys = ["cell", "step", "layer", "quantity", "correlation", "power"]
+    values = joined[(joined[keys] == row[keys]).all(axis=1)]["value"]
+    low, high = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
+    assert row["n_seeds"] == 3
+    np.testing.assert_allclose([row["mean"], row["sd"]], [values.mean(), values.std(ddof=1)])
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], [low, high])
+
+
+def test_undefined_values_stay_undefined_and_keep_their_note(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    found = table(done[1], "alignment_summary")
+    undefined = found[(found["quantity"] == "dc_nfc") & (found["step"] == 0)]
+    assert undefined["mean"].isna().all()
+    assert (undefined["n_seeds"] == 0).all()
+    assert set(undefined["note"]) == {"0/0: W is W0"}
+
+
+def test_mean_over_layers_leaves_the_readout_out(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    sweep, paths, _ = done
+    rows = table(paths, "alignment")
+    headline = (rows["correlation"] == "cosine") & (rows["power"] == "1") & (rows["quantity"] == "uc_nfc")
+    rows = rows[headline & (rows["depth_from_output"] > 0) & (rows["cell"] == sweep.cells[0].id) & (rows["seed"] == 1)]
+    runs = table(paths, "runs")
+    run = runs[(runs["cell"] == sweep.cells[0].id) & (runs["seed"] == 1)].iloc[0]
+    assert math.isclose(run["uc_nfc"], rows[rows["step"] == rows["step"].max()]["value"].mean())
+
+
+def test_rank_correlation_agrees_with_scipy(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    _, paths, _ = done
+    ranks = table(paths, "rank_correlation")
+    chosen = {"data": "chain_monomial", "quantity": "uc_nfc", "correlation": "cosine", "power": "1", "score": "probe"}
+    row = ranks[(ranks[list(chosen)] == pd.Series(chosen)).all(axis=1) & ranks["layers"].str.startswith("hidden")].iloc[
+        0
+    ]
+    alignment, probes = table(paths, "alignment"), table(paths, "probes")
+    keep = {"quantity": "uc_nfc", "correlation": "cosine", "power": "1", "data.name": "chain_monomial"}
+    alignment = alignment[(alignment[list(keep)] == pd.Series(keep)).all(axis=1) & (alignment["depth_from_output"] > 0)]
+    alignment = alignment[alignment["step"] == alignment["step"].max()]
+    both = alignment.merge(
+        probes[probes["split"] == "test"], on=["cell", "seed", "step", "layer"], suffixes=("", "_probe")
+    )
+    per_seed = [stats.spearmanr(part["value"], part["value_probe"]).statistic for _, part in both.groupby("seed")]
+    assert row["n"] == len(both) / 3
+    assert math.isclose(row["mean"], float(np.mean(per_seed)))
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(per_seed), scale=stats.sem(per_seed))
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], [low, high])
+
+
+def test_spearman_has_ties_and_constants() -> None:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({"g": np.repeat([0, 1, 2], 20), "a": draw.integers(0, 5, 60), "b": draw.random(60)})
+    frame.loc[frame["g"] == 1, "a"] = 3
+    found = spearman(frame, ["g"], "a", "b").set_index("g")["rho"]
+    for group in (0, 2):
+        part = frame[frame["g"] == group]
+        assert math.isclose(found[group], stats.spearmanr(part["a"], part["b"]).statistic)
+    assert math.isnan(found[1])
+
+
+def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path) -> None:
+    sweep = tiny_sweep(seeds=[7], data=[{"name": "chain_monomial"}])
+    paths = write(sweep, tmp_path)
+    aggregate(sweep, tmp_path)
+    cells = table(paths, "cells_summary")
+    assert cells["uc_nfc"].notna().all()
+    assert cells[["uc_nfc_sd", "uc_nfc_ci_low", "uc_nfc_ci_high"]].isna().all(axis=None)
+    assert "no intervals" in paths.report.read_text()
+    assert over_seeds(pd.DataFrame({"k": [1], "value": [2.0]}), ["k"])[["mean", "n_seeds"]].values.tolist() == [
+        [2.0, 1]
+    ]
+
+
+def test_same_input_same_bytes(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    sweep, paths, _ = done
+    files = [path for folder in (paths.tables, paths.figures) for path in sorted(folder.iterdir())] + [paths.report]
+    before = {path: path.read_bytes() for path in files}
+    aggregate(sweep, paths.folder.parent)
+    assert [path.name for path in files if path.read_bytes() != before[path]] == []
+
+
+def spoil(paths: SweepPaths, cell: str, seed: int, step: int, loss: float) -> None:
+    """Make a run diverge after ``step``: later rows go, the loss at the end is as given."""
+    here = paths.cell(cell)
+    document: dict[str, Any] = json.loads(here.cell.read_text())
+    run = document["runs"][str(seed)]
+    kept = [checkpoint for checkpoint in run["checkpoints"] if checkpoint <= step]
+    document["runs"][str(seed)] = {**run, "status": "diverged", "last_step": step, "checkpoints": kept}
+    here.cell.write_text(json.dumps(document))
+    for path, schema in ((here.history, HISTORY), (here.alignment, ALIGNMENT), (here.probes, PROBES)):
+        frame = read_table(path)
+        frame = frame[(frame["seed"] != seed) | (frame["step"] <= step)]
+        if schema is HISTORY:
+            rows = (frame["seed"] == seed) & (frame["step"] == step) & (frame["metric"] == "loss")
+            frame.loc[rows, "value"] = loss
+        write_table(path, frame, schema)
+
+
+def flatten(paths: SweepPaths, cell: str) -> None:
+    """Make a cell learn nothing: its losses stay the constant predictor's."""
+    history = read_table(paths.cell(cell).history)
+    history.loc[history["metric"] == "loss", "value"] = 0.09
+    write_table(paths.cell(cell).history, history, HISTORY)
+
+
+def test_diverged_and_unlearned_cells_are_named(tmp_path: Path) -> None:
+    sweep = tiny_sweep(seeds=3)
+    paths = write(sweep, tmp_path)
+    diverged, gone, flat = (sweep.cells[index].id for index in (0, 1, 2))
+    spoil(paths, diverged, 1, 5, math.nan)
+    for seed in sweep.seeds:
+        spoil(paths, gone, seed, 0, math.inf)
+    flatten(paths, flat)
+    found = aggregate(sweep, tmp_path)
+    assert found.diverged == (diverged, gone)
+    assert found.not_learned == (diverged, gone, flat)
+    runs = table(paths, "runs").set_index(["cell", "seed"])
+    assert runs.loc[(diverged, 1), "status"] == "diverged"
+    assert not runs.loc[(diverged, 1), "learned"]
+    cells = table(paths, "cells_summary").set_index("cell")
+    assert cells.loc[diverged, ["n_finished", "n_diverged", "n_learned"]].tolist() == [2, 1, 2]
+    assert math.isclose(cells.loc[diverged, "uc_nfc"], runs.loc[[(diverged, 0), (diverged, 2)], "uc_nfc"].mean())
+    assert math.isnan(cells.loc[gone, "uc_nfc"])  # no run finished: undefined, not 0
+    labels = cell_labels(sweep).set_index("cell")["label"]
+    page = paths.report.read_text()
+    assert f"Diverged: {labels[diverged]} (1 of 3 runs), {labels[gone]} (3 of 3 runs)" in page
+    assert f"Did not learn: {labels[flat]} (3 of 3 runs)" in page
+    line = unlearned_line(paths.folder)
+    assert all(labels[cell] in line for cell in (diverged, gone, flat))
+
+
+def test_terminal_table_fits(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
+    from rich.console import Console
+
+    _, paths, _ = done
+    for width in (100, 80):
+        console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+        console.print(summary(paths.folder, width))
+        text = console.export_text()
+        assert max(map(len, text.splitlines())) <= width
+        assert "fashion_mini" in text
+        assert "All 4 cells learned" in text
+        assert "report.html" in text.replace("\n", "")
+    assert summary_table(paths.folder, 100).row_count == 4
+
+
+@pytest.mark.parametrize("name", ["cell.json", "history.parquet", "alignment.parquet", "probes.parquet"])
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_missing_and_damaged_files_are_one_line(tmp_path: Path, name: str, damage: str) -> None:
+    sweep = tiny_sweep(seeds=1, data=[{"name": "chain_monomial"}])
+    paths = write(sweep, tmp_path)
+    file = paths.cell(sweep.cells[1].id).folder / name
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(b"{no file of ours")
+    with pytest.raises(UserError, match=f"{name}.*{damage}.*nfa (train|measure|probe)") as caught:
+        collect(sweep, paths)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_seed_is_one_line_and_a_spare_seed_is_left_out(tmp_path: Path) -> None:
+    paths = write(tiny_sweep(seeds=2), tmp_path)
+    with pytest.raises(UserError, match="no run of seed 2"):
+        collect(tiny_sweep(seeds=3), paths)
+    tables = make_tables(collect(tiny_sweep(seeds=1), paths))
+    assert set(tables["runs"]["seed"]) == {0}
+    assert set(tables["alignment"]["seed"]) == {0}
+
+
+def test_labels_name_what_varies_and_differ() -> None:
+    sweep = tiny_sweep(
+        model=[{"name": "mlp", "depth": [1, 2], "width": 12}],
+        optimizer=[{"name": "sgd", "lr": [0.1, 0.2]}, {"name": "adam", "lr": 0.01}],
+    )
+    labels = cell_labels(sweep)
+    assert labels["label"].is_unique
+    assert set(labels["optimizer"]) == {"sgd lr 0.1", "sgd lr 0.2", "adam"}
+    assert set(labels["model"]) == {"mlp depth 1", "mlp depth 2"}
+    assert set(labels["train"]) == {""}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "dtype"),
+    [
+        (int, "Int64"),
+        (int | None, "Int64"),
+        (float, "float64"),
+        (int | float, "float64"),
+        (bool, "boolean"),
+        (str | None, "string"),
+        (int | str, "string"),
+        (dict[str, float], "string"),
+    ],
+)
+def test_column_dtypes_are_those_of_the_declaration(annotation: Any, dtype: str) -> None:
+    assert column_dtype(annotation) == dtype
+
+
+def test_importing_the_stage_imports_no_torch() -> None:
+    code = "import sys, nfa.stages.aggregate; sys.exit('torch' in sys.modules or 'wandb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

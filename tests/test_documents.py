@@ -1,0 +1,63 @@
+"""README and docs are kept true: their code runs, their sweeps parse, their links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nfa.data import DATA
+from nfa.models import MODELS
+from nfa.optim import OPTIMIZERS
+from nfa.sweep import Measure, Probe, Train, Wandb, parse
+from tests.helpers import ROOT, environment
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a page in one language."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def test_the_ten_lines_of_the_readme_run(tmp_path: Path) -> None:
+    (code,) = blocks(ROOT / "README.md", "python")
+    assert len(code.strip().splitlines()) <= 10
+    loop = "optimizer.zero_grad(); model(images).square().mean().backward(); optimizer.step()"
+    script = "import torch; images = torch.randn(64, 784)\n" + re.sub(r"(?m)^\.\.\..*$", loop, code)
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "value" in done.stdout
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.name)
+def test_whole_sweeps_on_a_page_parse(page: Path) -> None:
+    for text in blocks(page, "yaml"):
+        document = yaml.safe_load(text)
+        if isinstance(document, dict) and {"data", "model", "optimizer"} <= document.keys():
+            assert parse(document, page.name).cells
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+    local = [target for target in targets if not target.startswith(("http://", "https://"))]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_the_sweep_file_page_names_every_entry_and_setting() -> None:
+    text = (ROOT / "docs" / "sweep-file.md").read_text()
+    entries = [entry.settings for registry in (DATA, MODELS, OPTIMIZERS) for entry in registry.values()]  # type: ignore[attr-defined]
+    names = [name for registry in (DATA, MODELS, OPTIMIZERS) for name in registry]  # type: ignore[attr-defined]
+    settings = [
+        field for kind in (*entries, Train, Measure, Probe, Wandb) for field in kind.model_fields if field != "name"
+    ]
+    assert [word for word in {*names, *settings} if f"`{word}`" not in text and f".{word}`" not in text] == []
+
+
+def test_no_page_is_left_with_a_placeholder() -> None:
+    assert [page.name for page in PAGES if re.search(r"@[A-Z_]+@|TODO|FIXME", page.read_text())] == []
