@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from nfa.sweep import load
+from nfa.tracking.ledger import Entry, Ledger
 from tests.helpers import ROOT, nfa, tiny
 
 VERBS = ["init", "expand", "train", "measure", "probe", "aggregate", "publish", "show", "clean", "schema"]
@@ -89,13 +90,18 @@ def test_clean_lists_and_on_request_removes_what_no_sweep_names(config: Path, tm
         (results / "tiny" / cell).mkdir(parents=True)
         (results / "tiny" / cell / "cell.json").write_text("{}")
     (results / "tiny" / "tables").mkdir()
+    ledger = Ledger(results / "tiny" / "wandb")
+    folder = "offline-run-20260101_000000-12345678-s0-12345678"
+    (ledger.folder / folder).mkdir(parents=True)
+    ledger.write("old.cell.12345678/seed-0", Entry("12345678-s0-12345678", "d", "p", "i", folder, sent=False))
     (results / "other" / "cell.of.another.sweep").mkdir(parents=True)
     listed = nfa("clean", config, "--results", results)
     assert "old.cell.12345678" in listed.stdout
     assert named not in listed.stdout
     assert (results / "tiny" / "old.cell.12345678").exists()
     assert "removed 1 cells" in nfa("clean", config, "--results", results, "--remove").stdout
-    assert sorted(path.name for path in (results / "tiny").iterdir()) == sorted([named, "tables"])
+    assert sorted(path.name for path in (results / "tiny").iterdir()) == sorted([named, "tables", "wandb"])
+    assert not (ledger.folder / folder).exists()
     assert (results / "other" / "cell.of.another.sweep").exists()
 
 

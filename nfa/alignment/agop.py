@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nfa.alignment.correlation import Moments
 from nfa.alignment.covariance import DOUBLE
-from nfa.alignment.feature_matrix import VANISHING, FeatureMatrix, scaled
+from nfa.alignment.feature_matrix import FeatureMatrix, scaled
 
 
 def factor(covariance: Tensor, resolution: float = DOUBLE) -> Tensor:
@@ -77,19 +77,19 @@ class Agop:
         values: Eigenvalues mu of G that are more than rounding, ascending, (rank,).
     """
 
-    def __init__(self, features: FeatureMatrix, root: Tensor) -> None:
-        """Decompose G from a factor of the (reduced) K."""
+    def __init__(self, features: FeatureMatrix, root: Tensor, rounding: float) -> None:
+        """Decompose G from a factor of the reduced K; eigenvalues up to ``rounding`` count as zero."""
         self.features, self.root = features, root
         values, vectors = torch.linalg.eigh(root.T @ features.gram @ root)
-        # Relative to |S| |K| as well: where W does not reach K's directions, all of G is rounding.
-        keep = significant(values) & (values > VANISHING * features.gram.norm() * root.norm() ** 2)
+        keep = significant(values) & (values > rounding)
         self.values = values[keep]
         self._vectors = vectors[:, keep]
 
     @classmethod
     def of(cls, features: FeatureMatrix, covariance: Tensor, resolution: float) -> "Agop":
         """Decompose G from K, (k, k)."""
-        return cls(features, factor(features.reduce(scaled(covariance)), resolution))
+        covariance = scaled(covariance)
+        return cls(features, factor(features.reduce(covariance), resolution), features.rounding(covariance))
 
     @cached_property
     def middle_vectors(self) -> Tensor:

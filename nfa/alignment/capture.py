@@ -1,7 +1,7 @@
 """One forward pass that keeps every layer's pre-activations, ready for reverse passes from the outputs."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nfa.alignment.layers import left_out, measurable_layers
 
 
-@dataclass
+@dataclass(frozen=True)
 class Recording:
     """What one forward pass left.
 
@@ -23,8 +23,8 @@ class Recording:
 
     inputs: Tensor
     outputs: Tensor
-    calls: dict[str, list[Tensor]] = field(default_factory=dict)
-    unmeasured: dict[str, list[Tensor]] = field(default_factory=dict)
+    calls: dict[str, list[Tensor]]
+    unmeasured: dict[str, list[Tensor]]
 
 
 def record(model: nn.Module, inputs: Tensor) -> Recording:
@@ -38,22 +38,23 @@ def record(model: nn.Module, inputs: Tensor) -> Recording:
         ValueError: The output is not an (n, C) tensor, or a layer runs where autograd is off.
     """
     leaf = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
-    recording = Recording(leaf, leaf)
+    calls: dict[str, list[Tensor]] = {}
+    unmeasured: dict[str, list[Tensor]] = {}
     layers = measurable_layers(model)
     others = left_out(model).keys() - layers.keys()
     handles = []
     try:
         for name, module in model.named_modules():
             if name in layers:
-                handles.append(module.register_forward_hook(_keep(name, recording.calls)))
+                handles.append(module.register_forward_hook(_keep(name, calls)))
             elif name in others and not any(module.children()):
-                handles.append(module.register_forward_hook(_keep(name, recording.unmeasured)))
+                handles.append(module.register_forward_hook(_keep(name, unmeasured)))
         # The network gets a copy of the leaf: autograd refuses an in-place activation on a leaf itself.
-        recording.outputs = _checked(model(leaf.clone()), len(inputs))
+        outputs = _checked(model(leaf.clone()), len(inputs))
     finally:
         for handle in handles:
             handle.remove()
-    return recording
+    return Recording(leaf, outputs, calls, unmeasured)
 
 
 def _keep(name: str, calls: dict[str, list[Tensor]]) -> Callable[[nn.Module, Any, Any], Tensor | None]:
@@ -82,11 +83,13 @@ def _checked(outputs: Any, n: int) -> Tensor:
             f"the network returns {type(outputs).__name__}, not an (n, C) tensor: "
             "wrap it in a module that returns the tensor to be differentiated"
         )
-    if outputs.dim() != 2 or len(outputs) != n:
+    if outputs.dim() != 2 or len(outputs) != n or outputs.shape[1] == 0:
         raise ValueError(
             f"the network's output has shape {tuple(outputs.shape)} for {n} samples, not (n, C): "
             "wrap it in a module that reshapes it"
         )
+    if not outputs.requires_grad:
+        raise ValueError("the network's output carries no gradient: it is detached, or made of integers")
     return outputs
 
 

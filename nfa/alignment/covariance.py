@@ -92,7 +92,7 @@ def covariances(
                 order = list(recording.calls)
                 _refuse_unreached(chosen, places)
             for name, part in _tangent_products(chosen, recording).items():
-                resolution = torch.finfo(part.dtype).eps
+                resolution = max(resolution, torch.finfo(part.dtype).eps)
                 double = part.to("cpu", torch.float64)
                 sums[name] = sums[name] + double if name in sums else double
             n, outputs = n + len(batch), recording.outputs.shape[1]

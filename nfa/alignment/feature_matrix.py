@@ -14,8 +14,7 @@ from torch import Tensor
 from nfa.alignment.correlation import Moments, Sums
 from nfa.alignment.values import Value
 
-# |W^T M W| below this share of |S| |M| is rounding: M acts only on directions that W does not reach.
-VANISHING = 1e-14
+VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
 
 
 def correlations(weight: Tensor, middle: Tensor) -> dict[str, Value]:
@@ -67,20 +66,24 @@ class FeatureMatrix:
         """Bring a k x k matrix to the m x m of the reduced rows."""
         return middle if self.basis is None else self.basis.T @ middle @ self.basis
 
+    def rounding(self, middle: Tensor) -> float:
+        """Size |W^T M W| below which it is rounding: M (k, k) acts only on directions that W does not reach."""
+        return VANISHING * self.gram.norm().item() * middle.norm().item()
+
     def moments(self, middle: Tensor) -> Moments:
         """Moments of F and W^T M W.
 
         Args:
             middle: M, symmetric (k, k).
         """
-        middle = self.reduce(scaled(middle))
+        middle = scaled(middle)
+        rounding = self.rounding(middle)
+        middle = self.reduce(middle)
         product = middle @ self.gram
         squared = (product * product.T).sum().item()
-        if squared <= (VANISHING * self.gram.norm().item() * middle.norm().item()) ** 2:
-            squared = 0.0
         return self.moments_with(
             total=(self.row_sums @ middle @ self.row_sums).item(),
-            squared=squared,
+            squared=squared if squared > rounding**2 else 0.0,
             product=(middle * self._gram_squared).sum().item(),
             diagonal=((middle @ self.rows) * self.rows).sum(0),
         )
@@ -117,9 +120,10 @@ class FeatureMatrix:
             other = self.basis.T @ other
         cross = self.rows @ other.T
         squared = ((self.gram * (other @ other.T)).sum() + (cross * cross.T).sum()).item() / 2
+        rounding = VANISHING * self.rows.norm().item() * other.norm().item()
         return self.moments_with(
             total=(self.row_sums @ other.sum(1)).item(),
-            squared=squared,
+            squared=squared if squared > rounding**2 else 0.0,
             product=((self.gram @ self.rows) * other).sum().item(),
             diagonal=(self.rows * other).sum(0),
         )

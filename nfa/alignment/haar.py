@@ -54,9 +54,10 @@ def _rotated(features: FeatureMatrix, eigenvalues: Tensor, resolution: float, ge
     rotation = haar(len(eigenvalues), generator)
     keep = significant(eigenvalues, resolution)
     root = rotation[:, keep] * eigenvalues[keep].sqrt()
-    if features.basis is None:
-        return Agop(features, root)
-    return Agop(features, factor(features.reduce(root @ root.T)))
+    rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues
+    if features.basis is not None:
+        root = factor(features.reduce(root @ root.T))
+    return Agop(features, root, rounding)
 
 
 def haar(size: int, generator: torch.Generator) -> Tensor:

@@ -68,7 +68,7 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         "haar_nfc, haar_nfc_sd",
-        "mean and sd of ρ(W<sup>T</sup>W, (W<sup>T</sup>Q K Q<sup>T</sup>W)<sup>power</sup>), Q orthogonal, drawn at random",
+        "mean and sd of ρ(W<sup>T</sup>W, (W<sup>T</sup>Q K Q<sup>T</sup>W)<sup>power</sup>), Q a random rotation",
         "control: K's spectrum without its directions",
         OURS,
     ),

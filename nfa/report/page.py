@@ -103,7 +103,7 @@ def _header(study: Study) -> Safe:
         "Do the weights of a layer align with the gradients through it? Neural feature matrix against average "
         "gradient outer product."
     )
-    items = join([el("li", fact if len(fact) < 160 else fact[:157] + "…") for fact in facts])
+    items = join([el("li", fact if len(fact) <= 90 else fact[:89] + "…") for fact in facts])
     return el(
         "header", el("p", "nfa sweep", cls="kicker"), el("h1", sweep.name), el("p", lead), el("ul", items, cls="facts")
     )

@@ -7,8 +7,9 @@ from nfa.report import details, method, sentences
 from nfa.report.conventions import HEADLINE, Convention
 from nfa.report.figures import ansatz, curves, depth, matrices, probing, training
 from nfa.report.figures.panels import Live, Panel, render
+from nfa.report.figures.style import OPTIMIZER_COLOURS
 from nfa.report.live import live_text
-from nfa.report.markup import Safe, el, number
+from nfa.report.markup import Safe, el, join, number
 from nfa.report.sentences import Answer
 from nfa.report.study import Study
 from nfa.report.tables import ansatz_table, heat_table, rank_table, training_table
@@ -267,7 +268,10 @@ def _panels(prefix: str, panels: list[Panel], live: Live, cls: str = "panels") -
 
 
 def _optimizer_legend(study: Study) -> Safe:
-    return _legend([(label, f"var(--o{index % 8})") for label, index in study.optimizers.items()])
+    legend = _legend([(label, f"var(--o{index % 8})") for label, index in study.optimizers.items()])
+    if len(study.optimizers) <= len(OPTIMIZER_COLOURS):
+        return legend
+    return join([legend, el("p", f"Colours come again after {len(OPTIMIZER_COLOURS)} optimizers.", cls="note")])
 
 
 def _legend(entries: list[tuple[str, str]]) -> Safe:

@@ -43,8 +43,8 @@ def trained(study: Study) -> Answer:
     learned = int(cells["learned"].sum())
     sentence = (
         f"{learned} of {plural(len(cells), 'cell')} learned, {int(runs['learned'].sum())} of "
-        f"{plural(len(runs), 'run')}: "
-        f"a run learned if it finished and {LEARNED_RULE}."
+        f"{plural(len(runs), 'run')}. "
+        f"A run learned if it finished and {LEARNED_RULE}."
     )
     finished = runs[runs["status"] == "finished"]
     ratio = (finished["test_loss"] / finished["constant_test_loss"]).groupby(finished["cell"], sort=False).mean()
@@ -62,11 +62,11 @@ def trained(study: Study) -> Answer:
         )
         sentence += "."
     sentence += _named("Diverged", cells[cells["n_diverged"] > 0], "n_diverged")
-    weak = cells[(cells["n_learned"] + cells["n_diverged"]) < cells["n_seeds"]]
-    sentence += _named(
-        "Did not learn", weak.assign(n_weak=weak["n_seeds"] - weak["n_learned"] - weak["n_diverged"]), "n_weak"
-    )
-    return Answer(f"{learned} of {len(cells)} cells learned", sentence)
+    weak = cells.assign(n_weak=cells["n_seeds"] - cells["n_learned"] - cells["n_diverged"])
+    sentence += _named("Did not learn", weak[weak["n_weak"] > 0], "n_weak")
+    counts = {"with a run that diverged": cells["n_diverged"] > 0, "with a run that did not learn": weak["n_weak"] > 0}
+    failed = "".join(f"; {int(which.sum())} {what}" for what, which in counts.items() if which.any())
+    return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", sentence)
 
 
 def _named(what: str, cells: pd.DataFrame, count: str) -> str:
@@ -80,16 +80,16 @@ def _named(what: str, cells: pd.DataFrame, count: str) -> str:
 
 def holds(study: Study, convention: Convention) -> Answer:
     """Does the ansatz hold here?"""
-    means = _at(study.run_means, convention)
+    means = _at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
     final, initial = seed_mean(study, means, "uc_nfc"), seed_mean(study, means, "initial")
-    cells = study.cell_means[convention]["mean"].unstack("measure")
+    cells = means.groupby("cell")["uc_nfc"].mean()
     text = (
-        f"{_stated(study, convention)}: UC-NFC, averaged over hidden layers and {plural(len(cells), 'cell')}, "
-        f"went from {initial} at "
-        f"initialisation to {final} at the last step (cells: {number(cells['uc_nfc'].min())} to "
-        f"{number(cells['uc_nfc'].max())})."
+        f"{_stated(study, convention)}: UC-NFC, averaged over hidden layers and {_counted(study, len(cells))}, "
+        "went from "
+        f"{initial} at initialisation to {final} at the last step (cells: {number(cells.min())} to "
+        f"{number(cells.max())})."
     )
     controls = _against_controls(study, convention, means)
     short = f"UC-NFC {_short(initial)} → {_short(final)}; {controls.short}"
@@ -102,7 +102,7 @@ def _against_controls(study: Study, convention: Convention, means: pd.DataFrame)
         sentence = "Its controls are not defined at this power, so this number says little by itself; see power 1."
         return Answer("no controls at this power", sentence)
     low = "ci_low" if study.n_seeds > 1 else "mean"
-    gaps = study.cell_means[convention][low].unstack("measure")[["above_w0", "above_haar"]]
+    gaps = study.cell_means[convention][low].unstack("measure").loc[means["cell"].unique(), ["above_w0", "above_haar"]]
     above = f"above both in {int((gaps > 0).all(axis=1).sum())} of {plural(len(gaps), 'cell')}"
     reason = (
         "the 95% interval of each difference over seeds is above 0" if study.n_seeds > 1 else "one seed, no interval"
@@ -110,15 +110,14 @@ def _against_controls(study: Study, convention: Convention, means: pd.DataFrame)
     w0, haar = seed_mean(study, means, "w0_nfc"), seed_mean(study, means, "haar_nfc")
     sentence = (
         f"Its controls at the same step are {w0} for the initial weights (w0_nfc) and {haar} for K turned at "
-        "random (haar_nfc). "
-        f"UC-NFC is {above} ({reason})."
+        f"random (haar_nfc). UC-NFC is {above} ({reason})."
     )
     return Answer(f"controls {_short(w0)} (W₀) and {_short(haar)} (K turned); {above}", sentence)
 
 
 def which_layer(study: Study, convention: Convention) -> Answer:
     """At which layer?"""
-    layers = _at(study.layer_finals, convention)
+    layers = _at(study, study.layer_finals, convention)
     layers = layers[layers["depth_from_output"] != READOUT]
     if layers.empty:
         return Answer(UNDEFINED, NOTHING)
@@ -199,13 +198,14 @@ def half_way(study: Study, convention: Convention) -> pd.Series:
 
 
 def _last_steps(study: Study) -> str:
-    steps = study.cells["last_step"]
+    runs = study.tables["runs"]
+    steps = runs.loc[runs["status"] == "finished", "last_step"]
     return f"{steps.min():,}" if steps.nunique() == 1 else f"{steps.min():,} to {steps.max():,}"
 
 
 def for_whom(study: Study, convention: Convention) -> Answer:
     """For which optimizer and depth?"""
-    means = _at(study.run_means, convention)
+    means = _at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
     parts, shorts = [], []
@@ -294,12 +294,20 @@ def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
     return interval(row["mean"], row["ci_low"], row["ci_high"])
 
 
+def _counted(study: Study, cells: int) -> str:
+    """Count the cells that an average is over, and say which they are where it is not all."""
+    return plural(cells, "cell") + ("" if cells == len(study.cells) else " in which every run finished")
+
+
 def _short(shown: str) -> str:
     return shown.split(" [")[0]
 
 
-def _at(frame: pd.DataFrame, convention: Convention) -> pd.DataFrame:
-    return frame[at_convention(frame, convention)]
+def _at(study: Study, frame: pd.DataFrame, convention: Convention) -> pd.DataFrame:
+    """Keep a convention and, where there are any, the cells in which every run finished: the same at every seed."""
+    frame = frame[at_convention(frame, convention)]
+    complete = frame["cell"].astype(str).isin(study.cells.index[study.cells["n_finished"] == study.n_seeds])
+    return frame[complete] if complete.any() else frame
 
 
 def _stated(study: Study, convention: Convention) -> str:

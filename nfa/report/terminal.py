@@ -13,7 +13,7 @@ from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.report.conventions import HEADLINE
 from nfa.report.labels import name_list
-from nfa.report.markup import interval, plus_minus, significant
+from nfa.report.markup import interval, number, plus_minus, significant
 from nfa.report.tables import loss_with_interval
 from nfa.tables import read_table
 
@@ -23,7 +23,8 @@ def summary_table(results_folder: Path, width: int | None = None) -> Table:
 
     Args:
         results_folder: The sweep's results, results/<sweep>.
-        width: Columns of the terminal; None asks the terminal. In fewer than 90, test losses go without intervals.
+        width: Columns of the terminal; None asks the terminal. In fewer than 90, names share a column and test
+            losses go without intervals.
 
     Raises:
         UserError: The sweep has not been aggregated.
@@ -39,44 +40,33 @@ def summary_table(results_folder: Path, width: int | None = None) -> Table:
         padding=(0, 1, 0, 0),
         header_style="bold",
     )
-    for name, options in _COLUMNS:
-        table.add_column(name, **options)
-    previous: tuple[str, str] | None = None
+    names = ("cell",) if narrow else ("data", "model", "optimizer")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    table.add_column("seeds", overflow="fold")
+    for name in ("test loss", "acc", "UC-NFC", "C-NFC", "probe"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in cells.to_dict("records"):
-        place = (str(row["data"]), str(row["model"]))
-        table.add_row(*_row(row, repeated=place == previous, narrow=narrow))
-        previous = place
+        table.add_row(*(_narrow_names(row) if narrow else _names(row)), _seeds(row), *_numbers(row, narrow=narrow))
     return table
 
 
 NARROW = 90  # columns of a terminal
-_COLUMNS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("data", {"overflow": "fold", "min_width": 6}),
-    ("model", {"overflow": "fold", "min_width": 5}),
-    ("optimizer", {"overflow": "fold", "min_width": 4}),
-    ("seeds", {"overflow": "fold"}),
-    ("test loss", {"justify": "right", "overflow": "ellipsis", "no_wrap": True, "min_width": 7}),
-    ("acc", {"justify": "right", "no_wrap": True}),
-    ("UC-NFC", {"justify": "right", "no_wrap": True, "min_width": 6}),
-    ("C-NFC", {"justify": "right", "no_wrap": True, "min_width": 6}),
-    ("probe", {"justify": "right", "no_wrap": True}),
-)
 
 
-def _row(row: Mapping[Any, Any], *, repeated: bool, narrow: bool) -> list[Text | str]:
-    """Show one cell; what is the same as in the row above is dimmed."""
-    style = "dim" if repeated else ""
-    return [
-        Text(str(row["data"]), style),
-        Text(str(row["model"]), style),
-        Text(" ".join(filter(None, (str(row["optimizer"]), str(row["train"] or ""))))),
-        _seeds(row),
-        significant(row["test_loss"]) if narrow else loss_with_interval(row).replace(" ± ", "±"),
-        "" if row["probe_metric"] == "r2" else plus_minus(row["test_accuracy"], float("nan")),
-        _short(row, "uc_nfc"),
-        _short(row, "c_nfc"),
-        plus_minus(row["best_probe"], float("nan")),
-    ]
+def _names(row: Mapping[Any, Any]) -> list[Text]:
+    optimizer = " ".join(filter(None, (row["optimizer"], row["train"])))
+    return [Text(row["data"]), Text(row["model"]), Text(optimizer)]
+
+
+def _narrow_names(row: Mapping[Any, Any]) -> list[Text]:
+    return [Text(row["label"].replace(" · ", " "))]
+
+
+def _numbers(row: Mapping[Any, Any], *, narrow: bool) -> list[str]:
+    accuracy = "" if row["probe_metric"] == "r2" else number(row["test_accuracy"])
+    loss = significant(row["test_loss"]) if narrow else loss_with_interval(row).replace(" ± ", "±")
+    return [loss, accuracy, _short(row, "uc_nfc"), _short(row, "c_nfc"), number(row["best_probe"])]
 
 
 def _short(row: Mapping[Any, Any], measure: str) -> str:

@@ -14,7 +14,7 @@ def event(text: str) -> None:
 class Bar:
     """Progress of one run."""
 
-    def update(self, done: int, note: str = "") -> None:
+    def update(self, done: int) -> None:
         """Show how far the run is."""
 
 
@@ -31,14 +31,13 @@ def progress_bar(title: str, total: int, start: int = 0) -> Iterator[Bar]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.completed}/{task.total}"),
-        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task(title, total=total, completed=start, note="")
+        task = display.add_task(title, total=total, completed=start)
 
         class _RichBar(Bar):
-            def update(self, done: int, note: str = "") -> None:
-                display.update(task, completed=done, note=note)
+            def update(self, done: int) -> None:
+                display.update(task, completed=done)
 
         yield _RichBar()

@@ -89,6 +89,14 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: covariances(Returns(lambda h: h.sum(0, keepdim=True)), INPUTS),
         "the network's output has shape (1, 2) for 5 samples, not (n, C): wrap it in a module that reshapes it",
     ),
+    "no outputs": (
+        lambda: covariances(Returns(lambda h: h[:, :0]), INPUTS),
+        "the network's output has shape (5, 0) for 5 samples, not (n, C): wrap it in a module that reshapes it",
+    ),
+    "classes": (
+        lambda: covariances(Returns(lambda h: h.argmax(1, keepdim=True)), INPUTS),
+        "the network's output carries no gradient: it is detached, or made of integers",
+    ),
     "not called": (
         lambda: covariances(Unused(), INPUTS, layers=["idle"]),
         "layer 'idle' has no differentiable path to the output, or is not called: "

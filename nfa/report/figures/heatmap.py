@@ -10,12 +10,16 @@ from nfa.report.figures.panels import write_figure
 from nfa.report.figures.style import styled
 from nfa.report.study import Study
 
+LONGEST_LABEL = 70  # characters
+
 
 def save_heatmap(study: Study) -> None:
     """Write figures/heatmap: cells x depth from the output."""
     rows, columns = len(study.shown), study.deepest + 1
+    labels = [shortened(study.row(cell)["label"]) for cell in study.shown]
+    width = 0.4 + 0.07 * max(map(len, labels)) + 1.0 * columns
     with styled():
-        figure = Figure(figsize=(3.4 + 1.0 * columns, 0.9 + 0.24 * rows), facecolor="white", layout="constrained")
+        figure = Figure(figsize=(width, 0.9 + 0.24 * rows), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         for side, (axes, (quantity, name)) in enumerate(
             zip(figure.subplots(1, 2, sharey=True), QUANTITIES.items(), strict=True)
@@ -31,8 +35,13 @@ def save_heatmap(study: Study) -> None:
             axes.set_xlabel("layers from the output")
             axes.grid(False)
             if not side:
-                axes.set_yticks(range(rows), [study.row(cell)["label"] for cell in study.shown], fontsize=7)
+                axes.set_yticks(range(rows), labels, fontsize=7)
         write_figure(figure, study.paths.figures / "heatmap")
+
+
+def shortened(label: str) -> str:
+    """Cut a label that would leave no room for what it labels."""
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
 
 
 def final_values(study: Study, quantity: str) -> np.ndarray:
