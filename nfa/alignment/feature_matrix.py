@@ -68,7 +68,7 @@ class FeatureMatrix:
 
     def rounding(self, middle: Tensor) -> float:
         """Size |W^T M W| below which it is rounding: M (k, k) acts only on directions that W does not reach."""
-        return VANISHING * self.gram.norm().item() * middle.norm().item()
+        return float(VANISHING * self.gram.norm() * middle.norm())
 
     def moments(self, middle: Tensor) -> Moments:
         """Moments of F and W^T M W.

@@ -12,9 +12,14 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop, factor, significant
 from nfa.alignment.feature_matrix import FeatureMatrix
-from nfa.alignment.values import Convention, Value, undefined
+from nfa.alignment.values import CORRELATIONS, Convention, Value, undefined
 
 DRAWS = 20
+
+# Powers other than 1 take an eigendecomposition per rotation: 20 of side 1,024 cost most of a minute for five layers. Up to
+# this min(k, d) it is a quarter of a second.
+LARGEST_DECOMPOSED = 256
+TOO_LARGE = f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}"
 
 
 def haar_control(
@@ -38,10 +43,18 @@ def haar_control(
         (correlation, power).
     """
     draws: dict[Convention, list[Value]] = {}
+    decomposed = len(features.rows) <= LARGEST_DECOMPOSED
     for _ in range(DRAWS):
-        rotated = _rotated(features, eigenvalues, resolution, generator)
+        rotation = haar(len(eigenvalues), generator)
+        rotated = _rotated(features, eigenvalues, rotation, resolution) if decomposed else None
         for power, exponent in powers.items():
-            for correlation, value in rotated.power_moments(exponent).correlations().items():
+            if exponent == 1:
+                found = features.moments((rotation * eigenvalues) @ rotation.T).correlations()
+            elif rotated is not None:
+                found = rotated.power_moments(exponent).correlations()
+            else:
+                found = dict.fromkeys(CORRELATIONS, undefined(TOO_LARGE))
+            for correlation, value in found.items():
                 draws.setdefault((correlation, power), []).append(value)
     means, deviations = {}, {}
     for convention, values in draws.items():
@@ -49,9 +62,8 @@ def haar_control(
     return means, deviations
 
 
-def _rotated(features: FeatureMatrix, eigenvalues: Tensor, resolution: float, generator: torch.Generator) -> Agop:
-    """Draw W^T Q K Q^T W."""
-    rotation = haar(len(eigenvalues), generator)
+def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, resolution: float) -> Agop:
+    """Decompose W^T Q K Q^T W."""
     keep = significant(eigenvalues, resolution)
     root = rotation[:, keep] * eigenvalues[keep].sqrt()
     rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues

@@ -8,6 +8,7 @@ import pandas as pd
 
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
+from nfa.report.conventions import HEADLINE
 from nfa.report.figures import ansatz, curves, depth, heatmap, matrices, probing, training
 from nfa.report.figures.panels import Live, save
 from nfa.report.figures.style import optimizer_colour
@@ -66,6 +67,9 @@ def page(study: Study, albums: list[matrices.Album]) -> str:
         for section in parts
         if section.short
     ]
+    note = (
+        f"NFC: {HEADLINE}; mean over hidden layers; {study.measured_with}; mean over {plural(study.n_seeds, 'seed')}."
+    )
     body = el(
         "body",
         el("a", "Skip to the answers", href="#glance", cls="skip"),
@@ -73,7 +77,13 @@ def page(study: Study, albums: list[matrices.Album]) -> str:
         el("div", el("nav", links, aria_label="Questions"), selector(), cls="topbar"),
         el(
             "main",
-            el("section", el("h2", "At a glance"), el("div", glance, cls="glance"), id="glance"),
+            el(
+                "section",
+                el("h2", "At a glance"),
+                el("p", note, cls="note"),
+                el("div", glance, cls="glance"),
+                id="glance",
+            ),
             [s.html for s in parts],
         ),
         live_data(live),

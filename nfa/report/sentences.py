@@ -267,7 +267,8 @@ def pictured(study: Study, correlations: Sequence[tuple[float, float]]) -> Answe
         return Answer(UNDEFINED, "No matrices were kept.")
     first, last = (np.array(values, dtype=float) for values in zip(*correlations, strict=True))
     text = (
-        f"First layer of one run per cell ({HEADLINE}; {study.measured_with}): UC-NFC is {_range(first)} at step 0 and "
+        f"First layer of one run per cell ({HEADLINE}; {study.measured_with}): UC-NFC of the whole matrices "
+        f"is {_range(first)} at step 0 and "
         f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}. Each picture has its own scale."
     )
     return Answer(f"first layer {number(float(np.nanmedian(first)))} → {number(float(np.nanmedian(last)))}", text)

@@ -76,7 +76,7 @@ def _measure_seed(
                     initial_weights=initial_weights,
                     initial_covariances={name: layer.covariance for name, layer in initial.items()},
                     gradients=gradients,
-                    updates=_first_updates(cell, gradients),
+                    updates=_first_updates(cell, gradients, initial_weights),
                     weight_decay=_weight_decay(cell),
                     seed=seed,
                     step=step,
@@ -104,9 +104,15 @@ def _gradients(cell: Cell, model: torch.nn.Module, materials: Materials, step: i
     return gradients
 
 
-def _first_updates(cell: Cell, gradients: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
-    """Direction of the optimizer's first full-batch step, layer by layer."""
+def _first_updates(
+    cell: Cell, gradients: Mapping[str, Tensor] | None, weights: Mapping[str, Tensor]
+) -> dict[str, Tensor] | None:
+    """Direction of the optimizer's first full-batch step, layer by layer; coupled weight decay adds to the gradient."""
     if gradients is None:
         return None
     entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
-    return {name: entry.first_update(cell.optimizer, gradient) for name, gradient in gradients.items()}
+    decay = _weight_decay(cell)
+    return {
+        name: entry.first_update(cell.optimizer, gradient + decay * weights[name])
+        for name, gradient in gradients.items()
+    }
