@@ -2,14 +2,16 @@
 
     OMP_NUM_THREADS=2 .venv/bin/python benchmarks/measure.py [--repeats 5] [--threads 2]
 
-Both give the same single number per layer (UC-NFC, pearson, power 1) of bias-free ReLU MLPs; they alternate in one process,
-and the table shows medians and the range of the ratio. ``all`` is the whole table: every quantity, correlation and power.
+Both give the same single number per layer (UC-NFC, pearson, power 1) of bias-free ReLU MLPs; they alternate in one
+process, and the table shows medians and the range of the ratio. ``all`` is the whole table: every quantity, correlation
+and power.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +27,7 @@ def network(d: int, width: int, depth: int, outputs: int) -> nn.Sequential:
     """Build a bias-free ReLU MLP."""
     torch.manual_seed(0)
     sizes = [d] + [width] * depth
-    hidden = [
-        module for a, b in zip(sizes, sizes[1:], strict=False) for module in (nn.Linear(a, b, bias=False), nn.ReLU())
-    ]
+    hidden = [module for a, b in pairwise(sizes) for module in (nn.Linear(a, b, bias=False), nn.ReLU())]
     return nn.Sequential(*hidden, nn.Linear(width, outputs, bias=False))
 
 

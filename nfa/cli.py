@@ -168,6 +168,7 @@ def _cell_stage(options: argparse.Namespace) -> None:
 
 def _aggregate(options: argparse.Namespace) -> None:
     from nfa.paths import SweepPaths
+    from nfa.report.terminal import print_summary
     from nfa.stages.aggregate import aggregate
     from nfa.stages.documents import write_cells, write_provenance
     from nfa.sweep import load
@@ -177,6 +178,7 @@ def _aggregate(options: argparse.Namespace) -> None:
     aggregate(sweep, options.results)
     write_cells(sweep, paths)
     write_provenance(sweep, paths, sys.argv)
+    print_summary(paths.folder)
 
 
 def _publish(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,12 +52,13 @@ def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
 
 def test_the_sweep_file_page_names_every_entry_and_setting() -> None:
     text = (ROOT / "docs" / "sweep-file.md").read_text()
-    entries = [entry.settings for registry in (DATA, MODELS, OPTIMIZERS) for entry in registry.values()]  # type: ignore[attr-defined]
-    names = [name for registry in (DATA, MODELS, OPTIMIZERS) for name in registry]  # type: ignore[attr-defined]
-    settings = [
-        field for kind in (*entries, Train, Measure, Probe, Wandb) for field in kind.model_fields if field != "name"
+    registries: list[dict[str, Any]] = [DATA, MODELS, OPTIMIZERS]
+    kinds = [entry.settings for registry in registries for entry in registry.values()]
+    fields = [
+        field for kind in (*kinds, Train, Measure, Probe, Wandb) for field in kind.model_fields if field != "name"
     ]
-    assert [word for word in {*names, *settings} if f"`{word}`" not in text and f".{word}`" not in text] == []
+    words = {*fields, *(name for registry in registries for name in registry)}
+    assert [word for word in sorted(words) if f"`{word}`" not in text and f".{word}`" not in text] == []
 
 
 def test_no_page_is_left_with_a_placeholder() -> None:

@@ -16,8 +16,8 @@ from nfa.alignment.values import CORRELATIONS, Convention, Value, undefined
 
 DRAWS = 20
 
-# Powers other than 1 take an eigendecomposition per rotation: 20 of side 1,024 cost most of a minute for five layers. Up to
-# this min(k, d) it is a quarter of a second.
+# Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than all
+# the rest together.
 LARGEST_DECOMPOSED = 256
 TOO_LARGE = f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}"
 

@@ -62,8 +62,8 @@ def test_separable_classes_are_found_and_noise_is_not(kind: str) -> None:
     code = np.eye(3)[labels]
 
     def score() -> float:
-        parts = [split(x[rows], code[rows], labels[rows]) for rows in (slice(400), slice(400, None))]
-        return linear_probe(*parts, kind)["test"]
+        train, test = (split(x[rows], code[rows], labels[rows]) for rows in (slice(400), slice(400, None)))
+        return linear_probe(train, test, kind)["test"]
 
     assert score() < 0.5
     x[:, :3] += 6 * code

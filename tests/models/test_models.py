@@ -33,7 +33,7 @@ def test_the_layers_promised_are_the_layers_built(settings: MLP | Conv, shape: D
     positions: dict[str, int] = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            module.register_forward_hook(lambda _, __, out, name=name: positions.update({name: out[0, 0].numel()}))  # type: ignore[misc]
+            module.register_forward_hook(lambda _, __, out, name=name: positions.update({name: out[0, 0].numel()}))
     outputs = model(torch.zeros(2, *shape.input_shape))
     assert outputs.shape == (2, shape.outputs)
     built = tuple(

@@ -64,9 +64,10 @@ def test_optimizers_at_one_seed_share_data_weights_and_batches() -> None:
     assert torch.equal(weights(runs[0]), weights(runs[1]))
     assert torch.equal(runs[0].materials.order, runs[1].materials.order)
     for _ in range(9):
-        rows = [run._rows() for run in runs]
-        assert isinstance(rows[0], Tensor)
-        assert torch.equal(rows[0], rows[1])
+        first_rows, second_rows = (run._rows() for run in runs)
+        assert isinstance(first_rows, Tensor)
+        assert isinstance(second_rows, Tensor)
+        assert torch.equal(first_rows, second_rows)
         for run in runs:
             run.advance()
 
