@@ -14,7 +14,8 @@ from nfa.alignment.agop import Agop, factor, significant
 from nfa.alignment.feature_matrix import FeatureMatrix
 from nfa.alignment.values import CORRELATIONS, Convention, Value, undefined
 
-DRAWS = 20
+DRAWS = 20  # at power 1
+DRAWS_DECOMPOSED = 5  # at other powers; its standard error says what that costs
 
 # Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than all
 # the rest together.
@@ -39,21 +40,23 @@ def haar_control(
         generator: Source of Q, on the CPU.
 
     Returns:
-        Mean over 20 rotations with its standard error sd / sqrt(20), and the standard deviation over rotations; both by
-        (correlation, power).
+        Mean over m rotations with its standard error sd / sqrt(m), and the standard deviation over them; both by
+        (correlation, power). m is 20 at power 1 and 5 at others.
     """
     draws: dict[Convention, list[Value]] = {}
     decomposed = len(features.rows) <= LARGEST_DECOMPOSED
-    for _ in range(DRAWS):
+    for number in range(DRAWS):
         rotation = haar(len(eigenvalues), generator)
-        rotated = _rotated(features, eigenvalues, rotation, resolution) if decomposed else None
+        rotated = None
+        if decomposed and number < DRAWS_DECOMPOSED:
+            rotated = _rotated(features, eigenvalues, rotation, resolution)
         for power, exponent in powers.items():
             if exponent == 1:
                 found = features.moments((rotation * eigenvalues) @ rotation.T).correlations()
             elif rotated is not None:
                 found = rotated.power_moments(exponent).correlations()
             else:
-                found = dict.fromkeys(CORRELATIONS, undefined(TOO_LARGE))
+                found = {} if decomposed else dict.fromkeys(CORRELATIONS, undefined(TOO_LARGE))
             for correlation, value in found.items():
                 draws.setdefault((correlation, power), []).append(value)
     means, deviations = {}, {}

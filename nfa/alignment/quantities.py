@@ -9,7 +9,7 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
     dc_nfc            rho(Wb^T Wb, Wb^T (K - K0) Wb), power 1 only: the matrix is indefinite
     w0_nfc            rho(W0^T W0, (W0^T K W0)^s): control, do the initial weights align
     haar_nfc          mean over 20 random rotations Q of rho(F, (W^T Q K Q^T W)^s): control, K without its directions;
-                      powers other than 1 only where min(k, d) <= 256
+                      at powers other than 1 over 5, and only where min(k, d) <= 256
     haar_nfc_sd       standard deviation over those rotations, power 1
     relative_change   |Wb| / |W|
     stable_rank_nfm, stable_rank_agop, stable_rank_k      |A|_F^2 / |A|_2^2

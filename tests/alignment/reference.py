@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
-from nfa.alignment.haar import DRAWS, haar
+from nfa.alignment.haar import DRAWS, DRAWS_DECOMPOSED, haar
 
 Row = tuple[str, str | None, str | None]  # quantity, correlation, power
 CUT = 1e-13  # relative eigenvalue below which a matrix counts as rank-deficient
@@ -89,7 +89,8 @@ def reference_rows(
     spectrum = torch.linalg.eigvalsh(k).diag()
     rotations = [haar(len(k), generator) for _ in range(DRAWS)]
     for power, exponent in powers.items():
-        draws = [rho(f, matrix_power(w.T @ q @ spectrum @ q.T @ w, exponent)) for q in rotations]
+        used = rotations if exponent == 1 else rotations[:DRAWS_DECOMPOSED]
+        draws = [rho(f, matrix_power(w.T @ q @ spectrum @ q.T @ w, exponent)) for q in used]
         for name in draws[0]:
             values = torch.tensor([draw[name] for draw in draws], dtype=torch.float64)
             rows["haar_nfc", name, power] = float(values.mean())
