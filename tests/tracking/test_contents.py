@@ -65,7 +65,8 @@ def test_run_is_named_and_grouped(place: tuple[Cell, int], logged: Runs) -> None
     names = cell.parameters()
     assert run["tags"] == ["small", *(names[axis]["name"] for axis in ("data", "model", "optimizer"))]
     assert "host" not in run
-    assert logged[cell.id, seed].of("exit") == [{"exit_code": 0}]
+    (ended,) = logged[cell.id, seed].of("exit")
+    assert ended["exit_code"] == 0
 
 
 def test_config_is_nested_by_axis(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
