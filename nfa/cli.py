@@ -29,11 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"nfa: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `nfa expand | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk, a folder that is a file, no permission
+        print(f"nfa: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("nfa: interrupted; finished work is kept, the same command goes on from it", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `nfa expand | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -148,16 +151,15 @@ def _expand(options: argparse.Namespace) -> None:
 
 
 def _cell_stage(options: argparse.Namespace) -> None:
-    from nfa.sweep import load
-
-    sweep = load(options.config)
-    cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
-    # BLAS and OpenMP read these when torch and numpy are imported, which is below.
+    # BLAS and OpenMP read these when numpy and torch are imported, which is below.
     os.environ.update({f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "MKL", "OPENBLAS")})
     from importlib import import_module
 
     from nfa.stages.environment import choose_device, set_threads
+    from nfa.sweep import load
 
+    sweep = load(options.config)
+    cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(options.threads)
     device = choose_device(options.device)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
@@ -167,6 +169,8 @@ def _cell_stage(options: argparse.Namespace) -> None:
 
 
 def _aggregate(options: argparse.Namespace) -> None:
+    from filelock import FileLock
+
     from nfa.paths import SweepPaths
     from nfa.report.terminal import print_summary
     from nfa.stages.aggregate import aggregate
@@ -175,9 +179,10 @@ def _aggregate(options: argparse.Namespace) -> None:
 
     sweep = load(options.config)
     paths = SweepPaths(options.results / sweep.name)
-    aggregate(sweep, options.results)
-    write_cells(sweep, paths)
-    write_provenance(sweep, paths, sys.argv)
+    with FileLock(paths.folder / ".aggregate.lock"):  # an orphan of a killed Snakemake may still be writing
+        aggregate(sweep, options.results)
+        write_cells(sweep, paths)
+        write_provenance(sweep, paths, sys.argv)
     print_summary(paths.folder)
 
 

@@ -7,6 +7,11 @@ from collections.abc import Iterable
 class UserError(Exception):
     """A mistake in what the user gave. Printed as one line, without a traceback; exit code 2."""
 
+    def __init__(self, message: str) -> None:
+        """Keep the message to one line, whatever control characters the user's own words hold."""
+        escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        super().__init__("".join(escaped))
+
 
 class SweepError(UserError):
     """A sweep file that cannot be run: names the file, the key, the value and what would be right."""

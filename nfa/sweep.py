@@ -6,8 +6,9 @@
 
 An axis is a list of entries; a list inside an entry is a grid; ``for`` keeps an entry to some values of another axis.
 A cell is one point of the grid, without the seed. Its id ends in a hash of its canonical content: the settings that
-differ from their defaults. So a new value in a grid, a reordered key or a new setting of a later version changes no id.
-For the same reason a default is never changed without raising the stage's number in ``REVISIONS``.
+differ from their defaults, speeds by layer, length in steps. So a new value in a grid, a reordered key or a new setting
+of a later version changes no id. For the same reason a default is never changed without raising the stage's number in
+``REVISIONS``.
 """
 
 from __future__ import annotations
@@ -114,9 +115,19 @@ class Cell:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """Canonical content, which the id is a hash of: names, and settings that differ from their defaults."""
-        named = {axis: {"name": getattr(self, axis).name} for axis in AXES[:3]} | {"train": {}}
-        return {axis: entry | non_default(getattr(self, axis)) for axis, entry in named.items()}
+        """Canonical content, which the id is a hash of: two ways to say the same are the same.
+
+        Names, and settings that differ from their defaults; speeds by layer; length in steps, whatever it was given in.
+        """
+        optimizer = OPTIMIZERS[self.optimizer.name]  # type: ignore[attr-defined]
+        settings = {axis: non_default(getattr(self, axis)) for axis in AXES}
+        settings["optimizer"] = optimizer.canonical(self.optimizer, [layer.name for layer in self.layers])
+        for given in ("steps", "epochs", "batch_size"):
+            settings["train"].pop(given, None)
+        n_train = self.shape.n_train
+        settings["train"] |= {"steps": self.train.total_steps(n_train), "batch": self.train.batch(n_train)}
+        names = {axis: {"name": getattr(self, axis).name} for axis in AXES[:3]}
+        return {axis: names.get(axis, {}) | settings[axis] for axis in AXES}
 
     @cached_property
     def id(self) -> str:
@@ -180,8 +191,8 @@ class Sweep:
         train = digest({"revision": REVISIONS["train"], "content": cell.content})
         return {
             "train": train,
-            "measure": digest({"revision": REVISIONS["measure"], "of": train, "settings": non_default(self.measure)}),
-            "probe": digest({"revision": REVISIONS["probe"], "of": train, "settings": non_default(self.probe)}),
+            "measure": digest({"measure": REVISIONS["measure"], "of": train, "settings": non_default(self.measure)}),
+            "probe": digest({"probe": REVISIONS["probe"], "of": train, "settings": non_default(self.probe)}),
         }
 
 
@@ -407,7 +418,7 @@ def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
         )
     optimizer = chosen["optimizer"]
     try:
-        OPTIMIZERS[optimizer.settings.name].check(optimizer.settings, [layer.name for layer in cell.layers])
+        OPTIMIZERS[optimizer.settings.name].canonical(optimizer.settings, [layer.name for layer in cell.layers])
     except ValueError as error:
         raise SweepError(
             f"{optimizer.where}.speeds.{error} (layers of {model.settings.name} on {data.settings.name})"

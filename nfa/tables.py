@@ -4,6 +4,7 @@ A table is written to a temporary name in its own folder and renamed, so that a 
 """
 
 import glob
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+STAMP = "nfa"  # key of our metadata in a parquet file
 
 HISTORY = pa.schema(
     [
@@ -112,8 +115,10 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
+def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema, stamp: dict[str, Any] | None = None) -> None:
     """Write a frame as parquet with exactly the schema's columns and dtypes, whole or not at all.
+
+    ``stamp``, what the table was made from, goes to the file's metadata, where ``read_stamp`` finds it.
 
     Raises:
         KeyError: A column of the schema is missing from the frame.
@@ -121,7 +126,14 @@ def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
     """
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     with replacing(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+        metadata = None if stamp is None else {STAMP: json.dumps(stamp, sort_keys=True)}
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Read what a table was made from; empty where it does not say."""
+    metadata = pq.read_schema(path).metadata or {}
+    return dict(json.loads(metadata.get(STAMP.encode(), b"{}")))
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from nfa.paths import SweepPaths
 from nfa.stages.documents import cell_document
+from nfa.stages.parts import Parts
 from nfa.sweep import Cell, Sweep, load
 from nfa.tables import ALIGNMENT, HISTORY, PROBES, TIMINGS, write_arrays, write_table, write_text
 
@@ -124,9 +125,10 @@ def write(sweep: Sweep, folder: Path) -> SweepPaths:
             (history_of(cell, s, draw), alignment_of(cell, s, draw), probes_of(cell, s, draw)) for s in sweep.seeds
         ]
         history, alignment, probes = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-        write_table(here.history, history, HISTORY)
-        write_table(here.alignment, alignment, ALIGNMENT)
-        write_table(here.probes, probes, PROBES)
+        stamps = {stage: Parts(here, stage, h).stamp(sweep.seeds) for stage, h in sweep.hashes(cell).items()}
+        write_table(here.history, history, HISTORY, stamps["train"])
+        write_table(here.alignment, alignment, ALIGNMENT, stamps["measure"])
+        write_table(here.probes, probes, PROBES, stamps["probe"])
         timings = [(stage, seed, 1.0, 300.0) for stage in ("train", "measure", "probe") for seed in sweep.seeds]
         write_table(here.timings, pd.DataFrame(timings, columns=TIMINGS.names), TIMINGS)
         write_arrays(here.matrices, {k: v for s in sweep.seeds for k, v in matrices_of(cell, s, draw).items()})

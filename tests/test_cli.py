@@ -77,6 +77,15 @@ def test_a_mistake_is_one_line_and_exit_code_two(config: Path, arguments: list[s
     assert all(word in done.stderr for word in words), done.stderr
 
 
+def test_a_results_folder_that_is_a_file_is_one_line(config: Path) -> None:
+    (config.parent / "results").write_text("")
+    for verb in ("train", "aggregate", "publish"):
+        done = nfa(verb, config, cwd=config.parent)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "results" in done.stderr
+
+
 def test_threads_must_be_a_number(config: Path) -> None:
     done = nfa("train", config, "--threads", "0")
     assert done.returncode == 2

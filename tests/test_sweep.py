@@ -1,7 +1,6 @@
 """The sweep file: which cells it means, what their ids depend on, and what is refused."""
 
 import copy
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from typing import Any
 import pytest
 
 from nfa.errors import SweepError
+from nfa.paths import SweepPaths
+from nfa.stages.documents import write_plan
 from nfa.sweep import SEGMENT, load, parse
 from nfa.validation import read_yaml
 from tests.helpers import ROOT, tiny
@@ -64,8 +65,8 @@ def test_ids_do_not_change_from_version_to_version() -> None:
         "train": {"steps": 1000, "batch_size": 128},
     }
     assert ids(document) == [
-        "fashion_mini.mlp-d2-w128-s0.3.sgd-lr0.5.1c2b84c1",
-        "fashion_mini.mlp-d2-w128-s0.3.slo-lr0.2-first1-others0.01.574723d7",
+        "fashion_mini.mlp-d2-w128-s0.3.sgd-lr0.5.1b2c804f",
+        "fashion_mini.mlp-d2-w128-s0.3.slo-lr0.2-first1-others0.01.c599b6ba",
     ]
 
 
@@ -111,9 +112,19 @@ def test_grids_nest_and_for_keeps_entries_apart() -> None:
     assert {data for data, optimizer, _ in named if optimizer == "slo"} == {"fashion_mini"}
 
 
-def test_the_plan_of_a_sweep_parses_to_the_same_sweep() -> None:
-    sweep = parse(changed(lambda d: d["optimizer"][5].update(speeds={0: 1, "others": 0.5})), "x")
-    again = parse(json.loads(json.dumps(sweep.document)), "y")
+def test_two_ways_to_write_the_same_speeds_are_one_cell() -> None:
+    ways: list[dict[Any, Any]] = [{"first": 1, "others": 0.01}, {0: 1, "others": 0.01}, {"hidden0": 1, "others": 0.01}]
+    document = tiny(data=[{"name": "chain_monomial"}])
+    hashes = {ids({**document, "optimizer": [{"name": "slo", "speeds": speeds}]})[0][-8:] for speeds in ways}
+    assert len(hashes) == 1
+
+
+def test_the_plan_of_a_sweep_parses_to_the_same_sweep(tmp_path: Path) -> None:
+    document = changed(lambda d: d["optimizer"][5].update(speeds={0: 1, "others": 0.5}))
+    sweep = parse({**document, "wandb": {"project": "octopus \U0001f419"}}, "x")
+    paths = SweepPaths(tmp_path / sweep.name)
+    write_plan(sweep, paths)
+    again = load(paths.plan)
     assert [cell.id for cell in again.cells] == [cell.id for cell in sweep.cells]
     for part in ("name", "seeds", "measure", "probe", "wandb"):
         assert getattr(again, part) == getattr(sweep, part)
@@ -157,6 +168,9 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
     (lambda d: d["optimizer"][0].update(lr=[]), ["optimizer[0].lr", "empty grid"]),
     (lambda d: d["optimizer"][0].pop("name"), ["optimizer[0]", "name", "missing"]),
     (lambda d: d["optimizer"].append(dict(d["optimizer"][0])), ["same cell", "optimizer[7]"]),
+    (lambda d: d.update(train=[{}, {"steps": 1000}]), ["same cell", "train[1]"]),
+    (lambda d: d.update(train=[{"batch_size": 5000}, {"batch_size": "full"}]), ["same cell", "train[1]"]),
+    (lambda d: d["model"][0].update({"wi\ndth": 3}), ["wi\\ndth", "no such setting"]),
     (lambda d: d["optimizer"][5]["speeds"].update(hidden7=1), ["speeds.hidden7", "no such layer", "hidden1"]),
     (lambda d: d["optimizer"][5]["speeds"].update(first=-1), ["speeds.first", "negative"]),
     (lambda d: d["optimizer"][5].update(speeds=3), ["speeds", "3", "mapping"]),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfa.errors import SweepError
-from nfa.sweep import SEGMENT, Sweep, parse
+from nfa.sweep import SEGMENT, Sweep, digest, parse
 from tests.helpers import tiny
 
 ODD = st.one_of(
@@ -75,6 +75,7 @@ def check(sweep: Sweep) -> None:
     names = [cell.id for cell in sweep.cells]
     assert len(set(names)) == len(names)
     assert all("/" not in name and name not in (".", "..") and name.isprintable() and len(name) < 250 for name in names)
+    digest(sweep.document)
     for cell in sweep.cells:
         assert math.isfinite(cell.optimizer.lr)
         assert cell.optimizer.lr > 0

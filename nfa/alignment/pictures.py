@@ -38,7 +38,7 @@ def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int 
     arrays["k_spectrum"] = (
         torch.linalg.eigvalsh(covariance).flip(0).clamp(min=0) if finite else weight.new_full((k,), torch.nan)
     )
-    return {name: array.numpy().astype(np.float32) for name, array in arrays.items()}
+    return {name: array.float().numpy() for name, array in arrays.items()}
 
 
 def _decompose(rows: Tensor, leading: int) -> tuple[Tensor, Tensor]:

@@ -42,8 +42,11 @@ def linear_probe(train: Split, test: Split, kind: str) -> dict[str, float]:
         kind: ``ridge``: ridge regression on the targets (classes: the largest output); ``logistic``: for classes.
 
     Returns:
-        ``train`` and ``test`` -> accuracy for classes, R^2 (uniform average over outputs) for regression.
+        ``train`` and ``test`` -> accuracy for classes, R^2 (uniform average over outputs) for regression; NaN where
+        the features overflow.
     """
+    if not (np.isfinite(train.features).all() and np.isfinite(test.features).all()):
+        return {"train": float("nan"), "test": float("nan")}
     mean, deviation = train.features.mean(axis=0), train.features.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0)
     train, test = (Split((part.features - mean) / scale, part.targets, part.labels) for part in (train, test))

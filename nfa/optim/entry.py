@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from nfa.settings import Settings, setting
+from nfa.settings import Settings, non_default, setting
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +23,9 @@ class OptimizerSettings(Settings):
     tags = {"lr": "lr"}
 
 
-def _accepts_every_layer(settings: Any, layer_names: Sequence[str]) -> None:
-    """Accept any layers: what an optimizer without per-layer settings checks."""
+def _plain(settings: OptimizerSettings, layer_names: Sequence[str]) -> dict[str, Any]:
+    """Identify an optimizer without per-layer settings: what differs from its defaults."""
+    return non_default(settings)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class OptimizerEntry:
         first_update: (settings, gradient) -> direction of the first full-batch step from W0, up to a positive factor.
         weight_decay: Settings -> lambda of a *coupled* decay (torch's ``weight_decay``), 0 where there is none.
         about: One line for ``nfa init`` and the documentation.
-        check: (settings, layer names) -> None; raises ValueError where a setting names a layer that is not there.
+        canonical: (settings, layer names) -> what identifies the entry, the same for two ways to say the same; raises
+            ValueError where a setting names a layer that is not there.
     """
 
     settings: type[OptimizerSettings]
@@ -45,4 +47,4 @@ class OptimizerEntry:
     first_update: Callable[[Any, torch.Tensor], torch.Tensor]
     weight_decay: Callable[[Any], float]
     about: str
-    check: Callable[[Any, Sequence[str]], None] = _accepts_every_layer
+    canonical: Callable[[Any, Sequence[str]], dict[str, Any]] = _plain

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from nfa.optim.entry import OptimizerEntry, OptimizerSettings, ScheduleName
 from nfa.optim.speeds import resolve_speeds
-from nfa.settings import setting
+from nfa.settings import non_default, setting
 
 if TYPE_CHECKING:
     import torch
@@ -29,14 +29,6 @@ class SLO(OptimizerSettings):
 
     tags = {"lr": "lr", "speeds": "", "schedule": ""}
     quiet_tags = frozenset({"speeds", "schedule"})
-
-    @field_validator("speeds", mode="before")
-    @classmethod
-    def _text_keys(cls, speeds: Any) -> Any:
-        """YAML reads a layer index as a number; names are text."""
-        if isinstance(speeds, dict):
-            return {str(key) if type(key) is int else key: value for key, value in speeds.items()}
-        return speeds
 
     @field_validator("speeds")
     @classmethod
@@ -59,11 +51,20 @@ def first_update(settings: SLO, gradient: torch.Tensor) -> torch.Tensor:
     return -gradient
 
 
-def check(settings: SLO, layer_names: Sequence[str]) -> None:
-    """Raise ValueError where a speed names a layer that is not there."""
-    resolve_speeds(settings.speeds, layer_names)
+def canonical(settings: SLO, layer_names: Sequence[str]) -> dict[str, Any]:
+    """Spell out every layer's speed, so that two ways to write the same speeds are the same cell.
+
+    Raises:
+        ValueError: A speed for a layer that is not there.
+    """
+    return non_default(settings) | {"speeds": resolve_speeds(settings.speeds, layer_names)}
 
 
 ENTRY = OptimizerEntry(
-    SLO, build, first_update, lambda settings: 0.0, about="Speed Limited Optimization: a speed per layer", check=check
+    SLO,
+    build,
+    first_update,
+    lambda settings: 0.0,
+    about="Speed Limited Optimization: a speed per layer",
+    canonical=canonical,
 )

@@ -102,7 +102,8 @@ def rank_line(results_folder: Path) -> str:
         f"{row['data']} {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)} (n = {row['n']})"
         for row in ranks[chosen].to_dict("records")
     ]
-    return "Rank correlation of UC-NFC with the layer's probe, 95% over seeds: " + name_list(parts, 4) + "."
+    told = name_list(parts, 4) if parts else "no finished runs to compare"
+    return f"Rank correlation of UC-NFC with the layer's probe, 95% over seeds: {told}."
 
 
 def summary(results_folder: Path, width: int | None = None) -> Group:

@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from nfa.errors import UserError
-from nfa.paths import CellPaths, SweepPaths
+from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
 from nfa.report.conventions import CORRELATIONS, POWERS
 from nfa.report.page import write_report
 from nfa.report.summaries import make_tables
+from nfa.stages.runs import check_outputs
 from nfa.sweep import Sweep
 from nfa.tables import read_table, write_frame
 
@@ -68,8 +69,8 @@ def collect(sweep: Sweep, paths: SweepPaths) -> Collected:
     documents, parts = {}, []
     for cell in sweep.cells:
         here = paths.cell(cell.id)
+        check_outputs(sweep, cell, here)
         documents[cell.id] = _read(here.cell, "train", lambda path: json.loads(path.read_text(encoding="utf-8")))
-        _check_seeds(sweep, here, documents[cell.id])
         files = {"train": here.history, "measure": here.alignment, "probe": here.probes}
         parts.append([_read(path, stage, read_table) for stage, path in files.items()])
     names = [cell.id for cell in sweep.cells]
@@ -94,17 +95,6 @@ def _read(path: Path, stage: str, reader: Callable[[Path], Any]) -> Any:
         raise UserError(f"{path}: missing; {remedy}") from None
     except (OSError, ValueError) as error:  # pyarrow's and json's errors are ValueErrors
         raise UserError(f"{path}: damaged ({' '.join(str(error).split())[:120]}); remove it and {remedy}") from None
-
-
-def _check_seeds(sweep: Sweep, here: CellPaths, document: dict[str, Any]) -> None:
-    """Refuse a cell that has not been trained for all seeds of the sweep.
-
-    Raises:
-        UserError: A seed is missing.
-    """
-    missing = [seed for seed in sweep.seeds if str(seed) not in document["runs"]]
-    if missing:
-        raise UserError(f"{here.cell}: no run of seed {missing[0]}; run the pipeline with `snakemake` to compute it")
 
 
 def _join(sweep: Sweep, names: list[str], frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -12,12 +12,15 @@ from nfa.tables import replacing, write_text
 
 
 def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dict[str, Any]) -> dict[str, Any]:
-    """Describe a cell: canonical parameters, stage hashes, data, layers, the state of each run, provenance."""
+    """Describe a cell: parameters, hash, data, layers, each run, provenance (of the first seed's training).
+
+    The hashes of the later stages are in the metadata of their own tables: a new setting changes those, and not this.
+    """
     shape = cell.shape
     return {
         "id": cell.id,
         "parameters": cell.parameters(),
-        "hashes": sweep.hashes(cell),
+        "hashes": {"train": sweep.hashes(cell)["train"]},
         "data": {
             "input_shape": list(shape.input_shape),
             "outputs": shape.outputs,
@@ -52,4 +55,4 @@ def write_plan(sweep: Sweep, paths: SweepPaths) -> None:
 
     So an edit of the sweep file while jobs run cannot change what they do, and ``snakemake --config`` reaches them.
     """
-    write_text(paths.plan, json.dumps(sweep.document, indent=1, sort_keys=True) + "\n")
+    write_text(paths.plan, json.dumps(sweep.document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

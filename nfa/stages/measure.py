@@ -45,7 +45,7 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> No
             took = time.perf_counter() - started
             event(f"measure {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
         tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
-        write_table(paths.alignment, pd.concat(tables, ignore_index=True), ALIGNMENT)
+        write_table(paths.alignment, pd.concat(tables, ignore_index=True), ALIGNMENT, parts.stamp(sweep.seeds))
         write_arrays(
             paths.matrices, {k: v for seed in sweep.seeds for k, v in read_arrays(parts.file(seed, "npz")).items()}
         )

@@ -4,11 +4,12 @@ A part lies in <cell>/.state/<stage>/<hash>/: tables and arrays of one seed, and
 is there, the part is whole. Another hash is another folder, so that going back to an earlier setting finds its work.
 """
 
+import hashlib
 import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,18 +39,26 @@ class Parts:
         """One file of a part."""
         return self.folder / f"seed-{seed}.{suffix}"
 
+    def stamp(self, seeds: Sequence[int]) -> dict[str, Any]:
+        """What an output of this stage is made from, for its metadata."""
+        return {"stage": self.stage, "hash": self.stage_hash, "seeds": list(seeds)}
+
     def finished(self, seed: int) -> dict[str, Any] | None:
-        """Return the record of a finished part, or None."""
+        """Return the record of a finished part; None if it is not there, or its files are not as they were written."""
         try:
-            return dict(json.loads(self.file(seed, "json").read_text()))
-        except (FileNotFoundError, json.JSONDecodeError):
+            record = json.loads(self.file(seed, "json").read_text())
+            whole = {suffix: _digest(self.file(seed, suffix)) for suffix in record["files"]} == record["files"]
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
+        return dict(record) if whole else None
 
     def finish(self, seed: int, started: float, **record: Any) -> None:
         """Mark a part as whole, with its cost. ``started`` is ``time.perf_counter()`` at its start."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
         cost = {"seconds": record.pop("earlier", 0.0) + time.perf_counter() - started, "peak_memory_mib": peak}
-        write_text(self.file(seed, "json"), json.dumps({**record, **cost}))
+        suffixes = [suffix for suffix in ("parquet", "npz") if self.file(seed, suffix).exists()]
+        files = {suffix: _digest(self.file(seed, suffix)) for suffix in suffixes}
+        write_text(self.file(seed, "json"), json.dumps({**record, **cost, "files": files}))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -72,8 +81,14 @@ def write_timings(paths: CellPaths, hashes: dict[str, str]) -> None:
     with FileLock(paths.state / "timings.lock"):
         rows = []
         for stage, stage_hash in hashes.items():
-            folder = Parts(paths, stage, stage_hash).folder
-            for file in sorted(folder.glob("seed-*.json"), key=lambda path: int(path.stem[5:])):
-                record = json.loads(file.read_text())
-                rows.append((stage, int(file.stem[5:]), record["seconds"], record["peak_memory_mib"]))
+            parts = Parts(paths, stage, stage_hash)
+            for seed in sorted(int(file.stem[5:]) for file in parts.folder.glob("seed-*.json")):
+                record = parts.finished(seed)
+                if record is not None:
+                    rows.append((stage, seed, record["seconds"], record["peak_memory_mib"]))
         write_table(paths.timings, pd.DataFrame(rows, columns=TIMINGS.names), TIMINGS)
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -28,6 +28,8 @@ def read_sweep(config: Mapping[str, Any], files: Sequence[str | Path]) -> Sweep:
     """
     if len(files) > 1:
         raise SweepError(f"--configfile: {len(files)} sweep files; give one, Snakemake would merge them")
+    if Path("results").exists() and not Path("results").is_dir():
+        raise UserError("results: is a file, and results belong in a folder of that name; move it away")
     source = os.path.relpath(files[0])
     read_yaml(Path(source))  # finds a key given twice, which Snakemake's own reader drops
     return parse(dict(config), source)

@@ -43,7 +43,7 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None
             took = time.perf_counter() - started
             event(f"probe {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
         tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
-        write_table(paths.probes, pd.concat(tables, ignore_index=True), PROBES)
+        write_table(paths.probes, pd.concat(tables, ignore_index=True), PROBES, parts.stamp(sweep.seeds))
         write_timings(paths, hashes)
 
 

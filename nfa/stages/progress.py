@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LOG_SECONDS = 30.0  # between two lines of progress in a log
+
 
 def event(text: str) -> None:
     """Write one line to the log (standard error)."""
@@ -18,11 +20,26 @@ class Bar:
         """Show how far the run is."""
 
 
+class _Log(Bar):
+    """One line now and then, for a log."""
+
+    def __init__(self, title: str, total: int, start: int) -> None:
+        self.title, self.total, self.start = title, total, start
+        self.begun = self.said = time.monotonic()
+
+    def update(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self.said >= LOG_SECONDS and self.start < done < self.total:
+            left = (now - self.begun) / (done - self.start) * (self.total - done)
+            event(f"{self.title}: {done} of {self.total}, about {left:.0f} s to go")
+            self.said = now
+
+
 @contextmanager
 def progress_bar(title: str, total: int, start: int = 0) -> Iterator[Bar]:
-    """Show a bar on a terminal; elsewhere nothing (events tell the log)."""
+    """Show a bar on a terminal; elsewhere a line now and then."""
     if not sys.stderr.isatty():
-        yield Bar()
+        yield _Log(title, total, start)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

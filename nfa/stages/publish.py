@@ -12,11 +12,12 @@ from typing import Any
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.stages.progress import event, progress_bar
+from nfa.stages.runs import check_outputs
 from nfa.sweep import Cell, Sweep, digest
 from nfa.tables import write_text
 from nfa.tracking.ledger import Entry, Ledger
 from nfa.tracking.record import LAYOUT, RunRecord, build_record, run_key
-from nfa.tracking.results import CellResults, files_digest, missing_file, read_results
+from nfa.tracking.results import CellResults, files_digest, read_results
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
 MAX_FAILURES = 3  # after this many runs in a row that fail, the rest would too
@@ -53,8 +54,8 @@ class PublishSummary:
             lines += [f"W&B: warning: {len(self.unsent)} runs are not published, e.g. {run}: {reason}"]
             lines += ["W&B: no result is lost; `nfa publish` catches up"]
         if self.incomplete:
-            cell, missing = next(iter(self.incomplete.items()))
-            lines += [f"W&B: {len(self.incomplete)} cells are not finished, e.g. {cell} has no {missing}"]
+            reason = next(iter(self.incomplete.values()))
+            lines += [f"W&B: {len(self.incomplete)} cells are not finished: {reason}"]
         return lines
 
 
@@ -110,9 +111,10 @@ class _Publication:
         try:
             with progress_bar("publish", len(self.sweep.cells)) as bar:
                 for done, cell in enumerate(self.sweep.cells):
-                    missing = missing_file(self.paths.cell(cell.id))
-                    if missing:
-                        self.summary.incomplete[cell.id] = missing
+                    try:
+                        check_outputs(self.sweep, cell, self.paths.cell(cell.id))
+                    except UserError as error:
+                        self.summary.incomplete[cell.id] = str(error)
                     else:
                         self._publish_cell(cell)
                     bar.update(done + 1)

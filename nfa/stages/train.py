@@ -35,7 +35,7 @@ def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
                 event(f"train {cell.id} seed {seed}: finished before")
             else:
                 _train_seed(cell, seed, parts, device, save_seconds)
-        _write_outputs(sweep, cell, parts, device)
+        _write_outputs(sweep, cell, parts)
         write_timings(paths, hashes)
 
 
@@ -73,7 +73,8 @@ def _train_seed(cell: Cell, seed: int, parts: Parts, device: torch.device, save_
     constant = constant_predictor(materials, cell.train.loss, LOSSES[cell.train.loss])
     status = "diverged" if run.diverged else "finished"
     record = {"status": status, "last_step": run.step, "checkpoints": run.kept, "constant_predictor": constant}
-    parts.finish(seed, started, earlier=earlier, run=record)
+    made_with = {**provenance(), "device": describe_device(device), "threads": torch.get_num_threads()}
+    parts.finish(seed, started, earlier=earlier, run=record, provenance=made_with)
     remove(saved)
     event(f"train {cell.id} seed {seed}: {status} at step {run.step} in {time.perf_counter() - started:.1f} s")
 
@@ -95,19 +96,19 @@ def _advance(run: TrainingRun, parts: Parts, saved: Path, begun: float, save_sec
 
 
 def _visit(run: TrainingRun, paths: CellPaths) -> None:
-    """Record the history at this step and keep the weights where it is a checkpoint of finite weights."""
+    """Record the history at this step and keep the weights at a checkpoint; once diverged only the initial ones."""
     run.record()
-    if run.step in run.checkpoints and not run.diverged:
+    if run.step in run.checkpoints and (run.step == 0 or not run.diverged):
         run.kept.append(run.step)
         metadata = run_identity(run.cell, run.seed) | {"step": str(run.step)}
         save_tensors(paths.checkpoint(run.seed, run.step), run.model.state_dict(), metadata)
 
 
-def _write_outputs(sweep: Sweep, cell: Cell, parts: Parts, device: torch.device) -> None:
+def _write_outputs(sweep: Sweep, cell: Cell, parts: Parts) -> None:
     """Write history.parquet and cell.json from the finished parts."""
     history = pd.concat([read_table(parts.file(seed, "parquet")) for seed in sweep.seeds], ignore_index=True)
-    write_table(parts.paths.history, history, HISTORY)
-    runs = {str(seed): (parts.finished(seed) or {})["run"] for seed in sweep.seeds}
-    made_with = {**provenance(), "device": describe_device(device), "threads": torch.get_num_threads()}
-    document = cell_document(sweep, cell, runs, made_with)
+    write_table(parts.paths.history, history, HISTORY, parts.stamp(sweep.seeds))
+    records = {seed: parts.finished(seed) or {} for seed in sweep.seeds}
+    runs = {str(seed): record["run"] | {"provenance": record["provenance"]} for seed, record in records.items()}
+    document = cell_document(sweep, cell, runs, records[sweep.seeds[0]]["provenance"])
     write_text(parts.paths.cell, json.dumps(document, indent=1))

@@ -33,12 +33,6 @@ class CellResults:
     matrices: dict[str, np.ndarray]
 
 
-def missing_file(paths: CellPaths) -> str | None:
-    """Name the first file that a cell still lacks; None if it is complete."""
-    files = (paths.cell, paths.history, paths.alignment, paths.matrices, paths.probes)
-    return next((file.name for file in files if not file.exists()), None)
-
-
 def read_results(paths: CellPaths) -> CellResults:
     """Read all files of a cell."""
     return CellResults(

@@ -22,7 +22,7 @@ from nfa.report.summaries import make_tables
 from nfa.report.terminal import summary, summary_table, unlearned_line
 from nfa.stages.aggregate import AggregateSummary, aggregate, collect
 from nfa.sweep import Sweep
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_table, write_table
+from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_stamp, read_table, write_table
 from tests.fake_results import write
 from tests.helpers import tiny_sweep
 
@@ -189,14 +189,14 @@ def spoil(paths: SweepPaths, cell: str, seed: int, step: int, loss: float) -> No
         if schema is HISTORY:
             rows = (frame["seed"] == seed) & (frame["step"] == step) & (frame["metric"] == "loss")
             frame.loc[rows, "value"] = loss
-        write_table(path, frame, schema)
+        write_table(path, frame, schema, read_stamp(path))
 
 
 def flatten(paths: SweepPaths, cell: str) -> None:
     """Make a cell learn nothing: its losses stay the constant predictor's."""
     history = read_table(paths.cell(cell).history)
     history.loc[history["metric"] == "loss", "value"] = 0.09
-    write_table(paths.cell(cell).history, history, HISTORY)
+    write_table(paths.cell(cell).history, history, HISTORY, read_stamp(paths.cell(cell).history))
 
 
 def test_diverged_and_unlearned_cells_are_named(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_missing_and_damaged_files_are_one_line(tmp_path: Path, name: str, damag
 
 def test_a_missing_seed_is_one_line_and_a_spare_seed_is_left_out(tmp_path: Path) -> None:
     paths = write(tiny_sweep(seeds=2), tmp_path)
-    with pytest.raises(UserError, match="no run of seed 2"):
+    with pytest.raises(UserError, match="seed 2 is not trained"):
         collect(tiny_sweep(seeds=3), paths)
     tables = make_tables(collect(tiny_sweep(seeds=1), paths))
     assert set(tables["runs"]["seed"]) == {0}

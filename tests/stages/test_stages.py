@@ -1,7 +1,9 @@
 """Train, measure and probe on a small cell: finished work is kept, and damaged or foreign files are refused."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -9,11 +11,13 @@ import torch
 
 from nfa.errors import UserError
 from nfa.paths import CellPaths, SweepPaths
+from nfa.stages.aggregate import aggregate
 from nfa.stages.checkpoints import load_tensors
 from nfa.stages.measure import measure
 from nfa.stages.probe import probe
+from nfa.stages.runs import check_outputs
 from nfa.stages.train import train
-from nfa.sweep import Sweep
+from nfa.sweep import Sweep, parse
 from tests.helpers import tiny_sweep
 
 CPU = torch.device("cpu")
@@ -124,6 +128,84 @@ def test_a_diverged_run_is_a_result_and_the_stages_go_on(tmp_path: Path) -> None
     alignment = pd.read_parquet(paths.alignment)
     assert alignment["step"].max() <= step < 30
     assert 0 in set(alignment["step"])
+
+
+def test_a_run_that_diverges_at_once_is_a_result_too(tmp_path: Path) -> None:
+    model = [{"name": "mlp", "depth": 20, "width": 12, "init_scale": 1e4}]
+    sweep = tiny_sweep(model=model, seeds=1, optimizer=[{"name": "sgd"}])
+    for cell in sweep.cells:
+        for stage in (train, measure, probe):
+            stage(sweep, cell, tmp_path, CPU)
+    paths = SweepPaths(tmp_path / sweep.name).cell(sweep.cells[0].id)
+    alignment = pd.read_parquet(paths.alignment)
+    assert set(alignment["step"]) == {0}
+    assert (alignment.loc[alignment["value"].isna(), "note"] != "").all()
+    summary = aggregate(sweep, tmp_path)
+    assert set(summary.diverged) == {cell.id for cell in sweep.cells}
+
+
+@pytest.mark.parametrize("stage", [train, measure, probe], ids=lambda s: s.__name__)
+def test_a_damaged_part_is_made_again(trained: tuple[Sweep, CellPaths, Path], stage: Any) -> None:
+    sweep, paths, results = trained
+    cell = sweep.cells[0]
+    stage(sweep, cell, results, CPU)
+    outputs = {"train": paths.history, "measure": paths.alignment, "probe": paths.probes}
+    good = outputs[stage.__name__].read_bytes()
+    for name, damage in (
+        ("seed-0.parquet", b"junk"),
+        ("seed-1.json", b"[1]"),
+        ("seed-0.json", b"{}"),
+        ("seed-1.parquet", None),
+    ):
+        (part,) = (paths.state / stage.__name__).glob(f"*/{name}")
+        if damage is None:
+            part.unlink()
+        else:
+            part.write_bytes(damage)
+        stage(sweep, cell, results, CPU)
+        assert outputs[stage.__name__].read_bytes() == good
+
+
+def test_results_of_other_settings_or_damaged_ones_are_refused_with_the_way_out(
+    trained: tuple[Sweep, CellPaths, Path],
+) -> None:
+    sweep, paths, results = trained
+    sweep = tiny_sweep(data=sweep.document["data"][:1], optimizer=sweep.document["optimizer"][:1])
+    cell = sweep.cells[0]
+    for stage in (measure, probe):
+        stage(sweep, cell, results, CPU)
+    check_outputs(sweep, cell, paths)
+    other = parse({**sweep.document, "measure": {"samples": 20}}, "tiny.yaml")
+    with pytest.raises(UserError, match=f"made with other settings.*run `nfa measure tiny.yaml --cells {cell.id}`"):
+        aggregate(other, results)
+    more = parse({**sweep.document, "seeds": 3}, "tiny.yaml")
+    with pytest.raises(UserError, match="seed 2 is not trained"):
+        aggregate(more, results)
+    for path, junk in (
+        (paths.matrices, b"junk"),
+        (paths.probes, b"junk"),
+        (paths.cell, b"\xff\xfe"),
+        (paths.cell, b"[]"),
+    ):
+        good = path.read_bytes()
+        path.write_bytes(junk)
+        with pytest.raises(UserError, match="damaged"):
+            aggregate(sweep, results)
+        path.write_bytes(good)
+    measure(other, cell, results, CPU)
+    check_outputs(other, cell, paths)
+
+
+def test_provenance_is_of_the_training(trained: tuple[Sweep, CellPaths, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, paths, results = trained
+    before = json.loads(paths.cell.read_text())
+    monkeypatch.setattr("nfa.stages.train.provenance", lambda: {"commit": "later"})
+    more = parse({**sweep.document, "seeds": 3}, "tiny.yaml")
+    train(more, more.cells[0], results, CPU)
+    after = json.loads(paths.cell.read_text())
+    assert after["provenance"] == before["provenance"]
+    assert after["runs"]["0"] == before["runs"]["0"]
+    assert after["runs"]["2"]["provenance"]["commit"] == "later"
 
 
 def test_probes_have_their_baselines_and_beat_chance(trained: tuple[Sweep, CellPaths, Path]) -> None:

@@ -19,7 +19,7 @@ from nfa.paths import SweepPaths
 from nfa.stages import publish as stage
 from nfa.stages.publish import publish
 from nfa.sweep import Sweep, parse
-from nfa.tables import HISTORY, read_table, write_table
+from nfa.tables import HISTORY, read_stamp, read_table, write_table
 from nfa.tracking import wandb_tracker
 from tests.tracking.reading import DOCUMENT, records, run_folders
 
@@ -55,7 +55,7 @@ def change_history(sweep: Sweep, results: Path) -> str:
     path = SweepPaths(results / sweep.name).cell(sweep.cells[0].id).history
     frame = read_table(path)
     frame["value"] += 1.0 * (frame.index == 0)
-    write_table(path, frame, HISTORY)
+    write_table(path, frame, HISTORY, read_stamp(path))
     return sweep.cells[0].id
 
 
@@ -297,7 +297,8 @@ def test_unfinished_cells_are_named(sweep: Sweep, results: Path) -> None:
     paths.cell(sweep.cells[1].id).probes.unlink()
     summary = publish(sweep, results)
     assert len(summary.published) == 2
-    assert summary.incomplete == {sweep.cells[1].id: "probes.parquet"}
+    assert list(summary.incomplete) == [sweep.cells[1].id]
+    assert "probes.parquet: missing; run `nfa probe" in summary.incomplete[sweep.cells[1].id]
 
 
 def test_nothing_outside_and_nothing_secret(

@@ -11,7 +11,7 @@ import pytest
 
 from nfa.paths import SweepPaths
 from nfa.sweep import parse
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, TIMINGS
+from nfa.tables import ALIGNMENT, HISTORY, PROBES, TIMINGS, read_stamp
 from tests.helpers import tiny
 from tests.workflow.snakemake import Workflow, wait_for
 
@@ -70,7 +70,8 @@ def test_the_stage_contracts_hold_and_no_cell_is_missing(done: Workflow) -> None
         assert (undefined["note"] != "").all(), "NaN without a reason"
         document = json.loads(here.cell.read_text())
         assert document["id"] == cell.id
-        assert document["hashes"] == sweep.hashes(cell)
+        assert document["hashes"]["train"] == sweep.hashes(cell)["train"]
+        assert read_stamp(here.probes) == {"stage": "probe", "hash": sweep.hashes(cell)["probe"], "seeds": [0, 1]}
         assert {run["status"] for run in document["runs"].values()} == {"finished"}
         for seed in sweep.seeds:
             assert all(here.checkpoint(seed, step).exists() for step in steps)

@@ -1,4 +1,6 @@
-# One job trains all seeds of a cell. Checkpoints and finished seeds are declared nowhere: Snakemake deletes what it declares.
+# One job trains all seeds of a cell. One thread, here and in the next two stages: sums are split over threads, so their
+# number fixes the bits, and small networks gain more from two cells at once. (`--set-threads train=4` for large ones.)
+# Checkpoints and finished seeds are declared nowhere: Snakemake deletes what it declares.
 rule train:
     output:
         cell=CELL.cell,
