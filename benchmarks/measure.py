@@ -19,7 +19,7 @@ from torch.func import functional_call, jacrev, vmap
 
 from nfa.alignment import correlations, covariances, frame, weights_of
 
-CASES = [(784, 128, 4, 10), (3072, 256, 5, 10), (3072, 1024, 5, 10)]  # d, width, depth, C
+CASES = [(784, 128, 4, 10), (3072, 256, 5, 10)]  # d, width, depth, C
 SAMPLES = 1000
 
 
