@@ -169,8 +169,7 @@ def _cell_stage(options: argparse.Namespace) -> None:
 
 
 def _aggregate(options: argparse.Namespace) -> None:
-    from filelock import FileLock
-
+    from nfa.locks import waiting_lock
     from nfa.paths import SweepPaths
     from nfa.report.terminal import print_summary
     from nfa.stages.aggregate import aggregate
@@ -179,7 +178,8 @@ def _aggregate(options: argparse.Namespace) -> None:
 
     sweep = load(options.config)
     paths = SweepPaths(options.results / sweep.name)
-    with FileLock(paths.folder / ".aggregate.lock"):  # an orphan of a killed Snakemake may still be writing
+    # An orphan of a killed Snakemake may still be writing.
+    with waiting_lock(paths.folder / ".aggregate.lock", f"aggregate: another process works on {paths.folder}"):
         aggregate(sweep, options.results)
         write_cells(sweep, paths)
         write_provenance(sweep, paths, sys.argv)

@@ -7,17 +7,17 @@ is there, the part is whole. Another hash is another folder, so that going back 
 import hashlib
 import json
 import resource
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from nfa.locks import waiting_lock
 from nfa.paths import CellPaths
 from nfa.tables import TIMINGS, write_table, write_text
 
@@ -60,20 +60,10 @@ class Parts:
         files = {suffix: _digest(self.file(seed, suffix)) for suffix in suffixes}
         write_text(self.file(seed, "json"), json.dumps({**record, **cost, "files": files}))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep this stage of this cell to one process: a killed Snakemake can leave an orphan that goes on writing."""
-        self.paths.state.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.paths.state / f"{self.stage}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"{self.stage}: another process works on {self.paths.folder.name}; waiting for it", file=sys.stderr)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        busy = f"{self.stage}: another process works on {self.paths.folder.name}"
+        return waiting_lock(self.paths.state / f"{self.stage}.lock", busy)
 
 
 def write_timings(paths: CellPaths, hashes: dict[str, str]) -> None:

@@ -6,14 +6,11 @@ Snakemake deletes published.json before the job that writes it; this survives, a
 import json
 import re
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from nfa.locks import waiting_lock
 from nfa.tables import write_text
 
 # A run's folder as W&B names it, ending in an id as nfa.tracking.record makes it: no one else's folder is ever removed.
@@ -51,20 +48,9 @@ class Ledger:
         self.folder = folder
         self.state = folder / ".state"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep the folder to one process: two would both write what neither finds."""
-        self.state.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.state / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"publish: another process publishes to {self.folder}; waiting for it", file=sys.stderr)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return waiting_lock(self.state / "lock", f"publish: another process publishes to {self.folder}")
 
     def read(self, key: str) -> Entry | None:
         """Return what is known of a run; None if it was never published, or its record is damaged."""
