@@ -271,7 +271,8 @@ def pictured(study: Study, correlations: Sequence[tuple[float, float]]) -> Answe
         f"is {_range(first)} at step 0 and "
         f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}. Each picture has its own scale."
     )
-    return Answer(f"first layer {number(float(np.nanmedian(first)))} → {number(float(np.nanmedian(last)))}", text)
+    medians = [number(pd.Series(values).median()) for values in (first, last)]
+    return Answer(f"first layer {' → '.join(medians)}", text)
 
 
 def _range(values: np.ndarray) -> str:
