@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from nfa.losses import LOSSES
-from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
 from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
@@ -82,7 +81,7 @@ class TrainingRun:
                     self.mark_diverged()
         self.history.append((self.step, epoch, "train", "lr", self.learning_rate()))
         weights = self.model.state_dict()
-        for layer in MODELS[self.cell.content["model"]["name"]].layers(self.cell.model, self.cell.shape):
+        for layer in self.cell.layers:
             weight, start = weights[f"{layer.name}.weight"].double(), self.initial[f"{layer.name}.weight"].double()
             norms = {"weight_norm": weight, "change_norm": weight - start}
             for metric, matrix in norms.items():
