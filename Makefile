@@ -41,7 +41,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"nfa needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-# torch goes first, pinned: otherwise a package that wants torch may pull another build of it.
+# torch goes first, pinned: otherwise a package that wants torch (torchvision does) may pull another build of it.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) torch
 	$(PIP) --editable .

@@ -14,12 +14,21 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 _LAZY = {
-    "covariances": "nfa.alignment",
-    "measure": "nfa.alignment",
+    **dict.fromkeys(("Monitor", "check", "covariances", "left_out", "matrices", "measure"), "nfa.alignment"),
     "SpeedLimited": "nfa.optim.speed_limited",
     "load_sweep": "nfa.sweep",
 }
-__all__ = ["SpeedLimited", "__version__", "covariances", "load_sweep", "measure"]
+__all__ = [
+    "Monitor",
+    "SpeedLimited",
+    "__version__",
+    "check",
+    "covariances",
+    "left_out",
+    "load_sweep",
+    "matrices",
+    "measure",
+]
 
 
 def __getattr__(name: str) -> Any:

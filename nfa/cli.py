@@ -9,6 +9,15 @@ from typing import Any
 
 from nfa import __version__
 from nfa.errors import UserError
+from nfa.measuring_cli import (
+    CHECK,
+    add_check_arguments,
+    add_own_arguments,
+    is_own,
+    refuse_own,
+    run_check,
+    run_measure,
+)
 
 EPILOG = """\
 A sweep from nothing to its report:
@@ -17,15 +26,22 @@ A sweep from nothing to its report:
   snakemake --cores 2 --configfile my.yaml
   nfa show results/my                   the summary; the full report is results/my/report.html
 
+A network of your own, made by a function in my_models.py:
+  nfa measure my_models:make --weights trained.safetensors --data images.npz
+  nfa check my_models:make --input-shape 3,32,32
+
 The stages train, measure, probe, aggregate and publish are what the workflow calls; each can be called by hand.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0 done, 2 a mistake in what was given (one line on stderr)."""
+    """Run the command; return its exit code.
+
+    0 done, 1 a check that failed, 2 a mistake in what was given (one line on stderr).
+    """
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except UserError as error:
         print(f"nfa: {error}", file=sys.stderr)
         return 2
@@ -59,19 +75,23 @@ def _parser() -> argparse.ArgumentParser:
         "--tsv", action="store_true", help="every parameter of every cell, tab-separated, and nothing else"
     )
 
+    add_check_arguments(_verb(verbs, "check", CHECK, run_check))
+
     for name, text in _CELL_STAGES.items():
         verb = _stage(verbs, name, text, _cell_stage)
         verb.set_defaults(stage=name)
         verb.add_argument(
             "--cells", nargs="+", metavar="ID", help="cells to work on (default: all), ids as `nfa expand` shows"
         )
-        verb.add_argument("--threads", type=_count, default=1, help="threads; part of what fixes the bits (default: 1)")
+        verb.add_argument("--threads", type=_count, help="threads; part of what fixes a sweep's bits (default: 1)")
         verb.add_argument(
             "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
         )
         if name == "train":
             text = "save the state of a run under way this often, so that a kill loses no more (default: 20)"
             verb.add_argument("--save-every", type=_seconds, default=20.0, metavar="SECONDS", help=text)
+        if name == "measure":
+            add_own_arguments(verb)
     _stage(verbs, "aggregate", "join all cells: tables, figures, report.html", _aggregate)
     _stage(
         verbs, "publish", "publish every run to Weights & Biases (offline by default); repeat it to catch up", _publish
@@ -93,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _CELL_STAGES = {
     "train": "train all seeds of cells: checkpoints, history.parquet, cell.json",
-    "measure": "measure alignment at every checkpoint: alignment.parquet, matrices.npz",
+    "measure": "measure a network of your own, or every checkpoint of a sweep: alignment.parquet, matrices.npz",
     "probe": "probe every layer's features at every checkpoint: probes.parquet",
 }
 
@@ -150,9 +170,14 @@ def _expand(options: argparse.Namespace) -> None:
         print_expansion(sweep)
 
 
-def _cell_stage(options: argparse.Namespace) -> None:
+def _cell_stage(options: argparse.Namespace) -> int | None:
+    if options.stage == "measure":
+        if is_own(str(options.config)):
+            return run_measure(options)
+        refuse_own(options)
+    threads = options.threads or 1
     # BLAS and OpenMP read these when numpy and torch are imported, which is below.
-    os.environ.update({f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "MKL", "OPENBLAS")})
+    os.environ.update({f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")})
     from importlib import import_module
 
     from nfa.stages.environment import choose_device, set_threads
@@ -160,12 +185,13 @@ def _cell_stage(options: argparse.Namespace) -> None:
 
     sweep = load(options.config)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
-    set_threads(options.threads)
+    set_threads(threads)
     device = choose_device(options.device)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
     more = {"save_seconds": options.save_every} if options.stage == "train" else {}
     for cell in cells:
         stage(sweep, cell, options.results, device, **more)
+    return None
 
 
 def _aggregate(options: argparse.Namespace) -> None:

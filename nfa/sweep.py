@@ -34,7 +34,7 @@ from nfa.settings import Settings, non_default, setting
 from nfa.validation import explain, plain_numbers, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
-REVISIONS = {"train": 1, "measure": 1, "probe": 1}
+REVISIONS = {"train": 1, "measure": 2, "probe": 1}
 MAX_CELLS = 200_000
 MAX_SEEDS = 10_000
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -77,7 +77,10 @@ class Train(Settings):
 class Measure(Settings):
     """How alignment is measured."""
 
-    estimator: Literal["auto", "exact"] = setting("auto", "auto: exact")
+    estimator: Literal["auto", "exact", "sketched"] = setting(
+        "auto", "exact: a reverse pass per output; sketched: random, with standard errors; auto: exact up to 64 outputs"
+    )
+    probes: int = setting(1, "probes in each of the two sketches", ge=1, le=1000)
     samples: int = setting(1000, "the first this many of a fixed permutation of the training set", ge=1, le=10**7)
 
 

@@ -9,16 +9,19 @@
     ...                                                  # train
     table = measure(model, images, initial=initial)      # images (n, 784) -> one row per layer, quantity, convention
 
-How it is laid out: ``layers`` says which weights are measured, ``capture`` keeps their pre-activations in a forward
-pass, ``topology`` finds their places, ``covariance`` turns them into K, ``feature_matrix`` and ``agop`` correlate W^T W
-with powers of W^T K W in k-space, ``quantities`` names what is reported, ``table`` writes it down.
+How it is laid out: ``interception`` sees every product of a forward pass, ``operations`` reads it as h = W x,
+``capture`` makes layers of them, ``topology`` finds their places, ``covariance`` and ``passes`` turn reverse passes
+into K, ``feature_matrix`` and ``agop`` correlate W^T W with powers of W^T K W in k-space, ``sketch`` does so with error
+bars, ``quantities`` names what is reported, ``table`` writes it down.
 """
 
 from nfa.alignment.agop import power_middle
-from nfa.alignment.covariance import LayerCovariance, covariances
+from nfa.alignment.check import check
+from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.feature_matrix import correlations
 from nfa.alignment.gradients import weight_gradients
-from nfa.alignment.layers import left_out, weights_of
+from nfa.alignment.looking import covariances, left_out, matrices
+from nfa.alignment.monitor import Monitor
 from nfa.alignment.pictures import pictures
 from nfa.alignment.table import frame, measure, measure_layer
 from nfa.alignment.values import CORRELATIONS, POWERS, Value
@@ -27,15 +30,19 @@ __all__ = [
     "CORRELATIONS",
     "POWERS",
     "LayerCovariance",
+    "Measured",
+    "Monitor",
     "Value",
+    "check",
     "correlations",
     "covariances",
     "frame",
     "left_out",
+    "matrices",
     "measure",
+    "measure_covariances",
     "measure_layer",
     "pictures",
     "power_middle",
     "weight_gradients",
-    "weights_of",
 ]

@@ -27,45 +27,53 @@ def factor(covariance: Tensor, resolution: float = DOUBLE) -> Tensor:
     """Factor K = B B^T on the eigenvectors above the cut-off.
 
     Args:
-        covariance: K, (k, k) symmetric, positive semi-definite up to rounding.
-        resolution: Relative rounding of K.
+        covariance: K, (..., k, k) symmetric, positive semi-definite up to rounding.
+        resolution: Relative rounding of K's eigenvalues.
 
     Returns:
-        B, (k, rank).
+        B, (..., k, rank), rank the largest over the blocks; columns beyond a block's own rank are zero.
     """
     values, vectors = torch.linalg.eigh(covariance)
     keep = significant(values, resolution)
-    root: Tensor = vectors[:, keep] * values[keep].sqrt()
+    used = keep.reshape(-1, keep.shape[-1]).any(0)
+    root: Tensor = (vectors * torch.where(keep, values, 0).sqrt()[..., None, :])[..., used]
     return root
 
 
 def significant(eigenvalues: Tensor, resolution: float = DOUBLE) -> Tensor:
-    """Tell which ascending eigenvalues of a positive semi-definite matrix are more than rounding."""
-    if len(eigenvalues) == 0:
-        return torch.zeros(0, dtype=torch.bool)
-    return eigenvalues > max(4 * resolution, len(eigenvalues) * DOUBLE) * eigenvalues[-1].clamp(min=0)
+    """Tell which eigenvalues (..., k) of a positive semi-definite matrix are more than rounding of the largest of all.
+
+    With g blocks the eigenvalues of all of them are those of one block-diagonal matrix.
+    """
+    if eigenvalues.numel() == 0:
+        return torch.zeros_like(eigenvalues, dtype=torch.bool)
+    return eigenvalues > max(4 * resolution, eigenvalues.shape[-1] * DOUBLE) * eigenvalues.max().clamp(min=0)
 
 
 def power_middle(weight: Tensor, covariance: Tensor, exponent: float, resolution: float = DOUBLE) -> Tensor:
     """Find M with (W^T K W)^exponent = W^T M W.
 
     Args:
-        weight: W, (k, d) float64.
-        covariance: K, (k, k) float64.
+        weight: W, (k, d) or (g, k, d) float64.
+        covariance: K, (k, k) or (g, k, k) float64.
         exponent: Power of the matrix, more than 0.
-        resolution: Relative rounding of K.
+        resolution: Relative rounding of K's eigenvalues.
 
     Returns:
-        M, (k, k); K itself for power 1.
+        M, shaped as K; K itself for power 1.
     """
     if exponent == 1:
         return covariance
     root = factor(covariance, resolution)
-    values, vectors = torch.linalg.eigh(root.T @ weight @ weight.T @ root)
-    keep = significant(values)
-    columns = root @ vectors[:, keep]
-    middle: Tensor = (columns * values[keep] ** (exponent - 1)) @ columns.T
+    values, vectors = torch.linalg.eigh(root.mT @ weight @ weight.mT @ root)
+    columns = root @ vectors
+    middle: Tensor = (columns * _power(values, significant(values), exponent - 1)[..., None, :]) @ columns.mT
     return middle
+
+
+def _power(values: Tensor, keep: Tensor, exponent: float) -> Tensor:
+    """Entries to a power where they are kept, 0 elsewhere."""
+    return torch.where(keep, torch.where(keep, values, 1) ** exponent, 0)
 
 
 class Agop:
@@ -73,44 +81,45 @@ class Agop:
 
     Attributes:
         features: W, scaled and reduced.
-        root: B with K = B B^T in the reduced space, (m, rank).
-        values: Eigenvalues mu of G that are more than rounding, ascending, (rank,).
+        root: B with K = B B^T in the reduced space, (g, m, rank).
+        values: Eigenvalues mu of G, ascending in each block, 0 where they are rounding, (g, rank).
+        kept: Which of them are more than rounding, (g, rank).
     """
 
     def __init__(self, features: FeatureMatrix, root: Tensor, rounding: float) -> None:
         """Decompose G from a factor of the reduced K; eigenvalues up to ``rounding`` count as zero."""
         self.features, self.root = features, root
-        values, vectors = torch.linalg.eigh(root.T @ features.gram @ root)
-        keep = significant(values) & (values > rounding)
-        self.values = values[keep]
-        self._vectors = vectors[:, keep]
+        values, self._vectors = torch.linalg.eigh(root.mT @ features.gram @ root)
+        self.kept = significant(values) & (values > rounding)
+        self.values = torch.where(self.kept, values, 0)
 
     @classmethod
     def of(cls, features: FeatureMatrix, covariance: Tensor, resolution: float) -> "Agop":
-        """Decompose G from K, (k, k)."""
+        """Decompose G from K, (k, k) or (g, k, k)."""
         covariance = scaled(covariance)
         return cls(features, factor(features.reduce(covariance), resolution), features.rounding(covariance))
 
     @cached_property
     def middle_vectors(self) -> Tensor:
-        """B e_i, (m, rank): W^T times these are eigenvectors of G times sqrt(mu_i)."""
-        columns: Tensor = self.root @ self._vectors
+        """B e_i, (g, m, rank): W^T times these are eigenvectors of G times sqrt(mu_i); zero where mu_i is rounding."""
+        columns: Tensor = self.root @ self._vectors * self.kept[:, None]
         return columns
 
     @cached_property
     def _weights_of_power(self) -> tuple[Tensor, Tensor, Tensor]:
         """For each eigenvector z_i = W^T B e_i of G: 1^T z_i, z_i^T F z_i, and the squares of its entries."""
         inner = self.features.gram @ self.middle_vectors
-        entries = self.middle_vectors.T @ self.features.rows
-        return self.features.row_sums @ self.middle_vectors, inner.square().sum(0), entries.square_()
+        entries = self.middle_vectors.mT @ self.features.rows
+        sums = (self.features.row_sums[:, None] @ self.middle_vectors)[:, 0]
+        return sums, inner.square().sum(1), entries.square_()
 
     def power_moments(self, exponent: float) -> Moments:
         """Moments of F and G^exponent = sum_i mu_i^(exponent - 1) z_i z_i^T."""
         sums, quadratic, squares = self._weights_of_power
-        weights = self.values ** (exponent - 1)
+        weights = _power(self.values, self.kept, exponent - 1)
         return self.features.moments_with(
-            total=(weights @ sums.square()).item(),
+            total=(weights * sums.square()).sum().item(),
             squared=self.values.pow(2 * exponent).sum().item(),
-            product=(weights @ quadratic).item(),
-            diagonal=weights @ squares,
+            product=(weights * quadratic).sum().item(),
+            diagonal=(weights[:, None] @ squares)[:, 0],
         )

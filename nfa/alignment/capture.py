@@ -1,13 +1,41 @@
-"""One forward pass that keeps every layer's pre-activations, ready for reverse passes from the outputs."""
+"""One forward pass that finds every layer and where its gradients come out, ready for reverse passes."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 
-from nfa.alignment.layers import left_out, measurable_layers
+from nfa.alignment.attention import PARTS, by_head, head_count, packed_rows
+from nfa.alignment.interception import Interception, Seen, decomposed
+from nfa.alignment.layers import Layer, WeightView, owner, parameters_of
+from nfa.alignment.operations import COMPUTED, ENTRYWISE, NORMALISATION, TRANSPOSED, Reading
+from nfa.errors import nearest
+
+NO_PATH = "no differentiable path from its product to the output"
+NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
+UNUSED = "not used in the forward pass"
+LAZY = "not initialised: run the network once on a batch first"
+
+# Left out, and yet known to stand nowhere in a chain, or seen there as a product without a name.
+_NO_LAYER = {UNUSED, LAZY, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One product of one layer in one forward pass.
+
+    Attributes:
+        layer: Whose matrix it is.
+        product: Index of the product; parts of one weight share it.
+        read: Gradient of the product -> rows of J, (g, rows, k).
+    """
+
+    layer: Layer
+    product: int
+    read: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -16,102 +44,216 @@ class Recording:
 
     Attributes:
         inputs: The leaf that was fed in, so that paths from the input can be told; a copy of the samples.
-        outputs: (n, C).
-        calls: Layer name -> its pre-activations h, one tensor per call of the module, in forward order of first calls.
-        unmeasured: The same for modules whose weight is left out, where their output is a tensor.
+        outputs: (n, T): all that the network gives for a sample, flattened.
+        output_shape: Shape of one sample's output, e.g. (C,) or (positions, C).
+        products: Edge that hands out the gradient of each product, in order; None where autograd does not follow.
+        calls: Every call of a layer, in forward order.
+        left_out: Owner of a weight of two or more dimensions -> why it is not measured.
+        one_row_each: Whether every call of a layer gives one row of J for each sample: there are no positions.
+        opaque: Whether a left-out weight is used in a way that hides its place among the layers.
     """
 
     inputs: Tensor
     outputs: Tensor
-    calls: dict[str, list[Tensor]]
-    unmeasured: dict[str, list[Tensor]]
+    output_shape: tuple[int, ...]
+    products: list[GradientEdge | None]
+    calls: list[Call]
+    left_out: dict[str, str]
+    one_row_each: bool
+    opaque: bool
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """Layers by name, in forward order of first calls."""
+        return {call.layer.name: call.layer for call in self.calls}
+
+    def chosen(self, names: Sequence[str] | None) -> list[str]:
+        """Pick the layers asked for, all when None, in forward order.
+
+        Raises:
+            ValueError: No layer, an unknown name, or one that is left out.
+        """
+        layers = list(self.layers)
+        if names is not None and not list(names):
+            raise ValueError("layers: the list is empty; name at least one layer, or pass None for all")
+        for name in names or []:
+            if name not in layers:
+                raise ValueError(f"layer {name!r} is not measured: {self.left_out.get(name) or nearest(name, layers)}")
+        if not layers:
+            reasons = "; ".join(f"{name!r}: {reason}" for name, reason in self.left_out.items())
+            raise ValueError(f"the network has no layer to measure ({reasons or 'it has no weight matrix'})")
+        return [name for name in layers if names is None or name in names]
 
 
-def record(model: nn.Module, inputs: Tensor) -> Recording:
-    """Run one batch and keep the pre-activations of every layer.
+def record(
+    model: nn.Module, inputs: Tensor, *, heads: bool = False, watching: Callable[..., Interception] = Interception
+) -> Recording:
+    """Run one batch and find the products of its samples with the network's weights.
 
     Args:
-        model: Network in eval mode, with autograd on.
+        model: Network in eval mode, its floating-point parameters requiring gradients, with autograd on.
         inputs: (n, *input shape); copied, so that an in-place operation of the network cannot change it.
+        heads: Take query, key and value projections apart by head.
+        watching: Makes what watches the pass.
 
     Raises:
-        ValueError: The output is not an (n, C) tensor, or a layer runs where autograd is off.
+        ValueError: The output is not a tensor of n samples, or carries no gradient.
     """
     leaf = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
-    calls: dict[str, list[Tensor]] = {}
-    unmeasured: dict[str, list[Tensor]] = {}
-    layers = measurable_layers(model)
-    others = left_out(model).keys() - layers.keys()
-    handles = []
-    try:
-        for name, module in model.named_modules():
-            if name in layers:
-                handles.append(module.register_forward_hook(_keep(name, calls)))
-            elif name in others and not any(module.children()):
-                handles.append(module.register_forward_hook(_keep(name, unmeasured)))
-        # The network gets a copy of the leaf: autograd refuses an in-place activation on a leaf itself.
-        outputs = _checked(model(leaf.clone()), len(inputs))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Recording(leaf, outputs, calls, unmeasured)
+    # The network gets a copy of the leaf: autograd refuses an in-place activation on a leaf itself.
+    fed = leaf.clone()
+    parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
+    watch = watching(parameters, model.buffers(), fed)
+    with decomposed(model), watch:
+        result = model(fed)
+    watch.settle()
+    outputs, shape = _flattened(result, len(inputs))
+    reached = _reached(outputs)
+    parts = packed_rows(model) | _fused_rows(watch, parameters)
+    if heads:
+        parts = {name: by_head(rows, head_count(model, name)) for name, rows in parts.items()}
+    calls: list[Call] = []
+    names = _Names(parameters)
+    for index, seen in enumerate(watch.seen):
+        if seen.view is None or seen.reading is None:
+            continue
+        reason = NO_AUTOGRAD if seen.edge is None else NO_PATH if seen.edge.node not in reached else None
+        if reason is not None:
+            watch.uses.setdefault(seen.view.parameter, {})[reason] = None
+            continue
+        for layer, read in _calls(seen, parts.get(seen.view.parameter), names):
+            calls.append(Call(layer, index, read))
+    measured = {call.layer.view.parameter for call in calls}
+    left_out = _left_out(model, measured, watch.uses)
+    products = [seen.edge for seen in watch.seen]
+    opaque = any(reason not in _NO_LAYER for reason in left_out.values())
+    one_row_each = all(watch.seen[call.product].rows == len(inputs) for call in calls)
+    return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque)
 
 
-def _keep(name: str, calls: dict[str, list[Tensor]]) -> Callable[[nn.Module, Any, Any], Tensor | None]:
-    """Make the hook that keeps a module's output and passes a copy on.
+def _calls(
+    seen: Seen, parts: dict[str, tuple[int, ...]] | None, names: "_Names"
+) -> list[tuple[Layer, Callable[[Tensor], Tensor]]]:
+    """Layers of one product, each with how its rows are read; several where parts share the weight."""
+    view, reading = seen.view, seen.reading
+    assert view is not None
+    assert reading is not None
+    if parts is None or view.shape[0] != 1:
+        return [(Layer(names.of(view), view), reading.rows)]
+    start = view.offset // view.strides[1]  # first row of the parameter that this product used
+    whole = replace(view, offset=0, shape=(1, start + view.shape[1], *view.shape[2:]))
+    calls: list[tuple[Layer, Callable[[Tensor], Tensor]]] = []
+    for name, rows in parts.items():
+        if start <= min(rows) and max(rows) < start + view.shape[1]:
+            columns = [row - start for row in rows]
+            contiguous = columns == list(range(columns[0], columns[0] + len(columns)))
+            index = slice(columns[0], columns[0] + len(columns)) if contiguous else columns
+            part = replace(whole, rows=rows)
+            if contiguous:
+                part = replace(whole, shape=(1, len(rows), *view.shape[2:]), offset=rows[0] * view.strides[1])
+            calls.append((Layer(name, part), _columns(reading, index)))
+    return calls
 
-    The copy is what a following in-place activation changes; the tensor kept stays the pre-activation.
-    """
 
-    def hook(_module: nn.Module, _args: Any, output: Any) -> Tensor | None:
-        if not isinstance(output, Tensor):
-            return None
-        if not torch.is_grad_enabled():
-            raise ValueError(f"layer {name!r} runs under torch.no_grad(): its gradients cannot be taken")
-        # Without a trainable parameter or a floating-point input before it, nothing else makes autograd follow it.
-        kept = output if output.requires_grad else output.detach().requires_grad_()
-        calls.setdefault(name, []).append(kept)
-        return kept.clone()
-
-    return hook
+def _columns(reading: Reading, index: slice | list[int]) -> Callable[[Tensor], Tensor]:
+    """Read some columns of the rows of J."""
+    return lambda gradient: reading.rows(gradient)[..., index]
 
 
-def _checked(outputs: Any, n: int) -> Tensor:
-    """Refuse network outputs that are not (n, C)."""
+def _fused_rows(watch: Interception, parameters: dict[str, nn.Parameter]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Rows of query, key and value where attention took the result of one product apart into three."""
+    fused: dict[str, dict[str, tuple[int, ...]]] = {}
+    if watch.attends:
+        for seen in watch.seen:
+            if seen.view is not None and seen.view.numel == parameters[seen.view.parameter].numel():
+                thirds = seen.parts.thirds(seen.view.shape[1])
+                if thirds:
+                    prefix = owner(seen.view.parameter)
+                    fused[seen.view.parameter] = {f"{prefix}.{p}": rows for p, rows in zip(PARTS, thirds, strict=True)}
+    return fused
+
+
+class _Names:
+    """Names for the matrices of a pass: the owner's, and a suffix where one parameter is read in several ways."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+        self._parameters = parameters
+        self._known: dict[str, dict[WeightView, str]] = {}
+
+    def of(self, view: WeightView) -> str:
+        """Name a matrix; the same name for the same matrix."""
+        known = self._known.setdefault(view.parameter, {})
+        if view not in known:
+            parameter = self._parameters[view.parameter]
+            base = owner(view.parameter)
+            if view.numel == parameter.numel():
+                whole = sum(other.numel == view.numel for other in known)
+                suffix = "" if not whole else "^T" if whole == 1 else f"#{whole}"
+            else:
+                rows = view.strides[1] == parameter.stride(0) and view.shape[2:] == parameter.shape[1:]
+                start = view.offset // parameter.stride(0) if rows else len(known)
+                suffix = f"[{start}:{start + view.shape[1]}]" if rows else f"#{start}"
+            known[view] = base + suffix
+        return known[view]
+
+
+def _left_out(model: nn.Module, measured: set[str], uses: dict[str, dict[str, None]]) -> dict[str, str]:
+    """Why each weight of two or more dimensions is not measured, by its owner."""
+    reasons = {}
+    for name, parameter in parameters_of(model).items():
+        if nn.parameter.is_lazy(parameter):
+            reasons[owner(name)] = LAZY
+        elif parameter.dim() >= 2 and name not in measured:
+            reasons[owner(name)] = "; ".join(uses.get(name, {UNUSED: None}))
+    return reasons
+
+
+def _reached(outputs: Tensor) -> set[Any]:
+    """Nodes of the autograd graph that lead to the outputs."""
+    node = outputs.grad_fn
+    seen = {node}
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        for child, _ in current.next_functions if current is not None else ():
+            if child is not None and child not in seen:
+                seen.add(child)
+                stack.append(child)
+    return seen
+
+
+def _flattened(outputs: Any, n: int) -> tuple[Tensor, tuple[int, ...]]:
+    """Bring the network's outputs to (n, T), with the shape of one sample's."""
     if not isinstance(outputs, Tensor):
         raise ValueError(
-            f"the network returns {type(outputs).__name__}, not an (n, C) tensor: "
+            f"the network returns {type(outputs).__name__}, not a tensor: "
             "wrap it in a module that returns the tensor to be differentiated"
         )
-    if outputs.dim() != 2 or len(outputs) != n or outputs.shape[1] == 0:
+    if outputs.dim() == 0 or len(outputs) != n or outputs[0].numel() == 0:
         raise ValueError(
-            f"the network's output has shape {tuple(outputs.shape)} for {n} samples, not (n, C): "
-            "wrap it in a module that reshapes it"
+            f"the network's output has shape {tuple(outputs.shape)} for {n} samples, not (n, ...): "
+            "wrap it in a module that puts the samples first"
         )
     if not outputs.requires_grad:
         raise ValueError("the network's output carries no gradient: it is detached, or made of integers")
-    return outputs
+    return outputs.reshape(n, -1), tuple(outputs.shape[1:])
 
 
-def batches(inputs: Tensor | Iterable[Tensor], batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """Cut samples into batches of at most ``batch_size``.
+def wanted(recording: Recording, chosen: Iterable[str]) -> tuple[list[Call], list[GradientEdge]]:
+    """Calls of the chosen layers, and the distinct edges that their gradients come from.
 
-    Raises:
-        ValueError: No samples, values that are not finite, something that is no tensor, or a tensor on another device.
+    Returns:
+        Calls with ``product`` renumbered to an index into the edges.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: {batch_size} must be at least 1")
-    seen = 0
-    for part in [inputs] if isinstance(inputs, Tensor) else inputs:
-        if not isinstance(part, Tensor):
-            raise ValueError(
-                f"inputs: a batch is a {type(part).__name__}, not a tensor; pass e.g. (x for x, y in loader)"
-            )
-        if part.device != device:
-            raise ValueError(f"inputs are on {part.device}, the network on {device}: move one of them")
-        if not torch.isfinite(part).all():
-            raise ValueError("inputs hold NaN or infinity: nothing can be measured")
-        seen += len(part)
-        yield from (batch for batch in part.split(batch_size) if len(batch))
-    if seen == 0:
-        raise ValueError("inputs: zero samples; at least one is needed")
+    names = set(chosen)
+    calls = [call for call in recording.calls if call.layer.name in names]
+    products = sorted({call.product for call in calls})
+    edges = [recording.products[product] for product in products]
+    place = {product: index for index, product in enumerate(products)}
+    assert all(edge is not None for edge in edges)  # a call without one is left out
+    return [replace(call, product=place[call.product]) for call in calls], [e for e in edges if e is not None]
+
+
+def reverse(recording: Recording, edges: Sequence[GradientEdge], direction: Tensor, *, last: bool) -> tuple[Any, ...]:
+    """Gradients of <outputs, direction> at the edges; None where the outputs do not depend on one."""
+    return torch.autograd.grad(recording.outputs, edges, direction, retain_graph=not last, allow_unused=True)

@@ -15,6 +15,11 @@ from nfa.alignment.values import Value, undefined
 # A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
 NEGLIGIBLE = 1e-11
 
+NFM_ZERO = "the NFM is zero"
+EQUAL = "all entries of a matrix are equal"
+EQUAL_OFF_DIAGONAL = "the off-diagonal entries of a matrix are all equal"
+NO_OFF_DIAGONAL = "a 1 x 1 matrix has no off-diagonal entries"
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -64,26 +69,26 @@ class Moments:
         """Correlate: correlation name -> value, undefined where a matrix is zero or its entries do not vary."""
         every, rest = self.every, self.every - self.diagonal
         if every.aa <= 0 or every.bb <= 0:
-            value = undefined("the NFM is zero" if every.aa <= 0 else "the matrix compared with the NFM is zero")
+            value = undefined(NFM_ZERO if every.aa <= 0 else "the matrix compared with the NFM is zero")
             return {"cosine": value, "pearson": value, "offdiagonal": value}
         return {
-            "cosine": Value(_bounded(every.ab / sqrt(every.aa * every.bb))),
-            "pearson": _pearson(every, every, "all entries of a matrix are equal"),
-            "offdiagonal": _pearson(rest, every, "the off-diagonal entries of a matrix are all equal"),
+            "cosine": Value(bounded(every.ab / sqrt(every.aa * every.bb))),
+            "pearson": _pearson(every, every, EQUAL),
+            "offdiagonal": _pearson(rest, every, EQUAL_OFF_DIAGONAL),
         }
 
 
 def _pearson(over: Sums, every: Sums, reason: str) -> Value:
     """Pearson correlation over some of the entries; ``every`` gives the scale of rounding."""
     if over.count == 0:
-        return undefined("a 1 x 1 matrix has no off-diagonal entries")
+        return undefined(NO_OFF_DIAGONAL)
     variance_a = over.aa - over.a**2 / over.count
     variance_b = over.bb - over.b**2 / over.count
     if variance_a <= NEGLIGIBLE * every.aa or variance_b <= NEGLIGIBLE * every.bb:
         return undefined(reason)
-    return Value(_bounded((over.ab - over.a * over.b / over.count) / sqrt(variance_a * variance_b)))
+    return Value(bounded((over.ab - over.a * over.b / over.count) / sqrt(variance_a * variance_b)))
 
 
-def _bounded(correlation: float) -> float:
+def bounded(correlation: float) -> float:
     """Undo the rounding that carries a correlation past +-1."""
     return max(-1.0, min(1.0, correlation))

@@ -3,25 +3,39 @@
     K = (1/n) sum_i sum_positions J_i^T J_i,    J_i = d f(x_i) / d h    (Beaglehole et al., arXiv 2402.05271)
 
 so that the average gradient outer product of the layer's inputs is G = W^T K W exactly (the chain rule, for the path
-through this layer). One forward pass per batch, then one reverse pass per output: the gradients of output c summed over
-the batch are per-sample gradients, and all layers get theirs from the same pass.
+through this layer). One forward pass per batch, then reverse passes that serve all layers at once:
+
+exact       one pass per output: the gradients of output c summed over the batch are per-sample gradients.
+sketched    random v with independent +-1 entries for each sample: E[(J^T v)(J^T v)^T] = J^T J. Two independent
+            sketches, of ``probes`` passes each, whatever the number of outputs.
 
     model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-    k = covariances(model, images)["0"].covariance      # images (n, 784) -> (128, 128)
+    k = measure_covariances(model, images).layers["0"].covariance      # images (n, 784) -> (128, 128)
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.capture import Recording, batches, record
-from nfa.alignment.layers import Layer, choose_layers, left_out, measurable_layers
-from nfa.alignment.topology import Topology, topology
+from nfa.alignment.blocks import Blocks
+from nfa.alignment.capture import record
+from nfa.alignment.layers import checked_device, parameters_of, without_single_block
+from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
+from nfa.alignment.samples import Inputs, batches, drawn, regrouped
+from nfa.alignment.topology import topology
 from nfa.alignment.undisturbed import undisturbed
+from nfa.random import torch_generator
 
 DOUBLE = torch.finfo(torch.float64).eps
+ESTIMATORS = ("auto", "exact", "sketched")
+# "auto" is exact up to so many outputs per sample (outputs times positions): as many reverse passes.
+AFFORDABLE_OUTPUTS = 64
+BLOCKS = 32  # blocks of samples of which error bars are made, where the number of samples is known
+BLOCK = 32  # samples in a block, where it is not
+BATCH = 250  # most samples in one pass
 
 
 @dataclass(frozen=True)
@@ -29,16 +43,20 @@ class LayerCovariance:
     """One measured layer of one network.
 
     Attributes:
-        layer: Qualified module name, e.g. ``hidden.0``.
-        index: Place in forward order among the measurable layers, from 0.
-        depth_from_output: Layers after it on the longest path to the output; 0 = readout.
+        layer: Name, e.g. ``hidden.0`` or ``blocks.0.attn.q``.
+        index: Place in forward order among the layers, from 0.
+        depth_from_output: Products after it on the longest path to the output; 0 = readout.
         chain_length: Number L of layers when the network is a chain of layers, else None (then the depth-matched power
             is undefined).
-        weight: W, (k, d) float64 copy; a convolution's d is c_in * kh * kw.
-        covariance: K, (k, k) float64.
+        weight: W, (k, d) float64 copy; a convolution's d is c_in * kh * kw. (g, k, d) where g groups of rows see
+            different inputs: W is then block-diagonal.
+        covariance: K, (k, k) or (g, k, k) float64. Sketched: the mean of the two sketches, which is unbiased.
         n: Samples.
-        outputs: C, outputs of the network.
-        resolution: Relative rounding of K: machine epsilon of the number type it was accumulated in.
+        outputs: C, outputs of the network for one sample (all positions counted).
+        resolution: Relative rounding of K's eigenvalues.
+        blocks: K in blocks of samples, where there is an error to estimate; None when exact for these samples.
+        population: N, samples in the whole data set when the target is its K; None when it is that of these samples.
+        probes: Probes in each of the two sketches; 0 when exact.
     """
 
     layer: str
@@ -50,102 +68,139 @@ class LayerCovariance:
     n: int
     outputs: int
     resolution: float = DOUBLE
+    blocks: Blocks | None = None
+    population: int | None = None
+    probes: int = 0
+
+    @property
+    def estimator(self) -> str:
+        """How K was obtained: ``exact`` or ``sketched``, and of how many samples where it is that of more."""
+        how = "sketched" if self.probes else "exact"
+        return how if self.population is None else f"{how} of {self.n} in {self.population}"
 
 
-def covariances(
+@dataclass(frozen=True)
+class Measured:
+    """What a sweep over the samples found.
+
+    Attributes:
+        layers: Layer name -> its covariance, in forward order.
+        left_out: Owner of a weight of two or more dimensions -> why it is not measured.
+    """
+
+    layers: dict[str, LayerCovariance]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def measure_covariances(
     model: nn.Module,
-    inputs: Tensor | Iterable[Tensor],
+    inputs: Inputs,
     *,
     layers: Sequence[str] | None = None,
-    batch_size: int = 250,
-) -> dict[str, LayerCovariance]:
-    """Measure K of every layer, exactly.
+    estimator: str = "auto",
+    samples: int | None = None,
+    probes: int = 1,
+    seed: int = 0,
+    heads: bool = False,
+    batch_size: int = BATCH,
+) -> Measured:
+    """Measure K of every layer.
 
-    The network is measured in eval mode and left as it was. Its output must be (n, C), and a sample's outputs must
-    depend on that sample alone. Peak memory is that of one batch.
+    The network is measured in eval mode and left as it was. It may give any tensor that has the samples first; a
+    sample's outputs must depend on that sample alone. Peak memory is that of one batch and of the results.
 
     Args:
-        model: Network with Linear or ungrouped Conv2d layers.
-        inputs: (n, *input shape), or an iterable of such batches; never changed.
-        layers: Names of the layers to measure; all measurable ones when None.
+        model: The network.
+        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs; never changed.
+        layers: Names of the layers to measure; all when None.
+        estimator: "exact", "sketched", or "auto": exact up to 64 outputs per sample.
+        samples: Draw so many of the samples at random and estimate for all of them; None takes all.
+        probes: Probes in each of the two sketches.
+        seed: Names the probes and the samples drawn.
+        heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass; changes the time and memory, not the result.
 
-    Returns:
-        Layer name -> its covariance, in forward order.
-
     Raises:
-        ValueError: No measurable layer, an unknown one, one that the forward pass does not call or that does not reach
-            the output, zero samples, NaN in weights or inputs, or an output that is not (n, C).
+        ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, or outputs that are no
+            tensor of n samples.
     """
-    chosen = choose_layers(model, None if layers is None else list(layers))
-    device = next(iter(chosen.values())).module.get_parameter("weight").device
-    sums: dict[str, Tensor] = {}
-    places: Topology | None = None
-    order: list[str] = []
-    n = outputs = 0
-    resolution = DOUBLE
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator: {estimator!r} is none of {', '.join(ESTIMATORS)}")
+    if probes < 1:
+        raise ValueError(f"probes: {probes} must be at least 1")
+    device = checked_device(model)
+    population = None
+    if samples is not None:
+        inputs, population = drawn(inputs, samples, seed)
+    block = min(batch_size, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) else BLOCK)
+    stream = batches(inputs, batch_size, device)
+    start, _ = next(stream)
+    generator = torch_generator("probes", seed)
+    n = 0
     with undisturbed(model):
-        for batch in batches(inputs, batch_size, device):
-            recording = record(model, batch)
-            if places is None:
-                places = topology(recording, measurable_layers(model).keys() | left_out(model).keys())
-                order = list(recording.calls)
-                _refuse_unreached(chosen, places)
-            for name, part in _tangent_products(chosen, recording).items():
-                resolution = max(resolution, torch.finfo(part.dtype).eps)
-                double = part.to("cpu", torch.float64)
-                sums[name] = sums[name] + double if name in sums else double
-            n, outputs = n + len(batch), recording.outputs.shape[1]
-    assert places is not None  # batches() raises when there are none
-    return {
-        name: LayerCovariance(
-            layer=name,
-            index=order.index(name),
-            depth_from_output=places.depth_from_output[name],
-            chain_length=places.chain_length,
-            weight=chosen[name].matrix(),
-            covariance=(sums[name] + sums[name].T) / (2 * n),
-            n=n,
-            outputs=outputs,
-            resolution=resolution,
-        )
-        for name in order
-        if name in chosen
-    }
-
-
-def _refuse_unreached(chosen: dict[str, Layer], places: Topology) -> None:
-    """Refuse a layer whose gradient would be zero for want of a path."""
-    for name in chosen:
-        if name not in places.depth_from_output:
-            raise ValueError(
-                f"layer {name!r} has no differentiable path to the output, or is not called: "
-                "leave it out by naming the others in layers=[...]"
+        first = record(model, start[:BLOCK], heads=heads)
+        outputs, places, order = first.outputs.shape[1], topology(first), list(first.layers)
+        sketch = _chosen(estimator, outputs) == "sketched"
+        in_blocks = sketch or population is not None
+        sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in first.chosen(layers)}
+        left_out = first.left_out
+        # Where each row of J is one sample's, a batch can be cut into blocks afterwards.
+        size = batch_size // block * block if sketch and first.one_row_each else block
+        del first  # its graph
+        whole = (part for part, _ in itertools.chain([(start, None)], stream))
+        for batch in regrouped(whole, size) if in_blocks else whole:
+            recording = record(model, batch, heads=heads)
+            if sketch:
+                signs = torch.randint(2, (len(batch), 2 * probes, outputs), generator=generator, dtype=torch.int8)
+                sketched_passes(recording, sums, (2 * signs - 1).to(recording.outputs))
+            else:
+                exact_passes(recording, sums)
+            for layer in sums.values():
+                if sketch:
+                    layer.end_sketched_batch(len(batch), probes, block)
+                else:
+                    layer.end_exact_batch(len(batch))
+            n += len(batch)
+    parameters = parameters_of(model)
+    return Measured(
+        {
+            name: _result(
+                found,
+                LayerCovariance(
+                    layer=name,
+                    index=order.index(name),
+                    depth_from_output=places.depth_from_output[name],
+                    chain_length=places.chain_length,
+                    weight=found.layer.matrix(parameters),
+                    covariance=torch.empty(0),
+                    n=n,
+                    outputs=outputs,
+                    resolution=found.resolution,
+                    population=population,
+                    probes=probes if sketch else 0,
+                ),
             )
+            for name, found in sums.items()
+        },
+        left_out,
+    )
 
 
-def _tangent_products(layers: dict[str, Layer], recording: Recording) -> dict[str, Tensor]:
-    """Sum J_i^T J_i over the samples, positions and calls of one batch.
+def _result(found: LayerSum, layer: LayerCovariance) -> LayerCovariance:
+    """Fill in K, from the sum over samples, from two sketches, or in closed form where h is the output."""
+    if found.blocks is None:
+        assert found.total is not None  # a layer without a path to the output is left out
+        return replace(layer, covariance=without_single_block(found.total / layer.n))
+    if found.identity_positions:
+        identity = torch.eye(found.layer.fan_out, dtype=torch.float64).repeat(found.layer.blocks, 1, 1)
+        covariance = without_single_block(found.identity_positions * identity)
+        return replace(layer, covariance=covariance, probes=0, population=None, resolution=DOUBLE)
+    first, second = found.blocks.means()
+    return replace(layer, covariance=without_single_block((first + second) / 2), blocks=found.blocks)
 
-    Returns:
-        Layer name -> (k, k) in the network's number type, or float32 where that is narrower.
-    """
-    outputs = recording.outputs
-    owners = [(layer, h) for name, layer in layers.items() for h in recording.calls.get(name, [])]
-    products: dict[str, Tensor] = {}
-    direction = torch.zeros_like(outputs)
-    last = outputs.shape[1] - 1
-    for c in range(last + 1):
-        direction.zero_()[:, c] = 1
-        gradients = torch.autograd.grad(
-            outputs, [h for _, h in owners], direction, retain_graph=c < last, allow_unused=True
-        )
-        for (layer, _), gradient in zip(owners, gradients, strict=True):
-            if gradient is None:  # a call whose result the outputs do not use
-                continue
-            rows = layer.tangent_rows(gradient)
-            rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-            if layer.name not in products:
-                products[layer.name] = rows.new_zeros(rows.shape[1], rows.shape[1])
-            products[layer.name].addmm_(rows.T, rows)
-    return products
+
+def _chosen(estimator: str, outputs: int) -> str:
+    """Choose between exact and sketched; with a single output the sketch is exact, at twice the cost."""
+    if estimator == "auto":
+        return "exact" if outputs <= AFFORDABLE_OUTPUTS else "sketched"
+    return "exact" if outputs == 1 else estimator

@@ -4,56 +4,58 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from nfa.alignment.capture import batches
-from nfa.alignment.layers import as_matrix, choose_layers
+from nfa.alignment.capture import record
+from nfa.alignment.layers import Layer, checked_device, parameters_of
+from nfa.alignment.samples import Inputs, batches
 from nfa.alignment.undisturbed import undisturbed
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def weight_gradients(
     model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    inputs: Inputs,
+    targets: Tensor | None,
+    loss: Loss,
     *,
+    heads: bool = False,
     batch_size: int = 250,
 ) -> dict[str, Tensor]:
-    """Gradient of the mean loss over all samples, dL/dW, for the path through each layer.
+    """Gradient of the mean loss over all samples, dL/dW, for every layer.
 
-    A weight shared by two modules gets one gradient for each of them. The network is in eval mode and is left as it
-    was; parameters need not require gradients.
+    The network is in eval mode and is left as it was; parameters need not require gradients. A weight that is used
+    more than once has one gradient, the sum over its uses.
 
     Args:
         model: The network.
-        inputs: (n, *input shape).
-        targets: (n, ...).
+        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs.
+        targets: (n, ...), or None where the batches hold them.
         loss: (outputs, targets) -> mean loss over the samples it is given, a scalar tensor.
+        heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass.
 
     Returns:
-        Layer name -> (k, d) float64 on the CPU, in order of registration. May hold NaN where the loss overflows.
+        Layer name -> (k, d) or (g, k, d) float64 on the CPU, in forward order. May hold NaN where the loss overflows.
 
     Raises:
-        ValueError: As ``covariances``, or inputs and targets of different length.
+        ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
     """
-    if len(inputs) != len(targets):
-        raise ValueError(f"{len(inputs)} inputs but {len(targets)} targets: one target per sample is needed")
-    layers = choose_layers(model, None)
-    # Copies stand in for the weights during the passes: the network's own are never asked for gradients.
-    copies = {
-        layer.parameter_name: layer.module.get_parameter("weight").detach().clone().requires_grad_()
-        for layer in layers.values()
-    }
-    device = next(iter(copies.values())).device
-    sums = {name: torch.zeros_like(layer.matrix()) for name, layer in layers.items()}
-    done = 0
+    device = checked_device(model)
+    layers: dict[str, Layer] = {}
+    n = 0
     with undisturbed(model):
-        for batch in batches(inputs, batch_size, device):
-            outputs = functional_call(model, copies, (batch.detach().clone(),), tie_weights=False)
-            value = loss(outputs, targets[done : done + len(batch)])
-            gradients = torch.autograd.grad(value, list(copies.values()), materialize_grads=True, allow_unused=True)
-            for name, gradient in zip(layers, gradients, strict=True):
-                sums[name] += as_matrix(gradient) * (len(batch) / len(inputs))
-            done += len(batch)
-    return sums
+        parameters = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
+        sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+        for batch, target in batches(inputs, batch_size, device, targets):
+            if target is None:
+                raise ValueError("targets: none given, and the batches hold none")
+            if not layers:
+                layers = record(model, batch[:2], heads=heads).layers
+            value = loss(model(batch.detach().clone()), target)
+            gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+            for name, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    sums[name].add_(gradient, alpha=len(batch))
+            n += len(batch)
+    return {name: layer.matrix(sums) / n for name, layer in layers.items()}

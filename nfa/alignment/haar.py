@@ -5,7 +5,8 @@ as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its
 """
 
 from collections.abc import Mapping
-from math import sqrt
+from functools import lru_cache
+from math import nan, sqrt
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from nfa.alignment.agop import Agop, factor, significant
 from nfa.alignment.feature_matrix import FeatureMatrix
 from nfa.alignment.values import CORRELATIONS, Convention, Value, undefined
+from nfa.random import torch_generator
 
 DRAWS = 20  # at power 1
 DRAWS_DECOMPOSED = 5  # at other powers; its standard error says what that costs
@@ -20,39 +22,41 @@ DRAWS_DECOMPOSED = 5  # at other powers; its standard error says what that costs
 # Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than all
 # the rest together.
 LARGEST_DECOMPOSED = 256
+LARGEST_DRAWN = 1024  # beyond it a draw would take seconds, and correlations vary over Q by some 1/k
+EXPECTED = f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}"
 TOO_LARGE = f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}"
 
 
 def haar_control(
-    features: FeatureMatrix,
-    eigenvalues: Tensor,
-    powers: Mapping[str, float],
-    resolution: float,
-    generator: torch.Generator,
+    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], resolution: float, seed: int
 ) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
     """Correlate under random rotations of K.
 
     Args:
         features: W.
-        eigenvalues: Of K, ascending, (k,).
+        eigenvalues: Of K, ascending in each block, (g, k).
         powers: Power name -> exponent, none NaN.
-        resolution: Relative rounding of K.
-        generator: Source of Q, on the CPU.
+        resolution: Relative rounding of K's eigenvalues.
+        seed: Names the rotations.
 
     Returns:
         Mean over m rotations with its standard error sd / sqrt(m), and the standard deviation over them; both by
         (correlation, power). m is 20 at power 1 and 5 at others.
     """
+    blocks, k = eigenvalues.shape
+    if k > LARGEST_DRAWN:
+        return _expected(features, eigenvalues, powers)
     draws: dict[Convention, list[Value]] = {}
-    decomposed = len(features.rows) <= LARGEST_DECOMPOSED
-    for number in range(DRAWS):
-        rotation = haar(len(eigenvalues), generator)
+    decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
+    plain = features if k <= LARGEST_DECOMPOSED else features.to(torch.float32)
+    spectrum = eigenvalues.to(plain.rows.dtype)
+    for number, rotation in enumerate(rotations(k, blocks, seed)):
         rotated = None
         if decomposed and number < DRAWS_DECOMPOSED:
             rotated = _rotated(features, eigenvalues, rotation, resolution)
         for power, exponent in powers.items():
             if exponent == 1:
-                found = features.moments((rotation * eigenvalues) @ rotation.T).correlations()
+                found = plain.moments((rotation * spectrum[:, None]) @ rotation.mT).correlations()
             elif rotated is not None:
                 found = rotated.power_moments(exponent).correlations()
             else:
@@ -65,19 +69,61 @@ def haar_control(
     return means, deviations
 
 
+def _expected(
+    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float]
+) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
+    """The control at power 1 from moments over Haar measure, for k so large that correlations hardly vary over Q.
+
+    E[A_ij A_kl] = a d_ij d_kl + b (d_ik d_jl + d_il d_jk) for A = Q diag(lambda) Q^T, hence
+    E A = (tr lambda / k) I and E tr(A S A S) = (a + b) tr(S S) + b (tr S)^2 [derived].
+    """
+    k = eigenvalues.shape[1]
+    values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
+    trace, squares = values.sum(1), values.square().sum(1)
+    common = k * (k - 1) * (k + 2)
+    a, b = ((k + 1) * trace**2 - 2 * squares) / common, (k * squares - trace**2) / common
+    gram_squares = features.gram.square().sum((1, 2))
+    gram_trace = features.gram.diagonal(dim1=1, dim2=2).sum(1)
+    mean = trace / k
+    moments = features.moments_with(
+        total=(mean * features.row_sums.square().sum(1)).sum().item(),
+        squared=((a + b) * gram_squares + b * gram_trace**2).sum().item(),
+        product=(mean * gram_squares).sum().item(),
+        diagonal=mean[:, None] * features.diagonal,
+    )
+    found = moments.correlations()
+    means: dict[Convention, Value] = {
+        (name, power): Value(value.value, EXPECTED, nan) if power == "1" else undefined(TOO_LARGE)
+        for name, value in found.items()
+        for power in powers
+    }
+    return means, dict.fromkeys(means, undefined(EXPECTED))
+
+
 def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, resolution: float) -> Agop:
     """Decompose W^T Q K Q^T W."""
-    keep = significant(eigenvalues, resolution)
-    root = rotation[:, keep] * eigenvalues[keep].sqrt()
+    kept = torch.where(significant(eigenvalues, resolution), eigenvalues, 0)
+    root = (rotation.double() * kept.sqrt()[:, None])[..., (kept > 0).any(0)]
     rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues
     if features.basis is not None:
-        root = factor(features.reduce(root @ root.T))
+        root = factor(features.reduce(root @ root.mT))
     return Agop(features, root, rounding)
 
 
-def haar(size: int, generator: torch.Generator) -> Tensor:
+@lru_cache(maxsize=2)
+def rotations(size: int, blocks: int, seed: int) -> tuple[Tensor, ...]:
+    """Draw the rotations of a control: (blocks, size, size) each, the same for all layers of a size and at every step.
+
+    Kept for the next layer: at 1,024 drawing them costs as much as all else that is measured.
+    """
+    generator = torch_generator("haar", seed, size=size, blocks=blocks)
+    dtype = torch.float64 if size <= LARGEST_DECOMPOSED else torch.float32  # a control needs no more digits
+    return tuple(torch.stack([haar(size, generator, dtype) for _ in range(blocks)]) for _ in range(DRAWS))
+
+
+def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
     """Draw an orthogonal matrix from Haar measure: QR of a Gaussian, signs fixed (Mezzadri, arXiv math-ph/0609050)."""
-    gaussian = torch.randn(size, size, dtype=torch.float64, generator=generator)
+    gaussian = torch.randn(size, size, dtype=dtype, generator=generator)
     orthogonal, triangular = torch.linalg.qr(gaussian)
     rotation: Tensor = orthogonal * triangular.diagonal().sign()
     return rotation

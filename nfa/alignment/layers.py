@@ -1,133 +1,111 @@
-"""Which weights of a network are measured, how each is read as a matrix, and why the others are left out."""
+"""A layer is one matrix W that a network multiplies its samples by: where it lies in a parameter, how it is read."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from nfa.errors import nearest
+
+@dataclass(frozen=True)
+class WeightView:
+    """A matrix that is a view of a parameter, as a forward pass used it.
+
+    Attributes:
+        parameter: Qualified name of the parameter.
+        offset: Elements from the parameter's first to the view's.
+        shape: (g, k, *fan-in): g blocks of k rows; g = 1 but for grouped convolutions and batched products.
+        strides: In elements, one for each entry of ``shape``.
+        rows: Rows of the (only) block that belong to the layer; None for all. Query, key and value can share one
+            parameter.
+    """
+
+    parameter: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    rows: tuple[int, ...] | None = None
+
+    def block(self, parameter: Tensor) -> Tensor:
+        """Read the matrix out of the parameter's value: (g, k, d), in its own number type."""
+        values = parameter.detach()
+        view = values.as_strided(self.shape, self.strides, values.storage_offset() + self.offset).flatten(2)
+        return view if self.rows is None else view[:, list(self.rows)]
+
+    @property
+    def numel(self) -> int:
+        """Entries, all rows counted."""
+        return int(torch.Size(self.shape).numel())
+
+    def transposed(self) -> "WeightView":
+        """The same entries with fan-out and fan-in exchanged; for views of three axes (g, k, d)."""
+        g, k, d = self.shape
+        sg, sk, sd = self.strides
+        return replace(self, shape=(g, d, k), strides=(sg, sd, sk))
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that computes h = W x (+ b), once per position.
+    """One measured matrix.
 
     Attributes:
-        name: Qualified module name.
-        module: The module itself.
-        fan_out_axis: Axis of the module's output that holds the k pre-activations, from the end.
+        name: What it is called in tables: the module that owns it, or the parameter where it is not called ``weight``;
+            parts and further readings of a parameter are told apart by a suffix.
+        view: Where its entries are.
     """
 
     name: str
-    module: nn.Module
-    fan_out_axis: int
+    view: WeightView
 
     @property
-    def parameter_name(self) -> str:
-        """Name of W among the network's parameters."""
-        return parameter_name(self.name)
+    def blocks(self) -> int:
+        """g: blocks of rows that see different inputs."""
+        return self.view.shape[0]
 
-    def matrix(self) -> Tensor:
-        """W as a (k, d) float64 copy on the CPU; a convolution's d is c_in * kh * kw."""
-        return as_matrix(self.module.get_parameter("weight"))
+    @property
+    def fan_out(self) -> int:
+        """k: rows of a block."""
+        return self.view.shape[1] if self.view.rows is None else len(self.view.rows)
 
-    def tangent_rows(self, gradient: Tensor) -> Tensor:
-        """Turn a gradient in the shape of the module's output into one row per sample and position, (n * p, k)."""
-        return gradient.movedim(self.fan_out_axis, -1).flatten(0, -2)
+    def matrix(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """W as a float64 copy on the CPU: (k, d), or (g, k, d) where there are g > 1 blocks.
 
-
-def parameter_name(layer: str) -> str:
-    """Name of a layer's weight among the parameters; a network that is itself one layer has an empty module name."""
-    return f"{layer}.weight" if layer else "weight"
-
-
-def as_matrix(weight: Tensor) -> Tensor:
-    """Copy a weight (k, ...) to a (k, d) float64 matrix on the CPU."""
-    return weight.detach().to("cpu", torch.float64, copy=True).flatten(1)
+        Args:
+            parameters: Values (or gradients) by parameter name.
+        """
+        return without_single_block(
+            self.view.block(parameters[self.view.parameter]).to("cpu", torch.float64, copy=True)
+        )
 
 
-def measurable_layers(model: nn.Module) -> dict[str, Layer]:
-    """Find the layers that are measured, in order of registration."""
-    return {
-        name: Layer(name, module, -1 if isinstance(module, nn.Linear) else -3)
-        for name, module in model.named_modules()
-        if _reason_left_out(module, "weight") is None
-    }
+def without_single_block(blocks: Tensor) -> Tensor:
+    """Drop the leading axis of a single block: (1, ...) -> (...); anything else stays."""
+    return blocks[0] if len(blocks) == 1 else blocks
 
 
-def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Copy the weights of all measurable layers.
-
-    Returns:
-        Layer name -> (k, d) float64 on the CPU, in order of registration.
-    """
-    return {name: layer.matrix() for name, layer in measurable_layers(model).items()}
+def owner(parameter: str) -> str:
+    """Name of what owns a parameter: the module for one called ``weight``, else the parameter itself."""
+    module, _, last = parameter.rpartition(".")
+    return module if last == "weight" else parameter
 
 
-def left_out(model: nn.Module) -> dict[str, str]:
-    """Say which weights of two or more dimensions are not measured.
-
-    Returns:
-        Qualified name of the module that owns the weight -> why it is left out, in plain words.
-    """
-    reasons: dict[str, str] = {}
-    for name, module in model.named_modules():
-        for parameter, value in module.named_parameters(recurse=False):
-            reason = _reason_left_out(module, parameter)
-            if reason is not None and (nn.parameter.is_lazy(value) or value.dim() >= 2):
-                reasons.setdefault(name, reason)
-    return reasons
+def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters by qualified name, a shared one under the first of its names."""
+    return dict(model.named_parameters())
 
 
-def choose_layers(model: nn.Module, names: list[str] | None) -> dict[str, Layer]:
-    """Pick the layers asked for.
-
-    Args:
-        model: The network.
-        names: Layer names, or None for every measurable layer.
+def checked_device(model: nn.Module) -> torch.device:
+    """Device of a network whose parameters can be measured.
 
     Raises:
-        ValueError: No measurable layer, an unknown name, or a weight that is not finite.
+        ValueError: No parameter, one that is not finite, or one made in inference mode.
     """
-    layers = measurable_layers(model)
-    if not layers:
-        raise ValueError(f"{type(model).__name__} has no layer to measure: no Linear and no ungrouped Conv2d")
-    if names is not None:
-        for name in names:
-            if name not in layers:
-                why = left_out(model).get(name)
-                raise ValueError(f"layer {name!r} is not measured: {why or nearest(name, layers)}")
-        layers = {name: layer for name, layer in layers.items() if name in names}
-        if not layers:
-            raise ValueError("layers: the list is empty; name at least one layer, or pass None for all")
-    for name, value in model.named_parameters():
-        if not nn.parameter.is_lazy(value) and not torch.isfinite(value).all():
+    parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
+    for name, value in parameters.items():
+        if not torch.isfinite(value).all():
             raise ValueError(f"parameter {name!r} holds NaN or infinity: nothing can be measured")
-    return layers
-
-
-def _reason_left_out(module: nn.Module, parameter: str) -> str | None:
-    """Say why a module's own parameter is not measured; None when it is the W of a measured layer."""
-    own = dict(module.named_parameters(recurse=False))
-    if parameter in own and nn.parameter.is_lazy(own[parameter]):
-        return "not initialised: run the network once on a batch first"
-    if isinstance(module, nn.Linear | nn.Conv2d):
-        if isinstance(module, nn.modules.linear.NonDynamicallyQuantizableLinear):
-            return "output projection of an attention module, which uses its weight without calling it"
-        if "weight" not in own:
-            return "its weight is computed from other parameters"
-        if isinstance(module, nn.Conv2d) and module.groups != 1:
-            return "grouped convolution: one weight matrix per group"
-        return None if parameter == "weight" else f"a parameter named {parameter!r}, not the weight of the layer"
-    return _REASONS.get(type(module), f"a weight of {type(module).__name__}: only Linear and Conv2d are measured")
-
-
-_REASONS: dict[type[nn.Module], str] = {
-    nn.Embedding: "embedding: its weight is indexed, not multiplied",
-    nn.EmbeddingBag: "embedding: its weight is indexed, not multiplied",
-    nn.ConvTranspose1d: "transposed convolution: its weight is applied transposed",
-    nn.ConvTranspose2d: "transposed convolution: its weight is applied transposed",
-    nn.ConvTranspose3d: "transposed convolution: its weight is applied transposed",
-    nn.Bilinear: "bilinear: its weight multiplies two inputs",
-    nn.MultiheadAttention: "attention: query, key and value share one weight that is used without calling a module",
-}
+        if value.is_inference():
+            raise ValueError(f"parameter {name!r} was made in torch.inference_mode: autograd cannot follow it")
+    if not parameters:
+        raise ValueError(f"{type(model).__name__} has no parameter, so no layer to measure")
+    return next(iter(parameters.values())).device

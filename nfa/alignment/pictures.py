@@ -11,8 +11,8 @@ def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int 
     """Reduce F = W^T W and G = W^T K W to arrays small enough to keep.
 
     Args:
-        weight: W, (k, d) float64.
-        covariance: K, (k, k) float64.
+        weight: W, (k, d) float64, or (g, k, d): the matrices are then block-diagonal, and d stands for g * d.
+        covariance: K, (k, k) or (g, k, k) float64.
         whole: Largest d for which the matrices are given whole.
         leading: Number of eigenvectors given beyond it.
 
@@ -22,6 +22,8 @@ def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int 
         NaN where a matrix has fewer; always the descending spectra ``nfm_spectrum`` and ``agop_spectrum`` (min(k, d),)
         and ``k_spectrum`` (k,). What depends on K is NaN where K is not finite.
     """
+    if weight.dim() == 3:
+        weight, covariance = torch.block_diag(*weight), torch.block_diag(*covariance)
     k, d = weight.shape
     finite = bool(torch.isfinite(covariance).all())
     root = factor(covariance) if finite else weight.new_full((k, k), torch.nan)

@@ -9,7 +9,8 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
     dc_nfc            rho(Wb^T Wb, Wb^T (K - K0) Wb), power 1 only: the matrix is indefinite
     w0_nfc            rho(W0^T W0, (W0^T K W0)^s): control, do the initial weights align
     haar_nfc          mean over 20 random rotations Q of rho(F, (W^T Q K Q^T W)^s): control, K without its directions;
-                      at powers other than 1 over 5, and only where min(k, d) <= 256
+                      at powers other than 1 over 5, and only where min(k, d) <= 256; where k > 1,024 from the exact
+                      second moments over Q, without drawing any
     haar_nfc_sd       standard deviation over those rotations, power 1
     relative_change   |Wb| / |W|
     stable_rank_nfm, stable_rank_agop, stable_rank_k      |A|_F^2 / |A|_2^2
@@ -22,15 +23,19 @@ Sources: Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271, where nothing else
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import hypot, isnan, nan
 
 import torch
 from torch import Tensor
 
 from nfa.alignment.agop import Agop
+from nfa.alignment.blocks import Blocks
 from nfa.alignment.covariance import LayerCovariance
-from nfa.alignment.feature_matrix import FeatureMatrix
+from nfa.alignment.feature_matrix import FeatureMatrix, blocked
 from nfa.alignment.haar import haar_control
+from nfa.alignment.layers import without_single_block
+from nfa.alignment.sketch import Estimator
 from nfa.alignment.spectra import commutator, stable_rank, subspace_overlap
 from nfa.alignment.values import CORRELATIONS, POWERS, Convention, Value, exponents, undefined
 
@@ -39,6 +44,7 @@ Values = dict[Convention, Value]
 NO_DEPTH_POWER = "a branching network has no depth-matched power"
 GRADIENT_FLOW = "limit t -> 0+, gradient flow"
 FIRST_UPDATE = "limit t -> 0+, along the optimizer's first update"
+PLUG_IN = "of the samples drawn: no error estimate for the whole data set"
 UNMOVED = 1e-4  # relative change of K below which a layer with W = W0 is taken to be at initialisation
 
 _ALL = tuple((correlation, power) for power in POWERS for correlation in CORRELATIONS)
@@ -72,6 +78,7 @@ class Reference:
     Attributes:
         initial_weight: W0, (k, d).
         initial_covariance: K0, (k, k).
+        initial_blocks: K0 in blocks of the same samples and probes, where K is sketched.
         gradient: dL/dW of the mean loss on the whole training set, (k, d).
         update: Direction of the optimizer's first full-batch update, up to a positive factor, (k, d).
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
@@ -79,23 +86,94 @@ class Reference:
 
     initial_weight: Tensor | None = None
     initial_covariance: Tensor | None = None
+    initial_blocks: Blocks | None = None
     gradient: Tensor | None = None
     update: Tensor | None = None
     weight_decay: float = 0.0
 
 
-def quantities(current: LayerCovariance, reference: Reference, generator: torch.Generator) -> dict[str, Values]:
+def quantities(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:
     """Measure everything about one layer.
+
+    From sketches, correlations at power 1 are unbiased and have a calibrated standard error (``nfa.alignment.sketch``).
+    Everything else that depends on K is not quadratic in it: its value is extrapolated from the two sketches and their
+    mean, 2 v(mean) - (v(first) + v(second)) / 2, which takes out the bias that falls with the number of probes; its
+    standard error is the half-difference of the two sketches and the size of that correction together.
 
     Args:
         current: W and K.
         reference: W0, K0, gradient and update; tensors as ``current.weight``, float64 on the CPU.
-        generator: Source of the random rotations.
+        seed: Names the random rotations.
 
     Returns:
         Quantity -> (correlation, power) -> value. Every quantity is there, but ``c_nfc_update`` only where W = W0 and
         the update is known.
     """
+    values = _quantities(current, reference, seed)
+    if current.blocks is None or not torch.isfinite(current.covariance).all():
+        return values
+    estimator = Estimator.of(current.blocks, current.population)
+    if current.probes:
+        starts = (None, None) if reference.initial_blocks is None else reference.initial_blocks.means()
+        halves = [
+            _quantities(
+                replace(current, covariance=without_single_block(k)),
+                replace(reference, initial_covariance=None if k0 is None else without_single_block(k0)),
+                seed,
+            )
+            for k, k0 in zip((estimator.first, estimator.second), starts, strict=True)
+        ]
+        values = {q: {c: _extrapolated(v, [h[q][c] for h in halves]) for c, v in values[q].items()} for q in values}
+    if current.population is not None:
+        values = {q: {c: _of_these_samples(q, v) for c, v in values[q].items()} for q in values}
+    return _with_power_one(values, current, reference, estimator)
+
+
+def _with_power_one(
+    values: dict[str, Values], current: LayerCovariance, reference: Reference, estimator: Estimator
+) -> dict[str, Values]:
+    """Put the unbiased correlations at power 1, with their errors, in place of the others."""
+    change = None if reference.initial_weight is None else current.weight - reference.initial_weight
+    moved = change is not None and bool(change.any())
+    difference = None
+    if moved and current.blocks is not None and reference.initial_blocks is not None:
+        difference = Estimator.of(current.blocks - reference.initial_blocks, current.population)
+    sources = {
+        "uc_nfc": (current.weight, estimator),
+        "c_nfc": (change if moved else reference.gradient, estimator),
+        "c_nfc_update": (reference.update, estimator),
+        "w0_nfc": (reference.initial_weight, estimator),
+        "dc_nfc": (change, difference),
+    }
+    for quantity, (weight, source) in sources.items():
+        known = values.get(quantity, {})
+        if weight is None or source is None or all(isnan(known[c].value) for c in _POWER_ONE if c in known):
+            continue
+        for name, found in source.correlations(weight).items():
+            old = known[name, "1"]
+            note = old.note if old.note in (GRADIENT_FLOW, FIRST_UPDATE) else ""
+            known[name, "1"] = _noted(found, note) if note else found
+    return values
+
+
+def _extrapolated(value: Value, halves: list[Value]) -> Value:
+    """Take out the bias that falls with the number of probes; see ``quantities``."""
+    if any(isnan(v.value) for v in (value, *halves)):
+        return value if isnan(value.value) else undefined(next(v.note for v in halves if isnan(v.value)))
+    first, second = (half.value for half in halves)
+    correction = value.value - (first + second) / 2
+    return Value(value.value + correction, value.note, hypot((first - second) / 2, correction, value.stderr))
+
+
+def _of_these_samples(quantity: str, value: Value) -> Value:
+    """Say of a value that depends on K that it has no error estimate for the whole data set."""
+    if quantity in ("relative_change", "stable_rank_nfm", "fact") or isnan(value.value):
+        return value
+    return Value(value.value, f"{value.note}; {PLUG_IN}" if value.note else PLUG_IN, nan)
+
+
+def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:
+    """Measure everything with K taken for exact."""
     if not torch.isfinite(current.covariance).all():
         values = {quantity: _same(quantity, undefined("K is not finite: the network overflows")) for quantity in LAYOUT}
         del values["c_nfc_update"]
@@ -103,9 +181,10 @@ def quantities(current: LayerCovariance, reference: Reference, generator: torch.
     powers = exponents(current.depth_from_output, current.chain_length)
     features = FeatureMatrix(current.weight)
     agop = Agop.of(features, current.covariance, current.resolution)
-    spectrum = torch.linalg.eigvalsh(current.covariance)
-    haar, haar_sd = haar_control(features, spectrum, _defined(powers), current.resolution, generator)
-    rank = min(current.outputs, *current.weight.shape)
+    spectrum = torch.linalg.eigvalsh(blocked(current.covariance))
+    haar, haar_sd = haar_control(features, spectrum, _defined(powers), current.resolution, seed)
+    g, k, d = blocked(current.weight).shape
+    rank = min(current.outputs, g * k, g * d)
     return {
         "uc_nfc": _agop_correlations(features, agop, current.covariance, powers),
         **_centred(current, reference, powers),
@@ -126,8 +205,8 @@ def _centred(current: LayerCovariance, reference: Reference, powers: Mapping[str
         missing = undefined("no initial weights given")
         return {q: _same(q, missing) for q in ("c_nfc", "dc_nfc", "w0_nfc", "relative_change")}
     change = current.weight - reference.initial_weight
-    norm = torch.linalg.matrix_norm(current.weight).item()
-    share = Value(torch.linalg.matrix_norm(change).item() / norm) if norm > 0 else undefined("W is zero")
+    norm = current.weight.norm().item()
+    share = Value(change.norm().item() / norm) if norm > 0 else undefined("W is zero")
     common = {
         "w0_nfc": _direction(current, reference.initial_weight, current.covariance, powers),
         "relative_change": _scalar(share),

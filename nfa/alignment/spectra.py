@@ -11,10 +11,10 @@ TIE = 1e-10  # relative gap below which two neighbouring eigenvalues count as eq
 
 
 def stable_rank(eigenvalues: Tensor) -> Value:
-    """|A|_F^2 / |A|_2^2 of a symmetric matrix from its ascending eigenvalues."""
-    if len(eigenvalues) == 0 or eigenvalues[-1] <= 0:
+    """|A|_F^2 / |A|_2^2 of a symmetric matrix from its eigenvalues, in any order and of all its blocks."""
+    if eigenvalues.numel() == 0 or eigenvalues.max() <= 0:
         return undefined("the matrix is zero")
-    return Value((eigenvalues / eigenvalues[-1]).square().sum().item())
+    return Value((eigenvalues / eigenvalues.max()).square().sum().item())
 
 
 def subspace_overlap(agop: Agop, rank: int) -> Value:
@@ -27,16 +27,24 @@ def subspace_overlap(agop: Agop, rank: int) -> Value:
         rank: r.
     """
     values, vectors = torch.linalg.eigh(agop.features.gram)
-    keep = significant(values)
-    values, vectors = values[keep], vectors[:, keep]
+    values = torch.where(significant(values), values, 0)
     for name, spectrum in (("NFM", values), ("AGOP", agop.values)):
-        if len(spectrum) < rank:
-            return undefined(f"{name} has rank {len(spectrum)}, fewer than the {rank} directions compared")
-        if len(spectrum) > rank and spectrum[-rank] - spectrum[-rank - 1] < TIE * spectrum[-1]:
+        ordered = spectrum.flatten().sort(descending=True).values
+        nonzero = int((ordered > 0).sum())
+        if nonzero < rank:
+            return undefined(f"{name} has rank {nonzero}, fewer than the {rank} directions compared")
+        if nonzero > rank and ordered[rank - 1] - ordered[rank] < TIE * ordered[0]:
             return undefined(f"{name} has no top-{rank} eigenspace: eigenvalues {rank} and {rank + 1} are equal")
-    left = vectors[:, -rank:] * values[-rank:].sqrt()
-    right = agop.middle_vectors[:, -rank:] / agop.values[-rank:].sqrt()
-    return Value((left.T @ right).square().sum().item() / rank)
+    left = vectors * values.sqrt()[:, None] * _top(values, rank)[:, None]
+    right = agop.middle_vectors * torch.where(_top(agop.values, rank), agop.values, torch.inf).rsqrt()[:, None]
+    return Value((left.mT @ right).square().sum().item() / rank)
+
+
+def _top(values: Tensor, rank: int) -> Tensor:
+    """Mark the largest of all entries."""
+    mark = torch.zeros(values.numel(), dtype=torch.bool)
+    mark[values.flatten().argsort(descending=True)[:rank]] = True
+    return mark.view(values.shape)
 
 
 def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
@@ -46,12 +54,12 @@ def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
 
     Args:
         features: W.
-        covariance: K, (k, k).
+        covariance: K, (k, k) or (g, k, k).
     """
     middle = features.reduce(scaled(covariance))
     gram = features.gram
     product = gram @ middle
-    difference = product - product.T
+    difference = product - product.mT
     moments = features.moments(covariance).every
     if moments.aa <= 0 or moments.bb <= 0:
         return undefined(f"{'NFM' if moments.aa <= 0 else 'AGOP'} is zero")

@@ -1,20 +1,21 @@
 """Measurements as a long table: one row per layer, quantity, correlation and power."""
 
-import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.covariance import LayerCovariance, covariances
-from nfa.alignment.layers import weights_of
+from nfa.alignment.covariance import BATCH, LayerCovariance, Measured, measure_covariances
+from nfa.alignment.gradients import Loss, weight_gradients
+from nfa.alignment.initial import initial_network
 from nfa.alignment.quantities import LAYOUT, Reference, quantities
+from nfa.alignment.samples import Inputs
 from nfa.alignment.values import exponents
 from nfa.errors import nearest
-from nfa.random import torch_generator
+from nfa.losses import LOSSES
 
 COLUMNS = (
     "seed",
@@ -37,23 +38,21 @@ COLUMNS = (
 def measure_layer(
     current: LayerCovariance,
     *,
-    initial_weight: Tensor | None = None,
-    initial_covariance: Tensor | None = None,
+    initial: LayerCovariance | None = None,
     gradient: Tensor | None = None,
     update: Tensor | None = None,
     weight_decay: float = 0.0,
-    generator: torch.Generator,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Measure every quantity of one layer; what they are is said in ``nfa.alignment.quantities``.
 
     Args:
         current: W and K of the layer.
-        initial_weight: W0, (k, d).
-        initial_covariance: K0, (k, k).
-        gradient: dL/dW on the whole training set, (k, d), for the limit at W = W0 and for ``fact``.
-        update: Direction of the optimizer's first full-batch update, (k, d).
+        initial: W0 and K0, from the same samples and probes.
+        gradient: dL/dW on the whole training set, shaped as W, for the limit at W = W0 and for ``fact``.
+        update: Direction of the optimizer's first full-batch update, shaped as W.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
-        generator: CPU generator of the random rotations of ``haar_nfc``.
+        seed: Names the random rotations of ``haar_nfc``.
 
     Returns:
         One dict per row, with the columns of the table but for seed and step. Every row is always there (but those of
@@ -62,14 +61,18 @@ def measure_layer(
     Raises:
         ValueError: A tensor of the wrong shape.
     """
-    k, d = current.weight.shape
-    shaped = {
-        "initial_weight": _fitting("initial_weight", initial_weight, (k, d), current.layer),
-        "initial_covariance": _fitting("initial_covariance", initial_covariance, (k, k), current.layer),
-        "gradient": _fitting("gradient", gradient, (k, d), current.layer),
-        "update": _fitting("update", update, (k, d), current.layer),
-    }
-    measured = quantities(current, Reference(**shaped, weight_decay=weight_decay), generator)
+    shape = current.weight.shape
+    if initial is not None and initial.weight.shape != shape:
+        raise ValueError(f"initial: layer {current.layer!r} is {tuple(initial.weight.shape)}, not {tuple(shape)}")
+    reference = Reference(
+        initial_weight=None if initial is None else initial.weight,
+        initial_covariance=None if initial is None else initial.covariance,
+        initial_blocks=None if initial is None else initial.blocks,
+        gradient=_fitting("gradient", gradient, shape, current.layer),
+        update=_fitting("update", update, shape, current.layer),
+        weight_decay=weight_decay,
+    )
+    measured = quantities(current, reference, seed)
     powers = exponents(current.depth_from_output, current.chain_length)
     return [
         {
@@ -82,7 +85,7 @@ def measure_layer(
             "exponent": math.nan if power is None else powers[power],
             "value": measured[quantity][correlation, power].value,
             "stderr": measured[quantity][correlation, power].stderr,
-            "estimator": "exact",
+            "estimator": current.estimator,
             "n": current.n,
             "note": measured[quantity][correlation, power].note,
         }
@@ -95,8 +98,7 @@ def measure_layer(
 def frame(
     measured: Mapping[str, LayerCovariance],
     *,
-    initial_weights: Mapping[str, Tensor] | None = None,
-    initial_covariances: Mapping[str, Tensor] | None = None,
+    initial: Mapping[str, LayerCovariance] | None = None,
     gradients: Mapping[str, Tensor] | None = None,
     updates: Mapping[str, Tensor] | None = None,
     weight_decay: float = 0.0,
@@ -106,13 +108,12 @@ def frame(
     """Tabulate every quantity of layers whose covariances are known.
 
     Args:
-        measured: Layer name -> W and K, from ``covariances``.
-        initial_weights: Layer name -> W0, from ``weights_of``; a layer that is not in a mapping counts as not given.
-        initial_covariances: Layer name -> K0.
+        measured: Layer name -> W and K, from ``measure_covariances``.
+        initial: The same at initialisation; a layer that is not in a mapping counts as not given.
         gradients: Layer name -> dL/dW, from ``weight_gradients``.
         updates: Layer name -> direction of the optimizer's first update.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
-        seed: Goes to the column, and names the random rotations together with the layer: the same at every step.
+        seed: Goes to the column, and names the random rotations: the same at every step.
         step: Goes to the column.
 
     Returns:
@@ -123,12 +124,11 @@ def frame(
         for name, current in measured.items()
         for row in measure_layer(
             current,
-            initial_weight=(initial_weights or {}).get(name),
-            initial_covariance=(initial_covariances or {}).get(name),
+            initial=(initial or {}).get(name),
             gradient=(gradients or {}).get(name),
             update=(updates or {}).get(name),
             weight_decay=weight_decay,
-            generator=torch_generator("haar", seed, layer=name),
+            seed=seed,
         )
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -136,17 +136,21 @@ def frame(
 
 def measure(
     model: nn.Module,
-    inputs: Tensor | Iterable[Tensor],
+    inputs: Inputs,
     *,
+    targets: Tensor | None = None,
+    loss: Loss | str | None = None,
     initial: nn.Module | Mapping[str, Tensor] | None = None,
-    initial_covariances: Mapping[str, Tensor] | None = None,
-    gradients: Mapping[str, Tensor] | None = None,
-    updates: Mapping[str, Tensor] | None = None,
-    weight_decay: float = 0.0,
     layers: Sequence[str] | None = None,
+    estimator: str = "auto",
+    samples: int | None = None,
+    probes: int = 1,
     seed: int = 0,
     step: int = 0,
-    batch_size: int = 250,
+    updates: Mapping[str, Tensor] | None = None,
+    weight_decay: float = 0.0,
+    heads: bool = False,
+    batch_size: int = BATCH,
 ) -> pd.DataFrame:
     """Measure the neural feature ansatz at every layer of a network.
 
@@ -154,70 +158,89 @@ def measure(
         table.query("quantity == 'uc_nfc' and correlation == 'pearson' and power == '1'")
 
     Args:
-        model: Network with (n, C) outputs; left exactly as it was.
-        inputs: (n, *input shape), or an iterable of such batches.
+        model: Any network whose output is a tensor with the samples first; left exactly as it was.
+        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs.
+        targets: (n, ...), where ``loss`` needs them and the batches do not hold them.
+        loss: (outputs, targets) -> mean loss, or the name of one of ``nfa.losses``; for ``fact`` and for the limit of
+            ``c_nfc`` at W = W0, which need dL/dW over all samples.
         initial: The network before training, or its state dict, for the centred quantities.
-        initial_covariances: Layer name -> K0 when it is known; else measured from ``initial`` on the same inputs.
-        gradients: Layer name -> dL/dW, from ``weight_gradients``.
+        layers: Names of the layers to measure; all when None.
+        estimator: "exact" (one reverse pass per output), "sketched" (two random sketches, whatever the number of
+            outputs; ``stderr`` says what that costs), or "auto": exact up to 64 outputs per sample.
+        samples: Measure on so many samples, drawn at random, and estimate the value for all of them; ``stderr`` is then
+            that estimate's. None measures on all.
+        probes: Probes in each of the two sketches.
+        seed: Goes to the column, and names the random rotations, probes and samples drawn.
+        step: Goes to the column.
         updates: Layer name -> direction of the optimizer's first update, used at W = W0.
         weight_decay: lambda, coupled as in torch's ``weight_decay``, for ``fact``.
-        layers: Names of the layers to measure; all when None.
-        seed: Goes to the column, and names the random rotations of the control.
-        step: Goes to the column.
+        heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass.
 
     Returns:
         One row per layer, quantity, correlation ("cosine", "pearson", "offdiagonal" or null) and power ("1", "1/2",
         "depth" or null), with columns seed, step, layer, layer_index (forward order), depth_from_output (0 = readout),
-        quantity, correlation, power, exponent (the power's number), value, stderr (0 when exact), estimator, n
-        (samples), note (a limit that was taken, or why the value is NaN). ``nfa.alignment.quantities`` says what each
-        quantity is.
+        quantity, correlation, power, exponent (the power's number), value, stderr (0 when exact), estimator ("exact" or
+        "sketched"; followed by "of <n> in <N>" where the value is for all N samples), n (samples measured on), note (a
+        limit that was taken, or why the value is NaN). ``nfa.alignment.quantities`` says what each quantity is.
+        ``table.attrs["left_out"]`` maps each weight of two or more dimensions that is not measured to the reason.
 
     Raises:
-        ValueError: What ``covariances`` refuses, or an ``initial`` of other parameters than the model's.
+        ValueError: What ``measure_covariances`` refuses, an ``initial`` of other parameters than the model's, an
+            unknown loss, or targets without a loss.
     """
-    start = None if initial is None else _initial_network(model, initial)
+    chosen_loss = _loss(loss, targets)
+    start = None if initial is None else initial_network(model, initial)
     if isinstance(inputs, Iterator):
-        inputs = list(inputs)  # read twice: now, and at initialisation
-    measured = covariances(model, inputs, layers=layers, batch_size=batch_size)
-    if start is not None and initial_covariances is None:
-        before = covariances(start, inputs, layers=layers, batch_size=batch_size)
-        initial_covariances = {name: layer.covariance for name, layer in before.items()}
-    return frame(
-        measured,
-        initial_weights=None if start is None else weights_of(start),
-        initial_covariances=initial_covariances,
+        inputs = list(inputs)  # read more than once
+
+    def covariances(network: nn.Module) -> Measured:
+        return measure_covariances(
+            network,
+            inputs,
+            layers=layers,
+            estimator=estimator,
+            samples=samples,
+            probes=probes,
+            seed=seed,
+            heads=heads,
+            batch_size=batch_size,
+        )
+
+    measured = covariances(model)
+    before = None if start is None else covariances(start).layers
+    gradients = None
+    if chosen_loss is not None:
+        gradients = weight_gradients(model, inputs, targets, chosen_loss, heads=heads, batch_size=batch_size)
+    table = frame(
+        measured.layers,
+        initial=before,
         gradients=gradients,
         updates=updates,
         weight_decay=weight_decay,
         seed=seed,
         step=step,
     )
+    table.attrs["left_out"] = measured.left_out
+    return table
 
 
-def _initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Tensor]) -> nn.Module:
-    """Make the network before training, after checking that it is the same network.
+def _loss(loss: Loss | str | None, targets: Tensor | None) -> Loss | None:
+    """Find the loss.
 
     Raises:
-        ValueError: A parameter or buffer that is missing, unknown or of another shape.
+        ValueError: An unknown name, or targets without a loss.
     """
-    given = initial.state_dict() if isinstance(initial, nn.Module) else initial
-    own = model.state_dict()
-    for name in own:
-        if name not in given:
-            raise ValueError(f"initial: {name!r} is missing")
-        if own[name].shape != given[name].shape:
-            shapes = f"{tuple(given[name].shape)}, the model's {tuple(own[name].shape)}"
-            raise ValueError(f"initial: {name!r} has shape {shapes}")
-    for name in given:
-        if name not in own:
-            raise ValueError(f"initial: {name!r} is not in the model: {nearest(name, own)}")
-    network = copy.deepcopy(model)
-    network.load_state_dict(given)
-    return network
+    if loss is None and targets is not None:
+        raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise ValueError(f"loss: {loss!r}: {nearest(loss, LOSSES)}")
+        return LOSSES[loss]
+    return loss
 
 
-def _fitting(what: str, tensor: Tensor | None, shape: tuple[int, int], layer: str) -> Tensor | None:
+def _fitting(what: str, tensor: Tensor | None, shape: torch.Size, layer: str) -> Tensor | None:
     """Check a tensor's shape and bring it to float64 on the CPU.
 
     Raises:
@@ -226,5 +249,5 @@ def _fitting(what: str, tensor: Tensor | None, shape: tuple[int, int], layer: st
     if tensor is None:
         return None
     if tensor.shape != shape:
-        raise ValueError(f"{what} of layer {layer!r} has shape {tuple(tensor.shape)}, not {shape}")
+        raise ValueError(f"{what} of layer {layer!r} has shape {tuple(tensor.shape)}, not {tuple(shape)}")
     return tensor.detach().to("cpu", torch.float64)

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from nfa.alignment import LayerCovariance, covariances, frame, pictures, weight_gradients, weights_of
+from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures, weight_gradients
 from nfa.losses import LOSSES
 from nfa.optim import OPTIMIZERS
 from nfa.paths import SweepPaths
@@ -61,22 +61,22 @@ def _measure_seed(
     model = build_model(cell, seed, device)
     frames: list[pd.DataFrame] = []
     arrays: dict[str, np.ndarray] = {}
-    initial_weights: dict[str, Tensor] = {}
     initial: dict[str, LayerCovariance] = {}
     with progress_bar(f"measure {cell.id} seed {seed}", len(steps)) as bar:
         for done, step in enumerate(steps):
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
-            measured = covariances(model, inputs)
-            initial, initial_weights = (initial, initial_weights) if initial else (measured, weights_of(model))
+            measured = measure_covariances(
+                model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed
+            ).layers
+            initial = initial or measured
             gradients = _gradients(cell, model, materials, step)
             frames.append(
                 frame(
                     measured,
-                    initial_weights=initial_weights,
-                    initial_covariances={name: layer.covariance for name, layer in initial.items()},
+                    initial=initial,
                     gradients=gradients,
-                    updates=_first_updates(cell, gradients, initial_weights),
+                    updates=_first_updates(cell, gradients, {name: layer.weight for name, layer in initial.items()}),
                     weight_decay=_weight_decay(cell),
                     seed=seed,
                     step=step,

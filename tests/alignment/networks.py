@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from nfa.alignment import LayerCovariance, measure_covariances
+from nfa.alignment.samples import Inputs
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,20 @@ CASES = [
     ),
     Case("residual", Residual, (5,), chain=False),
     Case("repeated", Repeated, (4, 3), chain=False),
+    Case(
+        "grouped",  # W and K are blocks
+        lambda: nn.Sequential(
+            nn.Conv1d(4, 6, 3, groups=2), nn.Tanh(), nn.Conv1d(6, 6, 2, groups=3), nn.Flatten(), nn.Linear(24, 3)
+        ),
+        (4, 7),
+        chain=True,
+    ),
 ]
+
+
+def layers_of(model: nn.Module, inputs: Inputs, **options: Any) -> dict[str, LayerCovariance]:
+    """Measure W and K of every layer."""
+    return measure_covariances(model, inputs, **options).layers
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,49 +1,23 @@
-"""The same numbers the plain way: per-sample Jacobians by vmap(jacrev), dense d x d matrices, float64 throughout."""
+"""The same numbers the plain way: dense d x d matrices, float64 throughout. K is in ``jacobians``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.func import jacrev, vmap
+from torch import Tensor
 
-from nfa.alignment.haar import DRAWS, DRAWS_DECOMPOSED, haar
+from nfa.alignment.haar import DRAWS_DECOMPOSED
 
 Row = tuple[str, str | None, str | None]  # quantity, correlation, power
 CUT = 1e-13  # relative eigenvalue below which a matrix counts as rank-deficient
 
 
-def reference_covariance(model: nn.Module, layer: str, inputs: Tensor) -> Tensor:
-    """K of one layer: (1/n) sum over samples, positions and calls of J^T J, by perturbing each call's output."""
-    module = model.get_submodule(layer)
-    shapes: list[torch.Size] = []
-    handle = module.register_forward_hook(lambda _, __, out: shapes.append(out.shape))
-    model(inputs[:1])
-    handle.remove()
-
-    def outputs(perturbations: list[Tensor], sample: Tensor) -> Tensor:
-        following = iter(perturbations)
-        handle = module.register_forward_hook(lambda _, __, out: out + next(following))
-        try:
-            return model(sample[None])[0]  # type: ignore[no-any-return]
-        finally:
-            handle.remove()
-
-    zeros = [torch.zeros(shape, dtype=torch.float64) for shape in shapes]
-    axis = 1 if isinstance(module, nn.Conv2d) else -1
-    total = torch.zeros(())
-    for jacobian in vmap(jacrev(outputs), (None, 0))(zeros, inputs):  # (n, C, 1, ...) for each call
-        rows = torch.stack([per_output.movedim(axis, -1) for sample in jacobian for per_output in sample])
-        rows = rows.reshape(-1, rows.shape[-1])
-        total = total + rows.T @ rows
-    return total.detach() / len(inputs)
-
-
-def rho(a: Tensor, b: Tensor) -> dict[str, float]:
-    """The three correlations of two d x d matrices, entry by entry."""
-    off = ~torch.eye(len(a), dtype=torch.bool)
+def rho(a: Tensor, b: Tensor, blocks: int = 1) -> dict[str, float]:
+    """The three correlations of two d x d matrices, entry by entry; over the entries of diagonal blocks alone."""
+    inside = torch.block_diag(*[torch.ones(len(a) // blocks, len(a) // blocks)] * blocks).bool()
+    off = inside & ~torch.eye(len(a), dtype=torch.bool)
     return {
         "cosine": _cosine(a.flatten(), b.flatten()),
-        "pearson": _cosine((a - a.mean()).flatten(), (b - b.mean()).flatten()),
+        "pearson": _cosine(a[inside] - a[inside].mean(), b[inside] - b[inside].mean()),
         "offdiagonal": _cosine(a[off] - a[off].mean(), b[off] - b[off].mean()),
     }
 
@@ -69,28 +43,31 @@ def reference_rows(
     initial_covariance: Tensor,
     gradient: Tensor,
     weight_decay: float,
-    generator: torch.Generator,
+    rotations: Sequence[Tensor],
+    blocks: int = 1,
 ) -> dict[Row, float]:
-    """Every quantity of a layer that has moved from W0, by dense formulas."""
+    """Every quantity of a layer that has moved from W0, by dense formulas; with blocks, all are block-diagonal."""
     w, k, w0, k0 = weight, covariance, initial_weight, initial_covariance
     change, f, g = w - w0, w.T @ w, w.T @ k @ w
     rows: dict[Row, float] = {}
 
     def add(quantity: str, a: Tensor, b: Callable[[float], Tensor]) -> None:
         for power, exponent in powers.items():
-            for name, value in rho(a, b(exponent)).items():
+            for name, value in rho(a, b(exponent), blocks).items():
                 rows[quantity, name, power] = value
 
     add("uc_nfc", f, lambda s: matrix_power(g, s))
     add("c_nfc", change.T @ change, lambda s: matrix_power(change.T @ k @ change, s))
     add("w0_nfc", w0.T @ w0, lambda s: matrix_power(w0.T @ k @ w0, s))
-    for name, value in rho(change.T @ change, change.T @ (k - k0) @ change).items():
+    for name, value in rho(change.T @ change, change.T @ (k - k0) @ change, blocks).items():
         rows["dc_nfc", name, "1"] = value
-    spectrum = torch.linalg.eigvalsh(k).diag()
-    rotations = [haar(len(k), generator) for _ in range(DRAWS)]
+    size = len(k) // blocks
+    spectrum = torch.block_diag(
+        *(torch.linalg.eigvalsh(k[i : i + size, i : i + size]).diag() for i in range(0, len(k), size))
+    )
     for power, exponent in powers.items():
         used = rotations if exponent == 1 else rotations[:DRAWS_DECOMPOSED]
-        draws = [rho(f, matrix_power(w.T @ q @ spectrum @ q.T @ w, exponent)) for q in used]
+        draws = [rho(f, matrix_power(w.T @ q @ spectrum @ q.T @ w, exponent), blocks) for q in used]
         for name in draws[0]:
             values = torch.tensor([draw[name] for draw in draws], dtype=torch.float64)
             rows["haar_nfc", name, power] = float(values.mean())
@@ -104,6 +81,6 @@ def reference_rows(
     rows["subspace_overlap", None, None] = float((u.T @ v).square().sum() / r)
     rows["commutator", None, None] = float((f @ g - g @ f).norm() / (f.norm() * g.norm()))
     product = w.T @ (-gradient / weight_decay)
-    for name, value in rho(f, (product + product.T) / 2).items():
+    for name, value in rho(f, (product + product.T) / 2, blocks).items():
         rows["fact", name, None] = value
     return rows

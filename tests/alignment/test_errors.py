@@ -1,12 +1,14 @@
 """What cannot be measured is refused in one sentence; what is left out is named with its reason."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import covariances, left_out, measure, measure_layer, weights_of
+from nfa.alignment import covariances, frame, left_out, matrices, measure, measure_layer
+from tests.alignment.networks import layers_of
 
 
 def network() -> nn.Sequential:
@@ -43,6 +45,7 @@ class Unused(nn.Module):
 
 
 INPUTS = torch.randn(5, 3)
+TOKENS = torch.randint(3, (5, 3))
 NAN_INPUTS = INPUTS.clone().index_fill_(0, torch.tensor([3]), torch.nan)
 
 
@@ -57,20 +60,32 @@ def without(name: str) -> dict[str, Tensor]:
     return {key: value for key, value in network().state_dict().items() if key != name}
 
 
+SHAPE = "wrap it in a module that puts the samples first"
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+    "no parameter": (lambda: covariances(nn.ReLU(), INPUTS), "ReLU has no parameter, so no layer to measure"),
     "no layer": (
-        lambda: covariances(nn.ReLU(), INPUTS),
-        "ReLU has no layer to measure: no Linear and no ungrouped Conv2d",
+        lambda: covariances(nn.BatchNorm1d(3), INPUTS),
+        "the network has no layer to measure (it has no weight matrix)",
+    ),
+    "all left out": (
+        lambda: covariances(nn.Sequential(nn.Embedding(3, 3), nn.Flatten()), TOKENS),
+        "the network has no layer to measure ('0': embedding: its weight is indexed, not multiplied)",
     ),
     "unknown layer": (
         lambda: covariances(
-            nn.Sequential(nn.Linear(3, 3), nn.ModuleDict({"readout": nn.Linear(3, 2)})), INPUTS, layers=["1.readuot"]
+            nn.Sequential(nn.Linear(3, 3), nn.Sequential(OrderedDict(readout=nn.Linear(3, 2)))),
+            INPUTS,
+            layers=["1.readuot"],
         ),
         "layer '1.readuot' is not measured: did you mean '1.readout'? valid: 0, 1.readout",
     ),
     "left-out layer": (
-        lambda: covariances(nn.Sequential(nn.Embedding(3, 3), nn.Linear(3, 2)), INPUTS, layers=["0"]),
+        lambda: covariances(nn.Sequential(nn.Embedding(3, 3), nn.Linear(3, 2)), TOKENS, layers=["0"]),
         "layer '0' is not measured: embedding: its weight is indexed, not multiplied",
+    ),
+    "layer of matrices": (
+        lambda: matrices(network(), INPUTS, "1"),
+        "layer '1' is not measured: valid: 0, 2",
     ),
     "empty list": (
         lambda: covariances(network(), INPUTS, layers=[]),
@@ -78,20 +93,19 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "tuple": (
         lambda: covariances(Returns(lambda h: (h, h)), INPUTS),
-        "the network returns tuple, not an (n, C) tensor: "
-        "wrap it in a module that returns the tensor to be differentiated",
-    ),
-    "three dimensions": (
-        lambda: covariances(Returns(lambda h: h[:, None]), INPUTS),
-        "the network's output has shape (5, 1, 2) for 5 samples, not (n, C): wrap it in a module that reshapes it",
+        "the network returns tuple, not a tensor: wrap it in a module that returns the tensor to be differentiated",
     ),
     "summed over samples": (
         lambda: covariances(Returns(lambda h: h.sum(0, keepdim=True)), INPUTS),
-        "the network's output has shape (1, 2) for 5 samples, not (n, C): wrap it in a module that reshapes it",
+        f"the network's output has shape (1, 2) for 5 samples, not (n, ...): {SHAPE}",
+    ),
+    "a number": (
+        lambda: covariances(Returns(lambda h: h.sum()), INPUTS),
+        f"the network's output has shape () for 5 samples, not (n, ...): {SHAPE}",
     ),
     "no outputs": (
         lambda: covariances(Returns(lambda h: h[:, :0]), INPUTS),
-        "the network's output has shape (5, 0) for 5 samples, not (n, C): wrap it in a module that reshapes it",
+        f"the network's output has shape (5, 0) for 5 samples, not (n, ...): {SHAPE}",
     ),
     "classes": (
         lambda: covariances(Returns(lambda h: h.argmax(1, keepdim=True)), INPUTS),
@@ -99,20 +113,29 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "not called": (
         lambda: covariances(Unused(), INPUTS, layers=["idle"]),
-        "layer 'idle' has no differentiable path to the output, or is not called: "
-        "leave it out by naming the others in layers=[...]",
+        "layer 'idle' is not measured: not used in the forward pass",
     ),
     "detached": (
         lambda: covariances(Unused(), INPUTS, layers=["cut", "readout"]),
-        "layer 'cut' has no differentiable path to the output, or is not called: "
-        "leave it out by naming the others in layers=[...]",
+        "layer 'cut' is not measured: no differentiable path from its product to the output",
     ),
     "no autograd": (
-        lambda: covariances(Unused(without_autograd=True), INPUTS),
-        "layer 'cut' runs under torch.no_grad(): its gradients cannot be taken",
+        lambda: covariances(Unused(without_autograd=True), INPUTS, layers=["cut"]),
+        "layer 'cut' is not measured: "
+        "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)",
     ),
+    "estimator": (
+        lambda: covariances(network(), INPUTS, estimator="exakt"),
+        "estimator: 'exakt' is none of auto, exact, sketched",
+    ),
+    "probes": (lambda: covariances(network(), INPUTS, probes=0), "probes: 0 must be at least 1"),
+    "samples": (lambda: covariances(network(), INPUTS, samples=0), "samples: 0 must be at least 1"),
     "zero samples": (lambda: covariances(network(), INPUTS[:0]), "inputs: zero samples; at least one is needed"),
     "zero batches": (lambda: covariances(network(), iter([])), "inputs: zero samples; at least one is needed"),
+    "zero samples to draw from": (
+        lambda: covariances(network(), INPUTS[:0], samples=3),
+        "inputs: zero samples; at least one is needed",
+    ),
     "NaN inputs": (
         lambda: covariances(network(), NAN_INPUTS, batch_size=1),
         "inputs hold NaN or infinity: nothing can be measured",
@@ -121,9 +144,13 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: covariances(with_nan(), INPUTS),
         "parameter '0.weight' holds NaN or infinity: nothing can be measured",
     ),
-    "pairs": (
-        lambda: covariances(network(), [(INPUTS, INPUTS)]),  # type: ignore[list-item]
-        "inputs: a batch is a tuple, not a tensor; pass e.g. (x for x, y in loader)",
+    "no tensors": (
+        lambda: covariances(network(), [{"x": INPUTS}]),  # type: ignore[list-item]
+        "inputs: a batch is a dict, not a tensor or a pair of inputs and targets",
+    ),
+    "triples": (
+        lambda: covariances(network(), [(INPUTS, INPUTS, INPUTS)]),
+        "inputs: a batch is a tuple, not a tensor or a pair of inputs and targets",
     ),
     "other device": (
         lambda: covariances(network(), INPUTS.to("meta")),
@@ -142,9 +169,29 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: measure(network(), INPUTS, initial=network().state_dict() | {"2.wieght": torch.zeros(2)}),
         "initial: '2.wieght' is not in the model: did you mean '2.weight'? valid: 0.bias, 0.weight, 2.bias, 2.weight",
     ),
+    "targets without a loss": (
+        lambda: measure(network(), INPUTS, targets=INPUTS),
+        "targets without a loss: pass loss=..., a function or one of mse, cross_entropy",
+    ),
+    "unknown loss": (
+        lambda: measure(network(), INPUTS, targets=INPUTS, loss="msee"),
+        "loss: 'msee': did you mean 'mse'? valid: cross_entropy, mse",
+    ),
+    "fewer targets": (
+        lambda: measure(network(), INPUTS, targets=INPUTS[:3], loss="mse"),
+        "5 inputs but 3 targets: one target per sample is needed",
+    ),
     "gradient of another shape": (
-        lambda: measure(network(), INPUTS, gradients={"2": torch.zeros(4, 2)}),
+        lambda: frame(layers_of(network(), INPUTS), gradients={"2": torch.zeros(4, 2)}),
         "gradient of layer '2' has shape (4, 2), not (2, 4)",
+    ),
+    "update of another shape": (
+        lambda: measure(network(), INPUTS, updates={"2": torch.zeros(4, 2)}),
+        "update of layer '2' has shape (4, 2), not (2, 4)",
+    ),
+    "start of another shape": (
+        lambda: frame(layers_of(network(), INPUTS), initial={"0": layers_of(network(), INPUTS)["2"]}),
+        "initial: layer '0' is (2, 4), not (4, 3)",
     ),
 }
 
@@ -165,50 +212,84 @@ def test_the_network_is_not_run_on_bad_inputs() -> None:
             covariances(model, bad, batch_size=1)
 
 
-class Attention(nn.Module):
-    """A weight of its own beside an attention module."""
+class Tokens(nn.Module):
+    """Weights that are used in every way but a product with the samples, and one that is not used."""
 
     def __init__(self) -> None:
-        """Make both."""
+        """Make them."""
         super().__init__()
-        self.attention, self.weight = nn.MultiheadAttention(4, 2), nn.Parameter(torch.zeros(2, 2))
+        self.embed, self.bag = nn.Embedding(5, 4), nn.EmbeddingBag(5, 4)
+        self.position = nn.Parameter(torch.randn(3, 4))
+        self.table = nn.Parameter(torch.randn(5, 4))
+        self.gate = nn.Parameter(torch.randn(1, 4))
+        self.norm = nn.LayerNorm((3, 4))
+        self.linear, self.idle, self.cut = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.off = nn.Linear(4, 4)
+        self.bilinear = nn.Bilinear(4, 4, 4)
+        self.transposed = nn.ConvTranspose1d(3, 3, 2)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(5, 4))
+        self.hyper = nn.Linear(4, 4)
+        self.readout = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 3, 2)."""
+        h = self.embed(x) + self.table[x] + self.position + self.bag(x)[:, None]
+        h = self.linear(self.norm(h)) * self.gate
+        h = h + self.cut(h).detach()
+        with torch.no_grad():
+            added = self.off(h)
+        h = h + added
+        h = self.normed(self.transposed(self.bilinear(h, h)))
+        return self.readout(h @ self.hyper(self.table[:4]))  # type: ignore[no-any-return]
 
 
 def test_what_is_left_out_is_named_with_its_reason() -> None:
-    model = nn.ModuleDict(
-        {
-            "embed": nn.Embedding(5, 4),
-            "linear": nn.Linear(4, 4),
-            "conv": nn.Conv2d(4, 4, 3),
-            "grouped": nn.Conv2d(4, 4, 3, groups=2),
-            "one": nn.Conv1d(4, 4, 3),
-            "transposed": nn.ConvTranspose2d(4, 4, 3),
-            "norm": nn.LayerNorm(4),
-            "lstm": nn.LSTM(4, 4),
-            "normed": nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
-            "lazy": nn.LazyLinear(4),
-            "own": Attention(),
-        }
-    )
-    assert list(weights_of(model)) == ["linear", "conv"]
-    assert weights_of(model)["conv"].shape == (4, 36)
-    assert left_out(model) == {
-        "embed": "embedding: its weight is indexed, not multiplied",
-        "grouped": "grouped convolution: one weight matrix per group",
-        "one": "a weight of Conv1d: only Linear and Conv2d are measured",
-        "transposed": "transposed convolution: its weight is applied transposed",
-        "lstm": "a weight of LSTM: only Linear and Conv2d are measured",
-        "normed.parametrizations.weight": "a weight of ParametrizationList: only Linear and Conv2d are measured",
-        "lazy": "not initialised: run the network once on a batch first",
-        "own": "a weight of Attention: only Linear and Conv2d are measured",
-        "own.attention": "attention: query, key and value share one weight that is used without calling a module",
-        "own.attention.out_proj": "output projection of an attention module, which uses its weight without calling it",
-    }
+    model, tokens = Tokens(), torch.randint(5, (6, 3))
+    reasons = left_out(model, tokens)
+    assert reasons == LEFT_OUT
+    assert list(covariances(model, tokens)) == ["linear", "readout"]
+    assert measure(model, tokens, layers=["readout"]).attrs["left_out"] == reasons
 
 
-def test_every_generator_is_the_callers() -> None:
-    """The control draws from the generator that is given, not from the global one."""
-    layer = covariances(network(), INPUTS)["0"]
-    twice = [measure_layer(layer, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+NORMALISED = "weight normalisation: the matrix is computed from it"
+LEFT_OUT = {
+    "position": "added or multiplied entry by entry: no matrix product",
+    "table": "table: its weight is indexed, not multiplied; used by addmm: no matrix product that is read here",
+    "gate": "added or multiplied entry by entry: no matrix product",
+    "embed": "embedding: its weight is indexed, not multiplied",
+    "bag": "embedding: its weight is indexed, not multiplied",
+    "norm": "normalisation: its weight multiplies entry by entry",
+    "norm.bias": "normalisation: its weight multiplies entry by entry",
+    "idle": "not used in the forward pass",
+    "cut": "no differentiable path from its product to the output",
+    "off": "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)",
+    "bilinear": "bilinear: its weight multiplies two inputs",
+    "transposed": (
+        "transposed convolution: one position is mapped to a patch, and patches overlap before any pre-activation"
+    ),
+    "normed.parametrizations.weight.original0": NORMALISED,
+    "normed.parametrizations.weight.original1": NORMALISED,
+    "hyper": "what it multiplies does not depend on the samples",
+}
+
+
+def test_a_lazy_layer_is_left_out_until_it_is_initialised() -> None:
+    class Holder(nn.Module):
+        """A lazy layer that the forward pass does not reach."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.lazy, self.readout = nn.LazyLinear(4), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.readout(x)  # type: ignore[no-any-return]
+
+    assert left_out(Holder(), INPUTS)["lazy"] == "not initialised: run the network once on a batch first"
+
+
+def test_the_seed_names_the_rotations() -> None:
+    """The control draws from the seed that is given, not from the global random state."""
+    layer = layers_of(network(), INPUTS)["0"]
+    twice = [measure_layer(layer, seed=seed) for seed in (0, 0, 1)]
     control = [next(row["value"] for row in rows if row["quantity"] == "haar_nfc") for rows in twice]
     assert control[0] == control[1] != control[2]

@@ -137,9 +137,14 @@ def test_scaling_the_output_changes_nothing_but_the_limit_and_fact() -> None:
 
     def table_of(factor: float, network: nn.Module) -> dict[Row, float]:
         scaled = Scaled(network, factor)
-        gradients = weight_gradients(scaled, inputs, targets, squared_error)
         table = measure(
-            scaled, inputs, initial=Scaled(start, factor), gradients=gradients, updates=gradients, weight_decay=0.1
+            scaled,
+            inputs,
+            targets=targets,
+            loss=squared_error,
+            initial=Scaled(start, factor),
+            updates=weight_gradients(scaled, inputs, targets, squared_error),
+            weight_decay=0.1,
         )
         return rows_of(table, "network.2")
 
@@ -179,8 +184,7 @@ def test_fact_is_one_at_the_ridge_solution() -> None:
     model = nn.Linear(6, 3, bias=False, dtype=torch.float64)
     with torch.no_grad():
         model.weight.copy_(solution)
-    gradients = weight_gradients(model, inputs, targets, squared_error)
-    table = measure(model, inputs, gradients=gradients, weight_decay=decay)
+    table = measure(model, inputs, targets=targets, loss=squared_error, weight_decay=decay)
     for correlation in CORRELATIONS:
         assert value_of(table, ("fact", correlation, None), "") == pytest.approx(1.0, abs=1e-12)
 
@@ -205,7 +209,7 @@ def test_fact_is_one_after_training_with_weight_decay() -> None:
 
     optimizer.step(closure)
     gradients = weight_gradients(model, inputs, targets, squared_error)
-    table = measure(model, inputs, gradients=gradients, weight_decay=decay)
+    table = measure(model, inputs, targets=targets, loss=squared_error, weight_decay=decay)
     for layer in "024":
         weight = model.get_parameter(f"{layer}.weight").detach()
         assert weight.norm() > 0.3

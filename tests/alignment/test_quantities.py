@@ -1,18 +1,20 @@
 """Every row of the table against dense d x d formulas, and when rows are undefined."""
 
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import CORRELATIONS, POWERS, LayerCovariance, covariances, measure, measure_layer, weight_gradients
+from nfa.alignment import CORRELATIONS, POWERS, LayerCovariance, frame, measure, measure_layer, weight_gradients
+from nfa.alignment.haar import rotations
 from nfa.alignment.values import exponents
-from nfa.random import torch_generator
 from tests.alignment.comparing import assert_values_close, note_of, rows_of, value_of
-from tests.alignment.networks import CASES, Case, squared_error, targets_for, trained
-from tests.alignment.reference import Row, reference_covariance, reference_rows, rho
+from tests.alignment.jacobians import reference_layers
+from tests.alignment.networks import CASES, Case, layers_of, squared_error, targets_for, trained
+from tests.alignment.reference import Row, reference_rows, rho
 
 # Quantities of a matrix with both conventions, with the correlation alone, with neither; see the table's documentation.
 BOTH = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
@@ -25,9 +27,9 @@ def all_rows() -> set[Row]:
     return both | power_one | {("fact", c, None) for c in CORRELATIONS} | {(q, None, None) for q in SINGLE}
 
 
-def plain(layer: LayerCovariance, tensor: Tensor) -> Tensor:
-    """A parameter as a (k, d) matrix."""
-    return tensor.detach().double().reshape(layer.weight.shape)
+def dense(tensor: Tensor) -> Tensor:
+    """Blocks (g, k, d) as one block-diagonal matrix; a matrix as it is."""
+    return torch.block_diag(*tensor) if tensor.dim() == 3 else tensor
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -36,24 +38,29 @@ def test_equals_dense_formulas(case: Case) -> None:
     model = trained(start, inputs)
     targets = targets_for(model, inputs)
     gradients = weight_gradients(model, inputs, targets, squared_error)
-    table = measure(model, inputs, initial=start, gradients=gradients, weight_decay=0.01, seed=3)
-    for name, layer in covariances(model, inputs).items():
+    table = measure(
+        model, inputs, targets=targets, loss=squared_error, initial=start, weight_decay=0.01, seed=3, step=7
+    )
+    now, before = (reference_layers(network.eval(), inputs) for network in (model, start))
+    for name, layer in layers_of(model, inputs).items():
         found = rows_of(table, name)
         powers = {
             power: exponent
             for power, exponent in exponents(layer.depth_from_output, layer.chain_length).items()
             if not math.isnan(exponent)
         }
+        blocks = len(layer.weight) if layer.weight.dim() == 3 else 1
         expected = reference_rows(
-            plain(layer, model.get_submodule(name).get_parameter("weight")),
-            reference_covariance(model.eval(), name, inputs.clone()),
+            dense(now[name].weight),
+            dense(now[name].covariance),
             powers,
             layer.outputs,
-            initial_weight=plain(layer, start.get_submodule(name).get_parameter("weight")),
-            initial_covariance=reference_covariance(start.eval(), name, inputs.clone()),
-            gradient=gradients[name],
+            initial_weight=dense(before[name].weight),
+            initial_covariance=dense(before[name].covariance),
+            gradient=dense(gradients[name]),
             weight_decay=0.01,
-            generator=torch_generator("haar", 3, layer=name),
+            rotations=[dense(rotation) for rotation in rotations(layer.weight.shape[-2], blocks, 3)],
+            blocks=blocks,
         )
         missing: dict[Row, float] = dict.fromkeys(all_rows() - expected.keys(), math.nan)
         if layer.depth_from_output == 0:  # its K is the identity and does not move
@@ -110,12 +117,12 @@ def test_reasons_of_fact() -> None:
     table = measure(case.network(), case.inputs(), weight_decay=0.1)
     assert note_of(table, "fact", "0") == "no gradient given"
     gradients = {name: torch.full_like(layer.weight, math.inf) for name, layer in measured(case).items()}
-    table = measure(case.network(), case.inputs(), weight_decay=0.1, gradients=gradients)
+    table = frame(measured(case), weight_decay=0.1, gradients=gradients)
     assert note_of(table, "fact", "0") == "the gradient is not finite"
 
 
 def measured(case: Case) -> dict[str, LayerCovariance]:
-    return covariances(case.network(), case.inputs())
+    return layers_of(case.network(), case.inputs())
 
 
 def test_limit_at_the_initial_weights() -> None:
@@ -123,7 +130,14 @@ def test_limit_at_the_initial_weights() -> None:
     model, inputs = case.network(), case.inputs()
     gradients = weight_gradients(model, inputs, targets_for(model, inputs), squared_error)
     updates = {name: -gradient.sign() for name, gradient in gradients.items()}
-    table = measure(model, inputs, initial=model.state_dict(), gradients=gradients, updates=updates)
+    table = measure(
+        model,
+        inputs,
+        targets=targets_for(model, inputs),
+        loss=squared_error,
+        initial=model.state_dict(),
+        updates=updates,
+    )
     extra: set[Row] = {("c_nfc_update", c, p) for c in CORRELATIONS for p in POWERS}
     assert rows_of(table, "0").keys() == all_rows() | extra
     assert note_of(table, "c_nfc", "0") == "limit t -> 0+, gradient flow"
@@ -148,8 +162,7 @@ def test_limit_without_a_gradient_is_undefined() -> None:
 def test_limit_agrees_with_a_tiny_step() -> None:
     case = CASES[0]
     start, inputs = case.network(), case.inputs()
-    gradients = weight_gradients(start, inputs, targets_for(start, inputs), squared_error)
-    limit = measure(start, inputs, initial=start, gradients=gradients)
+    limit = measure(start, inputs, targets=targets_for(start, inputs), loss=squared_error, initial=start)
     moved = measure(trained(start, inputs, steps=1, lr=1e-6), inputs, initial=start)
     for name in ("0", "2", "4"):
         for correlation in CORRELATIONS:
@@ -162,10 +175,11 @@ def test_a_frozen_layer_of_a_network_that_moved_has_no_limit() -> None:
     case = CASES[0]
     start, inputs = case.network(), case.inputs()
     model = trained(start, inputs)
-    gradients = weight_gradients(model, inputs, targets_for(model, inputs), squared_error)
+    targets = targets_for(model, inputs)
+    gradients = weight_gradients(model, inputs, targets, squared_error)
     with torch.no_grad():
         model.get_parameter("0.weight").copy_(start.get_parameter("0.weight"))
-    table = measure(model, inputs, initial=start, gradients=gradients, updates=gradients)
+    table = measure(model, inputs, targets=targets, loss=squared_error, initial=start, updates=gradients)
     assert note_of(table, "c_nfc", "0") == "W equals W0 although the rest of the network has moved: 0/0"
     assert rows_of(table, "0").keys() == all_rows()
 
@@ -173,7 +187,7 @@ def test_a_frozen_layer_of_a_network_that_moved_has_no_limit() -> None:
 def test_a_zero_gradient_has_no_limit() -> None:
     case = CASES[0]
     gradients = {name: torch.zeros_like(layer.weight) for name, layer in measured(case).items()}
-    table = measure(case.network(), case.inputs(), initial=case.network(), gradients=gradients)
+    table = frame(measured(case), initial=measured(case), gradients=gradients)
     assert note_of(table, "c_nfc", "0") == "limit t -> 0+, gradient flow: the NFM is zero"
 
 
@@ -190,9 +204,10 @@ def test_dead_layers_are_undefined_with_a_reason() -> None:
 
 
 def test_overflow_is_undefined_with_a_reason() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     with torch.no_grad():
-        model.get_parameter("2.weight").fill_(1e30)
+        for name in ("1.weight", "2.weight"):
+            model.get_parameter(name).fill_(1e30)
     table = measure(model, torch.randn(5, 3), initial=model)
     assert note_of(table, "uc_nfc", "0") == "K is not finite: the network overflows"
     assert table[table.layer == "0"].value.isna().all()
@@ -202,7 +217,7 @@ def test_overflow_is_undefined_with_a_reason() -> None:
 
 def test_measure_layer_gives_rows_without_seed_and_step() -> None:
     layer = measured(CASES[0])["0"]
-    rows = measure_layer(layer, generator=torch.Generator().manual_seed(0))
+    rows = measure_layer(layer)
     table = measure(CASES[0].network(), CASES[0].inputs())
     assert list(rows[0]) == [column for column in table if column not in ("seed", "step")]
     assert len(rows) == len(table[table.layer == "0"])
@@ -217,10 +232,22 @@ def test_the_control_is_the_same_at_every_step_and_beside_any_layers() -> None:
     assert value_of(whole, row, "2") != value_of(other, row, "2")
 
 
-def test_initial_covariances_can_be_given() -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"estimator": "sketched"}, {"samples": 12}], ids=["exact", "sketched", "drawn"]
+)
+def test_a_measured_start_can_be_kept(options: dict[str, Any]) -> None:
+    """The network before training is measured once, the one that trains again and again."""
     case = CASES[0]
     start, inputs = case.network(), case.inputs()
     model = trained(start, inputs)
-    known = {name: layer.covariance for name, layer in covariances(start, inputs).items()}
-    given = measure(model, iter([inputs]), initial=start.state_dict(), initial_covariances=known)
-    pd.testing.assert_frame_equal(given, measure(model, iter([inputs]), initial=start))
+    kept = layers_of(start, inputs, **options)
+    given = frame(layers_of(model, inputs, **options), initial=kept, seed=0)
+    table = measure(model, inputs, initial=start.state_dict(), **options)
+    pd.testing.assert_frame_equal(given, table)
+
+
+def test_what_is_left_out_goes_with_the_table() -> None:
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Flatten(), nn.Linear(6, 2))
+    table = measure(model, torch.randint(5, (4, 2)))
+    assert table.attrs["left_out"] == {"0": "embedding: its weight is indexed, not multiplied"}
+    assert set(table.layer) == {"2"}

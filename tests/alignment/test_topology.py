@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import covariances
 from nfa.alignment.covariance import LayerCovariance
-from tests.alignment.networks import CASES, Case
+from tests.alignment.networks import CASES, Case, layers_of
 
 
 def places(measured: dict[str, LayerCovariance]) -> dict[str, tuple[int, int]]:
@@ -15,13 +14,13 @@ def places(measured: dict[str, LayerCovariance]) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_chains(case: Case) -> None:
-    measured = covariances(case.network(), case.inputs())
+    measured = layers_of(case.network(), case.inputs())
     lengths = {layer.chain_length for layer in measured.values()}
     assert lengths == ({len(measured)} if case.chain else {None})
 
 
 def test_residual_depths() -> None:
-    assert places(covariances(CASES[3].network(), CASES[3].inputs())) == {
+    assert places(layers_of(CASES[3].network(), CASES[3].inputs())) == {
         "first": (0, 2),
         "block": (1, 1),
         "readout": (2, 0),
@@ -29,7 +28,7 @@ def test_residual_depths() -> None:
 
 
 def test_a_repeated_module_counts_each_call() -> None:
-    assert places(covariances(CASES[4].network(), CASES[4].inputs())) == {
+    assert places(layers_of(CASES[4].network(), CASES[4].inputs())) == {
         "token": (0, 3),
         "shared": (1, 2),
         "readout": (2, 0),
@@ -76,27 +75,88 @@ class FunctionalWeight(nn.Module):
 
 
 def test_a_skip_from_the_input_is_no_chain() -> None:
-    measured = covariances(SkipFromInput(), torch.randn(4, 3))
+    measured = layers_of(SkipFromInput(), torch.randn(4, 3))
     assert places(measured) == {"early": (0, 1), "late": (1, 0)}
     assert measured["early"].chain_length is None
 
 
 def test_parallel_layers_are_no_chain() -> None:
-    measured = covariances(Gated(), torch.randn(4, 3))
+    measured = layers_of(Gated(), torch.randn(4, 3))
     assert places(measured) == {"value": (0, 1), "gate": (1, 1), "readout": (2, 0)}
     assert measured["value"].chain_length is None
 
 
+def test_a_weight_that_no_module_multiplies_is_a_layer() -> None:
+    measured = layers_of(FunctionalWeight(), torch.randn(4, 3))
+    assert places(measured) == {"": (0, 1), "readout": (1, 0)}
+    assert measured["readout"].chain_length == 2
+
+
 def test_a_weight_used_out_of_sight_is_no_chain() -> None:
-    measured = covariances(FunctionalWeight(), torch.randn(4, 3))
-    assert places(measured) == {"readout": (0, 0)}
-    assert measured["readout"].chain_length is None
+    """What an embedding stands for among the layers is not known: its rows may be the input, or anything."""
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    measured = layers_of(model, torch.randint(5, (6, 2)))
+    assert places(measured) == {"2": (0, 1), "4": (1, 0)}
+    assert measured["2"].chain_length is None
 
 
 def test_layers_that_are_left_out_count_in_a_chain() -> None:
     model = nn.Sequential(
-        nn.Conv2d(2, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)
+        nn.Conv2d(2, 4, 1), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(100, 2)
     )
-    measured = covariances(model, torch.randn(3, 2, 4, 4))
+    measured = layers_of(model, torch.randn(3, 2, 4, 4))
     assert places(measured) == {"0": (0, 2), "5": (1, 0)}
     assert measured["0"].chain_length == 3
+
+
+class Counted(nn.Module):
+    """An unused layer, a parameter that is added and one that scales: none is a layer of the chain."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.idle, self.readout = nn.Linear(3, 4), nn.Linear(3, 3), nn.Linear(4, 2)
+        self.shift, self.scale = nn.Parameter(torch.randn(1, 4)), nn.Parameter(torch.randn(1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return self.readout(torch.tanh(self.first(x) * self.scale + self.shift))  # type: ignore[no-any-return]
+
+
+def test_what_multiplies_no_sample_does_not_count() -> None:
+    measured = layers_of(Counted(), torch.randn(5, 3))
+    assert places(measured) == {"first": (0, 1), "readout": (1, 0)}
+    assert measured["first"].chain_length == 2
+
+
+def test_attention_is_no_chain() -> None:
+    model = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    measured = layers_of(model, torch.randn(4, 3, 6))
+    assert places(measured) == {
+        "self_attn.q": (0, 3),
+        "self_attn.k": (1, 3),
+        "self_attn.v": (2, 3),
+        "self_attn.out_proj": (3, 2),
+        "linear1": (4, 1),
+        "linear2": (5, 0),
+    }
+    assert {layer.chain_length for layer in measured.values()} == {None}
+
+
+class Autoencoder(nn.Module):
+    """W^T tanh(W x)."""
+
+    def __init__(self) -> None:
+        """Make the weight."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 5) -> (n, 5)."""
+        return torch.tanh(x @ self.weight.T) @ self.weight
+
+
+def test_a_weight_in_two_orientations_is_two_layers_of_a_chain() -> None:
+    measured = layers_of(Autoencoder(), torch.randn(6, 5))
+    assert places(measured) == {"": (0, 1), "^T": (1, 0)}
+    assert measured[""].chain_length == 2

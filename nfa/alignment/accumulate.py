@@ -1,0 +1,48 @@
+"""Sums of J^T J: symmetric rank-k updates that compute one triangle."""
+
+import torch
+from torch import Tensor
+
+# Columns in one strip: products of this width still run at the machine's full rate (measured on two cores), and the
+# part computed twice, k * STRIP / 2 entries, is small beside k^2 / 2.
+STRIP = 128
+FEW_OUTPUTS = 4  # so few rows per sample that K can be nearly singular, and float64 costs little
+
+
+def working_type(dtype: torch.dtype, outputs: int) -> torch.dtype:
+    """Number type in which J^T J is summed within a batch: float32, or float64 for float64 and for few outputs.
+
+    With few outputs K often has eigenvalues below float32's rounding, 1e-7 of the largest; at power 1/2 they would
+    count for 3e-4. From float32 rows summed in float64 they are right to the square of that rounding.
+    """
+    if outputs <= FEW_OUTPUTS:
+        return torch.float64
+    return torch.promote_types(dtype, torch.float32)
+
+
+def resolution(rows: torch.dtype, working: torch.dtype) -> float:
+    """Relative rounding of the eigenvalues of a sum of J^T J, for rows of one number type summed in another."""
+    return max(torch.finfo(rows).eps ** 2, torch.finfo(working).eps)
+
+
+def add_products_(total: Tensor, rows: Tensor) -> None:
+    """Add rows^T rows to the upper triangle of ``total``; what is below it is then meaningless.
+
+    Args:
+        total: (g, k, k).
+        rows: (g, m, k), in the same number type.
+    """
+    k = total.shape[-1]
+    if len(total) > 1:
+        total.baddbmm_(rows.mT, rows)
+        return
+    matrix, columns = total[0], rows[0]
+    for start in range(0, k, STRIP):
+        strip = slice(start, start + STRIP)
+        matrix[strip, start:].addmm_(columns[:, strip].T, columns[:, start:])
+
+
+def symmetric(total: Tensor) -> Tensor:
+    """Complete a matrix (..., k, k) from its upper triangle, in float64 on the CPU."""
+    upper = total.to("cpu", torch.float64).triu()
+    return upper + upper.triu(1).mT

@@ -1,0 +1,138 @@
+"""The theory as a check on a network of one's own: is W^T K W the average gradient outer product of every layer?
+
+    print(nfa.check(model, images))
+
+It is, by the chain rule, for every product h = W x that autograd follows. A row that fails says that a product was
+read wrongly: report it.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from nfa.alignment.covariance import LayerCovariance, measure_covariances
+from nfa.alignment.direct import DirectLayer, direct_agop
+from nfa.alignment.feature_matrix import blocked
+from nfa.alignment.samples import Inputs, drawn
+from nfa.random import torch_generator
+
+COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")
+# Float64 leaves 1e-12, a network that passes through float32 somewhere inside 1e-7; a product that is missing, counted
+# twice or read in the wrong rows leaves far more.
+TOLERANCE = 1e-6
+LARGEST_SIDE = 4096  # two float64 matrices of this side take 256 MiB
+DIRECTIONS = 4
+OUTPUTS = 16  # each is a reverse pass for each sample
+
+NO_GRADIENT = "no gradient on these samples"
+NOT_ALONE = "another product where a sample comes alone"
+
+
+def check(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    layers: Sequence[str] | None = None,
+    heads: bool = False,
+    samples: int = 4,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare W^T K W with the average gradient outer product, computed independently, at every layer.
+
+    Both are computed in float64, on a copy of the network. K comes from this library, on all samples at once; the other
+    side from torch's own backward of every product, sample by sample, output by output.
+
+    Args:
+        model: The network; left as it was.
+        inputs: (n, *input shape), or an iterable of such batches; ``samples`` of them are drawn.
+        layers: Names of the layers to check; all when None.
+        heads: Take query, key and value projections apart by head.
+        samples: Samples to check on.
+        seed: Names the samples drawn and the random directions.
+
+    Returns:
+        One row per layer in forward order, with columns layer, layer_index, shape (of W: k x d, or g x k x d in g
+        groups), error (relative, in the Frobenius norm), compared ("matrix"; beyond d = 4,096 "4 random directions" u,
+        by G u), passed (error below 1e-6), note. Of more than 16 outputs per sample, 16 evenly spaced ones are
+        differentiated, and ``note`` says so. ``frame.attrs["left_out"]`` maps each weight of two or more dimensions
+        that is not measured to the reason.
+
+    Raises:
+        ValueError: As ``measure``, or a network that does not run in float64.
+    """
+    chosen, _ = drawn(inputs, samples, seed)
+    chosen = chosen.double() if chosen.is_floating_point() else chosen
+    network = copy.deepcopy(model).double()
+    few = _FewOutputs()
+    network.register_forward_hook(few)
+    try:
+        measured = measure_covariances(network, chosen, layers=layers, estimator="exact", heads=heads)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"check: the network does not run on these inputs in float64: {reason}") from error
+    generator = torch_generator("check", seed)
+    directions = {name: _directions(found, generator) for name, found in measured.layers.items()}
+    direct = direct_agop(network, chosen, directions, heads=heads)
+    rows = [
+        {
+            "layer": name,
+            "layer_index": found.index,
+            "shape": " x ".join(map(str, found.weight.shape)),
+            **_compare(found, direct.get(name), directions[name], few.note),
+        }
+        for name, found in measured.layers.items()
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table.attrs["left_out"] = measured.left_out
+    return table
+
+
+class _FewOutputs:
+    """A forward hook that keeps a few of the outputs, evenly spaced; says so in ``note``."""
+
+    def __init__(self) -> None:
+        self.note = ""
+
+    def __call__(self, _module: nn.Module, given: tuple[Any, ...], outputs: Any) -> Any:
+        if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != len(given[0]):
+            return outputs  # refused by the measurement, in its own words
+        total = outputs[0].numel()
+        if total <= OUTPUTS:
+            return outputs
+        self.note = f"{OUTPUTS} of {total:,} outputs"
+        places = torch.linspace(0, total - 1, OUTPUTS, dtype=torch.float64, device=outputs.device).long()
+        return outputs.flatten(1)[:, places]
+
+
+def _directions(found: LayerCovariance, generator: torch.Generator) -> Tensor | None:
+    """Draw directions where matrices would be too large."""
+    g, _, d = blocked(found.weight).shape
+    if d <= LARGEST_SIDE:
+        return None
+    return torch.randn(g, d, DIRECTIONS, dtype=torch.float64, generator=generator)
+
+
+def _compare(found: LayerCovariance, direct: DirectLayer | None, along: Tensor | None, note: str) -> dict[str, Any]:
+    """Hold W^T K W against G, or W^T K W u against G u."""
+    weight = blocked(found.weight)
+    product = weight.mT @ (blocked(found.covariance) @ (weight if along is None else weight @ along))
+    notes = [note] if note else []
+    error = float("nan")
+    if direct is None or direct.agop.shape != product.shape:
+        notes.append(NOT_ALONE)
+    elif not direct.agop.any() and not product.any():
+        notes.append(NO_GRADIENT)
+        error = 0.0
+    else:
+        difference = (product - direct.agop).norm() / torch.maximum(direct.agop.norm(), product.norm())
+        error = max(difference.item(), direct.mismatch)
+    return {
+        "error": error,
+        "compared": "matrix" if along is None else f"{DIRECTIONS} random directions",
+        "passed": error < TOLERANCE,
+        "note": "; ".join(notes),
+    }

@@ -1,0 +1,199 @@
+"""The average gradient outer product of every layer from its definition, to hold W^T K W against.
+
+    G = (1/n) sum over samples, positions and outputs of g g^T,    g = d output / d x,    x what the weight multiplies
+
+Nothing here knows of K. Samples come one at a time and outputs one at a time, and every product is done again with
+autograd by x, so that torch's own backward says what g is. A convolution is written out as a product with patches
+first, and the result held against the network's.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nfa.alignment.capture import Call, record
+from nfa.alignment.interception import Interception
+from nfa.alignment.undisturbed import undisturbed
+
+aten = torch.ops.aten
+
+# Places of the two operands among the arguments, for every operation that is measured.
+_OPERANDS: dict[Any, tuple[int, int]] = {
+    aten.mm.default: (0, 1),
+    aten.bmm.default: (0, 1),
+    aten.linear.default: (0, 1),
+    aten.convolution.default: (0, 1),
+    aten.addmm.default: (1, 2),
+    aten.baddbmm.default: (1, 2),
+}
+
+
+@dataclass(frozen=True)
+class DirectLayer:
+    """What was found for one layer.
+
+    Attributes:
+        agop: G, (g, d, d) float64 on the CPU, or G u where directions u were asked for, (g, d, r).
+        mismatch: Relative difference between the network's products and the same done again: rounding.
+    """
+
+    agop: Tensor
+    mismatch: float
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A product done again.
+
+    Attributes:
+        x: What the weight multiplies, a leaf.
+        result: The product.
+        row_axis: Axis of the result that counts rows of W (blocks times rows of a grouped convolution).
+        vectors: Gradient by x -> (g, m, d), one vector for each position.
+        mismatch: Relative difference from the network's.
+    """
+
+    x: Tensor
+    result: Tensor
+    row_axis: int
+    vectors: Callable[[Tensor], Tensor]
+    mismatch: float
+
+
+class _Keeping(Interception):
+    """Also keeps what was multiplied: product -> how to do it again."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.products: dict[int, Callable[[], _Again]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = len(self.seen)
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        view = self.seen[-1].view if len(self.seen) > before else None
+        if view is not None:
+            left, right = _OPERANDS[func]
+            found = self._find(args[right])
+            is_right = found is not None and found[0] == view.parameter and args[right] not in self._from_samples
+            place = left if is_right else right
+            # The network may change x and the result in place later on; its weights it does not.
+            given = [value.detach() if isinstance(value, Tensor) else value for value in args]
+            given[place] = given[place].clone()
+            redo = _patches if func is aten.convolution.default else _multiplied
+            values = (func, given, dict(kwargs or {}), place, view.shape[0], result.detach().clone())
+            self.products[before] = lambda: redo(*values)
+        return result
+
+
+def _multiplied(
+    func: Any, args: list[Any], kwargs: dict[str, Any], place: int, blocks: int, expected: Tensor
+) -> _Again:
+    """Do a matrix product again."""
+    x = args[place].requires_grad_()
+    result = func(*args, **kwargs)
+    transposed = place == _OPERANDS[func][1]  # the weight is on the left: x has positions as columns
+
+    def vectors(gradient: Tensor) -> Tensor:
+        rows = gradient.mT if transposed else gradient
+        return rows.reshape(blocks, -1, rows.shape[-1])
+
+    return _Again(x, result, -2 if transposed else -1, vectors, _difference(result, expected))
+
+
+def _patches(_func: Any, args: list[Any], _kwargs: Any, _place: int, groups: int, expected: Tensor) -> _Again:
+    """Write a convolution out as W times patches, in any number of dimensions."""
+    inputs, weight, bias, stride, padding, dilation, *_ = args
+    kernel = weight.shape[2:]
+    axes = len(kernel)
+    windows = functional.pad(inputs, [side for pad in reversed(_each(padding, axes)) for side in (pad, pad)])
+    for axis, (size, step, gap) in enumerate(zip(kernel, _each(stride, axes), _each(dilation, axes), strict=True)):
+        windows = windows.unfold(2 + axis, gap * (size - 1) + 1, step)[..., ::gap]
+    positions = windows.shape[2 : 2 + axes]
+    blocks = windows.unflatten(1, (groups, -1)).movedim(2, 2 + axes)  # (n, g, *positions, c / g, *kernel)
+    x = blocks.flatten(2 + axes).flatten(2, 1 + axes).detach().requires_grad_()  # (n, g, m, d)
+    h = x @ weight.flatten(1).unflatten(0, (groups, -1)).mT
+    result = h.movedim(-1, 2).flatten(1, 2).unflatten(2, positions)
+    if bias is not None:
+        result = result + bias.reshape(-1, *[1] * axes)
+    return _Again(x, result, 1, lambda gradient: gradient.movedim(1, 0).flatten(1, 2), _difference(result, expected))
+
+
+def _each(values: Sequence[int], axes: int) -> list[int]:
+    return list(values) * axes if len(values) == 1 else list(values)
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        return float("inf")
+    return float((found.detach() - expected).norm() / expected.norm().clamp(min=torch.finfo(expected.dtype).tiny))
+
+
+def direct_agop(
+    model: nn.Module, inputs: Tensor, directions: Mapping[str, Tensor | None], *, heads: bool = False
+) -> dict[str, DirectLayer]:
+    """Compute G of some layers.
+
+    Args:
+        model: The network, in float64 for a comparison that means something.
+        inputs: (n, *input shape).
+        directions: Layer name -> u (g, d, r) float64, for G u in place of G; None for G.
+        heads: As in ``measure_covariances``.
+
+    Returns:
+        Layer name -> G; a layer that does not come up in single samples is not there.
+    """
+    totals: dict[str, Tensor] = {}
+    mismatch: dict[str, float] = {}
+    with undisturbed(model):
+        for sample in inputs.split(1):
+            for call, again, vectors in _vectors(model, sample, set(directions), heads=heads):
+                name = call.layer.name
+                vectors = vectors.to("cpu", torch.float64)
+                along = directions[name]
+                found = vectors.mT @ (vectors if along is None else vectors @ along)
+                totals[name] = found if name not in totals else totals[name].add_(found)
+                mismatch[name] = max(mismatch.get(name, 0.0), again.mismatch)
+    return {name: DirectLayer(total / len(inputs), mismatch[name]) for name, total in totals.items()}
+
+
+def _vectors(
+    model: nn.Module, sample: Tensor, names: set[str], *, heads: bool
+) -> Iterator[tuple[Call, _Again, Tensor]]:
+    """Give g (g, m, d) for every call of the layers and every output of one sample."""
+    watches: list[_Keeping] = []
+
+    def watching(*arguments: Any) -> _Keeping:
+        watches.append(_Keeping(*arguments))
+        return watches[-1]
+
+    recording = record(model, sample, heads=heads, watching=watching)
+    calls = [call for call in recording.calls if call.layer.name in names]
+    again = {index: watches[0].products[index]() for index in sorted({call.product for call in calls})}
+    rows = {index: watches[0].seen[index].view for index in again}
+    edges: list[Any] = [recording.products[index] for index in again]
+    for output in recording.outputs[0]:
+        gradients = torch.autograd.grad(output, edges, retain_graph=True, allow_unused=True)
+        by_product = dict(zip(again, gradients, strict=True))
+        for call in calls:
+            gradient, product, whole = by_product[call.product], again[call.product], rows[call.product]
+            assert whole is not None
+            if gradient is None:
+                gradient = torch.zeros_like(product.result)
+            elif call.layer.view != whole:
+                gradient = _through(gradient, product.row_axis, whole, call.layer.view)
+            (by_x,) = torch.autograd.grad(product.result, product.x, gradient, retain_graph=True)
+            yield call, product, product.vectors(by_x)
+
+
+def _through(gradient: Tensor, axis: int, whole: Any, part: Any) -> Tensor:
+    """Leave of a product's gradient the rows of W that are a layer's: those that begin at the same entries."""
+    step = whole.strides[1]
+    own = {part.offset + step * row for row in (range(part.shape[1]) if part.rows is None else part.rows)}
+    mask = torch.tensor([whole.offset + step * row in own for row in range(whole.shape[1])], device=gradient.device)
+    shape = [1] * gradient.dim()
+    shape[axis] = -1
+    return gradient * mask.reshape(shape)

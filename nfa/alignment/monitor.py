@@ -1,0 +1,94 @@
+"""Measure a network while it trains, in the user's own training loop.
+
+monitor = nfa.Monitor(model, images)          # before the first step: remembers W0 and K0
+for step, (x, y) in enumerate(loader):
+    ...                                       # the training step
+    if step % 100 == 0:
+        wandb.log(monitor(step))
+monitor.frame.to_parquet("alignment.parquet")
+"""
+
+import copy
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from nfa.alignment.samples import Inputs
+from nfa.alignment.table import COLUMNS, measure
+
+LOGGED = ("uc_nfc", "c_nfc", "haar_nfc", "relative_change")
+
+
+class Monitor:
+    """Measures a network on the same samples whenever it is called.
+
+    Attributes:
+        frame: All rows so far, with the columns of ``measure``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Inputs,
+        *,
+        correlation: str = "cosine",
+        power: str = "1",
+        prefix: str = "alignment",
+        **options: Any,
+    ) -> None:
+        """Remember the network as it is now: the centred quantities are relative to this moment.
+
+        Args:
+            model: The network that will be trained.
+            inputs: (n, *input shape), or an iterable of such batches; kept.
+            correlation: Convention of the numbers that are logged; the frame holds all.
+            power: The same.
+            prefix: First part of the names of what is logged.
+            **options: As ``measure``: targets, loss, layers, estimator, samples, probes, seed, weight_decay, ...
+
+        Raises:
+            ValueError: As ``measure``.
+        """
+        self._model, self._inputs, self._options = model, inputs if _rereadable(inputs) else list(inputs), options
+        self._initial = copy.deepcopy(model)
+        self._convention, self._prefix = (correlation, power), prefix
+        self._frames: list[pd.DataFrame] = []
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Measure now.
+
+        Returns:
+            Ready for ``wandb.log``: ``<prefix>/step``, and for UC-NFC, C-NFC, the control and the relative change
+            ``<prefix>/<quantity>/<layer index>`` and ``<prefix>/<quantity>/mean`` over all layers but the readout.
+            Undefined values are not there.
+        """
+        table = measure(self._model, self._inputs, initial=self._initial, step=step, **self._options)
+        self._frames.append(table)
+        logged: dict[str, float] = {f"{self._prefix}/step": step}
+        correlation, power = self._convention
+        for quantity in LOGGED:
+            rows = table[(table.quantity == quantity) & table.value.notna()]
+            if quantity != "relative_change":
+                rows = rows[(rows.correlation == correlation) & (rows.power == power)]
+            for index, value in zip(rows.layer_index, rows.value, strict=True):
+                logged[f"{self._prefix}/{quantity}/{index}"] = float(value)
+            hidden = rows[rows.depth_from_output > 0]
+            if len(hidden):
+                logged[f"{self._prefix}/{quantity}/mean"] = float(hidden.value.mean())
+        return logged
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All rows so far."""
+        if not self._frames:
+            return pd.DataFrame(columns=list(COLUMNS))
+        return pd.concat(self._frames, ignore_index=True)
+
+
+def _rereadable(inputs: Inputs) -> bool:
+    """Whether reading the inputs a second time gives them again, in the same order.
+
+    A data loader that shuffles would measure the same samples in another order: harmless, but not the same bits.
+    """
+    return not hasattr(inputs, "__next__")

@@ -1,0 +1,124 @@
+"""Reverse passes over one batch, and what they add to each layer's K."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.accumulate import add_products_, resolution, symmetric, working_type
+from nfa.alignment.blocks import Blocks, Part
+from nfa.alignment.capture import Recording, reverse, wanted
+from nfa.alignment.layers import Layer
+
+
+class LayerSum:
+    """The sum of K_i of one layer, as it grows batch by batch.
+
+    Attributes:
+        layer: The layer.
+        total: Sum over the batches so far, (g, k, k) float64; None where blocks are kept.
+        blocks: The same in blocks of samples, where error bars are to be made.
+        resolution: Relative rounding of the eigenvalues of what was summed.
+        identity_positions: Positions per sample while every gradient so far was the direction it came from: then h is
+            the output itself and K this multiple of the identity. None when one was not.
+    """
+
+    def __init__(self, layer: Layer, *, in_blocks: bool) -> None:
+        """Start at zero."""
+        self.layer = layer
+        self.total: Tensor | None = None
+        self.blocks = Blocks() if in_blocks else None
+        self.resolution = torch.finfo(torch.float64).eps
+        self.identity_positions: int | None = 0
+        self._products: Tensor | None = None
+        self._rows: tuple[list[Tensor], list[Tensor]] = ([], [])
+
+    def add_exact(self, rows: Tensor, outputs: int) -> None:
+        """Add the rows (g, m, k) of J for one output."""
+        working = working_type(rows.dtype, outputs)
+        self.resolution = max(self.resolution, resolution(rows.dtype, working))
+        if self._products is None:
+            self._products = rows.new_zeros(len(rows), rows.shape[2], rows.shape[2], dtype=working)
+        add_products_(self._products, rows.to(working))
+
+    def add_sketched(self, rows: Tensor, sketch: int) -> None:
+        """Keep the rows (g, m, k) of J^T v for one probe of the first (0) or second (1) sketch."""
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        self.resolution = max(self.resolution, torch.finfo(rows.dtype).eps)
+        self._rows[sketch].append(rows.cpu())
+
+    def end_exact_batch(self, n: int) -> None:
+        """Close a batch of n samples, one block where blocks are kept."""
+        if self._products is None:  # not called on these samples
+            zero = torch.zeros(self.layer.blocks, self.layer.fan_out, self.layer.fan_out)
+            summed, dtype = zero.double(), zero.dtype
+        else:
+            summed, dtype = symmetric(self._products), self._products.dtype
+        self._products = None
+        if self.blocks is None:
+            self.total = summed if self.total is None else self.total + summed
+        else:
+            part = Part(summed.to(dtype), None)
+            self.blocks.add(n, part, part)
+
+    def end_sketched_batch(self, n: int, probes: int, block: int) -> None:
+        """Close a batch of n samples: one block, or blocks of ``block`` samples where each row is one sample's."""
+        assert self.blocks is not None
+        rows, self._rows = self._rows, ([], [])
+        if not rows[0]:  # not called on these samples
+            rows = ([torch.zeros(self.layer.blocks, 1, self.layer.fan_out)],) * 2
+        one_row_each = all(part.shape[1] == n for sketch in rows for part in sketch)
+        size = block if one_row_each else n
+        pieces = [[part.split(block, 1) if one_row_each else (part,) for part in sketch] for sketch in rows]
+        parts = ([_mean(piece, probes) for piece in zip(*sketch, strict=True)] for sketch in pieces)
+        for index, (first, second) in enumerate(zip(*parts, strict=True)):
+            self.blocks.add(min(size, n - index * size), first, second)
+
+
+def _mean(rows: Sequence[Tensor], probes: int) -> Part:
+    """Sum over calls and mean over probes."""
+    return Part.of_rows(torch.cat(list(rows), 1) / probes**0.5).compact()
+
+
+def exact_passes(recording: Recording, sums: Mapping[str, LayerSum]) -> None:
+    """One reverse pass for each output: all rows of J."""
+    calls, edges = wanted(recording, sums)
+    outputs = recording.outputs.shape[1]
+    direction = torch.zeros_like(recording.outputs)
+    for c in range(outputs):
+        direction.zero_()[:, c] = 1
+        gradients = reverse(recording, edges, direction, last=c == outputs - 1)
+        for call in calls:
+            gradient = gradients[call.product]
+            if gradient is not None:  # a call whose result this output does not use
+                sums[call.layer.name].add_exact(call.read(gradient), outputs)
+
+
+def sketched_passes(recording: Recording, sums: Mapping[str, LayerSum], signs: Tensor) -> None:
+    """One reverse pass for each probe of both sketches.
+
+    Args:
+        recording: A forward pass of n samples.
+        sums: Layers to add to.
+        signs: (n, 2 * probes, T) of +-1; the first half of the probes is the first sketch.
+    """
+    calls, edges = wanted(recording, sums)
+    total = signs.shape[1]
+    count = Counter(call.layer.name for call in calls)
+    for probe in range(total):
+        direction = signs[:, probe].contiguous()
+        gradients = reverse(recording, edges, direction, last=probe == total - 1)
+        for call in calls:
+            gradient, layer = gradients[call.product], sums[call.layer.name]
+            if gradient is None:
+                continue
+            _note_identity(layer, gradient, direction, only=count[call.layer.name] == 1)
+            layer.add_sketched(call.read(gradient), 2 * probe // total)
+
+
+def _note_identity(layer: LayerSum, gradient: Tensor, direction: Tensor, *, only: bool) -> None:
+    """Keep track of whether h of an only call is the output: random signs come back unchanged in no other case."""
+    same = only and gradient.numel() == direction.numel() and torch.equal(gradient.reshape(direction.shape), direction)
+    positions = direction.shape[1] // (layer.layer.blocks * layer.layer.fan_out)
+    layer.identity_positions = positions if same and layer.identity_positions in (0, positions) else None

@@ -1,0 +1,111 @@
+"""The samples that a network is measured on: checked, cut into batches, and a random part of them on request."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from nfa.random import numpy_generator
+
+Batch: TypeAlias = Tensor | tuple[Tensor, ...] | list[Tensor]
+Inputs: TypeAlias = Tensor | Iterable[Batch]
+Pair: TypeAlias = tuple[Tensor, Tensor | None]
+
+
+def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
+    """Give inputs with their targets, batch by batch, as they come.
+
+    Args:
+        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs.
+        targets: (n, ...) for all of them; else what the pairs hold, or None.
+
+    Raises:
+        ValueError: Something that is no tensor, or targets that do not match.
+    """
+    seen = 0
+    for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
+        part, own = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+        if not isinstance(part, Tensor) or not (own is None or isinstance(own, Tensor)):
+            raise ValueError(
+                f"inputs: a batch is a {type(batch).__name__}, not a tensor or a pair of inputs and targets"
+            )
+        if targets is not None:
+            own = targets[seen : seen + len(part)]
+        if own is not None and len(own) != len(part):
+            what = f"{seen + len(part)} inputs but {seen + len(own)} targets"
+            raise ValueError(f"{what}: one target per sample is needed")
+        seen += len(part)
+        yield part, own
+    if targets is not None and seen != len(targets):
+        raise ValueError(f"{seen} inputs but {len(targets)} targets: one target per sample is needed")
+
+
+def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tensor | None = None) -> Iterator[Pair]:
+    """Cut samples into batches of at most ``batch_size``.
+
+    Raises:
+        ValueError: No samples, values that are not finite, something that is no tensor, or a tensor on another device.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: {batch_size} must be at least 1")
+    seen = 0
+    for part, own in pairs(inputs, targets):
+        if part.device != device:
+            raise ValueError(f"inputs are on {part.device}, the network on {device}: move one of them")
+        if not torch.isfinite(part).all():
+            raise ValueError("inputs hold NaN or infinity: nothing can be measured")
+        seen += len(part)
+        for start in range(0, len(part), batch_size):
+            end = start + batch_size
+            yield part[start:end], None if own is None else own[start:end]
+    if seen == 0:
+        raise ValueError("inputs: zero samples; at least one is needed")
+
+
+def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
+    """Draw ``samples`` of the samples at random, without replacement; all where there are no more.
+
+    Every sample gets a random key from the seed and its place, and the smallest keys are kept: one pass, in the memory
+    of what is kept, whatever the batches are.
+
+    Returns:
+        The samples drawn, in their order, and the number N of all.
+
+    Raises:
+        ValueError: ``samples`` below 1, or no samples at all.
+    """
+    if samples < 1:
+        raise ValueError(f"samples: {samples} must be at least 1")
+    generator = numpy_generator("samples", seed)
+    kept = keys = places = None
+    total = 0
+    for part, _ in pairs(inputs):
+        new_keys = torch.from_numpy(generator.random(len(part)))
+        new_places = torch.arange(total, total + len(part))
+        total += len(part)
+        keys = new_keys if keys is None else torch.cat([keys, new_keys])
+        places = new_places if places is None else torch.cat([places, new_places])
+        smallest = keys.argsort()[:samples]
+        smallest = smallest[places[smallest].argsort()]
+        if kept is not None:
+            part = torch.cat([kept, part])
+        kept, keys, places = part[smallest.to(part.device)], keys[smallest], places[smallest]
+    if kept is None or total == 0:
+        raise ValueError("inputs: zero samples; at least one is needed")
+    return kept, total
+
+
+def regrouped(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Cut a stream of samples anew into batches of ``size`` (the last may be smaller), wherever it was cut before."""
+    waiting: list[Tensor] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= size:
+            joined = torch.cat(waiting)
+            end = len(joined) - len(joined) % size
+            yield from joined[:end].split(size)
+            waiting = [joined[end:]]
+    rest = torch.cat(waiting) if waiting else None
+    if rest is not None and len(rest):
+        yield rest

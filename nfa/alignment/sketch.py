@@ -1,0 +1,145 @@
+"""Correlations at power 1 from blocks of samples, free of the bias of squared noise, with their standard errors.
+
+Noise in K inflates |G|^2 = tr(K S K S) and would carry every correlation down. With two independent sketches of the
+same samples, <G1, G2> = tr(K1 S K2 S) is unbiased. The numerator is squared the same way: a correlation is the root of
+<F, G1><F, G2> / (|F|^2 <G1, G2>), in which noise that only scales a sketch cancels exactly [derived].
+
+Two targets. *These samples*: the noise is that of the probes. A correlation is linearised, d rho = <Gamma, dK>; the two
+sketches of a block differ by noise of twice the variance of their mean, so that
+
+    stderr^2 = (1 / 4 n^2) sum over blocks of <Gamma, S1_b - S2_b>^2          (S_b sums of K_i over a block)
+
+*The whole data set* of N from n samples drawn at random: all that is quadratic in K takes its finite-population form,
+
+    |K_N|^2 = M1 / N + (1 - 1/N) M2,   M1 = mean |K_i|^2,   M2 = mean over i != j of <K_i, K_j>
+
+with M2 from pairs of different blocks and M1 from |K_n|^2 = M1 / n + (1 - 1/n) M2, which gives back the value of these
+samples at n = N; the error is the linearised jackknife over blocks, (1 - n/N) of it, and n/N of the probes'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import copysign, sqrt
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.blocks import Blocks
+from nfa.alignment.correlation import (
+    EQUAL,
+    EQUAL_OFF_DIAGONAL,
+    NEGLIGIBLE,
+    NFM_ZERO,
+    NO_OFF_DIAGONAL,
+    bounded,
+)
+from nfa.alignment.feature_matrix import FeatureMatrix
+from nfa.alignment.forms import Forms
+from nfa.alignment.values import CORRELATIONS, Value, undefined
+
+FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
+AGREEMENT = 2 / 3  # the two sketches' products within a factor of two: else their mean is taken, not their root
+TOO_FEW = f"fewer than {FEW_BLOCKS} blocks of samples: no standard error"
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """One layer's K in blocks, ready to be correlated with any W.
+
+    Attributes:
+        blocks: The blocks.
+        population: N, where the target is the whole data set.
+        first: K by the first sketch, (g, k, k) float64.
+        second: K by the second.
+    """
+
+    blocks: Blocks
+    population: int | None
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, blocks: Blocks, population: int | None) -> "Estimator":
+        """Sum the blocks up."""
+        return cls(blocks, population, *blocks.means())
+
+    def correlations(self, weight: Tensor, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
+        """rho(W^T W, W^T K W) at power 1.
+
+        Args:
+            weight: W, (k, d) or (g, k, d) float64.
+            names: Correlations wanted; "offdiagonal" costs as much as all else.
+
+        Returns:
+            Correlation name -> value with its standard error.
+        """
+        forms = Forms(FeatureMatrix(weight), self.blocks, self.first, self.second)
+        return {name: self._correlation(forms, name) for name in names}
+
+    def _correlation(self, forms: Forms, name: str) -> Value:
+        over = forms.off_diagonal if name == "offdiagonal" else forms.every
+        if over.count == 0:
+            return undefined(NO_OFF_DIAGONAL)
+        shift = 0.0 if name == "cosine" else 1 / over.count
+        products = [x - shift * over.sum_f * t for x, t in zip(over.products, over.sums, strict=True)]
+        variance_f = over.squared_f - shift * over.sum_f**2
+        variance = over.squared - shift * over.sums[0] * over.sums[1]
+        squared_product = products[0] * products[1]
+        if self.sampled:
+            own = over.own()
+            own_products = [x - shift * over.sum_f * t for x, t in zip(own.products, own.sums, strict=True)]
+            variance = self._of_population(variance, own.squared - shift * float(own.sums[0] @ own.sums[1]))
+            squared_product = self._of_population(squared_product, float(own_products[0] @ own_products[1]))
+        if forms.squared_f == 0:
+            return undefined(NFM_ZERO)
+        if variance_f <= NEGLIGIBLE * forms.squared_f or variance <= NEGLIGIBLE * abs(forms.squared):
+            return undefined(EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL)
+        mean = (products[0] + products[1]) / 2
+        near = abs(products[0] - products[1]) <= abs(mean) * AGREEMENT
+        numerator = copysign(sqrt(squared_product), mean) if near and squared_product > 0 else mean
+        value = numerator / sqrt(variance_f * variance)
+        slope = over.slope(1 / sqrt(variance_f * variance), value / variance, shift)
+        return self._with_error(Value(bounded(value)), forms, slope)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the target is more than these samples."""
+        return self.population is not None and self.population > sum(self.blocks.sizes)
+
+    def _of_population(self, observed: float, own: float) -> float:
+        """Turn |A_n|^2, and the sum over blocks of |sum of A_i|^2, into |A_N|^2."""
+        sizes = self.blocks.sizes
+        n, population = sum(sizes), self.population or 0
+        across = n**2 - sum(size**2 for size in sizes)
+        pairs = (n**2 * observed - own) / across if across else observed
+        return observed * n / population + (1 - n / population) * pairs
+
+    def _with_error(self, value: Value, forms: Forms, slope: Tensor) -> Value:
+        """Add the standard error, from the correlation's derivative by K."""
+        if len(self.blocks.sizes) < FEW_BLOCKS:
+            return Value(value.value, TOO_FEW, float("nan"))
+        first, second = forms.of_blocks(slope)
+        n = sum(self.blocks.sizes)
+        probes = _variance((first - second) / (2 * n))
+        if self.population is None:
+            return Value(value.value, stderr=sqrt(probes))
+        both = (first + second) / 2
+        count = len(both)
+        sampling = count / (count - 1) * _variance((both - torch.tensor(self.blocks.sizes) * both.sum() / n) / n)
+        share = min(1.0, n / self.population)
+        return Value(value.value, stderr=sqrt((1 - share) * sampling + share * probes))
+
+
+def _variance(contributions: Tensor) -> float:
+    """Variance of a sum of independent contributions of mean zero, one of each seen.
+
+    Widened so that two standard errors cover 95% although the variance is itself estimated: where a few contributions
+    make up most of it, by Student's t of nu = 3 (sum c^2)^2 / sum c^4 degrees of freedom, which is their number when
+    they are normal (Satterthwaite; quantile to second order in 1/nu).
+    """
+    squares = contributions.square()
+    total = squares.sum().item()
+    if total == 0:
+        return 0.0
+    freedom = 3 * total**2 / squares.square().sum().item()
+    return total * (1 + 1.21 / freedom + 1.44 / freedom**2) ** 2

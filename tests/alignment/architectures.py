@@ -1,0 +1,650 @@
+"""Networks of every kind, each with its layers marked so that K can be computed the plain way.
+
+Where a module hides its pre-activations (attention, recurrent networks) a plain version of the same function, from the
+same parameters, has the marks.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
+
+from tests.alignment import plain
+from tests.alignment.jacobians import computing_reference, tap, tap_parts
+
+Forward = Callable[[Any, Tensor], Tensor]
+
+INDEXED = "embedding: its weight is indexed, not multiplied"
+ENTRYWISE = "added or multiplied entry by entry: no matrix product"
+TRANSPOSED = "transposed convolution: one position is mapped to a patch, and patches overlap before any pre-activation"
+NORMALISED = "weight normalisation: the matrix is computed from it"
+
+
+class Net(nn.Module):
+    """Parts, and a function of the network and its input that runs them."""
+
+    def __init__(self, run: Forward, **parts: Any) -> None:
+        """Keep modules, parameters and plain values under their names."""
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run it."""
+        return self.run(self, x)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network in float64.
+
+    Attributes:
+        name: What it is called.
+        build: Makes it.
+        shape: Of one sample; None for a sequence of ``tokens`` token numbers.
+        plain: The same function with its layers marked; the network itself where None.
+        left_out: Owner of a weight -> why it is not measured.
+        heads: Whether attention is measured by head.
+        tokens: Length of a sequence of token numbers.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...] | None
+    plain: Forward | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    heads: bool = False
+    tokens: int = 4
+
+    def network(self) -> nn.Module:
+        """Build it with fixed weights, in train mode; the global random state is left alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return self.build().double()
+
+    def inputs(self, n: int = 4) -> Tensor:
+        """Draw n samples."""
+        generator = torch.Generator().manual_seed(1)
+        if self.shape is None:
+            return torch.randint(VOCABULARY, (n, self.tokens), generator=generator)
+        return torch.randn(n, *self.shape, dtype=torch.float64, generator=generator)
+
+
+VOCABULARY = 6
+
+
+def draw(*shape: int) -> nn.Parameter:
+    """A plain parameter."""
+    return nn.Parameter(torch.randn(*shape) / 2)
+
+
+def on_top(body: nn.Module, features: int) -> nn.Sequential:
+    """A readout after a body."""
+    return nn.Sequential(body, nn.Tanh(), nn.Flatten(), nn.Linear(features, 2))
+
+
+def heads_apart(h: Tensor, heads: int) -> Tensor:
+    """(n, t, heads * size) -> (n, heads, t, size)."""
+    return h.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def softmax_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention (n, heads, t, size) written out."""
+    return torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1) @ v
+
+
+def fused(m: Any, x: Tensor, layout: str, attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """Attention whose query, key and value come from one linear layer, side by side or head by head."""
+    h = functional.linear(x, m.qkv.weight, m.qkv.bias)
+    size = len(m.qkv.weight) // 3 // m.heads
+    rows = torch.arange(len(m.qkv.weight))
+    grouped = rows.view(m.heads, 3, size).transpose(0, 1) if layout == "heads first" else rows.view(3, m.heads, size)
+    parts: dict[str, list[int]] = {}
+    for part, by_head in zip("qkv", grouped, strict=True):
+        if m.by_head:
+            parts |= {f"qkv.{part}.{head}": rows.tolist() for head, rows in enumerate(by_head)}
+        else:
+            parts[f"qkv.{part}"] = by_head.flatten().tolist()
+    h = tap_parts(h, m.qkv.weight, parts)
+    n, t, _ = h.shape
+    if layout == "parts first":
+        q, k, v = h.view(n, t, 3, m.heads, size).permute(2, 0, 3, 1, 4).unbind(0)
+    elif layout == "chunks":
+        q, k, v = (heads_apart(part, m.heads) for part in h.chunk(3, -1))
+    else:
+        q, k, v = h.view(n, t, m.heads, 3, size).permute(3, 0, 2, 1, 4).unbind(0)
+    return m.out(attend(q, k, v).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def fused_net(layout: str, attend: Callable[[Tensor, Tensor, Tensor], Tensor], *, by_head: bool = False) -> Net:
+    """Fused attention of two heads over 4 channels."""
+    return Net(
+        lambda m, x: fused(m, x, layout, attend),
+        qkv=nn.Linear(4, 12),
+        out=nn.Linear(4, 2),
+        heads=2,
+        by_head=by_head,
+    )
+
+
+SDPA = functional.scaled_dot_product_attention
+
+
+def recurrent(m: Any, x: Tensor) -> Tensor:
+    """A gated cell written with linear layers, over time."""
+    h = x.new_zeros(len(x), 3)
+    for step in x.unbind(1):
+        gate = torch.sigmoid(m.gate(torch.cat([step, h], 1)))
+        h = gate * h + (1 - gate) * torch.tanh(m.input(step) + m.hidden(h))
+    return m.readout(h)  # type: ignore[no-any-return]
+
+
+def in_place(m: Any, x: Tensor) -> Tensor:
+    """Everything that can be done to a pre-activation in place."""
+    h = functional.relu(m.first(x), inplace=True)
+    h = m.second(h)
+    h += 1
+    h.tanh_()
+    h = m.third(h)
+    h[:, 0] = 0
+    h.mul_(2)
+    return m.readout(functional.leaky_relu_(h))  # type: ignore[no-any-return]
+
+
+def branching(m: Any, x: Tensor) -> Tensor:
+    """Two branches, one gating the other, and a skip from the input."""
+    left, right = m.left(x), m.right(x)
+    return m.readout(torch.cat([left * torch.sigmoid(right), right.square(), x], 1))  # type: ignore[no-any-return]
+
+
+def tied(m: Any, x: Tensor) -> Tensor:
+    """A language model whose readout is its embedding."""
+    return m.decode(torch.tanh(m.mix(m.embed(x))))  # type: ignore[no-any-return]
+
+
+def tie(model: Net, first: str, second: str) -> Net:
+    """Give one module the weight of another."""
+    model.get_submodule(second).weight = model.get_submodule(first).weight
+    return model
+
+
+def autoencoder(m: Any, x: Tensor) -> Tensor:
+    """W^T tanh(W x), W a linear module's."""
+    code = torch.tanh(m.encode(x))
+    weight = m.encode.weight.T
+    return tap("encode^T", functional.linear(code, weight), weight)
+
+
+def checkpointed(m: Any, x: Tensor) -> Tensor:
+    """A part whose activations are thrown away and computed anew."""
+    run = m.body if computing_reference() else partial(checkpoint, m.body, use_reentrant=False)
+    return m.readout(run(m.first(x)))  # type: ignore[no-any-return]
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """A network none of whose parameters requires gradients, some of which hold one."""
+    return model.requires_grad_(False)
+
+
+MODULES = [
+    Architecture("linear", lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)), (4,)),
+    Architecture(
+        "no bias", lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.Tanh(), nn.Linear(5, 3, bias=False)), (4,)
+    ),
+    Architecture("one output", lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 1)), (4,)),
+    Architecture("conv1d", lambda: on_top(nn.Conv1d(2, 3, 3, stride=2, padding=1, dilation=2), 12), (2, 9)),
+    Architecture("conv2d", lambda: on_top(nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(1, 0)), 27), (2, 5, 4)),
+    Architecture("conv3d", lambda: on_top(nn.Conv3d(2, 3, 2, padding=1, stride=2), 24), (2, 3, 3, 2)),
+    Architecture("conv same", lambda: on_top(nn.Conv1d(2, 3, 4, padding="same"), 18), (2, 6)),
+    Architecture(
+        "conv circular", lambda: on_top(nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), 36), (2, 3, 4)
+    ),
+    Architecture("conv reflect", lambda: on_top(nn.Conv1d(2, 3, 3, padding=2, padding_mode="reflect"), 24), (2, 6)),
+    Architecture("conv grouped", lambda: on_top(nn.Conv2d(4, 6, 2, groups=2, stride=2), 24), (4, 4, 4)),
+    Architecture("conv depthwise", lambda: on_top(nn.Conv2d(3, 3, 3, groups=3, padding=1), 27), (3, 3, 3)),
+    Architecture("conv depthwise, two each", lambda: on_top(nn.Conv1d(3, 6, 3, groups=3, dilation=2), 18), (3, 7)),
+    Architecture(
+        "conv of functional",
+        lambda: Net(
+            lambda m, x: m.readout(
+                tap("kernel", functional.conv1d(x, m.kernel, padding=1), m.kernel, (1,)).tanh().flatten(1)
+            ),
+            kernel=draw(3, 2, 3),
+            readout=nn.Linear(12, 2),
+        ),
+        (2, 4),
+    ),
+    Architecture(
+        "residual",
+        lambda: Net(
+            lambda m, x: m.readout(m.first(x) + torch.tanh(m.block(m.first(x)))),
+            first=nn.Linear(4, 5),
+            block=nn.Linear(5, 5),
+            readout=nn.Linear(5, 3),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "branching",
+        lambda: Net(branching, left=nn.Linear(4, 3), right=nn.Linear(4, 3), readout=nn.Linear(10, 2)),
+        (4,),
+    ),
+    Architecture(
+        "module used twice",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(m.shared(torch.tanh(m.shared(x))))),
+            shared=nn.Linear(4, 4),
+            readout=nn.Linear(4, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "weight of two modules",
+        lambda: tie(
+            Net(
+                lambda m, x: m.readout(torch.tanh(m.second(torch.tanh(m.first(x))))),
+                first=nn.Linear(4, 4),
+                second=nn.Linear(4, 4),
+                readout=nn.Linear(4, 2),
+            ),
+            "first",
+            "second",
+        ),
+        (4,),
+    ),
+    Architecture(
+        "embedding is readout",
+        lambda: tie(
+            Net(tied, embed=nn.Embedding(VOCABULARY, 4), mix=nn.Linear(4, 4), decode=nn.Linear(4, VOCABULARY)),
+            "embed",
+            "decode",
+        ),
+        None,
+    ),
+    Architecture("autoencoder", lambda: Net(autoencoder, encode=nn.Linear(5, 3)), (5,)),
+    Architecture(
+        "in place",
+        lambda: Net(
+            in_place,
+            first=nn.Linear(4, 5),
+            second=nn.Linear(5, 4),
+            third=nn.Linear(4, 4, bias=False),
+            readout=nn.Linear(4, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "normalisation and dropout",
+        lambda: nn.Sequential(
+            nn.Conv1d(2, 4, 2),
+            nn.BatchNorm1d(4),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.GroupNorm(2, 4),
+            nn.Flatten(),
+            nn.LayerNorm(16),
+            nn.Linear(16, 5),
+            nn.RMSNorm(5),
+            nn.GELU(),
+            nn.AlphaDropout(0.5),
+            nn.Linear(5, 2),
+        ),
+        (2, 5),
+    ),
+    Architecture(
+        "norm of two axes",
+        lambda: nn.Sequential(nn.LayerNorm((3, 4)), nn.Linear(4, 2)),
+        (3, 4),
+        left_out={
+            "0": "normalisation: its weight multiplies entry by entry",
+            "0.bias": "normalisation: its weight multiplies entry by entry",
+        },
+    ),
+    Architecture(
+        "embedding",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(m.mix(m.embed(x) + m.position))),
+            embed=nn.Embedding(VOCABULARY, 3),
+            position=draw(1, 4, 3),
+            mix=nn.Linear(3, 4),
+            readout=nn.Linear(4, 2),
+        ),
+        None,
+        left_out={"position": ENTRYWISE, "embed": INDEXED},
+    ),
+    Architecture("per token", lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), (3, 3)),
+    Architecture(
+        "per pixel", lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Tanh(), nn.Conv2d(3, 2, 1)), (2, 2, 3)
+    ),
+    Architecture(
+        "upsampled",
+        lambda: nn.Sequential(nn.Conv1d(2, 3, 2), nn.Upsample(scale_factor=2, mode="linear"), nn.Conv1d(3, 2, 1)),
+        (2, 4),
+    ),
+]
+
+PLAIN_PARAMETERS = [
+    Architecture(
+        "x @ W",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", x @ m.w, m.w.T))), w=draw(4, 5), readout=nn.Linear(5, 2)
+        ),
+        (4,),
+    ),
+    Architecture(
+        "x @ W of tokens",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", x @ m.w, m.w.T))), w=draw(4, 5), readout=nn.Linear(5, 2)
+        ),
+        (3, 4),
+    ),
+    Architecture(
+        "W @ x",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", m.w @ x, m.w, (1,))).flatten(1)),
+            w=draw(5, 4),
+            readout=nn.Linear(15, 2),
+        ),
+        (4, 3),
+    ),
+    Architecture(
+        "W @ x.T",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", (m.w @ x.T).T, m.w))), w=draw(5, 4), readout=nn.Linear(5, 2)
+        ),
+        (4,),
+    ),
+    Architecture(
+        "addmm",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", torch.addmm(m.b, x, m.w), m.w.T))),
+            w=draw(4, 5),
+            b=draw(5),
+            readout=nn.Linear(5, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "rows of W",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(
+                    tap("w[0:2]", functional.linear(x, m.w[:2]), m.w[:2])
+                    * tap("w[2:4]", functional.linear(x, m.w[2:]), m.w[2:])
+                )
+            ),
+            w=draw(4, 3),
+            readout=nn.Linear(2, 2),
+        ),
+        (3,),
+    ),
+    Architecture(
+        "einsum nd,kd->nk",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", torch.einsum("nd,kd->nk", x, m.w), m.w))),
+            w=draw(5, 4),
+            readout=nn.Linear(5, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "einsum ntd,dk->ntk",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", torch.einsum("ntd,dk->ntk", x, m.w), m.w.T))),
+            w=draw(4, 5),
+            readout=nn.Linear(5, 2),
+        ),
+        (3, 4),
+    ),
+    Architecture(
+        "einsum nhd,hdk->nhk",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(tap("w", torch.einsum("nhd,hdk->nhk", x, m.w), m.w.mT, (1, 2))).flatten(1)
+            ),
+            w=draw(3, 4, 2),
+            readout=nn.Linear(6, 2),
+        ),
+        (3, 4),
+    ),
+    Architecture(
+        "einsum nthd,hkd->nthk",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(tap("w", torch.einsum("nthd,hkd->nthk", x, m.w), m.w, (2, 3))).flatten(1)
+            ),
+            w=draw(3, 2, 4),
+            readout=nn.Linear(12, 2),
+        ),
+        (2, 3, 4),
+    ),
+    Architecture(
+        "einsum ntd,dhk->nthk",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(tap("w", torch.einsum("ntd,dhk->nthk", x, m.w).flatten(2), m.w.flatten(1).T)).flatten(1)
+            ),
+            w=draw(4, 3, 2),
+            readout=nn.Linear(12, 2),
+        ),
+        (2, 4),
+    ),
+    Architecture(
+        "bmm",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", torch.bmm(x, m.w.expand(len(x), 4, 3)), m.w.T)).flatten(1)),
+            w=draw(4, 3),
+            readout=nn.Linear(6, 2),
+        ),
+        (2, 4),
+    ),
+]
+
+LEFT_OUT = [
+    Architecture(
+        "transposed convolution",
+        lambda: on_top(nn.Sequential(nn.Conv1d(2, 3, 2), nn.Tanh(), nn.ConvTranspose1d(3, 2, 2, stride=2)), 16),
+        (2, 5),
+        left_out={"0.2": TRANSPOSED},
+    ),
+    Architecture(
+        "weight norm",
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 2)),
+        (4,),
+        left_out={
+            "2.parametrizations.weight.original0": NORMALISED,
+            "2.parametrizations.weight.original1": NORMALISED,
+        },
+    ),
+    Architecture(
+        "bilinear",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(m.pair(m.first(x), x))),
+            first=nn.Linear(4, 3),
+            pair=nn.Bilinear(3, 4, 5),
+            readout=nn.Linear(5, 2),
+        ),
+        (4,),
+        left_out={"pair": "bilinear: its weight multiplies two inputs"},
+    ),
+]
+
+ATTENTION = [
+    *(
+        Architecture(
+            f"multihead self, {'batch' if batch_first else 'sequence'} first{', by head' if heads else ''}",
+            partial(
+                lambda batch_first, heads: Net(
+                    plain.self_attention,
+                    attention=nn.MultiheadAttention(4, 2, batch_first=batch_first),
+                    readout=nn.Linear(4, 2),
+                    by_head=heads,
+                ),
+                batch_first,
+                heads,
+            ),
+            (3, 4),
+            plain=plain.plain_self_attention,
+            heads=heads,
+        )
+        for batch_first in (True, False)
+        for heads in (False, True)
+    ),
+    *(
+        Architecture(
+            f"multihead cross, {name}",
+            partial(
+                lambda options: Net(
+                    plain.cross_attention,
+                    attention=nn.MultiheadAttention(4, 2, batch_first=True, **options),
+                    key=nn.Linear(4, options.get("kdim", 4)),
+                    value=nn.Linear(options["kdim"], options["vdim"]) if "vdim" in options else None,
+                    readout=nn.Linear(4, 2),
+                    by_head=False,
+                ),
+                options,
+            ),
+            (3, 4),
+            plain=plain.plain_cross_attention,
+        )
+        for name, options in (
+            ("one dimension", {}),
+            ("kdim and vdim", {"kdim": 5, "vdim": 3}),
+            ("no bias", {"bias": False}),
+        )
+    ),
+    *(
+        Architecture(
+            f"fused qkv, {layout}, {name}{', by head' if heads else ''}",
+            partial(fused_net, layout, attend, by_head=heads),
+            (3, 4),
+            heads=heads,
+        )
+        for layout in ("parts first", "heads first", "chunks")
+        for name, attend in (("sdpa", SDPA), ("softmax", softmax_attention))
+        for heads in (False, True)
+    ),
+    *(
+        Architecture(
+            f"transformer encoder, norm {'first' if norm_first else 'last'}",
+            partial(
+                lambda norm_first: Net(
+                    lambda m, x: m.readout(m.encoder(x)).mean(1),
+                    encoder=nn.TransformerEncoder(
+                        nn.TransformerEncoderLayer(
+                            4, 2, 6, 0.1, batch_first=True, norm_first=norm_first, activation="gelu"
+                        ),
+                        2,
+                        enable_nested_tensor=False,
+                    ),
+                    readout=nn.Linear(4, 2),
+                ),
+                norm_first,
+            ),
+            (3, 4),
+            plain=plain.plain_encoder,
+        )
+        for norm_first in (False, True)
+    ),
+]
+
+RECURRENT = [
+    Architecture(
+        "cell of linear layers",
+        lambda: Net(
+            recurrent, input=nn.Linear(2, 3), hidden=nn.Linear(3, 3), gate=nn.Linear(5, 3), readout=nn.Linear(3, 2)
+        ),
+        (4, 2),
+    ),
+    *(
+        Architecture(
+            f"{kind.__name__}, {name}",
+            partial(
+                lambda kind, options: Net(
+                    lambda m, x: m.readout(m.body(x)[0]).mean(1),
+                    body=kind(2, 3, batch_first=True, **options),
+                    readout=nn.Linear(options.get("proj_size", 3) * (2 if options.get("bidirectional") else 1), 2),
+                ),
+                kind,
+                options,
+            ),
+            (3, 2),
+            plain=plain.plain_recurrent,
+        )
+        for kind in (nn.RNN, nn.LSTM, nn.GRU)
+        for name, options in (
+            ("1 layer", {}),
+            ("2 layers", {"num_layers": 2, "dropout": 0.5}),
+            ("bidirectional", {"num_layers": 2, "bidirectional": True, "bias": False}),
+        )
+    ),
+    *(
+        Architecture(
+            f"{kind.__name__}",
+            partial(
+                lambda kind: Net(plain.cells, cell=kind(2, 3), readout=nn.Linear(3, 2)),
+                kind,
+            ),
+            (3, 2),
+            plain=plain.plain_cells,
+        )
+        for kind in (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+    ),
+]
+
+READOUTS = [
+    Architecture("readout of pixels", lambda: nn.Conv2d(2, 3, 2), (2, 3, 4)),
+    Architecture("readout of groups", lambda: nn.Conv1d(4, 4, 2, groups=2), (4, 4)),
+    Architecture("readout of tokens", lambda: nn.Linear(4, 3), (2, 4)),
+    Architecture(
+        "readout called twice",
+        lambda: Net(lambda m, x: m.readout(torch.tanh(x)) + m.readout(x.square()), readout=nn.Linear(4, 3)),
+        (4,),
+    ),
+    Architecture(
+        "readout beside another",
+        lambda: Net(lambda m, x: m.readout(x) + m.other(x), readout=nn.Linear(4, 3), other=nn.Linear(4, 3, bias=False)),
+        (4,),
+    ),
+    Architecture(
+        "attention is the readout",
+        lambda: Net(
+            lambda m, x: tap_parts(functional.linear(x, m.qkv.weight), m.qkv.weight, {"qkv": list(range(6))}),
+            qkv=nn.Linear(4, 6, bias=False),
+        ),
+        (3, 4),
+    ),
+    Architecture(
+        "readout with the samples last",
+        lambda: Net(lambda m, x: tap("w", (m.w @ x.T).T, m.w), w=draw(3, 4)),
+        (4,),
+    ),
+]
+
+CIRCUMSTANCES = [
+    Architecture(
+        "checkpoint",
+        lambda: Net(
+            checkpointed,
+            first=nn.Linear(4, 5),
+            body=nn.Sequential(nn.Tanh(), nn.Linear(5, 4), nn.ReLU(inplace=True), nn.Linear(4, 4), nn.Tanh()),
+            readout=nn.Linear(4, 2),
+        ),
+        (4,),
+    ),
+    Architecture("frozen", lambda: frozen(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))), (4,)),
+    Architecture(
+        "frozen in part",
+        lambda: nn.Sequential(nn.Linear(4, 5).requires_grad_(False), nn.Tanh(), nn.Linear(5, 2)),
+        (4,),
+    ),
+]
+
+ARCHITECTURES = [*MODULES, *PLAIN_PARAMETERS, *LEFT_OUT, *ATTENTION, *RECURRENT, *READOUTS, *CIRCUMSTANCES]
