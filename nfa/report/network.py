@@ -20,7 +20,8 @@ def check_report(table: pd.DataFrame) -> Group:
     Args:
         table: What it returned.
     """
-    shown = _table("W^T K W against the average gradient outer product, relative error")
+    title = Text("W^T K W against the average gradient outer product, relative error", "dim")
+    shown = _table()
     for name in ("layer", "W", "error", "compared", "", "note"):
         shown.add_column(name, overflow="fold", justify="right" if name == "error" else "left")
     if not table.note.any():
@@ -31,7 +32,7 @@ def check_report(table: pd.DataFrame) -> Group:
         shown.add_row(*cells[: len(shown.columns)])
     failed = int((~table.passed).sum())
     text = f"{failed} of {len(table)} layers fail." if failed else f"All {len(table)} layers pass."
-    return Group(shown, *left_out_lines(table.attrs["left_out"]), Text(text, "bold red" if failed else "bold"))
+    return Group(title, shown, *left_out_lines(table.attrs["left_out"]), Text(text, "bold red" if failed else "bold"))
 
 
 def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred: bool) -> Group:
@@ -46,7 +47,7 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
     quantities = [name for name in _HEADINGS if centred or name != "c_nfc"]
     estimator = table.estimator.iloc[0]
     title = f"{correlation}, power {power}; {estimator}, n = {table.n.iloc[0]:,}; ±: standard error"
-    shown = _table("")
+    shown = _table()
     shown.add_column("layer", overflow="fold")
     for name in quantities:
         shown.add_column(_HEADINGS[name], justify="right", no_wrap=True)
@@ -60,7 +61,7 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
                 notes[f"{_HEADINGS[quantity]}: {found.note[quantity]}"] = None
     # Not the table's own title, which would be wrapped to the table's width.
     return Group(
-        Text(title, "italic"), shown, *(Text(note, "dim") for note in notes), *left_out_lines(table.attrs["left_out"])
+        Text(title, "dim"), shown, *(Text(note, "dim") for note in notes), *left_out_lines(table.attrs["left_out"])
     )
 
 
@@ -71,16 +72,8 @@ def left_out_lines(left_out: Mapping[str, str]) -> list[Text]:
     return [Text("Not measured:", "bold"), *(Text(f"  {name}: {reason}") for name, reason in left_out.items())]
 
 
-def _table(title: str) -> Table:
-    return Table(
-        title=title or None,
-        title_style="dim",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        header_style="bold",
-    )
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def _with_error(value: float, stderr: float) -> str:
