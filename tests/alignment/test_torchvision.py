@@ -27,7 +27,7 @@ QUICK = {"squeezenet1_1", "shufflenet_v2_x0_5", "regnet_x_400mf", "mobilenet_v3_
 UNUSED = "not used in the forward pass"
 TABLE = "table: its weight is indexed, not multiplied"
 ENTRYWISE = "added or multiplied entry by entry: no matrix product"
-# Weights of two or more dimensions that are no matrix of a product with the samples: name, ending of the owner -> reason.
+# Weights of two or more dimensions that multiply no samples as a matrix: network -> pattern of the owner -> reason.
 LEFT_OUT = {
     "googlenet": {r"aux[12]\.(conv\.conv|fc[12])": UNUSED},  # only in training mode
     "inception_v3": {r"AuxLogits\.(conv[01]\.conv|fc)": UNUSED},
