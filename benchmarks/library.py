@@ -5,10 +5,12 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from nfa.alignment import LayerCovariance, Measured, correlations, measure_covariances
-from nfa.alignment.agop import Agop
+from nfa.alignment.agop import Agop, Middle
 from nfa.alignment.feature_matrix import FeatureMatrix
 from nfa.alignment.sketch import Estimator
 from nfa.alignment.values import exponents
+
+PEARSON = ("pearson",)
 
 
 class Measurement(Protocol):
@@ -28,16 +30,21 @@ def sketched(model: nn.Sequential, inputs: Tensor, seed: int = 0) -> list[float]
     return numbers(measure_covariances(model, inputs, estimator="sketched", seed=seed))
 
 
-def numbers(measured: Measured) -> list[float]:
+def sketched_with_errors(model: nn.Sequential, inputs: Tensor, seed: int = 0) -> list[float]:
+    """And their standard errors."""
+    return numbers(measure_covariances(model, inputs, estimator="sketched", seed=seed), errors=True)
+
+
+def numbers(measured: Measured, *, errors: bool = False) -> list[float]:
     """Pearson's UC-NFC at power 1 of every layer."""
-    return [_number(layer) for layer in measured.layers.values()]
+    return [_number(layer, errors) for layer in measured.layers.values()]
 
 
-def _number(layer: LayerCovariance) -> float:
+def _number(layer: LayerCovariance, errors: bool) -> float:
     if layer.blocks is None:  # exact, or the readout, whose K is known in closed form
-        return correlations(layer.weight, layer.covariance)["pearson"].value
+        return correlations(layer.own_weight, layer.covariance, PEARSON)["pearson"].value
     estimator = Estimator.of(layer.blocks, layer.population)
-    return estimator.correlations(layer.weight, names=("pearson",))["pearson"].value
+    return estimator.correlations(layer.own_weight, PEARSON, errors=errors)["pearson"].value
 
 
 def all_powers(model: nn.Sequential, inputs: Tensor) -> list[dict[tuple[str, str], float]]:
@@ -49,9 +56,10 @@ def all_powers(model: nn.Sequential, inputs: Tensor) -> list[dict[tuple[str, str
 def layer_powers(layer: LayerCovariance) -> dict[tuple[str, str], float]:
     """The same of one layer whose K is known."""
     features = FeatureMatrix(layer.weight)
-    agop = Agop.of(features, layer.covariance, layer.resolution)
+    middle = Middle(layer.covariance, layer.resolution)
+    agop = Agop.of(features, middle)
     values = {}
     for power, exponent in exponents(layer.depth_from_output, layer.chain_length).items():
-        moments = features.moments(layer.covariance) if exponent == 1 else agop.power_moments(exponent)
+        moments = features.moments(middle.matrix) if exponent == 1 else agop.power_moments(exponent)
         values |= {(name, power): value.value for name, value in moments.correlations().items()}
     return values

@@ -25,24 +25,35 @@ def resolution(rows: torch.dtype, working: torch.dtype) -> float:
     return max(torch.finfo(rows).eps ** 2, torch.finfo(working).eps)
 
 
-def add_products_(total: Tensor, rows: Tensor) -> None:
+def add_products_(total: Tensor, rows: Tensor, sign: int = 1) -> None:
     """Add rows^T rows to the upper triangle of ``total``; what is below it is then meaningless.
 
     Args:
         total: (g, k, k).
         rows: (g, m, k), in the same number type.
+        sign: -1 subtracts.
     """
     k = total.shape[-1]
     if len(total) > 1:
-        total.baddbmm_(rows.mT, rows)
+        total.baddbmm_(rows.mT, rows, alpha=sign)
         return
     matrix, columns = total[0], rows[0]
     for start in range(0, k, STRIP):
-        strip = slice(start, start + STRIP)
-        matrix[strip, start:].addmm_(columns[:, strip].T, columns[:, start:])
+        end = min(start + STRIP, k)
+        matrix[:end, start:end].addmm_(columns[:, :end].T, columns[:, start:end], alpha=sign)
+
+
+def mirrored_(total: Tensor) -> Tensor:
+    """Complete a matrix (..., k, k) from its upper triangle."""
+    k = total.shape[-1]
+    for start in range(0, k, STRIP):
+        end = min(start + STRIP, k)
+        corner = total[..., start:end, start:end]
+        corner.copy_(corner.triu() + corner.triu(1).mT)
+        total[..., end:, start:end] = total[..., start:end, end:].mT
+    return total
 
 
 def symmetric(total: Tensor) -> Tensor:
-    """Complete a matrix (..., k, k) from its upper triangle, in float64 on the CPU."""
-    upper = total.to("cpu", torch.float64).triu()
-    return upper + upper.triu(1).mT
+    """Complete a matrix (..., k, k) from its upper triangle, as a copy in float64 on the CPU."""
+    return mirrored_(total.to("cpu", torch.float64, copy=True))

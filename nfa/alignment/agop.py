@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nfa.alignment.correlation import Moments
 from nfa.alignment.covariance import DOUBLE
-from nfa.alignment.feature_matrix import FeatureMatrix, scaled
+from nfa.alignment.feature_matrix import FeatureMatrix, blocked, scaled
 
 
 def factor(covariance: Tensor, resolution: float = DOUBLE) -> Tensor:
@@ -34,6 +34,11 @@ def factor(covariance: Tensor, resolution: float = DOUBLE) -> Tensor:
         B, (..., k, rank), rank the largest over the blocks; columns beyond a block's own rank are zero.
     """
     values, vectors = torch.linalg.eigh(covariance)
+    return _root(values, vectors, resolution)
+
+
+def _root(values: Tensor, vectors: Tensor, resolution: float) -> Tensor:
+    """Scale eigenvectors (..., k, k) to a factor, without those below the cut-off."""
     keep = significant(values, resolution)
     used = keep.reshape(-1, keep.shape[-1]).any(0)
     root: Tensor = (vectors * torch.where(keep, values, 0).sqrt()[..., None, :])[..., used]
@@ -76,6 +81,37 @@ def _power(values: Tensor, keep: Tensor, exponent: float) -> Tensor:
     return torch.where(keep, torch.where(keep, values, 1) ** exponent, 0)
 
 
+class Middle:
+    """K, decomposed once for every W that it meets.
+
+    Attributes:
+        matrix: K, (g, k, k) float64, scaled.
+        resolution: Relative rounding of its eigenvalues.
+    """
+
+    def __init__(self, covariance: Tensor, resolution: float) -> None:
+        """Take K, (k, k) or (g, k, k)."""
+        self.matrix, self.resolution = scaled(blocked(covariance)), resolution
+
+    @cached_property
+    def spectrum(self) -> Tensor:
+        """Eigenvalues, ascending in each block, (g, k)."""
+        return self._eigen[0]
+
+    @cached_property
+    def _eigen(self) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(self.matrix)
+        return values, vectors
+
+    @cached_property
+    def _root(self) -> Tensor:
+        return _root(*self._eigen, self.resolution)
+
+    def root(self, features: FeatureMatrix) -> Tensor:
+        """B with K = B B^T in the space of the reduced rows, (g, m, rank)."""
+        return self._root if features.basis is None else factor(features.reduce(self.matrix), self.resolution)
+
+
 class Agop:
     """G = W^T K W known by its eigenvalues and eigenvectors, up to a positive factor.
 
@@ -94,10 +130,9 @@ class Agop:
         self.values = torch.where(self.kept, values, 0)
 
     @classmethod
-    def of(cls, features: FeatureMatrix, covariance: Tensor, resolution: float) -> "Agop":
-        """Decompose G from K, (k, k) or (g, k, k)."""
-        covariance = scaled(covariance)
-        return cls(features, factor(features.reduce(covariance), resolution), features.rounding(covariance))
+    def of(cls, features: FeatureMatrix, middle: Middle) -> "Agop":
+        """Decompose G from K."""
+        return cls(features, middle.root(features), features.rounding(middle.matrix))
 
     @cached_property
     def middle_vectors(self) -> Tensor:

@@ -43,7 +43,7 @@ class Recording:
     """What one forward pass left.
 
     Attributes:
-        inputs: The leaf that was fed in, so that paths from the input can be told; a copy of the samples.
+        inputs: The leaf whose copy was fed in, so that paths from the input can be told; shares the samples' memory.
         outputs: (n, T): all that the network gives for a sample, flattened.
         output_shape: Shape of one sample's output, e.g. (C,) or (positions, C).
         products: Edge that hands out the gradient of each product, in order; None where autograd does not follow.
@@ -51,6 +51,7 @@ class Recording:
         left_out: Owner of a weight of two or more dimensions -> why it is not measured.
         one_row_each: Whether every call of a layer gives one row of J for each sample: there are no positions.
         opaque: Whether a left-out weight is used in a way that hides its place among the layers.
+        elements: Numbers computed from the samples, all of which autograd may keep until the last reverse pass.
     """
 
     inputs: Tensor
@@ -61,6 +62,7 @@ class Recording:
     left_out: dict[str, str]
     one_row_each: bool
     opaque: bool
+    elements: int
 
     @property
     def layers(self) -> dict[str, Layer]:
@@ -92,15 +94,15 @@ def record(
 
     Args:
         model: Network in eval mode, its floating-point parameters requiring gradients, with autograd on.
-        inputs: (n, *input shape); copied, so that an in-place operation of the network cannot change it.
+        inputs: (n, *input shape); the network gets a copy, so that an in-place operation cannot change it.
         heads: Take query, key and value projections apart by head.
         watching: Makes what watches the pass.
 
     Raises:
         ValueError: The output is not a tensor of n samples, or carries no gradient.
     """
-    leaf = inputs.detach().clone().requires_grad_(inputs.is_floating_point())
-    # The network gets a copy of the leaf: autograd refuses an in-place activation on a leaf itself.
+    leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
+    # The network gets a copy: it may change its input in place, which is the caller's (and autograd's, being a leaf).
     fed = leaf.clone()
     parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
     watch = watching(parameters, model.buffers(), fed)
@@ -128,7 +130,7 @@ def record(
     products = [seen.edge for seen in watch.seen]
     opaque = any(reason not in _NO_LAYER for reason in left_out.values())
     one_row_each = all(watch.seen[call.product].rows == len(inputs) for call in calls)
-    return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque)
+    return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque, watch.elements)
 
 
 def _calls(

@@ -7,10 +7,11 @@ offdiagonal  pearson over the off-diagonal entries alone
 No matrix needs to be formed to know its sums, see ``nfa.alignment.feature_matrix``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from nfa.alignment.values import Value, undefined
+from nfa.alignment.values import CORRELATIONS, Value, undefined
 
 # A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
 NEGLIGIBLE = 1e-11
@@ -59,23 +60,28 @@ class Moments:
 
     Attributes:
         every: Sums over all d^2 entries.
-        diagonal: Sums over the d diagonal entries.
+        diagonal: Sums over the d diagonal entries; None where no off-diagonal correlation is wanted.
     """
 
     every: Sums
-    diagonal: Sums
+    diagonal: Sums | None
 
-    def correlations(self) -> dict[str, Value]:
+    def correlations(self, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
         """Correlate: correlation name -> value, undefined where a matrix is zero or its entries do not vary."""
-        every, rest = self.every, self.every - self.diagonal
+        every = self.every
         if every.aa <= 0 or every.bb <= 0:
             value = undefined(NFM_ZERO if every.aa <= 0 else "the matrix compared with the NFM is zero")
-            return {"cosine": value, "pearson": value, "offdiagonal": value}
-        return {
-            "cosine": Value(bounded(every.ab / sqrt(every.aa * every.bb))),
-            "pearson": _pearson(every, every, EQUAL),
-            "offdiagonal": _pearson(rest, every, EQUAL_OFF_DIAGONAL),
-        }
+            return dict.fromkeys(names, value)
+        return {name: self._correlation(name) for name in names}
+
+    def _correlation(self, name: str) -> Value:
+        every = self.every
+        if name == "cosine":
+            return Value(bounded(every.ab / sqrt(every.aa * every.bb)))
+        if name == "pearson":
+            return _pearson(every, every, EQUAL)
+        assert self.diagonal is not None
+        return _pearson(every - self.diagonal, every, EQUAL_OFF_DIAGONAL)
 
 
 def _pearson(over: Sums, every: Sums, reason: str) -> Value:

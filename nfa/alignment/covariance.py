@@ -16,6 +16,7 @@ sketched    random v with independent +-1 entries for each sample: E[(J^T v)(J^T
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,10 @@ ESTIMATORS = ("auto", "exact", "sketched")
 AFFORDABLE_OUTPUTS = 64
 BLOCKS = 32  # blocks of samples of which error bars are made, where the number of samples is known
 BLOCK = 32  # samples in a block, where it is not
-BATCH = 250  # most samples in one pass
+# Samples in one pass, where the caller does not say: as many as keep the graph within so many numbers (32 MiB in
+# float32), but no more than cost less time together, and no fewer than keep the cores busy.
+ELEMENTS = 2**23
+FEWEST, MOST = 32, 1024
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,10 @@ class LayerCovariance:
         depth_from_output: Products after it on the longest path to the output; 0 = readout.
         chain_length: Number L of layers when the network is a chain of layers, else None (then the depth-matched power
             is undefined).
-        weight: W, (k, d) float64 copy; a convolution's d is c_in * kh * kw. (g, k, d) where g groups of rows see
-            different inputs: W is then block-diagonal.
-        covariance: K, (k, k) or (g, k, k) float64. Sketched: the mean of the two sketches, which is unbiased.
+        own_weight: W, (k, d) copy in the network's number type; a convolution's d is c_in * kh * kw. (g, k, d) where g
+            groups of rows see different inputs: W is then block-diagonal.
+        total: Sum of K_i over the samples, (g, k, k), in the number type it was summed in; None where the blocks hold
+            it.
         n: Samples.
         outputs: C, outputs of the network for one sample (all positions counted).
         resolution: Relative rounding of K's eigenvalues.
@@ -63,14 +68,28 @@ class LayerCovariance:
     index: int
     depth_from_output: int
     chain_length: int | None
-    weight: Tensor
-    covariance: Tensor
+    own_weight: Tensor
+    total: Tensor | None
     n: int
     outputs: int
     resolution: float = DOUBLE
     blocks: Blocks | None = None
     population: int | None = None
     probes: int = 0
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """W in float64."""
+        return self.own_weight.double()
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """K, (k, k) or (g, k, k) float64. Sketched: the mean of the two sketches, which is unbiased."""
+        if self.total is not None:
+            return without_single_block(self.total.double() / self.n)
+        assert self.blocks is not None
+        first, second = self.blocks.means()
+        return without_single_block((first + second) / 2)
 
     @property
     def estimator(self) -> str:
@@ -102,7 +121,7 @@ def measure_covariances(
     probes: int = 1,
     seed: int = 0,
     heads: bool = False,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
 ) -> Measured:
     """Measure K of every layer.
 
@@ -118,7 +137,8 @@ def measure_covariances(
         probes: Probes in each of the two sketches.
         seed: Names the probes and the samples drawn.
         heads: Take query, key and value projections apart by head.
-        batch_size: Most samples in one pass; changes the time and memory, not the result.
+        batch_size: Most samples in one pass; changes the time and memory, not the result. None chooses by the size of
+            the network's activations.
 
     Raises:
         ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, or outputs that are no
@@ -132,8 +152,8 @@ def measure_covariances(
     population = None
     if samples is not None:
         inputs, population = drawn(inputs, samples, seed)
-    block = min(batch_size, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) else BLOCK)
-    stream = batches(inputs, batch_size, device)
+    block = min(batch_size or MOST, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) else BLOCK)
+    stream = batches(inputs, MOST if batch_size is None else batch_size, device)
     start, _ = next(stream)
     generator = torch_generator("probes", seed)
     n = 0
@@ -144,11 +164,12 @@ def measure_covariances(
         in_blocks = sketch or population is not None
         sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in first.chosen(layers)}
         left_out = first.left_out
-        # Where each row of J is one sample's, a batch can be cut into blocks afterwards.
-        size = batch_size // block * block if sketch and first.one_row_each else block
+        size = batch_size or _affordable(first.elements // len(first.outputs))
+        if in_blocks:  # where each row of J is one sample's, a batch can be cut into blocks afterwards
+            size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
         whole = (part for part, _ in itertools.chain([(start, None)], stream))
-        for batch in regrouped(whole, size) if in_blocks else whole:
+        for batch in regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size)):
             recording = record(model, batch, heads=heads)
             if sketch:
                 signs = torch.randint(2, (len(batch), 2 * probes, outputs), generator=generator, dtype=torch.int8)
@@ -171,8 +192,8 @@ def measure_covariances(
                     index=order.index(name),
                     depth_from_output=places.depth_from_output[name],
                     chain_length=places.chain_length,
-                    weight=found.layer.matrix(parameters),
-                    covariance=torch.empty(0),
+                    own_weight=found.layer.matrix(parameters, dtype=None),
+                    total=None,
                     n=n,
                     outputs=outputs,
                     resolution=found.resolution,
@@ -189,14 +210,17 @@ def measure_covariances(
 def _result(found: LayerSum, layer: LayerCovariance) -> LayerCovariance:
     """Fill in K, from the sum over samples, from two sketches, or in closed form where h is the output."""
     if found.blocks is None:
-        assert found.total is not None  # a layer without a path to the output is left out
-        return replace(layer, covariance=without_single_block(found.total / layer.n))
+        return replace(layer, total=found.total())
     if found.identity_positions:
         identity = torch.eye(found.layer.fan_out, dtype=torch.float64).repeat(found.layer.blocks, 1, 1)
-        covariance = without_single_block(found.identity_positions * identity)
-        return replace(layer, covariance=covariance, probes=0, population=None, resolution=DOUBLE)
-    first, second = found.blocks.means()
-    return replace(layer, covariance=without_single_block((first + second) / 2), blocks=found.blocks)
+        total = found.identity_positions * layer.n * identity
+        return replace(layer, total=total, probes=0, population=None, resolution=DOUBLE)
+    return replace(layer, blocks=found.blocks)
+
+
+def _affordable(elements: int) -> int:
+    """Samples in one pass, from the numbers that the network computes for one."""
+    return min(MOST, max(FEWEST, ELEMENTS // elements))
 
 
 def _chosen(estimator: str, outputs: int) -> str:

@@ -11,34 +11,44 @@ A grouped convolution has a block-diagonal W: g blocks (k, d) that see different
 block-diagonal too, their correlations run over the entries of the blocks, and every sum here is over the blocks.
 """
 
+from collections.abc import Sequence
 from copy import copy
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from nfa.alignment.accumulate import add_products_, mirrored_
 from nfa.alignment.correlation import Moments, Sums
-from nfa.alignment.values import Value
+from nfa.alignment.values import CORRELATIONS, Value
 
 VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
+COLUMNS = 512  # of W brought to another number type at a time
 
 
-def correlations(weight: Tensor, middle: Tensor) -> dict[str, Value]:
+def correlations(weight: Tensor, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
     """rho(W^T W, W^T M W) in every correlation.
 
     Args:
-        weight: W, (k, d) or (g, k, d) float64.
+        weight: W, (k, d) or (g, k, d), in any floating-point type.
         middle: M, symmetric (k, k) or (g, k, k) float64, e.g. K, or ``power_middle(W, K, 0.5)``.
+        names: Correlations wanted; "offdiagonal" costs as much as all else.
 
     Returns:
         Correlation name -> value; NaN with its reason where it is undefined.
     """
-    return FeatureMatrix(weight).moments(middle).correlations()
+    return FeatureMatrix(weight).moments(middle, names).correlations(names)
 
 
 def scaled(matrix: Tensor) -> Tensor:
     """Divide a matrix by its largest absolute entry, so that no product of it overflows; zero stays zero."""
-    largest = matrix.abs().max()
-    return matrix / largest if largest > 0 else matrix
+    return matrix / largest(matrix)
+
+
+def largest(matrix: Tensor) -> float:
+    """Largest absolute entry, or 1 where all are zero."""
+    low, high = matrix.aminmax()
+    return max(-low.item(), high.item()) or 1.0
 
 
 def blocked(matrix: Tensor) -> Tensor:
@@ -52,31 +62,59 @@ class FeatureMatrix:
     Correlations do not depend on scale, so W is divided by its largest absolute entry.
 
     Attributes:
-        rows: W, or R when k > d; (g, m, d) with m = min(k, d).
         basis: Q (g, k, m) when k > d, else None.
         gram: S = W W^T, (g, m, m).
         row_sums: r = W 1, (g, m).
-        diagonal: Diagonal of F, (g, d).
+        total_of_entries: Sum of the entries of F.
+        squared: |F|^2.
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        """Reduce a weight (k, d) or (g, k, d)."""
-        self.rows = scaled(blocked(weight))
+    def __init__(self, weight: Tensor, dtype: torch.dtype = torch.float64) -> None:
+        """Reduce a weight (k, d) or (g, k, d), in any floating-point type; what is made of it has type ``dtype``."""
+        self._weight = blocked(weight)
+        self._scale = largest(self._weight)
         self.basis: Tensor | None = None
-        if self.rows.shape[1] > self.rows.shape[2]:
-            self.basis, self.rows = torch.linalg.qr(self.rows)
-        self.gram = self.rows @ self.rows.mT
-        self.row_sums = self.rows.sum(2)
-        self.diagonal = self.rows.square().sum(1)
-        self._total = self.row_sums.square().sum().item()
-        self._squared = self.gram.square().sum().item()
+        if self._weight.shape[1] > self._weight.shape[2]:
+            basis, rows = torch.linalg.qr(self._weight.double() / self._scale)
+            self.basis, self.rows = basis.to(dtype), rows.to(dtype)
+            self.gram, self.row_sums = self.rows @ self.rows.mT, self.rows.sum(2)
+        else:
+            self.gram = _gram(self._weight, self._scale, dtype)
+            self.row_sums = (self._weight.sum(2, dtype=torch.float64) / self._scale).to(dtype)
+        self.total_of_entries = self.row_sums.square().sum(dtype=torch.float64).item()
+        self.squared = self.gram.square().sum(dtype=torch.float64).item()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of blocks g, and side d of each block of F."""
+        return self._weight.shape[0], self._weight.shape[2]
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """W, or R when k > d; (g, m, d) with m = min(k, d)."""
+        return self._weight.to(self.gram.dtype) / self._scale
+
+    @cached_property
+    def diagonal(self) -> Tensor:
+        """Diagonal of F, (g, d)."""
+        return self.rows.square().sum(1)
+
+    @cached_property
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of S, ascending in each block, (g, m), and its eigenvectors, (g, m, m)."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        return values, vectors
 
     def to(self, dtype: torch.dtype) -> "FeatureMatrix":
         """The same in another number type."""
+        if dtype == self.gram.dtype:
+            return self
         other = copy(self)
-        other.rows, other.gram = self.rows.to(dtype), self.gram.to(dtype)
-        other.row_sums, other.diagonal = self.row_sums.to(dtype), self.diagonal.to(dtype)
-        other.basis = None if self.basis is None else self.basis.to(dtype)
+        for name in ("rows", "diagonal", "spectrum"):
+            other.__dict__.pop(name, None)
+        other.gram, other.row_sums = self.gram.to(dtype), self.row_sums.to(dtype)
+        if self.basis is not None:
+            other.basis, other.rows = self.basis.to(dtype), self.rows.to(dtype)
         return other
 
     def reduce(self, middle: Tensor) -> Tensor:
@@ -88,11 +126,12 @@ class FeatureMatrix:
         """Size |W^T M W| below which it is rounding: M acts only on directions that W does not reach."""
         return float(VANISHING * self.gram.norm() * middle.norm())
 
-    def moments(self, middle: Tensor) -> Moments:
+    def moments(self, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> Moments:
         """Moments of F and W^T M W.
 
         Args:
             middle: M, symmetric (k, k) or (g, k, k).
+            names: Correlations that they are for.
         """
         middle = scaled(middle)
         rounding = self.rounding(middle)
@@ -103,41 +142,29 @@ class FeatureMatrix:
             total=self.total(middle),
             squared=squared if squared > rounding**2 else 0.0,
             product=(product * self.gram).sum().item(),
-            diagonal=((middle @ self.rows) * self.rows).sum(1),
+            diagonal=((middle @ self.rows) * self.rows).sum(1) if "offdiagonal" in names else None,
         )
 
     def total(self, middle: Tensor) -> float:
         """Sum of the entries of W^T M W, M reduced to (g, m, m)."""
         return float((self.row_sums[:, None] @ middle @ self.row_sums[..., None]).sum())
 
-    def moments_with(self, total: float, squared: float, product: float, diagonal: Tensor) -> Moments:
+    def moments_with(self, total: float, squared: float, product: float, diagonal: Tensor | None) -> Moments:
         """Moments of F and another symmetric d x d matrix B known by its sums.
 
         Args:
             total: Sum of B's entries.
             squared: |B|^2.
             product: <F, B>.
-            diagonal: B's diagonal, (g, d).
+            diagonal: B's diagonal, (g, d); None where no off-diagonal correlation is wanted.
         """
-        return self.moments_of(
-            total,
-            squared,
-            product,
-            diagonal.sum().item(),
-            diagonal.square().sum().item(),
-            (self.diagonal * diagonal).sum().item(),
-        )
-
-    def moments_of(
-        self, total: float, squared: float, product: float, trace: float, diagonal_squared: float, diagonals: float
-    ) -> Moments:
-        """The same, with the sums over B's diagonal: of its entries, their squares, their products with F's."""
-        g, d = self.diagonal.shape
-        own, own_squared = self.diagonal.sum().item(), self.diagonal.square().sum().item()
-        return Moments(
-            Sums(g * d * d, self._total, total, self._squared, squared, product),
-            Sums(g * d, own, trace, own_squared, diagonal_squared, diagonals),
-        )
+        g, d = self.shape
+        every = Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product)
+        if diagonal is None:
+            return Moments(every, None)
+        own = self.diagonal
+        sums = (own, diagonal, own.square(), diagonal.square(), own * diagonal)
+        return Moments(every, Sums(g * d, *(entries.sum().item() for entries in sums)))
 
     def moments_of_product(self, other: Tensor) -> Moments:
         """Moments of F and sym(W^T A), A (k, d) or (g, k, d): the algebra of FACT, which is not of the form W^T M W.
@@ -156,3 +183,12 @@ class FeatureMatrix:
             product=((self.gram @ self.rows) * other).sum().item(),
             diagonal=(self.rows * other).sum(1),
         )
+
+
+def _gram(weight: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """S = W W^T of a weight (g, k, d) divided by its scale: one triangle, from a few columns of W at a time."""
+    g, k, d = weight.shape
+    total = torch.zeros(g, k, k, dtype=dtype)
+    for start in range(0, d, COLUMNS):
+        add_products_(total, (weight[..., start : start + COLUMNS].to(dtype) / scale).mT)
+    return mirrored_(total)

@@ -43,12 +43,12 @@ class Entries:
         """Sum up."""
         self.forms = forms
         features, (first, second) = forms.features, forms.products
-        g, d = features.diagonal.shape
+        g, d = features.shape
         self.count = g * d * d
-        self.sum_f, self.squared_f = features.row_sums.square().sum().item(), features.gram.square().sum().item()
-        self.products = [(product * features.gram).sum().item() for product in forms.products]
+        self.sum_f, self.squared_f = features.total_of_entries, features.squared
+        self.products = [_sum(product * features.gram) for product in forms.products]
         self.sums = [features.total(k) for k in forms.reduced]
-        self.squared = (first * second.mT).sum().item()
+        self.squared = _sum(first * second.mT)
 
     def own(self) -> Own:
         """The forms of each block."""
@@ -89,11 +89,11 @@ class OffDiagonal(Entries):
         super().__init__(forms)
         own, (first, second) = forms.features.diagonal, forms.diagonals
         self.count -= own.numel()
-        self.sum_f -= own.sum().item()
-        self.squared_f -= own.square().sum().item()
-        self.products = [x - (own * g).sum().item() for x, g in zip(self.products, forms.diagonals, strict=True)]
-        self.sums = [t - g.sum().item() for t, g in zip(self.sums, forms.diagonals, strict=True)]
-        self.squared -= (first * second).sum().item()
+        self.sum_f -= _sum(own)
+        self.squared_f -= _sum(own.square())
+        self.products = [x - _sum(own * g) for x, g in zip(self.products, forms.diagonals, strict=True)]
+        self.sums = [t - _sum(g) for t, g in zip(self.sums, forms.diagonals, strict=True)]
+        self.squared -= _sum(first * second)
 
     def own(self) -> Own:
         """The forms of each block."""
@@ -123,20 +123,24 @@ class OffDiagonal(Entries):
 class Forms:
     """F = W^T W beside two sketches of K, everything computed when first asked for.
 
+    All in the number type of the blocks: float32's rounding is a thousandth of what probes or samples leave open.
+
     Attributes:
         features: W.
         blocks: K in blocks.
-        reduced: K1 and K2 in the space of the reduced rows, (g, m, m) float64.
+        reduced: K1 and K2 in the space of the reduced rows, (g, m, m).
         products: K1 S and K2 S.
     """
 
-    def __init__(self, features: FeatureMatrix, blocks: Blocks, first: Tensor, second: Tensor) -> None:
+    def __init__(self, weight: Tensor, blocks: Blocks, first: Tensor, second: Tensor) -> None:
         """Multiply by S."""
-        self.features, self.blocks = features, blocks
-        self.reduced = features.reduce(first), features.reduce(second)
-        self.products = self.reduced[0] @ features.gram, self.reduced[1] @ features.gram
-        self.squared_f = features.gram.square().sum().item()
-        self.dtype = blocks.first[0].values.dtype  # blocks only make error bars: no need for more digits
+        self.dtype = blocks.dtype
+        self.features, self.blocks = FeatureMatrix(weight, self.dtype), blocks
+        same = first is second
+        first = self.features.reduce(first.to(self.dtype))
+        self.reduced = first, first if same else self.features.reduce(second.to(self.dtype))
+        product = first @ self.features.gram
+        self.products = product, product if same else self.reduced[1] @ self.features.gram
 
     @cached_property
     def every(self) -> Entries:
@@ -160,14 +164,14 @@ class Forms:
         return first, second
 
     def unreduced(self, middle: Tensor) -> Tensor:
-        """(g, m, m) of the reduced rows to (g, k, k) in the blocks' number type."""
+        """(g, m, m) of the reduced rows to (g, k, k)."""
         basis = self.features.basis
-        return (middle if basis is None else basis @ middle @ basis.mT).to(self.dtype)
+        return middle if basis is None else basis @ middle @ basis.mT
 
     def unreduced_rows(self) -> Tensor:
-        """W, scaled, (g, k, d) in the blocks' number type."""
+        """W, scaled, (g, k, d)."""
         basis, rows = self.features.basis, self.features.rows
-        return (rows if basis is None else basis @ rows).to(self.dtype)
+        return rows if basis is None else basis @ rows
 
     def of_blocks(self, middle: Tensor) -> Two:
         """<middle, S_b> for every block, middle (g, m, m) symmetric."""
@@ -175,3 +179,7 @@ class Forms:
         first = inner_products(self.blocks.first, whole)
         exact = all(a is b for a, b in self.blocks)
         return first, first if exact else inner_products(self.blocks.second, whole)
+
+
+def _sum(entries: Tensor) -> float:
+    return entries.sum(dtype=torch.float64).item()

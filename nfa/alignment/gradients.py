@@ -11,6 +11,7 @@ from nfa.alignment.samples import Inputs, batches
 from nfa.alignment.undisturbed import undisturbed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+BATCH = 250  # most samples in one pass, where the caller does not say
 
 
 def weight_gradients(
@@ -20,7 +21,7 @@ def weight_gradients(
     loss: Loss,
     *,
     heads: bool = False,
-    batch_size: int = 250,
+    batch_size: int = BATCH,
 ) -> dict[str, Tensor]:
     """Gradient of the mean loss over all samples, dL/dW, for every layer.
 

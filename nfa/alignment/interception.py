@@ -62,6 +62,7 @@ class Interception(TorchDispatchMode):
         seen: Products that depend on the samples, in order.
         uses: Parameter -> why it was not measured, for each operation that it went into other than as W.
         attends: Whether attention took place.
+        elements: Numbers that were computed from the samples, all of which autograd may keep.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], buffers: Iterable[Tensor], inputs: Tensor) -> None:
@@ -80,6 +81,7 @@ class Interception(TorchDispatchMode):
         for tensor in (*parameters.values(), *buffers):
             self._from_model[tensor] = True
         self.attends = False
+        self.elements = inputs.numel()
         self._pending: tuple[Seen, Tensor] | None = None
         self._split: list[tuple[int, int, int, Seen, Tensor]] = []
 
@@ -95,6 +97,7 @@ class Interception(TorchDispatchMode):
         returns = func._schema.returns
         if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
             return result  # a view: the memory tells what it is
+        self.elements += sum(output.numel() for output in _tensors((result,)) if output in self._from_samples)
         name = func._schema.name.partition("::")[2]
         self.attends |= name == "_softmax" or "scaled_dot_product" in name
         if name in _COPIES:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -67,15 +68,15 @@ class Layer:
         """k: rows of a block."""
         return self.view.shape[1] if self.view.rows is None else len(self.view.rows)
 
-    def matrix(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """W as a float64 copy on the CPU: (k, d), or (g, k, d) where there are g > 1 blocks.
+    def matrix(self, parameters: Mapping[str, Tensor], dtype: torch.dtype | None = torch.float64) -> Tensor:
+        """W as a copy on the CPU: (k, d), or (g, k, d) where there are g > 1 blocks.
 
         Args:
             parameters: Values (or gradients) by parameter name.
+            dtype: Number type of the copy; None keeps the parameter's.
         """
-        return without_single_block(
-            self.view.block(parameters[self.view.parameter]).to("cpu", torch.float64, copy=True)
-        )
+        block = self.view.block(parameters[self.view.parameter])
+        return without_single_block(block.to("cpu", dtype or block.dtype, copy=True))
 
 
 def without_single_block(blocks: Tensor) -> Tensor:
@@ -94,6 +95,13 @@ def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(model.named_parameters())
 
 
+def finite(values: Tensor) -> bool:
+    """Whether no entry is NaN or infinite; without a mask as large as the tensor, which takes twenty times as long."""
+    if not values.is_floating_point() or values.numel() == 0:
+        return bool(torch.isfinite(values).all())
+    return all(isfinite(bound.item()) for bound in values.detach().aminmax())
+
+
 def checked_device(model: nn.Module) -> torch.device:
     """Device of a network whose parameters can be measured.
 
@@ -102,7 +110,7 @@ def checked_device(model: nn.Module) -> torch.device:
     """
     parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
     for name, value in parameters.items():
-        if not torch.isfinite(value).all():
+        if not finite(value):
             raise ValueError(f"parameter {name!r} holds NaN or infinity: nothing can be measured")
         if value.is_inference():
             raise ValueError(f"parameter {name!r} was made in torch.inference_mode: autograd cannot follow it")

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nfa.alignment.accumulate import add_products_, resolution, symmetric, working_type
+from nfa.alignment.accumulate import add_products_, mirrored_, resolution, symmetric, working_type
 from nfa.alignment.blocks import Blocks, Part
 from nfa.alignment.capture import Recording, reverse, wanted
 from nfa.alignment.layers import Layer
+
+# Additions to a float32 sum before it goes into a float64 one: its rounding, 6e-8 each, then stays below 1e-6.
+ADDITIONS = 64
 
 
 class LayerSum:
@@ -17,8 +20,7 @@ class LayerSum:
 
     Attributes:
         layer: The layer.
-        total: Sum over the batches so far, (g, k, k) float64; None where blocks are kept.
-        blocks: The same in blocks of samples, where error bars are to be made.
+        blocks: The sum in blocks of samples, where error bars are to be made; else None.
         resolution: Relative rounding of the eigenvalues of what was summed.
         identity_positions: Positions per sample while every gradient so far was the direction it came from: then h is
             the output itself and K this multiple of the identity. None when one was not.
@@ -27,11 +29,12 @@ class LayerSum:
     def __init__(self, layer: Layer, *, in_blocks: bool) -> None:
         """Start at zero."""
         self.layer = layer
-        self.total: Tensor | None = None
         self.blocks = Blocks() if in_blocks else None
         self.resolution = torch.finfo(torch.float64).eps
         self.identity_positions: int | None = 0
-        self._products: Tensor | None = None
+        self._total: Tensor | None = None  # over earlier batches, float64
+        self._products: Tensor | None = None  # one triangle, in the type that products are added in
+        self._additions = 0
         self._rows: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def add_exact(self, rows: Tensor, outputs: int) -> None:
@@ -41,6 +44,7 @@ class LayerSum:
         if self._products is None:
             self._products = rows.new_zeros(len(rows), rows.shape[2], rows.shape[2], dtype=working)
         add_products_(self._products, rows.to(working))
+        self._additions += 1
 
     def add_sketched(self, rows: Tensor, sketch: int) -> None:
         """Keep the rows (g, m, k) of J^T v for one probe of the first (0) or second (1) sketch."""
@@ -50,17 +54,31 @@ class LayerSum:
 
     def end_exact_batch(self, n: int) -> None:
         """Close a batch of n samples, one block where blocks are kept."""
-        if self._products is None:  # not called on these samples
-            zero = torch.zeros(self.layer.blocks, self.layer.fan_out, self.layer.fan_out)
-            summed, dtype = zero.double(), zero.dtype
-        else:
-            summed, dtype = symmetric(self._products), self._products.dtype
-        self._products = None
-        if self.blocks is None:
-            self.total = summed if self.total is None else self.total + summed
-        else:
-            part = Part(summed.to(dtype), None)
+        if self.blocks is not None:
+            part = Part(self._empty() if self._products is None else mirrored_(self._products).cpu(), None)
+            self._products = None
             self.blocks.add(n, part, part)
+        elif self._additions >= ADDITIONS:
+            self._settle()
+
+    def total(self) -> Tensor:
+        """The sum over all batches, (g, k, k) on the CPU, where no blocks are kept."""
+        if self._total is None:
+            return self._empty() if self._products is None else mirrored_(self._products).cpu()
+        if self._products is not None:
+            self._settle()
+        return self._total
+
+    def _settle(self) -> None:
+        """Bring what was added to the float64 sum."""
+        assert self._products is not None
+        summed = symmetric(self._products)
+        self._total = summed if self._total is None else self._total.add_(summed)
+        self._products, self._additions = None, 0
+
+    def _empty(self) -> Tensor:
+        """The sum of a layer that was not called."""
+        return torch.zeros(self.layer.blocks, self.layer.fan_out, self.layer.fan_out)
 
     def end_sketched_batch(self, n: int, probes: int, block: int) -> None:
         """Close a batch of n samples: one block, or blocks of ``block`` samples where each row is one sample's."""
@@ -70,15 +88,20 @@ class LayerSum:
             rows = ([torch.zeros(self.layer.blocks, 1, self.layer.fan_out)],) * 2
         one_row_each = all(part.shape[1] == n for sketch in rows for part in sketch)
         size = block if one_row_each else n
+        sizes = [min(size, n - start) for start in range(0, n, size)]
+        if one_row_each and all(len(sketch) == 1 for sketch in rows):
+            self.blocks.add_rows(sizes, rows[0][0], rows[1][0])
+            return
         pieces = [[part.split(block, 1) if one_row_each else (part,) for part in sketch] for sketch in rows]
         parts = ([_mean(piece, probes) for piece in zip(*sketch, strict=True)] for sketch in pieces)
-        for index, (first, second) in enumerate(zip(*parts, strict=True)):
-            self.blocks.add(min(size, n - index * size), first, second)
+        for length, first, second in zip(sizes, *parts, strict=True):
+            self.blocks.add(length, first, second)
 
 
 def _mean(rows: Sequence[Tensor], probes: int) -> Part:
     """Sum over calls and mean over probes."""
-    return Part.of_rows(torch.cat(list(rows), 1) / probes**0.5).compact()
+    joined = rows[0] if len(rows) == 1 else torch.cat(list(rows), 1)
+    return Part.of_rows(joined if probes == 1 else joined / probes**0.5).compact()
 
 
 def exact_passes(recording: Recording, sums: Mapping[str, LayerSum]) -> None:

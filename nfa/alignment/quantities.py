@@ -29,7 +29,7 @@ from math import hypot, isnan, nan
 import torch
 from torch import Tensor
 
-from nfa.alignment.agop import Agop
+from nfa.alignment.agop import Agop, Middle
 from nfa.alignment.blocks import Blocks
 from nfa.alignment.covariance import LayerCovariance
 from nfa.alignment.feature_matrix import FeatureMatrix, blocked
@@ -117,11 +117,11 @@ def quantities(current: LayerCovariance, reference: Reference, seed: int) -> dic
         starts = (None, None) if reference.initial_blocks is None else reference.initial_blocks.means()
         halves = [
             _quantities(
-                replace(current, covariance=without_single_block(k)),
+                replace(current, total=total),
                 replace(reference, initial_covariance=None if k0 is None else without_single_block(k0)),
                 seed,
             )
-            for k, k0 in zip((estimator.first, estimator.second), starts, strict=True)
+            for total, k0 in zip(current.blocks.totals(), starts, strict=True)
         ]
         values = {q: {c: _extrapolated(v, [h[q][c] for h in halves]) for c, v in values[q].items()} for q in values}
     if current.population is not None:
@@ -180,26 +180,28 @@ def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> di
         return values
     powers = exponents(current.depth_from_output, current.chain_length)
     features = FeatureMatrix(current.weight)
-    agop = Agop.of(features, current.covariance, current.resolution)
-    spectrum = torch.linalg.eigvalsh(blocked(current.covariance))
-    haar, haar_sd = haar_control(features, spectrum, _defined(powers), current.resolution, seed)
+    middle = Middle(current.covariance, current.resolution)
+    agop = Agop.of(features, middle)
+    haar, haar_sd = haar_control(features, middle.spectrum, _defined(powers), current.resolution, seed)
     g, k, d = blocked(current.weight).shape
     rank = min(current.outputs, g * k, g * d)
     return {
-        "uc_nfc": _agop_correlations(features, agop, current.covariance, powers),
-        **_centred(current, reference, powers),
+        "uc_nfc": _agop_correlations(features, agop, middle, powers),
+        **_centred(current, middle, reference, powers),
         "haar_nfc": {c: haar.get(c, undefined(NO_DEPTH_POWER)) for c in LAYOUT["haar_nfc"]},
         "haar_nfc_sd": {c: haar_sd[c] for c in LAYOUT["haar_nfc_sd"]},
-        "stable_rank_nfm": _scalar(stable_rank(torch.linalg.eigvalsh(features.gram))),
+        "stable_rank_nfm": _scalar(stable_rank(features.spectrum[0])),
         "stable_rank_agop": _scalar(stable_rank(agop.values)),
-        "stable_rank_k": _scalar(stable_rank(spectrum)),
+        "stable_rank_k": _scalar(stable_rank(middle.spectrum)),
         "subspace_overlap": _scalar(subspace_overlap(agop, rank)),
         "commutator": _scalar(commutator(features, current.covariance)),
         "fact": _fact(features, reference),
     }
 
 
-def _centred(current: LayerCovariance, reference: Reference, powers: Mapping[str, float]) -> dict[str, Values]:
+def _centred(
+    current: LayerCovariance, middle: Middle, reference: Reference, powers: Mapping[str, float]
+) -> dict[str, Values]:
     """Measure what needs the initial weights."""
     if reference.initial_weight is None:
         missing = undefined("no initial weights given")
@@ -208,13 +210,13 @@ def _centred(current: LayerCovariance, reference: Reference, powers: Mapping[str
     norm = current.weight.norm().item()
     share = Value(change.norm().item() / norm) if norm > 0 else undefined("W is zero")
     common = {
-        "w0_nfc": _direction(current, reference.initial_weight, current.covariance, powers),
+        "w0_nfc": _direction(reference.initial_weight, middle, powers),
         "relative_change": _scalar(share),
     }
     if not change.any():
-        return {**_limits(current, reference, powers), **common}
+        return {**_limits(current, middle, reference, powers), **common}
     return {
-        "c_nfc": _direction(current, change, current.covariance, powers),
+        "c_nfc": _direction(change, middle, powers),
         "dc_nfc": _moved(current, reference, change),
         **common,
     }
@@ -231,7 +233,9 @@ def _moved(current: LayerCovariance, reference: Reference, change: Tensor) -> Va
     return {(name, "1"): value for name, value in correlations.items()}
 
 
-def _limits(current: LayerCovariance, reference: Reference, powers: Mapping[str, float]) -> dict[str, Values]:
+def _limits(
+    current: LayerCovariance, middle: Middle, reference: Reference, powers: Mapping[str, float]
+) -> dict[str, Values]:
     """The centred quantities at W = W0."""
     start, now = reference.initial_covariance, current.covariance
     if start is not None and (now - start).norm() > UNMOVED * start.norm():
@@ -246,25 +250,24 @@ def _limits(current: LayerCovariance, reference: Reference, powers: Mapping[str,
         ("c_nfc_update", reference.update, FIRST_UPDATE),
     ):
         if velocity is not None:
-            values = _direction(current, velocity, now, powers)
+            values = _direction(velocity, middle, powers)
             limits[quantity] = {c: _noted(value, note) for c, value in values.items()}
     return limits
 
 
-def _direction(current: LayerCovariance, weight: Tensor, covariance: Tensor, powers: Mapping[str, float]) -> Values:
+def _direction(weight: Tensor, middle: Middle, powers: Mapping[str, float]) -> Values:
     """Correlate V^T V with (V^T K V)^s for some V in place of W."""
     if not torch.isfinite(weight).all():
         return {c: undefined("the direction of change is not finite") for c in _ALL}
     features = FeatureMatrix(weight)
-    agop = Agop.of(features, covariance, current.resolution)
-    return _agop_correlations(features, agop, covariance, powers)
+    return _agop_correlations(features, Agop.of(features, middle), middle, powers)
 
 
-def _agop_correlations(features: FeatureMatrix, agop: Agop, covariance: Tensor, powers: Mapping[str, float]) -> Values:
+def _agop_correlations(features: FeatureMatrix, agop: Agop, middle: Middle, powers: Mapping[str, float]) -> Values:
     """Correlate F with G^s in every correlation, for every power."""
     values = _same("uc_nfc", undefined(NO_DEPTH_POWER))
     for power, exponent in _defined(powers).items():
-        moments = features.moments(covariance) if exponent == 1 else agop.power_moments(exponent)
+        moments = features.moments(middle.matrix) if exponent == 1 else agop.power_moments(exponent)
         values |= {(name, power): value for name, value in moments.correlations().items()}
     return values
 

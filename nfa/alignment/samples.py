@@ -6,6 +6,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from nfa.alignment.layers import finite
 from nfa.random import numpy_generator
 
 Batch: TypeAlias = Tensor | tuple[Tensor, ...] | list[Tensor]
@@ -53,7 +54,7 @@ def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tens
     for part, own in pairs(inputs, targets):
         if part.device != device:
             raise ValueError(f"inputs are on {part.device}, the network on {device}: move one of them")
-        if not torch.isfinite(part).all():
+        if not finite(part):
             raise ValueError("inputs hold NaN or infinity: nothing can be measured")
         seen += len(part)
         for start in range(0, len(part), batch_size):
@@ -102,7 +103,7 @@ def regrouped(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
     for part in parts:
         waiting.append(part)
         if sum(map(len, waiting)) >= size:
-            joined = torch.cat(waiting)
+            joined = waiting[0] if len(waiting) == 1 else torch.cat(waiting)
             end = len(joined) - len(joined) % size
             yield from joined[:end].split(size)
             waiting = [joined[end:]]

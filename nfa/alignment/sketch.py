@@ -19,7 +19,7 @@ samples at n = N; the error is the linearised jackknife over blocks, (1 - n/N) o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import copysign, sqrt
+from math import copysign, nan, sqrt
 
 import torch
 from torch import Tensor
@@ -33,7 +33,6 @@ from nfa.alignment.correlation import (
     NO_OFF_DIAGONAL,
     bounded,
 )
-from nfa.alignment.feature_matrix import FeatureMatrix
 from nfa.alignment.forms import Forms
 from nfa.alignment.values import CORRELATIONS, Value, undefined
 
@@ -49,7 +48,7 @@ class Estimator:
     Attributes:
         blocks: The blocks.
         population: N, where the target is the whole data set.
-        first: K by the first sketch, (g, k, k) float64.
+        first: K by the first sketch, (g, k, k) in the number type it was measured in.
         second: K by the second.
     """
 
@@ -61,22 +60,28 @@ class Estimator:
     @classmethod
     def of(cls, blocks: Blocks, population: int | None) -> "Estimator":
         """Sum the blocks up."""
-        return cls(blocks, population, *blocks.means())
+        n = sum(blocks.sizes)
+        first, second = blocks.totals()
+        mean = first / n
+        return cls(blocks, population, mean, mean if first is second else second / n)
 
-    def correlations(self, weight: Tensor, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
+    def correlations(
+        self, weight: Tensor, names: Sequence[str] = CORRELATIONS, *, errors: bool = True
+    ) -> dict[str, Value]:
         """rho(W^T W, W^T K W) at power 1.
 
         Args:
-            weight: W, (k, d) or (g, k, d) float64.
+            weight: W, (k, d) or (g, k, d), in any floating-point type.
             names: Correlations wanted; "offdiagonal" costs as much as all else.
+            errors: Whether to estimate standard errors, which costs as much again; else they are NaN.
 
         Returns:
             Correlation name -> value with its standard error.
         """
-        forms = Forms(FeatureMatrix(weight), self.blocks, self.first, self.second)
-        return {name: self._correlation(forms, name) for name in names}
+        forms = Forms(weight, self.blocks, self.first, self.second)
+        return {name: self._correlation(forms, name, errors) for name in names}
 
-    def _correlation(self, forms: Forms, name: str) -> Value:
+    def _correlation(self, forms: Forms, name: str, errors: bool) -> Value:
         over = forms.off_diagonal if name == "offdiagonal" else forms.every
         if over.count == 0:
             return undefined(NO_OFF_DIAGONAL)
@@ -90,14 +95,17 @@ class Estimator:
             own_products = [x - shift * over.sum_f * t for x, t in zip(own.products, own.sums, strict=True)]
             variance = self._of_population(variance, own.squared - shift * float(own.sums[0] @ own.sums[1]))
             squared_product = self._of_population(squared_product, float(own_products[0] @ own_products[1]))
-        if forms.squared_f == 0:
+        if forms.features.squared == 0:
             return undefined(NFM_ZERO)
-        if variance_f <= NEGLIGIBLE * forms.squared_f or variance <= NEGLIGIBLE * abs(forms.squared):
+        negligible = max(NEGLIGIBLE, 16 * torch.finfo(forms.dtype).eps)
+        if variance_f <= negligible * forms.features.squared or variance <= negligible * abs(forms.squared):
             return undefined(EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL)
         mean = (products[0] + products[1]) / 2
         near = abs(products[0] - products[1]) <= abs(mean) * AGREEMENT
         numerator = copysign(sqrt(squared_product), mean) if near and squared_product > 0 else mean
         value = numerator / sqrt(variance_f * variance)
+        if not errors:
+            return Value(bounded(value), stderr=nan)
         slope = over.slope(1 / sqrt(variance_f * variance), value / variance, shift)
         return self._with_error(Value(bounded(value)), forms, slope)
 
@@ -117,7 +125,7 @@ class Estimator:
     def _with_error(self, value: Value, forms: Forms, slope: Tensor) -> Value:
         """Add the standard error, from the correlation's derivative by K."""
         if len(self.blocks.sizes) < FEW_BLOCKS:
-            return Value(value.value, TOO_FEW, float("nan"))
+            return Value(value.value, TOO_FEW, nan)
         first, second = forms.of_blocks(slope)
         n = sum(self.blocks.sizes)
         probes = _variance((first - second) / (2 * n))

@@ -26,7 +26,7 @@ def subspace_overlap(agop: Agop, rank: int) -> Value:
         agop: G and F.
         rank: r.
     """
-    values, vectors = torch.linalg.eigh(agop.features.gram)
+    values, vectors = agop.features.spectrum
     values = torch.where(significant(values), values, 0)
     for name, spectrum in (("NFM", values), ("AGOP", agop.values)):
         ordered = spectrum.flatten().sort(descending=True).values

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.covariance import BATCH, LayerCovariance, Measured, measure_covariances
-from nfa.alignment.gradients import Loss, weight_gradients
+from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
+from nfa.alignment.gradients import BATCH, Loss, weight_gradients
 from nfa.alignment.initial import initial_network
 from nfa.alignment.quantities import LAYOUT, Reference, quantities
 from nfa.alignment.samples import Inputs
@@ -150,7 +150,7 @@ def measure(
     updates: Mapping[str, Tensor] | None = None,
     weight_decay: float = 0.0,
     heads: bool = False,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
 ) -> pd.DataFrame:
     """Measure the neural feature ansatz at every layer of a network.
 
@@ -175,7 +175,7 @@ def measure(
         updates: Layer name -> direction of the optimizer's first update, used at W = W0.
         weight_decay: lambda, coupled as in torch's ``weight_decay``, for ``fact``.
         heads: Take query, key and value projections apart by head.
-        batch_size: Most samples in one pass.
+        batch_size: Most samples in one pass; None chooses by the size of the network's activations.
 
     Returns:
         One row per layer, quantity, correlation ("cosine", "pearson", "offdiagonal" or null) and power ("1", "1/2",
@@ -211,7 +211,7 @@ def measure(
     before = None if start is None else covariances(start).layers
     gradients = None
     if chosen_loss is not None:
-        gradients = weight_gradients(model, inputs, targets, chosen_loss, heads=heads, batch_size=batch_size)
+        gradients = weight_gradients(model, inputs, targets, chosen_loss, heads=heads, batch_size=batch_size or BATCH)
     table = frame(
         measured.layers,
         initial=before,

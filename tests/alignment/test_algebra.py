@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nfa.alignment import correlations, power_middle
-from nfa.alignment.agop import Agop, factor
+from nfa.alignment.agop import Agop, Middle, factor
 from nfa.alignment.feature_matrix import FeatureMatrix
 from nfa.alignment.haar import DRAWS, DRAWS_DECOMPOSED, haar, haar_control
 from nfa.alignment.values import Value
@@ -65,7 +65,7 @@ def test_powers_two_ways(shape: tuple[int, int], rank: int, seed: int, exponent:
     expected = rho(weight.T @ weight, dense)
     assert_values_close(values_of(correlations(weight, middle)), expected, 1e-6)
     features = FeatureMatrix(weight)
-    moments = Agop.of(features, k, DOUBLE).power_moments(exponent)
+    moments = Agop.of(features, Middle(k, DOUBLE)).power_moments(exponent)
     assert_values_close(values_of(moments.correlations()), expected, 1e-6)
 
 
@@ -94,7 +94,7 @@ def test_factor(k: int, rank: int, seed: int) -> None:
 def test_small_and_degenerate_never_raise(k: int, d: int, rank: int, seed: int) -> None:
     """One column, two columns, K = 0: values within [-1, 1], or NaN with a reason."""
     weight, covariance = draw_pair((k, d), rank, seed)
-    agop = Agop.of(FeatureMatrix(weight), covariance, DOUBLE)
+    agop = Agop.of(FeatureMatrix(weight), Middle(covariance, DOUBLE))
     for found in (correlations(weight, covariance), agop.power_moments(0.5).correlations()):
         for name, value in found.items():
             assert -1 <= value.value <= 1 or value.note, (name, value)
@@ -108,7 +108,7 @@ def test_directions_that_the_weight_does_not_reach_are_no_agop(d: int) -> None:
     basis = haar(6, generator(0))
     weight = basis[:, :3] @ torch.randn(3, d, dtype=torch.float64, generator=generator(1))
     covariance = basis[:, 4:] @ basis[:, 4:].T
-    agop = Agop.of(FeatureMatrix(weight), covariance, DOUBLE)
+    agop = Agop.of(FeatureMatrix(weight), Middle(covariance, DOUBLE))
     found = correlations(weight, covariance)
     assert {value.note for value in found.values()} == {"the matrix compared with the NFM is zero"}
     assert not agop.values.any()

@@ -1,13 +1,14 @@
 """K against per-sample Jacobians, and what must not change it."""
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from nfa.alignment import covariances, left_out, matrices, measure_covariances
+from nfa.alignment import covariances, left_out, matrices, measure, measure_covariances
 from tests.alignment.comparing import assert_matrix_close
 from tests.alignment.jacobians import reference_covariance
 from tests.alignment.networks import CASES, Case, layers_of, trained
@@ -178,3 +179,13 @@ def test_a_layer_that_some_samples_skip(estimator: str) -> None:
         assert_matrix_close(cut[name], k, 1e-12, name)
         if estimator == "exact":
             assert_matrix_close(k, reference_covariance(model, name, inputs), 1e-12, name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{"estimator": "exact", "samples": 30}, {"estimator": "sketched"}])
+def test_a_layer_that_whole_blocks_skip_has_error_bars(options: dict[str, Any], dtype: torch.dtype) -> None:
+    model, inputs = Sometimes().to(dtype), torch.randn(40, 3, dtype=dtype)
+    inputs[:, 0] = torch.where(torch.arange(40) % 3 == 0, 1.0, -1.0)
+    table = measure(model, inputs, batch_size=1, **options).query("quantity == 'uc_nfc' and power == '1'")
+    assert set(table["layer"]) == {"first", "expert", "readout"}
+    assert table["stderr"].notna().all(), table[["layer", "value", "stderr", "note"]]

@@ -94,7 +94,7 @@ def test_the_slope_is_the_derivative(name: str, shape: tuple[int, int]) -> None:
     covariance, direction = root @ root.T / k, direction + direction.T
     features = FeatureMatrix(weight)
     part = Part(covariance[None], None)
-    forms = Forms(features, Blocks([1], [part], [part]), covariance[None], covariance[None])
+    forms = Forms(weight, Blocks([1], [part], [part]), covariance[None], covariance[None])
     over = forms.off_diagonal if name == "offdiagonal" else forms.every
     shift = 0.0 if name == "cosine" else 1 / over.count
     variance_f = over.squared_f - shift * over.sum_f**2
