@@ -37,7 +37,8 @@ def sketched_with_errors(model: nn.Sequential, inputs: Tensor, seed: int = 0) ->
 
 def numbers(measured: Measured, *, errors: bool = False) -> list[float]:
     """Pearson's UC-NFC at power 1 of every layer."""
-    return [_number(layer, errors) for layer in measured.layers.values()]
+    layers = measured.layers
+    return [_number(layers.pop(name), errors) for name in list(layers)]  # each is let go when it is done
 
 
 def _number(layer: LayerCovariance, errors: bool) -> float:

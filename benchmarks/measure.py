@@ -19,8 +19,8 @@ from timing import Times, interleaved, milliseconds, seconds
 
 from nfa.alignment import measure_covariances
 from nfa.alignment.accumulate import add_products_
-from nfa.alignment.covariance import BATCH
 
+ROWS = 500  # added at a time in the accumulation
 AGREEMENT = 2e-3  # float32 sums over d x d matrices are off by up to 5e-4
 SIZES = (250, 500, 1000, 2000, 4000)
 OUTPUTS = (10, 100, 1000)
@@ -37,7 +37,8 @@ def table(title: str, *rows: tuple[str, ...]) -> None:
 
 def single_number(repeats: int) -> None:
     """Exact and sketched against both plain ways."""
-    rows = [("network (d, depth x width, C)", "A", "B", "exact", "A / exact", "B / exact", "sketched", "B / sketched")]
+    head = ("A", "B", "exact", "A / exact", "B / exact", "sketched", "B / sketched", "with its error", "B / that")
+    rows = [("network (d, depth x width, C)", *head)]
     for case in CASES.values():
         model, inputs = case.build()
         found = [f(model, inputs) for f in (library.exact, baselines.one_at_a_time, baselines.all_at_once)]
@@ -49,12 +50,15 @@ def single_number(repeats: int) -> None:
                 "B": partial(baselines.all_at_once, model, inputs),
                 "exact": partial(library.exact, model, inputs),
                 "sketched": partial(library.sketched, model, inputs),
+                "errors": partial(library.sketched_with_errors, model, inputs),
             },
             repeats,
         )
-        a, b, exact, sketched = (milliseconds(times.median(name)) for name in ("A", "B", "exact", "sketched"))
-        ratios = times.ratio("A", "exact"), times.ratio("B", "exact"), times.ratio("B", "sketched")
-        rows.append((str(case), a, b, exact, *ratios[:2], sketched, ratios[2]))
+        row = [milliseconds(times.median(name)) for name in ("A", "B", "exact")]
+        row += [times.ratio("A", "exact"), times.ratio("B", "exact")]
+        for name in ("sketched", "errors"):
+            row += [milliseconds(times.median(name)), times.ratio("B", name)]
+        rows.append((str(case), *row))
     table("### One number per layer", *rows)
 
 
@@ -74,21 +78,23 @@ def sketch_error(seeds: int) -> None:
 
 def all_powers(repeats: int) -> None:
     """Three correlations by three powers of every layer, against eigenvectors of the d x d AGOP."""
-    rows = [("network (d, depth x width, C)", "nfa", "d x d", "ratio (range)", "largest difference")]
+    rows = [("network (d, depth x width, C)", "nfa", "d x d", "ratio (range)", "given K", "largest difference")]
     for case in CASES.values():
         model, inputs = case.build()
         layers = list(measure_covariances(model, inputs, estimator="exact").layers.values())
         shapes = [tuple(layer.weight.shape) for layer in layers]
-        ours, dense = [], []
+        ours, dense, given = [], [], {"nfa": list[float](), "dense": list[float]()}
         for _ in range(repeats):
             ours.append(seconds(partial(library.all_powers, model, inputs)))
+            given["nfa"].append(seconds(lambda layers=layers: [library.layer_powers(layer) for layer in layers]))
             once = {}
             for shape, layer in zip(shapes, layers, strict=True):
                 if shape not in once:  # one layer of each shape, counted as often as there are such layers
                     power = 1 / (layer.depth_from_output + 1)
                     once[shape] = seconds(partial(baselines.dense_correlations, layer.weight, layer.covariance, power))
             covariances = seconds(partial(baselines.covariances, model, inputs))
-            dense.append(covariances + sum(once[shape] for shape in shapes))
+            given["dense"].append(sum(once[shape] for shape in shapes))
+            dense.append(covariances + given["dense"][-1])
         difference = _largest_difference(layers[-2])
         times = Times({"nfa": ours, "dense": dense})
         rows.append(
@@ -97,6 +103,7 @@ def all_powers(repeats: int) -> None:
                 milliseconds(times.median("nfa")),
                 milliseconds(times.median("dense")),
                 times.ratio("dense", "nfa"),
+                Times(given).ratio("dense", "nfa"),
                 f"{difference:.0e}",
             )
         )
@@ -153,7 +160,7 @@ def accumulation(repeats: int) -> None:
     for case in (NARROW, WIDE):
         k, calls, size = case.width, case.outputs, 2048
         left = torch.randn(size, size)
-        total, part = torch.zeros(1, k, k), torch.randn(calls, 1, BATCH, k)
+        total, part = torch.zeros(1, k, k), torch.randn(calls, 1, ROWS, k)
 
         def accumulate(total: torch.Tensor = total, part: torch.Tensor = part) -> None:
             for one in part:
@@ -161,9 +168,9 @@ def accumulation(repeats: int) -> None:
 
         times = interleaved({"product": partial(torch.mm, left, left), "sum": accumulate}, max(repeats, 15))
         product = 2 * size**3 / times.median("product")
-        rate = 2 * calls * BATCH * k**2 / times.median("sum")
+        rate = 2 * calls * ROWS * k**2 / times.median("sum")
         shares = [
-            (2 * calls * BATCH * k**2 / b) / (2 * size**3 / a)
+            (2 * calls * ROWS * k**2 / b) / (2 * size**3 / a)
             for a, b in zip(times.rounds["product"], times.rounds["sum"], strict=True)
         ]
         rows.append(
@@ -176,7 +183,7 @@ def accumulation(repeats: int) -> None:
                 f"{statistics.median(shares) / 2:.0%}",
             )
         )
-    table(f"### Rate of the exact accumulation, m = {BATCH} rows at a time", *rows)
+    table(f"### Rate of the exact accumulation, m = {ROWS} rows at a time", *rows)
 
 
 def main() -> None:

@@ -36,9 +36,9 @@ ESTIMATORS = ("auto", "exact", "sketched")
 AFFORDABLE_OUTPUTS = 64
 BLOCKS = 32  # blocks of samples of which error bars are made, where the number of samples is known
 BLOCK = 32  # samples in a block, where it is not
-# Samples in one pass, where the caller does not say: as many as keep the graph within so many numbers (32 MiB in
+# Samples in one pass, where the caller does not say: as many as keep the graph within so many numbers (20 MiB in
 # float32), but no more than cost less time together, and no fewer than keep the cores busy.
-ELEMENTS = 2**23
+ELEMENTS = 5 * 2**20
 FEWEST, MOST = 32, 1024
 
 
@@ -86,7 +86,7 @@ class LayerCovariance:
     def covariance(self) -> Tensor:
         """K, (k, k) or (g, k, k) float64. Sketched: the mean of the two sketches, which is unbiased."""
         if self.total is not None:
-            return without_single_block(self.total.double() / self.n)
+            return without_single_block(self.total.to(torch.float64, copy=True).div_(self.n))
         assert self.blocks is not None
         first, second = self.blocks.means()
         return without_single_block((first + second) / 2)
@@ -164,7 +164,7 @@ def measure_covariances(
         in_blocks = sketch or population is not None
         sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in first.chosen(layers)}
         left_out = first.left_out
-        size = batch_size or _affordable(first.elements // len(first.outputs))
+        size = batch_size or _affordable(first.elements // len(first.outputs), len(start))
         if in_blocks:  # where each row of J is one sample's, a batch can be cut into blocks afterwards
             size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
@@ -218,9 +218,10 @@ def _result(found: LayerSum, layer: LayerCovariance) -> LayerCovariance:
     return replace(layer, blocks=found.blocks)
 
 
-def _affordable(elements: int) -> int:
-    """Samples in one pass, from the numbers that the network computes for one."""
-    return min(MOST, max(FEWEST, ELEMENTS // elements))
+def _affordable(elements: int, samples: int) -> int:
+    """Samples in one pass, from the numbers that the network computes for one; passes of about the same size."""
+    most = min(MOST, max(FEWEST, ELEMENTS // elements))
+    return -(-samples // -(-samples // most))
 
 
 def _chosen(estimator: str, outputs: int) -> str:

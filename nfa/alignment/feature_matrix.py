@@ -23,6 +23,7 @@ from nfa.alignment.correlation import Moments, Sums
 from nfa.alignment.values import CORRELATIONS, Value
 
 VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
+EXTREME = 1e30  # entries, or their inverse, whose fourth power float64 may not hold beside k^4
 COLUMNS = 512  # of W brought to another number type at a time
 
 
@@ -41,8 +42,9 @@ def correlations(weight: Tensor, middle: Tensor, names: Sequence[str] = CORRELAT
 
 
 def scaled(matrix: Tensor) -> Tensor:
-    """Divide a matrix by its largest absolute entry, so that no product of it overflows; zero stays zero."""
-    return matrix / largest(matrix)
+    """Divide a matrix whose products could overflow or vanish by its largest absolute entry; zero stays zero."""
+    size = largest(matrix)
+    return matrix if 1 / EXTREME < size < EXTREME else matrix / size
 
 
 def largest(matrix: Tensor) -> float:

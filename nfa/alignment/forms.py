@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.blocks import Blocks, inner_products
-from nfa.alignment.feature_matrix import FeatureMatrix
+from nfa.alignment.feature_matrix import FeatureMatrix, largest
 
 Two = tuple[Tensor, Tensor]  # by the first and by the second sketch
+EXTREME = 1e9  # entries of K, or their inverse, whose fourth power float32 may not hold
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,10 @@ class OffDiagonal(Entries):
 
 
 class Forms:
-    """F = W^T W beside two sketches of K, everything computed when first asked for.
+    """F = W^T W beside two sketches of K.
 
-    All in the number type of the blocks: float32's rounding is a thousandth of what probes or samples leave open.
+    All in the number type of the blocks: float32's rounding is a thousandth of what probes or samples leave open. Only
+    where its squares could overflow or vanish is it float64.
 
     Attributes:
         features: W.
@@ -134,28 +136,14 @@ class Forms:
 
     def __init__(self, weight: Tensor, blocks: Blocks, first: Tensor, second: Tensor) -> None:
         """Multiply by S."""
-        self.dtype = blocks.dtype
+        ordinary = 1 / EXTREME < largest(first) < EXTREME
+        self.dtype = blocks.dtype if ordinary else torch.float64
         self.features, self.blocks = FeatureMatrix(weight, self.dtype), blocks
         same = first is second
         first = self.features.reduce(first.to(self.dtype))
         self.reduced = first, first if same else self.features.reduce(second.to(self.dtype))
         product = first @ self.features.gram
         self.products = product, product if same else self.reduced[1] @ self.features.gram
-
-    @cached_property
-    def every(self) -> Entries:
-        """Over all entries."""
-        return Entries(self)
-
-    @cached_property
-    def off_diagonal(self) -> OffDiagonal:
-        """Over the off-diagonal entries."""
-        return OffDiagonal(self)
-
-    @property
-    def squared(self) -> float:
-        """<G1, G2>."""
-        return self.every.squared
 
     @cached_property
     def diagonals(self) -> Two:

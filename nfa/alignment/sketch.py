@@ -33,7 +33,7 @@ from nfa.alignment.correlation import (
     NO_OFF_DIAGONAL,
     bounded,
 )
-from nfa.alignment.forms import Forms
+from nfa.alignment.forms import Entries, Forms, OffDiagonal
 from nfa.alignment.values import CORRELATIONS, Value, undefined
 
 FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
@@ -79,10 +79,12 @@ class Estimator:
             Correlation name -> value with its standard error.
         """
         forms = Forms(weight, self.blocks, self.first, self.second)
-        return {name: self._correlation(forms, name, errors) for name in names}
+        every = Entries(forms)
+        over = {name: OffDiagonal(forms) if name == "offdiagonal" else every for name in names}
+        return {name: self._correlation(over[name], every, name, errors) for name in names}
 
-    def _correlation(self, forms: Forms, name: str, errors: bool) -> Value:
-        over = forms.off_diagonal if name == "offdiagonal" else forms.every
+    def _correlation(self, over: Entries, every: Entries, name: str, errors: bool) -> Value:
+        forms = over.forms
         if over.count == 0:
             return undefined(NO_OFF_DIAGONAL)
         shift = 0.0 if name == "cosine" else 1 / over.count
@@ -98,7 +100,7 @@ class Estimator:
         if forms.features.squared == 0:
             return undefined(NFM_ZERO)
         negligible = max(NEGLIGIBLE, 16 * torch.finfo(forms.dtype).eps)
-        if variance_f <= negligible * forms.features.squared or variance <= negligible * abs(forms.squared):
+        if variance_f <= negligible * forms.features.squared or variance <= negligible * abs(every.squared):
             return undefined(EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL)
         mean = (products[0] + products[1]) / 2
         near = abs(products[0] - products[1]) <= abs(mean) * AGREEMENT

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nfa.alignment import CORRELATIONS, correlations, measure, measure_covariances
 from nfa.alignment.blocks import MOST, Blocks, Part, inner_products
 from nfa.alignment.feature_matrix import FeatureMatrix
-from nfa.alignment.forms import Forms
+from nfa.alignment.forms import Entries, Forms, OffDiagonal
 from nfa.alignment.sketch import Estimator, _variance
 from tests.alignment.networks import CASES
 from tests.alignment.reference import rho
@@ -95,7 +95,7 @@ def test_the_slope_is_the_derivative(name: str, shape: tuple[int, int]) -> None:
     features = FeatureMatrix(weight)
     part = Part(covariance[None], None)
     forms = Forms(weight, Blocks([1], [part], [part]), covariance[None], covariance[None])
-    over = forms.off_diagonal if name == "offdiagonal" else forms.every
+    over = OffDiagonal(forms) if name == "offdiagonal" else Entries(forms)
     shift = 0.0 if name == "cosine" else 1 / over.count
     variance_f = over.squared_f - shift * over.sum_f**2
     variance = over.squared - shift * over.sums[0] ** 2
