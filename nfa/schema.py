@@ -72,7 +72,11 @@ def _entry(kind: type[Settings], name: str | None, about: str, axis: str, axes: 
     schema = _plain(kind)
     properties = {key: _or_grid(field) for key, field in schema["properties"].items()}
     if name is not None:
-        properties["name"] = {"const": name, "description": about}
+        # A key with a colon is a pattern: torchvision:NAME, module:function.
+        prefix = name.removesuffix("NAME")
+        fixed = {"const": name}
+        pattern = {"type": "string", "pattern": f"^{prefix}.+$" if prefix != name else "^[^:]+:[^:]+$"}
+        properties["name"] = {**(pattern if ":" in name else fixed), "description": about}
         schema["required"] = ["name"]
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
     properties["for"] = {

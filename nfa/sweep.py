@@ -26,10 +26,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
-from nfa.data import DATA, DataShape
+from nfa.data import DATA, DataEntry, DataShape
 from nfa.errors import SweepError, nearest, one_line
-from nfa.models import MODELS, LayerShape
+from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
+from nfa.registry import entry_of
 from nfa.settings import Settings, non_default, setting
 from nfa.validation import explain, plain_numbers, read_yaml
 
@@ -107,6 +108,20 @@ AXES = ("data", "model", "optimizer", "train")
 KEYS = ("sweep", "seeds", *AXES, "measure", "probe", "wandb")
 
 
+def data_entry(settings: Any) -> DataEntry:
+    """Find the entry of checked settings."""
+    entry = entry_of(DATA, settings.name)
+    assert entry is not None
+    return entry
+
+
+def model_entry(settings: Any) -> ModelEntry:
+    """Find the entry of checked settings."""
+    entry = entry_of(MODELS, settings.name)
+    assert entry is not None
+    return entry
+
+
 @dataclass(frozen=True)
 class Cell:
     """One point of the grid, without the seed."""
@@ -129,6 +144,7 @@ class Cell:
             settings["train"].pop(given, None)
         n_train = self.shape.n_train
         settings["train"] |= {"steps": self.train.total_steps(n_train), "batch": self.train.batch(n_train)}
+        settings["data"] |= data_entry(self.data).identity(self.data)
         names = {axis: {"name": getattr(self, axis).name} for axis in AXES[:3]}
         return {axis: names.get(axis, {}) | settings[axis] for axis in AXES}
 
@@ -141,12 +157,12 @@ class Cell:
     @cached_property
     def shape(self) -> DataShape:
         """What the data are, without loading them."""
-        return DATA[self.data.name].shape(self.data)  # type: ignore[attr-defined]
+        return data_entry(self.data).shape(self.data)
 
     @cached_property
     def layers(self) -> tuple[LayerShape, ...]:
         """The network's weight matrices, without building it."""
-        return MODELS[self.model.name].layers(self.model, self.shape)  # type: ignore[attr-defined]
+        return model_entry(self.model).layers(self.model, self.shape)
 
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Every parameter, defaults included, by axis."""
@@ -318,7 +334,7 @@ def _only(content: Any, axis: str, where: str) -> dict[str, list[str]]:
         if not names:
             raise SweepError(f"{where}.for.{other}: the list is empty; name at least one {other} entry")
         for name in names:
-            if not isinstance(name, str) or name not in _registry(other):
+            if not isinstance(name, str) or entry_of(_registry(other), name) is None:
                 raise SweepError(
                     f"{where}.for.{other}: {one_line(name)}: no such {other}; {nearest(name, _registry(other))}"
                 )
@@ -365,9 +381,10 @@ def _settings(axis: str, point: dict[Any, Any], where: str) -> Any:
     if "name" not in point:
         raise SweepError(f"{where}: name: missing; valid: {', '.join(sorted(registry))}")
     name = point["name"]
-    if not isinstance(name, str) or name not in registry:
+    entry = entry_of(registry, name) if isinstance(name, str) else None
+    if entry is None:
         raise SweepError(f"{where}.name: {one_line(name)}: no such {axis}; {nearest(name, registry)}")
-    return _validate(registry[name].settings, point, where)
+    return _validate(entry.settings, point, where)
 
 
 def _validate(kind: type[Settings], content: dict[Any, Any], where: str) -> Any:
@@ -409,10 +426,12 @@ def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
 def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
     """Refuse a network that the data do not fit, a speed for a layer that is not there, a loss that needs classes."""
     model, data = chosen["model"], chosen["data"]
-    if MODELS[model.settings.name].needs_images and len(cell.shape.input_shape) != 3:
+    reads = model_entry(model.settings).reads
+    if cell.shape.kind not in reads:
+        needed, shape = " or ".join(sorted(reads)), " x ".join(map(str, cell.shape.input_shape))
         raise SweepError(
-            f"{model.where}: {model.settings.name} needs images, but {data.settings.name} gives vectors of "
-            f"{cell.shape.input_shape[0]}; keep it to image data with for: {{data: ...}}"
+            f"{model.where}: {model.settings.name} needs {needed}, but {data.settings.name} gives {cell.shape.kind} of "
+            f"{shape}; keep it to other data with for: {{data: ...}}"
         )
     if cell.train.loss == "cross_entropy" and cell.shape.classes is None:
         raise SweepError(

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from nfa.settings import Settings
+
+Kind = Literal["vectors", "images", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class DataShape:
         n_train: Training samples.
         n_test: Test samples.
         relevant: The first this many input coordinates alone determine the target; None where that is not known.
+        vocabulary: Inputs are integer tokens below this, of shape (positions,); None where they are numbers.
     """
 
     input_shape: tuple[int, ...]
@@ -28,6 +31,14 @@ class DataShape:
     n_train: int
     n_test: int
     relevant: int | None = None
+    vocabulary: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What a network must be able to read."""
+        if self.vocabulary is not None:
+            return "tokens"
+        return "images" if len(self.input_shape) == 3 else "vectors"
 
 
 @dataclass(frozen=True)
@@ -35,12 +46,14 @@ class Data:
     """A loaded data set, as plain arrays.
 
     Attributes:
-        x_train: (n_train, *input_shape) float32 inputs.
+        x_train: (n_train, *input_shape) float32 inputs; int64 where they are tokens.
         y_train: (n_train, C) float32 targets; for classes the centred one-hot code, onehot - 1/C.
-        x_test: (n_test, *input_shape) float32 inputs.
+        x_test: (n_test, *input_shape), as x_train.
         y_test: (n_test, C) float32 targets.
         labels_train: (n_train,) int64 class labels, or None for regression.
         labels_test: (n_test,) int64 class labels, or None for regression.
+        directions: (d, r) float32 with orthonormal columns: the target depends on the flattened input through x @
+            directions alone; None where that is not known.
     """
 
     x_train: np.ndarray
@@ -49,6 +62,12 @@ class Data:
     y_test: np.ndarray
     labels_train: np.ndarray | None = None
     labels_test: np.ndarray | None = None
+    directions: np.ndarray | None = None
+
+
+def _nothing(settings: Settings) -> dict[str, Any]:
+    """Settings alone identify the data."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -60,9 +79,11 @@ class DataEntry:
         shape: Settings -> DataShape, cheap, no torch, no file.
         load: (settings, generator) -> Data; the generator is seeded by the entry and the run's seed.
         about: One line for ``nfa init`` and the documentation.
+        identity: Settings -> what else identifies the data, e.g. the digest of a file; part of a cell's content.
     """
 
     settings: type[Settings]
     shape: Callable[[Any], DataShape]
     load: Callable[[Any, np.random.Generator], Data]
     about: str
+    identity: Callable[[Any], dict[str, Any]] = _nothing

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nfa.data.shape import DataShape
+from nfa.data.shape import DataShape, Kind
 from nfa.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,15 +36,16 @@ class ModelEntry:
 
     Attributes:
         settings: The entry's settings class.
-        layers: (settings, data shape) -> the layers in forward order, without torch.
+        layers: (settings, data shape) -> the layers in forward order, without torch (but for networks that only
+            building can tell: torchvision's and the user's).
         build: (settings, data shape, generator) -> the network, all its random draws from the generator. Imports torch
             inside, because a sweep is planned without it.
-        needs_images: Whether inputs must be (channels, height, width).
+        reads: Kinds of input it can read, see ``DataShape.kind``.
         about: One line for ``nfa init`` and the documentation.
     """
 
     settings: type[Settings]
     layers: Callable[[Any, DataShape], tuple[LayerShape, ...]]
     build: Callable[[Any, DataShape, torch.Generator], torch.nn.Module]
-    needs_images: bool
+    reads: frozenset[Kind]
     about: str

@@ -54,5 +54,9 @@ def build(settings: MLP, data: DataShape, generator: torch.Generator) -> torch.n
 
 
 ENTRY = ModelEntry(
-    MLP, layers, build, needs_images=False, about="multi-layer perceptron; depth, width, activation, scale"
+    MLP,
+    layers,
+    build,
+    reads=frozenset({"vectors", "images"}),
+    about="multi-layer perceptron; depth, width, activation, scale",
 )

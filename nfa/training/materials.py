@@ -6,10 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nfa.data import DATA
-from nfa.models import MODELS
 from nfa.random import numpy_generator, torch_generator
-from nfa.sweep import Cell
+from nfa.sweep import Cell, data_entry, model_entry
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Materials:
 def load_data(cell: Cell, seed: int, device: torch.device) -> Materials:
     """Load or draw the data of a cell at a seed, and move them to the device."""
     content = cell.content["data"]
-    data = DATA[content["name"]].load(cell.data, numpy_generator("data", seed, data=content))
+    data = data_entry(cell.data).load(cell.data, numpy_generator("data", seed, data=content))
     order = torch.randperm(len(data.x_train), generator=torch_generator("measured samples", 0, data=content))
 
     def tensor(array: np.ndarray | None) -> Tensor | None:
@@ -69,4 +67,4 @@ def build_model(cell: Cell, seed: int, device: torch.device) -> nn.Module:
     """Build a cell's network with the initial weights of a seed."""
     content = {axis: cell.content[axis] for axis in ("data", "model")}
     generator = torch_generator("weights", seed, **content)
-    return MODELS[content["model"]["name"]].build(cell.model, cell.shape, generator).to(device)
+    return model_entry(cell.model).build(cell.model, cell.shape, generator).to(device)
