@@ -6,6 +6,7 @@ from torch import Tensor
 # Columns in one strip: products of this width still run at the machine's full rate (measured on two cores), and the
 # part computed twice, k * STRIP / 2 entries, is small beside k^2 / 2.
 STRIP = 128
+SMALLEST, LARGEST = 1e-10, 1e10  # of rows whose squares float32 holds beside squares 1e-18 of theirs
 FEW_OUTPUTS = 4  # so few rows per sample that K can be nearly singular, and float64 costs little
 
 
@@ -18,6 +19,15 @@ def working_type(dtype: torch.dtype, outputs: int) -> torch.dtype:
     if outputs <= FEW_OUTPUTS:
         return torch.float64
     return torch.promote_types(dtype, torch.float32)
+
+
+def extreme(rows: Tensor) -> bool:
+    """Whether products of float32 rows could vanish or overflow beside the largest: deep saturated networks do that."""
+    if rows.dtype == torch.float64 or rows.numel() == 0:
+        return False
+    low, high = (bound.item() for bound in rows.aminmax())
+    size = max(-low, high)
+    return size != 0 and not SMALLEST < size < LARGEST
 
 
 def resolution(rows: torch.dtype, working: torch.dtype) -> float:

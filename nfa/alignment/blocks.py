@@ -1,7 +1,7 @@
 """K in blocks of samples, twice over: what error bars are made from.
 
 A block holds the sum of K_i over its samples, in two independent sketches (or the exact sum, twice the same). Kept as
-rows of J^T v where that is smaller than a k x k matrix.
+rows of J^T v where that is smaller than a k x k matrix, or as long as nobody asks for a block.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +88,8 @@ class Blocks:
         """Take blocks: their samples, and the sum of K_i over each in two sketches."""
         self._sizes, self._first, self._second = list(sizes), list(first), list(second)
         self._uncut: list[_Uncut] = []
+        self._span = 1  # how many of the blocks that come make one of those that are kept
+        self._filled = 1  # how many the last has
 
     @property
     def sizes(self) -> list[int]:
@@ -131,14 +133,24 @@ class Blocks:
                 self._append(size, *(Part.of_rows(part).compact() for part in both))
 
     def _append(self, size: int, first: Part, second: Part) -> None:
+        exact = first is second
+        if self._sizes and self._filled < self._span:  # the last block is still smaller than its neighbours
+            exact = exact and self._first[-1] is self._second[-1]
+            self._sizes[-1] += size
+            self._first[-1] = self._first[-1] + first
+            self._second[-1] = self._first[-1] if exact else self._second[-1] + second
+            self._filled += 1
+            return
         self._sizes.append(size)
         self._first.append(first)
         self._second.append(second)
-        if len(self._sizes) > MOST:
+        self._filled = 1
+        if len(self._sizes) > MOST:  # an odd number: the last, half as large as the others, is filled next
             exact = all(a is b for a, b in zip(self._first, self._second, strict=True))
             self._sizes = [sum(self._sizes[i : i + 2]) for i in range(0, len(self._sizes), 2)]
             self._first = _merged(self._first)
-            self._second = self._first if exact else _merged(self._second)
+            self._second = self._first[:] if exact else _merged(self._second)
+            self._span *= 2
 
     def __iter__(self) -> Iterator[tuple[Part, Part]]:
         """Give the two sketches of each block."""
@@ -146,10 +158,13 @@ class Blocks:
 
     def __sub__(self, other: "Blocks") -> "Blocks":
         """Difference over the same samples and probes, block by block."""
+        first = [a - b for a, b in zip(self.first, other.first, strict=True)]
+        exact = all(a is b for blocks in (self, other) for a, b in blocks)
+        second = first if exact else [a - b for a, b in zip(self.second, other.second, strict=True)]
         return Blocks(
             self.sizes,
-            [a - b for a, b in zip(self.first, other.first, strict=True)],
-            [a - b for a, b in zip(self.second, other.second, strict=True)],
+            first,
+            second,
         )
 
     def totals(self) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from nfa.alignment.blocks import Blocks
 from nfa.alignment.capture import record
 from nfa.alignment.layers import checked_device, parameters_of, without_single_block
 from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
-from nfa.alignment.samples import Inputs, batches, drawn, regrouped
+from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
 from nfa.alignment.topology import topology
 from nfa.alignment.undisturbed import undisturbed
 from nfa.random import torch_generator
@@ -111,6 +111,7 @@ class Measured:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
+@unseen()
 def measure_covariances(
     model: nn.Module,
     inputs: Inputs,
@@ -137,8 +138,8 @@ def measure_covariances(
         probes: Probes in each of the two sketches.
         seed: Names the probes and the samples drawn.
         heads: Take query, key and value projections apart by head.
-        batch_size: Most samples in one pass; changes the time and memory, not the result. None chooses by the size of
-            the network's activations.
+        batch_size: Most samples in one pass; changes the time and memory, not the result (but an error bar, where it is
+            smaller than the blocks that those are made of). None chooses by the size of the network's activations.
 
     Raises:
         ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, or outputs that are no

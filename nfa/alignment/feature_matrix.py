@@ -91,6 +91,15 @@ class FeatureMatrix:
         """Number of blocks g, and side d of each block of F."""
         return self._weight.shape[0], self._weight.shape[2]
 
+    @property
+    def variation(self) -> float:
+        """Share of |F|^2 that is left when the mean entry is subtracted, over all entries or off the diagonal."""
+        g, d = self.shape
+        trace, squares = self.diagonal.sum().item(), self.diagonal.square().sum().item()
+        every = self.squared - self.total_of_entries**2 / (g * d * d)
+        rest = self.squared - squares - (self.total_of_entries - trace) ** 2 / max(g * d * (d - 1), 1)
+        return min(every, rest) / self.squared if self.squared > 0 else 0.0
+
     @cached_property
     def rows(self) -> Tensor:
         """W, or R when k > d; (g, m, d) with m = min(k, d)."""

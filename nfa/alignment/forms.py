@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.blocks import Blocks, inner_products
-from nfa.alignment.feature_matrix import FeatureMatrix, largest
+from nfa.alignment.feature_matrix import FeatureMatrix
 
 Two = tuple[Tensor, Tensor]  # by the first and by the second sketch
-EXTREME = 1e9  # entries of K, or their inverse, whose fourth power float32 may not hold
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Entries:
         products: <F, G1> and <F, G2>.
         sums: Sums of G1 and of G2.
         squared: <G1, G2>.
+        whole: The same over all entries, whichever these are.
     """
 
     def __init__(self, forms: "Forms") -> None:
@@ -49,7 +49,7 @@ class Entries:
         self.sum_f, self.squared_f = features.total_of_entries, features.squared
         self.products = [_sum(product * features.gram) for product in forms.products]
         self.sums = [features.total(k) for k in forms.reduced]
-        self.squared = _sum(first * second.mT)
+        self.squared = self.whole = _sum(first * second.mT)
 
     def own(self) -> Own:
         """The forms of each block."""
@@ -122,10 +122,7 @@ class OffDiagonal(Entries):
 
 
 class Forms:
-    """F = W^T W beside two sketches of K.
-
-    All in the number type of the blocks: float32's rounding is a thousandth of what probes or samples leave open. Only
-    where its squares could overflow or vanish is it float64.
+    """F = W^T W beside two sketches of K, all in one number type.
 
     Attributes:
         features: W.
@@ -134,10 +131,9 @@ class Forms:
         products: K1 S and K2 S.
     """
 
-    def __init__(self, weight: Tensor, blocks: Blocks, first: Tensor, second: Tensor) -> None:
+    def __init__(self, weight: Tensor, blocks: Blocks, first: Tensor, second: Tensor, dtype: torch.dtype) -> None:
         """Multiply by S."""
-        ordinary = 1 / EXTREME < largest(first) < EXTREME
-        self.dtype = blocks.dtype if ordinary else torch.float64
+        self.dtype = dtype
         self.features, self.blocks = FeatureMatrix(weight, self.dtype), blocks
         same = first is second
         first = self.features.reduce(first.to(self.dtype))

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from nfa.alignment.capture import record
 from nfa.alignment.layers import Layer, checked_device, parameters_of
-from nfa.alignment.samples import Inputs, batches
+from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 BATCH = 250  # most samples in one pass, where the caller does not say
 
 
+@unseen()
 def weight_gradients(
     model: nn.Module,
     inputs: Inputs,

@@ -9,7 +9,7 @@ from nfa.alignment.capture import record
 from nfa.alignment.covariance import measure_covariances
 from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.layers import checked_device
-from nfa.alignment.samples import Inputs, batches
+from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
 
 LARGEST_SIDE = 16384  # a float64 matrix of this side takes 2 GiB
@@ -58,6 +58,7 @@ def matrices(model: nn.Module, inputs: Inputs, layer: str, **options: Any) -> tu
     return torch.block_diag(*(weight.mT @ weight)), torch.block_diag(*(weight.mT @ covariance @ weight))
 
 
+@unseen()
 def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     """Say which weights of two or more dimensions are not measured, and why.
 

@@ -1,6 +1,6 @@
 """Measure a network while it trains, in the user's own training loop.
 
-monitor = nfa.Monitor(model, images)          # before the first step: remembers W0 and K0
+monitor = nfa.Monitor(model, images)          # before the first step: remembers W0
 for step, (x, y) in enumerate(loader):
     ...                                       # the training step
     if step % 100 == 0:
@@ -9,14 +9,18 @@ monitor.frame.to_parquet("alignment.parquet")
 """
 
 import copy
+from inspect import signature
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
-from nfa.alignment.samples import Inputs
+from nfa.alignment.samples import Inputs, kept
 from nfa.alignment.table import COLUMNS, measure
+from nfa.alignment.values import CORRELATIONS, POWERS
+from nfa.errors import nearest
 
+_OPTIONS = tuple(name for name in signature(measure).parameters if name not in ("model", "inputs", "initial", "step"))
 LOGGED = ("uc_nfc", "c_nfc", "haar_nfc", "relative_change")
 
 
@@ -41,16 +45,22 @@ class Monitor:
 
         Args:
             model: The network that will be trained.
-            inputs: (n, *input shape), or an iterable of such batches; kept.
+            inputs: (n, *input shape), or an iterable of such batches; read once, and kept in memory.
             correlation: Convention of the numbers that are logged; the frame holds all.
             power: The same.
             prefix: First part of the names of what is logged.
             **options: As ``measure``: targets, loss, layers, estimator, samples, probes, seed, weight_decay, ...
 
         Raises:
-            ValueError: As ``measure``.
+            ValueError: An unknown correlation, power or option.
         """
-        self._model, self._inputs, self._options = model, inputs if _rereadable(inputs) else list(inputs), options
+        for what, value, valid in (("correlation", correlation, CORRELATIONS), ("power", power, POWERS)):
+            if value not in valid:
+                raise ValueError(f"{what}: {value!r}: {nearest(value, valid)}")
+        for name in options:
+            if name not in _OPTIONS:
+                raise ValueError(f"{name}: no such option; {nearest(name, _OPTIONS)}")
+        self._model, self._inputs, self._options = model, kept(inputs), options
         self._initial = copy.deepcopy(model)
         self._convention, self._prefix = (correlation, power), prefix
         self._frames: list[pd.DataFrame] = []
@@ -84,11 +94,3 @@ class Monitor:
         if not self._frames:
             return pd.DataFrame(columns=list(COLUMNS))
         return pd.concat(self._frames, ignore_index=True)
-
-
-def _rereadable(inputs: Inputs) -> bool:
-    """Whether reading the inputs a second time gives them again, in the same order.
-
-    A data loader that shuffles would measure the same samples in another order: harmless, but not the same bits.
-    """
-    return not hasattr(inputs, "__next__")

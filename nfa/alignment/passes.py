@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nfa.alignment.accumulate import add_products_, mirrored_, resolution, symmetric, working_type
+from nfa.alignment.accumulate import add_products_, extreme, mirrored_, resolution, symmetric, working_type
 from nfa.alignment.blocks import Blocks, Part
 from nfa.alignment.capture import Recording, reverse, wanted
 from nfa.alignment.layers import Layer
 
-# Additions to a float32 sum before it goes into a float64 one: its rounding, 6e-8 each, then stays below 1e-6.
+# Additions to a float32 sum before it goes into a float64 one: their rounding, 6e-8 each and in any direction, stays
+# below 1e-6 together.
 ADDITIONS = 64
 
 
@@ -39,16 +40,20 @@ class LayerSum:
 
     def add_exact(self, rows: Tensor, outputs: int) -> None:
         """Add the rows (g, m, k) of J for one output."""
-        working = working_type(rows.dtype, outputs)
+        working = torch.float64 if extreme(rows) else working_type(rows.dtype, outputs)
         self.resolution = max(self.resolution, resolution(rows.dtype, working))
         if self._products is None:
             self._products = rows.new_zeros(len(rows), rows.shape[2], rows.shape[2], dtype=working)
-        add_products_(self._products, rows.to(working))
+        elif torch.promote_types(self._products.dtype, working) != self._products.dtype:
+            self._products = self._products.to(working)
+        add_products_(self._products, rows.to(self._products.dtype))
         self._additions += 1
+        if self.blocks is None and self._additions >= ADDITIONS:
+            self._settle()
 
     def add_sketched(self, rows: Tensor, sketch: int) -> None:
         """Keep the rows (g, m, k) of J^T v for one probe of the first (0) or second (1) sketch."""
-        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        rows = rows.to(torch.float64 if extreme(rows) else torch.promote_types(rows.dtype, torch.float32))
         self.resolution = max(self.resolution, torch.finfo(rows.dtype).eps)
         self._rows[sketch].append(rows.cpu())
 
@@ -58,8 +63,6 @@ class LayerSum:
             part = Part(self._empty() if self._products is None else mirrored_(self._products).cpu(), None)
             self._products = None
             self.blocks.add(n, part, part)
-        elif self._additions >= ADDITIONS:
-            self._settle()
 
     def total(self) -> Tensor:
         """The sum over all batches, (g, k, k) on the CPU, where no blocks are kept."""

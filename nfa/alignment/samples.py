@@ -1,10 +1,14 @@
 """The samples that a network is measured on: checked, cut into batches, and a random part of them on request."""
 
+import random
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
 
 from nfa.alignment.layers import finite
 from nfa.random import numpy_generator
@@ -12,6 +16,26 @@ from nfa.random import numpy_generator
 Batch: TypeAlias = Tensor | tuple[Tensor, ...] | list[Tensor]
 Inputs: TypeAlias = Tensor | Iterable[Batch]
 Pair: TypeAlias = tuple[Tensor, Tensor | None]
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Give back the random states that reading samples may draw from: a DataLoader takes a number from torch's."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is the one that loaders use
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+def kept(inputs: Inputs) -> Inputs:
+    """Read an iterable once, so that reading again gives the same samples in the same order, whatever it shuffles."""
+    if isinstance(inputs, Tensor | list | tuple | Dataset):
+        return inputs
+    with unseen():
+        return list(inputs)
 
 
 def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
@@ -24,6 +48,12 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
     Raises:
         ValueError: Something that is no tensor, or targets that do not match.
     """
+    if isinstance(inputs, tuple):
+        raise ValueError(
+            "inputs: a tuple could be inputs and targets, or batches: pass the inputs and targets=, or a list"
+        )
+    if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+        raise ValueError("inputs: a Dataset gives one sample at a time: wrap it in a DataLoader")
     seen = 0
     for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
         part, own = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
@@ -46,12 +76,21 @@ def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tens
     """Cut samples into batches of at most ``batch_size``.
 
     Raises:
-        ValueError: No samples, values that are not finite, something that is no tensor, or a tensor on another device.
+        ValueError: No samples, samples of several shapes, values that are not finite, something that is no tensor, or a
+            tensor on another device.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: {batch_size} must be at least 1")
-    seen = 0
+    seen, shape = 0, None
     for part, own in pairs(inputs, targets):
+        shape = part.shape[1:] if shape is None else shape
+        if part.shape[1:] != shape:
+            kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(shape)}"
+            raise ValueError(
+                f"inputs: a batch with samples of shape {kinds}: pad them to one shape, or measure them apart"
+            )
+        if part.is_inference():
+            part = part.clone()  # autograd does not take what was made in torch.inference_mode
         if part.device != device:
             raise ValueError(f"inputs are on {part.device}, the network on {device}: move one of them")
         if not finite(part):
@@ -90,6 +129,9 @@ def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
         smallest = keys.argsort()[:samples]
         smallest = smallest[places[smallest].argsort()]
         if kept is not None:
+            if part.shape[1:] != kept.shape[1:]:
+                kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(kept.shape[1:])}"
+                raise ValueError(f"inputs: a batch with samples of shape {kinds}: none can be drawn among them")
             part = torch.cat([kept, part])
         kept, keys, places = part[smallest.to(part.device)], keys[smallest], places[smallest]
     if kept is None or total == 0:

@@ -33,11 +33,14 @@ from nfa.alignment.correlation import (
     NO_OFF_DIAGONAL,
     bounded,
 )
+from nfa.alignment.feature_matrix import largest
 from nfa.alignment.forms import Entries, Forms, OffDiagonal
 from nfa.alignment.values import CORRELATIONS, Value, undefined
 
 FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
 AGREEMENT = 2 / 3  # the two sketches' products within a factor of two: else their mean is taken, not their root
+EXTREME = 1e9  # entries of K, or their inverse, whose fourth power float32 may not hold
+CANCELLING = 1e-2  # share of the squares below which a variance is computed in float64
 TOO_FEW = f"fewer than {FEW_BLOCKS} blocks of samples: no standard error"
 
 
@@ -78,12 +81,35 @@ class Estimator:
         Returns:
             Correlation name -> value with its standard error.
         """
-        forms = Forms(weight, self.blocks, self.first, self.second)
-        every = Entries(forms)
-        over = {name: OffDiagonal(forms) if name == "offdiagonal" else every for name in names}
-        return {name: self._correlation(over[name], every, name, errors) for name in names}
+        over = self._over(Forms(weight, self.blocks, self.first, self.second, self._dtype), names)
+        if any(self._cancels(over[name], name) for name in names):
+            over = self._over(Forms(weight, self.blocks, self.first, self.second, torch.float64), names)
+        return {name: self._correlation(over[name], name, errors) for name in names}
 
-    def _correlation(self, over: Entries, every: Entries, name: str, errors: bool) -> Value:
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Number type of the algebra: that of the rows where the probes leave more open than its rounding does."""
+        exact = self.first is self.second
+        extreme = not 1 / EXTREME < largest(self.first) < EXTREME
+        return torch.float64 if exact or extreme else self.blocks.dtype
+
+    def _over(self, forms: Forms, names: Sequence[str]) -> dict[str, Entries]:
+        """Entries that each correlation runs over."""
+        every = Entries(forms)
+        return {name: OffDiagonal(forms) if name == "offdiagonal" else every for name in names}
+
+    def _cancels(self, over: Entries, name: str) -> bool:
+        """Whether a variance is so small a difference of squares that float32 would not do."""
+        if over.forms.dtype == torch.float64 or over.count == 0:
+            return False
+        shift = 0.0 if name == "cosine" else 1 / over.count
+        pairs = (
+            (over.squared_f - shift * over.sum_f**2, over.forms.features.squared),
+            (over.squared - shift * over.sums[0] * over.sums[1], over.whole),
+        )
+        return any(variance < CANCELLING * abs(squares) for variance, squares in pairs)
+
+    def _correlation(self, over: Entries, name: str, errors: bool) -> Value:
         forms = over.forms
         if over.count == 0:
             return undefined(NO_OFF_DIAGONAL)
@@ -99,8 +125,7 @@ class Estimator:
             squared_product = self._of_population(squared_product, float(own_products[0] @ own_products[1]))
         if forms.features.squared == 0:
             return undefined(NFM_ZERO)
-        negligible = max(NEGLIGIBLE, 16 * torch.finfo(forms.dtype).eps)
-        if variance_f <= negligible * forms.features.squared or variance <= negligible * abs(every.squared):
+        if variance_f <= NEGLIGIBLE * forms.features.squared or variance <= NEGLIGIBLE * abs(over.whole):
             return undefined(EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL)
         mean = (products[0] + products[1]) / 2
         near = abs(products[0] - products[1]) <= abs(mean) * AGREEMENT

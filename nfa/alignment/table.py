@@ -1,7 +1,7 @@
 """Measurements as a long table: one row per layer, quantity, correlation and power."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from nfa.alignment.covariance import LayerCovariance, Measured, measure_covarian
 from nfa.alignment.gradients import BATCH, Loss, weight_gradients
 from nfa.alignment.initial import initial_network
 from nfa.alignment.quantities import LAYOUT, Reference, quantities
-from nfa.alignment.samples import Inputs
+from nfa.alignment.samples import Inputs, kept
 from nfa.alignment.values import exponents
 from nfa.errors import nearest
 from nfa.losses import LOSSES
@@ -159,7 +159,8 @@ def measure(
 
     Args:
         model: Any network whose output is a tensor with the samples first; left exactly as it was.
-        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs.
+        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs; it is read once, and
+            its batches kept in memory meanwhile where ``initial`` or ``loss`` needs them again.
         targets: (n, ...), where ``loss`` needs them and the batches do not hold them.
         loss: (outputs, targets) -> mean loss, or the name of one of ``nfa.losses``; for ``fact`` and for the limit of
             ``c_nfc`` at W = W0, which need dL/dW over all samples.
@@ -191,8 +192,8 @@ def measure(
     """
     chosen_loss = _loss(loss, targets)
     start = None if initial is None else initial_network(model, initial)
-    if isinstance(inputs, Iterator):
-        inputs = list(inputs)  # read more than once
+    if start is not None or chosen_loss is not None:
+        inputs = kept(inputs)  # read more than once
 
     def covariances(network: nn.Module) -> Measured:
         return measure_covariances(

@@ -94,7 +94,7 @@ def test_the_slope_is_the_derivative(name: str, shape: tuple[int, int]) -> None:
     covariance, direction = root @ root.T / k, direction + direction.T
     features = FeatureMatrix(weight)
     part = Part(covariance[None], None)
-    forms = Forms(weight, Blocks([1], [part], [part]), covariance[None], covariance[None])
+    forms = Forms(weight, Blocks([1], [part], [part]), covariance[None], covariance[None], torch.float64)
     over = OffDiagonal(forms) if name == "offdiagonal" else Entries(forms)
     shift = 0.0 if name == "cosine" else 1 / over.count
     variance_f = over.squared_f - shift * over.sum_f**2
@@ -194,3 +194,20 @@ def test_the_centred_quantities_use_the_same_probes() -> None:
     assert now.blocks is not None
     assert before.blocks is not None
     assert all(part.matrix().abs().max() < 1e-12 for part in (now.blocks - before.blocks).first)
+
+
+@pytest.mark.parametrize("count", [64, 65, 100, 1000, 5001])
+def test_blocks_of_a_stream_stay_even(count: int) -> None:
+    """A few large blocks would make an error bar of a few contributions."""
+    blocks = Blocks()
+    for i in range(count):
+        part = Part.of_rows(torch.full((1, 1, 2), float(i)))
+        blocks.add(1, part, part)
+    sizes = blocks.sizes
+    assert sum(sizes) == count
+    assert MOST / 2 <= len(sizes) <= MOST
+    assert len(set(sizes[:-1])) == 1
+    assert sizes[-1] <= sizes[0]
+    assert all(a is b for a, b in blocks)
+    total = sum(i**2 for i in range(count))
+    assert blocks.totals()[0][0, 0, 0].item() == pytest.approx(total, rel=1e-6)

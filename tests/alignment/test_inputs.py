@@ -1,0 +1,110 @@
+"""However the samples come: what they draw from, in which order, in which shapes."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from nfa.alignment import Monitor, covariances, measure, weight_gradients
+from nfa.losses import squared_error
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 6)).double()
+
+
+INPUTS = torch.randn(60, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def random_states() -> tuple[Any, ...]:
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index] # noqa: NPY002
+
+
+class Noisy:
+    """A loader that draws from every global generator."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Draw, and give all samples."""
+        torch.rand(1), random.random(), np.random.rand()  # noqa: NPY002
+        yield INPUTS
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, loader: measure(model, loader, initial=model),
+        lambda model, loader: measure(model, loader, samples=20),
+        lambda model, loader: covariances(model, loader),
+        lambda model, loader: Monitor(model, loader)(0),
+    ],
+)
+@pytest.mark.parametrize("loader", [DataLoader(INPUTS, 16, shuffle=True), DataLoader(INPUTS, 16), Noisy()], ids=repr)  # type: ignore[arg-type]
+def test_reading_leaves_the_random_states(call: Callable[..., Any], loader: Any) -> None:
+    model = network()
+    before = random_states()
+    call(model, loader)
+    assert random_states() == before
+
+
+def test_gradients_leave_the_random_states() -> None:
+    model, pairs = network(), DataLoader(TensorDataset(INPUTS, INPUTS), 16, shuffle=True)
+    before = random_states()
+    weight_gradients(model, pairs, None, squared_error)
+    assert random_states() == before
+
+
+@pytest.mark.parametrize("options", [{}, {"samples": 20}, {"estimator": "sketched"}], ids=str)
+def test_both_networks_see_the_same_samples(options: dict[str, Any]) -> None:
+    """A network and itself before: K equals K0 to the last bit, whatever the loader shuffles."""
+    model = network()
+    loader: Any = DataLoader(INPUTS, 16, shuffle=True)  # type: ignore[arg-type]
+    table = measure(model, loader, initial=network(), **options)
+    notes = set(table[(table.quantity == "dc_nfc") & (table.layer == "0")].note)
+    assert notes == {"W equals W0: 0/0, and K - K0 is 0 at second order"}
+    monitor = Monitor(model, loader, **options)
+    monitor(0), monitor(1)
+    first, second = (frame.drop(columns="step").reset_index(drop=True) for _, frame in monitor.frame.groupby("step"))
+    pd.testing.assert_frame_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ((INPUTS, INPUTS), "a tuple could be inputs and targets"),
+        (TensorDataset(INPUTS), "wrap it in a DataLoader"),
+        ([INPUTS, INPUTS[:, None]], "samples of shape (1, 6) after samples of shape (6,)"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"samples": 20}, {"estimator": "sketched"}], ids=str)
+def test_what_could_be_misread_is_refused(inputs: Any, said: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="inputs: ") as caught:
+        measure(network(), inputs, **options)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_inputs_of_inference_mode() -> None:
+    with torch.inference_mode():
+        inputs = INPUTS.clone()
+    pd.testing.assert_frame_equal(measure(network(), inputs), measure(network(), INPUTS))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"correlation": "cosin"}, "did you mean 'cosine'"),
+        ({"power": "2"}, "power: '2'"),
+        ({"probe": 3}, "did you mean 'probes'"),
+    ],
+)
+def test_a_monitor_checks_its_options_at_once(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match="."[:1]) as caught:
+        Monitor(network(), INPUTS, **options)
+    assert said in str(caught.value)
