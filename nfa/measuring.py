@@ -1,7 +1,12 @@
 """What ``nfa check`` and ``nfa measure`` do with a network of the user's own."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EISDIR
+from os import strerror
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pandas as pd
 import torch
@@ -10,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nfa.alignment import check, measure
+from nfa.alignment.layers import checked_device
 from nfa.errors import UserError
 from nfa.random import torch_generator
 from nfa.report.network import check_report, measure_report
 from nfa.stages.environment import choose_device, set_threads
 from nfa.tables import ALIGNMENT, replacing, write_table
-from nfa.user_model import fitted, load_model, load_samples, load_state, try_out
+from nfa.user_model import fitted, load_model, load_samples, load_state, told, try_out
 
 
 def check_network(options: argparse.Namespace) -> int:
@@ -25,18 +31,16 @@ def check_network(options: argparse.Namespace) -> int:
         UserError: A mistake in what was given.
     """
     model = _model(options.model, options.weights, options.seed)
-    if options.data is not None:
-        inputs, _ = load_samples(model, options.data)
-    else:
-        generator = torch_generator("check inputs", options.seed)
-        inputs = fitted(model, torch.randn(options.samples, *options.input_shape, generator=generator))
-    try_out(model, inputs)
-    try:
+    with _one_line("check"):
+        checked_device(model)
+        if options.data is not None:
+            inputs, _ = load_samples(model, options.data)
+        else:
+            inputs = fitted(model, _normal((options.samples, *options.input_shape), options.seed))
+        try_out(model, inputs)
         table = check(
             model, inputs, layers=options.layers, heads=options.heads, samples=options.samples, seed=options.seed
         )
-    except ValueError as error:
-        raise UserError(str(error)) from None
     Console().print(check_report(table))
     return 0 if table.passed.all() else 1
 
@@ -47,19 +51,22 @@ def measure_network(options: argparse.Namespace) -> int:
     Raises:
         UserError: A mistake in what was given.
     """
+    if options.output is not None:
+        _try_to_write(options.output)
     if options.threads is not None:
         set_threads(options.threads)
-    model = _model(str(options.config), options.weights, options.seed or 0).to(choose_device(options.device))
-    inputs, targets = load_samples(model, options.data)
-    outputs = try_out(model, inputs)
-    given = {name: getattr(options, name) for name in ("layers", "estimator", "samples", "probes", "heads", "seed")}
-    given["initial"] = None if options.initial is None else load_state(model, options.initial)
-    if options.loss is not None:
-        given |= {"loss": options.loss, "targets": _targets(options, targets, outputs)}
-    try:
+    device = choose_device(options.device)
+    model = _model(str(options.config), options.weights, options.seed or 0)
+    with _one_line("measure"):
+        model = model.to(device)
+        checked_device(model)
+        inputs, targets = load_samples(model, options.data)
+        outputs = try_out(model, inputs)
+        given = {name: getattr(options, name) for name in ("layers", "estimator", "samples", "probes", "heads", "seed")}
+        given["initial"] = None if options.initial is None else load_state(model, options.initial)
+        if options.loss is not None:
+            given |= {"loss": options.loss, "targets": _targets(options, targets, outputs)}
         table = measure(model, inputs, **{name: value for name, value in given.items() if value is not None})
-    except ValueError as error:
-        raise UserError(str(error)) from None
     correlation, power = options.correlation or "cosine", options.power or "1"
     Console().print(measure_report(table, correlation, power, centred=options.initial is not None))
     if options.output is not None:
@@ -68,12 +75,45 @@ def measure_network(options: argparse.Namespace) -> int:
     return 0
 
 
+def _normal(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Draw normal samples.
+
+    Raises:
+        UserError: There is no memory for so many.
+    """
+    try:
+        return torch.randn(shape, generator=torch_generator("check inputs", seed))
+    except (RuntimeError, TypeError, MemoryError):  # the second where a size is no 64-bit integer
+        raise UserError(f"--input-shape, --samples: samples of shape {shape} do not fit into memory") from None
+
+
+@contextmanager
+def _one_line(verb: str) -> Iterator[None]:
+    """Tell in one line whatever a network raises that runs on other samples, in float64 or with autograd.
+
+    Raises:
+        UserError: In place of any exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:  # the library's own are sentences
+        raise UserError(" ".join(str(error).split())) from None
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{verb}: the network raised {told(error)}") from None
+
+
 def _model(reference: str, weights: Path | None, seed: int) -> nn.Module:
     """Make the network, the same one every time, with its weights."""
     torch.manual_seed(seed)
     model = load_model(reference)
     if weights is not None:
-        model.load_state_dict(load_state(model, weights))
+        state = load_state(model, weights)  # complete, but for what is no tensor
+        try:
+            model.load_state_dict(state, strict=False)
+        except Exception as error:  # a network's own way of loading
+            raise UserError(f"{weights}: loading it raised {told(error)}") from None
     return model
 
 
@@ -109,3 +149,20 @@ def _write(path: Path, table: pd.DataFrame) -> None:
     else:
         with replacing(path) as temporary:
             table.to_csv(temporary, index=False)
+
+
+def _try_to_write(path: Path) -> None:
+    """Find out before the measurement whether its table can be written, and leave nothing.
+
+    Raises:
+        UserError: It cannot.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, strerror(EISDIR))
+        # The name is as long as that of the file which will be written first.
+        with NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}"):
+            pass
+    except OSError as error:
+        raise UserError(f"--output {path}: cannot be written: {error.strerror or error}") from None

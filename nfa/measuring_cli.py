@@ -9,10 +9,16 @@ CHECK = "check on a network of your own that W^T K W is its average gradient out
 MODEL = "module:function that returns a network (an nn.Module, or its class, is one too); found from the current folder"
 WEIGHTS = "weights to load, as saved with safetensors.torch.save_file(model.state_dict(), FILE)"
 DATA = "samples: .npz or .safetensors with an array x (n, ...) and perhaps targets y"
+DESCRIPTION = """\
+Measure a network of your own, or every checkpoint of a sweep:
+alignment.parquet, matrices.npz.
+"""
 EXAMPLES = """\
 of a network of your own:
-  nfa measure my_models:make --weights trained.safetensors --initial initial.safetensors --data images.npz
-  where my_models.py has a function make() that returns the network, and images.npz an array x
+  nfa measure my_models:make --weights trained.safetensors \\
+      --initial initial.safetensors --data images.npz
+  where my_models.py has a function make() that returns the network,
+  and images.npz an array x
 
 of a sweep, as the workflow calls it:
   nfa measure my.yaml --cells ID
@@ -51,7 +57,7 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="layers to check (default: all)")
     parser.add_argument("--heads", action="store_true", help="take query, key and value apart by head")
     parser.add_argument("--samples", type=_positive, default=4, metavar="N", help="samples to check on (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, help="for everything that is drawn (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="for everything that is drawn (default: 0)")
 
 
 def add_own_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +67,8 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
             action.metavar = "CONFIG|MODULE:FUNCTION"
             action.help = f"sweep file (YAML), or {MODEL}"
     parser.epilog = EXAMPLES
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # the description then is not wrapped either
+    parser.description = DESCRIPTION
     own = parser.add_argument_group("with module:function")
     own.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     own.add_argument("--data", type=Path, metavar="FILE", help=DATA)
@@ -73,7 +80,7 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--samples", type=_positive, metavar="M", help=text)
     own.add_argument("--probes", type=_positive, metavar="P", help="probes in each of the two sketches (default: 1)")
     own.add_argument("--loss", choices=_LOSSES, help="for what needs dL/dW; takes targets y from the data")
-    own.add_argument("--seed", type=int, help="for everything that is drawn (default: 0)")
+    own.add_argument("--seed", type=_seed, metavar="S", help="for everything that is drawn (default: 0)")
     own.add_argument("--correlation", choices=_CORRELATIONS, help="in the table shown (default: cosine)")
     own.add_argument("--power", choices=_POWERS, help="in the table shown (default: 1)")
     own.add_argument("--output", type=Path, metavar="FILE", help="write every quantity to a .csv or .parquet table")
@@ -122,6 +129,13 @@ def run_measure(options: argparse.Namespace) -> int:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    """Parse a seed; it goes into a table's column of 64-bit integers."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 2**63 - 1")
     return int(text)
 
 

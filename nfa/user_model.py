@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from nfa.errors import UserError, nearest
 from nfa.vision import torchvision
 
+LONGEST_MESSAGE = 400
+
 
 def load_model(reference: str) -> nn.Module:
     """Make the network that ``module:function`` names.
@@ -39,8 +41,8 @@ def load_model(reference: str) -> nn.Module:
             raise UserError(f"{reference}: is a {type(made).__name__}; name a function that returns a network")
         try:
             made = made()
-        except Exception as error:
-            raise UserError(f"{reference}: calling it without arguments raised {_told(error)}") from None
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{reference}: calling it without arguments raised {told(error)}") from None
     if not isinstance(made, nn.Module):
         raise UserError(f"{reference}: returns {type(made).__name__}, not a torch.nn.Module")
     return made
@@ -52,7 +54,12 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: No such file, or names or shapes that are not the network's.
     """
-    own, state = model.state_dict(), _tensors(path)
+    # State that is no tensor (``get_extra_state``) cannot be in such a file.
+    own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    lazy = next((name for name, value in own.items() if nn.parameter.is_lazy(value)), None)
+    if lazy is not None:
+        raise UserError(f"{path}: the network's {lazy!r} has no shape yet: run it on a batch in the function")
+    state = _tensors(path)
     for name in own:
         if name not in state:
             # A weight with two names is saved under one of them.
@@ -128,11 +135,18 @@ def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
     try:
         with undisturbed(model), torch.no_grad():
             outputs = model(inputs[:2].clone())
-    except Exception as error:
-        raise UserError(f"the network raised {_told(error)}, on samples of shape {shape}, {inputs.dtype}") from None
+    except (Exception, SystemExit) as error:
+        raise UserError(f"the network raised {told(error)}, on samples of shape {shape}, {inputs.dtype}") from None
     if not isinstance(outputs, Tensor):
         raise UserError(f"the network returns {type(outputs).__name__}, not a tensor: wrap it in a module that does")
     return outputs
+
+
+def told(error: BaseException) -> str:
+    """Name an exception and what it says, in one line; some of torch's go on for pages, with a C++ stack."""
+    message = " ".join(str(error).partition("\nException raised from")[0].split())
+    message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 3] + "..."
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _import(name: str) -> Any:
@@ -145,20 +159,14 @@ def _import(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise UserError(f"{name}: no such module in {folder} or among the installed ones") from None
-        raise UserError(f"{name}: importing it raised {_told(error)}") from None
+        raise UserError(f"{name}: importing it raised {told(error)}") from None
     except RuntimeError as error:
         if "operator torchvision::" not in str(error):
-            raise UserError(f"{name}: importing it raised {_told(error)}") from None
+            raise UserError(f"{name}: importing it raised {told(error)}") from None
     except (Exception, SystemExit) as error:
-        raise UserError(f"{name}: importing it raised {_told(error)}") from None
+        raise UserError(f"{name}: importing it raised {told(error)}") from None
     torchvision()  # the module uses it: it can be imported once this has made up for what it lacks
     return _import(name)
-
-
-def _told(error: BaseException) -> str:
-    """Name an exception and what it says, in one line."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -175,7 +183,7 @@ def _arrays(path: Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = dict(archive)
     except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise UserError(f"{path}: cannot be read as .npz with plain arrays ({_told(error)})") from None
+        raise UserError(f"{path}: cannot be read as .npz with plain arrays ({told(error)})") from None
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise UserError(f"{path}: {name!r} holds {array.dtype}, not numbers")

@@ -15,6 +15,7 @@ from nfa.cli import main
 from tests.helpers import nfa
 
 MODULE = '''
+import sys
 import torch
 from torch import nn
 
@@ -49,6 +50,67 @@ class Mixing(nn.Linear):
         h = super().forward(x)
         return h * h.mean(0)
 
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.readout = nn.Embedding(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.readout(self.table(x).mean(1))
+
+class Numpy(nn.Linear):
+    """Leaves autograd where it is on."""
+
+    def __init__(self):
+        super().__init__(6, 3)
+
+    def forward(self, x):
+        h = super().forward(x)
+        return h * float(h.numpy().mean())
+
+class Overwriting(nn.Linear):
+    """Changes in place what its backward needs."""
+
+    def __init__(self):
+        super().__init__(6, 6)
+
+    def forward(self, x):
+        return super().forward(torch.tanh(super().forward(x)).add_(1))
+
+class Exiting(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 3)
+
+    def forward(self, x):
+        if len(x) > 2:
+            sys.exit(3)
+        return super().forward(x)
+
+class Wording(nn.Linear):
+    """Refuses in a sentence of its own."""
+
+    def __init__(self):
+        super().__init__(6, 3)
+
+    def forward(self, x):
+        if len(x) > 2:
+            raise ValueError("at most\\n  two samples")
+        return super().forward(x)
+
+class Extra(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 3)
+
+    def get_extra_state(self):
+        return {"steps": 3}
+
+    def set_extra_state(self, state):
+        raise RuntimeError("not called")
+
+def scripted(): return torch.jit.script(make())
+def spectral(): return nn.Linear(6, 3, dtype=torch.cfloat)
+def lazy(): return nn.LazyLinear(3)
+def exiting(): sys.exit("bye")
 instance = make()
 number = 3
 def raising(): raise RuntimeError("no\\nGPU here")
@@ -86,6 +148,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
     np.savez(tmp_path / "words.npz", x=np.array(["a"]))
     np.savez(tmp_path / "tokens.npz", draw.integers(4, size=(9, 5)).astype(np.uint8))
+    np.savez(tmp_path / "unknown.npz", np.insert(draw.integers(4, size=(19, 5)), 11, 7, axis=0))
+    save_file({"weight": torch.zeros(3, 6), "bias": torch.zeros(3)}, tmp_path / "extra.safetensors")
     save_file({"x": torch.from_numpy(x)}, tmp_path / "x.safetensors")
     (tmp_path / "text.npz").write_text("hello")
     (tmp_path / "text.safetensors").write_text("hello")
@@ -103,7 +167,7 @@ def own(folder: Path, name: str) -> str:
 def test_check_as_a_command(folder: Path) -> None:
     done = nfa("check", own(folder, "make"), "--input-shape", "6", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "All 2 layers pass." in done.stdout
+    assert "2 layers passed." in done.stdout
     assert "Not measured" not in done.stdout
     assert done.stderr == ""
 
@@ -119,7 +183,7 @@ def test_a_layer_that_fails_gives_exit_code_one(folder: Path, capsys: pytest.Cap
     assert main(["check", own(folder, "Mixing"), "--input-shape", "6"]) == 1
     shown = capsys.readouterr().out
     assert "FAILED" in shown
-    assert "1 of 1 layers fail." in shown
+    assert "1 of 1 layer failed." in shown
 
 
 @pytest.mark.parametrize("name", ["make", "instance"])
@@ -212,6 +276,22 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["measure", "OWN:make", "--data", "images.npz", "--loss", "mse"], ["--loss mse", "array y"]),
     (["measure", "OWN:make", "--data", "xy.npz", "--output", "t.xlsx"], ["t.xlsx", ".csv or .parquet"]),
     (["measure", "OWN:make", "--data", "xy.npz", "--cells", "a"], ["--cells", "sweep file"]),
+    (["check", "OWN:exiting", "--input-shape", "6"], ["exiting", "SystemExit: bye"]),
+    (["check", "OWN:scripted", "--input-shape", "6"], ["ScriptModule"]),
+    (["check", "OWN:spectral", "--input-shape", "6"], ["'weight' is complex64"]),
+    (["check", "OWN:Tokens", "--data", "unknown.npz", "--samples", "20"], ["IndexError: index out of range"]),
+    (["check", "OWN:Numpy", "--input-shape", "6"], ["RuntimeError", "numpy()"]),
+    (["check", "OWN:Overwriting", "--input-shape", "6"], ["RuntimeError", "inplace operation"]),
+    (["check", "OWN:Exiting", "--input-shape", "6"], ["check: the network raised SystemExit: 3"]),
+    (["check", "OWN:make", "--input-shape", "6", "--samples", "9" * 20], ["--samples", "do not fit into memory"]),
+    (["check", "OWN:make", "--input-shape", "9" * 14], ["--input-shape", "do not fit into memory"]),
+    (["measure", "OWN:scripted", "--data", "xy.npz"], ["ScriptModule"]),
+    (["measure", "OWN:Tokens", "--data", "unknown.npz"], ["measure: the network raised IndexError: index out"]),
+    (["measure", "OWN:Numpy", "--data", "xy.npz"], ["measure: the network raised RuntimeError", "numpy()"]),
+    (["measure", "OWN:Overwriting", "--data", "xy.npz"], ["RuntimeError", "inplace operation"]),
+    (["measure", "OWN:Wording", "--data", "xy.npz"], ["at most two samples"]),
+    (["measure", "OWN:lazy", "--data", "xy.npz", "--weights", "extra.safetensors"], ["'weight' has no shape yet"]),
+    (["measure", "OWN:make", "--data", "xy.npz", "--output", "xy.npz/t.csv"], ["--output xy.npz/t.csv: cannot be"]),
     (["measure", "sweep.yaml", "--data", "xy.npz"], ["--data", "module:function"]),
 ]
 
@@ -227,7 +307,58 @@ def test_a_mistake_is_one_line_and_exit_code_two(
     assert all(word in told for word in words), told
 
 
-@pytest.mark.parametrize("arguments", [["--input-shape", "3,x"], ["--input-shape", "6", "--samples", "0"], []])
+def test_state_that_is_no_tensor_is_not_looked_for_in_a_file(folder: Path) -> None:
+    given = ["--data", "xy.npz", "--weights", "extra.safetensors", "--initial", "extra.safetensors"]
+    assert main(["measure", own(folder, "Extra"), *given]) == 0
+
+
+@pytest.mark.parametrize("output", ["xy.npz/t.csv", "/proc/none/t.csv", "taken.csv", f"new/{'t' * 300}.csv"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_network_is_made(
+    output: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "taken.csv").mkdir()
+    before = sorted(folder.rglob("*"))
+    assert main(["measure", own(folder, "raising"), "--data", "xy.npz", "--output", output]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"nfa: --output {output}: cannot be written: ")
+    assert told.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_an_output_that_can_be_written_leaves_nothing_where_the_measurement_fails(folder: Path) -> None:
+    before = sorted(folder.iterdir())
+    assert main(["measure", "nowhere:make", "--data", "xy.npz", "--output", "new/t.csv"]) == 2
+    assert sorted(folder.iterdir()) == before
+
+
+def test_seeds_up_to_the_largest_are_taken(folder: Path) -> None:
+    largest = str(2**63 - 1)
+    assert main(["check", own(folder, "make"), "--input-shape", "6", "--seed", largest]) == 0
+    assert main(["measure", own(folder, "make"), "--data", "xy.npz", "--seed", largest, "--output", "t.parquet"]) == 0
+    assert set(pd.read_parquet("t.parquet").seed) == {2**63 - 1}
+
+
+@pytest.mark.parametrize("width", ["80", "140"])
+@pytest.mark.parametrize("verb", ["check", "measure"])
+def test_help_fits_the_terminal(
+    verb: str, width: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= int(width)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--input-shape", "3,x"],
+        ["--input-shape", "6", "--samples", "0"],
+        ["--input-shape", "6", "--seed", "-1"],
+        ["--input-shape", "6", "--seed", str(2**63)],
+        [],
+    ],
+)
 def test_options_that_cannot_be_read_are_refused(arguments: list[Any]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["check", "a:b", *arguments])

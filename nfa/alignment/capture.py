@@ -16,6 +16,11 @@ from nfa.errors import nearest
 
 NO_PATH = "no differentiable path from its product to the output"
 NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
+CONSTANT = "what it multiplies does not depend on the samples"
+UNTOLD = (
+    "it multiplies a constant, and the network does not run alike on another number of samples, which would tell "
+    "whether the constant has a row for each"
+)
 UNUSED = "not used in the forward pass"
 LAZY = "not initialised: run the network once on a batch first"
 
@@ -102,14 +107,10 @@ def record(
         ValueError: The output is not a tensor of n samples, or carries no gradient.
     """
     leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
-    # The network gets a copy: it may change its input in place, which is the caller's (and autograd's, being a leaf).
-    fed = leaf.clone()
     parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
-    watch = watching(parameters, model.buffers(), fed)
-    with decomposed(model), watch:
-        result = model(fed)
-    watch.settle()
+    watch, result = _watched(model, leaf, parameters, watching)
     outputs, shape = _flattened(result, len(inputs))
+    _leave_out_constants(watch, model, inputs, parameters)
     reached = _reached(outputs)
     parts = packed_rows(model) | _fused_rows(watch, parameters)
     if heads:
@@ -131,6 +132,80 @@ def record(
     opaque = any(reason not in _NO_LAYER for reason in left_out.values())
     one_row_each = all(watch.seen[call.product].rows == len(inputs) for call in calls)
     return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque, watch.elements)
+
+
+def _watched(
+    model: nn.Module,
+    leaf: Tensor,
+    parameters: dict[str, nn.Parameter],
+    watching: Callable[..., Interception] = Interception,
+) -> tuple[Interception, Any]:
+    """Run the network on samples; give what was seen, and what it returned."""
+    # The network gets a copy: it may change its input in place, which is the caller's (and autograd's, being a leaf).
+    fed = leaf.clone()
+    watch = watching(parameters, fed)
+    with decomposed(model), watch:
+        result = model(fed)
+    watch.settle()
+    return watch, result
+
+
+def _leave_out_constants(
+    watch: Interception, model: nn.Module, inputs: Tensor, parameters: dict[str, nn.Parameter]
+) -> None:
+    """Leave out products of a weight with a constant that has no row for each sample, such as a table of positions.
+
+    A recurrent network's initial state is a constant too, and has one. What tells them apart is whether the constant
+    grows with the number of samples: the network runs once more, on two samples (or three, when it ran on two).
+    """
+    if all(seen.constant is None for seen in watch.seen):
+        return
+    n = len(inputs)
+    others = inputs[:2] if n > 2 else torch.cat([inputs, inputs[:1]])
+    try:
+        again, _ = _watched(model, others.detach().requires_grad_(inputs.is_floating_point()), parameters)
+    except Exception:  # whatever a network raises that is written for one number of samples
+        again = None
+    known = {} if again is None else _constants(again)
+    for parameter, products in _constants(watch).items():
+        grows = _grow([s.constant for s in products], [s.constant for s in known.get(parameter, [])], len(others) / n)
+        if grows is None:
+            watch.uses.setdefault(parameter, {})[UNTOLD] = None
+            for seen in watch.seen:
+                if seen.view is not None and seen.view.parameter == parameter:
+                    seen.view = None  # one call without the others would be another K; it still counts in a chain
+            continue
+        for seen, kept in zip(products, grows, strict=True):
+            if not kept:
+                seen.leave_out()
+                if not seen.second:  # else it is named as what another weight multiplies
+                    watch.uses.setdefault(parameter, {})[CONSTANT] = None
+
+
+def _constants(watch: Interception) -> dict[str, list[Seen]]:
+    """Products with constants, in order, by parameter."""
+    found: dict[str, list[Seen]] = {}
+    for seen in watch.seen:
+        if seen.view is not None and seen.constant is not None:
+            found.setdefault(seen.view.parameter, []).append(seen)
+    return found
+
+
+def _grow(sizes: list[int | None], others: list[int | None], ratio: float) -> list[bool] | None:
+    """Tell which constants grow with the number of samples.
+
+    Args:
+        sizes: Of the constants that a weight multiplies, in order.
+        others: The same in a pass over ``ratio`` times as many samples.
+        ratio: Other than 1.
+
+    Returns:
+        Whether each grows; None where the two passes do not match.
+    """
+    if len(sizes) == len(others):
+        return [size is not None and other == round(size * ratio) for size, other in zip(sizes, others, strict=True)]
+    alike = set(sizes) == set(others) and len(others) == round(len(sizes) * ratio)
+    return [True] * len(sizes) if alike else None  # the network takes its samples one by one
 
 
 def _calls(
@@ -185,6 +260,10 @@ class _Names:
     def of(self, view: WeightView) -> str:
         """Name a matrix; the same name for the same matrix."""
         known = self._known.setdefault(view.parameter, {})
+        step = self._parameters[view.parameter].stride(0) if self._parameters[view.parameter].dim() else 1
+        sizes = zip(view.shape, view.strides, strict=True)
+        # Where there is one row (or column), how far it is to the next says nothing.
+        view = replace(view, strides=tuple(step if size == 1 else stride for size, stride in sizes))
         if view not in known:
             parameter = self._parameters[view.parameter]
             base = owner(view.parameter)

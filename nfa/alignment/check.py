@@ -6,17 +6,19 @@ It is, by the chain rule, for every product h = W x that autograd follows. A row
 read wrongly: report it.
 """
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from nfa.alignment.copying import deep_copy
 from nfa.alignment.covariance import LayerCovariance, measure_covariances
 from nfa.alignment.direct import DirectLayer, direct_agop
 from nfa.alignment.feature_matrix import blocked
+from nfa.alignment.layers import checked_device
 from nfa.alignment.samples import Inputs, drawn
 from nfa.random import torch_generator
 
@@ -43,7 +45,8 @@ def check(
 ) -> pd.DataFrame:
     """Compare W^T K W with the average gradient outer product, computed independently, at every layer.
 
-    Both are computed in float64, on a copy of the network. K comes from this library, on all samples at once; the other
+    Both are computed in float64, on a copy of the network, with ``torch.set_default_dtype`` at float64 for the time of
+    the call, for tensors that the network makes. K comes from this library, on all samples at once; the other
     side from torch's own backward of every product, sample by sample, output by output.
 
     Args:
@@ -64,19 +67,23 @@ def check(
     Raises:
         ValueError: As ``measure``, or a network that does not run in float64.
     """
+    checked_device(model)
     chosen, _ = drawn(inputs, samples, seed)
     chosen = chosen.double() if chosen.is_floating_point() else chosen
-    network = copy.deepcopy(model).double()
+    network = _in_float64(deep_copy(model))
     few = _FewOutputs()
     network.register_forward_hook(few)
-    try:
-        measured = measure_covariances(network, chosen, layers=layers, estimator="exact", heads=heads)
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"check: the network does not run on these inputs in float64: {reason}") from error
     generator = torch_generator("check", seed)
-    directions = {name: _directions(found, generator) for name, found in measured.layers.items()}
-    direct = direct_agop(network, chosen, directions, heads=heads)
+    try:
+        with _default_float64():
+            measured = measure_covariances(network, chosen, layers=layers, estimator="exact", heads=heads)
+            directions = {name: _directions(found, generator) for name, found in measured.layers.items()}
+            direct = direct_agop(network, chosen, directions, heads=heads)
+    except (RuntimeError, TypeError, LookupError) as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise ValueError(
+            f"check: the network does not run on these inputs in float64, with autograd: {reason}"
+        ) from error
     rows = [
         {
             "layer": name,
@@ -91,15 +98,46 @@ def check(
     return table
 
 
+@contextmanager
+def _default_float64() -> Iterator[None]:
+    """Make tensors in float64 where the network does not say."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _in_float64(network: nn.Module) -> nn.Module:
+    """Bring to float64 all that a network holds, tensors that are plain attributes included."""
+    for module in network.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                vars(module)[name] = value.double()
+    return network.double()
+
+
 class _FewOutputs:
-    """A forward hook that keeps a few of the outputs, evenly spaced; says so in ``note``."""
+    """A forward hook that keeps a few of the outputs, evenly spaced; says so in ``note``.
+
+    It also gives the outputs of a sample that comes alone the axis of samples back, which ``squeeze()`` takes away.
+    """
 
     def __init__(self) -> None:
         self.note = ""
+        self._shape: torch.Size | None = None  # of one sample's outputs
 
     def __call__(self, _module: nn.Module, given: tuple[Any, ...], outputs: Any) -> Any:
-        if not isinstance(outputs, Tensor) or outputs.dim() == 0 or len(outputs) != len(given[0]):
+        if not isinstance(outputs, Tensor) or not given or not isinstance(given[0], Tensor):
             return outputs  # refused by the measurement, in its own words
+        n = len(given[0])
+        if n == 1 and (outputs.dim() == 0 or outputs.shape == self._shape):
+            outputs = outputs[None]
+        if outputs.dim() == 0 or len(outputs) != n:
+            return outputs
+        if n > 1:
+            self._shape = outputs.shape[1:]
         total = outputs[0].numel()
         if total <= OUTPUTS:
             return outputs

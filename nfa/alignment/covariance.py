@@ -134,7 +134,8 @@ def measure_covariances(
         inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs; never changed.
         layers: Names of the layers to measure; all when None.
         estimator: "exact", "sketched", or "auto": exact up to 64 outputs per sample.
-        samples: Draw so many of the samples at random and estimate for all of them; None takes all.
+        samples: Draw so many of the samples at random and estimate for all of them; None, or as many as there are,
+            takes all.
         probes: Probes in each of the two sketches.
         seed: Names the probes and the samples drawn.
         heads: Take query, key and value projections apart by head.
@@ -152,7 +153,8 @@ def measure_covariances(
     device = checked_device(model)
     population = None
     if samples is not None:
-        inputs, population = drawn(inputs, samples, seed)
+        inputs, total = drawn(inputs, samples, seed)
+        population = total if total > len(inputs) else None
     block = min(batch_size or MOST, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) else BLOCK)
     stream = batches(inputs, MOST if batch_size is None else batch_size, device)
     start, _ = next(stream)

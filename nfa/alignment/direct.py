@@ -9,6 +9,7 @@ first, and the result held against the network's.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,10 +25,14 @@ aten = torch.ops.aten
 # Places of the two operands among the arguments, for every operation that is measured.
 _OPERANDS: dict[Any, tuple[int, int]] = {
     aten.mm.default: (0, 1),
+    aten.mv.default: (0, 1),
+    aten.dot.default: (0, 1),
+    aten.vdot.default: (0, 1),
     aten.bmm.default: (0, 1),
     aten.linear.default: (0, 1),
     aten.convolution.default: (0, 1),
     aten.addmm.default: (1, 2),
+    aten.addmv.default: (1, 2),
     aten.baddbmm.default: (1, 2),
 }
 
@@ -74,18 +79,21 @@ class _Keeping(Interception):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = len(self.seen)
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        view = self.seen[-1].view if len(self.seen) > before else None
-        if view is not None:
+        for index in range(before, len(self.seen)):
+            view = self.seen[index].view
+            if view is None:
+                continue
             left, right = _OPERANDS[func]
-            found = self._find(args[right])
-            is_right = found is not None and found[0] == view.parameter and args[right] not in self._from_samples
+            is_right = (
+                self._find(args[right]) == (view.parameter, view.offset) and args[right] not in self._from_samples
+            )
             place = left if is_right else right
             # The network may change x and the result in place later on; its weights it does not.
             given = [value.detach() if isinstance(value, Tensor) else value for value in args]
             given[place] = given[place].clone()
             redo = _patches if func is aten.convolution.default else _multiplied
             values = (func, given, dict(kwargs or {}), place, view.shape[0], result.detach().clone())
-            self.products[before] = lambda: redo(*values)
+            self.products[index] = partial(redo, *values)
         return result
 
 
@@ -95,7 +103,8 @@ def _multiplied(
     """Do a matrix product again."""
     x = args[place].requires_grad_()
     result = func(*args, **kwargs)
-    transposed = place == _OPERANDS[func][1]  # the weight is on the left: x has positions as columns
+    # The weight is on the left: x has positions as columns, but for a single vector.
+    transposed = place == _OPERANDS[func][1] and x.dim() > 1
 
     def vectors(gradient: Tensor) -> Tensor:
         rows = gradient.mT if transposed else gradient

@@ -1,30 +1,57 @@
 """The network before training, to measure what has changed since."""
 
-import copy
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
+from nfa.alignment.copying import deep_copy
+from nfa.alignment.layers import checked_device
 from nfa.errors import nearest
 
 
-def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Tensor]) -> nn.Module:
+def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) -> nn.Module:
     """Make the network before training, after checking that it is the same network.
 
+    Args:
+        model: The network now.
+        initial: The network then, or its state dict. State that is no tensor (``get_extra_state``) may be missing.
+
     Raises:
-        ValueError: A parameter or buffer that is missing, unknown or of another shape.
+        ValueError: A parameter or buffer that is missing, unknown or of another shape, or a network that cannot be
+            measured or copied.
     """
+    checked_device(model)
     given = initial.state_dict() if isinstance(initial, nn.Module) else initial
     own = model.state_dict()
-    for name in own:
-        if name not in given:
-            raise ValueError(f"initial: {name!r} is missing")
-        if own[name].shape != given[name].shape:
-            shapes = f"{tuple(given[name].shape)}, the model's {tuple(own[name].shape)}"
-            raise ValueError(f"initial: {name!r} has shape {shapes}")
+    for name, value in own.items():
+        if isinstance(value, Tensor):
+            _check(name, value, given)
     for name in given:
         if name not in own:
             raise ValueError(f"initial: {name!r} is not in the model: {nearest(name, own)}")
-    network = copy.deepcopy(model)
-    network.load_state_dict(given)
+    network = deep_copy(model)
+    try:
+        network.load_state_dict(given, strict=False)
+    except Exception as error:  # a module's own set_extra_state or hooks may raise anything
+        raise ValueError(f"initial: cannot be loaded: {' '.join(str(error).split())}") from error
     return network
+
+
+def _check(name: str, value: Tensor, given: Mapping[str, Any]) -> None:
+    """Compare one entry with the model's.
+
+    Raises:
+        ValueError: It is missing, no tensor, or of another shape.
+    """
+    if name not in given:
+        raise ValueError(f"initial: {name!r} is missing")
+    if nn.parameter.is_lazy(value):
+        raise ValueError(f"initial: the model's {name!r} is not initialised: run the network once on a batch first")
+    if not isinstance(given[name], Tensor):
+        raise ValueError(f"initial: {name!r} is a {type(given[name]).__name__}, not a tensor")
+    if nn.parameter.is_lazy(given[name]):
+        raise ValueError(f"initial: {name!r} is not initialised: run that network once on a batch before training")
+    if value.shape != given[name].shape:
+        shapes = f"{tuple(given[name].shape)}, the model's {tuple(value.shape)}"
+        raise ValueError(f"initial: {name!r} has shape {shapes}")

@@ -6,7 +6,7 @@ transpose), and the gradient of its product is asked from the node that autograd
 the forward pass is the network's own to the last bit, in-place activations included.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -22,6 +23,9 @@ from nfa.alignment.layers import WeightView
 from nfa.alignment.operations import READERS, REASONS, Product, Reading
 
 _COPIES = ("_to_copy", "clone")
+# They take of a tensor its shape and number type, not its values.
+_FACTORIES = {f"new_{kind}" for kind in ("empty", "empty_strided", "full", "ones", "zeros")}
+_FACTORIES |= {f"{kind}_like" for kind in ("empty", "full", "ones", "zeros", "rand", "randn", "randint")}
 _WATCHED_FOR_PARTS = 3  # query, key and value
 
 
@@ -35,6 +39,8 @@ class Seen:
         edge: Where autograd hands out the gradient of the product; None where autograd does not follow.
         rows: Rows of J that its gradient gives.
         parts: Column sets of h that the network used apart, when it split h in three.
+        constant: Numbers in what the matrix multiplies, where that is not computed from the samples; else None.
+        second: Whether the other operand is a weight as well, and was read as W first.
     """
 
     view: WeightView | None
@@ -42,6 +48,31 @@ class Seen:
     edge: GradientEdge | None = None
     rows: int = 0
     parts: Consumption = field(default_factory=Consumption)
+    constant: int | None = None
+    second: bool = False
+
+    def leave_out(self) -> None:
+        """Take it for no product."""
+        self.view = self.reading = self.edge = None
+
+
+class _Memory:
+    """A set of tensors that holds with one all that shares its memory: its base, its views, views made later."""
+
+    def __init__(self) -> None:
+        self._storages: set[StorageWeakRef] = set()  # while a weak reference lives, no other storage has its key
+        self._without = WeakTensorKeyDictionary()  # sparse tensors, which have no storage
+
+    def add(self, tensor: Tensor) -> None:
+        if tensor.layout == torch.strided:
+            self._storages.add(StorageWeakRef(tensor.untyped_storage()))
+        else:
+            self._without[tensor] = True
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        if tensor.layout == torch.strided:
+            return StorageWeakRef(tensor.untyped_storage()) in self._storages
+        return tensor in self._without
 
 
 @dataclass(frozen=True)
@@ -59,13 +90,14 @@ class Interception(TorchDispatchMode):
     """Watches one forward pass.
 
     Attributes:
-        seen: Products that depend on the samples, in order.
+        seen: Products, in order: of the samples, and of constants with a weight, of which ``capture`` leaves out those
+            that have no row for each sample.
         uses: Parameter -> why it was not measured, for each operation that it went into other than as W.
         attends: Whether attention took place.
         elements: Numbers that were computed from the samples, all of which autograd may keep.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], buffers: Iterable[Tensor], inputs: Tensor) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], inputs: Tensor) -> None:
         """Watch for these parameters; what is computed from ``inputs`` depends on the samples."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen: list[Seen] = []
@@ -74,15 +106,11 @@ class Interception(TorchDispatchMode):
             _Range(p.data_ptr(), p.data_ptr() + _extent(p), name, 0, p) for name, p in parameters.items() if p.numel()
         ]
         self._copies: list[_Range] = []
-        self._from_samples = WeakTensorKeyDictionary()
-        self._from_samples[inputs] = True
-        self._samples = len(inputs)
-        self._from_model = WeakTensorKeyDictionary()
-        for tensor in (*parameters.values(), *buffers):
-            self._from_model[tensor] = True
+        self._from_samples = _Memory()
+        self._from_samples.add(inputs)
         self.attends = False
         self.elements = inputs.numel()
-        self._pending: tuple[Seen, Tensor] | None = None
+        self._pending: tuple[list[Seen], Tensor] | None = None
         self._split: list[tuple[int, int, int, Seen, Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -90,15 +118,14 @@ class Interception(TorchDispatchMode):
         self.settle()
         result = func(*args, **(kwargs or {}))
         tensors = [*_tensors(args), *_tensors((kwargs or {}).values())]
-        for origin in (self._from_samples, self._from_model):
-            if any(tensor in origin for tensor in tensors):
-                for output in _tensors((result,)):
-                    origin[output] = True
+        name = func._schema.name.partition("::")[2]
+        if name not in _FACTORIES and any(tensor in self._from_samples for tensor in tensors):
+            for output in (*_tensors((result,)), *_written(func, args, kwargs or {})):
+                self._from_samples.add(output)
         returns = func._schema.returns
         if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
             return result  # a view: the memory tells what it is
         self.elements += sum(output.numel() for output in _tensors((result,)) if output in self._from_samples)
-        name = func._schema.name.partition("::")[2]
         self.attends |= name == "_softmax" or "scaled_dot_product" in name
         if name in _COPIES:
             self._note_copy(tensors[0], result)
@@ -109,9 +136,10 @@ class Interception(TorchDispatchMode):
     def settle(self) -> None:
         """Ask the last product for its node, before anything changes the tensor in place."""
         if self._pending is not None:
-            seen, result = self._pending
+            products, result = self._pending
             self._pending = None
-            seen.edge = get_gradient_edge(result) if result.grad_fn is not None else None
+            for seen in products:
+                seen.edge = get_gradient_edge(result) if result.grad_fn is not None else None
 
     def _note_copy(self, source: Tensor, copy: Tensor) -> None:
         """Take a copy of a weight (another number type, another place) for the weight, where the layout is the same."""
@@ -132,36 +160,37 @@ class Interception(TorchDispatchMode):
                 self._note_reason(found[0], REASONS.get(name, f"used by {name}: no matrix product that is read here"))
             self._note_parts(tensor)
         if product is None and name == "convolution":  # transposed: seen, so that it counts in a chain
-            self._append(Seen(None, None), result)
+            self._append([Seen(None, None)], result)
 
     def _read(self, product: Product) -> dict[str, None]:
-        """Note a product of the samples with a matrix; return the parameter that is the matrix, if one is."""
+        """Note a product with a matrix; return the parameter that is the matrix, if one is.
+
+        Where both operands are parameters, either may be the one that is repeated for each sample, as a learned initial
+        state is: both readings are noted.
+        """
+        products = []
         for reading, other in product.readings:
-            found = self._find(reading.weight)
-            if found is not None and reading.weight not in self._from_samples:
-                parameter, offset = found
-                if not self._per_sample(other):
-                    self._note_reason(parameter, "what it multiplies does not depend on the samples")
-                    return {parameter: None}
-                view = WeightView(parameter, offset, reading.shape, reading.strides)
+            found = None if reading.weight in self._from_samples else self._find(reading.weight)
+            if found is not None:
+                view = WeightView(*found, reading.shape, reading.strides)
                 seen = Seen(view, Reading(reading.weight.new_empty(0), reading.shape, reading.strides, reading.rows))
                 seen.rows = product.result.numel() // (reading.shape[0] * reading.shape[1])
-                self._append(seen, product.result)
-                self._watch_parts(seen, product.result)
-                return {parameter: None}
+                seen.constant = None if other in self._from_samples else other.numel()
+                seen.second = bool(products)
+                products.append(seen)
         dependent = [tensor in self._from_samples for _, tensor in product.readings]
-        if len(dependent) == 2 and dependent[0] != dependent[1]:
-            self._append(Seen(None, None), product.result)  # with a matrix that is computed: it counts in a chain
-        return {}
+        if products:
+            self._append(products, product.result)
+            for seen in products:
+                self._watch_parts(seen, product.result)
+        elif len(dependent) == 2 and dependent[0] != dependent[1]:
+            self._append([Seen(None, None)], product.result)  # with a matrix that is computed: it counts in a chain
+        return {seen.view.parameter: None for seen in products[:1] if seen.view is not None}
 
-    def _per_sample(self, operand: Tensor) -> bool:
-        """Whether each row belongs to a sample: computed from them, or a constant such as a recurrent network's h0."""
-        constant = operand not in self._from_model and operand.shape[0] == self._samples
-        return operand in self._from_samples or constant
-
-    def _append(self, seen: Seen, result: Tensor) -> None:
-        self.seen.append(seen)
-        self._pending = (seen, result)
+    def _append(self, products: list[Seen], result: Tensor) -> None:
+        """Note what may be W in one product."""
+        self.seen += products
+        self._pending = (products, result)
 
     def _watch_parts(self, seen: Seen, result: Tensor) -> None:
         """Follow h to what uses it, if it could be query, key and value side by side."""
@@ -199,6 +228,13 @@ def _tensors(values: Any) -> list[Tensor]:
         elif isinstance(value, list | tuple):
             found.extend(_tensors(value))
     return found
+
+
+def _written(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Arguments that an operation writes to; some return nothing."""
+    given = {**dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)), **kwargs}
+    aliases = ((argument.name, argument.alias_info) for argument in func._schema.arguments)
+    return _tensors(given[name] for name, alias in aliases if alias is not None and alias.is_write and name in given)
 
 
 def _extent(tensor: Tensor) -> int:

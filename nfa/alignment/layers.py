@@ -106,10 +106,20 @@ def checked_device(model: nn.Module) -> torch.device:
     """Device of a network whose parameters can be measured.
 
     Raises:
-        ValueError: No parameter, one that is not finite, or one made in inference mode.
+        ValueError: No parameter, one that is not finite, complex, or made in inference mode; a scripted network; or
+            inference mode is on.
     """
+    if torch.is_inference_mode_enabled():
+        raise ValueError("torch.inference_mode is on: autograd cannot work there; call outside, or use torch.no_grad")
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            what = f"module {name!r}" if name else "the network"
+            raise ValueError(f"{what} is a torch.jit.ScriptModule, whose products are hidden: pass what it was made of")
     parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
     for name, value in parameters.items():
+        if value.is_complex():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ValueError(f"parameter {name!r} is {kind}: only networks of real parameters are measured")
         if not finite(value):
             raise ValueError(f"parameter {name!r} holds NaN or infinity: nothing can be measured")
         if value.is_inference():

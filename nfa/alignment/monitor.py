@@ -8,13 +8,13 @@ for step, (x, y) in enumerate(loader):
 monitor.frame.to_parquet("alignment.parquet")
 """
 
-import copy
 from inspect import signature
 from typing import Any
 
 import pandas as pd
 from torch import nn
 
+from nfa.alignment.copying import deep_copy
 from nfa.alignment.samples import Inputs, kept
 from nfa.alignment.table import COLUMNS, measure
 from nfa.alignment.values import CORRELATIONS, POWERS
@@ -61,7 +61,7 @@ class Monitor:
             if name not in _OPTIONS:
                 raise ValueError(f"{name}: no such option; {nearest(name, _OPTIONS)}")
         self._model, self._inputs, self._options = model, kept(inputs), options
-        self._initial = copy.deepcopy(model)
+        self._initial = deep_copy(model)
         self._convention, self._prefix = (correlation, power), prefix
         self._frames: list[pd.DataFrame] = []
 

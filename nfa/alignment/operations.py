@@ -74,6 +74,19 @@ def _batched_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
     return Product(result, [(as_right, left), (as_left, right)])
 
 
+def _vector_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
+    """Read left (m, i) or (i,) @ right (i,); as W, a vector is a matrix of one row."""
+
+    def row(vector: Tensor) -> Reading:
+        (size,), (stride,) = vector.shape, vector.stride()
+        return Reading(vector, (1, 1, size), (0, size * stride, stride), lambda gradient: gradient.reshape(1, -1, 1))
+
+    if left.dim() == 1:
+        return Product(result, [(row(right), left), (row(left), right)])
+    as_left = Reading(left, (1, *left.shape), (0, *left.stride()), lambda gradient: gradient[None, None])
+    return Product(result, [(as_left, right), (row(right), left)])
+
+
 def _linear(inputs: Tensor, weight: Tensor, _bias: Any, result: Tensor) -> Product:
     return Product(result, [(Reading(weight, (1, *weight.shape), (0, *weight.stride()), _flat), inputs)])
 
@@ -98,6 +111,10 @@ def _convolution(inputs: Tensor, weight: Tensor, *rest: Any) -> Product | None:
 READERS: dict[Any, Callable[..., Product | None]] = {
     aten.mm.default: _matrix_product,
     aten.addmm.default: lambda _bias, left, right, result: _matrix_product(left, right, result),
+    aten.mv.default: _vector_product,
+    aten.addmv.default: lambda _bias, left, right, result: _vector_product(left, right, result),
+    aten.dot.default: _vector_product,
+    aten.vdot.default: _vector_product,
     aten.bmm.default: _batched_product,
     aten.baddbmm.default: lambda _bias, left, right, result: _batched_product(left, right, result),
     aten.linear.default: lambda inputs, weight, *rest: _linear(inputs, weight, None, rest[-1]),

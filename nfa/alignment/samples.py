@@ -48,9 +48,9 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
     Raises:
         ValueError: Something that is no tensor, or targets that do not match.
     """
-    if isinstance(inputs, tuple):
+    if isinstance(inputs, tuple) and len(inputs) == 2:
         raise ValueError(
-            "inputs: a tuple could be inputs and targets, or batches: pass the inputs and targets=, or a list"
+            "inputs: a pair could be inputs and targets, or batches: pass the inputs and targets=, or a list"
         )
     if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
         raise ValueError("inputs: a Dataset gives one sample at a time: wrap it in a DataLoader")

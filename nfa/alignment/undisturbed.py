@@ -6,22 +6,26 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from nfa.alignment.remembering import Remembered
+
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode with autograd on; restore modes, buffers and random state, whatever happens.
+    """Put a network into eval mode with autograd on; restore the network and the random state, whatever happens.
 
     Eval mode makes samples independent of each other (BatchNorm uses its running statistics, dropout is off). Every
     floating-point parameter requires gradients meanwhile, so that autograd follows frozen layers and fused fast paths
     stay off; no gradient is accumulated, they are only ever taken with ``torch.autograd.grad``. Matrix products on a
     GPU keep all 24 bits of float32.
+
+    Restored are modes, buffers, parameters, and every attribute of a module: set, replaced, or changed inside lists,
+    dicts and sets; so no graph stays alive in what a forward pass stored. Parameters are copied for the first pass;
+    afterwards only copies of those that it changed are kept, and of embeddings with ``max_norm``. Not restored: a
+    parameter that only a later pass changes, what objects other than modules hold, and lazy modules, which the first
+    pass initialises.
     """
+    remembered = Remembered(model)
     modes = {module: module.training for module in model.modules()}
-    buffers = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in modes
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
     frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
     devices = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
@@ -33,14 +37,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_()
             yield
     finally:
+        remembered.restore()
         for parameter in frozen:
             parameter.requires_grad_(False)
         for module, mode in modes.items():
             module.training = mode
-        with torch.no_grad():
-            for module, name, buffer, value in buffers:
-                buffer.copy_(value)
-                setattr(module, name, buffer)  # a forward pass may have put another tensor in its place
 
 
 @contextmanager

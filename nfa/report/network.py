@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 
 import pandas as pd
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -20,19 +21,25 @@ def check_report(table: pd.DataFrame) -> Group:
     Args:
         table: What it returned.
     """
-    title = Text("W^T K W against the average gradient outer product, relative error", "dim")
+    title = "relative error of W^T K W against the average gradient outer product"
+    # What is the same for all layers is said once: names need the room.
+    columns = [name for name in ("compared", "note") if table[name].nunique() > 1]
+    titles = [Text(title, "dim")]
+    if "note" not in columns and table.note.any():
+        titles.append(Text(table.note.iloc[0], "dim"))
     shown = _table()
-    for name in ("layer", "W", "error", "compared", "", "note"):
-        shown.add_column(name, overflow="fold", justify="right" if name == "error" else "left")
-    if not table.note.any():
-        shown.columns.pop()
+    for name in ("layer", "W", "error", "", *columns):
+        numbers = name in ("W", "error")
+        shown.add_column(name, overflow="fold", no_wrap=numbers, justify="right" if numbers else "left")
     for row in table.to_dict("records"):
         verdict = Text("passed", "green") if row["passed"] else Text("FAILED", "bold red")
-        cells = [Text(row["layer"]), row["shape"], significant(row["error"], 2), row["compared"], verdict, row["note"]]
-        shown.add_row(*cells[: len(shown.columns)])
+        own = [row[name] for name in columns]
+        shown.add_row(Text(row["layer"]), row["shape"], significant(row["error"], 2), verdict, *own)
     failed = int((~table.passed).sum())
-    text = f"{failed} of {len(table)} layers fail." if failed else f"All {len(table)} layers pass."
-    return Group(title, shown, *left_out_lines(table.attrs["left_out"]), Text(text, "bold red" if failed else "bold"))
+    layers = "layer" if len(table) == 1 else "layers"
+    text = f"{failed} of {len(table)} {layers} failed." if failed else f"{len(table)} {layers} passed."
+    verdict = Text(text, "bold red" if failed else "bold")
+    return Group(*titles, shown, *left_out_lines(table.attrs["left_out"]), verdict)
 
 
 def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred: bool) -> Group:
@@ -65,11 +72,12 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
     )
 
 
-def left_out_lines(left_out: Mapping[str, str]) -> list[Text]:
+def left_out_lines(left_out: Mapping[str, str]) -> list[RenderableType]:
     """Name the weights that are not measured, with their reasons."""
     if not left_out:
         return []
-    return [Text("Not measured:", "bold"), *(Text(f"  {name}: {reason}") for name, reason in left_out.items())]
+    lines = (Padding(Text(f"{name}: {reason}"), (0, 0, 0, 2), expand=False) for name, reason in left_out.items())
+    return [Text("Not measured:", "bold"), *lines]
 
 
 def _table() -> Table:

@@ -233,10 +233,67 @@ def test_a_network_that_is_bound_to_float32_is_one_line() -> None:
             self.layer = nn.Linear(3, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x + torch.zeros(3).float()) @ torch.eye(2)  # type: ignore[no-any-return]
+            return self.layer(x + torch.zeros(3).float()) @ torch.eye(2, dtype=torch.float32)  # type: ignore[no-any-return]
 
     with pytest.raises(ValueError, match="does not run on these inputs in float64") as caught:
         nfa.check(Bound(), torch.randn(4, 3))
+    assert "\n" not in str(caught.value)
+
+
+class Making(nn.Module):
+    """Makes tensors in its forward pass, and holds one that is no buffer."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.second, self.rotation = nn.Linear(3, 6), nn.Linear(6, 2), torch.eye(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        h = torch.zeros(len(x), 6) @ torch.eye(6) + torch.tanh(self.first(x)) @ self.rotation
+        return self.second(h)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.bfloat16])
+def test_tensors_that_the_network_makes_are_float64_too(default: torch.dtype) -> None:
+    model, inputs = built(Making, 3)
+    torch.set_default_dtype(default)
+    try:
+        assert_passes(nfa.check(model, inputs))
+        assert torch.get_default_dtype() == default
+        with pytest.raises(ValueError, match="float64"):
+            nfa.check(nn.Sequential(model, nn.Linear(3, 2)), inputs)
+        assert torch.get_default_dtype() == default
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert model.rotation.dtype == torch.float32
+
+
+class Squeezing(nn.Module):
+    """Drops every axis of length one, that of a sample which comes alone included."""
+
+    def __init__(self, outputs: int) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.conv, self.pool, self.readout = nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(4, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 1, height, width) -> (n, C), or (n,) for C = 1."""
+        return self.readout(self.pool(torch.tanh(self.conv(x))).squeeze()).squeeze()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("outputs", "samples"), [(1, 4), (1, 1), (3, 4), (20, 4)])
+def test_a_network_that_squeezes_its_outputs_passes(outputs: int, samples: int) -> None:
+    model, inputs = built(lambda: Squeezing(outputs), 1, 5, 5)
+    table = nfa.check(model, inputs, samples=samples)
+    assert_passes(table)
+    assert table["shape"].tolist() == ["4 x 9", f"{outputs} x 4"]
+
+
+def test_an_exception_of_the_network_is_one_line_with_its_kind() -> None:
+    model = nn.Sequential(nn.Embedding(4, 3), nn.Flatten(), nn.Linear(6, 2))
+    with pytest.raises(ValueError, match="with autograd: IndexError: index out of range") as caught:
+        nfa.check(model, torch.tensor([[0, 1], [2, 9]]))
     assert "\n" not in str(caught.value)
 
 

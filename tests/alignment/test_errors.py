@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import covariances, frame, left_out, matrices, measure, measure_layer
+from nfa.alignment import check, covariances, frame, left_out, matrices, measure, measure_layer
+from nfa.losses import LOSSES
 from tests.alignment.networks import layers_of
 
 
@@ -60,6 +61,19 @@ def without(name: str) -> dict[str, Tensor]:
     return {key: value for key, value in network().state_dict().items() if key != name}
 
 
+def complex_bias() -> nn.Sequential:
+    model = network()
+    model.register_parameter("phase", nn.Parameter(torch.zeros(2, dtype=torch.cfloat)))
+    return model
+
+
+def in_inference_mode(call: Callable[..., object], **options: object) -> object:
+    with torch.inference_mode():
+        return call(network(), INPUTS, **options)
+
+
+SCRIPTED = "torch.jit.ScriptModule, whose products are hidden: pass what it was made of"
+INFERENCE = "torch.inference_mode is on: autograd cannot work there; call outside, or use torch.no_grad"
 SHAPE = "wrap it in a module that puts the samples first"
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "no parameter": (lambda: covariances(nn.ReLU(), INPUTS), "ReLU has no parameter, so no layer to measure"),
@@ -144,6 +158,23 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: covariances(with_nan(), INPUTS),
         "parameter '0.weight' holds NaN or infinity: nothing can be measured",
     ),
+    "complex weights": (
+        lambda: covariances(complex_bias(), INPUTS),
+        "parameter 'phase' is complex64: only networks of real parameters are measured",
+    ),
+    "scripted": (lambda: covariances(torch.jit.script(network()), INPUTS), f"the network is a {SCRIPTED}"),
+    "scripted, with a start": (
+        lambda: measure(torch.jit.script(network()), INPUTS, initial=network()),
+        f"the network is a {SCRIPTED}",
+    ),
+    "scripted, checked": (lambda: check(torch.jit.script(network()), INPUTS), f"the network is a {SCRIPTED}"),
+    "traced inside": (
+        lambda: left_out(nn.Sequential(nn.Linear(3, 3), torch.jit.trace(network(), INPUTS)), INPUTS),
+        f"module '1' is a {SCRIPTED}",
+    ),
+    "inference mode": (lambda: in_inference_mode(covariances), INFERENCE),
+    "inference mode, with a start": (lambda: in_inference_mode(measure, initial=network()), INFERENCE),
+    "inference mode, checked": (lambda: in_inference_mode(check), INFERENCE),
     "no tensors": (
         lambda: covariances(network(), [{"x": INPUTS}]),  # type: ignore[list-item]
         "inputs: a batch is a dict, not a tensor or a pair of inputs and targets",
@@ -171,11 +202,11 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "targets without a loss": (
         lambda: measure(network(), INPUTS, targets=INPUTS),
-        "targets without a loss: pass loss=..., a function or one of mse, cross_entropy",
+        f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}",
     ),
     "unknown loss": (
         lambda: measure(network(), INPUTS, targets=INPUTS, loss="msee"),
-        "loss: 'msee': did you mean 'mse'? valid: cross_entropy, mse",
+        f"loss: 'msee': did you mean 'mse'? valid: {', '.join(sorted(LOSSES))}",
     ),
     "fewer targets": (
         lambda: measure(network(), INPUTS, targets=INPUTS[:3], loss="mse"),
@@ -196,6 +227,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_in_one_sentence(case: str) -> None:
     call, message = REFUSED[case]
@@ -254,7 +286,8 @@ def test_what_is_left_out_is_named_with_its_reason() -> None:
 NORMALISED = "weight normalisation: the matrix is computed from it"
 LEFT_OUT = {
     "position": "added or multiplied entry by entry: no matrix product",
-    "table": "table: its weight is indexed, not multiplied; used by addmm: no matrix product that is read here",
+    "table": "table: its weight is indexed, not multiplied; used by addmm: no matrix product that is read here; "
+    "what it multiplies does not depend on the samples",
     "gate": "added or multiplied entry by entry: no matrix product",
     "embed": "embedding: its weight is indexed, not multiplied",
     "bag": "embedding: its weight is indexed, not multiplied",

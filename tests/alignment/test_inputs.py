@@ -77,7 +77,7 @@ def test_both_networks_see_the_same_samples(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("inputs", "said"),
     [
-        ((INPUTS, INPUTS), "a tuple could be inputs and targets"),
+        ((INPUTS, INPUTS), "a pair could be inputs and targets"),
         (TensorDataset(INPUTS), "wrap it in a DataLoader"),
         ([INPUTS, INPUTS[:, None]], "samples of shape (1, 6) after samples of shape (6,)"),
     ],

@@ -1,5 +1,7 @@
 """A measurement leaves network, inputs and random state as they were, also when it fails."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfa.alignment import covariances, frame, measure, weight_gradients
+from nfa.alignment import check, covariances, frame, measure, weight_gradients
+from nfa.alignment.remembering import Remembered
+from nfa.alignment.undisturbed import undisturbed
 from tests.alignment.networks import layers_of, squared_error
 
 
@@ -82,6 +86,153 @@ def test_leaves_no_trace(measurement: str, fail: bool) -> None:
     assert torch.equal(inputs, copied)
     assert not inputs.requires_grad
     assert torch.is_grad_enabled()
+
+
+class Storing(nn.Module):
+    """Keeps what it computes: in attributes old and new, in lists and dicts, in plain tensors, in a buffer."""
+
+    cache: Tensor
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.count, self.hidden, self.history = 0, torch.zeros(1), [torch.ones(2)]
+        self.states: dict[str, Any] = {"deep": [()]}
+        self.plain = torch.zeros(4)
+        self.register_buffer("cache", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        h = torch.tanh(self.first(x))
+        self.count += 1
+        self.hidden, self.latest = h, h
+        self.history.append(h)
+        self.history[0] = h
+        self.states["h"] = h
+        self.states["deep"].append((h,))
+        self.plain = self.plain.detach()
+        for kept in (self.plain, self.cache.detach_()):
+            kept[:] = h[0]
+        return self.second(h)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("measurement", MEASUREMENTS)
+def test_what_a_forward_pass_stores_is_let_go(measurement: str) -> None:
+    model, inputs = Storing(), torch.randn(9, 3)
+    objects = {name: id(value) for name, value in vars(model).items()}
+    graphs: list[weakref.ref[Any]] = []
+
+    def hold(_module: nn.Module, _given: tuple[Tensor, ...], h: Tensor) -> None:
+        def live(gradient: Tensor) -> Tensor:
+            return gradient
+
+        h.register_hook(live)  # lives as long as the graph, to whose nodes no weak reference can be made
+        graphs.append(weakref.ref(live))
+
+    model.first.register_forward_hook(hold)
+    MEASUREMENTS[measurement](model, inputs)
+    assert {name: id(value) for name, value in vars(model).items()} == objects
+    assert model.count == 0
+    assert [value.tolist() for value in model.history] == [[1, 1]]
+    assert model.states == {"deep": [()]}
+    for tensor in (model.plain, model.cache):
+        assert tensor.tolist() == [0, 0, 0, 0]
+        assert tensor.grad_fn is None
+    gc.collect()
+    assert graphs
+    assert not any(graph() for graph in graphs)
+
+
+def clamped(model: nn.Linear) -> None:
+    model.weight.data.clamp_(-0.1, 0.1)
+
+
+def scaled(model: nn.Linear) -> None:
+    with torch.no_grad():
+        model.weight.mul_(0.9)
+
+
+def replaced(model: nn.Linear) -> None:
+    model.weight.data = functional.normalize(model.weight.data)
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["success", "failure"])
+@pytest.mark.parametrize("change", [clamped, scaled, replaced])
+def test_weights_that_a_forward_pass_changes_are_put_back(change: Callable[[nn.Linear], None], fail: bool) -> None:
+    model, inputs = nn.Sequential(nn.Linear(3, 4), nn.Linear(5 if fail else 4, 2)), torch.randn(9, 3)
+    weight = model.get_parameter("0.weight")
+    before, memory = weight.detach().clone(), weight.data_ptr()
+    changed: list[bool] = []
+
+    def hook(module: Any, _given: tuple[Tensor, ...]) -> None:
+        change(module)
+        changed.append(not torch.equal(weight, before))
+
+    model[0].register_forward_pre_hook(hook)
+    if fail:
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            covariances(model, inputs, batch_size=4)
+    else:
+        covariances(model, inputs, batch_size=4)
+    assert all(changed)
+    assert len(changed) == (1 if fail else 4)
+    assert model.get_parameter("0.weight") is weight
+    assert weight.data_ptr() == memory
+    assert torch.equal(weight, before)
+
+
+MAX_NORM: dict[str, Callable[[], nn.Module]] = {
+    "embedding": lambda: nn.Sequential(nn.Embedding(50, 4, max_norm=0.5), nn.Flatten(), nn.Linear(8, 2)),
+    "bag": lambda: nn.Sequential(nn.EmbeddingBag(50, 4, max_norm=0.5), nn.Linear(4, 2)),
+}
+
+
+@pytest.mark.parametrize("measurement", [covariances, check])
+@pytest.mark.parametrize("kind", MAX_NORM)
+def test_an_embedding_with_max_norm_keeps_its_rows(kind: str, measurement: Callable[..., object]) -> None:
+    """Rows are scaled in place when they are looked up, in later batches other rows than in the first."""
+    model, tokens = MAX_NORM[kind](), torch.arange(50).reshape(25, 2)
+    with torch.no_grad():
+        model.get_parameter("0.weight")[:2] *= 0.01  # the first batch scales no row
+    before = model.get_parameter("0.weight").detach().clone()
+    measurement(model, tokens, **({"batch_size": 1} if measurement is covariances else {}))
+    assert torch.equal(model.get_parameter("0.weight"), before)
+
+
+def test_only_what_the_first_pass_changes_stays_copied() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[1].register_forward_pre_hook(lambda module, _given: clamped(module))
+    remembered = Remembered(model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert all(value.copy is not None for value in remembered._parameters)
+    model(torch.randn(2, 3))
+    assert {names[id(v.tensor)] for v in remembered._parameters if v.copy is not None} == {"1.weight"}
+    remembered.restore()
+    assert not model._forward_hooks
+
+
+def test_the_copies_do_not_show_in_what_is_measured() -> None:
+    """Copies and comparisons of weights take place where a pass is watched for what it does with its weights."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model.register_parameter("idle", nn.Parameter(torch.zeros(2, 2)))
+    assert measure(model, torch.randn(5, 3)).attrs["left_out"] == {"idle": "not used in the forward pass"}
+
+
+def test_a_graph_of_the_caller_s_survives() -> None:
+    """Nothing that is unchanged is written to: what autograd saved for a pending backward stays valid."""
+    model, inputs = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval(), torch.randn(5, 3)
+    loss = model(inputs).square().sum()
+    measure(model, inputs, initial=model)
+    loss.backward()
+    assert model.get_parameter("0.weight").grad is not None
+
+
+def test_a_lazy_layer_stays_whole() -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+    with undisturbed(model):
+        model(torch.randn(2, 3))
+    assert model(torch.randn(2, 3)).shape == (2, 2)
 
 
 def test_works_where_autograd_is_off() -> None:
