@@ -18,6 +18,7 @@ from nfa.measuring_cli import (
     run_check,
     run_measure,
 )
+from nfa.stages.preemption import PREEMPTED, Preempted
 
 EPILOG = """\
 A sweep from nothing to its report:
@@ -37,7 +38,7 @@ The stages train, measure, probe, aggregate and publish are what the workflow ca
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code.
 
-    0 done, 1 a check that failed, 2 a mistake in what was given (one line on stderr).
+    0 done, 1 a check that failed, 2 a mistake in what was given (one line on stderr), 75 told to stop (SIGTERM): saved.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -45,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"nfa: {error}", file=sys.stderr)
         return 2
+    except Preempted as stopped:
+        print(f"nfa: {stopped}; the same command goes on from there", file=sys.stderr)
+        return PREEMPTED
     except BrokenPipeError:  # `nfa expand | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a folder that is a file, no permission

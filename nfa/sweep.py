@@ -27,7 +27,7 @@ from typing import Any, Literal
 from pydantic import ValidationError, model_validator
 
 from nfa.data import DATA, DataEntry, DataShape
-from nfa.errors import SweepError, nearest, one_line
+from nfa.errors import SweepError, UserError, nearest, one_line
 from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
 from nfa.registry import entry_of
@@ -36,6 +36,8 @@ from nfa.validation import explain, plain_numbers, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
 REVISIONS = {"train": 1, "measure": 2, "probe": 1}
+# Optimizers whose steps have the same size whatever the gradient's: width scales them otherwise.
+ENTRYWISE = frozenset({"adam", "adamw", "rmsprop", "lion", "signsgd"})
 MAX_CELLS = 200_000
 MAX_SEEDS = 10_000
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -47,7 +49,14 @@ class Train(Settings):
     steps: int | None = setting(None, "optimizer steps; 1000 if neither steps nor epochs is given", ge=1, le=10**9)
     epochs: int | None = setting(None, "passes over the training set, in place of steps", ge=1, le=10**6)
     batch_size: int | Literal["full"] = setting(128, "samples per step, or `full` for the whole training set")
-    loss: Literal["mse", "cross_entropy"] = setting("mse", "mse: mean over samples and outputs, without a half")
+    loss: Literal["mse", "cross_entropy", "logistic"] = setting(
+        "mse", "mse: mean over samples and outputs, without a half; logistic: each output against the target's sign"
+    )
+    decoupling: float = setting(0.0, "spectral decoupling: the loss plus half of this times mean f^2", ge=0, le=1e6)
+    rule: Literal["backpropagation", "feedback_alignment", "direct_feedback_alignment", "hebb"] = setting(
+        "backpropagation", "what stands in for the gradient; the last two need a chain of layers"
+    )
+    rho: float = setting(0.0, "feedback_alignment: cosine between feedback and initial weights", ge=0, le=1)
     checkpoints: int = setting(8, "checkpoints after step 0, log-spaced in steps; the last step is one", ge=1, le=1000)
 
     @model_validator(mode="after")
@@ -56,6 +65,8 @@ class Train(Settings):
             raise ValueError("steps and epochs are both given; keep one of them")
         if self.batch_size != "full" and self.batch_size < 1:
             raise ValueError(f"batch_size: {self.batch_size} is too small; use 1 or more, or full")
+        if self.rho and self.rule != "feedback_alignment":
+            raise ValueError(f"rho: {self.rho:g} is for feedback_alignment; leave it out with {self.rule}")
         return self
 
     def batch(self, n_train: int) -> int:
@@ -409,7 +420,14 @@ def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
         if not all(chosen[other].settings.name in names for e in combination for other, names in e.only.items()):
             continue
         cell = Cell(*(entry.settings for entry in combination))
-        _check_fit(cell, chosen)
+        try:  # what lies in files or in the user's code is looked at here
+            _check_fit(cell, chosen)
+            cell.content  # noqa: B018
+        except SweepError:
+            raise
+        except UserError as error:
+            at = chosen["model" if "shape" in vars(cell) and "layers" not in vars(cell) else "data"].where
+            raise SweepError(f"{at}: {error}") from None
         places = " x ".join(entry.where.removeprefix(f"{source}: ") for entry in combination)
         if cell.id in seen:
             raise SweepError(f"{source}: {places}: the same cell as {seen[cell.id]} ({cell.id}); name each cell once")
@@ -432,6 +450,12 @@ def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
         raise SweepError(
             f"{model.where}: {model.settings.name} needs {needed}, but {data.settings.name} gives {cell.shape.kind} of "
             f"{shape}; keep it to other data with for: {{data: ...}}"
+        )
+    factors = model_entry(model.settings).lr_factors(model.settings, cell.shape)
+    if any(factor != 1 for factor in factors.values()) and chosen["optimizer"].settings.name in ENTRYWISE:
+        raise SweepError(
+            f"{model.where}: parametrisation: {model.settings.parametrisation} is made for gradient steps (sgd, slo, "
+            f"muon): {chosen['optimizer'].settings.name} would need a learning rate for each layer"
         )
     if cell.train.loss == "cross_entropy" and cell.shape.classes is None:
         raise SweepError(

@@ -84,6 +84,8 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
     value, context = found["input"], found.get("ctx", {})
     if found["type"] == "extra_forbidden":
         return f"{where}: {path[-1]}: no such setting; {nearest(path[-1], kind.model_fields)}"
+    if found["type"] == "missing":
+        return f"{here}: missing; it has no default"
     if found["type"] == "literal_error":
         valid = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         return f"{here}: {one_line(value)}: {nearest(value, valid)}"

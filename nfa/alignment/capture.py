@@ -1,5 +1,6 @@
 """One forward pass that finds every layer and where its gradients come out, ready for reverse passes."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,11 +36,13 @@ class Call:
     Attributes:
         layer: Whose matrix it is.
         product: Index of the product; parts of one weight share it.
+        rows: Rows of J that it gives: one for each sample and position that it multiplies.
         read: Gradient of the product -> rows of J, (g, rows, k).
     """
 
     layer: Layer
     product: int
+    rows: int
     read: Callable[[Tensor], Tensor]
 
 
@@ -125,12 +128,12 @@ def record(
             watch.uses.setdefault(seen.view.parameter, {})[reason] = None
             continue
         for layer, read in _calls(seen, parts.get(seen.view.parameter), names):
-            calls.append(Call(layer, index, read))
+            calls.append(Call(layer, index, seen.rows, read))
     measured = {call.layer.view.parameter for call in calls}
     left_out = _left_out(model, measured, watch.uses)
     products = [seen.edge for seen in watch.seen]
     opaque = any(reason not in _NO_LAYER for reason in left_out.values())
-    one_row_each = all(watch.seen[call.product].rows == len(inputs) for call in calls)
+    one_row_each = all(call.rows == len(inputs) for call in calls)
     return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque, watch.elements)
 
 
@@ -168,7 +171,13 @@ def _leave_out_constants(
         again = None
     known = {} if again is None else _constants(again)
     for parameter, products in _constants(watch).items():
-        grows = _grow([s.constant for s in products], [s.constant for s in known.get(parameter, [])], len(others) / n)
+        there = known.get(parameter, [])
+        if again is not None and not there and all(seen.alternative for seen in products):
+            watch.uses[parameter] = again.uses.get(parameter, {CONSTANT: None})
+            for seen in products:
+                seen.leave_out()  # it is no W: a state repeated for a single sample looks like one
+            continue
+        grows = _grow([seen.constant for seen in products], [seen.constant for seen in there], len(others) / n)
         if grows is None:
             watch.uses.setdefault(parameter, {})[UNTOLD] = None
             for seen in watch.seen:
@@ -178,8 +187,11 @@ def _leave_out_constants(
         for seen, kept in zip(products, grows, strict=True):
             if not kept:
                 seen.leave_out()
-                if not seen.second:  # else it is named as what another weight multiplies
+                if seen.alternative < 2:  # else it is named as what another weight multiplies
                     watch.uses.setdefault(parameter, {})[CONSTANT] = None
+    for first, second in itertools.pairwise(watch.seen):
+        if second.alternative == 2 and (second.view is None or first.view is not None):
+            second.leave_out()
 
 
 def _constants(watch: Interception) -> dict[str, list[Seen]]:

@@ -40,7 +40,8 @@ class Seen:
         rows: Rows of J that its gradient gives.
         parts: Column sets of h that the network used apart, when it split h in three.
         constant: Numbers in what the matrix multiplies, where that is not computed from the samples; else None.
-        second: Whether the other operand is a weight as well, and was read as W first.
+        alternative: 1 or 2 for the two readings of a product of two weights, one of which may be an initial state that
+            is repeated for each sample; 0 where there is one reading.
     """
 
     view: WeightView | None
@@ -49,7 +50,7 @@ class Seen:
     rows: int = 0
     parts: Consumption = field(default_factory=Consumption)
     constant: int | None = None
-    second: bool = False
+    alternative: int = 0
 
     def leave_out(self) -> None:
         """Take it for no product."""
@@ -168,7 +169,7 @@ class Interception(TorchDispatchMode):
         Where both operands are parameters, either may be the one that is repeated for each sample, as a learned initial
         state is: both readings are noted.
         """
-        products = []
+        products: list[Seen] = []
         for reading, other in product.readings:
             found = None if reading.weight in self._from_samples else self._find(reading.weight)
             if found is not None:
@@ -176,12 +177,12 @@ class Interception(TorchDispatchMode):
                 seen = Seen(view, Reading(reading.weight.new_empty(0), reading.shape, reading.strides, reading.rows))
                 seen.rows = product.result.numel() // (reading.shape[0] * reading.shape[1])
                 seen.constant = None if other in self._from_samples else other.numel()
-                seen.second = bool(products)
                 products.append(seen)
         dependent = [tensor in self._from_samples for _, tensor in product.readings]
         if products:
             self._append(products, product.result)
-            for seen in products:
+            for place, seen in enumerate(products, start=1):
+                seen.alternative = place if len(products) > 1 else 0
                 self._watch_parts(seen, product.result)
         elif len(dependent) == 2 and dependent[0] != dependent[1]:
             self._append([Seen(None, None)], product.result)  # with a matrix that is computed: it counts in a chain

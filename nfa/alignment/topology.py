@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch.autograd.graph import Node, get_gradient_edge
 
-from nfa.alignment.capture import Recording
+from nfa.alignment.capture import Call, Recording
 
 _INPUT = -1
 
@@ -35,7 +35,9 @@ def topology(recording: Recording) -> Topology:
     output. A connection that skips a layer makes it none; an activation written with several operations does not. A
     product with a weight that is left out counts as a layer.
     """
-    places = {edge.node: index for index, edge in enumerate(recording.products) if edge is not None}
+    first = _one_by_one(recording)
+    products = enumerate(recording.products)
+    places = {edge.node: first.get(index, index) for index, edge in products if edge is not None}
     if recording.inputs.requires_grad:
         places[get_gradient_edge(recording.inputs).node] = _INPUT
     output = get_gradient_edge(recording.outputs).node
@@ -49,15 +51,30 @@ def topology(recording: Recording) -> Topology:
     depth.pop(_INPUT, None)
     longest: dict[str, int] = {}
     for call in recording.calls:
-        longest[call.layer.name] = max(longest.get(call.layer.name, 0), depth[call.product])
+        place = first.get(call.product, call.product)
+        longest[call.layer.name] = max(longest.get(call.layer.name, 0), depth[place])
     direct = [_front(output, places, before), *(before[node] for node in order if node in places)]
+    calls = {(call.layer.name, first.get(call.product, call.product)) for call in recording.calls}
     chain = (
         not recording.opaque
-        and all(len(products) <= 1 for products in direct)
-        and len(longest) == len(recording.calls)  # no layer twice
-        and max(Counter(call.product for call in recording.calls).values(), default=1) == 1  # no product in parts
+        and all(len(before_it) <= 1 for before_it in direct)
+        and len(longest) == len(calls)  # no layer twice
+        and max(Counter(place for _, place in calls).values(), default=1) == 1  # no product in parts
     )
     return Topology(longest, len(depth) if chain else None)
+
+
+def _one_by_one(recording: Recording) -> dict[int, int]:
+    """Take the products of a layer for one where the network multiplies each sample by itself, in a loop over them.
+
+    Returns:
+        Product -> first product of its layer, for such layers.
+    """
+    by_layer: dict[str, list[Call]] = {}
+    for call in recording.calls:
+        by_layer.setdefault(call.layer.name, []).append(call)
+    loops = (calls for calls in by_layer.values() if len(calls) == len(recording.outputs))
+    return {c.product: calls[0].product for calls in loops if all(call.rows == 1 for call in calls) for c in calls}
 
 
 def _postorder(root: Node) -> Iterator[Node]:

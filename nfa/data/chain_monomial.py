@@ -8,21 +8,20 @@ from typing import Literal
 import numpy as np
 from pydantic import model_validator
 
+from nfa.data.options import DrawnOptions, coordinates, finish_drawn, tagged
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import Settings, setting
+from nfa.settings import setting
 
 
-class ChainMonomial(Settings):
+class ChainMonomial(DrawnOptions):
     """Settings of ``chain_monomial``."""
 
     name: Literal["chain_monomial"] = "chain_monomial"
     dim: int = setting(32, "input dimension d", ge=2, le=100_000)
     rank: int = setting(5, "number r of relevant coordinates", ge=2, le=100_000)
-    n_train: int = setting(1024, "training samples", ge=10, le=10_000_000)
-    n_test: int = setting(1024, "test samples", ge=10, le=10_000_000)
 
-    tags = {"dim": "d", "rank": "r", "n_train": "n"}
-    quiet_tags = frozenset({"dim", "rank", "n_train"})
+    tags = tagged(dim="d", rank="r")
+    quiet_tags = frozenset(tags)
 
     @model_validator(mode="after")
     def _rank_fits(self) -> "ChainMonomial":
@@ -46,9 +45,8 @@ def shape(settings: ChainMonomial) -> DataShape:
 def load(settings: ChainMonomial, generator: np.random.Generator) -> Data:
     """Draw train and test inputs and evaluate the target on them."""
     x = generator.standard_normal((settings.n_train + settings.n_test, settings.dim)).astype(np.float32)
-    y = target(x.astype(np.float64), settings.rank).astype(np.float32)
-    n = settings.n_train
-    return Data(x_train=x[:n], y_train=y[:n], x_test=x[n:], y_test=y[n:])
+    y = target(x.astype(np.float64), settings.rank)
+    return finish_drawn(settings, generator, x, y, None, coordinates(settings.dim, settings.rank))
 
 
 ENTRY = DataEntry(

@@ -6,8 +6,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal
 
 from nfa.data.shape import DataShape
+from nfa.models.common import ActivationName, Drawn
 from nfa.models.entry import LayerShape, ModelEntry
-from nfa.settings import Settings, setting
+from nfa.settings import setting
 
 if TYPE_CHECKING:
     import torch
@@ -15,16 +16,14 @@ if TYPE_CHECKING:
 KERNEL = 3
 
 
-class Conv(Settings):
+class Conv(Drawn):
     """Settings of ``conv``."""
 
     name: Literal["conv"] = "conv"
     depth: int = setting(3, "number of convolutional layers (depth + 1 weight matrices)", ge=1, le=1000)
     width: int = setting(16, "channels of each convolutional layer", ge=1, le=100_000)
-    activation: Literal["relu", "gelu", "tanh", "linear"] = setting("relu", "activation after each convolution")
+    activation: ActivationName = setting("relu", "activation after each convolution")
     bias: bool = setting(False, "whether layers have a bias")
-    init: Literal["he", "pytorch"] = setting("he", "he: normal, variance 2/fan-in; pytorch: its uniform default")
-    init_scale: float = setting(1.0, "factor on every initial weight", gt=0, le=1e6)
 
     tags = {"depth": "d", "width": "w", "activation": "", "init": "", "init_scale": "s"}
     quiet_tags = frozenset({"activation", "init", "init_scale"})
@@ -57,7 +56,7 @@ def build(settings: Conv, data: DataShape, generator: torch.Generator) -> torch.
     modules["flatten"] = nn.Flatten()
     modules[readout.name] = nn.Linear(readout.fan_in, readout.fan_out, bias=settings.bias)
     model = nn.Sequential(modules)
-    draw_weights(model, settings.init, settings.init_scale, generator)
+    draw_weights(model, settings.init, settings.init_scale, generator, settings.init_std)
     return model
 
 

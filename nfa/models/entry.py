@@ -21,13 +21,19 @@ class LayerShape:
         name: Qualified module name, as in ``model.named_modules()``.
         fan_out: k, rows of W.
         fan_in: d, columns of W; for a convolution c_in * kernel height * kernel width.
-        positions: Output positions p per sample: pixels of a convolution's output, 1 for a linear layer.
+        positions: Products with W per sample: pixels of a convolution's output, tokens, time steps; 1 for a linear
+            layer.
     """
 
     name: str
     fan_out: int
     fan_in: int
     positions: int = 1
+
+
+def _ones(settings: Settings, data: DataShape) -> dict[str, float]:
+    """No parameter's learning rate differs."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,9 @@ class ModelEntry:
             inside, because a sweep is planned without it.
         reads: Kinds of input it can read, see ``DataShape.kind``.
         about: One line for ``nfa init`` and the documentation.
+        lr_factors: (settings, data shape) -> parameter name -> factor on the learning rate of an optimizer that moves
+            every entry by about the learning rate (Adam, RMSprop, Lion, signs); a parameter not named has 1. Steps
+            along the gradient and steps of given norm (SGD, SLO, Muon) need none.
     """
 
     settings: type[Settings]
@@ -49,3 +58,4 @@ class ModelEntry:
     build: Callable[[Any, DataShape, torch.Generator], torch.nn.Module]
     reads: frozenset[Kind]
     about: str
+    lr_factors: Callable[[Any, DataShape], dict[str, float]] = _ones

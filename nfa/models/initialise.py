@@ -1,17 +1,33 @@
 """How weights are drawn, and the activations: what the model families share."""
 
-from typing import Literal
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-Initialisation = Literal["he", "pytorch"]
-ActivationName = Literal["relu", "gelu", "tanh", "linear"]
+from nfa.models.common import DEFAULT_STD
+
+
+class Erf(nn.Module):
+    """The error function, entry by entry: the sigmoid whose Gaussian averages have closed forms."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply it."""
+        return torch.erf(values)
+
+
+class Quadratic(nn.Module):
+    """The square, entry by entry."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply it."""
+        return values.square()
+
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
     "tanh": nn.Tanh,
+    "erf": Erf,
+    "quadratic": Quadratic,
     "linear": nn.Identity,
 }
 
@@ -22,25 +38,45 @@ def activation(name: str) -> nn.Module:
 
 
 @torch.no_grad()
-def draw_weights(model: nn.Module, scheme: str, scale: float, generator: torch.Generator) -> None:
-    """Draw all weights of a network, in registration order, from one generator; biases of the ``he`` scheme are zero.
+def draw_weights(
+    model: nn.Module, scheme: str, scale: float, generator: torch.Generator, std: float = DEFAULT_STD
+) -> None:
+    """Draw all weights of a network, in registration order, from one generator; biases are zero but for ``pytorch``.
 
     Args:
         model: Network of linear and convolutional layers; changed in place.
-        scheme: ``he``: normal of variance 2 / fan-in. ``pytorch``: uniform of variance 1 / (3 fan-in), its default.
+        scheme: See ``nfa.models.common.Drawn``.
         scale: Factor on every weight.
         generator: Source of all draws.
+        std: Standard deviation of the ``normal`` scheme.
     """
     for module in model.modules():
-        if not isinstance(module, nn.Linear | nn.Conv2d):
-            continue
-        fan_in = module.weight[0].numel()
-        if scheme == "he":
-            module.weight.normal_(0.0, scale * (2.0 / fan_in) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
-        else:
-            bound = fan_in**-0.5
-            module.weight.uniform_(-scale * bound, scale * bound, generator=generator)
-            if module.bias is not None:
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            _draw(module.weight, scheme, scale, std, generator)
+            if module.bias is not None and scheme == "pytorch":
+                bound = module.weight[0].numel() ** -0.5
                 module.bias.uniform_(-bound, bound, generator=generator)
+            elif module.bias is not None:
+                module.bias.zero_()
+
+
+def _draw(weight: Tensor, scheme: str, scale: float, std: float, generator: torch.Generator) -> None:
+    """Draw one weight, (k, d) or (k, c_in, kernel height, kernel width)."""
+    fan_in, fan_out = weight[0].numel(), len(weight) * weight[0, 0].numel()
+    if scheme == "pytorch":  # variance 1 / (3 fan-in)
+        bound = fan_in**-0.5
+        weight.uniform_(-scale * bound, scale * bound, generator=generator)
+    elif scheme == "orthogonal":
+        weight.copy_(scale * orthonormal(len(weight), fan_in, generator).view_as(weight))
+    else:
+        variances = {"he": 2.0 / fan_in, "lecun": 1.0 / fan_in, "xavier": 2.0 / (fan_in + fan_out), "normal": std**2}
+        weight.normal_(0.0, scale * variances[scheme] ** 0.5, generator=generator)
+
+
+def orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
+    """Draw a matrix with orthonormal rows or columns, whichever are fewer, uniformly (Haar); float64."""
+    normal = torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=torch.float64)
+    basis, triangle = torch.linalg.qr(normal)
+    basis = basis * triangle.diagonal().sign()  # else the draw would not be uniform
+    result: Tensor = basis if rows >= columns else basis.mT
+    return result

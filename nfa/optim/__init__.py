@@ -1,12 +1,46 @@
-"""The optimizer axis. To add one: write one file with its settings and ``build``, and name it here."""
+"""The optimizer axis. To add one: write one file with its settings and ``build``, and name it here.
 
-from nfa.optim import adam, sgd, slo
+What trains is imported on first use, so that planning a sweep never waits for torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from nfa.optim import adam, adamw, lion, muon, rmsprop, sgd, signsgd, slo
 from nfa.optim.entry import OptimizerEntry, OptimizerSettings
+from nfa.optim.schedule import schedule_factor
 
 OPTIMIZERS: dict[str, OptimizerEntry] = {
     "sgd": sgd.ENTRY,
     "adam": adam.ENTRY,
+    "adamw": adamw.ENTRY,
+    "rmsprop": rmsprop.ENTRY,
+    "lion": lion.ENTRY,
+    "signsgd": signsgd.ENTRY,
+    "muon": muon.ENTRY,
     "slo": slo.ENTRY,
 }
 
-__all__ = ["OPTIMIZERS", "OptimizerEntry", "OptimizerSettings"]
+_LAZY = {
+    "Muon": "nfa.optim.orthogonal",
+    "SignDescent": "nfa.optim.sign_descent",
+    "SpeedLimited": "nfa.optim.speed_limited",
+    "clip_": "nfa.optim.clip",
+}
+__all__ = [
+    "OPTIMIZERS",
+    "Muon",
+    "OptimizerEntry",
+    "OptimizerSettings",
+    "SignDescent",
+    "SpeedLimited",
+    "clip_",
+    "schedule_factor",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name the first time it is asked for."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'nfa.optim' has no attribute {name!r}")

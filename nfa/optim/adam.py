@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from nfa.optim.entry import OptimizerEntry, OptimizerSettings
+from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
 from nfa.settings import setting
 
 if TYPE_CHECKING:
@@ -20,16 +20,16 @@ class Adam(OptimizerSettings):
     beta2: float = setting(0.999, "decay of the mean of squared gradients", ge=0, lt=1)
     weight_decay: float = setting(0.0, "coupled weight decay lambda", ge=0, le=1e6)
 
-    tags = {"lr": "lr", "weight_decay": "wd", "schedule": ""}
-    quiet_tags = frozenset({"weight_decay", "schedule"})
+    tags = {"lr": "lr", "weight_decay": "wd"} | COMMON_TAGS
+    quiet_tags = frozenset({"weight_decay", *COMMON_TAGS})
 
 
-def build(settings: Adam, model: torch.nn.Module) -> torch.optim.Optimizer:
+def build(settings: Adam, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
     return optim.Adam(
-        model.parameters(),
+        parameters.tensors,
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
         weight_decay=settings.weight_decay,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,8 +10,10 @@ from nfa.settings import Settings, non_default, setting
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 ScheduleName = Literal["constant", "linear", "cosine"]
+COMMON_TAGS = {"schedule": "", "warmup": "warm", "clip": "clip"}
 
 
 class OptimizerSettings(Settings):
@@ -19,13 +21,40 @@ class OptimizerSettings(Settings):
 
     lr: float = setting(0.1, "learning rate at the start", gt=0, le=1e6)
     schedule: ScheduleName = setting("constant", "learning rate over training: constant, linear or cosine decay to 0")
+    warmup: float = setting(0.0, "share of the steps, first, in which the learning rate grows linearly", ge=0, le=1)
+    clip: float | None = setting(None, "a gradient of all parameters longer than this is shortened to it", gt=0, le=1e6)
 
     tags = {"lr": "lr"}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What an optimizer is made for.
+
+    Attributes:
+        named: (name, tensor), in order of registration.
+        stacked: Axis 0 of every tensor counts independent networks: norms and orthogonalisation are one for each.
+        layers: Names of the layers in forward order, for settings by layer; None reads them off the names.
+    """
+
+    named: Sequence[tuple[str, Tensor]]
+    stacked: bool = False
+    layers: Sequence[str] | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The parameters without their names."""
+        return [tensor for _, tensor in self.named]
 
 
 def _plain(settings: OptimizerSettings, layer_names: Sequence[str]) -> dict[str, Any]:
     """Identify an optimizer without per-layer settings: what differs from its defaults."""
     return non_default(settings)
+
+
+def _none(settings: OptimizerSettings) -> float:
+    """Decay of an optimizer without one."""
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -34,17 +63,68 @@ class OptimizerEntry:
 
     Attributes:
         settings: The entry's settings class.
-        build: (settings, network) -> the torch optimizer. Imports torch inside.
-        first_update: (settings, gradient) -> direction of the first full-batch step from W0, up to a positive factor.
+        make: (settings, parameters) -> the torch optimizer, all its state tensors. Imports torch inside. Every group's
+            ``lr`` is set to the scheduled ``settings.lr`` before every step.
+        first_update: (settings, gradient) -> direction of the first full-batch step from W0, up to a positive factor;
+            where decay is decoupled, that step divided by lr. The gradient is (k, d), or (g, k, d) where the rows of
+            one weight are g blocks.
         weight_decay: Settings -> lambda of a *coupled* decay (torch's ``weight_decay``), 0 where there is none.
         about: One line for ``nfa init`` and the documentation.
         canonical: (settings, layer names) -> what identifies the entry, the same for two ways to say the same; raises
             ValueError where a setting names a layer that is not there.
+        decoupled_decay: Settings -> lambda of a *decoupled* decay (W <- W - lr lambda W - ...), 0 where there is none.
     """
 
     settings: type[OptimizerSettings]
-    build: Callable[[Any, torch.nn.Module], torch.optim.Optimizer]
-    first_update: Callable[[Any, torch.Tensor], torch.Tensor]
+    make: Callable[[Any, Parameters], torch.optim.Optimizer]
+    first_update: Callable[[Any, Tensor], Tensor]
     weight_decay: Callable[[Any], float]
     about: str
     canonical: Callable[[Any, Sequence[str]], dict[str, Any]] = _plain
+    decoupled_decay: Callable[[Any], float] = _none
+
+    def build(
+        self,
+        settings: OptimizerSettings,
+        model: torch.nn.Module | Mapping[str, Tensor] | Iterable[tuple[str, Tensor]],
+        *,
+        stacked: bool = False,
+        layers: Sequence[str] | None = None,
+    ) -> torch.optim.Optimizer:
+        """Make the optimizer of a network, or of its named parameters.
+
+        Args:
+            settings: Settings of this entry.
+            model: The network, or its parameters by name.
+            stacked: Axis 0 of every tensor counts independent networks (seeds), each trained as if it were alone.
+            layers: Names of the layers in forward order, where speeds are given by index.
+
+        Returns:
+            The optimizer; it takes steps with the ``lr`` of its groups, unclipped: see ``schedule_factor``, ``clip_``.
+        """
+        named: Iterable[tuple[str, Tensor]]
+        if isinstance(model, Mapping):
+            named = model.items()
+        elif hasattr(model, "named_parameters"):
+            named = model.named_parameters()
+        else:
+            named = model
+        return self.make(settings, Parameters(list(named), stacked, layers))
+
+    def first_step(
+        self, settings: OptimizerSettings, gradient: Tensor, weight: Tensor, norm: float | None = None
+    ) -> Tensor:
+        """Direction of the first full-batch step from W0 with both kinds of decay, up to a positive factor.
+
+        Args:
+            settings: Settings of this entry.
+            gradient: dL/dW of the whole training loss, (k, d) or (g, k, d).
+            weight: W0, shaped alike.
+            norm: Norm of the gradient of all parameters, which ``clip`` needs to weigh gradient against decay; None
+                takes it as unclipped.
+        """
+        if settings.clip is not None and norm is not None and norm > settings.clip:
+            gradient = gradient * (settings.clip / norm)
+        coupled, decoupled = self.weight_decay(settings), self.decoupled_decay(settings)
+        update = self.first_update(settings, gradient + coupled * weight if coupled else gradient)
+        return update - decoupled * weight if decoupled else update

@@ -1,10 +1,12 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al., ICML 2013)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from nfa.optim.entry import OptimizerEntry, OptimizerSettings
+from pydantic import model_validator
+
+from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
 from nfa.settings import setting
 
 if TYPE_CHECKING:
@@ -16,17 +18,30 @@ class SGD(OptimizerSettings):
 
     name: Literal["sgd"] = "sgd"
     momentum: float = setting(0.0, "momentum", ge=0, lt=1)
+    nesterov: bool = setting(False, "Nesterov's momentum")
     weight_decay: float = setting(0.0, "coupled weight decay lambda", ge=0, le=1e6)
 
-    tags = {"lr": "lr", "momentum": "m", "weight_decay": "wd", "schedule": ""}
-    quiet_tags = frozenset({"momentum", "weight_decay", "schedule"})
+    tags = {"lr": "lr", "momentum": "m", "nesterov": "nesterov", "weight_decay": "wd"} | COMMON_TAGS
+    quiet_tags = frozenset({"momentum", "nesterov", "weight_decay", *COMMON_TAGS})
+
+    @model_validator(mode="after")
+    def _momentum_for_nesterov(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: true needs a momentum; use one of more than 0, or leave nesterov out")
+        return self
 
 
-def build(settings: SGD, model: torch.nn.Module) -> torch.optim.Optimizer:
+def build(settings: SGD, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
-    return optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    return optim.SGD(
+        parameters.tensors,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
 
 
 def first_update(settings: SGD, gradient: torch.Tensor) -> torch.Tensor:

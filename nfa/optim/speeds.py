@@ -1,8 +1,12 @@
 """Which speed each layer gets: the little language of SLO's ``speeds`` setting. Imports no torch."""
 
+import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from nfa.errors import nearest
+
+_PART = re.compile(r"(\^T|#\d+|\[\d+:\d+\])$")  # how a layer that is a part or a further reading of a weight is named
 
 
 def resolve_speeds(speeds: Mapping[str, float], layer_names: Sequence[str]) -> dict[str, float]:
@@ -10,29 +14,54 @@ def resolve_speeds(speeds: Mapping[str, float], layer_names: Sequence[str]) -> d
 
     Args:
         speeds: Key -> speed. A key is ``first``, ``last``, a layer's index in forward order (``"2"``, ``"-1"``), its
-            name, or ``others`` for every layer that no other key names (1 where ``others`` is not given).
+            name, a pattern of names (``blocks.*.attention.*``: ``*``, ``?`` and ``[...]`` as in a shell, but a ``*``
+            also takes dots), or ``others`` for every layer that no other key names (1 where ``others`` is not given).
+            What names one layer comes before a pattern.
         layer_names: The layers in forward order.
 
     Returns:
         Layer name -> speed, in forward order.
 
     Raises:
-        ValueError: A key names no layer, or two keys name the same one.
+        ValueError: A key names no layer, two keys name the same one or two patterns take the same one, or layers that
+            are parts of one parameter have different speeds.
     """
     named: dict[str, str] = {}
+    taken: dict[str, str] = {}
     places = {"first": 0, "last": len(layer_names) - 1} | {str(i): i for i in range(len(layer_names))}
     places |= {str(i - len(layer_names)): i for i in range(len(layer_names))}
     for key in speeds:
         if key == "others":
             continue
-        if key in layer_names:
-            layer = key
-        elif key in places:
-            layer = layer_names[places[key]]
-        else:
+        matched, into = [key], named
+        if key not in layer_names:
+            if key in places and layer_names:
+                matched = [layer_names[places[key]]]
+            else:
+                matched, into = [name for name in layer_names if fnmatchcase(name, key)], taken
+        if not matched:
             raise ValueError(f"{key}: no such layer; {nearest(key, ['first', 'last', 'others', *layer_names])}")
-        if layer in named:
-            raise ValueError(f"{key}: layer {layer} has a speed already, as {named[layer]!r}; name each layer once")
-        named[layer] = key
-    others = speeds.get("others", 1.0)
-    return {layer: speeds[named[layer]] if layer in named else others for layer in layer_names}
+        for layer in matched:
+            if layer in into:
+                raise ValueError(f"{key}: layer {layer} has a speed already, as {into[layer]!r}; name each layer once")
+            into[layer] = key
+    keys = taken | named
+    resolved = {layer: speeds[keys[layer]] if layer in keys else speeds.get("others", 1.0) for layer in layer_names}
+    speeds_of_owners(resolved)
+    return resolved
+
+
+def speeds_of_owners(resolved: Mapping[str, float]) -> dict[str, float]:
+    """Give every module or parameter that layers are parts of its speed: a parameter moves as one.
+
+    Raises:
+        ValueError: Its parts have different speeds.
+    """
+    owners: dict[str, float] = {}
+    for layer, speed in resolved.items():
+        owner = layer
+        while (shorter := _PART.sub("", owner)) != owner:
+            owner = shorter
+        if owners.setdefault(owner, speed) != speed:
+            raise ValueError(f"{layer}: it is a part of {owner}, which has one speed; give all parts the same")
+    return owners

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures, weight_gradients
-from nfa.losses import LOSSES
 from nfa.optim import OPTIMIZERS
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
 from nfa.stages.parts import Parts, write_timings
+from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
 from nfa.stages.runs import finished_runs
 from nfa.stages.train import run_identity
 from nfa.sweep import Cell, Measure, Sweep
 from nfa.tables import ALIGNMENT, read_arrays, read_table, write_arrays, write_table
 from nfa.training import Materials, build_model, load_data
+from nfa.training.materials import build_rule, training_loss
 
 
 def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
@@ -62,8 +63,10 @@ def _measure_seed(
     frames: list[pd.DataFrame] = []
     arrays: dict[str, np.ndarray] = {}
     initial: dict[str, LayerCovariance] = {}
-    with progress_bar(f"measure {cell.id} seed {seed}", len(steps)) as bar:
+    with progress_bar(f"measure {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
+            if preempted():
+                raise Preempted(f"measure {cell.id}: told to stop; finished seeds are kept")
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
             measured = measure_covariances(
@@ -71,12 +74,13 @@ def _measure_seed(
             ).layers
             initial = initial or measured
             gradients = _gradients(cell, model, materials, step)
+            first = gradients if step > 0 else _first_gradients(cell, seed, model, materials, gradients)
             frames.append(
                 frame(
                     measured,
                     initial=initial,
                     gradients=gradients,
-                    updates=_first_updates(cell, gradients, {name: layer.weight for name, layer in initial.items()}),
+                    updates=_first_updates(cell, first, {name: layer.weight for name, layer in initial.items()}),
                     weight_decay=_weight_decay(cell),
                     seed=seed,
                     step=step,
@@ -95,13 +99,29 @@ def _weight_decay(cell: Cell) -> float:
 
 
 def _gradients(cell: Cell, model: torch.nn.Module, materials: Materials, step: int) -> dict[str, Tensor] | None:
-    """Gradient of the whole training loss, where a quantity needs it: the limit at step 0, FACT under weight decay."""
-    if step > 0 and _weight_decay(cell) == 0:
+    """Gradient of the whole training loss, where a quantity needs it: the limit at step 0, FACT under weight decay.
+
+    A learning rule that does not follow the gradient has no limit along it.
+    """
+    follows = cell.train.rule == "backpropagation"
+    if (step > 0 or not follows) and _weight_decay(cell) == 0:
         return None
-    gradients: dict[str, Tensor] = weight_gradients(
-        model, materials.x_train, materials.y_train, LOSSES[cell.train.loss]
-    )
+    gradients: dict[str, Tensor] = weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))
     return gradients
+
+
+def _first_gradients(
+    cell: Cell, seed: int, model: torch.nn.Module, materials: Materials, gradients: dict[str, Tensor] | None
+) -> dict[str, Tensor] | None:
+    """What the first step takes for the gradient, at the initial weights: the gradient, or the learning rule's."""
+    if cell.train.rule == "backpropagation":
+        return gradients
+    model.zero_grad(set_to_none=True)
+    build_rule(cell, seed, model).backward(materials.x_train, materials.y_train, training_loss(cell))
+    owners = {name.removesuffix(".weight"): p.grad for name, p in model.named_parameters() if name.endswith(".weight")}
+    found = {name: grad.flatten(1).double().cpu() for name, grad in owners.items() if grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
 
 
 def _first_updates(
@@ -111,8 +131,8 @@ def _first_updates(
     if gradients is None:
         return None
     entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
-    decay = _weight_decay(cell)
     return {
-        name: entry.first_update(cell.optimizer, gradient + decay * weights[name])
+        name: entry.first_step(cell.optimizer, gradient, weights[name])
         for name, gradient in gradients.items()
+        if name in weights
     }

@@ -12,6 +12,7 @@ from nfa.features.probe import Split
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
 from nfa.stages.parts import Parts, write_timings
+from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
 from nfa.stages.runs import finished_runs
 from nfa.stages.train import run_identity
@@ -67,12 +68,14 @@ def _probe_seed(
     add(0, INPUT, "raw input, flattened", {name: values.flatten(1) for name, values in inputs.items()})
     model = build_model(cell, seed, device)
     layers = [layer.name for layer in cell.layers]
-    with progress_bar(f"probe {cell.id} seed {seed}", len(steps)) as bar:
+    with progress_bar(f"probe {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
+            if preempted():
+                raise Preempted(f"probe {cell.id}: told to stop; finished seeds are kept")
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
             features = {name: layer_features(model, values, layers) for name, values in inputs.items()}
-            for layer in layers:
+            for layer in (name for name in layers if name in features["train"]):
                 about = features["train"][layer].about
                 add(step, layer, about, {name: caught[layer].values for name, caught in features.items()})
             bar.update(done + 1)

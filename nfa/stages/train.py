@@ -2,22 +2,28 @@
 
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from nfa.losses import LOSSES
 from nfa.paths import CellPaths, SweepPaths
 from nfa.stages.checkpoints import load_tensors, save_tensors
 from nfa.stages.documents import cell_document
 from nfa.stages.environment import describe_device, provenance
 from nfa.stages.parts import Parts, write_timings
+from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
 from nfa.sweep import Cell, Sweep
 from nfa.tables import HISTORY, read_table, remove, write_table, write_text
-from nfa.training import TrainingRun, load_data
+from nfa.training import TrainingRun
 from nfa.training.evaluate import constant_predictor
+from nfa.training.materials import load_all
+from nfa.training.together import Together, stackable
+
+TOGETHER = 16  # seeds trained together: more share no more overhead, and take more memory
 
 
 def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = 20.0) -> None:
@@ -30,11 +36,14 @@ def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "train", hashes["train"])
     with parts.locked():
+        waiting = []
         for seed in sweep.seeds:
             if _whole(parts, seed):
                 event(f"train {cell.id} seed {seed}: finished before")
             else:
-                _train_seed(cell, seed, parts, device, save_seconds)
+                waiting.append(seed)
+        for start in range(0, len(waiting), TOGETHER):
+            _train_seeds(cell, waiting[start : start + TOGETHER], parts, device, save_seconds)
         _write_outputs(sweep, cell, parts)
         write_timings(paths, hashes)
 
@@ -52,47 +61,119 @@ def _whole(parts: Parts, seed: int) -> bool:
     )
 
 
-def _train_seed(cell: Cell, seed: int, parts: Parts, device: torch.device, save_seconds: float) -> None:
-    """Train one seed, from its saved state where there is one."""
-    started = time.perf_counter()
-    materials = load_data(cell, seed, device)
-    run = TrainingRun(cell, seed, materials)
-    saved = parts.file(seed, "resume.safetensors")
-    earlier = 0.0
-    if saved.exists():
-        tensors, text = load_tensors(saved, run_identity(cell, seed))
+def _train_seeds(cell: Cell, seeds: Sequence[int], parts: Parts, device: torch.device, save_seconds: float) -> None:
+    """Train some seeds, each from its saved state where there is one: together where the network allows it."""
+    begun = time.perf_counter()
+    data = load_all(cell, seeds, device)
+    jobs = []
+    for seed in list(seeds):
+        job = _Job.begin(TrainingRun(cell, seed, data.pop(seed)), parts)
+        if not stackable(job.run):  # to its end before the next one is built
+            _advance([job], parts, save_seconds)
+            job.finish(parts, device)
+        else:
+            jobs.append(job)
+    for job in jobs:
+        job.seconds += (time.perf_counter() - begun) / len(jobs)
+    if jobs:
+        _advance(jobs, parts, save_seconds)
+    for job in jobs:
+        job.finish(parts, device)
+
+
+@dataclass
+class _Job:
+    """A run on its way, and the seconds that it has cost."""
+
+    run: TrainingRun
+    seconds: float
+
+    @classmethod
+    def begin(cls, run: TrainingRun, parts: Parts) -> "_Job":
+        """Take up the saved state, or record the run at step 0."""
+        saved = _saved(parts, run.seed)
+        if not saved.exists():
+            _visit(run, parts.paths)
+            return cls(run, 0.0)
+        tensors, text = load_tensors(saved, run_identity(run.cell, run.seed))
         run.restore(tensors, text)
-        earlier = float(text["seconds"])
-        event(f"train {cell.id} seed {seed}: resumed at step {run.step}")
-    else:
-        _visit(run, parts.paths)
-    _advance(run, parts, saved, started - earlier, save_seconds)
-    history = pd.DataFrame(run.history, columns=HISTORY.names[1:])
-    history.insert(0, "seed", seed)
-    write_table(parts.file(seed, "parquet"), history, HISTORY)
-    constant = constant_predictor(materials, cell.train.loss, LOSSES[cell.train.loss])
-    status = "diverged" if run.diverged else "finished"
-    record = {"status": status, "last_step": run.step, "checkpoints": run.kept, "constant_predictor": constant}
-    made_with = {**provenance(), "device": describe_device(device), "threads": torch.get_num_threads()}
-    parts.finish(seed, started, earlier=earlier, run=record, provenance=made_with)
-    remove(saved)
-    event(f"train {cell.id} seed {seed}: {status} at step {run.step} in {time.perf_counter() - started:.1f} s")
+        event(f"train {run.cell.id} seed {run.seed}: resumed at step {run.step}")
+        return cls(run, float(text["seconds"]))
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no step left to take."""
+        return self.run.step >= self.run.total or self.run.diverged
+
+    def save(self, parts: Parts) -> None:
+        """Keep the state, so that a kill loses nothing."""
+        tensors, text = self.run.state()
+        text |= run_identity(self.run.cell, self.run.seed) | {"seconds": str(self.seconds)}
+        save_tensors(_saved(parts, self.run.seed), tensors, text)
+
+    def finish(self, parts: Parts, device: torch.device) -> None:
+        """Write the part of a run that is done."""
+        run, cell, started = self.run, self.run.cell, time.perf_counter()
+        history = pd.DataFrame(run.history, columns=HISTORY.names[1:])
+        history.insert(0, "seed", run.seed)
+        write_table(parts.file(run.seed, "parquet"), history, HISTORY)
+        constant = constant_predictor(run.materials, cell.train.loss, run.loss)
+        status = "diverged" if run.diverged else "finished"
+        record = {"status": status, "last_step": run.step, "checkpoints": run.kept, "constant_predictor": constant}
+        made_with = {**provenance(), "device": describe_device(device), "threads": torch.get_num_threads()}
+        parts.finish(run.seed, started, earlier=self.seconds, run=record, provenance=made_with)
+        remove(_saved(parts, run.seed))
+        event(f"train {cell.id} seed {run.seed}: {status} at step {run.step} in {self.seconds:.1f} s")
 
 
-def _advance(run: TrainingRun, parts: Parts, saved: Path, begun: float, save_seconds: float) -> None:
-    """Take the remaining steps, saving the state now and then."""
-    last_save = time.perf_counter()
-    with progress_bar(f"{run.cell.id} seed {run.seed}", run.total, run.step) as bar:
-        while run.step < run.total and not run.diverged:
-            run.advance()
-            if run.step in run.evaluations and not run.diverged:
-                _visit(run, parts.paths)
-            if time.perf_counter() - last_save >= save_seconds:
-                tensors, text = run.state()
-                text |= run_identity(run.cell, run.seed) | {"seconds": str(time.perf_counter() - begun)}
-                save_tensors(saved, tensors, text)
-                last_save = time.perf_counter()
-            bar.update(run.step)
+def _saved(parts: Parts, seed: int) -> Path:
+    return parts.file(seed, "resume.safetensors")
+
+
+def _advance(jobs: Sequence[_Job], parts: Parts, save_seconds: float) -> None:
+    """Take all remaining steps, those of the runs that are at one step together, saving the state now and then."""
+    cell, last_save = jobs[0].run.cell, time.perf_counter()
+    total = sum(job.run.total for job in jobs)
+    name = f"{cell.id} seed {' '.join(str(job.run.seed) for job in jobs)}"
+    with progress_bar(name, total, sum(job.run.step for job in jobs)) as bar, preemption() as preempted:
+        while True:
+            active = [job for job in jobs if not job.done]
+            if not active:
+                return
+            # Those that lag behind, after a kill between two saves, first come to the others' step.
+            step = min(job.run.step for job in active)
+            group = [job for job in active if job.run.step == step]
+            meets = min((job.run.step for job in active if job.run.step > step), default=group[0].run.total)
+            runs = [job.run for job in group]
+            together = Together(runs) if stackable(runs[0]) else None
+            began = time.perf_counter()
+            while runs[0].step < meets and not any(run.diverged for run in runs):
+                moved = together.advance() if together is not None else _alone(runs[0])
+                if moved and runs[0].step in runs[0].evaluations:
+                    for run in runs:
+                        _visit(run, parts.paths)
+                now = time.perf_counter()
+                if now - last_save >= save_seconds or preempted():
+                    for job in group:
+                        job.seconds += (now - began) / len(group)
+                    if together is not None:
+                        together.hand_back()
+                    for job in group:
+                        job.save(parts)
+                    if preempted():
+                        raise Preempted(f"train {cell.id}: told to stop; saved at step {runs[0].step}")
+                    last_save = began = time.perf_counter()
+                bar.update(sum(job.run.step for job in jobs))
+            for job in group:
+                job.seconds += (time.perf_counter() - began) / len(group)
+            if together is not None:
+                together.part()
+
+
+def _alone(run: TrainingRun) -> bool:
+    """Take one step; False where it could not be taken."""
+    run.advance()
+    return not run.diverged
 
 
 def _visit(run: TrainingRun, paths: CellPaths) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nfa.losses import LOSSES
 from nfa.training.materials import Materials
 
 EVALUATION_BATCH = 1000  # samples per forward pass: bounds memory, changes no result beyond rounding
@@ -31,7 +32,8 @@ def constant_predictor(
 ) -> dict[str, float | None]:
     """Score the best constant prediction, fitted on the training targets: what a network must beat to have learned.
 
-    For squared error it is the mean target; for cross entropy the logarithm of the class frequencies.
+    For squared error it is the mean target, for cross entropy the logarithm of the class frequencies, for the logistic
+    loss that of the odds of each sign. With spectral decoupling the best is searched from there.
     """
     constant = materials.y_train.double().mean(dim=0, keepdim=True)
     accuracy = None
@@ -40,8 +42,28 @@ def constant_predictor(
         accuracy = (materials.labels_test == frequencies.argmax()).double().mean().item()
         if loss_name == "cross_entropy":
             constant = (frequencies / frequencies.sum()).clamp_min(1e-12).log()[None]
+    if loss_name == "logistic":
+        positive = (materials.y_train > 0).double().mean(dim=0, keepdim=True)
+        constant = positive.clamp(1e-12, 1 - 1e-12).logit()
+    if loss is not LOSSES[loss_name]:
+        constant = _best(constant, materials.y_train.double(), loss)
     losses = {
         f"{split}_loss": loss(constant.expand(len(targets), -1), targets.double()).item()
         for split, targets in (("train", materials.y_train), ("test", materials.y_test))
     }
     return {**losses, "test_accuracy": accuracy}
+
+
+def _best(constant: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Search the constant prediction (1, C) of least loss."""
+    best = constant.clone().requires_grad_()
+    search = torch.optim.LBFGS([best], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        value = loss(best.expand(len(targets), -1), targets)
+        value.backward()
+        return value
+
+    search.step(closure)
+    return best.detach()

@@ -1,12 +1,16 @@
 """What a run starts from: its data as tensors on the device, and its network at initialisation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nfa.errors import UserError
+from nfa.losses import LOSSES, Loss, decoupled
 from nfa.random import numpy_generator, torch_generator
+from nfa.rules import RULES, Rule
 from nfa.sweep import Cell, data_entry, model_entry
 
 
@@ -21,6 +25,7 @@ class Materials:
         y_test: (n_test, C) float32.
         labels_train: (n_train,) int64, or None for regression.
         labels_test: (n_test,) int64, or None for regression.
+        directions: (d, r) float32 with orthonormal columns that alone determine the target; None where not known.
         order: (n_train,) int64, a fixed permutation of the training set, the same for every seed: measurements and
             probes take its first samples.
     """
@@ -31,6 +36,7 @@ class Materials:
     y_test: Tensor
     labels_train: Tensor | None
     labels_test: Tensor | None
+    directions: Tensor | None
     order: Tensor
 
     def split(self, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -42,8 +48,25 @@ class Materials:
 
 def load_data(cell: Cell, seed: int, device: torch.device) -> Materials:
     """Load or draw the data of a cell at a seed, and move them to the device."""
+    return next(iter(load_all(cell, [seed], device).values()))
+
+
+def load_all(cell: Cell, seeds: Sequence[int], device: torch.device) -> dict[int, Materials]:
+    """Load or draw the data of a cell at several seeds: seed -> its data, shared where loading drew nothing."""
+    loaded: dict[int, Materials] = {}
+    for seed in seeds:
+        generator = numpy_generator("data", seed, data=cell.content["data"])
+        before = generator.bit_generator.state
+        materials = _load(cell, generator, device)
+        if generator.bit_generator.state == before:
+            return dict.fromkeys(seeds, materials)
+        loaded[seed] = materials
+    return loaded
+
+
+def _load(cell: Cell, generator: np.random.Generator, device: torch.device) -> Materials:
     content = cell.content["data"]
-    data = data_entry(cell.data).load(cell.data, numpy_generator("data", seed, data=content))
+    data = data_entry(cell.data).load(cell.data, generator)
     order = torch.randperm(len(data.x_train), generator=torch_generator("measured samples", 0, data=content))
 
     def tensor(array: np.ndarray | None) -> Tensor | None:
@@ -59,8 +82,33 @@ def load_data(cell: Cell, seed: int, device: torch.device) -> Materials:
         floats(data.y_test),
         tensor(data.labels_train),
         tensor(data.labels_test),
+        tensor(data.directions),
         order.to(device),
     )
+
+
+def training_loss(cell: Cell) -> Loss:
+    """Build the loss that a cell is trained with: (outputs, targets) -> scalar."""
+    return decoupled(LOSSES[cell.train.loss], cell.train.decoupling)
+
+
+def build_rule(cell: Cell, seed: int, model: nn.Module) -> Rule:
+    """Build a cell's learning rule for a network at initialisation; what it draws is named by data, model and seed.
+
+    Raises:
+        UserError: The rule needs a chain of layers, and the network is none.
+    """
+    device = next(model.parameters()).device
+    content = {axis: cell.content[axis] for axis in ("data", "model")}
+    generator = torch_generator("feedback", seed, **content)
+
+    def again() -> nn.Module:
+        return model_entry(cell.model).build(cell.model, cell.shape, generator).to(device)
+
+    try:
+        return RULES[cell.train.rule](model, again, cell.train.rho, generator, cell.shape.outputs)
+    except ValueError as error:
+        raise UserError(f"train.rule: {cell.train.rule} with {cell.content['model']['name']}: {error}") from None
 
 
 def build_model(cell: Cell, seed: int, device: torch.device) -> nn.Module:

@@ -2,17 +2,18 @@
 
 import json
 import math
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nfa.losses import LOSSES
 from nfa.optim import OPTIMIZERS
+from nfa.optim.clip import clip_
 from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
 from nfa.sweep import Cell
 from nfa.training.evaluate import evaluate
-from nfa.training.materials import Materials, build_model
+from nfa.training.materials import Materials, build_model, build_rule, training_loss
 
 EVALUATIONS = 10  # evenly spaced evaluations on the whole data, beside those at checkpoints
 
@@ -30,8 +31,9 @@ class TrainingRun:
         """Build the network and the optimizer at step 0."""
         self.cell, self.seed, self.materials = cell, seed, materials
         self.model = build_model(cell, seed, materials.x_train.device)
-        self.optimizer = OPTIMIZERS[cell.content["optimizer"]["name"]].build(cell.optimizer, self.model)
-        self.loss = LOSSES[cell.train.loss]
+        self.optimizer = self.make_optimizer(self.model)
+        self.loss = training_loss(cell)
+        self.rule = build_rule(cell, seed, self.model)
         self.initial = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.step = 0
         self.diverged = False
@@ -49,18 +51,26 @@ class TrainingRun:
     def learning_rate(self) -> float:
         """Learning rate of the coming step."""
         settings = self.cell.optimizer
-        return settings.lr * schedule_factor(settings.schedule, self.step, self.total)
+        return settings.lr * schedule_factor(settings.schedule, self.step, self.total, settings.warmup)
+
+    def make_optimizer(
+        self, parameters: nn.Module | Mapping[str, Tensor], *, stacked: bool = False
+    ) -> torch.optim.Optimizer:
+        """Make the cell's optimizer for this network, or for the stacked weights of several."""
+        entry = OPTIMIZERS[self.cell.content["optimizer"]["name"]]
+        layers = [layer.name for layer in self.cell.layers]
+        return entry.build(self.cell.optimizer, parameters, stacked=stacked, layers=layers)
 
     def advance(self) -> None:
         """Take one optimizer step; a loss that is not finite marks the run as diverged and changes no weight."""
-        rows = self._rows()
+        rows = self.rows()
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.model(self.materials.x_train[rows]), self.materials.y_train[rows])
+        loss = self.rule.backward(self.materials.x_train[rows], self.materials.y_train[rows], self.loss)
         if not math.isfinite(loss.item()):
             self.mark_diverged()
             return
-        loss.backward()
+        clip_(self.model.parameters(), self.cell.optimizer.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate()
         self.optimizer.step()
@@ -82,7 +92,10 @@ class TrainingRun:
         self.history.append((self.step, epoch, "train", "lr", self.learning_rate()))
         weights = self.model.state_dict()
         for layer in self.cell.layers:
-            weight, start = weights[f"{layer.name}.weight"].double(), self.initial[f"{layer.name}.weight"].double()
+            parameter = f"{layer.name}.weight" if f"{layer.name}.weight" in weights else layer.name
+            if parameter not in weights:  # a part of a weight: the whole has no norm of its own here
+                continue
+            weight, start = weights[parameter].double(), self.initial[parameter].double()
             norms = {"weight_norm": weight, "change_norm": weight - start}
             for metric, matrix in norms.items():
                 value = torch.linalg.vector_norm(matrix).item()
@@ -112,7 +125,7 @@ class TrainingRun:
         self.kept = plain["kept"]
         self.history = [tuple(row) for row in plain["history"]]
 
-    def _rows(self) -> Tensor | slice:
+    def rows(self) -> Tensor | slice:
         """Indices of the coming step's batch."""
         if self.batch >= len(self.materials.x_train):
             return slice(None)

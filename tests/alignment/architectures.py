@@ -4,7 +4,7 @@ Where a module hides its pre-activations (attention, recurrent networks) a plain
 same parameters, has the marks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ Forward = Callable[[Any, Tensor], Tensor]
 INDEXED = "embedding: its weight is indexed, not multiplied"
 ENTRYWISE = "added or multiplied entry by entry: no matrix product"
 TRANSPOSED = "transposed convolution: one position is mapped to a patch, and patches overlap before any pre-activation"
+CONSTANT = "what it multiplies does not depend on the samples"
 NORMALISED = "weight normalisation: the matrix is computed from it"
 
 
@@ -144,6 +145,59 @@ def recurrent(m: Any, x: Tensor) -> Tensor:
         gate = torch.sigmoid(m.gate(torch.cat([step, h], 1)))
         h = gate * h + (1 - gate) * torch.tanh(m.input(step) + m.hidden(h))
     return m.readout(h)  # type: ignore[no-any-return]
+
+
+def state_by_state(m: Any, x: Tensor, initial: Tensor) -> Iterator[Tensor]:
+    """States of a recurrent cell of plain parameters, from an initial one (n, 3)."""
+    h = initial
+    for step in x.unbind(1):
+        h = torch.tanh(tap("u", functional.linear(h, m.u), m.u) + tap("w", functional.linear(step, m.w), m.w))
+        yield h
+
+
+def into_buffer(m: Any, x: Tensor) -> Tensor:
+    """Samples first: every state is written where the readout finds it."""
+    out = torch.zeros(len(x), x.shape[1], 3, dtype=x.dtype)
+    for t, h in enumerate(state_by_state(m, x, torch.zeros(len(x), 3, dtype=x.dtype))):
+        out[:, t] = h
+    return m.readout(out)  # type: ignore[no-any-return]
+
+
+def into_buffer_by_step(m: Any, x: Tensor) -> Tensor:
+    """Steps first: each state is read back from the buffer, whose first entry is the initial one."""
+    out = x.new_zeros(x.shape[1] + 1, len(x), 3)
+    for t in range(x.shape[1]):
+        out[t + 1] = next(state_by_state(m, x[:, t : t + 1], out[t].clone()))
+    return m.readout(out[1:].transpose(0, 1))  # type: ignore[no-any-return]
+
+
+def in_columns(m: Any, x: Tensor) -> Tensor:
+    """W @ h with samples as columns, from a learned state."""
+    h = m.initial[:, None].expand(-1, len(x))
+    for step in x.unbind(1):
+        h = torch.tanh(tap("u", (m.u @ h).T, m.u) + tap("w", functional.linear(step, m.w), m.w)).T
+    return m.readout(h.T)  # type: ignore[no-any-return]
+
+
+def one_by_one(m: Any, x: Tensor) -> Tensor:
+    """A loop over the samples and over time; no product has more than one column."""
+    states = []
+    for sample in x:
+        h = torch.zeros(3, dtype=x.dtype)
+        for step in sample:
+            h = torch.tanh(tap("u", m.u @ h, m.u) + tap("w", torch.addmv(m.b, m.w, step), m.w))
+        states.append(h)
+    return m.readout(torch.stack(states))  # type: ignore[no-any-return]
+
+
+def cell(run: Forward, **more: Any) -> Net:
+    """A recurrent network of plain parameters."""
+    return Net(run, u=draw(3, 3), w=draw(3, 2), readout=nn.Linear(3, 2), **more)
+
+
+def counted(x: Tensor) -> Tensor:
+    """A table (4, 1) of positions."""
+    return torch.arange(4, dtype=x.dtype)[:, None]
 
 
 def in_place(m: Any, x: Tensor) -> Tensor:
@@ -447,7 +501,75 @@ PLAIN_PARAMETERS = [
     ),
 ]
 
+VECTORS = [
+    Architecture(
+        "x @ a",
+        lambda: Net(
+            lambda m, x: tap("a", (torch.relu(m.first(x)) @ m.a)[:, None], m.a[None]), first=nn.Linear(4, 5), a=draw(5)
+        ),
+        (4,),
+    ),
+    Architecture(
+        "x @ a of tokens",
+        lambda: Net(
+            lambda m, x: tap("a", (torch.tanh(m.first(x)) @ m.a)[..., None], m.a[None]),
+            first=nn.Linear(4, 5),
+            a=draw(5),
+        ),
+        (3, 4),
+    ),
+    Architecture(
+        "x @ a and a @ x",
+        lambda: Net(
+            lambda m, x: torch.sin(tap("a", (x @ m.a)[:, None], m.a[None])) * tap("a", (m.a @ x.T)[:, None], m.a[None]),
+            a=draw(5),
+        ),
+        (5,),
+    ),
+    Architecture(
+        "W @ x, sample by sample",
+        lambda: Net(
+            lambda m, x: torch.stack(
+                [tap("a", (m.a @ torch.tanh(tap("w", m.w @ one, m.w)))[None], m.a[None]) for one in x]
+            ),
+            w=draw(5, 4),
+            a=draw(5),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "rows of W, sample by sample",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(torch.stack([tap("w[0:2]", m.w[:2] @ one, m.w[:2]) for one in x]))),
+            w=draw(4, 3),
+            readout=nn.Linear(2, 2),
+        ),
+        (3,),
+    ),
+]
+
 LEFT_OUT = [
+    Architecture(
+        "table of as many rows as samples",
+        lambda: Net(
+            lambda m, x: m.mix(torch.tanh(m.first(x + counted(x) @ m.p))),
+            p=draw(1, 3),
+            first=nn.Linear(3, 4),
+            mix=nn.Linear(4, 2),
+        ),
+        (4, 3),
+        left_out={"p": CONSTANT},
+    ),
+    Architecture(
+        "matrix of as many rows as samples",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(x @ (torch.eye(4, dtype=x.dtype) @ m.p))),
+            p=draw(4, 3),
+            readout=nn.Linear(3, 2),
+        ),
+        (4,),
+        left_out={"p": CONSTANT},
+    ),
     Architecture(
         "transposed convolution",
         lambda: on_top(nn.Sequential(nn.Conv1d(2, 3, 2), nn.Tanh(), nn.ConvTranspose1d(3, 2, 2, stride=2)), 16),
@@ -556,6 +678,22 @@ ATTENTION = [
 ]
 
 RECURRENT = [
+    Architecture("states written into a buffer", lambda: cell(into_buffer), (4, 2)),
+    Architecture("states read from a buffer", lambda: cell(into_buffer_by_step), (4, 2)),
+    Architecture(
+        "learned initial state",
+        lambda: cell(
+            lambda m, x: m.readout(list(state_by_state(m, x, m.initial.expand(len(x), -1)))[-1]), initial=draw(3)
+        ),
+        (4, 2),
+    ),
+    Architecture(
+        "one step",
+        lambda: cell(lambda m, x: m.readout(next(state_by_state(m, x, torch.ones(len(x), 3, dtype=x.dtype))))),
+        (1, 2),
+    ),
+    Architecture("learned initial state in columns", lambda: cell(in_columns, initial=draw(3)), (4, 2)),
+    Architecture("cell, sample by sample", lambda: cell(one_by_one, b=draw(3)), (4, 2)),
     Architecture(
         "cell of linear layers",
         lambda: Net(
@@ -647,4 +785,4 @@ CIRCUMSTANCES = [
     ),
 ]
 
-ARCHITECTURES = [*MODULES, *PLAIN_PARAMETERS, *LEFT_OUT, *ATTENTION, *RECURRENT, *READOUTS, *CIRCUMSTANCES]
+ARCHITECTURES = [*MODULES, *PLAIN_PARAMETERS, *VECTORS, *LEFT_OUT, *ATTENTION, *RECURRENT, *READOUTS, *CIRCUMSTANCES]

@@ -286,8 +286,7 @@ def test_what_is_left_out_is_named_with_its_reason() -> None:
 NORMALISED = "weight normalisation: the matrix is computed from it"
 LEFT_OUT = {
     "position": "added or multiplied entry by entry: no matrix product",
-    "table": "table: its weight is indexed, not multiplied; used by addmm: no matrix product that is read here; "
-    "what it multiplies does not depend on the samples",
+    "table": "table: its weight is indexed, not multiplied; used by addmm: no matrix product that is read here",
     "gate": "added or multiplied entry by entry: no matrix product",
     "embed": "embedding: its weight is indexed, not multiplied",
     "bag": "embedding: its weight is indexed, not multiplied",

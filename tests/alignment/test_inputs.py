@@ -20,7 +20,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 6)).double()
 
 
-INPUTS = torch.randn(60, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+INPUTS: Any = torch.randn(60, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def random_states() -> tuple[Any, ...]:
@@ -45,7 +45,11 @@ class Noisy:
         lambda model, loader: Monitor(model, loader)(0),
     ],
 )
-@pytest.mark.parametrize("loader", [DataLoader(INPUTS, 16, shuffle=True), DataLoader(INPUTS, 16), Noisy()], ids=repr)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "loader",
+    [DataLoader(INPUTS, 16, shuffle=True), DataLoader(INPUTS, 16), Noisy()],
+    ids=["shuffled", "in order", "noisy"],
+)
 def test_reading_leaves_the_random_states(call: Callable[..., Any], loader: Any) -> None:
     model = network()
     before = random_states()
@@ -64,7 +68,7 @@ def test_gradients_leave_the_random_states() -> None:
 def test_both_networks_see_the_same_samples(options: dict[str, Any]) -> None:
     """A network and itself before: K equals K0 to the last bit, whatever the loader shuffles."""
     model = network()
-    loader: Any = DataLoader(INPUTS, 16, shuffle=True)  # type: ignore[arg-type]
+    loader: Any = DataLoader(INPUTS, 16, shuffle=True)
     table = measure(model, loader, initial=network(), **options)
     notes = set(table[(table.quantity == "dc_nfc") & (table.layer == "0")].note)
     assert notes == {"W equals W0: 0/0, and K - K0 is 0 at second order"}

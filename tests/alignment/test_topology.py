@@ -1,11 +1,17 @@
 """Order of the layers, their distance from the output, and which networks are chains."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from nfa.alignment import measure
 from nfa.alignment.covariance import LayerCovariance
+from tests.alignment.architectures import ARCHITECTURES, Net, draw
 from tests.alignment.networks import CASES, Case, layers_of
+
+Forward = Callable[[Tensor, Tensor], Tensor]
 
 
 def places(measured: dict[str, LayerCovariance]) -> dict[str, tuple[int, int]]:
@@ -160,3 +166,34 @@ def test_a_weight_in_two_orientations_is_two_layers_of_a_chain() -> None:
     measured = layers_of(Autoencoder(), torch.randn(6, 5))
     assert places(measured) == {"": (0, 1), "^T": (1, 0)}
     assert measured[""].chain_length == 2
+
+
+@pytest.mark.parametrize("n", [1, 4])
+@pytest.mark.parametrize("readout", [lambda h, a: h @ a, lambda h, a: h @ a[:, None]], ids=["vector", "matrix"])
+def test_a_vector_is_a_readout_as_a_matrix_of_one_column_is(readout: Forward, n: int) -> None:
+    model = Net(
+        lambda m, x: readout(torch.relu(torch.relu(x @ m.first) @ m.second), m.a),
+        first=draw(3, 4),
+        second=draw(4, 5),
+        a=draw(5),
+    )
+    measured = layers_of(model, torch.randn(n, 3))
+    assert places(measured) == {"first": (0, 2), "second": (1, 1), "a": (2, 0)}
+    assert {layer.chain_length for layer in measured.values()} == {3}
+    table = measure(model, torch.randn(9, 3)).query("power == 'depth matched'")
+    assert not table.value.isna().any()
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_loop_over_the_samples_is_the_chain_of_one_sample(n: int) -> None:
+    case = next(case for case in ARCHITECTURES if case.name == "W @ x, sample by sample")
+    measured = layers_of(case.network(), case.inputs(n))
+    assert places(measured) == {"w": (0, 1), "a": (1, 0)}
+    assert {layer.chain_length for layer in measured.values()} == {2}
+
+
+@pytest.mark.parametrize("name", ["states written into a buffer", "states read from a buffer"])
+def test_states_that_go_through_a_buffer(name: str) -> None:
+    case = next(case for case in ARCHITECTURES if case.name == name)
+    measured = layers_of(case.network(), case.inputs())
+    assert places(measured) == {"u": (0, 4), "w": (1, 4), "readout": (2, 0)}

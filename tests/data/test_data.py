@@ -67,3 +67,18 @@ def test_draws_depend_on_purpose_seed_and_content_and_on_nothing_else() -> None:
 def test_centred_one_hot_rows_sum_to_zero() -> None:
     coded = centred_one_hot(np.array([2, 0]), 4)
     np.testing.assert_allclose(coded, [[-0.25, -0.25, 0.75, -0.25], [0.75, -0.25, -0.25, -0.25]])
+
+
+def test_default_options_leave_the_first_entries_bit_for_bit_as_they_were() -> None:
+    """Their finished cells stay valid."""
+    with files("nfa.data").joinpath("files/fashion_mini.npz").open("rb") as stream:
+        raw = np.load(stream, allow_pickle=False)
+        x, labels = raw["x_train"][:300, None].astype(np.float32), raw["y_train"][:300].astype(np.int64)
+    mean, deviation = x.mean(dtype=np.float64), x.std(dtype=np.float64)
+    data = DATA["fashion_mini"].load(FashionMini(n_train=300), numpy_generator("data", 0))
+    np.testing.assert_array_equal(data.x_train, ((x - mean) / deviation).astype(np.float32))
+    np.testing.assert_array_equal(data.y_train, centred_one_hot(labels, 10))
+    drawn = DATA["chain_monomial"].load(ChainMonomial(), numpy_generator("data", 0))
+    x = numpy_generator("data", 0).standard_normal((2048, 32)).astype(np.float32)
+    np.testing.assert_array_equal(drawn.x_train, x[:1024])
+    np.testing.assert_array_equal(drawn.y_test, target(x[1024:].astype(np.float64), 5).astype(np.float32))

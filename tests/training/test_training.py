@@ -64,7 +64,7 @@ def test_optimizers_at_one_seed_share_data_weights_and_batches() -> None:
     assert torch.equal(weights(runs[0]), weights(runs[1]))
     assert torch.equal(runs[0].materials.order, runs[1].materials.order)
     for _ in range(9):
-        first_rows, second_rows = (run._rows() for run in runs)
+        first_rows, second_rows = (run.rows() for run in runs)
         assert isinstance(first_rows, Tensor)
         assert isinstance(second_rows, Tensor)
         assert torch.equal(first_rows, second_rows)
@@ -77,7 +77,7 @@ def test_every_epoch_visits_every_sample_once() -> None:
     run = TrainingRun(cell, 0, load_data(cell, 0, CPU))
     seen = []
     for _ in range(run.steps_per_epoch):
-        seen.append(run._rows())
+        seen.append(run.rows())
         run.step += 1
     assert [len(rows) for rows in seen] == [32] * 6 + [8]  # type: ignore[arg-type]
     assert sorted(torch.cat(seen).tolist()) == list(range(200))  # type: ignore[arg-type]

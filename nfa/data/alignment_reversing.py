@@ -1,0 +1,52 @@
+"""A mixture that drives the alignment at the start of training down.
+
+A share 1 - gamma of the samples is x ~ N(0, diag r) with y = 1, a share gamma x ~ N(0, 10 diag r^-p) with y = 0;
+r = linspace(0.1, 2, d). The second component's variances are large where the first's are small, and dominate the
+inputs, while its target is 0: the average gradient and the inputs' covariance disagree.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from nfa.data.options import DrawnOptions, finish_drawn, tagged
+from nfa.data.shape import Data, DataEntry, DataShape
+from nfa.settings import setting
+
+
+class AlignmentReversing(DrawnOptions):
+    """Settings of ``alignment_reversing``."""
+
+    name: Literal["alignment_reversing"] = "alignment_reversing"
+    dim: int = setting(128, "input dimension d", ge=2, le=100_000)
+    power: float = setting(2.0, "power p of the second component's variances 10 r^-p", ge=0, le=10)
+    gamma: float = setting(0.1, "expected share of the second component, whose target is 0", ge=0, le=1)
+    n_train: int = setting(4096, "training samples", ge=10, le=10_000_000)
+
+    tags = tagged(dim="d", power="p", gamma="g")
+    quiet_tags = frozenset(tags)
+
+
+def variances(dim: int, power: float) -> np.ndarray:
+    """Return the variances of both components' inputs: (2, d)."""
+    first = np.linspace(0.1, 2.0, dim)
+    return np.stack([first, 10 * first**-power])
+
+
+def shape(settings: AlignmentReversing) -> DataShape:
+    """Describe the entry without drawing it."""
+    return DataShape((settings.dim,), 1, None, settings.n_train, settings.n_test)
+
+
+def load(settings: AlignmentReversing, generator: np.random.Generator) -> Data:
+    """Draw each sample's component, then the inputs."""
+    n = settings.n_train + settings.n_test
+    second = generator.random(n) < settings.gamma
+    x = generator.standard_normal((n, settings.dim))
+    x *= np.sqrt(variances(settings.dim, settings.power))[second.astype(np.int64)]
+    return finish_drawn(settings, generator, x, 1.0 - second[:, None])
+
+
+ENTRY = DataEntry(
+    AlignmentReversing, shape, load, "a Gaussian mixture whose target and large variances lie apart: alignment falls"
+)

@@ -1,0 +1,235 @@
+"""Arrays of the user's own, from a file or a function: what they must be, and how they become a data set.
+
+They are named ``x_train, y_train, x_test, y_test``, or ``x, y`` (or the training pair alone), of which a test share is
+then drawn by the seed. x is (n, ...): vectors, images (grey ones without a channel axis too), or integer tokens. y is
+either one label per sample, whole numbers, text or true/false, which are classes; or floating-point targets, (n,) or
+(n, C).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nfa.data.options import ClassOptions, chosen, drawn_split, finish, held_out, scaled_targets
+from nfa.data.shape import Data, DataShape
+from nfa.errors import UserError
+from nfa.settings import setting
+
+NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y")
+_MAX_CLASSES = 10_000
+
+Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and number type of an array
+
+
+class ArrayOptions(ClassOptions):
+    """Settings of data that are the user's own arrays."""
+
+    n_train: int | None = setting(
+        None,
+        "keep this many of the training samples, the same for every seed if the test set is; all if not given",
+        ge=1,
+    )
+    n_test: int | None = setting(None, "keep this many of the test samples, as n_train; all if not given", ge=1)
+    task: Literal["auto", "classes", "regression"] = setting(
+        "auto", "auto: one whole number, text or true/false per sample is a class, all else a regression"
+    )
+    test_share: float = setting(0.2, "share drawn for testing by the seed, where there is no test set", gt=0, lt=1)
+    channels: Literal["auto", "first", "last"] = setting(
+        "auto", "where an image's channel axis is; auto: last if it is 1, 3 or 4 long there and not in front"
+    )
+    vocabulary: int | None = setting(None, "inputs are integer tokens below this; not given: numbers", ge=2, le=10**7)
+    standardise_targets: bool = setting(False, "give the training targets of a regression mean 0 and variance 1")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a set of arrays is, before they are read.
+
+    Attributes:
+        shape: What is promised.
+        parts: Names of the training pair, and of the test pair, if there is one.
+        classes: The labels in ascending order, which are the classes 0, 1, ...; None for regression.
+        last: Images have their channels last.
+    """
+
+    shape: DataShape
+    parts: tuple[tuple[str, str], ...]
+    classes: np.ndarray | None
+    last: bool
+
+
+def plan(
+    where: str, headers: Mapping[str, Header], read: Callable[[str], np.ndarray], settings: ArrayOptions
+) -> Layout:
+    """Find out what arrays are, from their headers and the labels alone.
+
+    Args:
+        where: What errors begin with.
+        headers: Shape and number type by name.
+        read: Name -> array; asked for labels only.
+        settings: The options.
+
+    Raises:
+        UserError: A name, a shape or a number type is not as it must be: one line.
+    """
+    parts = _parts(where, headers)
+    counts = [_paired(where, headers, names) for names in parts]
+    samples = [_sample(where, name, headers[name], settings) for name, _ in parts]
+    if samples[0] != samples[-1]:
+        raise UserError(
+            f"{where}: samples of {parts[0][0]} are {samples[0]}, of {parts[1][0]} {samples[1]}; make them agree"
+        )
+    widths = [_width(headers[name][0]) for _, name in parts]
+    if widths[0] != widths[-1]:
+        raise UserError(f"{where}: {parts[0][1]} has {widths[0]} columns, {parts[1][1]} {widths[1]}; make them agree")
+    classes = None
+    if _are_classes(where, [(name, headers[name]) for _, name in parts], settings):
+        classes = np.unique(np.concatenate([read(name).reshape(-1) for _, name in parts]))
+        if classes.dtype.kind == "f" and not np.isfinite(classes).all():
+            raise UserError(f"{where}: {parts[0][1]} has labels that are missing or infinite; remove or replace them")
+        if not 2 <= len(classes) <= _MAX_CLASSES:
+            raise UserError(f"{where}: {parts[0][1]} has {len(classes)} classes; with task: regression it is a target")
+    if len(parts) == 1:
+        if counts[0] < 2:
+            raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
+        test = held_out(counts[0], settings.test_share)
+        counts = [counts[0] - test, test]
+    for key, wanted, there in (("n_train", settings.n_train, counts[0]), ("n_test", settings.n_test, counts[1])):
+        if wanted is not None and wanted > there:
+            raise UserError(f"{where}: {key}: {wanted} is more than the {there} samples there; use fewer")
+    n_train, n_test = settings.n_train or counts[0], settings.n_test or counts[1]
+    image, last = samples[0]
+    outputs = widths[0] if classes is None else len(classes)
+    shape = DataShape(
+        image, outputs, None if classes is None else outputs, n_train, n_test, vocabulary=settings.vocabulary
+    )
+    return Layout(shape, parts, classes, last)
+
+
+def assemble(
+    where: str,
+    layout: Layout,
+    read: Callable[[str], np.ndarray],
+    settings: ArrayOptions,
+    generator: np.random.Generator,
+) -> Data:
+    """Read arrays as planned, split them where they are not, and apply the options.
+
+    Raises:
+        UserError: A value is missing, not finite, or no token.
+    """
+    x = [_inputs(where, name, read(name), layout, settings) for name, _ in layout.parts]
+    y = [_targets(where, name, read(name), layout) for _, name in layout.parts]
+    if len(x) == 1:
+        rows = drawn_split(len(x[0]), settings.test_share, settings, generator)
+        inputs, targets = (x[0][rows[0]], x[0][rows[1]]), (y[0][rows[0]], y[0][rows[1]])
+    else:
+        rows = chosen(len(x[0]), settings.n_train), chosen(len(x[1]), settings.n_test)
+        inputs, targets = (x[0][rows[0]], x[1][rows[1]]), (y[0][rows[0]], y[1][rows[1]])
+    if layout.classes is None and settings.standardise_targets:
+        targets = scaled_targets(targets)
+    return finish(settings, generator, inputs, targets, layout.shape.classes)
+
+
+def from_arrays(
+    where: str, arrays: Mapping[str, np.ndarray], settings: ArrayOptions, generator: np.random.Generator
+) -> Data:
+    """Make a data set of arrays in memory."""
+    headers = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    return assemble(where, plan(where, headers, arrays.__getitem__, settings), arrays.__getitem__, settings, generator)
+
+
+def _parts(where: str, headers: Mapping[str, Header]) -> tuple[tuple[str, str], ...]:
+    """Name the pairs of arrays that are there."""
+    unknown = [name for name in headers if name not in NAMES]
+    if unknown:
+        raise UserError(f"{where}: {unknown[0]!r} is no name of an array; valid: {', '.join(NAMES)}")
+    train, test, both = ("x_train", "y_train"), ("x_test", "y_test"), ("x", "y")
+    for parts in ((train, test), (train,), (both,)):
+        if set(headers) == {name for pair in parts for name in pair}:
+            return parts
+    found = ", ".join(sorted(headers)) or "nothing"
+    raise UserError(f"{where}: has {found}; needs x_train and y_train, perhaps x_test and y_test, or else x and y")
+
+
+def _paired(where: str, headers: Mapping[str, Header], names: tuple[str, str]) -> int:
+    """Count the samples of a pair."""
+    (x, _), (y, _) = headers[names[0]], headers[names[1]]
+    if not x or not y or x[0] != y[0] or x[0] == 0 or len(x) < 2:
+        raise UserError(
+            f"{where}: {names[0]} is {x} and {names[1]} {y}; the first axis of both must count the same samples, and "
+            f"{names[0]} needs another"
+        )
+    return x[0]
+
+
+def _sample(where: str, name: str, header: Header, settings: ArrayOptions) -> tuple[tuple[int, ...], bool]:
+    """Tell the shape of one sample as a network sees it, and whether its channels must be moved to the front."""
+    (_, *sample), dtype = header
+    if 0 in sample:
+        raise UserError(f"{where}: {name} is {header[0]}; a sample must not be empty")
+    if settings.vocabulary is not None:
+        if dtype.kind not in "ui" or len(sample) != 1:
+            raise UserError(
+                f"{where}: {name} is {dtype} of {header[0]}; tokens are whole numbers of (samples, positions)"
+            )
+        return tuple(sample), False
+    if dtype.kind not in "fiub":
+        raise UserError(f"{where}: {name} holds {dtype}, not numbers")
+    if len(sample) == 2:
+        return (1, *sample), False
+    last = settings.channels == "last" or (
+        settings.channels == "auto" and len(sample) == 3 and sample[2] in (1, 3, 4) and sample[0] not in (1, 3, 4)
+    )
+    if last and len(sample) == 3:
+        return (sample[2], sample[0], sample[1]), True
+    return tuple(sample), False
+
+
+def _width(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape[1:], dtype=np.int64))
+
+
+def _are_classes(where: str, targets: list[tuple[str, Header]], settings: ArrayOptions) -> bool:
+    """Decide between classes and regression."""
+    for name, (shape, dtype) in targets:
+        if dtype.kind not in "fiubUST" or len(shape) > 2 or 0 in shape:
+            raise UserError(f"{where}: {name} is {dtype} of {shape}; give one label or a row of numbers per sample")
+    single = all(_width(shape) == 1 for _, (shape, _) in targets)
+    whole = all(dtype.kind != "f" for _, (_, dtype) in targets)
+    text = [name for name, (_, dtype) in targets if dtype.kind in "UST"]
+    if settings.task == "classes" and not single:
+        raise UserError(
+            f"{where}: task: classes needs one label per sample, and {targets[0][0]} has more; use regression"
+        )
+    if text and (settings.task == "regression" or not single):
+        raise UserError(f"{where}: {text[0]} holds text, which is no target of a regression")
+    return settings.task == "classes" or (settings.task == "auto" and single and whole)
+
+
+def _inputs(where: str, name: str, x: np.ndarray, layout: Layout, settings: ArrayOptions) -> np.ndarray:
+    if settings.vocabulary is not None:
+        if x.min() < 0 or x.max() >= settings.vocabulary:
+            raise UserError(
+                f"{where}: {name} has tokens from {x.min()} to {x.max()}; vocabulary: {settings.vocabulary} needs them "
+                f"from 0 to {settings.vocabulary - 1}"
+            )
+        return np.ascontiguousarray(x, np.int64)
+    with np.errstate(over="ignore"):
+        x = (np.moveaxis(x, -1, 1) if layout.last else x).astype(np.float32)
+    if not np.isfinite(x).all():
+        raise UserError(
+            f"{where}: {name} has values that are missing, infinite or beyond float32; remove or replace them"
+        )
+    return np.ascontiguousarray(x.reshape(len(x), *layout.shape.input_shape))
+
+
+def _targets(where: str, name: str, y: np.ndarray, layout: Layout) -> np.ndarray:
+    if layout.classes is not None:
+        return np.searchsorted(layout.classes, y.reshape(-1))
+    values = y.reshape(len(y), -1).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UserError(f"{where}: {name} has values that are missing or infinite; remove or replace them")
+    return values

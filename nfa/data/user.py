@@ -1,0 +1,194 @@
+"""Data that a function of the user's makes: ``name: module:function``.
+
+The function is called with ``arguments`` and, if it has a parameter ``generator``, with a numpy generator named by the
+seed. It returns a mapping of arrays (see ``nfa.data.arrays``), or a ``Data`` that is taken as it is. To plan a sweep it
+is called once; one that takes long can have an attribute ``shape``, called with the arguments, for a ``DataShape``.
+Nothing but name and arguments identifies such data: after a change of what is returned, rename it.
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nfa.data.arrays import ArrayOptions, from_arrays
+from nfa.data.shape import Data, DataEntry, DataShape
+from nfa.errors import UserError, nearest, one_line
+from nfa.settings import non_default, setting
+from nfa.vision import torchvision
+
+
+class User(ArrayOptions):
+    """Settings of ``module:function``."""
+
+    name: str = setting(..., "module:function that makes the data; the current folder is looked in first")
+    arguments: dict[str, bool | int | float | str] = setting({}, "what the function is called with, by name")
+
+
+_KEPT = frozenset({"name", "arguments", "n_train", "n_test", "vocabulary"})  # what applies to a Data as well
+
+
+def shape(settings: User) -> DataShape:
+    """Ask the function's own ``shape``, or call the function once.
+
+    Raises:
+        UserError: There is no such function, or it does not give data.
+    """
+    return _shape(settings.model_dump_json())
+
+
+def load(settings: User, generator: np.random.Generator) -> Data:
+    """Call the function.
+
+    Raises:
+        UserError: There is no such function, or it gives no data, or others than were promised.
+    """
+    data, promised = _made(settings, generator), shape(settings)
+    if _described(data, settings) != replace(promised, relevant=None):
+        told = f"{data.x_train.shape} and {data.x_test.shape} inputs, {data.y_train.shape[1]} outputs"
+        raise UserError(
+            f"{settings.name}: gives {told}, but {promised} was planned; it must be the same for every seed"
+        )
+    return data
+
+
+@lru_cache(maxsize=1000)
+def _shape(settings_json: str) -> DataShape:
+    settings = User.model_validate_json(settings_json)
+    own = getattr(_function(settings.name), "shape", None)
+    if own is None:
+        return _described(_made(settings, np.random.default_rng(0)), settings)
+    told = _call(settings, own, f"{settings.name}.shape", {})
+    if not isinstance(told, DataShape):
+        raise UserError(f"{settings.name}.shape: returns {type(told).__name__}, not a nfa.data.DataShape")
+    return replace(told, n_train=settings.n_train or told.n_train, n_test=settings.n_test or told.n_test)
+
+
+def _made(settings: User, generator: np.random.Generator) -> Data:
+    """Call the function and check what it gives."""
+    where, function = settings.name, _function(settings.name)
+    try:
+        takes = "generator" in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        takes = False
+    made = _call(settings, function, where, {"generator": generator} if takes else {})
+    if isinstance(made, Data):
+        return _kept(made, settings)
+    if not isinstance(made, Mapping):
+        raise UserError(f"{where}: returns {type(made).__name__}, not a mapping of arrays or a nfa.data.Data")
+    return from_arrays(where, {str(name): np.asarray(array) for name, array in made.items()}, settings, generator)
+
+
+def _call(settings: User, function: Any, where: str, more: dict[str, Any]) -> Any:
+    try:
+        return function(**settings.arguments, **more)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{where}: calling it with {one_line(settings.arguments)} raised {_told(error)}") from None
+
+
+def _kept(data: Data, settings: User) -> Data:
+    """Check a finished data set, and keep as many of its samples as are asked for."""
+    where, refused = settings.name, sorted(set(non_default(settings)) - _KEPT)
+    if refused:
+        raise UserError(f"{where}: {refused[0]}: returns a Data, which is taken as it is; return a mapping of arrays")
+    x_kind, kind = ("i", "whole numbers") if settings.vocabulary else ("f", "floating-point numbers")
+    parts = []
+    for split, wanted in (("train", settings.n_train), ("test", settings.n_test)):
+        x, y = getattr(data, f"x_{split}"), getattr(data, f"y_{split}")
+        labels = getattr(data, f"labels_{split}")
+        if x.dtype.kind != x_kind or y.dtype.kind != "f" or x.ndim < 2 or y.ndim != 2 or not 0 < len(x) == len(y):
+            raise UserError(
+                f"{where}: {split}: x is {x.dtype} {x.shape}, y {y.dtype} {y.shape}; needs (n, ...) {kind} and (n, C) "
+                f"floating-point targets"
+            )
+        if (labels is None) != (data.labels_train is None) or (
+            labels is not None
+            and (
+                labels.shape != (len(x),)
+                or labels.dtype.kind not in "iu"
+                or not 0 <= labels.min() <= labels.max() < y.shape[1]
+            )
+        ):
+            raise UserError(
+                f"{where}: labels_{split}: needs (n,) whole numbers below the {y.shape[1]} outputs, in both splits"
+            )
+        keep = slice(_enough(where, split, wanted, len(x)))
+        number = np.int64 if settings.vocabulary else np.float32
+        parts += [
+            np.ascontiguousarray(x[keep], number),
+            np.ascontiguousarray(y[keep], np.float32),
+            None if labels is None else labels[keep].astype(np.int64),
+        ]
+    x_train, y_train, labels_train, x_test, y_test, labels_test = parts
+    assert x_train is not None
+    assert x_test is not None
+    if x_train.shape[1:] != x_test.shape[1:] or data.y_train.shape[1] != data.y_test.shape[1]:
+        raise UserError(f"{where}: training and test samples differ in shape")
+    assert y_train is not None
+    assert y_test is not None
+    return Data(x_train, y_train, x_test, y_test, labels_train, labels_test, data.directions)
+
+
+def _enough(where: str, split: str, wanted: int | None, there: int) -> int:
+    if wanted is not None and wanted > there:
+        raise UserError(f"{where}: n_{split}: {wanted} is more than the {there} samples there; use fewer")
+    return wanted or there
+
+
+def _described(data: Data, settings: User) -> DataShape:
+    outputs = data.y_train.shape[1]
+    return DataShape(
+        tuple(data.x_train.shape[1:]),
+        outputs,
+        None if data.labels_train is None else outputs,
+        len(data.x_train),
+        len(data.x_test),
+        vocabulary=settings.vocabulary,
+    )
+
+
+def _function(reference: str) -> Any:
+    """Find the function that ``module:function`` names."""
+    module_name, _, name = reference.partition(":")
+    module = _imported(module_name)
+    if not callable(getattr(module, name, None)):
+        valid = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise UserError(f"{reference}: {module_name} has no function {name!r}: {nearest(name, valid)}")
+    return getattr(module, name)
+
+
+def _imported(name: str) -> Any:
+    """Import a module, the current folder first."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UserError(f"{name}: no such module in {folder} or among the installed ones") from None
+        raise UserError(f"{name}: importing it raised {_told(error)}") from None
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise UserError(f"{name}: importing it raised {_told(error)}") from None
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{name}: importing it raised {_told(error)}") from None
+    torchvision()  # the module uses it: it can be imported once this has made up for what it lacks
+    return _imported(name)
+
+
+def _told(error: BaseException) -> str:
+    """Name an exception and what it says, in one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+ENTRY = DataEntry(User, shape, load, "arrays that a function of your own makes, module:function")

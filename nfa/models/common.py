@@ -1,0 +1,35 @@
+"""Settings that several model families share: activations and how weights are drawn. Imports no torch."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from nfa.settings import Settings, setting
+
+ActivationName = Literal["relu", "gelu", "tanh", "erf", "quadratic", "linear"]
+Initialisation = Literal["he", "pytorch", "lecun", "xavier", "orthogonal", "normal"]
+
+INIT = (
+    "he: normal, variance 2/fan-in; pytorch: its uniform default; lecun: normal, 1/fan-in; xavier: normal, "
+    "2/(fan-in + fan-out); orthogonal: orthonormal rows or columns; normal: standard deviation init_std"
+)
+DEFAULT_STD = 0.02
+
+
+class Drawn(Settings):
+    """How the weights of a network are drawn.
+
+    He et al., arXiv 1502.01852; LeCun et al., *Efficient BackProp* (1998); Glorot & Bengio (AISTATS 2010), called
+    xavier; Saxe et al., arXiv 1312.6120, orthogonal.
+    """
+
+    name: str
+    init: Initialisation = setting("he", INIT)
+    init_scale: float = setting(1.0, "factor on every initial weight", gt=0, le=1e6)
+    init_std: float = setting(DEFAULT_STD, "with init: normal, the standard deviation of every weight", gt=0, le=1e6)
+
+    @model_validator(mode="after")
+    def _std_is_used(self) -> "Drawn":
+        if self.init != "normal" and self.init_std != DEFAULT_STD:
+            raise ValueError(f"init_std: init is {self.init}, which does not use it; use init: normal")
+        return self

@@ -1,0 +1,86 @@
+"""Any classification network of torchvision, by name: ``torchvision:resnet18``. Untrained; its layers keep their names.
+
+Grey images are repeated to three channels on their way in. Dropout and stochastic depth are off, because a run draws
+nothing but from its named generators.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from nfa.data.shape import DataShape
+from nfa.errors import UserError, nearest
+from nfa.models.discover import layers_of, seeded
+from nfa.models.entry import ModelEntry
+from nfa.settings import Settings, setting
+
+if TYPE_CHECKING:
+    import torch
+
+COLOURS = 3
+
+
+class TorchvisionModel(Settings):
+    """Settings of ``torchvision:NAME``."""
+
+    name: str = setting("torchvision:resnet18", "torchvision: and the name of one of its classification networks")
+    weights: Literal["none"] = setting("none", "untrained: all weights are drawn, by torchvision's own schemes")
+
+
+def _options(name: str, data: DataShape) -> dict[str, Any]:
+    """What a builder must be told beside the number of classes: one output, or the size of images."""
+    if name in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "init_weights": True}
+    if name.startswith("vit_"):
+        return {"image_size": data.input_shape[1]}
+    return {"input_size": data.input_shape[1:]} if name.startswith("maxvit") else {}
+
+
+def build(settings: TorchvisionModel, data: DataShape, generator: torch.Generator) -> torch.nn.Module:
+    """Build the network and draw its weights.
+
+    Raises:
+        UserError: torchvision has no such network, or it cannot be built for these images.
+    """
+    from torch import nn
+
+    from nfa.user_model import told
+    from nfa.vision import torchvision
+
+    models = torchvision().models
+    name, valid = settings.name.partition(":")[2], models.list_models(module=models)
+    if name not in valid:
+        raise UserError(f"{settings.name}: torchvision has no network {name!r}; {nearest(name, valid)}")
+    if data.input_shape[0] not in (1, COLOURS):
+        raise UserError(f"{settings.name} reads 1 or 3 channels; the data have {data.input_shape[0]}")
+    try:
+        with seeded(generator):
+            model = models.get_model(name, weights=None, num_classes=data.outputs, **_options(name, data))
+    except Exception as error:
+        shape = " x ".join(map(str, data.input_shape))
+        raise UserError(f"{settings.name} cannot be built for images of {shape}: {told(error)}") from None
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
+        elif type(module).__name__ == "StochasticDepth" or isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    if data.input_shape[0] != COLOURS:
+        model.register_forward_pre_hook(_in_colour)  # not a module around it: the layers keep their names
+    network: nn.Module = model
+    return network
+
+
+def _in_colour(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    """Repeat a grey image to three channels."""
+    return (inputs[0].expand(-1, COLOURS, -1, -1),)
+
+
+layers = layers_of(build)
+
+ENTRY = ModelEntry(
+    TorchvisionModel,
+    layers,
+    build,
+    reads=frozenset({"images"}),
+    about="a classification network of torchvision, untrained, e.g. torchvision:resnet18",
+)

@@ -1,0 +1,51 @@
+"""AdamW: Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
+from nfa.settings import setting
+
+if TYPE_CHECKING:
+    import torch
+
+
+class AdamW(OptimizerSettings):
+    """Settings of ``adamw``."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = setting(0.001, "learning rate at the start", gt=0, le=1e6)
+    beta1: float = setting(0.9, "decay of the mean of gradients", ge=0, lt=1)
+    beta2: float = setting(0.999, "decay of the mean of squared gradients", ge=0, lt=1)
+    weight_decay: float = setting(0.01, "decoupled weight decay lambda: W shrinks by lr lambda W", ge=0, le=1e6)
+
+    tags = {"lr": "lr", "weight_decay": "wd"} | COMMON_TAGS
+    quiet_tags = frozenset({"weight_decay", *COMMON_TAGS})
+
+
+def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
+    """Make the optimizer."""
+    from torch import optim
+
+    return optim.AdamW(
+        parameters.tensors,
+        lr=settings.lr,
+        betas=(settings.beta1, settings.beta2),
+        weight_decay=settings.weight_decay,
+    )
+
+
+def first_update(settings: AdamW, gradient: torch.Tensor) -> torch.Tensor:
+    """Return -sign(gradient), as Adam's; its decay is beside it."""
+    return -gradient.sign()
+
+
+ENTRY = OptimizerEntry(
+    AdamW,
+    build,
+    first_update,
+    lambda settings: 0.0,
+    about="Adam with decoupled weight decay",
+    decoupled_decay=lambda settings: settings.weight_decay,
+)

@@ -1,0 +1,32 @@
+"""Clipping by the global norm of the gradient (Pascanu, Mikolov & Bengio, arXiv 1211.5063)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from nfa.optim.stacking import along, norms
+
+
+@torch.no_grad()
+def clip_(parameters: Iterable[Tensor], norm: float | None, *, stacked: bool = False) -> Tensor | None:
+    """Shorten the gradients in place, so that all of them together are no longer than ``norm``.
+
+    Call it between ``backward`` and ``step``. Coupled weight decay is added later, by the optimizer, and so unclipped.
+
+    Args:
+        parameters: Parameters; those without a gradient are left out.
+        norm: Largest norm; None changes nothing.
+        stacked: Axis 0 counts independent networks, each clipped by itself.
+
+    Returns:
+        The norm before: a scalar, or (S,) where stacked; None where nothing is to be clipped. It is not waited for.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if norm is None or not gradients:
+        return None
+    total = norms(torch.stack([norms(gradient, stacked) for gradient in gradients], dim=-1), stacked)
+    factor = (norm / total).clamp(max=1.0)  # norm / 0 is infinite, so 1; NaN stays NaN
+    for gradient in gradients:
+        gradient.mul_(along(factor.to(gradient.dtype), gradient))
+    return total

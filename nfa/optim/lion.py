@@ -1,0 +1,47 @@
+"""Lion: the sign of an interpolated momentum (Chen et al., arXiv 2302.06675; the step: ``sign_descent.py``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
+from nfa.settings import setting
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Lion(OptimizerSettings):
+    """Settings of ``lion``."""
+
+    name: Literal["lion"] = "lion"
+    lr: float = setting(0.0003, "learning rate at the start: how far each weight moves in a step", gt=0, le=1e6)
+    beta1: float = setting(0.9, "share of the momentum, beside the gradient, in what the sign is taken of", ge=0, lt=1)
+    beta2: float = setting(0.99, "decay of the momentum", ge=0, lt=1)
+    weight_decay: float = setting(0.0, "decoupled weight decay lambda: W shrinks by lr lambda W", ge=0, le=1e6)
+
+    tags = {"lr": "lr", "weight_decay": "wd"} | COMMON_TAGS
+    quiet_tags = frozenset({"weight_decay", *COMMON_TAGS})
+
+
+def build(settings: Lion, parameters: Parameters) -> torch.optim.Optimizer:
+    """Make the optimizer."""
+    from nfa.optim.sign_descent import SignDescent
+
+    betas = (settings.beta1, settings.beta2)
+    return SignDescent(parameters.tensors, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay)
+
+
+def first_update(settings: Lion, gradient: torch.Tensor) -> torch.Tensor:
+    """Return -sign(gradient): the momentum is 0 at first."""
+    return -gradient.sign()
+
+
+ENTRY = OptimizerEntry(
+    Lion,
+    build,
+    first_update,
+    lambda settings: 0.0,
+    about="sign of an interpolated momentum",
+    decoupled_decay=lambda settings: settings.weight_decay,
+)

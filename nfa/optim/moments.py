@@ -1,0 +1,30 @@
+"""Adam's direction (Kingma & Ba, arXiv 1412.6980), for optimizers that use it in place of the gradient."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+EPS = 1e-8
+
+
+def adam_direction(state: dict[str, Any], gradient: Tensor, betas: tuple[float, float], eps: float = EPS) -> Tensor:
+    """Take a gradient up into the moments; return their bias-corrected ratio m / (sqrt(v) + eps), entry by entry.
+
+    Args:
+        state: The parameter's state: ``step``, ``exp_avg`` and ``exp_avg_sq``, made here the first time.
+        gradient: The gradient.
+        betas: Decay of the mean of gradients, and of squared gradients.
+        eps: Added to the root.
+    """
+    if not state:
+        state["step"] = torch.tensor(0.0)  # on the CPU: read at every step
+        state["exp_avg"] = torch.zeros_like(gradient)
+        state["exp_avg_sq"] = torch.zeros_like(gradient)
+    state["step"] += 1
+    step = state["step"].item()
+    mean = state["exp_avg"].lerp_(gradient, 1 - betas[0])
+    square = state["exp_avg_sq"].mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    root = square.sqrt().div_((1 - betas[1] ** step) ** 0.5).add_(eps)
+    direction: Tensor = (mean / (1 - betas[0] ** step)).div_(root)
+    return direction

@@ -1,0 +1,46 @@
+"""signSGD and, with momentum, Signum (Bernstein et al., arXiv 1802.04434; the step: ``sign_descent.py``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
+from nfa.settings import setting
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SignSGD(OptimizerSettings):
+    """Settings of ``signsgd``."""
+
+    name: Literal["signsgd"] = "signsgd"
+    lr: float = setting(0.001, "learning rate at the start: how far each weight moves in a step", gt=0, le=1e6)
+    momentum: float = setting(0.0, "decay of the mean of gradients that the sign is taken of", ge=0, lt=1)
+    weight_decay: float = setting(0.0, "decoupled weight decay lambda: W shrinks by lr lambda W", ge=0, le=1e6)
+
+    tags = {"lr": "lr", "momentum": "m", "weight_decay": "wd"} | COMMON_TAGS
+    quiet_tags = frozenset({"momentum", "weight_decay", *COMMON_TAGS})
+
+
+def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
+    """Make the optimizer: Lion's, with one beta for both."""
+    from nfa.optim.sign_descent import SignDescent
+
+    betas = (settings.momentum, settings.momentum)
+    return SignDescent(parameters.tensors, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay)
+
+
+def first_update(settings: SignSGD, gradient: torch.Tensor) -> torch.Tensor:
+    """Return -sign(gradient)."""
+    return -gradient.sign()
+
+
+ENTRY = OptimizerEntry(
+    SignSGD,
+    build,
+    first_update,
+    lambda settings: 0.0,
+    about="sign of the gradient, or of its mean",
+    decoupled_decay=lambda settings: settings.weight_decay,
+)

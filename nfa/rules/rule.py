@@ -1,0 +1,24 @@
+"""What a learning rule is."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Rule(Protocol):
+    """Fills the ``grad`` of a network's parameters with what the rule takes for the gradient."""
+
+    def backward(self, inputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+        """Run a batch forward and add to the parameters' ``grad``, unless the loss is not finite.
+
+        Args:
+            inputs: (n, *input shape).
+            targets: (n, C).
+            loss: (outputs, targets) -> mean loss.
+
+        Returns:
+            The loss, a scalar without a graph.
+        """
