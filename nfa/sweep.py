@@ -35,7 +35,7 @@ from nfa.settings import Settings, non_default, setting
 from nfa.validation import explain, plain_numbers, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
-REVISIONS = {"train": 1, "measure": 2, "probe": 1}
+REVISIONS = {"train": 1, "measure": 2, "probe": 2}
 # Optimizers whose steps have the same size whatever the gradient's: width scales them otherwise.
 ENTRYWISE = frozenset({"adam", "adamw", "rmsprop", "lion", "signsgd"})
 MAX_CELLS = 200_000
@@ -103,6 +103,13 @@ class Probe(Settings):
         "ridge", "linear probe; logistic costs 10 to 50 times more, for classes only"
     )
     samples: int = setting(5000, "at most this many training samples", ge=10, le=10**7)
+    max_features: int = setting(256, "larger feature maps are averaged over positions", ge=1, le=10**5)
+    kernel: Literal["none", "first", "all"] = setting(
+        "first", "layers whose learned metrics (NFM, AGOP) are tried in kernel machines, against the metric I"
+    )
+    kernel_samples: int = setting(1000, "at most this many training samples in kernel machines", ge=10, le=20_000)
+    kernel_at: Literal["ends", "all"] = setting("ends", "checkpoints of the kernel machines: first and last, or all")
+    rfm: int = setting(3, "iterations of the recursive feature machine on the raw input; 0: none", ge=0, le=100)
 
 
 class Wandb(Settings):

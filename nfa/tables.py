@@ -57,8 +57,11 @@ PROBES = pa.schema(
         ("split", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
+        ("chosen", pa.float64()),
+        ("note", pa.string()),
     ]
 )
+LINEAR_PROBES = ("ridge", "logistic")  # in the column `probe`: the rows of linear probes; the rest are other measures
 TIMINGS = pa.schema(
     [
         ("stage", pa.string()),

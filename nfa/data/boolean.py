@@ -76,8 +76,12 @@ def shape_parity(settings: SparseParity) -> DataShape:
 def load_staircase(settings: Staircase, generator: np.random.Generator) -> Data:
     """Draw the inputs of the staircase."""
     x = signs(settings, settings.dim, generator)
-    y = staircase(x.astype(np.float64), settings.degree)
-    return finish_drawn(settings, generator, x, y, None, coordinates(settings.dim, settings.degree))
+
+    def link(z: np.ndarray) -> np.ndarray:
+        return staircase(z, settings.degree)  # as a polynomial of real inputs: a network's gradients are of such
+
+    directions = coordinates(settings.dim, settings.degree)
+    return finish_drawn(settings, generator, x, link(x.astype(np.float64)), None, directions, link)
 
 
 def load_parity(settings: SparseParity, generator: np.random.Generator) -> Data:

@@ -46,7 +46,11 @@ def load(settings: ChainMonomial, generator: np.random.Generator) -> Data:
     """Draw train and test inputs and evaluate the target on them."""
     x = generator.standard_normal((settings.n_train + settings.n_test, settings.dim)).astype(np.float32)
     y = target(x.astype(np.float64), settings.rank)
-    return finish_drawn(settings, generator, x, y, None, coordinates(settings.dim, settings.rank))
+
+    def link(z: np.ndarray) -> np.ndarray:
+        return target(z, settings.rank)
+
+    return finish_drawn(settings, generator, x, y, None, coordinates(settings.dim, settings.rank), link)
 
 
 ENTRY = DataEntry(

@@ -55,10 +55,15 @@ def load(settings: GaussianPowerLaw, generator: np.random.Generator) -> Data:
     x = generator.standard_normal((settings.n_train + settings.n_test, settings.dim)) * np.sqrt(variance)
     x = x.astype(np.float32)
     if settings.target == "linear":
+        slope = np.linalg.norm(teacher) / np.sqrt(variance @ teacher**2)
         y = x.astype(np.float64) @ teacher / np.sqrt(variance @ teacher**2)
     else:
         y = chain_monomial.target(x.astype(np.float64), settings.rank)
-    return finish_drawn(settings, generator, x, y, None, directions)
+
+    def link(z: np.ndarray) -> np.ndarray:
+        return z * slope if settings.target == "linear" else chain_monomial.target(z, settings.rank)
+
+    return finish_drawn(settings, generator, x, y, None, directions, link)
 
 
 ENTRY = DataEntry(

@@ -5,6 +5,7 @@ label noise, coding of classes, standardisation. With the options at their defau
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from nfa.settings import Settings, setting
 
 MAX_SAMPLES = 10_000_000
 ROWS = 4096  # that are brought to float64 at a time
+MANY_DIRECTIONS = 256  # beyond which the target is not differentiated: its cost grows with their square
 N_TRAIN = "training samples: a fixed subset, the same for every seed; all if not given"
 N_TEST = "test samples: a fixed subset, the same for every seed; all if not given"
 STANDARDISE = (
@@ -24,6 +26,7 @@ STANDARDISE = (
 
 Standardise = Literal["none", "global", "per_channel", "per_feature"]
 Pair = tuple[np.ndarray, np.ndarray]  # of the training and of the test samples
+Link = Callable[[np.ndarray], np.ndarray]  # projections (n, r) float64 -> target (n, 1)
 
 
 class Options(Settings):
@@ -88,6 +91,7 @@ def finish(
     y: Pair,
     classes: int | None = None,
     directions: np.ndarray | None = None,
+    link: Link | None = None,
 ) -> Data:
     """Apply the options to raw arrays.
 
@@ -98,6 +102,7 @@ def finish(
         y: With classes (n,) integer labels, else (n, C) targets.
         classes: Number of classes, or None for regression.
         directions: (d, r) with orthonormal columns, of the inputs as given.
+        link: The target as a function of x @ directions, where it has gradients.
     """
     clean, noise = y[0], settings.label_noise
     if noise > 0:
@@ -109,11 +114,16 @@ def finish(
     if classes:
         code = centred_one_hot if getattr(settings, "centre", True) else one_hot
         y = (code(y[0], classes), code(y[1], classes))
+    agop = None
+    if link is not None and directions is not None and directions.shape[1] <= MANY_DIRECTIONS:
+        agop = gradient_products(link, x[0] @ directions)
     if settings.standardise != "none" and x[0].dtype.kind == "f":
         mean, deviation = moments(x[0], settings.standardise)
         x = (standardised(x[0], mean, deviation), standardised(x[1], mean, deviation))
         if directions is not None:
-            directions = rescaled(directions, np.broadcast_to(deviation, (1, *x[0].shape[1:])).ravel())
+            deviation = np.broadcast_to(deviation, (1, *x[0].shape[1:])).ravel()
+            old, directions = deviation[:, None] * directions, rescaled(directions, deviation)
+            agop = None if agop is None else directions.T @ old @ agop @ old.T @ directions
     return Data(
         x_train=x[0],
         y_train=y[0].astype(np.float32),
@@ -122,6 +132,7 @@ def finish(
         labels_train=labels[0],
         labels_test=labels[1],
         directions=None if directions is None else directions.astype(np.float32),
+        target_agop=agop,
     )
 
 
@@ -132,11 +143,24 @@ def finish_drawn(
     y: np.ndarray,
     classes: int | None = None,
     directions: np.ndarray | None = None,
+    link: Link | None = None,
 ) -> Data:
     """Take the first of the drawn samples for training and the rest for testing, as float32, and apply the options."""
     n, x = settings.n_train, x.astype(np.float32, copy=False)
     y = y if classes else y.astype(np.float32)
-    return finish(settings, generator, (x[:n], x[n:]), (y[:n], y[n:]), classes, directions)
+    return finish(settings, generator, (x[:n], x[n:]), (y[:n], y[n:]), classes, directions, link)
+
+
+def gradient_products(link: Link, z: np.ndarray) -> np.ndarray:
+    """Average g g^T over samples, g the gradient of a function of (n, r) projections, by central differences.
+
+    Their error, h^2 / 6 times the third derivative, is 0 for a target of degree two.
+    """
+    z, h = z.astype(np.float64), 1e-4
+    shifts = h * np.eye(z.shape[1])
+    gradients = np.hstack([(link(z + shift) - link(z - shift)) / (2 * h) for shift in shifts])
+    products: np.ndarray = gradients.T @ gradients / len(z)
+    return products
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

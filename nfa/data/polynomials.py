@@ -89,8 +89,11 @@ def load(settings: SingleIndex | MultiIndex, generator: np.random.Generator) -> 
     if settings.along == "random":
         directions = orthonormal(generator.standard_normal((settings.dim, rank)))
     x = generator.standard_normal((settings.n_train + settings.n_test, settings.dim)).astype(np.float32)
-    y = target(x.astype(np.float64) @ directions, settings.degree, getattr(settings, "link", "sum"))
-    return finish_drawn(settings, generator, x, y, None, directions)
+
+    def link(z: np.ndarray) -> np.ndarray:
+        return target(z, settings.degree, getattr(settings, "link", "sum"))
+
+    return finish_drawn(settings, generator, x, link(x.astype(np.float64) @ directions), None, directions, link)
 
 
 SINGLE_INDEX = DataEntry(SingleIndex, shape, load, "y = a Hermite polynomial of one direction of a Gaussian input")

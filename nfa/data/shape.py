@@ -54,6 +54,8 @@ class Data:
         labels_test: (n_test,) int64 class labels, or None for regression.
         directions: (d, r) float32 with orthonormal columns: the target depends on the flattened input through x @
             directions alone; None where that is not known.
+        target_agop: (r, r) float64, the target's own average gradient outer product over the training inputs, in the
+            basis of the directions; None where it is not known, or the target has no gradient (a class).
     """
 
     x_train: np.ndarray
@@ -63,6 +65,7 @@ class Data:
     labels_train: np.ndarray | None = None
     labels_test: np.ndarray | None = None
     directions: np.ndarray | None = None
+    target_agop: np.ndarray | None = None
 
 
 def _nothing(settings: Settings) -> dict[str, Any]:

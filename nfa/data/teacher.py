@@ -58,8 +58,12 @@ def load(settings: Teacher, generator: np.random.Generator) -> Data:
     weights = orthonormal(generator.standard_normal((settings.dim, settings.units)))
     signs = 2.0 * generator.integers(2, size=(settings.units, 1)) - 1
     x = generator.standard_normal((settings.n_train + settings.n_test, settings.dim)).astype(np.float32)
-    y = normalised(x.astype(np.float64) @ weights, settings.activation) @ signs / np.sqrt(settings.units)
-    return finish_drawn(settings, generator, x, y, None, weights)
+
+    def link(z: np.ndarray) -> np.ndarray:
+        values: np.ndarray = normalised(z, settings.activation) @ signs / np.sqrt(settings.units)
+        return values
+
+    return finish_drawn(settings, generator, x, link(x.astype(np.float64) @ weights), None, weights, link)
 
 
 ENTRY = DataEntry(Teacher, shape, load, "y = a two-layer network of r random units, of a Gaussian input")

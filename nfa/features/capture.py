@@ -1,19 +1,25 @@
-"""The features of every layer, from one forward pass.
+"""The features of every layer, and what it multiplies, from one forward pass.
 
 The features of a layer are what enters the next one: its output after the activation (and after whatever else stands
 between the two). Those of the last layer are the network's output.
+
+    features = layer_features(model, images, ["0", "2", "4"])        # name -> LayerFeatures, values (n, m)
+    seen = layer_passes(model, images, ["0"])["0"]                   # .inputs (n, ...), .outputs (n, positions, k)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MAX_FEATURES = 256  # larger feature maps are averaged over pixels: a ridge probe costs the square of this
+MAX_FEATURES = 256  # larger feature maps are averaged over positions: a ridge probe costs the square of this
 FORWARD_BATCH = 1000  # samples per forward pass
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -29,49 +35,120 @@ class LayerFeatures:
     about: str
 
 
-@torch.no_grad()
-def layer_features(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, LayerFeatures]:
-    """Capture the features of every layer on given inputs.
+@dataclass(frozen=True)
+class LayerPass:
+    """What went through one layer h = W x (+ b).
+
+    Attributes:
+        inputs: (n, number of inputs), flattened: all positions.
+        outputs: h, (n, positions, k), groups of a convolution one after the other along k.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+
+
+def layer_features(
+    model: nn.Module, inputs: Tensor, layers: Sequence[str], max_features: int = MAX_FEATURES
+) -> dict[str, LayerFeatures]:
+    """Capture the features of every layer on given inputs, all from one forward pass.
 
     Args:
         model: Network, left as it was; of a layer that is called several times, the last call counts.
         inputs: (n, *input_shape).
         layers: Module names in forward order.
+        max_features: Features (n, m) are flattened up to this m; larger ones are averaged, see ``flatten``.
 
     Returns:
         Layer name -> its features; without those whose next layer is no module of its own (query, key and value that
         share one weight).
     """
-    last: dict[str, Tensor] = {}
-    modules = dict(model.named_modules())
-    handles = [
-        modules[after].register_forward_pre_hook(lambda _, args, name=name: last.update({name: args[0].clone()}))
-        for name, after in pairwise(layers)
-        if after in modules
-    ]
-    caught: dict[str, list[Tensor]] = {}
-    training = model.training
+    names = dict(model.named_modules())
+    following = {name: after for name, after in pairwise(layers) if after in names}
+    last: dict[str, LayerFeatures] = {}
+    caught: dict[str, list[LayerFeatures]] = {name: [] for name in (*following, layers[-1])}
+
+    def catch(name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(_: nn.Module, args: Any) -> None:
+            last[name] = flatten(args[0].clone(), "input of the next layer", max_features)
+
+        return hook
+
+    handles = [names[after].register_forward_pre_hook(catch(name)) for name, after in following.items()]
+    for outputs in _forward(model, inputs, handles):
+        last[layers[-1]] = flatten(outputs, "output of the network", max_features)
+        for name, features in last.items():
+            caught[name].append(features)
+    return {
+        name: LayerFeatures(torch.cat([part.values for part in parts]), parts[0].about)
+        for name, parts in caught.items()
+        if parts
+    }
+
+
+def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, LayerPass]:
+    """Capture what enters and leaves layers, all from one forward pass.
+
+    Args:
+        model: Network, left as it was; of a layer that is called several times, the last call counts.
+        inputs: (n, *input_shape).
+        layers: Module names.
+
+    Returns:
+        Layer name -> its pass, for linear and convolutional modules; others have no single h = W x of their own.
+    """
+    names = dict(model.named_modules())
+    found = [name for name in layers if isinstance(names.get(name), nn.Linear | _CONVOLUTIONS)]
+    last: dict[str, tuple[Tensor, Tensor]] = {}
+    caught: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in found}
+
+    def catch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+            channels_last = output.movedim(1, -1) if isinstance(module, _CONVOLUTIONS) else output
+            # Copies: what follows may work in place.
+            last[name] = (
+                args[0].flatten(1).clone(),
+                channels_last.reshape(len(output), -1, channels_last.shape[-1]).clone(),
+            )
+
+        return hook
+
+    handles = [names[name].register_forward_hook(catch(name)) for name in found]
+    for _ in _forward(model, inputs, handles):
+        for name, pair in last.items():
+            caught[name].append(pair)
+    return {
+        name: LayerPass(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
+        for name, pairs in caught.items()
+        if pairs
+    }
+
+
+def _forward(model: nn.Module, inputs: Tensor, handles: Sequence[Any]) -> Any:
+    """Yield the outputs of a network in eval mode batch by batch; then remove the hooks and restore its mode."""
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        for batch in inputs.split(FORWARD_BATCH):
-            last[layers[-1]] = model(batch)
-            for name, values in last.items():
-                caught.setdefault(name, []).append(values)
+        with torch.no_grad():
+            for batch in inputs.split(FORWARD_BATCH):
+                yield model(batch)
     finally:
-        model.train(training)
+        for module, mode in modes.items():
+            module.training = mode
         for handle in handles:
             handle.remove()
-    entering = {name: flatten(torch.cat(parts), "input of the next layer") for name, parts in caught.items()}
-    entering.pop(layers[-1])
-    return entering | {layers[-1]: flatten(torch.cat(caught[layers[-1]]), "output of the network")}
 
 
-def flatten(values: Tensor, about: str) -> LayerFeatures:
-    """Flatten features to (n, m); images (n, c, h, w) are averaged over a coarser grid where m would be too large."""
-    if values.dim() == 3 and values[0].numel() > MAX_FEATURES:
+def flatten(values: Tensor, about: str, max_features: int = MAX_FEATURES) -> LayerFeatures:
+    """Flatten features to (n, m); where m would be too large, average.
+
+    Tokens (n, positions, k) are averaged over positions, images (n, c, h, w) over the cells of the finest square grid
+    that fits, at least to one value per channel.
+    """
+    if values.dim() == 3 and values[0].numel() > max_features:
         return LayerFeatures(values.mean(1), f"{about}, averaged over positions")
-    if values.dim() == 4 and values[0].numel() > MAX_FEATURES:
-        side = max(1, int((MAX_FEATURES / values.shape[1]) ** 0.5))
+    if values.dim() == 4 and values[0].numel() > max_features:
+        side = max(1, int((max_features / values.shape[1]) ** 0.5))
         side = min(side, *values.shape[2:])
         return LayerFeatures(
             functional.adaptive_avg_pool2d(values, side).flatten(1), f"{about}, averaged to {side} x {side}"

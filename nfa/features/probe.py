@@ -1,39 +1,37 @@
 """Linear probes: how well a linear read-out of given features predicts the target on held-out data.
 
-Features are standardised by the training samples, and the penalty is chosen on a fifth of them, never on test data.
+Features are standardised by the training samples, and the penalty is chosen on a fifth of them, never on test data
+(Alain & Bengio, arXiv 1610.01644; ridge or logistic regression). Baselines are the same probe of the raw input, and of
+the same layer of the untrained network.
+
+    train, test = Split(features, targets, labels), Split(...)     # (n, m), (n, C), (n,) or None
+    linear_probe(train, test, "ridge")                             # {"train": .91, "test": .86, "penalty": 0.01}
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, Ridge
 
-RIDGE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # per training sample
-LOGISTIC_STRENGTHS = (1e-2, 1.0, 100.0)  # scikit-learn's C
-VALIDATION_SHARE = 0.2
+from nfa.features.ridge import RidgePath
+from nfa.features.split import Split, best, fitted_rows, r2, score
 
-
-@dataclass(frozen=True)
-class Split:
-    """One split of a data set, as a probe sees it.
-
-    Attributes:
-        features: (n, m) float64.
-        targets: (n, C) float64.
-        labels: (n,) int64 class labels, or None for regression.
-    """
-
-    features: np.ndarray
-    targets: np.ndarray
-    labels: np.ndarray | None
-
-    def rows(self, index: slice) -> "Split":
-        """Return some of the samples."""
-        return Split(self.features[index], self.targets[index], None if self.labels is None else self.labels[index])
+RIDGE_PENALTIES = tuple(10.0**power for power in range(-6, 2))  # per training sample
+LOGISTIC_PENALTIES = (1e-2, 1.0, 1e2)  # 1/C of scikit-learn
+NAN = float("nan")
 
 
-def linear_probe(train: Split, test: Split, kind: str) -> dict[str, float]:
+class ProbeScores(TypedDict):
+    """Scores on both splits, and the penalty that validation chose; all NaN where features overflow."""
+
+    train: float
+    test: float
+    penalty: float
+
+
+UNDEFINED: ProbeScores = {"train": NAN, "test": NAN, "penalty": NAN}
+
+
+def linear_probe(train: Split, test: Split, kind: str = "ridge") -> ProbeScores:
     """Fit a linear probe and score it on both splits.
 
     Args:
@@ -42,35 +40,79 @@ def linear_probe(train: Split, test: Split, kind: str) -> dict[str, float]:
         kind: ``ridge``: ridge regression on the targets (classes: the largest output); ``logistic``: for classes.
 
     Returns:
-        ``train`` and ``test`` -> accuracy for classes, R^2 (uniform average over outputs) for regression; NaN where
-        the features overflow.
+        ``train`` and ``test``: accuracy for classes, R^2 (uniform average over outputs) for regression; ``penalty``:
+        per training sample for ridge, 1/C of scikit-learn for logistic.
     """
-    if not (np.isfinite(train.features).all() and np.isfinite(test.features).all()):
-        return {"train": float("nan"), "test": float("nan")}
+    if kind == "ridge":
+        return RidgeProbe(train, test).scores()
+    return _logistic(train, test)
+
+
+def target_linearity(train: Split, test: Split) -> ProbeScores:
+    """R^2 of ridge regression from the features to the (coded) targets, classes or not; arguments as above."""
+    return RidgeProbe(train, test).linearity()
+
+
+class RidgeProbe:
+    """A ridge probe, decomposed once for both of its scores."""
+
+    def __init__(self, train: Split, test: Split) -> None:
+        """Standardise by the training samples and decompose; see ``linear_probe``."""
+        self.finite = train.finite and test.finite
+        if not self.finite:
+            return
+        self.train, self.test = standardised(train, test)
+        fitted = fitted_rows(len(train.features))
+        self._validation = self.train.rows(slice(fitted, None))
+        fit = self.train.rows(slice(fitted))
+        self._validated = RidgePath(fit.features, fit.targets).predictions(self._validation.features, RIDGE_PENALTIES)
+        self._path = RidgePath(self.train.features, self.train.targets)
+
+    def scores(self) -> ProbeScores:
+        """Accuracy for classes, R^2 for regression."""
+        return self._scores(by_label=True)
+
+    def linearity(self) -> ProbeScores:
+        """R^2 of the targets, classes or not."""
+        return self._scores(by_label=False)
+
+    def _scores(self, *, by_label: bool) -> ProbeScores:
+        if not self.finite:
+            return UNDEFINED
+
+        def value(predicted: np.ndarray, split: Split) -> float:
+            return score(predicted, split) if by_label else r2(predicted, split.targets)
+
+        penalty = RIDGE_PENALTIES[best([value(predicted, self._validation) for predicted in self._validated])]
+        on_train, on_test = (self._path.predict(part.features, penalty) for part in (self.train, self.test))
+        return {"train": value(on_train, self.train), "test": value(on_test, self.test), "penalty": penalty}
+
+
+def standardised(train: Split, test: Split) -> tuple[Split, Split]:
+    """Give the training features mean 0 and deviation 1 (a constant one stays 0), and treat the test features alike."""
     mean, deviation = train.features.mean(axis=0), train.features.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0)
-    train, test = (Split((part.features - mean) / scale, part.targets, part.labels) for part in (train, test))
-    fitted = max(1, round(len(train.features) * (1 - VALIDATION_SHARE)))
+    return train.of((train.features - mean) / scale), test.of((test.features - mean) / scale)
+
+
+def _logistic(train: Split, test: Split) -> ProbeScores:
+    """Logistic regression, by scikit-learn."""
+    if not (train.finite and test.finite):
+        return UNDEFINED
+    train, test = standardised(train, test)
+    fitted = fitted_rows(len(train.features))
     fit, validate = train.rows(slice(fitted)), train.rows(slice(fitted, None))
-    penalties = RIDGE_PENALTIES if kind == "ridge" else LOGISTIC_STRENGTHS
-    scores = [_score(_fit(kind, penalty, fit), validate) for penalty in penalties]
-    probe = _fit(kind, penalties[int(np.argmax(scores))], train)
-    return {"train": _score(probe, train), "test": _score(probe, test)}
+    scores = [_accuracy(_fit_logistic(penalty, fit), validate) for penalty in LOGISTIC_PENALTIES]
+    penalty = LOGISTIC_PENALTIES[best(scores)]
+    probe = _fit_logistic(penalty, train)
+    return {"train": _accuracy(probe, train), "test": _accuracy(probe, test), "penalty": penalty}
 
 
-def _fit(kind: str, penalty: float, data: Split) -> Any:
-    """Fit one probe at one penalty."""
-    if kind == "logistic":
-        return LogisticRegression(C=penalty, max_iter=500).fit(data.features, data.labels)
-    return Ridge(alpha=penalty * len(data.features), solver="cholesky").fit(data.features, data.targets)
+def _fit_logistic(penalty: float, data: Split) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1 / penalty, max_iter=500).fit(data.features, data.labels)
 
 
-def _score(probe: Any, data: Split) -> float:
-    """Accuracy for classes, R^2 for regression."""
-    predicted = probe.predict(data.features)
-    if data.labels is None:
-        residual = np.square(data.targets - predicted.reshape(data.targets.shape)).sum(axis=0)
-        total = np.square(data.targets - data.targets.mean(axis=0)).sum(axis=0)
-        return float((1 - residual / total).mean())
-    chosen = predicted if predicted.ndim == 1 else predicted.argmax(axis=1)
-    return float((chosen == data.labels).mean())
+def _accuracy(probe: Any, data: Split) -> float:
+    return float((probe.predict(data.features) == data.labels).mean())

@@ -1,14 +1,12 @@
-"""Stage 3: probe every layer's features at every checkpoint of a cell; writes probes.parquet."""
+"""Stage 3: score every layer's features at every checkpoint of a cell; writes probes.parquet."""
 
 import time
 from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from nfa.features import layer_features, linear_probe
-from nfa.features.probe import Split
+from nfa.features.quality import Row, Samples, input_rows, linear_rows, metric_rows, recovery_rows
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
 from nfa.stages.parts import Parts, write_timings
@@ -19,8 +17,6 @@ from nfa.stages.train import run_identity
 from nfa.sweep import Cell, Probe, Sweep
 from nfa.tables import PROBES, read_table, write_table
 from nfa.training import build_model, load_data
-
-INPUT = "input"  # stands in the layer column for the raw-input baseline
 
 
 def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
@@ -51,41 +47,44 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None
 def _probe_seed(
     cell: Cell, seed: int, steps: list[int], settings: Probe, parts: Parts, device: torch.device
 ) -> pd.DataFrame:
-    """Probe all checkpoints of one run. The raw input is probed once; step 0 is the untrained network."""
+    """Probe all checkpoints of one run. What needs no network stands at step 0, which is the untrained network."""
     data = load_data(cell, seed, device)
     chosen = data.order[: settings.samples]
-    inputs = {"train": data.x_train[chosen], "test": data.x_test}
-    targets = {"train": data.y_train[chosen], "test": data.y_test}
-    labels = {"train": None if data.labels_train is None else data.labels_train[chosen], "test": data.labels_test}
-    metric = "r2" if data.labels_train is None else "accuracy"
-    rows: list[tuple[int, int, str, str, str, str, str, float]] = []
-
-    def add(step: int, layer: str, about: str, features: dict[str, Tensor]) -> None:
-        splits = {name: _split(values, targets[name], labels[name]) for name, values in features.items()}
-        for split, value in linear_probe(splits["train"], splits["test"], settings.kind).items():
-            rows.append((seed, step, layer, settings.kind, about, split, metric, value))
-
-    add(0, INPUT, "raw input, flattened", {name: values.flatten(1) for name, values in inputs.items()})
-    model = build_model(cell, seed, device)
+    labels = None if data.labels_train is None else data.labels_train[chosen]
+    train = Samples(data.x_train[chosen], data.y_train[chosen], labels)
+    test = Samples(data.x_test, data.y_test, data.labels_test)
+    few = train.first(settings.kernel_samples)
     layers = [layer.name for layer in cell.layers]
+    learned = {"none": [], "first": layers[:1], "all": layers}[settings.kernel]
+    kernel_samples = settings.kernel_samples if learned else 0
+    found, machine = input_rows(
+        train, test, kind=settings.kind, kernel_samples=kernel_samples, rfm=settings.rfm if learned else 0
+    )
+    rows: list[tuple[int, int, *tuple[object, ...]]] = [(seed, 0, *row) for row in found]
+    model = build_model(cell, seed, device)
     with progress_bar(f"probe {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
             if preempted():
                 raise Preempted(f"probe {cell.id}: told to stop; finished seeds are kept")
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
-            features = {name: layer_features(model, values, layers) for name, values in inputs.items()}
-            for layer in (name for name in layers if name in features["train"]):
-                about = features["train"][layer].about
-                add(step, layer, about, {name: caught[layer].values for name, caught in features.items()})
+            found = linear_rows(model, train, test, layers, kind=settings.kind, max_features=settings.max_features)
+            if learned and (settings.kernel_at == "all" or step in (steps[0], steps[-1])):
+                found += metric_rows(model, few, test, learned, seed=seed, machine=machine)
+            if data.directions is not None:
+                found += _recovered(model, few, layers[0], data.directions, data.target_agop, seed)
+            rows += [(seed, step, *row) for row in found]
             bar.update(done + 1)
     return pd.DataFrame(rows, columns=PROBES.names)
 
 
-def _split(features: Tensor, targets: Tensor, labels: Tensor | None) -> Split:
-    """Move one split to where scikit-learn works: float64 arrays."""
-    return Split(
-        features.double().cpu().numpy(),
-        targets.double().cpu().numpy(),
-        None if labels is None else labels.cpu().numpy(),
-    )
+def _recovered(
+    model: torch.nn.Module,
+    samples: Samples,
+    layer: str,
+    directions: torch.Tensor,
+    target_agop: torch.Tensor | None,
+    seed: int,
+) -> list[Row]:
+    truth = directions.double().cpu().numpy(), None if target_agop is None else target_agop.cpu().numpy()
+    return recovery_rows(model, samples.inputs, layer, *truth, seed=seed)

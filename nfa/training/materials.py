@@ -26,6 +26,8 @@ class Materials:
         labels_train: (n_train,) int64, or None for regression.
         labels_test: (n_test,) int64, or None for regression.
         directions: (d, r) float32 with orthonormal columns that alone determine the target; None where not known.
+        target_agop: (r, r) float64, the target's average gradient outer product in the basis of the directions; None
+            where not known.
         order: (n_train,) int64, a fixed permutation of the training set, the same for every seed: measurements and
             probes take its first samples.
     """
@@ -37,6 +39,7 @@ class Materials:
     labels_train: Tensor | None
     labels_test: Tensor | None
     directions: Tensor | None
+    target_agop: Tensor | None
     order: Tensor
 
     def split(self, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -83,6 +86,7 @@ def _load(cell: Cell, generator: np.random.Generator, device: torch.device) -> M
         tensor(data.labels_train),
         tensor(data.labels_test),
         tensor(data.directions),
+        tensor(data.target_agop),
         order.to(device),
     )
 

@@ -1,0 +1,268 @@
+"""Everything about the features of one network at one moment, as rows of one tidy table.
+
+    train, test = Samples(x, y, labels), Samples(...)                # tensors (n, ...), (n, C), (n,) or None
+    linear_rows(model, train, test, ["0", "2", "4"])                 # probes, linearity, kernel alignment, scatter
+    metric_rows(model, train, test, ["0"])                           # kernel machines with metric I, NFM, AGOP
+    input_rows(train, test)                                          # what needs no network: its baselines
+    recovery_rows(model, train.inputs, "0", directions)              # where the relevant directions are known
+
+Each row: layer, probe, features, split, metric, value, chosen (the penalty or bandwidth that validation chose), note
+(why a value is NaN). ``docs/features.md`` lists them all.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nfa.alignment import LayerCovariance, measure_covariances
+from nfa.alignment.feature_matrix import blocked
+from nfa.features.capture import MAX_FEATURES, layer_features, layer_passes
+from nfa.features.geometry import kernel_alignment, scatter_ratio
+from nfa.features.kernel import KernelScores, kernel_machine, root
+from nfa.features.probe import ProbeScores, RidgeProbe, linear_probe
+from nfa.features.recovery import metric_correlation, recovery
+from nfa.features.rfm import FeatureMachine, recursive_feature_machine
+from nfa.features.split import Split
+
+INPUT = "input"  # stands in the layer column for the raw input
+RAW = "raw input, flattened"
+OVERFLOW = "the features are not finite, or the target does not vary"
+NO_METRIC = "the metric is zero, not finite, or of lower rank than the directions"
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One split of a data set, as tensors.
+
+    Attributes:
+        inputs: (n, *input_shape); of training samples the order must be random: the last fifth validates.
+        targets: (n, C); for classes their code.
+        labels: (n,) int64, or None for regression.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    labels: Tensor | None = None
+
+    def first(self, n: int) -> "Samples":
+        """Return the first n samples."""
+        return Samples(self.inputs[:n], self.targets[:n], None if self.labels is None else self.labels[:n])
+
+    def split(self, features: Tensor) -> Split:
+        """Move features of these samples to where probes work: float64 arrays."""
+        labels = None if self.labels is None else self.labels.cpu().numpy()
+        return Split(features.flatten(1).double().cpu().numpy(), self.targets.double().cpu().numpy(), labels)
+
+    @property
+    def metric(self) -> str:
+        """What predictions are scored by."""
+        return "r2" if self.labels is None else "accuracy"
+
+
+class Row(NamedTuple):
+    """One number."""
+
+    layer: str
+    probe: str
+    features: str
+    split: str
+    metric: str
+    value: float
+    chosen: float = NAN
+    note: str = ""
+
+
+def linear_rows(
+    model: nn.Module,
+    train: Samples,
+    test: Samples,
+    layers: Sequence[str],
+    *,
+    kind: str = "ridge",
+    max_features: int = MAX_FEATURES,
+) -> list[Row]:
+    """Probe the features of every layer.
+
+    Args:
+        model: Network, left as it was.
+        train: Samples to fit on.
+        test: Samples to score only.
+        layers: Module names in forward order.
+        kind: ``ridge`` or ``logistic`` (for classes).
+        max_features: Larger feature maps are averaged over positions.
+    """
+    caught = [layer_features(model, part.inputs, layers, max_features) for part in (train, test)]
+    rows: list[Row] = []
+    for layer in (name for name in layers if name in caught[0]):
+        pair = train.split(caught[0][layer].values), test.split(caught[1][layer].values)
+        rows += _of_features(layer, caught[0][layer].about, *pair, kind, train.metric)
+    return rows
+
+
+def input_rows(
+    train: Samples, test: Samples, *, kind: str = "ridge", kernel_samples: int = 0, rfm: int = 0
+) -> tuple[list[Row], FeatureMachine | None]:
+    """Score what needs no network: the raw input's probe, a kernel machine with metric I, a recursive feature machine.
+
+    Args:
+        train: Samples to fit on.
+        test: Samples to score only.
+        kind: ``ridge`` or ``logistic``.
+        kernel_samples: Training samples of the kernel machine and of the feature machine; 0 for neither.
+        rfm: Iterations of the recursive feature machine; 0 for none.
+
+    Returns:
+        The rows, and the feature machine, if there is one.
+    """
+    pair = train.split(train.inputs), test.split(test.inputs)
+    rows = list(_of_features(INPUT, RAW, *pair, kind, train.metric))
+    machine = None
+    if kernel_samples:
+        few = pair[0].rows(slice(kernel_samples))
+        scores = kernel_machine(few, pair[1])
+        rows += _scored(INPUT, "kernel_identity", RAW, train.metric, scores, scores["bandwidth"])
+        if rfm:
+            machine = recursive_feature_machine(few, pair[1], iterations=rfm)
+            both: KernelScores = {"train": machine.train, "test": machine.test, "bandwidth": machine.bandwidth}
+            rows += _scored(INPUT, "rfm", f"{RAW}; iteration {machine.iteration}", train.metric, both, NAN)
+    return rows, machine
+
+
+def metric_rows(
+    model: nn.Module,
+    train: Samples,
+    test: Samples,
+    layers: Sequence[str],
+    *,
+    seed: int = 0,
+    machine: FeatureMachine | None = None,
+) -> list[Row]:
+    """Fit kernel machines on the inputs of layers, with the metrics that the layers have learned.
+
+    A layer that works on several positions (a convolution on patches) measures two samples by the sum of the squared
+    distances at all of them. The metric I is that of the layer's whole input. K is that of the training samples.
+
+    Args:
+        model: Network, left as it was.
+        train: Samples to fit on, all of them.
+        test: Samples to score only.
+        layers: Module names; those that are no linear or convolutional module are left out.
+        seed: Names the probes where K is sketched.
+        machine: A feature machine to compare the first of the layers with, where that reads the raw input.
+    """
+    passes = [layer_passes(model, part.inputs, layers) for part in (train, test)]
+    usable = [name for name in layers if name in passes[0]]
+    if not usable:
+        return []
+    found = measure_covariances(model, train.inputs, layers=usable, seed=seed).layers
+    rows: list[Row] = []
+    for layer in usable:
+        parts = [(samples, seen[layer]) for samples, seen in zip((train, test), passes, strict=True)]
+        roots = layer_metrics(found[layer])
+        inputs = {"identity": [samples.split(part.inputs) for samples, part in parts]}
+        inputs |= {
+            name: [samples.split(mapped(part.outputs, metric)) for samples, part in parts]
+            for name, metric in roots.items()
+        }
+        for name, pair in inputs.items():
+            scores = kernel_machine(pair[0], pair[1])
+            rows += _scored(layer, f"kernel_{name}", "input of the layer", train.metric, scores, scores["bandwidth"])
+        weight = found[layer].weight
+        if machine is not None and layer == layers[0] and weight.shape == (len(weight), len(machine.metric)):
+            for name, metric in roots.items():
+                value = metric_correlation(metric[0] @ weight.numpy(), machine.metric)
+                rows.append(_noted(layer, "rfm", "weights", "train", f"{name}_correlation", value, NO_METRIC))
+    return rows
+
+
+def recovery_rows(
+    model: nn.Module,
+    inputs: Tensor,
+    layer: str,
+    directions: np.ndarray,
+    target_agop: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+) -> list[Row]:
+    """Compare the NFM and the AGOP of a layer that reads the raw input with the directions that matter.
+
+    Args:
+        model: Network, left as it was.
+        inputs: (n, d) that K is averaged over.
+        layer: Module name.
+        directions: (d, r) with orthonormal columns.
+        target_agop: (r, r), the target's AGOP in their basis.
+        seed: Names the probes where K is sketched.
+    """
+    found = measure_covariances(model, inputs, layers=[layer], seed=seed).layers[layer]
+    if found.weight.shape[1:] != directions.shape[:1]:
+        return []
+    rows = []
+    for name, metric in layer_metrics(found).items():
+        for quantity, value in recovery(metric[0] @ found.weight.numpy(), directions, target_agop).items():
+            rows.append(_noted(layer, "recovery", "weights", "train", f"{name}_{quantity}", value, NO_METRIC))
+    return rows
+
+
+def layer_metrics(layer: LayerCovariance) -> dict[str, np.ndarray]:
+    """Factors M^1/2 of a layer's trace-normalised metrics A = W^T M W, tr A = d: M = I (``nfm``) and K (``agop``).
+
+    Returns:
+        Name -> (g, k, k) float64 for g groups, so that |x - z|_A is the distance of h M^1/2, h = W x; NaN where K is
+        not finite, or A is zero.
+    """
+    weight, covariance = (blocked(matrix).numpy() for matrix in (layer.weight, layer.covariance))
+    identity = np.broadcast_to(np.eye(weight.shape[1]), covariance.shape)
+    finite = bool(np.isfinite(covariance).all())
+    roots = {
+        "nfm": identity,
+        "agop": np.stack([root(block) for block in covariance]) if finite else np.full_like(covariance, NAN),
+    }
+    found = {}
+    for name, each in roots.items():
+        trace = np.square(each @ weight).sum()
+        found[name] = each * np.sqrt(weight.shape[0] * weight.shape[2] / trace if trace > 0 else NAN)
+    return found
+
+
+def mapped(outputs: Tensor, metric: np.ndarray) -> Tensor:
+    """Map a layer's outputs h (n, positions, g * k) by M^1/2 (g, k, k): (n, positions * g * k) float64."""
+    n, positions, _ = outputs.shape
+    groups = outputs.double().cpu().reshape(n, positions, *metric.shape[:2])
+    return torch.einsum("npgk,gkl->npgl", groups, torch.from_numpy(metric)).flatten(1)
+
+
+def _of_features(layer: str, about: str, train: Split, test: Split, kind: str, metric: str) -> Iterator[Row]:
+    """Score one layer's features: probe, linearity, kernel alignment and scatter."""
+    ridge = RidgeProbe(train, test)
+    probe = ridge.scores() if kind == "ridge" else linear_probe(train, test, kind)
+    yield from _scored(layer, kind, about, metric, probe, probe["penalty"])
+    linearity = ridge.linearity()
+    yield from _scored(layer, "linearity", about, "r2", linearity, linearity["penalty"])
+    for name, split in (("train", train), ("test", test)):
+        for centred in (False, True):
+            value = kernel_alignment(split.features, split.targets, centred=centred)
+            quantity = "kernel_alignment_centred" if centred else "kernel_alignment"
+            yield _noted(layer, "geometry", about, name, quantity, value, "the features vanish or are not finite")
+        if split.labels is not None:
+            value = scatter_ratio(split.features, split.labels)
+            note = "all class means are equal, or the features are not finite"
+            yield _noted(layer, "geometry", about, name, "scatter_ratio", value, note)
+
+
+def _scored(
+    layer: str, probe: str, about: str, metric: str, scores: ProbeScores | KernelScores, chosen: float
+) -> Iterator[Row]:
+    for split in ("train", "test"):
+        yield _noted(layer, probe, about, split, metric, scores[split], OVERFLOW)._replace(chosen=chosen)
+
+
+def _noted(layer: str, probe: str, about: str, split: str, metric: str, value: float, reason: str) -> Row:
+    """Make a row that gives the reason where its value is undefined."""
+    return Row(layer, probe, about, split, metric, value, note=reason if isnan(value) else "")

@@ -1,0 +1,53 @@
+"""Ridge regression at every penalty from one eigendecomposition, in float64.
+
+With centred X (n, m) and Y (n, C) and a penalty lambda per sample,
+
+    B(lambda) = argmin |Y - X B|^2 + n lambda |B|^2
+              = V (s + n lambda)^-1 V^T X^T Y        X^T X = V diag(s) V^T,  m <= n: the primal form
+              = X^T U (s + n lambda)^-1 U^T Y        X X^T = U diag(s) U^T,  m > n: the dual form
+
+Hastie, Tibshirani & Friedman, The Elements of Statistical Learning, eq. 3.44 and 18.16. The intercept is not penalised.
+"""
+
+import numpy as np
+from scipy import linalg
+
+
+class RidgePath:
+    """Ridge regression of targets on features, with an intercept, for any penalty."""
+
+    def __init__(self, features: np.ndarray, targets: np.ndarray) -> None:
+        """Decompose the smaller of X^T X and X X^T.
+
+        Args:
+            features: (n, m) float64.
+            targets: (n, C) float64.
+        """
+        self.n = len(features)
+        self.mean, self.target_mean = features.mean(axis=0), targets.mean(axis=0)
+        x, y = features - self.mean, targets - self.target_mean
+        if x.shape[1] <= self.n:
+            values, self._basis = linalg.eigh(x.T @ x)
+            self._projected = self._basis.T @ (x.T @ y)
+        else:
+            values, vectors = linalg.eigh(x @ x.T)
+            self._basis, self._projected = x.T @ vectors, vectors.T @ y
+        self._values = np.maximum(values, 0)
+
+    def coefficients(self, penalty: float) -> np.ndarray:
+        """Coefficients B, (m, C), at a penalty per sample (more than 0)."""
+        found: np.ndarray = self._basis @ self._shrunk(penalty)
+        return found
+
+    def predictions(self, features: np.ndarray, penalties: tuple[float, ...]) -> list[np.ndarray]:
+        """Predict (n, C) for features (n, m) at each of several penalties."""
+        rotated = (features - self.mean) @ self._basis
+        return [rotated @ self._shrunk(penalty) + self.target_mean for penalty in penalties]
+
+    def predict(self, features: np.ndarray, penalty: float) -> np.ndarray:
+        """Predict (n, C) for features (n, m) at one penalty."""
+        return self.predictions(features, (penalty,))[0]
+
+    def _shrunk(self, penalty: float) -> np.ndarray:
+        shrunk: np.ndarray = self._projected / (self._values + self.n * penalty)[:, None]
+        return shrunk
