@@ -20,6 +20,7 @@ MAX_FEATURES = 256  # larger feature maps are averaged over positions: a ridge p
 FORWARD_BATCH = 1000  # samples per forward pass
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PRODUCTS = (nn.Linear, *_CONVOLUTIONS)  # modules whose output is W x (+ b)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dic
         Layer name -> its pass, for linear and convolutional modules; others have no single h = W x of their own.
     """
     names = dict(model.named_modules())
-    found = [name for name in layers if isinstance(names.get(name), nn.Linear | _CONVOLUTIONS)]
+    found = [name for name in layers if isinstance(names.get(name), _PRODUCTS)]
     last: dict[str, tuple[Tensor, Tensor]] = {}
     caught: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in found}
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+NAN = float("nan")
 
-def kernel_alignment(features: np.ndarray, targets: np.ndarray, *, centred: bool = False) -> float:
+
+def kernel_alignment(features: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
     """A(K, Y Y^T) = <K, Y Y^T> / (|K| |Y Y^T|) of the features' kernel K = Phi Phi^T.
 
     For one output y^T K y / (|K| |y|^2) (Bordelon & Pehlevan, arXiv 2210.02157; Cristianini et al. 2001). Centred: the
@@ -14,23 +16,25 @@ def kernel_alignment(features: np.ndarray, targets: np.ndarray, *, centred: bool
     Args:
         features: Phi, (n, m) float64.
         targets: Y, (n, C) float64.
-        centred: Subtract column means.
 
     Returns:
-        From 0 to 1; NaN where the kernel or the targets vanish.
+        As it is, and centred; from 0 to 1, NaN where the kernel or the targets vanish.
     """
-    if centred:
-        features, targets = features - features.mean(axis=0), targets - targets.mean(axis=0)
     largest = np.abs(features).max(initial=0.0)
     if not np.isfinite(largest) or largest == 0:
-        return float("nan")
+        return NAN, NAN
     features = features / largest  # fourth powers follow
+    plain = _cosine(features, targets)
+    return plain, _cosine(features - features.mean(axis=0), targets - targets.mean(axis=0))
+
+
+def _cosine(features: np.ndarray, targets: np.ndarray) -> float:
     size = np.linalg.norm(gram(features)) * np.linalg.norm(gram(targets))
-    return float(np.square(features.T @ targets).sum() / size) if size > 0 else float("nan")
+    return float(np.square(features.T @ targets).sum() / size) if size > 0 else NAN
 
 
 def gram(matrix: np.ndarray) -> np.ndarray:
-    """Take the smaller of A^T A and A A^T, which have the same norm."""
+    """Form the smaller of A^T A and A A^T, which have the same norm."""
     small: np.ndarray = matrix.T @ matrix if matrix.shape[1] <= len(matrix) else matrix @ matrix.T
     return small
 
@@ -49,11 +53,11 @@ def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
         0 or more; NaN where all class means are equal, or features overflow.
     """
     if not np.isfinite(features).all():
-        return float("nan")
+        return NAN
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     means = np.zeros((len(counts), features.shape[1]))
     np.add.at(means, index, features)
     means /= counts[:, None]
     between = (counts[:, None] * np.square(means - features.mean(axis=0))).sum()
     within = np.square(features - means[index]).sum()
-    return float(within / between) if between > 0 else float("nan")
+    return float(within / between) if between > 0 else NAN

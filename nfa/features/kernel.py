@@ -19,7 +19,7 @@ from scipy import linalg
 from nfa.features.split import Split, best, fitted_rows, score
 
 RIDGE = 1e-3  # added to the kernel's diagonal, which is 1: the default of public recursive feature machines
-MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # bandwidths, in median distances
+MULTIPLES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # bandwidths, in median distances
 NAN = float("nan")
 
 

@@ -65,7 +65,8 @@ class RidgeProbe:
         fitted = fitted_rows(len(train.features))
         self._validation = self.train.rows(slice(fitted, None))
         fit = self.train.rows(slice(fitted))
-        self._validated = RidgePath(fit.features, fit.targets).predictions(self._validation.features, RIDGE_PENALTIES)
+        path = RidgePath(fit.features, fit.targets)
+        self._validated = [path.predict(self._validation.features, penalty) for penalty in RIDGE_PENALTIES]
         self._path = RidgePath(self.train.features, self.train.targets)
 
     def scores(self) -> ProbeScores:

@@ -146,7 +146,8 @@ def metric_rows(
     """Fit kernel machines on the inputs of layers, with the metrics that the layers have learned.
 
     A layer that works on several positions (a convolution on patches) measures two samples by the sum of the squared
-    distances at all of them. The metric I is that of the layer's whole input. K is that of the training samples.
+    distances at all of them. The metric I is that of the layer's whole input, and left to ``input_rows`` where that is
+    the raw input. K is that of the training samples.
 
     Args:
         model: Network, left as it was.
@@ -165,7 +166,8 @@ def metric_rows(
     for layer in usable:
         parts = [(samples, seen[layer]) for samples, seen in zip((train, test), passes, strict=True)]
         roots = layer_metrics(found[layer])
-        inputs = {"identity": [samples.split(part.inputs) for samples, part in parts]}
+        raw = torch.equal(parts[0][1].inputs, train.inputs.flatten(1))
+        inputs = {} if raw else {"identity": [samples.split(part.inputs) for samples, part in parts]}
         inputs |= {
             name: [samples.split(mapped(part.outputs, metric)) for samples, part in parts]
             for name, metric in roots.items()
@@ -177,7 +179,8 @@ def metric_rows(
         if machine is not None and layer == layers[0] and weight.shape == (len(weight), len(machine.metric)):
             for name, metric in roots.items():
                 value = metric_correlation(metric[0] @ weight.numpy(), machine.metric)
-                rows.append(_noted(layer, "rfm", "weights", "train", f"{name}_correlation", value, NO_METRIC))
+                quantity = f"{name}_rfm_correlation"
+                rows.append(_noted(layer, "recovery", "weights", "train", quantity, value, NO_METRIC))
     return rows
 
 
@@ -246,9 +249,8 @@ def _of_features(layer: str, about: str, train: Split, test: Split, kind: str, m
     linearity = ridge.linearity()
     yield from _scored(layer, "linearity", about, "r2", linearity, linearity["penalty"])
     for name, split in (("train", train), ("test", test)):
-        for centred in (False, True):
-            value = kernel_alignment(split.features, split.targets, centred=centred)
-            quantity = "kernel_alignment_centred" if centred else "kernel_alignment"
+        both = kernel_alignment(split.features, split.targets)
+        for quantity, value in zip(("kernel_alignment", "kernel_alignment_centred"), both, strict=True):
             yield _noted(layer, "geometry", about, name, quantity, value, "the features vanish or are not finite")
         if split.labels is not None:
             value = scatter_ratio(split.features, split.labels)

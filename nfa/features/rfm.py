@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfa.features.kernel import NAN, RIDGE, choose_bandwidth, distances, kernel_machine, laplace, root, solve
+from nfa.features.kernel import NAN, RIDGE, choose_bandwidth, kernel_machine, laplace, root, solve
 from nfa.features.split import Split, fitted_rows
 
 
@@ -56,8 +56,7 @@ def recursive_feature_machine(
     fitted = fitted_rows(len(train.features))
     best_score, best_metric, best_iteration = -np.inf, metric, 0
     for iteration in range(iterations + 1):
-        mapped = train.features if iteration == 0 else train.features @ root(metric)
-        within = distances(mapped, mapped)
+        within = metric_distances(train.features, metric)
         bandwidth, validated = choose_bandwidth(within, train, ridge)
         if validated > best_score:
             best_score, best_metric, best_iteration = validated, metric, iteration
@@ -92,6 +91,16 @@ def agop(
         rows = weighted.sum(axis=1)[:, None] * x - weighted @ x
         total += rows.T @ rows
     found: np.ndarray = metric @ (total / len(x)) @ metric
+    return found
+
+
+def metric_distances(x: np.ndarray, metric: np.ndarray) -> np.ndarray:
+    """|x_i - x_j|_M between the rows of (n, d), exactly 0 on the diagonal; centred as in ``distances``."""
+    centred = x - x.mean(axis=0)
+    products = centred @ metric @ centred.T
+    diagonal = np.diag(products)
+    found: np.ndarray = np.sqrt(np.maximum(diagonal[:, None] + diagonal - products - products.T, 0))
+    np.fill_diagonal(found, 0)
     return found
 
 

@@ -36,18 +36,11 @@ class RidgePath:
 
     def coefficients(self, penalty: float) -> np.ndarray:
         """Coefficients B, (m, C), at a penalty per sample (more than 0)."""
-        found: np.ndarray = self._basis @ self._shrunk(penalty)
+        shrunk: np.ndarray = self._projected / (self._values + self.n * penalty)[:, None]
+        found: np.ndarray = self._basis @ shrunk
         return found
 
-    def predictions(self, features: np.ndarray, penalties: tuple[float, ...]) -> list[np.ndarray]:
-        """Predict (n, C) for features (n, m) at each of several penalties."""
-        rotated = (features - self.mean) @ self._basis
-        return [rotated @ self._shrunk(penalty) + self.target_mean for penalty in penalties]
-
     def predict(self, features: np.ndarray, penalty: float) -> np.ndarray:
-        """Predict (n, C) for features (n, m) at one penalty."""
-        return self.predictions(features, (penalty,))[0]
-
-    def _shrunk(self, penalty: float) -> np.ndarray:
-        shrunk: np.ndarray = self._projected / (self._values + self.n * penalty)[:, None]
-        return shrunk
+        """Predict (n, C) for features (n, m) at a penalty."""
+        predicted: np.ndarray = (features - self.mean) @ self.coefficients(penalty) + self.target_mean
+        return predicted

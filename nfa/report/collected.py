@@ -9,6 +9,7 @@ import pandas as pd
 
 from nfa.report.labels import cell_labels
 from nfa.sweep import AXES, Sweep
+from nfa.tables import LINEAR_PROBES
 
 # What `alignment` carries of each cell beside its id; a sweep's other settings are in `runs` and `cells_summary`.
 MAIN_PARAMETERS = (
@@ -33,14 +34,24 @@ class Collected:
         documents: Cell id -> its cell.json.
         history: The stage's table with a first column ``cell``, a categorical in the sweep's order.
         alignment: Likewise.
-        probes: Likewise, and with ``layer_index`` and ``depth_from_output`` (null for the input).
+        scores: Every row of the probe stage, and with ``layer_index`` and ``depth_from_output`` (null for the input).
     """
 
     sweep: Sweep
     documents: dict[str, dict[str, Any]]
     history: pd.DataFrame
     alignment: pd.DataFrame
-    probes: pd.DataFrame
+    scores: pd.DataFrame
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """The linear probes among the scores."""
+        return self.scores[self.scores["probe"].isin(LINEAR_PROBES)].reset_index(drop=True)
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """All other scores: linearity, geometry, kernel machines, recovery."""
+        return self.scores[~self.scores["probe"].isin(LINEAR_PROBES)].reset_index(drop=True)
 
     @cached_property
     def labels(self) -> pd.DataFrame:

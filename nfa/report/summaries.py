@@ -3,9 +3,11 @@
 import pandas as pd
 
 from nfa.report.collected import Collected
+from nfa.report.joined import make_features_alignment
 from nfa.report.ranks import make_rank_correlation, probe_points
 from nfa.report.runs import make_cells_summary, make_runs
 from nfa.report.statistics import SPREAD, over_seeds
+from nfa.report.stratified import make_features_ranks
 
 PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity", "correlation", "power"]
 
@@ -13,6 +15,7 @@ PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity"
 def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
     """Compute every table of the sweep from what its cells wrote: name -> table."""
     runs = make_runs(collected)
+    joined = make_features_alignment(collected)
     return {
         "runs": runs,
         "cells_summary": make_cells_summary(collected, runs),
@@ -20,8 +23,12 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "alignment": make_alignment(collected),
         "alignment_summary": make_alignment_summary(collected),
         "probes": _plain(collected.probes),
-        "probes_summary": make_probes_summary(collected),
+        "probes_summary": make_scores_summary(collected.probes),
         "rank_correlation": make_rank_correlation(probe_points(collected)),
+        "features": _plain(collected.features),
+        "features_summary": make_scores_summary(collected.features),
+        "features_alignment": joined,
+        "features_ranks": make_features_ranks(joined),
     }
 
 
@@ -50,10 +57,10 @@ def make_alignment_summary(collected: Collected) -> pd.DataFrame:
     return _plain(table[[*PLACE, "exponent", *SPREAD, "estimator", "n", "note"]])
 
 
-def make_probes_summary(collected: Collected) -> pd.DataFrame:
-    """Summarise probe scores over seeds."""
+def make_scores_summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Summarise scores of features over seeds."""
     place = ["cell", "step", "layer", "layer_index", "depth_from_output", "probe", "features", "split", "metric"]
-    table = over_seeds(collected.probes, place)
+    table = over_seeds(scores, place)
     order = table["layer_index"].fillna(-1)  # the raw input comes first
     table = table.assign(order=order).sort_values(["cell", "step", "order"], kind="stable")
     return _plain(table.drop(columns="order").reset_index(drop=True))
