@@ -1,4 +1,4 @@
-"""Alignment beside feature quality, one row per cell, seed, step, layer and convention: one query answers most questions.
+"""Alignment beside feature quality, one row per cell, seed, step, layer and convention: one query answers most.
 
 SELECT data, depth_from_output, corr(uc_nfc, probe_gain) FROM 'features_alignment.parquet'
 WHERE correlation = 'cosine' AND power = '1' AND last GROUP BY ALL

@@ -126,6 +126,18 @@ CONVENTIONS_TEXT = (
         "score. Gain: over the same layer of the untrained network.",
     ),
     (
+        "feature quality",
+        "Linearity: R² of ridge regression from features to (coded) targets. Kernel alignment: ⟨K, YYᵀ⟩ / (|K||YYᵀ|), "
+        "K the features' centred kernel. Scatter: tr S_W / tr S_B. Kernel machines: exp(−|x − z|_A / bandwidth), with "
+        "A = I, or the layer's NFM or AGOP. Trace share: tr(UᵀAU) / tr A on the relevant directions U. Penalties and "
+        "bandwidths are chosen on a fifth of the training samples, never on test data.",
+    ),
+    (
+        "strata",
+        "Rank correlations of the section on feature quality: ranks within data set, depth from the output and seed, "
+        "pooled; interval: jackknife over cells on Fisher's scale.",
+    ),
+    (
         "ranks",
         "Spearman's ρ per seed over cells (x hidden layers), then mean and interval over seeds. Points of one "
         "network are "
@@ -193,7 +205,7 @@ def files(study: Study) -> Safe:
         )
         for name in study.tables
     ]
-    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "matrices")
+    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "quality", "matrices")
     figures = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
         for name in names

@@ -9,7 +9,7 @@ import pandas as pd
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
 from nfa.report.conventions import HEADLINE
-from nfa.report.figures import ansatz, curves, depth, heatmap, matrices, probing, training
+from nfa.report.figures import ansatz, curves, depth, forest, heatmap, matrices, probing, training
 from nfa.report.figures.panels import Live, save
 from nfa.report.figures.style import optimizer_colour
 from nfa.report.live import live_data, selector
@@ -40,6 +40,9 @@ def save_figures(study: Study, albums: list[matrices.Album]) -> None:
     scatter = probing.panels(study)
     if scatter:
         save(scatter, 2, folder / "probing", optimizers)
+    strata = forest.panels(study)
+    if strata:
+        save(strata, 3, folder / "quality", forest.legend(study))
     heatmap.save_heatmap(study)
     matrices.save_albums(study, albums)
 

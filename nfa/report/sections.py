@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nfa.report import details, method, sentences
+from nfa.report import details, method, quality, sentences
 from nfa.report.conventions import HEADLINE, Convention
-from nfa.report.figures import ansatz, curves, depth, matrices, probing, training
+from nfa.report.figures import ansatz, curves, depth, forest, matrices, probing, training
 from nfa.report.figures.panels import Live, Panel, render
-from nfa.report.figures.style import OPTIMIZER_COLOURS
+from nfa.report.figures.style import CSS_VARIABLES, OPTIMIZER_COLOURS
 from nfa.report.live import live_text
 from nfa.report.markup import Safe, el, join, number
 from nfa.report.sentences import Answer
@@ -45,6 +45,7 @@ def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Sec
         _time(study, live),
         _optimizers(study, live),
         _probing(study, live),
+        _quality(study, live),
         _matrices(study, albums),
         _details(study),
         _method(study),
@@ -171,6 +172,28 @@ def _probing(study: Study, live: Live) -> Section:
         _panels("probing", probing.panels(study), live, cls="panels wide"),
         el("p", note, cls="note"),
         rank_table(study),
+        short=answer.short,
+    )
+
+
+def _quality(study: Study, live: Live) -> Section:
+    answer = quality.better_features(study)
+    carried = quality.metrics_carry(study)
+    note = (
+        "Ranks within strata (data set x depth from the output) and seed; dots: pooled over the strata of a data set; "
+        "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks."
+    )
+    return _section(
+        "quality",
+        "feature quality",
+        "Feature quality: do better-aligned layers hold better features?",
+        _lead(answer),
+        el("p", carried, cls="answer") if carried else None,
+        _legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in forest.legend(study)]),
+        _panels("quality", forest.panels(study), live),
+        el("p", note, cls="note"),
+        quality.quality_table(study),
+        quality.strata_table(study),
         short=answer.short,
     )
 

@@ -7,12 +7,13 @@ taken within blocks, a block being one data set, one depth from the output and o
 
 which is Spearman's rho where there is one block. Points of one cell (its layers, and its seeds, which share all but
 chance) are one cluster. The interval is a jackknife over cells on Fisher's scale, z = artanh rho, ranks taken anew with
-each cell left out, Student t with (cells - data sets) degrees of freedom. In simulations with the default sweep's 15
-cells, and effects of cells and layers, it held the truth in 96 to 98 of 100 sweeps (``tests/report``), where an interval
-over 3 seeds of the pooled rho held it in 61 to 71: seeds say nothing about other cells.
+each cell left out, Student t with (cells - data sets) degrees of freedom. In simulations of the default sweep's 15
+cells, with effects of cells and of layers, it held the truth in 96 to 98 of 100 sweeps, where an interval over 3 seeds
+of the pooled rho held it in 61 to 71 (``tests/report/test_stratified.py``): seeds say nothing about other cells.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -74,10 +75,13 @@ def _of_convention(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, Foun
     """Correlate every quantity with every score in every scope, in one convention."""
     groups = leave_out(points)
     sums: dict[Place, list[Sums]] = {}
-    for (data, depth, _), block in points.groupby(["data", "depth_from_output", "seed"], sort=True):
+    for _, block in points.groupby(["data", "depth_from_output", "seed"], sort=True):
+        data, depth = str(block["data"].iloc[0]), int(block["depth_from_output"].iloc[0])
         number = groups.loc[block.index].to_numpy()
-        found = Sums.of(block[list(QUANTITIES)].to_numpy(float), block[list(RANKED)].to_numpy(float), number)
-        for place in ((data, int(depth)), (data, None), (EVERYWHERE, None)):
+        cells = block["cell"].to_numpy(str)
+        found = Sums.of(block[list(QUANTITIES)].to_numpy(float), block[list(RANKED)].to_numpy(float), number, cells)
+        places: tuple[Place, ...] = ((data, depth), (data, None), (EVERYWHERE, None))
+        for place in places:
             sums.setdefault(place, []).append(found)
     several = points["data"].nunique() > 1
     for place, blocks in sums.items():
@@ -86,7 +90,7 @@ def _of_convention(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, Foun
         data_sets = points["data"].nunique() if place[0] == EVERYWHERE else 1
         for i, quantity in enumerate(QUANTITIES):
             for j, score in enumerate(RANKED):
-                yield place, quantity, score, pooled([block.pair(i, j) for block in blocks], data_sets)
+                yield place, quantity, score, pooled([block.pairs[i, j] for block in blocks], data_sets)
 
 
 def leave_out(points: pd.DataFrame) -> pd.Series:
@@ -98,21 +102,32 @@ def leave_out(points: pd.DataFrame) -> pd.Series:
     return points["cell"].map(number)
 
 
-Pair = dict[int, np.ndarray]  # group left out (-1: none) -> (<a, b>, |a|^2, |b|^2, points)
+@dataclass(frozen=True)
+class Pair:
+    """One pair of columns in one block.
+
+    Attributes:
+        whole: <a, b>, |a|^2, |b|^2 of the centred ranks, and the number of points.
+        without: The same with one group of cells left out, by group.
+        cells: The cells.
+    """
+
+    whole: np.ndarray
+    without: dict[int, np.ndarray]
+    cells: frozenset[str]
 
 
+@dataclass(frozen=True)
 class Sums:
-    """Products of centred ranks of one block, for every pair of columns, and with each group of cells left out."""
+    """All pairs of columns of one block."""
 
-    def __init__(self, pairs: dict[tuple[int, int], Pair]) -> None:
-        """Hold what ``of`` computed."""
-        self._pairs = pairs
+    pairs: dict[tuple[int, int], Pair]
 
     @classmethod
-    def of(cls, a: np.ndarray, b: np.ndarray, groups: np.ndarray) -> "Sums":
-        """Rank the columns of a (m, A) against those of b (m, B), points of groups (m,)."""
+    def of(cls, a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> "Sums":
+        """Rank the columns of a (m, A) against those of b (m, B), points of groups (m,) and cells (m,)."""
         pairs: dict[tuple[int, int], Pair] = {}
-        known: dict[tuple[str, int, bytes], tuple[np.ndarray, np.ndarray]] = {}
+        known: dict[tuple[str, int, bytes], np.ndarray] = {}
         for i in range(a.shape[1]):
             for j in range(b.shape[1]):
                 kept = np.isfinite(a[:, i]) & np.isfinite(b[:, j])
@@ -123,20 +138,17 @@ class Sums:
                 for name, index, column in (("a", i, a[kept, i]), ("b", j, b[kept, j])):
                     key = (name, index, kept.tobytes())
                     if key not in known:
-                        known[key] = (centred_ranks(column, weights), weights)
-                    ranks.append(known[key][0])
+                        known[key] = centred_ranks(column, weights)
+                    ranks.append(known[key])
                 products = [(ranks[0] * ranks[1]), ranks[0] ** 2, ranks[1] ** 2]
                 table = np.stack([*((weights * product).sum(0) for product in products), weights.sum(0)])
-                pairs[i, j] = dict(zip([-1, *members.tolist()], table.T, strict=True))
+                without = dict(zip(members.tolist(), table.T[1:], strict=True))
+                pairs[i, j] = Pair(table.T[0], without, frozenset(cells[kept].tolist()))
         return cls(pairs)
-
-    def pair(self, i: int, j: int) -> Pair:
-        """Sums of one pair of columns."""
-        return self._pairs[i, j]
 
 
 def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rank values (m,) among the points of weight 1, ties sharing their mean rank, for each column of weights (m, B)."""
+    """Rank values (m,) among the points of weight 1, ties sharing their mean rank, for each of (m, B) weights."""
     below = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
     ranks = below @ weights
     count = np.maximum(weights.sum(0), 1)
@@ -146,20 +158,20 @@ def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def pooled(blocks: Sequence[Pair], data_sets: int) -> Found:
     """Pool blocks: cells, points, rho, both ends of its interval, and why there is none."""
-    members = sorted({group for block in blocks for group in block if group >= 0})
-    total = sum((block[-1] for block in blocks), np.zeros(4))
-    n, cells = int(total[3]), len(members)
+    members = sorted(set().union(*(block.without for block in blocks)))
+    total = sum((block.whole for block in blocks), np.zeros(4))
+    n, groups, cells = int(total[3]), len(members), len(frozenset().union(*(block.cells for block in blocks)))
     rho = _ratio(total)
     if cells < FEWEST_CELLS:
         return cells, n, np.nan, np.nan, np.nan, f"fewer than {FEWEST_CELLS} cells"
     if np.isnan(rho):
         return cells, n, np.nan, np.nan, np.nan, "all points are tied"
-    without = [sum((block.get(group, block[-1]) for block in blocks), np.zeros(4)) for group in members]
+    without = [sum((block.without.get(group, block.whole) for block in blocks), np.zeros(4)) for group in members]
     replicates = np.array([_fisher(_ratio(sums)) for sums in without])
-    freedom = cells - data_sets
+    freedom = groups - data_sets
     if freedom < 1 or np.isnan(replicates).any():
         return cells, n, rho, np.nan, np.nan, "no interval: without one cell all points are tied"
-    error = np.sqrt((cells - 1) / cells * np.square(replicates - replicates.mean()).sum())
+    error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean()).sum())
     half = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * error
     low, high = np.tanh(_fisher(rho) + np.array([-half, half]))
     return cells, n, rho, float(low), float(high), ""

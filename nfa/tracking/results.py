@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nfa.paths import CellPaths
-from nfa.tables import TIMINGS, read_arrays, read_table
+from nfa.tables import LINEAR_PROBES, TIMINGS, read_arrays, read_table
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class CellResults:
         history: Training curves, long.
         alignment: Every quantity of every layer and checkpoint, long.
         probes: Scores of linear probes, long.
+        features: All other scores of features, long.
         timings: Seconds per stage and seed; empty where nobody kept them.
         matrices: NFM and AGOP, diagonals and spectra by ``seed/step/layer/name``.
     """
@@ -29,17 +30,21 @@ class CellResults:
     history: pd.DataFrame
     alignment: pd.DataFrame
     probes: pd.DataFrame
+    features: pd.DataFrame
     timings: pd.DataFrame
     matrices: dict[str, np.ndarray]
 
 
 def read_results(paths: CellPaths) -> CellResults:
     """Read all files of a cell."""
+    scores = read_table(paths.probes)
+    linear = scores["probe"].isin(LINEAR_PROBES)
     return CellResults(
         document=json.loads(paths.cell.read_text(encoding="utf-8")),
         history=read_table(paths.history),
         alignment=read_table(paths.alignment),
-        probes=read_table(paths.probes),
+        probes=scores[linear],
+        features=scores[~linear],
         timings=read_table(paths.timings) if paths.timings.exists() else pd.DataFrame(columns=TIMINGS.names),
         matrices=read_arrays(paths.matrices),
     )

@@ -4,9 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from nfa.report.conventions import LEARNED_BELOW
 from nfa.tracking.results import CellResults
 from nfa.tracking.series import Series
+
+KERNELS = ("kernel_identity", "kernel_nfm", "kernel_agop", "rfm")
+RECOVERED = ("nfm_trace_share", "agop_trace_share", "agop_target_correlation")
 
 
 def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
@@ -25,6 +30,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
             if key != "alignment/step"
         },
         **_probe_summary(probes),
+        **_feature_summary(results.features[results.features["seed"] == seed]),
         "diverged": run["status"] == "diverged",
         "learned": _learned(run, final),
         "last_step": run["last_step"],
@@ -57,6 +63,17 @@ def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     summary: dict[str, Any] = {"best_probe/layer": layer, "best_probe/score": scores[layer]}
     baselines = {"untrained": before.get(layer), "input": before.get("input")}
     return summary | {f"best_probe/{name}": score for name, score in baselines.items() if score is not None}
+
+
+def _feature_summary(features: pd.DataFrame) -> dict[str, float]:
+    """Kernel machines with metric I and the first layer's, the feature machine, and recovery, as they last were."""
+    if features.empty:
+        return {}
+    kept = features["probe"].isin(KERNELS) & features["split"].eq("test") | features["metric"].isin(RECOVERED)
+    first = features[kept].sort_values("step", kind="stable").drop_duplicates(["probe", "metric", "layer"], keep="last")
+    names = first["probe"].where(first["probe"].isin(KERNELS), first["metric"])
+    scores = zip(names[::-1].tolist(), first["value"][::-1].tolist(), strict=True)
+    return {f"features/{name}": value for name, value in scores}
 
 
 def _test_scores(row: dict[str, float]) -> dict[str, float]:

@@ -35,6 +35,10 @@ TABLES = {
     "probes",
     "probes_summary",
     "rank_correlation",
+    "features",
+    "features_summary",
+    "features_alignment",
+    "features_ranks",
 }
 
 

@@ -114,10 +114,10 @@ def test_alignment_series_are_the_headline_convention(
 
 
 def test_probe_series(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
-    """Every value of probes.parquet, and nothing else."""
+    """Every score of a linear probe in probes.parquet, and nothing else."""
     cell, seed = place
     index = {layer.name: f"layer_{i}" for i, layer in enumerate(cell.layers)} | {"input": "input"}
-    table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed")
+    table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed and probe == 'ridge'")
     rows = logged[cell.id, seed].series("probe/step")
     for step, layer, split, metric, value in table[["step", "layer", "split", "metric", "value"]].itertuples(
         index=False
@@ -163,7 +163,7 @@ def test_alignment_table_has_every_value(place: tuple[Cell, int], published: Pub
 
 
 def test_probe_table_has_every_value(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
-    """Every value of probes.parquet, and nothing else."""
+    """Every score of a linear probe in probes.parquet, and nothing else."""
     cell, seed = place
     table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed")
     rows = {(row["step"], row["layer"]): row for row in logged[cell.id, seed].table("probes")}
@@ -200,13 +200,19 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
     for split, metric, value in history[["split", "metric", "value"]].itertuples(index=False):
         assert summary[f"final/{split}_{metric}"] == value
     assert ("final/test_accuracy" in summary) == (cell.shape.classes is not None)
-    probes = read_table(paths.probes).query("seed == @seed and split == 'test' and layer != 'input'")
+    scores = read_table(paths.probes).query("seed == @seed")
+    probes = scores.query("split == 'test' and layer != 'input' and probe == 'ridge'")
     best = probes.query("step == 20").sort_values("value").iloc[-1]
     index = [layer.name for layer in cell.layers].index(str(best["layer"]))
     assert (summary["best_probe/layer"], summary["best_probe/score"]) == (f"layer_{index}", best["value"])
     untrained = probes[(probes["step"] == 0) & (probes["layer"] == best["layer"])]["value"]
     assert [summary["best_probe/untrained"]] == untrained.tolist()
     assert summary["best_probe/input"] == 0.5
+    for kernel in ("kernel_identity", "kernel_nfm", "kernel_agop", "rfm"):
+        last = scores.query("split == 'test' and probe == @kernel").sort_values("step").iloc[-1]
+        assert summary[f"features/{kernel}"] == last["value"]
+    known = scores.query("metric == 'agop_trace_share' and step == 20")["value"].tolist()
+    assert [summary[key] for key in ["features/agop_trace_share"] if key in summary] == known
     assert (
         summary["final/uc_nfc/layer_0"]
         == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/layer_0"]

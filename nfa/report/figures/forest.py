@@ -1,0 +1,97 @@
+"""Do better-aligned layers hold better features? Rank correlations within strata, per data set and over all."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+
+from nfa.report.conventions import Convention
+from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
+from nfa.report.figures.style import INK, LAYER_COLOURS, MUTED
+from nfa.report.stratified import EVERYWHERE
+from nfa.report.study import Study
+
+NAMES = {
+    "probe": "linear probe",
+    "probe_gain": "probe's gain over untrained",
+    "linearity": "target linearity",
+    "kernel_alignment_centred": "kernel alignment",
+    "scatter_ratio": "scatter within / between ↓",
+    "kernel_nfm": "kernel machine, NFM",
+    "kernel_agop": "kernel machine, AGOP",
+    "nfm_trace_share": "trace share of NFM",
+    "agop_trace_share": "trace share of AGOP",
+}
+QUANTITIES = {"uc_nfc": "UC-NFC", "above_haar": "UC-NFC − haar_nfc", "c_nfc": "C-NFC"}
+ROW, MARGINS = 25.0, (150.0, 34.0, 14.0, 8.0)  # points; left, bottom, right, top
+WIDTH = 400.0
+
+
+def scopes(study: Study) -> list[str]:
+    """Data sets, and all of them together where there are several."""
+    ranks = study.tables["features_ranks"]
+    found = set(ranks.loc[ranks["depth_from_output"].isna(), "data"])
+    return [name for name in (*dict.fromkeys(study.cells["data"]), EVERYWHERE) if name in found]
+
+
+def colour(scope: str, scopes: Sequence[str]) -> str:
+    """Colour of a data set; ink for all of them."""
+    return INK if scope == EVERYWHERE else LAYER_COLOURS[1 + scopes.index(scope) % (len(LAYER_COLOURS) - 1)]
+
+
+def legend(study: Study) -> list[tuple[str, str]]:
+    """Label the colours."""
+    names = scopes(study)
+    return [("all, pooled over strata" if name == EVERYWHERE else name, colour(name, names)) for name in names]
+
+
+def panels(study: Study) -> list[Panel]:
+    """One panel per alignment quantity: a row per score, a mark per data set."""
+    if study.tables["features_ranks"].empty:
+        return []
+    return [_panel(study, quantity, name) for quantity, name in QUANTITIES.items()]
+
+
+def rank_series(study: Study, quantity: str, scope: str, scores: Sequence[str]) -> Values:
+    """Look up rho and its interval of every score, pooled over the strata of a scope."""
+    ranks = study.tables["features_ranks"]
+    part = ranks[(ranks["quantity"] == quantity) & (ranks["data"] == scope) & ranks["depth_from_output"].isna()]
+    table = part.set_index(["correlation", "power", "score"])[["rho", "ci_low", "ci_high"]]
+
+    def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        index = [(*convention, score) for score in scores]
+        rho, low, high = table.reindex(index).to_numpy(float).T
+        return rho, low, high
+
+    return values
+
+
+def _panel(study: Study, quantity: str, name: str) -> Panel:
+    names, scores = scopes(study), list(NAMES)
+    size = (WIDTH, MARGINS[1] + MARGINS[3] + ROW * len(scores))
+    apart = 0.62 / max(len(names) - 1, 1)
+
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        axes = add_axes(figure, size, MARGINS)
+        axes.set_xlim(-1.04, 1.04)
+        axes.set_ylim(len(scores) - 0.5, -0.5)
+        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.set_yticks(range(len(scores)), [NAMES[score] for score in scores])
+        axes.grid(False, axis="y")
+        axes.set_xlabel(f"rank correlation of {name} with")
+        marks = []
+        for number, scope in enumerate(names):
+            shift = apart * (number - (len(names) - 1) / 2)
+            at = [row + shift for row in range(len(scores))]
+            values, shade = rank_series(study, quantity, scope, scores), colour(scope, names)
+            marks.append(
+                draw_mark(
+                    axes, f"{quantity}-{number}-whiskers", "whiskers", "x", at, values, color=shade, linewidth=1.3
+                )
+            )
+            style = {"color": shade, "marker": "D" if scope == EVERYWHERE else "o", "markersize": 4.5}
+            marks.append(draw_mark(axes, f"{quantity}-{number}-dots", "dots", "x", at, values, **style))
+        return marks
+
+    alt = f"Rank correlation of {name} with each score of feature quality, per data set and pooled, with 95% intervals."
+    return Panel(name, name, alt, *size, draw)
