@@ -190,7 +190,7 @@ def _quality(study: Study, live: Live) -> Section:
         _lead(answer),
         el("p", carried, cls="answer") if carried else None,
         _legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in forest.legend(study)]),
-        _panels("quality", forest.panels(study), live),
+        _panels("quality", forest.panels(study), live, cls="panels wide"),
         el("p", note, cls="note"),
         quality.quality_table(study),
         quality.strata_table(study),

@@ -166,6 +166,8 @@ def pooled(blocks: Sequence[Pair], data_sets: int) -> Found:
         return cells, n, np.nan, np.nan, np.nan, f"fewer than {FEWEST_CELLS} cells"
     if np.isnan(rho):
         return cells, n, np.nan, np.nan, np.nan, "all points are tied"
+    if abs(rho) > CLOSEST:
+        return cells, n, rho, np.nan, np.nan, "no interval: the order is perfect in every stratum"
     without = [sum((block.without.get(group, block.whole) for block in blocks), np.zeros(4)) for group in members]
     replicates = np.array([_fisher(_ratio(sums)) for sums in without])
     freedom = groups - data_sets

@@ -1,0 +1,130 @@
+"""Kernel machines against plain dense code, and the recursive feature machine against autograd and the known answer."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from nfa.data.chain_monomial import target
+from nfa.features import Split, kernel_machine, metric_factor, recursive_feature_machine
+from nfa.features.kernel import MULTIPLES, RIDGE, choose_bandwidth, distances, laplace, solve
+from nfa.features.rfm import agop, metric_distances, normalised
+
+
+def chain(n: int, d: int = 10, rank: int = 3, seed: int = 0) -> Split:
+    """Samples of the chain monomial."""
+    x = np.random.default_rng(seed).normal(size=(n, d))
+    return Split(x, target(x, rank), None)
+
+
+def predictor(train: Split, metric: np.ndarray, bandwidth: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and coefficients of the kernel machine, by scipy's distances and numpy's solver."""
+    distance = cdist(train.features, train.features, "mahalanobis", VI=metric)
+    mean = train.targets.mean(0)
+    kernel = np.exp(-distance / bandwidth) + RIDGE * np.eye(len(distance))
+    return mean, np.linalg.solve(kernel, train.targets - mean)
+
+
+def test_scores_are_those_of_the_dense_metric() -> None:
+    train, test = chain(80), chain(50, seed=1)
+    draw = np.random.default_rng(2)
+    weight, half = draw.normal(size=(4, 10)), draw.normal(size=(4, 4))
+    covariance = half @ half.T
+    found = kernel_machine(train, test, metric_factor(weight, covariance))
+    metric = weight.T @ covariance @ weight
+    metric *= 10 / np.trace(metric)
+    mean, alpha = predictor(train, metric, found["bandwidth"])
+    kernel = np.exp(-cdist(test.features, train.features, "mahalanobis", VI=metric) / found["bandwidth"])
+    residual = np.square(kernel @ alpha + mean - test.targets).sum()
+    expected = 1 - residual / np.square(test.targets - test.targets.mean()).sum()
+    assert found["test"] == pytest.approx(expected, abs=1e-9)
+    median = np.median(cdist(train.features[:64], train.features[:64], "mahalanobis", VI=metric))
+    assert found["bandwidth"] / median == pytest.approx(
+        min(MULTIPLES, key=lambda m: abs(m - found["bandwidth"] / median))
+    )
+
+
+def test_the_factor_is_trace_normalised_and_its_scale_changes_no_score() -> None:
+    train, test = chain(60), chain(40, seed=1)
+    weight = np.random.default_rng(2).normal(size=(4, 10))
+    assert np.square(metric_factor(weight)).sum() == pytest.approx(10)
+    np.testing.assert_allclose(metric_factor(1e-5 * weight), metric_factor(weight))
+    plain, scaled = kernel_machine(train, test, weight), kernel_machine(train, test, 100 * weight)
+    assert plain["test"] == pytest.approx(scaled["test"])
+    assert scaled["bandwidth"] == pytest.approx(100 * plain["bandwidth"])
+
+
+def test_a_rotation_of_the_inputs_changes_no_score_with_metric_i() -> None:
+    train, test = chain(60), chain(40, seed=1)
+    rotation, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(10, 10)))
+    turned = kernel_machine(train.of(train.features @ rotation), test.of(test.features @ rotation))
+    assert turned == pytest.approx(kernel_machine(train, test))
+
+
+def test_test_samples_choose_nothing() -> None:
+    train, test = chain(60), chain(40, seed=1)
+    other = Split(2 * test.features, -test.targets, None)
+    found, again = kernel_machine(train, test), kernel_machine(train, other)
+    assert (found["bandwidth"], found["train"]) == (again["bandwidth"], again["train"])
+    assert found["test"] != again["test"]
+    first, second = (recursive_feature_machine(train, part) for part in (test, other))
+    assert (first.bandwidth, first.iteration, first.train) == (second.bandwidth, second.iteration, second.train)
+    np.testing.assert_array_equal(first.metric, second.metric)
+
+
+def test_distances_far_from_the_origin() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 5)) + 1e4
+    np.testing.assert_allclose(distances(x, x), cdist(x, x), atol=1e-6)
+    metric = np.arange(1.0, 6)
+    expected = cdist(x * np.sqrt(metric), x * np.sqrt(metric))
+    np.testing.assert_allclose(metric_distances(x, np.diag(metric)), expected, atol=1e-6)
+
+
+def test_gradients_agree_with_autograd() -> None:
+    train = chain(25, d=6)
+    targets = np.hstack([train.targets, train.features[:, :1] ** 2])
+    half = np.random.default_rng(3).normal(size=(6, 6))
+    metric, bandwidth = normalised(half @ half.T), 2.5
+    distance = metric_distances(train.features, metric)
+    _, alpha = solve(laplace(distance, bandwidth), targets, RIDGE)
+    x, m = torch.from_numpy(train.features), torch.from_numpy(metric)
+    total = torch.zeros(6, 6, dtype=torch.float64)
+    for i in range(25):
+
+        def f(point: torch.Tensor, i: int = i) -> torch.Tensor:
+            others = [j for j in range(25) if j != i]  # the term with x = x_j has no gradient, and counts as 0
+            offset = point - x[others]
+            distance = ((offset @ m) * offset).sum(1).sqrt()
+            return torch.exp(-distance / bandwidth) @ torch.from_numpy(alpha)[others]
+
+        jacobian = torch.autograd.functional.jacobian(f, x[i])
+        total += jacobian.T @ jacobian / 25
+    np.testing.assert_allclose(agop(train.features, distance, alpha, bandwidth, metric), total, rtol=1e-8, atol=1e-10)
+
+
+def test_one_iteration_is_plain_code() -> None:
+    train, test = chain(50), chain(30, seed=1)
+    x, y = train.features[:40], train.targets[:40]
+    bandwidth, _ = choose_bandwidth(distances(train.features, train.features), train, RIDGE)
+    mean, alpha = predictor(Split(x, y, None), np.eye(10), bandwidth)
+    assert mean.shape == (1,)
+    metric = np.zeros((10, 10))
+    for point in x:
+        gradient = np.zeros(10)
+        for centre, coefficient in zip(x, alpha[:, 0], strict=True):
+            apart = np.linalg.norm(point - centre)
+            if apart > 0:
+                gradient -= coefficient * np.exp(-apart / bandwidth) * (point - centre) / (apart * bandwidth)
+        metric += np.outer(gradient, gradient) / 40
+    machine = recursive_feature_machine(train, test, iterations=1)
+    assert machine.iteration == 1  # else the test below compares nothing
+    np.testing.assert_allclose(machine.metric, metric * 10 / np.trace(metric), atol=1e-9)
+
+
+def test_the_feature_machine_finds_the_relevant_coordinates() -> None:
+    train, test = chain(500), chain(300, seed=1)
+    machine = recursive_feature_machine(train, test, iterations=4)
+    share = np.trace(machine.metric[:3, :3]) / np.trace(machine.metric)
+    assert share > 0.9
+    assert machine.iteration > 0
+    assert machine.test > kernel_machine(train, test)["test"] + 0.1

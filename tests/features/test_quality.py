@@ -1,0 +1,114 @@
+"""All scores of one network: convolutions measured on patches, groups, in-place activations, and no trace left."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from nfa.alignment import measure_covariances
+from nfa.features import Samples, input_rows, kernel_machine, layer_passes, linear_rows, metric_rows, recovery_rows
+from nfa.features.quality import layer_metrics, mapped
+
+
+def samples(n: int, shape: tuple[int, ...], seed: int = 0) -> Samples:
+    """Random images or vectors of three classes."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (n,), generator=generator)
+    inputs = torch.randn(n, *shape, generator=generator)
+    inputs[:, 0] += labels.reshape(-1, *(1,) * (len(shape) - 1))
+    return Samples(inputs, functional.one_hot(labels, 3) - 1 / 3, labels)
+
+
+def network(groups: int = 1) -> nn.Module:
+    """A convolutional network with batch normalisation and an in-place activation."""
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3, stride=2, groups=groups)]
+    return nn.Sequential(*convolutions, nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(54, 3))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolutions_metric_is_that_of_its_patches(groups: int) -> None:
+    model, data = network(groups), samples(6, (2, 8, 8))
+    seen = layer_passes(model, data.inputs, ["2"])["2"]
+    layer = measure_covariances(model, data.inputs, layers=["2"]).layers["2"]
+    entering = model[:2](data.inputs)  # type: ignore[index]
+    patches = functional.unfold(entering, 3, stride=2).double().detach().mT  # (n, positions, 4 * 9)
+    blocks = patches.reshape(6, 9, groups, -1).numpy()
+    weight, covariance = (m.reshape(groups, *m.shape[-2:]).numpy() for m in (layer.weight, layer.covariance))
+    for name, middle in (("nfm", np.broadcast_to(np.eye(6 // groups), covariance.shape)), ("agop", covariance)):
+        metric = weight.transpose(0, 2, 1) @ middle @ weight
+        metric = metric * groups * metric.shape[1] / np.trace(metric, axis1=1, axis2=2).sum()
+        offset = blocks[0] - blocks[1]
+        expected = np.einsum("pgi,gij,pgj->", offset, metric, offset)
+        images = mapped(seen.outputs, layer_metrics(layer)[name])
+        assert (images[0] - images[1]).square().sum().item() == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(seen.inputs, entering.flatten(1))
+
+
+def test_a_linear_layer_agrees_with_the_kernel_machine_of_its_dense_metric() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 3))
+    train, test = samples(60, (8,)), samples(40, (8,), seed=1)
+    rows = {(row.layer, row.probe, row.split): row for row in metric_rows(model, train, test, ["0", "2"])}
+    weight = model[0].weight.detach().double().numpy()
+    expected = kernel_machine(
+        train.split(train.inputs), test.split(test.inputs), weight * np.sqrt(8 / (weight**2).sum())
+    )
+    assert rows["0", "kernel_nfm", "test"].value == pytest.approx(expected["test"])
+    assert rows["0", "kernel_nfm", "test"].chosen == pytest.approx(expected["bandwidth"], rel=1e-4)
+    assert ("0", "kernel_identity", "test") not in rows  # that of the raw input, which needs no network
+    assert ("2", "kernel_identity", "test") in rows
+
+
+def test_nothing_is_left_behind() -> None:
+    model, train, test = network().train(), samples(60, (2, 8, 8)), samples(30, (2, 8, 8), seed=1)
+    model[3].eval()  # type: ignore[index]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    inputs, state = train.inputs.clone(), torch.random.get_rng_state()
+    linear_rows(model, train, test, ["0", "2", "6"])
+    metric_rows(model, train, test, ["0", "2", "6"])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(train.inputs, inputs)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert [module.training for module in model] == [True, True, True, False, True, True, True]  # type: ignore[union-attr]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_every_row_names_its_layer_and_its_reason() -> None:
+    model, train, test = network(), samples(60, (2, 8, 8)), samples(30, (2, 8, 8), seed=1)
+    rows = linear_rows(model, train, test, ["0", "2", "6"])
+    assert {row.layer for row in rows} == {"0", "2", "6"}
+    assert {row.probe for row in rows} == {"ridge", "linearity", "geometry"}
+    assert all(np.isfinite(row.value) and not row.note for row in rows)
+    with torch.no_grad():
+        model[6].weight.fill_(1e38)  # type: ignore[index]
+    rows = linear_rows(model, train, test, ["0", "2", "6"])
+    undefined = [row for row in rows if np.isnan(row.value)]
+    assert {row.layer for row in undefined} == {"6"}
+    assert all(row.note for row in undefined)
+
+
+def test_baselines_need_no_network() -> None:
+    train, test = samples(60, (2, 4, 4)), samples(30, (2, 4, 4), seed=1)
+    rows, machine = input_rows(train, test, kernel_samples=40, rfm=1)
+    assert {row.probe for row in rows} == {"ridge", "linearity", "geometry", "kernel_identity", "rfm"}
+    assert {row.layer for row in rows} == {"input"}
+    assert machine is not None
+    assert machine.metric.shape == (32, 32)
+    assert input_rows(train, test)[1] is None
+
+
+def test_recovery_of_a_network_that_reads_two_inputs_only() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 1))
+    with torch.no_grad():
+        model[0].weight[:, 2:] = 0
+    rows = recovery_rows(model, torch.randn(50, 6), "0", np.eye(6)[:, :2])
+    assert {row.metric: pytest.approx(row.value) for row in rows} == {
+        "nfm_trace_share": 1,
+        "nfm_overlap": 1,
+        "agop_trace_share": 1,
+        "agop_overlap": 1,
+    }
+    assert recovery_rows(model, torch.randn(50, 6), "2", np.eye(6)[:, :2]) == []  # it does not read the raw input

@@ -1,0 +1,89 @@
+"""The closed form of ridge regression against scikit-learn, primal and dual, and its invariances."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from nfa.features import RidgePath, Split, linear_probe, target_linearity
+from nfa.features.probe import RIDGE_PENALTIES, standardised
+
+
+def problem(n: int, m: int, outputs: int = 2, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """A linear problem of features on different scales."""
+    draw = np.random.default_rng(n * m)
+    x = draw.normal(size=(n, m)) * (1 + np.arange(m) % 5) + 3
+    return x, x @ draw.normal(size=(m, outputs)) / np.sqrt(m) + noise * draw.normal(size=(n, outputs))
+
+
+def classes(n: int, m: int, seed: int = 0) -> Split:
+    """Three overlapping classes, coded as onehot - 1/3."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, 3, n)
+    x = draw.normal(size=(n, m))
+    x[:, :3] += 1.5 * np.eye(3)[labels]
+    return Split(x, np.eye(3)[labels] - 1 / 3, labels)
+
+
+@pytest.mark.parametrize(("n", "m"), [(80, 12), (30, 90), (40, 40)], ids=["primal", "dual", "square"])
+@pytest.mark.parametrize("penalty", RIDGE_PENALTIES)
+def test_every_penalty_agrees_with_scikit_learn(n: int, m: int, penalty: float) -> None:
+    x, y = problem(n, m)
+    new, _ = problem(25, m)
+    expected = Ridge(alpha=n * penalty, solver="svd").fit(x, y)
+    path = RidgePath(x, y)
+    np.testing.assert_allclose(path.coefficients(penalty), expected.coef_.T, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(path.predict(new, penalty), expected.predict(new), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m"), [(80, 12), (30, 90)], ids=["primal", "dual"])
+def test_a_rotation_of_the_features_changes_no_prediction(n: int, m: int) -> None:
+    x, y = problem(n, m)
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(m, m)))
+    expected = RidgePath(x, y).predict(x, 1e-2)
+    np.testing.assert_allclose(RidgePath(x @ rotation, y).predict(x @ rotation, 1e-2), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_scale_and_shift_of_a_feature_change_no_score(kind: str) -> None:
+    train, test = classes(200, 6), classes(100, 6, seed=1)
+    scale, shift = 10.0 ** np.arange(-3, 3), np.arange(6.0)
+    moved = [part.of(part.features * scale + shift) for part in (train, test)]
+    assert linear_probe(moved[0], moved[1], kind) == pytest.approx(linear_probe(train, test, kind))
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_scores_are_those_of_scikit_learn_at_the_chosen_penalty(kind: str) -> None:
+    train, test = classes(300, 8), classes(200, 8, seed=1)
+    found = linear_probe(train, test, kind)
+    a, b = standardised(train, test)
+    if kind == "logistic":
+        model = LogisticRegression(C=1 / found["penalty"], max_iter=500).fit(a.features, a.labels)
+        expected = [model.score(part.features, part.labels) for part in (a, b)]
+    else:
+        ridge = Ridge(alpha=found["penalty"] * 300).fit(a.features, a.targets)
+        expected = [(ridge.predict(part.features).argmax(1) == part.labels).mean() for part in (a, b)]
+    assert [found["train"], found["test"]] == pytest.approx(expected, abs=1e-6)
+
+
+def test_linearity_is_scikit_learns_r2_of_the_coded_targets() -> None:
+    train, test = classes(300, 8), classes(200, 8, seed=1)
+    found = target_linearity(train, test)
+    a, b = standardised(train, test)
+    ridge = Ridge(alpha=found["penalty"] * 300).fit(a.features, a.targets)
+    assert found["test"] == pytest.approx(ridge.score(b.features, b.targets), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_test_samples_choose_nothing(kind: str) -> None:
+    train, test = classes(200, 6), classes(100, 6, seed=1)
+    assert test.labels is not None
+    other = Split(-test.features, test.targets[::-1], (test.labels + 1) % 3)
+    found, again = linear_probe(train, test, kind), linear_probe(train, other, kind)
+    assert (found["penalty"], found["train"]) == (again["penalty"], again["train"])
+    assert found["test"] != again["test"]
+
+
+def test_features_that_overflow_have_no_score() -> None:
+    train, test = classes(50, 4), classes(20, 4)
+    train.features[3, 1] = np.inf
+    assert all(np.isnan(list(linear_probe(train, test).values())))  # type: ignore[call-overload]
