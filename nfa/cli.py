@@ -14,6 +14,7 @@ from nfa.measuring_cli import (
     add_check_arguments,
     add_own_arguments,
     is_own,
+    positive,
     refuse_own,
     run_check,
     run_measure,
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--cells", nargs="+", metavar="ID", help="cells to work on (default: all), ids as `nfa expand` shows"
         )
-        verb.add_argument("--threads", type=_count, help="threads; part of what fixes a sweep's bits (default: 1)")
+        verb.add_argument("--threads", type=positive, help="threads; part of what fixes a sweep's bits (default: 1)")
         verb.add_argument(
             "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
         )
@@ -141,13 +142,6 @@ def _stage(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParse
     parser.add_argument("config", type=Path, help="sweep file (YAML)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="results folder (default: results)")
     return parser
-
-
-def _count(text: str) -> int:
-    """Parse a number of threads."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

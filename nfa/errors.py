@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_MESSAGE = 400  # of an exception that is not ours
+
 
 class UserError(Exception):
     """A mistake in what the user gave. Printed as one line, without a traceback; exit code 2."""
@@ -30,3 +32,10 @@ def one_line(text: object, limit: int = 120) -> str:
     """Show a user's value on one line, cut when it is long."""
     shown = " ".join(repr(text).split())
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def told(error: BaseException) -> str:
+    """Name an exception and what it says, in one line; some of torch's go on for pages, with a C++ stack."""
+    message = " ".join(str(error).partition("\nException raised from")[0].split())
+    message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 3] + "..."
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

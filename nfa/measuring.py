@@ -8,7 +8,6 @@ from os import strerror
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-import pandas as pd
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -16,12 +15,12 @@ from torch.nn import functional
 
 from nfa.alignment import check, measure
 from nfa.alignment.layers import checked_device
-from nfa.errors import UserError
+from nfa.errors import UserError, told
 from nfa.random import torch_generator
 from nfa.report.network import check_report, measure_report
 from nfa.stages.environment import choose_device, set_threads
-from nfa.tables import ALIGNMENT, replacing, write_table
-from nfa.user_model import fitted, load_model, load_samples, load_state, told, try_out
+from nfa.tables import ALIGNMENT, write_output
+from nfa.user_model import fitted, load_model, load_samples, load_state, try_out
 
 
 def check_network(options: argparse.Namespace) -> int:
@@ -70,7 +69,7 @@ def measure_network(options: argparse.Namespace) -> int:
     correlation, power = options.correlation or "cosine", options.power or "1"
     Console().print(measure_report(table, correlation, power, centred=options.initial is not None))
     if options.output is not None:
-        _write(options.output, table)
+        write_output(options.output, table, ALIGNMENT)
         print(f"{options.output}: written, {len(table)} rows")
     return 0
 
@@ -140,15 +139,6 @@ def _targets(options: argparse.Namespace, targets: Tensor | None, outputs: Tenso
     if tuple(targets.shape[1:]) != shape:
         raise UserError(f"{options.data}: one target in y has shape {tuple(targets.shape[1:])}, one output {shape}")
     return targets.to(outputs)
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all."""
-    if path.suffix == ".parquet":
-        write_table(path, table, ALIGNMENT)
-    else:
-        with replacing(path) as temporary:
-            table.to_csv(temporary, index=False)
 
 
 def try_to_write(path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from nfa.errors import UserError
-from nfa.measuring_cli import CORRELATIONS, POWERS
+from nfa.measuring_cli import CORRELATIONS, POWERS, positive
 
 PREDICT = "predict the early C-NFC of every cell and layer of a sweep file, before anything is trained"
 
@@ -22,7 +22,7 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--power", choices=POWERS, default="1", help="of the AGOP, shown (default: 1)")
     text = "write every correlation and power at every seed to a .csv or .parquet table"
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
-    parser.add_argument("--threads", type=_threads, default=1, help="threads (default: 1, as the sweep's)")
+    parser.add_argument("--threads", type=positive, default=1, help="threads (default: 1, as the sweep's)")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
     )
@@ -67,10 +67,4 @@ def run_predict(options: argparse.Namespace) -> None:
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is not a seed: use a number from 0 to 2**31 - 1")
-    return int(text)
-
-
-def _threads(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)

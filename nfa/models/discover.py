@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nfa.data.shape import DataShape
-from nfa.errors import UserError
+from nfa.errors import UserError, told
 from nfa.models.entry import LayerShape
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ def seen(model: torch.nn.Module, data: DataShape, name: str) -> tuple[LayerShape
     from nfa.alignment.capture import record
     from nfa.alignment.interception import Interception
     from nfa.alignment.undisturbed import undisturbed
-    from nfa.user_model import told
 
     watches: list[Interception] = []
 

@@ -10,7 +10,7 @@ import torch
 from nfa.alignment import measure_covariances
 from nfa.stages.progress import progress_bar
 from nfa.sweep import Cell, Measure, Sweep, digest
-from nfa.tables import ALIGNMENT, replacing, write_table
+from nfa.tables import ALIGNMENT, write_output
 from nfa.theory.limit import limit_frame
 from nfa.training import build_model, load_data
 from nfa.training.start import Slopes
@@ -43,11 +43,7 @@ def predict(sweep: Sweep, cells: Sequence[Cell], seeds: Sequence[int], device: t
 
 def write_predictions(path: Path, table: pd.DataFrame) -> None:
     """Write what was predicted as .parquet or .csv, whole or not at all."""
-    if path.suffix == ".parquet":
-        write_table(path, table, pa.schema([("cell", pa.string()), *ALIGNMENT]))
-    else:
-        with replacing(path) as temporary:
-            table.to_csv(temporary, index=False)
+    write_output(path, table, pa.schema([("cell", pa.string()), *ALIGNMENT]))
 
 
 def _alike(cells: Sequence[Cell]) -> list[list[Cell]]:
