@@ -29,10 +29,9 @@ def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
     from torch import optim
 
     return optim.AdamW(
-        parameters.tensors,
+        parameters.groups(settings.weight_decay),
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
-        weight_decay=settings.weight_decay,
     )
 
 
@@ -48,4 +47,5 @@ ENTRY = OptimizerEntry(
     lambda settings: 0.0,
     about="Adam with decoupled weight decay",
     decoupled_decay=lambda settings: settings.weight_decay,
+    entrywise=True,
 )

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from nfa.optim import OPTIMIZERS
 from nfa.optim.clip import clip_
+from nfa.optim.entry import set_learning_rate
 from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
-from nfa.sweep import Cell
+from nfa.sweep import Cell, model_entry
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
 
@@ -59,7 +60,8 @@ class TrainingRun:
         """Make the cell's optimizer for this network, or for the stacked weights of several."""
         entry = OPTIMIZERS[self.cell.content["optimizer"]["name"]]
         layers = [layer.name for layer in self.cell.layers]
-        return entry.build(self.cell.optimizer, parameters, stacked=stacked, layers=layers)
+        factors = model_entry(self.cell.model).lr_factors(self.cell.model, self.cell.shape)
+        return entry.build(self.cell.optimizer, parameters, stacked=stacked, layers=layers, lr_factors=factors)
 
     def advance(self) -> None:
         """Take one optimizer step; a loss that is not finite marks the run as diverged and changes no weight."""
@@ -71,8 +73,7 @@ class TrainingRun:
             self.mark_diverged()
             return
         clip_(self.model.parameters(), self.cell.optimizer.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        set_learning_rate(self.optimizer, self.learning_rate())
         self.optimizer.step()
         self.step += 1
 
