@@ -3,8 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,8 +11,9 @@ import yaml
 
 from nfa.paths import SweepPaths
 from nfa.sweep import parse
-from tests.helpers import environment, tiny
+from tests.helpers import tiny
 from tests.workflow.snakemake import Workflow
+from tests.workflow.stages import STAGES, Stage, differing
 from tests.workflow.test_workflow import table_bytes
 
 DOCUMENT = tiny(
@@ -26,38 +25,54 @@ DOCUMENT = tiny(
 )
 
 
-def stage(name: str, config: Path, results: Path) -> "subprocess.Popen[bytes]":
-    """Start one stage of all cells."""
-    command = [sys.executable, "-m", "nfa.cli", name, str(config), "--results", str(results)]
-    more = ["--save-every", "0.05"] if name == "train" else []
-    return subprocess.Popen([*command, *more], env=environment(), stderr=subprocess.DEVNULL)
+# Seconds of work in each stage; two seeds of a network that is trained alone come one after the other.
+LONGER = tiny(
+    data=[{"name": "fashion_mini", "n_train": 2000, "n_test": 500}],
+    model=[{"name": "conv", "depth": 2, "width": 6}],
+    optimizer=[{"name": "adam", "lr": 0.01}],
+    train={"steps": 300, "batch_size": 64, "checkpoints": 12},
+    measure={"samples": 200},
+)
+KILLS = 10  # of each stage
 
 
 @pytest.mark.slow
 def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path) -> None:
     config = tmp_path / "sweep.yaml"
-    config.write_text(yaml.safe_dump(DOCUMENT))
-    cell = parse(DOCUMENT, "x").cells[0]
+    config.write_text(yaml.safe_dump(LONGER))
+    cell = parse(LONGER, "x").cells[0]
+    folders = [tmp_path / name for name in ("whole", "cut")]
+    whole, cut = (SweepPaths(folder / "tiny").cell(cell.id) for folder in folders)
     draw = random.Random(0)
-    kills = 0
-    for results in (tmp_path / "whole", tmp_path / "cut"):
-        for name in ("train", "measure", "probe"):
-            # Interpreter and imports take about two seconds; the kills fall after them, in the work.
-            for _ in range(5 if results.name == "cut" else 0):
-                process = stage(name, config, results)
-                time.sleep(draw.uniform(1.0, 4.0))
-                if process.poll() is None:
-                    process.send_signal(signal.SIGKILL)
-                    kills += 1
-                process.wait()
-            assert stage(name, config, results).wait() == 0
-    assert kills >= 5
-    whole, cut = (SweepPaths(tmp_path / name / "tiny").cell(cell.id) for name in ("whole", "cut"))
-    for file in ("history", "alignment", "matrices", "probes"):
-        assert getattr(whole, file).read_bytes() == getattr(cut, file).read_bytes(), file
-    for path in (whole.folder / "checkpoints").rglob("*.safetensors"):
-        assert path.read_bytes() == (cut.folder / path.relative_to(whole.folder)).read_bytes(), path
-    assert not [path for path in cut.folder.rglob("*") if ".tmp" in path.name]
+    for name in STAGES:
+        stage = Stage(name, config, folders[0], whole)
+        process, begun = stage.started_work(), time.monotonic()
+        stage.wait_for_progress(process, (0, 0))
+        loading = time.monotonic() - begun
+        _, messages = process.communicate(timeout=300)
+        assert process.returncode == 0, messages
+        working = time.monotonic() - begun - loading
+        stage, seen = Stage(name, config, folders[1], cut), []
+        while len(seen) < KILLS:
+            before, process = stage.progress(), stage.started_work()
+            if len(seen) % 5 == 4:
+                time.sleep(draw.uniform(0, loading))
+            else:  # work goes on from where it was, so that short stretches come through all of it
+                stage.wait_for_progress(process, before)
+                time.sleep(draw.uniform(0, 2 * working / KILLS))
+            process.send_signal(signal.SIGKILL)
+            _, messages = process.communicate()
+            if process.returncode == -signal.SIGKILL:
+                seen.append(stage.progress())
+            else:  # it was done before: once more, from nothing
+                assert process.returncode == 0, messages
+                stage.forget()
+        print(f"{name}: {loading:.1f} s until a first saving, {working:.1f} s after it")
+        print(f"cut off at (finished seeds, steps or checkpoints saved) {seen}")
+        assert len(set(seen)) >= KILLS / 2, seen
+        stage.finish()
+    assert differing(whole, cut) == []
+    assert not [path for path in cut.folder.rglob("*") if ".tmp" in path.name or "resume" in path.name]
 
 
 @pytest.mark.slow
