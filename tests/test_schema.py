@@ -61,6 +61,20 @@ VALIDATOR, PLAINLY = (jsonschema.Draft202012Validator(schema) for schema in (SCH
 AXES: dict[str, Mapping[str, Any]] = {"data": DATA, "model": MODELS, "optimizer": OPTIMIZERS}
 
 
+def resolved(field: dict[str, Any]) -> Any:
+    """Follow a reference to what it names."""
+    return {**SCHEMA["$defs"][field["$ref"].removeprefix("#/$defs/")], **field} if "$ref" in field else field
+
+
+def test_what_entries_share_is_said_once() -> None:
+    entries = [resolved(entry) for entry in resolved(SCHEMA["properties"]["data"]["anyOf"][0])["anyOf"]]
+    settings = [entry["properties"]["label_noise"] for entry in entries if "label_noise" in entry["properties"]]
+    assert len(settings) > 10
+    assert settings == [settings[0]] * len(settings)
+    assert list(settings[0]) == ["$ref"]
+    assert resolved(settings[0])["default"] == 0.0
+
+
 def described(schema: Any, path: str = "") -> list[str]:
     """List the settings without a line of description."""
     if isinstance(schema, list):

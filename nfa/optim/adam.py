@@ -29,7 +29,7 @@ def build(settings: Adam, parameters: Parameters) -> torch.optim.Optimizer:
     from torch import optim
 
     return optim.Adam(
-        parameters.groups(),
+        parameters.groups(settings.lr),
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
         weight_decay=settings.weight_decay,
@@ -41,11 +41,4 @@ def first_update(settings: Adam, gradient: torch.Tensor) -> torch.Tensor:
     return -gradient.sign()
 
 
-ENTRY = OptimizerEntry(
-    Adam,
-    build,
-    first_update,
-    lambda settings: settings.weight_decay,
-    about="adaptive moments",
-    entrywise=True,
-)
+ENTRY = OptimizerEntry(Adam, build, first_update, lambda settings: settings.weight_decay, about="adaptive moments")

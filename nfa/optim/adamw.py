@@ -28,11 +28,8 @@ def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
-    return optim.AdamW(
-        parameters.groups(settings.weight_decay),
-        lr=settings.lr,
-        betas=(settings.beta1, settings.beta2),
-    )
+    groups = parameters.groups(settings.lr, settings.weight_decay)
+    return optim.AdamW(groups, lr=settings.lr, betas=(settings.beta1, settings.beta2))
 
 
 def first_update(settings: AdamW, gradient: torch.Tensor) -> torch.Tensor:
@@ -47,5 +44,4 @@ ENTRY = OptimizerEntry(
     lambda settings: 0.0,
     about="Adam with decoupled weight decay",
     decoupled_decay=lambda settings: settings.weight_decay,
-    entrywise=True,
 )

@@ -48,21 +48,23 @@ class Parameters:
         """The parameters without their names."""
         return [tensor for _, tensor in self.named]
 
-    def groups(self, decoupled_decay: float | None = None) -> list[dict[str, Any]]:
-        """Groups for a torch optimizer: one for each factor on the learning rate, which it keeps as ``lr_factor``.
+    def groups(self, lr: float, decoupled_decay: float | None = None) -> list[dict[str, Any]]:
+        """Groups for a torch optimizer of entrywise steps: one for each factor on the learning rate.
 
         Args:
+            lr: The learning rate; a group's is multiplied by its factor, which it keeps as ``lr_factor``.
             decoupled_decay: lambda of a decay that the optimizer multiplies by a group's lr; divided by the factor, so
                 that W still shrinks by lr lambda W, lr that of the settings.
         """
         by_factor: dict[float, list[Tensor]] = {}
         for name, tensor in self.named:
             by_factor.setdefault(self.lr_factors.get(name, 1.0), []).append(tensor)
-        decay = {} if decoupled_decay is None else {"weight_decay": decoupled_decay}
-        return [
-            {"params": tensors, "lr_factor": factor} | {key: value / factor for key, value in decay.items()}
-            for factor, tensors in by_factor.items()
-        ]
+        groups: list[dict[str, Any]] = []
+        for factor, tensors in by_factor.items():
+            groups.append({"params": tensors, "lr": lr * factor, "lr_factor": factor})
+            if decoupled_decay is not None:
+                groups[-1]["weight_decay"] = decoupled_decay / factor
+        return groups
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -97,8 +99,6 @@ class OptimizerEntry:
         canonical: (settings, layer names) -> what identifies the entry, the same for two ways to say the same; raises
             ValueError where a setting names a layer that is not there.
         decoupled_decay: Settings -> lambda of a *decoupled* decay (W <- W - lr lambda W - ...), 0 where there is none.
-        entrywise: Its steps move every entry by about the learning rate, whatever the size of the gradient, so that a
-            network's ``lr_factors`` apply (see ``ModelEntry``).
     """
 
     settings: type[OptimizerSettings]
@@ -108,7 +108,6 @@ class OptimizerEntry:
     about: str
     canonical: Callable[[Any, Sequence[str]], dict[str, Any]] = _plain
     decoupled_decay: Callable[[Any], float] = _none
-    entrywise: bool = False
 
     def build(
         self,
@@ -143,13 +142,7 @@ class OptimizerEntry:
         return self.make(settings, Parameters(list(named), stacked, layers, lr_factors or {}))
 
     def first_step(
-        self,
-        settings: OptimizerSettings,
-        gradient: Tensor,
-        weight: Tensor,
-        norm: float | None = None,
-        *,
-        lr_factor: float = 1.0,
+        self, settings: OptimizerSettings, gradient: Tensor, weight: Tensor, norm: float | None = None
     ) -> Tensor:
         """Direction of the first full-batch step from W0 with both kinds of decay, up to a positive factor.
 
@@ -159,12 +152,9 @@ class OptimizerEntry:
             weight: W0, shaped alike.
             norm: Norm of the gradient of all parameters, which ``clip`` needs to weigh gradient against decay; None
                 takes it as unclipped.
-            lr_factor: The weight's factor on the learning rate, which weighs the step against decoupled decay.
         """
         if settings.clip is not None and norm is not None and norm > settings.clip:
             gradient = gradient * (settings.clip / norm)
         coupled, decoupled = self.weight_decay(settings), self.decoupled_decay(settings)
         update = self.first_update(settings, gradient + coupled * weight if coupled else gradient)
-        if not decoupled:
-            return update
-        return (lr_factor if self.entrywise else 1.0) * update - decoupled * weight
+        return update - decoupled * weight if decoupled else update

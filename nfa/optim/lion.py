@@ -29,7 +29,7 @@ def build(settings: Lion, parameters: Parameters) -> torch.optim.Optimizer:
     from nfa.optim.sign_descent import SignDescent
 
     betas = (settings.beta1, settings.beta2)
-    return SignDescent(parameters.groups(settings.weight_decay), lr=settings.lr, betas=betas)
+    return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
 def first_update(settings: Lion, gradient: torch.Tensor) -> torch.Tensor:
@@ -43,6 +43,5 @@ ENTRY = OptimizerEntry(
     first_update,
     lambda settings: 0.0,
     about="sign of an interpolated momentum",
-    entrywise=True,
     decoupled_decay=lambda settings: settings.weight_decay,
 )

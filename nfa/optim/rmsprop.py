@@ -29,7 +29,7 @@ def build(settings: RMSprop, parameters: Parameters) -> torch.optim.Optimizer:
     from torch import optim
 
     return optim.RMSprop(
-        parameters.groups(),
+        parameters.groups(settings.lr),
         lr=settings.lr,
         alpha=settings.alpha,
         momentum=settings.momentum,
@@ -43,10 +43,5 @@ def first_update(settings: RMSprop, gradient: torch.Tensor) -> torch.Tensor:
 
 
 ENTRY = OptimizerEntry(
-    RMSprop,
-    build,
-    first_update,
-    lambda settings: settings.weight_decay,
-    about="gradient over its root mean square",
-    entrywise=True,
+    RMSprop, build, first_update, lambda settings: settings.weight_decay, about="gradient over its root mean square"
 )

@@ -28,7 +28,7 @@ def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
     from nfa.optim.sign_descent import SignDescent
 
     betas = (settings.momentum, settings.momentum)
-    return SignDescent(parameters.groups(settings.weight_decay), lr=settings.lr, betas=betas)
+    return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
 def first_update(settings: SignSGD, gradient: torch.Tensor) -> torch.Tensor:
@@ -43,5 +43,4 @@ ENTRY = OptimizerEntry(
     lambda settings: 0.0,
     about="sign of the gradient, or of its mean",
     decoupled_decay=lambda settings: settings.weight_decay,
-    entrywise=True,
 )

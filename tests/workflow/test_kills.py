@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from nfa.paths import SweepPaths
+from nfa.stages.preemption import PREEMPTED
 from nfa.sweep import parse
 from tests.helpers import tiny
 from tests.workflow.snakemake import Workflow
@@ -23,8 +24,6 @@ DOCUMENT = tiny(
     train={"steps": 600, "batch_size": 64, "checkpoints": 6},
     measure={"samples": 200},
 )
-
-
 # Seconds of work in each stage; two seeds of a network that is trained alone come one after the other.
 LONGER = tiny(
     data=[{"name": "fashion_mini", "n_train": 2000, "n_test": 500}],
@@ -52,7 +51,8 @@ def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path
         _, messages = process.communicate(timeout=300)
         assert process.returncode == 0, messages
         working = time.monotonic() - begun - loading
-        stage, seen = Stage(name, config, folders[1], cut), []
+        stage = Stage(name, config, folders[1], cut)
+        seen: list[tuple[int, int]] = []
         while len(seen) < KILLS:
             before, process = stage.progress(), stage.started_work()
             if len(seen) % 5 == 4:
@@ -73,6 +73,38 @@ def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path
         stage.finish()
     assert differing(whole, cut) == []
     assert not [path for path in cut.folder.rglob("*") if ".tmp" in path.name or "resume" in path.name]
+
+
+@pytest.mark.slow
+def test_told_to_stop_every_stage_saves_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(LONGER))
+    cell = parse(LONGER, "x").cells[0]
+    folders = [tmp_path / name for name in ("whole", "cut")]
+    whole, cut = (SweepPaths(folder / "tiny").cell(cell.id) for folder in folders)
+    for name in STAGES:
+        Stage(name, config, folders[0], whole).finish()
+        stage = Stage(name, config, folders[1], cut)
+        process = stage.started_work()
+        process.terminate()  # while it loads: there is nothing to save
+        _, messages = process.communicate(timeout=60)
+        assert process.returncode == PREEMPTED, messages
+        assert messages == "nfa: told to stop; finished work is kept, the same command goes on from it\n"
+        process = stage.started_work()
+        stage.wait_for_progress(process, (0, 0))
+        process.terminate()
+        _, messages = process.communicate(timeout=60)
+        assert process.returncode == PREEMPTED, messages
+        said = messages.splitlines()[-1]
+        assert said.startswith(f"nfa: {name} {cell.id}")
+        assert said.endswith("the same command goes on from there")
+        assert "Traceback" not in messages
+        assert not getattr(cut, {"train": "cell", "measure": "alignment", "probe": "probes"}[name]).exists()
+        saved = stage.progress()
+        assert saved > (0, 0)
+        messages = stage.finish()
+        assert name != "train" or f"resumed at step {saved[1]}" in messages
+    assert differing(whole, cut) == []
 
 
 @pytest.mark.slow
