@@ -191,6 +191,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     from importlib import import_module
 
     from nfa.stages.environment import choose_device, set_threads
+    from nfa.stages.memory import enough_memory
     from nfa.sweep import load
 
     sweep = load(options.config)
@@ -200,7 +201,8 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
     more = {} if options.save_every is None else {"save_seconds": options.save_every}
     for cell in cells:
-        stage(sweep, cell, options.results, device, **more)
+        with enough_memory(options.stage, sweep, cell):
+            stage(sweep, cell, options.results, device, **more)
     return None
 
 
