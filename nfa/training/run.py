@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from nfa.models.discover import seeded
 from nfa.optim import OPTIMIZERS
 from nfa.optim.clip import clip_
 from nfa.optim.entry import set_learning_rate
@@ -68,7 +70,8 @@ class TrainingRun:
         rows = self.rows()
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.rule.backward(self.materials.x_train[rows], self.materials.y_train[rows], self.loss)
+        with self._drawing("draws in training"):
+            loss = self.rule.backward(self.materials.x_train[rows], self.materials.y_train[rows], self.loss)
         if not math.isfinite(loss.item()):
             self.mark_diverged()
             return
@@ -76,6 +79,13 @@ class TrainingRun:
         set_learning_rate(self.optimizer, self.learning_rate())
         self.optimizer.step()
         self.step += 1
+
+    def _drawing(self, purpose: str) -> AbstractContextManager[None]:
+        """Name what the network may draw at this step, so that it is the same however often a run was cut off."""
+        if not model_entry(self.cell.model).draws:
+            return nullcontext()
+        depends = {"data": self.cell.content["data"], "model": self.cell.content["model"], "step": self.step}
+        return seeded(torch_generator(purpose, self.seed, **depends), self.materials.x_train.device)
 
     def mark_diverged(self) -> None:
         """Note that the run has left the finite numbers, at this step: a result, not an error."""
@@ -86,7 +96,9 @@ class TrainingRun:
         """Add loss, accuracy, learning rate and norms at this step to the history."""
         epoch = self.step / self.steps_per_epoch
         for split in ("train", "test"):
-            for metric, value in evaluate(self.model, self.materials, split, self.loss).items():
+            with self._drawing("draws in evaluation"):
+                scores = evaluate(self.model, self.materials, split, self.loss)
+            for metric, value in scores.items():
                 self.history.append((self.step, epoch, split, metric, value))
                 if metric == "loss" and not math.isfinite(value) and not self.diverged:
                     self.mark_diverged()

@@ -211,9 +211,9 @@ def test_a_damaged_or_partial_copy_is_one_line(
     tmp_path: Path,
 ) -> None:
     if write is cifar:  # files of the right names; what they must hold, torchvision knows by its MD5
-        for file in ("data_batch_1", "test_batch", "train", "test"):
+        for called in ("data_batch_1", "test_batch", "train", "test"):
             (tmp_path / _SETS[name].place).mkdir(exist_ok=True)
-            (tmp_path / _SETS[name].place / file).write_bytes(b"no pickle")
+            (tmp_path / _SETS[name].place / called).write_bytes(b"no pickle")
     else:
         with pytest.MonkeyPatch.context() as patched:  # torchvision then checks what it can check
             write(tmp_path, name, patched)

@@ -10,6 +10,7 @@ from nfa.data import DataShape
 from nfa.models import MODELS
 from nfa.models.mlp import MLP
 from nfa.optim import OPTIMIZERS, set_learning_rate
+from nfa.optim.adamw import AdamW
 from nfa.theory.limit import step_of
 
 SHAPE = DataShape((20,), 3, None, 100, 10)
@@ -149,7 +150,8 @@ def test_decoupled_decay_is_the_same_for_every_parameter_under_mup() -> None:
     factors = MODELS["mlp"].lr_factors(settings, SHAPE)
     for name in ("adamw", "lion", "signsgd"):
         model = MODELS["mlp"].build(settings, SHAPE, torch.Generator().manual_seed(0)).double()
-        chosen = OPTIMIZERS[name].settings(name=name, lr=0.1, weight_decay=0.5)
+        keys: dict[str, Any] = {"name": name, "lr": 0.1, "weight_decay": 0.5}
+        chosen = OPTIMIZERS[name].settings(**keys)
         optimizer = OPTIMIZERS[name].build(chosen, model, lr_factors=factors)
         before = {key: value.detach().clone() for key, value in model.named_parameters()}
         for value in model.parameters():
@@ -163,7 +165,7 @@ def test_the_direction_of_the_first_step_knows_the_factors() -> None:
     def steps(lr_factors: dict[str, float] | None) -> dict[str, Tensor]:
         model = MODELS["mlp"].build(mlp, SHAPE, torch.Generator().manual_seed(0))
         gradients = {name: torch.ones_like(value) for name, value in model.named_parameters()}
-        settings = OPTIMIZERS["adamw"].settings(name="adamw", lr=0.01, weight_decay=0.5)
+        settings = AdamW(lr=0.01, weight_decay=0.5)
         return step_of(
             settings, model, gradients, [layer.name for layer in MODELS["mlp"].layers(mlp, SHAPE)], lr_factors
         )

@@ -76,9 +76,11 @@ class Stage:
             shutil.rmtree(self.paths.folder / "checkpoints", ignore_errors=True)
 
 
-def differing(whole: CellPaths, cut: CellPaths) -> list[str]:
+OUTPUTS = ("history.parquet", "alignment.parquet", "probes.parquet", "matrices.npz")
+
+
+def differing(whole: CellPaths, cut: CellPaths, outputs: tuple[str, ...] = OUTPUTS) -> list[str]:
     """Files of a cell that are missing in one of two folders, or not the same bytes; all but timings and provenance."""
-    outputs = ("history.parquet", "alignment.parquet", "probes.parquet", "matrices.npz")
     checkpoints = {
         str(path.relative_to(paths.folder))
         for paths in (whole, cut)

@@ -12,7 +12,7 @@ import yaml
 from nfa.paths import SweepPaths
 from nfa.stages.preemption import PREEMPTED
 from nfa.sweep import parse
-from tests.helpers import tiny
+from tests.helpers import nfa, tiny
 from tests.workflow.snakemake import Workflow
 from tests.workflow.stages import STAGES, Stage, differing
 from tests.workflow.test_workflow import table_bytes
@@ -33,6 +33,12 @@ LONGER = tiny(
     measure={"samples": 200},
 )
 KILLS = 10  # of each stage
+DROPOUT = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
+"""
 
 
 @pytest.mark.slow
@@ -73,6 +79,29 @@ def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path
         stage.finish()
     assert differing(whole, cut) == []
     assert not [path for path in cut.folder.rglob("*") if ".tmp" in path.name or "resume" in path.name]
+
+
+@pytest.mark.slow
+def test_a_network_with_dropout_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "dropping_models.py").write_text(DROPOUT)
+    document = {**LONGER, "model": [{"name": "dropping_models:make"}], "train": {"steps": 1500, "checkpoints": 3}}
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(document))
+    plan = nfa("expand", config, "--tsv", cwd=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    folders = [tmp_path / name for name in ("whole", "cut")]
+    whole, cut = (SweepPaths(folder / "tiny").cell(plan.stdout.splitlines()[1].split("\t")[0]) for folder in folders)
+    Stage("train", config, folders[0], whole).finish(cwd=tmp_path)
+    stage = Stage("train", config, folders[1], cut)
+    for _ in range(3):
+        before, process = stage.progress(), stage.started_work(cwd=tmp_path)
+        stage.wait_for_progress(process, before)
+        time.sleep(0.2)
+        process.kill()
+        process.communicate()
+    assert stage.progress() < (2, 0)
+    assert "resumed at step" in stage.finish(cwd=tmp_path)
+    assert differing(whole, cut, ("history.parquet",)) == []
 
 
 @pytest.mark.slow
