@@ -17,12 +17,13 @@ from torch.nn import functional
 from nfa.alignment import check, measure
 from nfa.alignment.layers import checked_device
 from nfa.errors import UserError
+from nfa.own_code import told
 from nfa.random import torch_generator
 from nfa.report.network import check_report, measure_report
 from nfa.stages.environment import choose_device, set_threads
 from nfa.stages.memory import out_of_memory
 from nfa.tables import ALIGNMENT, replacing, write_table
-from nfa.user_model import fitted, load_model, load_samples, load_state, told, try_out
+from nfa.user_model import fitted, load_model, load_samples, load_state, try_out
 
 
 def check_network(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from nfa.data.shape import DataShape
 from nfa.errors import UserError
 from nfa.models.entry import LayerShape
+from nfa.own_code import told
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,6 @@ def seen(model: torch.nn.Module, data: DataShape, name: str) -> tuple[LayerShape
     from nfa.alignment.capture import record
     from nfa.alignment.interception import Interception
     from nfa.alignment.undisturbed import undisturbed
-    from nfa.user_model import told
 
     watches: list[Interception] = []
 

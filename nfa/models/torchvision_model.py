@@ -44,7 +44,7 @@ def build(settings: TorchvisionModel, data: DataShape, generator: torch.Generato
     """
     from torch import nn
 
-    from nfa.user_model import told
+    from nfa.own_code import told
     from nfa.vision import torchvision
 
     models = torchvision().models
