@@ -4,12 +4,13 @@ import os
 import random
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from nfa.paths import SweepPaths
+from nfa.paths import CellPaths, SweepPaths
 from nfa.stages.preemption import PREEMPTED
 from nfa.sweep import parse
 from tests.helpers import nfa, tiny
@@ -41,23 +42,44 @@ def make():
 """
 
 
-@pytest.mark.slow
-def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path) -> None:
-    config = tmp_path / "sweep.yaml"
+@dataclass(frozen=True)
+class Undisturbed:
+    """The cell of ``LONGER``, each stage run once without a disturbance, and the seconds of its loading and its work."""
+
+    config: Path
+    paths: CellPaths
+    seconds: dict[str, tuple[float, float]]
+
+    def elsewhere(self, results: Path) -> CellPaths:
+        """The same cell in another folder."""
+        return SweepPaths(results / "tiny").cell(self.paths.folder.name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = folder / "sweep.yaml"
     config.write_text(yaml.safe_dump(LONGER))
-    cell = parse(LONGER, "x").cells[0]
-    folders = [tmp_path / name for name in ("whole", "cut")]
-    whole, cut = (SweepPaths(folder / "tiny").cell(cell.id) for folder in folders)
-    draw = random.Random(0)
+    paths = SweepPaths(folder / "tiny").cell(parse(LONGER, "x").cells[0].id)
+    seconds = {}
     for name in STAGES:
-        stage = Stage(name, config, folders[0], whole)
+        stage = Stage(name, config, folder, paths)
         process, begun = stage.started_work(), time.monotonic()
         stage.wait_for_progress(process, (0, 0))
         loading = time.monotonic() - begun
         _, messages = process.communicate(timeout=300)
         assert process.returncode == 0, messages
-        working = time.monotonic() - begun - loading
-        stage = Stage(name, config, folders[1], cut)
+        seconds[name] = loading, time.monotonic() - begun - loading
+    return Undisturbed(config, paths, seconds)
+
+
+@pytest.mark.slow
+def test_stages_killed_at_random_instants_end_with_the_same_bytes(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    cut = undisturbed.elsewhere(tmp_path)
+    draw = random.Random(0)
+    for name in STAGES:
+        loading, working = undisturbed.seconds[name]
+        stage = Stage(name, undisturbed.config, tmp_path, cut)
         seen: list[tuple[int, int]] = []
         while len(seen) < KILLS:
             before, process = stage.progress(), stage.started_work()
@@ -77,14 +99,14 @@ def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path
         print(f"cut off at (finished seeds, steps or checkpoints saved) {seen}")
         assert len(set(seen)) >= KILLS / 2, seen
         stage.finish()
-    assert differing(whole, cut) == []
+    assert differing(undisturbed.paths, cut) == []
     assert not [path for path in cut.folder.rglob("*") if ".tmp" in path.name or "resume" in path.name]
 
 
 @pytest.mark.slow
 def test_a_network_with_dropout_killed_and_resumed_ends_with_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "dropping_models.py").write_text(DROPOUT)
-    document = {**LONGER, "model": [{"name": "dropping_models:make"}], "train": {"steps": 1500, "checkpoints": 3}}
+    document = {**LONGER, "model": [{"name": "dropping_models:make"}], "train": {"steps": 800, "checkpoints": 3}}
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump(document))
     plan = nfa("expand", config, "--tsv", cwd=tmp_path)
@@ -93,7 +115,7 @@ def test_a_network_with_dropout_killed_and_resumed_ends_with_the_same_bytes(tmp_
     whole, cut = (SweepPaths(folder / "tiny").cell(plan.stdout.splitlines()[1].split("\t")[0]) for folder in folders)
     Stage("train", config, folders[0], whole).finish(cwd=tmp_path)
     stage = Stage("train", config, folders[1], cut)
-    for _ in range(3):
+    for _ in range(2):
         before, process = stage.progress(), stage.started_work(cwd=tmp_path)
         stage.wait_for_progress(process, before)
         time.sleep(0.2)
@@ -105,15 +127,10 @@ def test_a_network_with_dropout_killed_and_resumed_ends_with_the_same_bytes(tmp_
 
 
 @pytest.mark.slow
-def test_told_to_stop_every_stage_saves_and_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    config = tmp_path / "sweep.yaml"
-    config.write_text(yaml.safe_dump(LONGER))
-    cell = parse(LONGER, "x").cells[0]
-    folders = [tmp_path / name for name in ("whole", "cut")]
-    whole, cut = (SweepPaths(folder / "tiny").cell(cell.id) for folder in folders)
+def test_told_to_stop_every_stage_saves_and_goes_on_to_the_same_bytes(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    cut = undisturbed.elsewhere(tmp_path)
     for name in STAGES:
-        Stage(name, config, folders[0], whole).finish()
-        stage = Stage(name, config, folders[1], cut)
+        stage = Stage(name, undisturbed.config, tmp_path, cut)
         process = stage.started_work()
         process.terminate()  # while it loads: there is nothing to save
         _, messages = process.communicate(timeout=60)
@@ -125,7 +142,7 @@ def test_told_to_stop_every_stage_saves_and_goes_on_to_the_same_bytes(tmp_path: 
         _, messages = process.communicate(timeout=60)
         assert process.returncode == PREEMPTED, messages
         said = messages.splitlines()[-1]
-        assert said.startswith(f"nfa: {name} {cell.id}")
+        assert said.startswith(f"nfa: {name} {cut.folder.name}")
         assert said.endswith("the same command goes on from there")
         assert "Traceback" not in messages
         assert not getattr(cut, {"train": "cell", "measure": "alignment", "probe": "probes"}[name]).exists()
@@ -133,7 +150,7 @@ def test_told_to_stop_every_stage_saves_and_goes_on_to_the_same_bytes(tmp_path: 
         assert saved > (0, 0)
         messages = stage.finish()
         assert name != "train" or f"resumed at step {saved[1]}" in messages
-    assert differing(whole, cut) == []
+    assert differing(undisturbed.paths, cut) == []
 
 
 @pytest.mark.slow
