@@ -19,6 +19,7 @@ from nfa.errors import UserError, told
 from nfa.random import torch_generator
 from nfa.report.network import check_report, measure_report
 from nfa.stages.environment import choose_device, set_threads
+from nfa.stages.memory import out_of_memory
 from nfa.tables import ALIGNMENT, write_output
 from nfa.user_model import fitted, load_model, load_samples, load_state, try_out
 
@@ -100,6 +101,9 @@ def _one_line(verb: str) -> Iterator[None]:
     except ValueError as error:  # the library's own are sentences
         raise UserError(" ".join(str(error).split())) from None
     except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            fewer = "--samples, or --estimator sketched" if verb == "measure" else "--samples"
+            raise UserError(f"{verb}: out of memory; give fewer {fewer} ({told(error)})") from None
         raise UserError(f"{verb}: the network raised {told(error)}") from None
 
 

@@ -115,8 +115,9 @@ def run_measure(options: argparse.Namespace) -> int:
     Raises:
         UserError: Options that do not go together.
     """
-    if options.cells is not None:
-        raise UserError(f"--cells: goes with a sweep file, and {options.config} is module:function")
+    for name, given in (("--cells", options.cells), ("--save-every", options.save_every)):
+        if given is not None:
+            raise UserError(f"{name}: goes with a sweep file, and {options.config} is module:function")
     if options.data is None:
         raise UserError(f"{options.config}: needs --data FILE, a .npz or .safetensors file with the samples x")
     if options.output is not None and options.output.suffix not in (".csv", ".parquet"):

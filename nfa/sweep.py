@@ -38,8 +38,6 @@ from nfa.validation import explain, plain_numbers, read_yaml
 REVISIONS = {"train": 1, "measure": 3, "probe": 1}
 # Learning rules that give each layer an error of its own.
 LAYERWISE = frozenset({"direct_feedback_alignment", "hebb"})
-# Optimizers whose steps have the same size whatever the gradient's: width scales them otherwise.
-ENTRYWISE = frozenset({"adam", "adamw", "rmsprop", "lion", "signsgd"})
 MAX_CELLS = 200_000
 MAX_SEEDS = 10_000
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -452,12 +450,6 @@ def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
         raise SweepError(
             f"{model.where}: {model.settings.name} needs {needed}, but {data.settings.name} gives {cell.shape.kind} of "
             f"{shape}; keep it to other data with for: {{data: ...}}"
-        )
-    factors = model_entry(model.settings).lr_factors(model.settings, cell.shape)
-    if any(factor != 1 for factor in factors.values()) and chosen["optimizer"].settings.name in ENTRYWISE:
-        raise SweepError(
-            f"{model.where}: parametrisation: {model.settings.parametrisation} is made for gradient steps (sgd, slo, "
-            f"muon): {chosen['optimizer'].settings.name} would need a learning rate for each layer"
         )
     if cell.train.loss == "cross_entropy" and cell.shape.classes is None:
         raise SweepError(

@@ -85,4 +85,5 @@ ENTRY = ModelEntry(
     reads=frozenset({"images", "tokens", "vectors"}),
     about="your own network: a module that Python finds, a colon, and a function that builds it",
     chain=None,
+    draws=True,
 )

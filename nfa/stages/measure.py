@@ -12,6 +12,7 @@ from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures,
 from nfa.optim import OPTIMIZERS
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
+from nfa.stages.growing import SAVE_SECONDS, GrowingTable
 from nfa.stages.parts import Parts, write_timings
 from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
@@ -26,7 +27,7 @@ from nfa.training.start import Slopes
 Moving = dict[str, Any]  # arguments of `frame`: layer name -> gradient, or direction
 
 
-def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
+def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
     """Measure every seed of a cell that is not measured, then write the cell's files from all of them.
 
     Raises:
@@ -41,10 +42,12 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> No
                 event(f"measure {cell.id} seed {seed}: finished before")
                 continue
             started = time.perf_counter()
-            table, arrays = _measure_seed(cell, seed, run["checkpoints"], sweep.measure, parts, device)
-            write_table(parts.file(seed, "parquet"), table, ALIGNMENT)
+            table = GrowingTable(parts, seed, ALIGNMENT, save_seconds)
+            arrays = _measure_seed(cell, seed, run["checkpoints"], sweep.measure, table, parts, device)
+            table.finish()
             write_arrays(parts.file(seed, "npz"), arrays)
-            parts.finish(seed, started)
+            parts.finish(seed, started, earlier=table.seconds)
+            table.discard()
             took = time.perf_counter() - started
             event(f"measure {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
         tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
@@ -56,19 +59,30 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> No
 
 
 def _measure_seed(
-    cell: Cell, seed: int, steps: list[int], settings: Measure, parts: Parts, device: torch.device
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Measure all checkpoints of one run: the rows of its table, and the arrays for the pictures."""
+    cell: Cell,
+    seed: int,
+    steps: list[int],
+    settings: Measure,
+    table: GrowingTable,
+    parts: Parts,
+    device: torch.device,
+) -> dict[str, np.ndarray]:
+    """Measure the checkpoints of one run that are not in its table; return the arrays for the pictures.
+
+    The first one is measured in any case: the others are compared with it.
+    """
     materials = load_data(cell, seed, device)
     inputs = materials.x_train[materials.order[: settings.samples]]
     model = build_model(cell, seed, device)
-    frames: list[pd.DataFrame] = []
     arrays: dict[str, np.ndarray] = {}
     initial: dict[str, LayerCovariance] = {}
     with progress_bar(f"measure {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
+            if step in table.steps and step not in (steps[0], steps[-1]):
+                continue
             if preempted():
-                raise Preempted(f"measure {cell.id}: told to stop; finished seeds are kept")
+                table.save()
+                raise Preempted(f"measure {cell.id} seed {seed}: told to stop; {done} of {len(steps)} checkpoints kept")
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
             measured = measure_covariances(
@@ -76,15 +90,14 @@ def _measure_seed(
             ).layers
             initial = initial or measured
             moving = _start(cell, seed, model, materials) if step == 0 else _later(cell, model, materials)
-            frames.append(
-                frame(measured, initial=initial, **moving, weight_decay=_weight_decay(cell), seed=seed, step=step)
-            )
+            rows = frame(measured, initial=initial, **moving, weight_decay=_weight_decay(cell), seed=seed, step=step)
+            table.add(step, rows)
             if step in (steps[0], steps[-1]):
                 for name, layer in measured.items():
                     for kind, array in pictures(layer.weight, layer.covariance).items():
                         arrays[f"{seed}/{step}/{name}/{kind}"] = array
             bar.update(done + 1)
-    return pd.concat(frames, ignore_index=True), arrays
+    return arrays
 
 
 def _weight_decay(cell: Cell) -> float:

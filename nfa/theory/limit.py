@@ -134,7 +134,11 @@ def limit_frame(
 
 
 def step_of(
-    optimizer: OptimizerSettings | Maker, model: nn.Module, gradients: Mapping[str, Tensor], layers: Sequence[str]
+    optimizer: OptimizerSettings | Maker,
+    model: nn.Module,
+    gradients: Mapping[str, Tensor],
+    layers: Sequence[str],
+    lr_factors: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """Let an optimizer take its first step on copies of a network's parameters.
 
@@ -143,6 +147,7 @@ def step_of(
         model: The network at initialisation; not changed.
         gradients: Parameter name -> gradient, or what stands in for it.
         layers: Names of the layers in forward order, for settings by layer.
+        lr_factors: Parameter name -> factor on the learning rate of entrywise steps, as of maximal update.
 
     Returns:
         Parameter name -> step, float64; zero for parameters that are frozen.
@@ -151,7 +156,7 @@ def step_of(
     make: Maker
     if isinstance(optimizer, OptimizerSettings):
         entry = OPTIMIZERS[optimizer.name]  # type: ignore[attr-defined]
-        clip, make = optimizer.clip, partial(entry.build, optimizer, layers=layers)
+        clip, make = optimizer.clip, partial(entry.build, optimizer, layers=layers, lr_factors=lr_factors)
     else:
         make = optimizer
     parameters = parameters_of(model)
