@@ -18,12 +18,14 @@ from nfa.measuring_cli import (
     run_check,
     run_measure,
 )
+from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted
 
 EPILOG = """\
 A sweep from nothing to its report:
   nfa init my.yaml                      write a commented sweep file to start from
   nfa expand my.yaml                    the cells it means, with estimated time and disk
+  nfa predict my.yaml                   the early C-NFC of every layer, before anything is trained
   snakemake --cores 2 --configfile my.yaml
   nfa show results/my                   the summary; the full report is results/my/report.html
 
@@ -78,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--tsv", action="store_true", help="every parameter of every cell, tab-separated, and nothing else"
     )
+
+    verb = _verb(verbs, "predict", PREDICT, run_predict)
+    verb.add_argument("config", type=Path, help="sweep file (YAML)")
+    add_predict_arguments(verb)
 
     add_check_arguments(_verb(verbs, "check", CHECK, run_check))
 

@@ -52,7 +52,7 @@ def measure_network(options: argparse.Namespace) -> int:
         UserError: A mistake in what was given.
     """
     if options.output is not None:
-        _try_to_write(options.output)
+        try_to_write(options.output)
     if options.threads is not None:
         set_threads(options.threads)
     device = choose_device(options.device)
@@ -151,7 +151,7 @@ def _write(path: Path, table: pd.DataFrame) -> None:
             table.to_csv(temporary, index=False)
 
 
-def _try_to_write(path: Path) -> None:
+def try_to_write(path: Path) -> None:
     """Find out before the measurement whether its table can be written, and leave nothing.
 
     Raises:

@@ -25,8 +25,8 @@ of a sweep, as the workflow calls it:
 """
 
 _ESTIMATORS = ("auto", "exact", "sketched")
-_CORRELATIONS = ("cosine", "pearson", "offdiagonal")
-_POWERS = ("1", "1/2", "depth")
+CORRELATIONS = ("cosine", "pearson", "offdiagonal")
+POWERS = ("1", "1/2", "depth")
 _LOSSES = ("mse", "cross_entropy")
 _OWN = (
     "weights",
@@ -81,8 +81,8 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--probes", type=_positive, metavar="P", help="probes in each of the two sketches (default: 1)")
     own.add_argument("--loss", choices=_LOSSES, help="for what needs dL/dW; takes targets y from the data")
     own.add_argument("--seed", type=_seed, metavar="S", help="for everything that is drawn (default: 0)")
-    own.add_argument("--correlation", choices=_CORRELATIONS, help="in the table shown (default: cosine)")
-    own.add_argument("--power", choices=_POWERS, help="in the table shown (default: 1)")
+    own.add_argument("--correlation", choices=CORRELATIONS, help="in the table shown (default: cosine)")
+    own.add_argument("--power", choices=POWERS, help="in the table shown (default: 1)")
     own.add_argument("--output", type=Path, metavar="FILE", help="write every quantity to a .csv or .parquet table")
 
 

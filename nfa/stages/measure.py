@@ -1,13 +1,12 @@
 """Stage 2: measure alignment at every checkpoint of a cell; writes alignment.parquet and matrices.npz."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures, weight_gradients
 from nfa.optim import OPTIMIZERS
@@ -21,7 +20,10 @@ from nfa.stages.train import run_identity
 from nfa.sweep import Cell, Measure, Sweep
 from nfa.tables import ALIGNMENT, read_arrays, read_table, write_arrays, write_table
 from nfa.training import Materials, build_model, load_data
-from nfa.training.materials import build_rule, training_loss
+from nfa.training.materials import training_loss
+from nfa.training.start import Slopes
+
+Moving = dict[str, Any]  # arguments of `frame`: layer name -> gradient, or direction
 
 
 def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
@@ -73,18 +75,9 @@ def _measure_seed(
                 model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed
             ).layers
             initial = initial or measured
-            gradients = _gradients(cell, model, materials, step)
-            first = gradients if step > 0 else _first_gradients(cell, seed, model, materials, gradients)
+            moving = _start(cell, seed, model, materials) if step == 0 else _later(cell, model, materials)
             frames.append(
-                frame(
-                    measured,
-                    initial=initial,
-                    gradients=gradients,
-                    updates=_first_updates(cell, first, {name: layer.weight for name, layer in initial.items()}),
-                    weight_decay=_weight_decay(cell),
-                    seed=seed,
-                    step=step,
-                )
+                frame(measured, initial=initial, **moving, weight_decay=_weight_decay(cell), seed=seed, step=step)
             )
             if step in (steps[0], steps[-1]):
                 for name, layer in measured.items():
@@ -98,41 +91,14 @@ def _weight_decay(cell: Cell) -> float:
     return OPTIMIZERS[cell.content["optimizer"]["name"]].weight_decay(cell.optimizer)
 
 
-def _gradients(cell: Cell, model: torch.nn.Module, materials: Materials, step: int) -> dict[str, Tensor] | None:
-    """Gradient of the whole training loss, where a quantity needs it: the limit at step 0, FACT under weight decay.
-
-    A learning rule that does not follow the gradient has no limit along it.
-    """
-    follows = cell.train.rule == "backpropagation"
-    if (step > 0 or not follows) and _weight_decay(cell) == 0:
-        return None
-    gradients: dict[str, Tensor] = weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))
-    return gradients
+def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) -> Moving:
+    """What the limits at step 0 are taken along."""
+    start = Slopes.of(cell, seed, model, materials).start(cell, model)
+    return {"gradients": start.gradients, "instead": start.instead, "updates": start.updates}
 
 
-def _first_gradients(
-    cell: Cell, seed: int, model: torch.nn.Module, materials: Materials, gradients: dict[str, Tensor] | None
-) -> dict[str, Tensor] | None:
-    """What the first step takes for the gradient, at the initial weights: the gradient, or the learning rule's."""
-    if cell.train.rule == "backpropagation":
-        return gradients
-    model.zero_grad(set_to_none=True)
-    build_rule(cell, seed, model).backward(materials.x_train, materials.y_train, training_loss(cell))
-    owners = {name.removesuffix(".weight"): p.grad for name, p in model.named_parameters() if name.endswith(".weight")}
-    found = {name: grad.flatten(1).double().cpu() for name, grad in owners.items() if grad is not None}
-    model.zero_grad(set_to_none=True)
-    return found
-
-
-def _first_updates(
-    cell: Cell, gradients: Mapping[str, Tensor] | None, weights: Mapping[str, Tensor]
-) -> dict[str, Tensor] | None:
-    """Direction of the optimizer's first full-batch step, layer by layer; coupled weight decay adds to the gradient."""
-    if gradients is None:
-        return None
-    entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
-    return {
-        name: entry.first_step(cell.optimizer, gradient, weights[name])
-        for name, gradient in gradients.items()
-        if name in weights
-    }
+def _later(cell: Cell, model: torch.nn.Module, materials: Materials) -> Moving:
+    """Gradient of the whole training loss, where a quantity needs it: FACT, under weight decay."""
+    if _weight_decay(cell) == 0:
+        return {}
+    return {"gradients": weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))}
