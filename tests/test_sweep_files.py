@@ -53,6 +53,13 @@ def test_missing_data_are_one_line(path: Path, tmp_path: Path, monkeypatch: pyte
     assert "\n" not in str(caught.value)
 
 
+def test_the_plan_of_learning_rules_tells_them_apart() -> None:
+    told = nfa("expand", ROOT / "config/sweeps/learning_rules.yaml")
+    rules = ("backpropagation", "feedback_alignment rho 0.5", "direct_feedback_alignment", "hebb")
+    assert all(f"rule {rule}" in told.stdout for rule in rules)
+    assert "training" not in nfa("expand", ROOT / "config/config.yaml").stdout
+
+
 def test_the_command_says_it_too(tmp_path: Path) -> None:
     told = nfa("expand", ROOT / "config/sweeps/ansatz_mlp.yaml", cwd=tmp_path, PYTHONPATH=str(ROOT))
     assert told.returncode == 2

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ def cell_labels(sweep: Sweep) -> pd.DataFrame:
     parameters = [cell.parameters() for cell in sweep.cells]
     table: dict[str, Any] = {"cell": [cell.id for cell in sweep.cells]}
     for axis in AXES:
-        table[axis] = _axis_labels(axis, parameters)
+        table[axis] = axis_labels(axis, parameters)
     table["label"] = _join(table, ("data", "model", "optimizer", "train"))
     if len(set(table["optimizer"])) == 1 < len(set(table["train"])):
         table["optimizer"], table["train"] = _join(table, ("optimizer", "train")), [""] * len(parameters)
@@ -35,7 +36,7 @@ def _join(table: Mapping[str, list[str]], axes: tuple[str, ...]) -> list[str]:
     return [" · ".join(filter(None, parts)) for parts in zip(*(table[axis] for axis in axes), strict=True)]
 
 
-def _axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[str]:
+def axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[str]:
     """Name each cell's entry of one axis by its name and the settings that vary among cells of the same four names.
 
     So an optimizer whose learning rate differs between models, but not within one, is one optimizer in the report.
@@ -53,6 +54,8 @@ def _axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list
         shown = {key: value for key, value in cell[axis].items() if (name, key) in varying}
         if shown.get("rule", FEEDBACK) != FEEDBACK:
             shown.pop("rho", None)  # of no meaning there
+        if name == "file" and "path" not in shown:
+            name = PurePath(cell[axis]["path"]).name  # "file" says nothing of what is in it
         settings = (f"{key} {show_setting(value)}" for key, value in shown.items())
         labels.append(" ".join(filter(None, [name, *settings])))
     return labels

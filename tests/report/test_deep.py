@@ -1,6 +1,7 @@
 """Networks of many layers and long names, and sweeps of learning rules: what the report makes of them is readable."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
@@ -108,6 +109,15 @@ def test_learning_rules_are_compared_where_optimizers_are_one() -> None:
     assert "chain_monomial · mlp · rule hebb" in set(two["group"])
     assert one["label"].is_unique
     assert two["label"].is_unique
+
+
+def test_a_file_is_called_by_its_name(tmp_path: Path) -> None:
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / name).write_text("target,a,b\n" + "".join(f"{i}.5,{i},{-i}\n" for i in range(100)))
+    data = [{"name": "file", "path": str(tmp_path / "one.csv")}]
+    assert set(cell_labels(tiny_sweep(data=data))["data"]) == {"one.csv"}
+    data.append({"name": "file", "path": str(tmp_path / "two.csv")})
+    assert set(cell_labels(tiny_sweep(data=data))["data"]) == {f"file path {entry['path']}" for entry in data}
 
 
 def test_names_of_layers_stay_inside_their_panel(deep: Study) -> None:
