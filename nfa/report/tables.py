@@ -7,6 +7,7 @@ import numpy as np
 
 from nfa.report.conventions import HEADLINE, LEARNED_BELOW, READOUT, Convention
 from nfa.report.figures.curves import QUANTITIES
+from nfa.report.figures.heatmap import is_tall
 from nfa.report.figures.panels import Live
 from nfa.report.live import live_heat, live_text
 from nfa.report.markup import UNDEFINED, Safe, el, interval, join, number, plus_minus, significant
@@ -14,7 +15,6 @@ from nfa.report.ranks import FEWEST_POINTS, POOLED, by_depth
 from nfa.report.runs import at_convention
 from nfa.report.study import Study
 
-WIDEST, FEW_CELLS = 12, 6  # layers beside each other in the heat map; cells beside each other where layers are below
 ENOUGH_POINTS = 6  # of a rank correlation, to show it as clear of 0: three points in one order prove nothing
 GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map
 
@@ -135,7 +135,7 @@ def ansatz_table(study: Study, live: Live) -> Safe:
 
 def heat_table(study: Study, live: Live) -> Safe:
     """Build the heat map: cells x layers, aligned at the output; of few deep networks, layers x cells."""
-    if study.deepest + 1 > WIDEST and len(study.shown) <= FEW_CELLS:
+    if is_tall(study):
         return _tall_heat_table(study, live)
     depths = range(study.deepest, -1, -1)
     groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
@@ -180,8 +180,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
             ]
             for cell, here in layers.items()
         ]
-        name = study.name_at(depth) or (f"{depth} from the output" if depth else "readout")
-        rows.append(el("tr", el("th", name, scope="row"), cells))
+        rows.append(el("tr", el("th", study.place_name(depth), scope="row"), cells))
     caption = "At the last step, layers from the input to the output; colour from 0 (pale) to 1; mean over seeds"
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap tall", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)

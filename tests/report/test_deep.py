@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from nfa.report import sentences
 from nfa.report.conventions import HEADLINE
-from nfa.report.figures import ansatz, curves, depth
-from nfa.report.figures.panels import Live, Panel
+from nfa.report.figures import ansatz, curves, depth, heatmap
+from nfa.report.figures.panels import Live, Panel, legend_places
 from nfa.report.figures.style import LAYER_COLOURS, layer_shade, styled
 from nfa.report.labels import cell_labels
 from nfa.report.study import Study
@@ -77,6 +77,22 @@ def test_the_heat_map_of_one_deep_network_has_a_row_for_each_layer(deep: Study) 
     (cell,) = deep.shown
     assert [table.count(f'<th scope="row">{name}</th>') for name, _, _ in deep.layers(cell)] == [1] * 26
     assert table.count('class="heat') == 2 * 26 + 1  # the table's own class too
+
+
+def test_the_figure_of_one_deep_network_is_no_wider_than_a_page(deep: Study) -> None:
+    deep.paths.figures.mkdir()
+    heatmap.save_heatmap(deep)
+    svg = (deep.paths.figures / "heatmap.svg").read_text()
+    width, height = (float(part) for part in svg.split('viewBox="0 0 ')[1].split('"')[0].split())
+    assert width < 600 < 1.5 * height
+    assert "blocks.2.query" in svg
+
+
+def test_a_legend_takes_as_many_rows_as_it_needs() -> None:
+    labels = ["sgd", "slo · rule feedback_alignment rho 0.5", "slo · rule hebb"]
+    assert [row for row, _ in legend_places(labels, 1000)] == [0, 0, 0]
+    assert [row for row, _ in legend_places(labels, 250)] == [0, 1, 2]
+    assert [row for row, _ in legend_places(labels[::-1], 20)] == [0, 1, 2]  # one that never fits does not loop
 
 
 def test_ranks_of_a_single_point_are_not_listed(deep: Study) -> None:
