@@ -10,6 +10,7 @@ from nfa.report.figures.style import LAYER_COLOURS, layer_colour, layer_shade, n
 from nfa.report.study import Study
 
 SIZE = (370.0, 190.0)
+CROWD = 8  # layers whose lines and bands a panel has room for
 QUANTITIES = {"uc_nfc": "UC-NFC", "c_nfc": "C-NFC"}
 
 
@@ -71,15 +72,18 @@ def panel(study: Study, cell: str) -> Panel:
 
 
 def _draw_layer(axes: Axes, study: Study, cell: str, quantity: str, layer: int, depth: int) -> list[Mark]:
-    """Draw one layer's line and band; a limit at step 0 is a hollow marker."""
+    """Draw one layer's line and band, thinner where there are many; a limit at step 0 is a hollow marker."""
     series = study.series(cell, quantity, layer, HEADLINE)
     if not len(series.step):
         return []
     name, colour = f"{quantity}-{layer}", layer_colour(depth, study.deepest)
     values = over_steps(study, cell, quantity, layer)
+    share = min(1.0, CROWD / len(study.layers(cell)))
     marks = [
-        draw_mark(axes, f"{name}-band", "band", "y", series.step, values, color=colour, alpha=0.16),
-        draw_mark(axes, f"{name}-line", "line", "y", series.step, values, color=colour),
+        draw_mark(axes, f"{name}-band", "band", "y", series.step, values, color=colour, alpha=0.16 * share),
+        draw_mark(
+            axes, f"{name}-line", "line", "y", series.step, values, color=colour, linewidth=max(1.6 * share, 0.8)
+        ),
     ]
     if quantity == "c_nfc" and series.step[0] == 0:
         limit = over_steps(study, cell, quantity, layer, slice(0, 1))
