@@ -22,9 +22,10 @@ class SweepError(UserError):
 def nearest(name: object, valid: Iterable[str]) -> str:
     """Say which valid name is meant, or list the valid ones: the tail of an error message."""
     names = sorted(valid)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    lower = {valid_name.lower(): valid_name for valid_name in names}
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}? valid: {', '.join(names)}"
+        return f"did you mean {lower[close[0]]!r}? valid: {', '.join(names)}"
     return f"valid: {', '.join(names)}"
 
 
