@@ -44,7 +44,7 @@ def make():
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The cell of ``LONGER``, each stage run once without a disturbance, and the seconds of its loading and its work."""
+    """The cell of ``LONGER``, each stage run undisturbed, and the seconds of its loading and its work."""
 
     config: Path
     paths: CellPaths

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ def job_of(workflow: Workflow, stage: str) -> int:
     return 0
 
 
+def trains(workflow: Workflow) -> bool:
+    """Say whether a run has begun to train: two checkpoints are there."""
+    return len(list(workflow.results.glob("*/checkpoints/*/*"))) > 1
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the job's process as Linux shows it")
 def test_a_job_told_to_stop_fails_in_snakemake_or_is_retried_and_goes_on(tmp_path: Path) -> None:
@@ -41,8 +47,7 @@ def test_a_job_told_to_stop_fails_in_snakemake_or_is_retried_and_goes_on(tmp_pat
     once, retried, whole = (Workflow(folder, DOCUMENT) for folder in folders.values())
     for workflow, options in ((once, ()), (retried, ("--retries", "1"))):
         process = workflow.start(*options, "--until", "train", cores=1)
-        # Two checkpoints are there: it trains.
-        wait_for(lambda found=workflow: len(list(found.results.glob("*/checkpoints/*/*"))) > 1, process)
+        wait_for(partial(trains, workflow), process)
         os.kill(job_of(workflow, "train"), signal.SIGTERM)
         code = process.wait(timeout=120)
         log = (workflow.folder / "snakemake.log").read_text()
