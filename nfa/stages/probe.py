@@ -1,14 +1,18 @@
 """Stage 3: score every layer's features at every checkpoint of a cell; writes probes.parquet."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 
+from nfa.features import FeatureMachine
 from nfa.features.quality import Row, Samples, input_rows, linear_rows, metric_rows, recovery_rows
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
+from nfa.stages.growing import SAVE_SECONDS, GrowingTable
 from nfa.stages.parts import Parts, write_timings
 from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
@@ -16,10 +20,10 @@ from nfa.stages.runs import finished_runs
 from nfa.stages.train import run_identity
 from nfa.sweep import Cell, Probe, Sweep
 from nfa.tables import PROBES, read_table, write_table
-from nfa.training import build_model, load_data
+from nfa.training import Materials, build_model, load_all
 
 
-def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
+def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
     """Probe every seed of a cell that is not probed, then write the cell's table from all of them.
 
     Raises:
@@ -29,62 +33,104 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "probe", hashes["probe"])
     with parts.locked():
-        for seed, run in finished_runs(paths, sweep.seeds).items():
-            if parts.finished(seed) is not None:
+        runs = finished_runs(paths, sweep.seeds)
+        left = []
+        for seed in runs:
+            if parts.finished(seed) is None:
+                left.append(seed)
+            else:
                 event(f"probe {cell.id} seed {seed}: finished before")
-                continue
+        known: dict[int, Subject] = {}  # by the data, which seeds may share
+        for seed, data in load_all(cell, left, device).items():
             started = time.perf_counter()
-            table = _probe_seed(cell, seed, run["checkpoints"], sweep.probe, parts, device)
-            write_table(parts.file(seed, "parquet"), table, PROBES)
-            parts.finish(seed, started)
+            table = GrowingTable(parts, seed, PROBES, save_seconds)
+            if id(data) not in known:
+                known[id(data)] = Subject.of(data, sweep.probe)
+            _probe_seed(cell, seed, runs[seed]["checkpoints"], known[id(data)], sweep.probe, table, parts, device)
+            table.finish()
+            parts.finish(seed, started, earlier=table.seconds)
+            table.discard()
             took = time.perf_counter() - started
-            event(f"probe {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
+            event(f"probe {cell.id} seed {seed}: {len(runs[seed]['checkpoints'])} checkpoints in {took:.1f} s")
         tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
         write_table(paths.probes, pd.concat(tables, ignore_index=True), PROBES, parts.stamp(sweep.seeds))
         write_timings(paths, hashes)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What the networks of a data set are probed on, and what needs no network.
+
+    Attributes:
+        data: The data set.
+        train: Samples to fit on.
+        test: Samples to score only.
+        few: Those of ``train`` that kernel machines are fitted on.
+        baselines: Scores of the raw input.
+        machine: The recursive feature machine, if there is one.
+    """
+
+    data: Materials
+    train: Samples
+    test: Samples
+    few: Samples
+    baselines: list[Row]
+    machine: FeatureMachine | None
+
+    @classmethod
+    def of(cls, data: Materials, settings: Probe) -> "Subject":
+        """Choose the samples and score the raw input."""
+        chosen = data.order[: settings.samples]
+        labels = None if data.labels_train is None else data.labels_train[chosen]
+        train = Samples(data.x_train[chosen], data.y_train[chosen], labels)
+        test = Samples(data.x_test, data.y_test, data.labels_test)
+        few = 0 if settings.kernel == "none" else settings.kernel_samples
+        baselines, machine = input_rows(train, test, kind=settings.kind, kernel_samples=few, rfm=settings.rfm)
+        return cls(data, train, test, train.first(settings.kernel_samples), baselines, machine)
+
+
 def _probe_seed(
-    cell: Cell, seed: int, steps: list[int], settings: Probe, parts: Parts, device: torch.device
-) -> pd.DataFrame:
-    """Probe all checkpoints of one run. What needs no network stands at step 0, which is the untrained network."""
-    data = load_data(cell, seed, device)
-    chosen = data.order[: settings.samples]
-    labels = None if data.labels_train is None else data.labels_train[chosen]
-    train = Samples(data.x_train[chosen], data.y_train[chosen], labels)
-    test = Samples(data.x_test, data.y_test, data.labels_test)
-    few = train.first(settings.kernel_samples)
-    layers = [layer.name for layer in cell.layers]
-    learned = {"none": [], "first": layers[:1], "all": layers}[settings.kernel]
-    kernel_samples = settings.kernel_samples if learned else 0
-    found, machine = input_rows(
-        train, test, kind=settings.kind, kernel_samples=kernel_samples, rfm=settings.rfm if learned else 0
-    )
-    rows: list[tuple[int, int, *tuple[object, ...]]] = [(seed, 0, *row) for row in found]
+    cell: Cell,
+    seed: int,
+    steps: list[int],
+    subject: Subject,
+    settings: Probe,
+    table: GrowingTable,
+    parts: Parts,
+    device: torch.device,
+) -> None:
+    """Probe the checkpoints of one run that are not in its table.
+
+    The raw input's scores stand with step 0, which is the untrained network.
+    """
     model = build_model(cell, seed, device)
     with progress_bar(f"probe {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
+            if step in table.steps:
+                continue
             if preempted():
-                raise Preempted(f"probe {cell.id}: told to stop; finished seeds are kept")
+                table.save()
+                raise Preempted(f"probe {cell.id} seed {seed}: told to stop; {done} of {len(steps)} checkpoints kept")
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
-            found = linear_rows(model, train, test, layers, kind=settings.kind, max_features=settings.max_features)
-            if learned and (settings.kernel_at == "all" or step in (steps[0], steps[-1])):
-                found += metric_rows(model, few, test, learned, seed=seed, machine=machine)
-            if data.directions is not None:
-                found += _recovered(model, few, layers[0], data.directions, data.target_agop, seed)
-            rows += [(seed, step, *row) for row in found]
+            rows = list(subject.baselines) if step == 0 else []
+            rows += _checkpoint_rows(cell, seed, model, subject, settings, at_end=step in (steps[0], steps[-1]))
+            table.add(step, pd.DataFrame([(seed, step, *row) for row in rows], columns=PROBES.names))
             bar.update(done + 1)
-    return pd.DataFrame(rows, columns=PROBES.names)
 
 
-def _recovered(
-    model: torch.nn.Module,
-    samples: Samples,
-    layer: str,
-    directions: torch.Tensor,
-    target_agop: torch.Tensor | None,
-    seed: int,
+def _checkpoint_rows(
+    cell: Cell, seed: int, model: nn.Module, subject: Subject, settings: Probe, *, at_end: bool
 ) -> list[Row]:
-    truth = directions.double().cpu().numpy(), None if target_agop is None else target_agop.cpu().numpy()
-    return recovery_rows(model, samples.inputs, layer, *truth, seed=seed)
+    """Score one network: every layer's features, learned metrics, and recovery where the truth is known."""
+    layers = [layer.name for layer in cell.layers]
+    train, test, few = subject.train, subject.test, subject.few
+    rows = linear_rows(model, train, test, layers, kind=settings.kind, max_features=settings.max_features)
+    learned = {"none": [], "first": layers[:1], "all": layers}[settings.kernel]
+    if learned and (at_end or settings.kernel_at == "all"):
+        rows += metric_rows(model, few, test, learned, seed=seed, machine=subject.machine)
+    directions, agop = subject.data.directions, subject.data.target_agop
+    if directions is not None:
+        truth = directions.double().cpu().numpy(), None if agop is None else agop.cpu().numpy()
+        rows += recovery_rows(model, few.inputs, layers[0], *truth, seed=seed)
+    return rows
