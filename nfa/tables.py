@@ -57,7 +57,8 @@ PROBES = pa.schema(
         ("split", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
-        ("chosen", pa.float64()),
+        ("penalty", pa.float64()),
+        ("bandwidth", pa.float64()),
         ("note", pa.string()),
     ]
 )

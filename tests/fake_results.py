@@ -77,32 +77,33 @@ def probes_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFrame:
     """Scores of features that rise with training, and the raw-input baselines."""
     metric, rows = ("accuracy" if cell.shape.classes else "r2"), []
     for split in ("train", "test"):
-        rows.append((seed, 0, "input", "ridge", "input, flattened", split, metric, 0.5, 0.01, ""))
-        rows.append((seed, 0, "input", "kernel_identity", "input, flattened", split, metric, 0.55, 9.0, ""))
-        rows.append((seed, 0, "input", "rfm", "input, flattened", split, metric, 0.75, np.nan, ""))
+        rows.append((seed, 0, "input", "ridge", "input, flattened", split, metric, 0.5, 0.01, np.nan, ""))
+        rows.append((seed, 0, "input", "kernel_identity", "input, flattened", split, metric, 0.55, 0.001, 9.0, ""))
+        rows.append((seed, 0, "input", "rfm", "input, flattened", split, metric, 0.75, 0.001, 9.0, ""))
         steps = cell.train.checkpoint_steps(cell.shape.n_train)
         for step in steps:
             for index, layer in enumerate(cell.layers):
                 score = 0.5 + 0.3 * np.log1p(step) / np.log1p(steps[-1]) - 0.02 * index + 0.02 * draw.random()
                 about = "output of the layer"
-                rows.append((seed, step, layer.name, "ridge", about, split, metric, score, 0.01, ""))
-                rows.append((seed, step, layer.name, "linearity", about, split, "r2", score - 0.1, 0.1, ""))
+                rows.append((seed, step, layer.name, "ridge", about, split, metric, score, 0.01, np.nan, ""))
+                rows.append((seed, step, layer.name, "linearity", about, split, "r2", score - 0.1, 0.1, np.nan, ""))
                 geometry = {
                     "kernel_alignment": 0.3,
                     "kernel_alignment_centred": score - 0.2,
                     "scatter_ratio": 3 - score,
                 }
                 for name, value in geometry.items():
-                    rows.append((seed, step, layer.name, "geometry", about, split, name, value, np.nan, ""))
+                    rows.append((seed, step, layer.name, "geometry", about, split, name, value, np.nan, np.nan, ""))
                 if index == 0 and step in (0, steps[-1]):
                     for kernel, more in (("kernel_nfm", 0.05), ("kernel_agop", 0.1)):
                         about = "input of the layer"
-                        rows.append((seed, step, layer.name, kernel, about, split, metric, score + more, 9.0, ""))
+                        learned = (seed, step, layer.name, kernel, about, split, metric)
+                        rows.append((*learned, score + more, 0.001, 9.0, ""))
     if not cell.shape.classes:
         for step in steps:
             for name in ("nfm_trace_share", "agop_trace_share", "agop_target_correlation"):
                 place = (seed, step, cell.layers[0].name, "recovery", "weights", "train")
-                rows.append((*place, name, 0.2 + 0.6 * np.log1p(step) / np.log1p(steps[-1]), np.nan, ""))
+                rows.append((*place, name, 0.2 + 0.6 * np.log1p(step) / np.log1p(steps[-1]), np.nan, np.nan, ""))
     return pd.DataFrame(rows, columns=PROBES.names)
 
 

@@ -55,9 +55,8 @@ def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
     if not np.isfinite(features).all():
         return NAN
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    means = np.zeros((len(counts), features.shape[1]))
-    np.add.at(means, index, features)
-    means /= counts[:, None]
+    members = index == np.arange(len(counts))[:, None]
+    means = members.astype(float) @ features / counts[:, None]
     between = (counts[:, None] * np.square(means - features.mean(axis=0))).sum()
     within = np.square(features - means[index]).sum()
     return float(within / between) if between > 0 else NAN

@@ -4,31 +4,41 @@
 
 with A the identity, the NFM W^T W, or the AGOP W^T K W of a layer; ridge regression in its space, with an intercept
 (the mean target). A is never formed: A = B^T B with B = M^1/2 W (k, d), so that |x - z|_A = |Bx - Bz|. It is
-trace-normalised, tr A = d = tr I, so that bandwidths can be compared. The bandwidth is chosen by validation within the
-training samples, among multiples of their median distance: scaling A changes no score.
+trace-normalised, tr A = d = tr I, so that bandwidths can be compared. Bandwidth and ridge are chosen by validation
+within the training samples, the bandwidth among multiples of their median distance: scaling A changes no score.
 
     factor = metric_factor(weight, covariance)                       # B of the AGOP; of the NFM without covariance
-    kernel_machine(Split(x, y, labels), Split(...), factor)          # {"train": .97, "test": .84, "bandwidth": 9.3}
+    kernel_machine(Split(x, y, labels), Split(...), factor)          # .test .84, .bandwidth 9.3, .ridge .001
 """
 
-from typing import TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
 
 from nfa.features.split import Split, best, fitted_rows, score
 
-RIDGE = 1e-3  # added to the kernel's diagonal, which is 1: the default of public recursive feature machines
+RIDGES = (1e-3, 1e-2, 1e-1)  # added to the kernel's diagonal, which is 1; the first: public recursive feature machines
 MULTIPLES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # bandwidths, in median distances
+COLUMNS = 4096  # of float32 inputs that are brought to float64 at a time
 NAN = float("nan")
 
 
-class KernelScores(TypedDict):
-    """Accuracy or R^2 on both splits, and the bandwidth that validation chose; all NaN where inputs overflow."""
+class KernelScores(NamedTuple):
+    """Accuracy or R^2 on both splits, and what validation chose; all NaN where inputs overflow."""
 
     train: float
     test: float
     bandwidth: float
+    ridge: float
+
+
+class Choice(NamedTuple):
+    """What validation chose, and the score that it reached there."""
+
+    bandwidth: float
+    ridge: float
+    score: float
 
 
 def metric_factor(weight: np.ndarray, covariance: np.ndarray | None = None) -> np.ndarray:
@@ -53,50 +63,56 @@ def root(matrix: np.ndarray) -> np.ndarray:
     return found
 
 
-def kernel_machine(
-    train: Split, test: Split, factor: np.ndarray | None = None, *, ridge: float = RIDGE
-) -> KernelScores:
+def kernel_machine(train: Split, test: Split, factor: np.ndarray | None = None) -> KernelScores:
     """Fit a Laplace kernel machine and score it on both splits.
 
     Args:
-        train: Inputs (n, d) to fit on; the last fifth chooses the bandwidth. Their order must be random.
+        train: Inputs (n, d) to fit on; the last fifth chooses bandwidth and ridge. Their order must be random.
         test: Inputs to score only.
-        factor: B, (m, d), of the metric A = B^T B; None for the identity, or where inputs are mapped already.
-        ridge: Added to the kernel matrix's diagonal.
+        factor: B, (m, d), of the metric A = B^T B; None for the identity.
     """
     if factor is not None:
         train, test = (part.of(part.features @ factor.T) for part in (train, test))
-    if not (train.finite and test.finite):
-        return {"train": NAN, "test": NAN, "bandwidth": NAN}
-    within = distances(train.features, train.features)
-    bandwidth, _ = choose_bandwidth(within, train, ridge)
+    x = train.features
+    return machine_of_distances(distances(x, x), distances(test.features, x), train, test)
+
+
+def machine_of_distances(within: np.ndarray, across: np.ndarray, train: Split, test: Split) -> KernelScores:
+    """Fit and score a Laplace kernel machine whose distances are known; features are not looked at.
+
+    Args:
+        within: (n, n) between training samples.
+        across: (n_test, n) from test samples to training samples.
+        train: The samples to fit on.
+        test: The samples to score only.
+    """
+    if not (np.isfinite(within).all() and np.isfinite(across).all()):
+        return KernelScores(NAN, NAN, NAN, NAN)
+    bandwidth, ridge, _ = choose(within, train)
     kernel = laplace(within, bandwidth)
     mean, coefficients = solve(kernel, train.targets, ridge)
-    across = laplace(distances(test.features, train.features), bandwidth)
-    return {
-        "train": score(kernel @ coefficients + mean, train),
-        "test": score(across @ coefficients + mean, test),
-        "bandwidth": bandwidth,
-    }
+    on_train, on_test = kernel @ coefficients + mean, laplace(across, bandwidth) @ coefficients + mean
+    return KernelScores(score(on_train, train), score(on_test, test), bandwidth, ridge)
 
 
-def choose_bandwidth(within: np.ndarray, train: Split, ridge: float) -> tuple[float, float]:
-    """Fit on the first four fifths, validate on the rest: the best bandwidth and its score.
+def choose(within: np.ndarray, train: Split) -> Choice:
+    """Fit on the first four fifths, validate on the rest: the best bandwidth and ridge.
 
     Args:
         within: (n, n) distances between training samples.
         train: The samples.
-        ridge: Added to the kernel matrix's diagonal.
     """
     fitted = fitted_rows(len(within))
     median = float(np.median(within[:fitted, :fitted])) or 1.0
-    scores = []
+    validation = train.rows(slice(fitted, None))
+    candidates, scores = [(multiple * median, ridge) for multiple in MULTIPLES for ridge in RIDGES], []
     for multiple in MULTIPLES:
         kernel = laplace(within[:, :fitted], multiple * median)
-        mean, coefficients = solve(kernel[:fitted], train.targets[:fitted], ridge)
-        scores.append(score(kernel[fitted:] @ coefficients + mean, train.rows(slice(fitted, None))))
+        for ridge in RIDGES:
+            mean, coefficients = solve(kernel[:fitted], train.targets[:fitted], ridge)
+            scores.append(score(kernel[fitted:] @ coefficients + mean, validation))
     chosen = best(scores)
-    return MULTIPLES[chosen] * median, scores[chosen]
+    return Choice(*candidates[chosen], scores[chosen])
 
 
 def laplace(distance: np.ndarray, bandwidth: float) -> np.ndarray:
@@ -115,11 +131,15 @@ def solve(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> tuple[np.nda
 def distances(x: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Euclidean distances between the rows of (n, d) and (m, d); exactly 0 between a set and itself.
 
-    Both are centred first: squares of the distances are differences of squares.
+    Both are centred first, since squares of distances are differences of squares; in float64, some columns at a time.
     """
-    centre = z.mean(axis=0)
-    a, b = x - centre, z - centre
-    squared = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * (a @ b.T)
+    squared = np.zeros((len(x), len(z)))
+    for start in range(0, x.shape[1], COLUMNS):
+        a, b = (part[:, start : start + COLUMNS].astype(np.float64) for part in (x, z))
+        centre = b.mean(axis=0)
+        a -= centre
+        b -= centre
+        squared += np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * (a @ b.T)
     found: np.ndarray = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
     if x is z:
         np.fill_diagonal(found, 0)

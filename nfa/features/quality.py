@@ -6,7 +6,7 @@
     input_rows(train, test)                                          # what needs no network: its baselines
     recovery_rows(model, train.inputs, "0", directions)              # where the relevant directions are known
 
-Each row: layer, probe, features, split, metric, value, chosen (the penalty or bandwidth that validation chose), note
+Each row: layer, probe, features, split, metric, value, the penalty and the bandwidth that validation chose, and a note
 (why a value is NaN). ``docs/features.md`` lists them all.
 """
 
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from nfa.alignment import LayerCovariance, measure_covariances
 from nfa.alignment.feature_matrix import blocked
-from nfa.features.capture import MAX_FEATURES, layer_features, layer_passes
+from nfa.features.capture import FORWARD_BATCH, MAX_FEATURES, LayerPass, layer_features, layer_passes
 from nfa.features.geometry import kernel_alignment, scatter_ratio
-from nfa.features.kernel import KernelScores, kernel_machine, root
+from nfa.features.kernel import KernelScores, distances, kernel_machine, machine_of_distances, root
 from nfa.features.probe import ProbeScores, RidgeProbe, linear_probe
 from nfa.features.recovery import metric_correlation, recovery
 from nfa.features.rfm import FeatureMachine, recursive_feature_machine
@@ -74,7 +74,8 @@ class Row(NamedTuple):
     split: str
     metric: str
     value: float
-    chosen: float = NAN
+    penalty: float = NAN  # per training sample for ridge; 1/C for logistic; on the diagonal for kernel machines
+    bandwidth: float = NAN
     note: str = ""
 
 
@@ -125,12 +126,12 @@ def input_rows(
     machine = None
     if kernel_samples:
         few = pair[0].rows(slice(kernel_samples))
-        scores = kernel_machine(few, pair[1])
-        rows += _scored(INPUT, "kernel_identity", RAW, train.metric, scores, scores["bandwidth"])
+        rows += _machine_rows(INPUT, "kernel_identity", RAW, train.metric, kernel_machine(few, pair[1]))
         if rfm:
             machine = recursive_feature_machine(few, pair[1], iterations=rfm)
-            both: KernelScores = {"train": machine.train, "test": machine.test, "bandwidth": machine.bandwidth}
-            rows += _scored(INPUT, "rfm", f"{RAW}; iteration {machine.iteration}", train.metric, both, NAN)
+            scores = KernelScores(machine.train, machine.test, machine.bandwidth, machine.ridge)
+            for row in _machine_rows(INPUT, "rfm", RAW, train.metric, scores):
+                rows.append(row if row.note else row._replace(note=f"metric of iteration {machine.iteration}"))
     return rows, machine
 
 
@@ -157,31 +158,40 @@ def metric_rows(
         seed: Names the probes where K is sketched.
         machine: A feature machine to compare the first of the layers with, where that reads the raw input.
     """
-    passes = [layer_passes(model, part.inputs, layers) for part in (train, test)]
-    usable = [name for name in layers if name in passes[0]]
+    shapes = layer_passes(model, train.inputs[:1], layers)
+    usable = [name for name in layers if name in shapes]
     if not usable:
         return []
     found = measure_covariances(model, train.inputs, layers=usable, seed=seed).layers
     rows: list[Row] = []
-    for layer in usable:
-        parts = [(samples, seen[layer]) for samples, seen in zip((train, test), passes, strict=True)]
-        roots = layer_metrics(found[layer])
-        raw = torch.equal(parts[0][1].inputs, train.inputs.flatten(1))
-        inputs = {} if raw else {"identity": [samples.split(part.inputs) for samples, part in parts]}
-        inputs |= {
-            name: [samples.split(mapped(part.outputs, metric)) for samples, part in parts]
-            for name, metric in roots.items()
-        }
-        for name, pair in inputs.items():
-            scores = kernel_machine(pair[0], pair[1])
-            rows += _scored(layer, f"kernel_{name}", "input of the layer", train.metric, scores, scores["bandwidth"])
+    for layer in usable:  # one at a time: early layers of convolutional networks have many positions
+        metrics = layer_metrics(found[layer])
+        raw = torch.equal(shapes[layer].inputs, train.inputs[:1].flatten(1))
+        names = [*metrics] if raw else ["identity", *metrics]
+        centres = _entering(layer_passes(model, train.inputs, [layer])[layer], names, metrics)
+        across: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for batch in test.inputs.split(FORWARD_BATCH):
+            for name, values in _entering(layer_passes(model, batch, [layer])[layer], names, metrics).items():
+                across[name].append(distances(values, centres[name]))
+        pair = [part.split(part.inputs[:, :0]) for part in (train, test)]  # distances are known: no features
+        for name in names:
+            within = distances(centres[name], centres[name])
+            scores = machine_of_distances(within, np.concatenate(across[name]), pair[0], pair[1])
+            rows += _machine_rows(layer, f"kernel_{name}", "input of the layer", train.metric, scores)
         weight = found[layer].weight
-        if machine is not None and layer == layers[0] and weight.shape == (len(weight), len(machine.metric)):
-            for name, metric in roots.items():
-                value = metric_correlation(metric[0] @ weight.numpy(), machine.metric)
+        if machine is not None and raw and weight.shape == (len(weight), train.inputs[0].numel()):
+            for name, metric in metrics.items():
+                value = metric_correlation(metric[0] @ weight.numpy(), machine.factor)
                 quantity = f"{name}_rfm_correlation"
                 rows.append(_noted(layer, "recovery", "weights", "train", quantity, value, NO_METRIC))
     return rows
+
+
+def _entering(seen: LayerPass, names: Sequence[str], metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Map what enters a layer by each metric: name -> (n, number of values) float32."""
+    return {
+        name: (mapped(seen.outputs, metrics[name]) if name in metrics else seen.inputs).cpu().numpy() for name in names
+    }
 
 
 def recovery_rows(
@@ -235,19 +245,18 @@ def layer_metrics(layer: LayerCovariance) -> dict[str, np.ndarray]:
 
 
 def mapped(outputs: Tensor, metric: np.ndarray) -> Tensor:
-    """Map a layer's outputs h (n, positions, g * k) by M^1/2 (g, k, k): (n, positions * g * k) float64."""
+    """Map a layer's outputs h (n, positions, g * k) by M^1/2 (g, k, k): (n, positions * g * k)."""
     n, positions, _ = outputs.shape
-    groups = outputs.double().cpu().reshape(n, positions, *metric.shape[:2])
-    return torch.einsum("npgk,gkl->npgl", groups, torch.from_numpy(metric)).flatten(1)
+    groups = outputs.reshape(n, positions, *metric.shape[:2])
+    return torch.einsum("npgk,gkl->npgl", groups, torch.from_numpy(metric).to(outputs)).flatten(1)
 
 
 def _of_features(layer: str, about: str, train: Split, test: Split, kind: str, metric: str) -> Iterator[Row]:
     """Score one layer's features: probe, linearity, kernel alignment and scatter."""
     ridge = RidgeProbe(train, test)
     probe = ridge.scores() if kind == "ridge" else linear_probe(train, test, kind)
-    yield from _scored(layer, kind, about, metric, probe, probe["penalty"])
-    linearity = ridge.linearity()
-    yield from _scored(layer, "linearity", about, "r2", linearity, linearity["penalty"])
+    yield from _probe_rows(layer, kind, about, metric, probe)
+    yield from _probe_rows(layer, "linearity", about, "r2", ridge.linearity())
     for name, split in (("train", train), ("test", test)):
         both = kernel_alignment(split.features, split.targets)
         for quantity, value in zip(("kernel_alignment", "kernel_alignment_centred"), both, strict=True):
@@ -258,11 +267,16 @@ def _of_features(layer: str, about: str, train: Split, test: Split, kind: str, m
             yield _noted(layer, "geometry", about, name, "scatter_ratio", value, note)
 
 
-def _scored(
-    layer: str, probe: str, about: str, metric: str, scores: ProbeScores | KernelScores, chosen: float
-) -> Iterator[Row]:
-    for split in ("train", "test"):
-        yield _noted(layer, probe, about, split, metric, scores[split], OVERFLOW)._replace(chosen=chosen)
+def _probe_rows(layer: str, probe: str, about: str, metric: str, scores: ProbeScores) -> Iterator[Row]:
+    for split, value in (("train", scores["train"]), ("test", scores["test"])):
+        row = _noted(layer, probe, about, split, metric, value, OVERFLOW)
+        yield row._replace(penalty=scores["penalty"])
+
+
+def _machine_rows(layer: str, probe: str, about: str, metric: str, scores: KernelScores) -> Iterator[Row]:
+    for split, value in (("train", scores.train), ("test", scores.test)):
+        row = _noted(layer, probe, about, split, metric, value, OVERFLOW)
+        yield row._replace(penalty=scores.ridge, bandwidth=scores.bandwidth)
 
 
 def _noted(layer: str, probe: str, about: str, split: str, metric: str, value: float, reason: str) -> Row:

@@ -34,7 +34,7 @@ def recovery(factor: np.ndarray, directions: np.ndarray, target_agop: np.ndarray
         "overlap": _overlap(factor, directions),
     }
     if target_agop is not None:
-        found["target_correlation"] = _cosine(factor, directions @ root(target_agop))
+        found["target_correlation"] = metric_correlation(factor, root(target_agop) @ directions.T)
     return found
 
 
@@ -46,13 +46,10 @@ def _overlap(factor: np.ndarray, directions: np.ndarray) -> float:
     return float(np.square(vectors[:rank] @ directions).sum() / rank)
 
 
-def _cosine(factor: np.ndarray, other: np.ndarray) -> float:
-    """Cosine of B^T B and R R^T, R (d, r): |B R|^2 / (|B B^T| |R^T R|)."""
-    size = np.linalg.norm(gram(factor)) * np.linalg.norm(other.T @ other)
-    return float(np.square(factor @ other).sum() / size) if size > 0 else NAN
-
-
-def metric_correlation(factor: np.ndarray, metric: np.ndarray) -> float:
-    """Cosine of A = B^T B, B (m, d), and a symmetric matrix (d, d), e.g. that of a recursive feature machine."""
-    size = np.linalg.norm(gram(factor)) * np.linalg.norm(metric)
-    return float(((factor @ metric) * factor).sum() / size) if size > 0 else NAN
+def metric_correlation(factor: np.ndarray, other: np.ndarray | None) -> float:
+    """Cosine of A^T A and B^T B, A (m, d) and B (k, d), e.g. of a recursive feature machine; None for the identity."""
+    size = np.linalg.norm(gram(factor))
+    if other is None:
+        return float(np.square(factor).sum() / (size * np.sqrt(factor.shape[1]))) if size > 0 else NAN
+    size *= np.linalg.norm(gram(other))
+    return float(np.square(factor @ other.T).sum() / size) if size > 0 else NAN

@@ -6,7 +6,10 @@ machine with metric M, and take for M the average gradient outer product of its 
     grad f_c(x) = -(1/L) sum_j alpha_jc k(x, x_j) M (x - x_j) / |x - x_j|_M        (a term with x = x_j counts as 0)
     M <- (1/n) sum_i sum_c grad f_c(x_i) grad f_c(x_i)^T, scaled to tr M = d
 
-The bandwidth L of each iteration, and the iteration that counts, are chosen by validation within the training samples.
+Bandwidth L and ridge of each iteration, and the iteration that counts, are chosen by validation within the training
+samples. M is kept as a factor B, M = B^T B with at most min(n, d) rows [derived]: with Z = X B^T and rows
+(D_c Z)_i = sum_j q_ij alpha_jc (z_i - z_j), q = -k / (L |x_i - x_j|_M), the next M is
+B^T [(1/n) sum_c (D_c Z)^T D_c Z] B.
 Written here rather than taken from a package: the authors' (xrfm) is made for trees over tabular data and draws from
 the global random state; this is the algorithm alone, deterministic and in float64.
 """
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nfa.features.kernel import NAN, RIDGE, choose_bandwidth, kernel_machine, laplace, root, solve
+from nfa.features.kernel import NAN, choose, distances, kernel_machine, laplace, root, solve
 from nfa.features.split import Split, fitted_rows
 
 
@@ -27,85 +30,74 @@ class FeatureMachine:
         train: Accuracy or R^2 on the training samples.
         test: On the test samples.
         bandwidth: L of the iteration that counts.
+        ridge: Added to the kernel's diagonal there.
         iteration: Which one counts; 0 is the metric I.
-        metric: M of that iteration, (d, d), tr M = d; it comes from the samples fitted on, without those validated on.
+        factor: B of that iteration, M = B^T B, (m, d) with tr M = d, from the samples fitted on, without those
+            validated on; None for the metric I.
     """
 
     train: float
     test: float
     bandwidth: float
+    ridge: float
     iteration: int
-    metric: np.ndarray
+    factor: np.ndarray | None
 
 
-def recursive_feature_machine(
-    train: Split, test: Split, *, iterations: int = 3, ridge: float = RIDGE
-) -> FeatureMachine:
+def recursive_feature_machine(train: Split, test: Split, *, iterations: int = 3) -> FeatureMachine:
     """Fit a recursive feature machine and score it on both splits.
 
     Args:
         train: Inputs (n, d) to fit on; the last fifth validates. Their order must be random.
         test: Inputs to score only.
         iterations: How often M is taken anew.
-        ridge: Added to the kernel matrix's diagonal.
     """
-    d = train.features.shape[1]
-    metric = np.eye(d)
     if not (train.finite and test.finite):
-        return FeatureMachine(NAN, NAN, NAN, 0, np.full((d, d), NAN))
-    fitted = fitted_rows(len(train.features))
-    best_score, best_metric, best_iteration = -np.inf, metric, 0
+        return FeatureMachine(NAN, NAN, NAN, NAN, 0, None)
+    x = train.features - train.features.mean(axis=0)  # differences alone count
+    fitted = fitted_rows(len(x))
+    factor: np.ndarray | None = None
+    best_score, best_factor, best_iteration = -np.inf, factor, 0
     for iteration in range(iterations + 1):
-        within = metric_distances(train.features, metric)
-        bandwidth, validated = choose_bandwidth(within, train, ridge)
+        z = x if factor is None else x @ factor.T
+        within = distances(z, z)
+        bandwidth, ridge, validated = choose(within, train)
         if validated > best_score:
-            best_score, best_metric, best_iteration = validated, metric, iteration
+            best_score, best_factor, best_iteration = validated, factor, iteration
         if iteration < iterations:
             part = within[:fitted, :fitted]
             _, coefficients = solve(laplace(part, bandwidth), train.targets[:fitted], ridge)
-            metric = normalised(agop(train.features[:fitted], part, coefficients, bandwidth, metric))
-    scores = kernel_machine(train, test, None if best_iteration == 0 else root(best_metric), ridge=ridge)
-    return FeatureMachine(scores["train"], scores["test"], scores["bandwidth"], best_iteration, best_metric)
+            factor = next_factor(x[:fitted], part, coefficients, bandwidth, factor)
+    return FeatureMachine(*kernel_machine(train, test, best_factor), best_iteration, best_factor)
 
 
-def agop(
-    x: np.ndarray, distance: np.ndarray, coefficients: np.ndarray, bandwidth: float, metric: np.ndarray
+def next_factor(
+    x: np.ndarray, distance: np.ndarray, coefficients: np.ndarray, bandwidth: float, factor: np.ndarray | None
 ) -> np.ndarray:
-    """Average gradient outer product of the predictor over its own centres.
+    """Factor the average gradient outer product of the predictor over its own centres, scaled to trace d.
 
     Args:
         x: Centres, (n, d).
         distance: |x_i - x_j|_M, (n, n).
         coefficients: alpha, (n, C).
         bandwidth: L.
-        metric: M, (d, d).
+        factor: B of M, (m, d); None for M = I.
 
     Returns:
-        (d, d): M [(1/n) sum_c H_c^T H_c] M, rows of H_c: sum_j q_ij alpha_jc (x_i - x_j), q = -k / (L |x_i - x_j|_M).
+        The next B, (m, d); m = min(n, d) after M = I.
     """
+    n, d = x.shape
+    if factor is not None:
+        z = x @ factor.T
+    else:  # B = I, or, where that is the smaller, X^T (Z = I) X
+        z, factor = (x, np.eye(d)) if d <= n else (np.eye(n), x)
     apart = distance > 0
     weights = np.where(apart, -laplace(distance, bandwidth) / (bandwidth * np.where(apart, distance, 1.0)), 0.0)
-    total = np.zeros_like(metric)
+    inner = np.zeros((z.shape[1], z.shape[1]))
     for alpha in coefficients.T:
         weighted = weights * alpha
-        rows = weighted.sum(axis=1)[:, None] * x - weighted @ x
-        total += rows.T @ rows
-    found: np.ndarray = metric @ (total / len(x)) @ metric
-    return found
-
-
-def metric_distances(x: np.ndarray, metric: np.ndarray) -> np.ndarray:
-    """|x_i - x_j|_M between the rows of (n, d), exactly 0 on the diagonal; centred as in ``distances``."""
-    centred = x - x.mean(axis=0)
-    products = centred @ metric @ centred.T
-    diagonal = np.diag(products)
-    found: np.ndarray = np.sqrt(np.maximum(diagonal[:, None] + diagonal - products - products.T, 0))
-    np.fill_diagonal(found, 0)
-    return found
-
-
-def normalised(matrix: np.ndarray) -> np.ndarray:
-    """Scale a positive semi-definite matrix (d, d) to trace d; zero stays zero."""
-    trace = np.trace(matrix)
-    scaled: np.ndarray = matrix * (len(matrix) / trace) if trace > 0 else matrix
-    return scaled
+        rows = weighted.sum(axis=1)[:, None] * z - weighted @ z
+        inner += rows.T @ rows
+    found: np.ndarray = root(inner) @ factor
+    size = np.linalg.norm(found)
+    return found * (np.sqrt(d) / size) if size > 0 else found

@@ -67,13 +67,12 @@ def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 def _feature_summary(features: pd.DataFrame) -> dict[str, float]:
     """Kernel machines with metric I and the first layer's, the feature machine, and recovery, as they last were."""
-    if features.empty:
-        return {}
-    kept = features["probe"].isin(KERNELS) & features["split"].eq("test") | features["metric"].isin(RECOVERED)
-    first = features[kept].sort_values("step", kind="stable").drop_duplicates(["probe", "metric", "layer"], keep="last")
-    names = first["probe"].where(first["probe"].isin(KERNELS), first["metric"])
-    scores = zip(names[::-1].tolist(), first["value"][::-1].tolist(), strict=True)
-    return {f"features/{name}": value for name, value in scores}
+    kernels = features[features["probe"].isin(KERNELS) & features["split"].eq("test")]
+    recovered = features[features["metric"].isin(RECOVERED)]
+    table = pd.concat([kernels.assign(name=kernels["probe"]), recovered.assign(name=recovered["metric"])])
+    last = table.sort_values("step", kind="stable").drop_duplicates(["name", "layer"], keep="last")
+    first = last.drop_duplicates("name")  # the raw input or the first layer: rows stand in the order of layers
+    return {f"features/{name}": value for name, value in first[["name", "value"]].itertuples(index=False)}
 
 
 def _test_scores(row: dict[str, float]) -> dict[str, float]:

@@ -64,7 +64,10 @@ def test_recovery_agrees_with_dense_matrices() -> None:
     assert found["trace_share"] == pytest.approx(np.trace(directions.T @ agop @ directions) / np.trace(agop))
     assert found["overlap"] == pytest.approx(np.square(leading.T @ directions).sum() / 3)
     assert found["target_correlation"] == pytest.approx(cosine(agop, directions @ truth @ directions.T))
-    assert metric_correlation(weight, agop) == pytest.approx(cosine(weight.T @ weight, agop))
+    assert metric_correlation(weight, half @ weight) == pytest.approx(
+        cosine(weight.T @ weight, weight.T @ half.T @ half @ weight)
+    )
+    assert metric_correlation(weight, None) == pytest.approx(cosine(weight.T @ weight, np.eye(9)))
 
 
 def test_recovery_where_the_answer_is_known() -> None:

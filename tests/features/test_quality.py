@@ -51,14 +51,37 @@ def test_a_linear_layer_agrees_with_the_kernel_machine_of_its_dense_metric() -> 
     model = nn.Sequential(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 3))
     train, test = samples(60, (8,)), samples(40, (8,), seed=1)
     rows = {(row.layer, row.probe, row.split): row for row in metric_rows(model, train, test, ["0", "2"])}
-    weight = model[0].weight.detach().double().numpy()
+    weight = model.get_parameter("0.weight").detach().double().numpy()
     expected = kernel_machine(
         train.split(train.inputs), test.split(test.inputs), weight * np.sqrt(8 / (weight**2).sum())
     )
-    assert rows["0", "kernel_nfm", "test"].value == pytest.approx(expected["test"])
-    assert rows["0", "kernel_nfm", "test"].chosen == pytest.approx(expected["bandwidth"], rel=1e-4)
+    assert rows["0", "kernel_nfm", "test"].value == pytest.approx(expected.test)
+    assert rows["0", "kernel_nfm", "test"].bandwidth == pytest.approx(expected.bandwidth, rel=1e-4)
     assert ("0", "kernel_identity", "test") not in rows  # that of the raw input, which needs no network
     assert ("2", "kernel_identity", "test") in rows
+
+
+def test_a_convolutions_kernel_machines_are_those_of_its_dense_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches times positions as one long input, its metric block-diagonal; test samples pass in batches."""
+    monkeypatch.setattr("nfa.features.quality.FORWARD_BATCH", 7)
+    model, train, test = network(), samples(60, (2, 8, 8)), samples(30, (2, 8, 8), seed=1)
+    rows = {(row.probe, row.split): row for row in metric_rows(model, train, test, ["2"])}
+    layer, parts = measure_covariances(model, train.inputs, layers=["2"]).layers["2"], (train, test)
+
+    def patches(inputs: torch.Tensor) -> torch.Tensor:
+        entering = model[:2](inputs.clone())  # type: ignore[index]
+        return functional.unfold(entering, 3, stride=2).double().detach().mT
+
+    weight, covariance = (m.reshape(m.shape[-2:]).numpy() for m in (layer.weight, layer.covariance))
+    factors = {"nfm": weight, "agop": np.linalg.cholesky(covariance + 1e-12 * np.eye(6)).T @ weight}
+    for name, factor in factors.items():
+        factor = factor * np.sqrt(factor.shape[1] / np.square(factor).sum())
+        pair = [part.split(patches(part.inputs) @ torch.from_numpy(factor.T)) for part in parts]
+        expected = kernel_machine(pair[0], pair[1])
+        assert rows[f"kernel_{name}", "test"].value == pytest.approx(expected.test)
+        assert rows[f"kernel_{name}", "test"].bandwidth == pytest.approx(expected.bandwidth, rel=1e-4)
+    entering = [part.split(model[:2](part.inputs.clone()).detach()) for part in parts]  # type: ignore[index]
+    assert rows["kernel_identity", "test"].value == pytest.approx(kernel_machine(entering[0], entering[1]).test)
 
 
 def test_nothing_is_left_behind() -> None:
@@ -71,7 +94,7 @@ def test_nothing_is_left_behind() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(train.inputs, inputs)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert [module.training for module in model] == [True, True, True, False, True, True, True]  # type: ignore[union-attr]
+    assert [module.training for module in model.children()] == [True, True, True, False, True, True, True]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
@@ -95,7 +118,7 @@ def test_baselines_need_no_network() -> None:
     assert {row.probe for row in rows} == {"ridge", "linearity", "geometry", "kernel_identity", "rfm"}
     assert {row.layer for row in rows} == {"input"}
     assert machine is not None
-    assert machine.metric.shape == (32, 32)
+    assert machine.factor is None or machine.factor.shape == (32, 32)
     assert input_rows(train, test)[1] is None
 
 
@@ -103,7 +126,7 @@ def test_recovery_of_a_network_that_reads_two_inputs_only() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 1))
     with torch.no_grad():
-        model[0].weight[:, 2:] = 0
+        model.get_parameter("0.weight")[:, 2:] = 0
     rows = recovery_rows(model, torch.randn(50, 6), "0", np.eye(6)[:, :2])
     assert {row.metric: pytest.approx(row.value) for row in rows} == {
         "nfm_trace_share": 1,

@@ -51,7 +51,7 @@ def test_one_block_is_spearmans_correlation_and_its_jackknife() -> None:
     half = stats.t.ppf(0.975, 8) * np.sqrt(8 / 9 * np.square(z - z.mean()).sum())
     assert (found["n_cells"], found["n_points"]) == (9, 9)
     assert found["rho"] == pytest.approx(rho)
-    np.testing.assert_allclose([found["ci_low"], found["ci_high"]], np.tanh(np.arctanh(rho) + [-half, half]))
+    np.testing.assert_allclose([found["ci_low"], found["ci_high"]], np.tanh(np.arctanh(rho) + np.array([-half, half])))
 
 
 def test_blocks_are_pooled_by_their_centred_ranks() -> None:
@@ -94,7 +94,8 @@ def test_where_there_is_no_interval_the_note_says_why() -> None:
 
 def test_many_cells_are_left_out_in_groups() -> None:
     draw = np.random.default_rng(4)
-    parts = [joined(draw, 0.5, seeds=1).assign(cell=lambda t, i=i: t["cell"] + f"-{i}") for i in range(8)]
+    tables = [joined(draw, 0.5, seeds=1) for _ in range(8)]
+    parts = [table.assign(cell=table["cell"] + f"-{i}") for i, table in enumerate(tables)]
     found = row(pd.concat(parts, ignore_index=True), "all")
     assert found["n_cells"] == 8 * len(CELLS)
     assert found["ci_low"] < found["rho"] < found["ci_high"]
