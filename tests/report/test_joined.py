@@ -9,21 +9,20 @@ import pytest
 from nfa.report.conventions import HEADLINE
 from nfa.report.quality import better_features, metrics_carry
 from nfa.report.study import Study
-from nfa.stages.aggregate import aggregate, collect
-from nfa.tables import read_table
+from nfa.report.summaries import make_tables
+from nfa.stages.aggregate import collect
 from tests.fake_results import write
 from tests.helpers import tiny_sweep
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A sweep of made-up results, aggregated."""
+    """A sweep of made-up results, and its tables."""
     sweep = tiny_sweep(seeds=3, optimizer=[{"name": "sgd", "lr": [0.1, 0.2, 0.3]}, {"name": "adam", "lr": 0.01}])
     results: Path = tmp_path_factory.mktemp("results")
     paths = write(sweep, results)
-    aggregate(sweep, results)
-    tables = {file.stem: read_table(file) for file in paths.tables.glob("*.parquet")}
-    return Study(collect(sweep, paths), tables, paths)
+    collected = collect(sweep, paths)
+    return Study(collected, make_tables(collected), paths)
 
 
 def test_a_row_per_layer_and_convention(study: Study) -> None:
@@ -76,6 +75,3 @@ def test_the_sentences_state_what_the_tables_hold(study: Study) -> None:
     assert "0.55 [0.55, 0.55] with the metric I" in carried
     assert "recursive feature machine, without backpropagation, reaches 0.75" in carried
     assert "Of the relevant directions" in carried
-    html = study.paths.report.read_text(encoding="utf-8")
-    assert 'id="quality"' in html
-    assert (study.paths.figures / "quality.svg").exists()

@@ -60,10 +60,10 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
     assert {path.stem for path in paths.tables.glob("*.parquet")} == TABLES
     assert {path.stem for path in paths.tables.glob("*.csv")} == TABLES
     figures = {path.name for path in paths.figures.iterdir()}
-    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "matrices")
+    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "quality", "matrices")
     assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     cells = [cell.id for cell in sweep.cells]
-    for name in TABLES - {"rank_correlation"}:
+    for name in TABLES - {"rank_correlation", "features_ranks"}:
         assert list(table(paths, name)["cell"].unique()) == cells, name
     assert list(found.cells["cell"]) == cells
     assert found.report.exists()

@@ -46,8 +46,8 @@ def legend(study: Study) -> list[tuple[str, str]]:
 
 
 def panels(study: Study) -> list[Panel]:
-    """One panel per alignment quantity: a row per score, a mark per data set."""
-    if study.tables["features_ranks"].empty:
+    """One panel per alignment quantity: a row per score, a mark per data set; none where nothing is known."""
+    if study.tables["features_ranks"]["rho"].isna().all():
         return []
     return [_panel(study, quantity, name) for quantity, name in QUANTITIES.items()]
 
