@@ -13,6 +13,7 @@ MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
 STEP_SECONDS = 4e-4  # optimizer step of a small network, beside its multiplications
 LAYER_SECONDS = 0.03  # controls and eigenvectors of one layer at one checkpoint
 JOB_SECONDS = 4.0  # interpreter, imports and scheduling of one job
+KERNEL_FITS = 24  # bandwidths times ridges that one kernel machine tries
 EVALUATIONS = 18  # passes over the whole data during training
 
 
@@ -38,6 +39,10 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     probe = checkpoints * (
         6 * min(sweep.probe.samples, shape.n_train) * features + forward * (shape.n_train + shape.n_test)
     )
+    few = 0 if sweep.probe.kernel == "none" else min(sweep.probe.kernel_samples, shape.n_train)
+    learned = 2 * (len(cell.layers) if sweep.probe.kernel == "all" else 1)
+    machines = 2 + sweep.probe.rfm + learned * (checkpoints if sweep.probe.kernel_at == "all" else 2)
+    probe += machines * KERNEL_FITS * few**3 / 6
     work = (train + measure + probe) / MULTIPLICATIONS_PER_SECOND
     fixed = steps * STEP_SECONDS + checkpoints * len(cell.layers) * LAYER_SECONDS
     weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers) * 4
