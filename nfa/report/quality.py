@@ -37,19 +37,19 @@ def better_features(study: Study) -> Answer:
     if not names:
         return Answer(UNDEFINED, "No finished run has hidden layers with scores, so there is no answer.")
     scope = EVERYWHERE if EVERYWHERE in names else names[0]
-    pooled: list[dict[Any, Any]] = ranks[ranks["data"] == scope].dropna(subset=["rho"]).to_dict("records")
+    pooled: list[dict[Any, Any]] = ranks[ranks["data"] == scope].dropna(subset=["ci_low"]).to_dict("records")
     rows = [row for row in pooled if row["quantity"] == "uc_nfc"]
     if not rows:
         return Answer(UNDEFINED, "Too few cells finished to correlate alignment with feature quality.")
     cells = max(row["n_cells"] for row in rows)
     parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
-    start = (
+    detail = (
         f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power} ({study.measured_with}): within strata of data "
         f"set and depth from the output, ranks of final UC-NFC correlate with those of each score of the same hidden "
-        f"layer by (ρ and 95% interval over {plural(cells, 'cell')}): {parts}. "
+        f"layer by (ρ and 95% interval over {plural(cells, 'cell')}): {parts}."
     )
     beyond = [row for row in pooled if row["quantity"] == "above_haar"]
-    text = start + _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "UC-NFC above its rotated control")
+    text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "UC-NFC above its rotated control") + " " + detail
     gain = next((row for row in rows if row["score"] == "probe_gain"), rows[0])
     better, worse, total = _counts(rows)
     short = f"ρ with {NAMES[gain['score']]} {_rho(gain)}; better on {better}, worse on {worse} of {total} scores"

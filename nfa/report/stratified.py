@@ -36,6 +36,7 @@ RANKED = (
 )
 EVERYWHERE = "all"  # in the columns `data` and `depth_from_output` (null there): pooled over strata
 FEWEST_CELLS = 3
+FEWEST_LEFT_OUT = 5  # with fewer a jackknife can agree with itself by chance, and its interval is a point
 MOST_GROUPS = 40  # of cells left out together, per data set: more cost more and say little
 CLOSEST = 1 - 1e-6  # to 1, where Fisher's z is infinite
 COLUMNS = ["data", "depth_from_output", "quantity", "correlation", "power", "score"]
@@ -168,10 +169,12 @@ def pooled(blocks: Sequence[Pair], data_sets: int) -> Found:
         return cells, n, np.nan, np.nan, np.nan, "all points are tied"
     if abs(rho) > CLOSEST:
         return cells, n, rho, np.nan, np.nan, "no interval: the order is perfect in every stratum"
+    freedom = groups - data_sets
+    if groups < FEWEST_LEFT_OUT or freedom < 1:
+        return cells, n, rho, np.nan, np.nan, f"no interval: fewer than {FEWEST_LEFT_OUT} cells, or one per data set"
     without = [sum((block.without.get(group, block.whole) for block in blocks), np.zeros(4)) for group in members]
     replicates = np.array([_fisher(_ratio(sums)) for sums in without])
-    freedom = groups - data_sets
-    if freedom < 1 or np.isnan(replicates).any():
+    if np.isnan(replicates).any():
         return cells, n, rho, np.nan, np.nan, "no interval: without one cell all points are tied"
     error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean()).sum())
     half = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * error

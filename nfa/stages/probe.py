@@ -40,12 +40,12 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
                 left.append(seed)
             else:
                 event(f"probe {cell.id} seed {seed}: finished before")
-        known: dict[int, Subject] = {}  # by the data, which seeds may share
+        known: dict[int, Subject] = {}  # of the last data, which the next seed may share
         for seed, data in load_all(cell, left, device).items():
             started = time.perf_counter()
             table = GrowingTable(parts, seed, PROBES, save_seconds)
             if id(data) not in known:
-                known[id(data)] = Subject.of(data, sweep.probe)
+                known = {id(data): Subject.of(data, sweep.probe)}
             _probe_seed(cell, seed, runs[seed]["checkpoints"], known[id(data)], sweep.probe, table, parts, device)
             table.finish()
             parts.finish(seed, started, earlier=table.seconds)

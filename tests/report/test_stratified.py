@@ -89,6 +89,10 @@ def test_where_there_is_no_interval_the_note_says_why() -> None:
     few = row(table[table["cell"].isin(["cell0", "cell1"])], "fashion")
     assert np.isnan(few["rho"])
     assert "fewer than 3 cells" in few["note"]
+    four = row(table[table["cell"].isin([f"cell{i}" for i in range(4)])], "fashion")
+    assert np.isfinite(four["rho"])
+    assert np.isnan(four["ci_low"])
+    assert "fewer than 5 cells" in four["note"]
     assert row(table, "all", score="kernel_nfm")["n_cells"] == 0
 
 

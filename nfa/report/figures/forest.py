@@ -66,8 +66,15 @@ def rank_series(study: Study, quantity: str, scope: str, scores: Sequence[str]) 
     return values
 
 
+def _scores(study: Study) -> list[str]:
+    """Scores that have a correlation somewhere."""
+    ranks = study.tables["features_ranks"]
+    known = set(ranks.loc[ranks["rho"].notna() & ranks["depth_from_output"].isna(), "score"])
+    return [score for score in NAMES if score in known]
+
+
 def _panel(study: Study, quantity: str, name: str) -> Panel:
-    names, scores = scopes(study), list(NAMES)
+    names, scores = scopes(study), _scores(study)
     size = (WIDTH, MARGINS[1] + MARGINS[3] + ROW * len(scores))
     apart = 0.62 / max(len(names) - 1, 1)
 
