@@ -119,7 +119,7 @@ def first_layers(study: Study) -> pd.DataFrame:
 def _over(frame: pd.DataFrame, column: str) -> str:
     """Average over cells within each seed, then mean and interval over seeds."""
     row = over_seeds(frame.groupby("seed")[column].mean().reset_index().assign(all=0), ["all"], column).iloc[0]
-    return interval(row["mean"], row["ci_low"], row["ci_high"])
+    return interval(row["mean"], row["ci_low"], max(row["mean"], min(row["ci_high"], 1.0)))  # no score is more than 1
 
 
 def quality_table(study: Study) -> Safe:
