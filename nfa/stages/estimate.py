@@ -42,8 +42,8 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     few = 0 if sweep.probe.kernel == "none" else min(sweep.probe.kernel_samples, shape.n_train)
     learned = 2 * (len(cell.layers) if sweep.probe.kernel == "all" else 1)
     machines = 2 + sweep.probe.rfm + learned * (checkpoints if sweep.probe.kernel_at == "all" else 2)
-    probe += machines * KERNEL_FITS * few**3 / 6
-    work = (train + measure + probe) / MULTIPLICATIONS_PER_SECOND
+    fits = machines * KERNEL_FITS * few**3 // 6
+    work = (train + measure + probe + fits) / MULTIPLICATIONS_PER_SECOND
     fixed = steps * STEP_SECONDS + checkpoints * len(cell.layers) * LAYER_SECONDS
     weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers) * 4
     pictures = sum(4 * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2) for layer in cell.layers)
