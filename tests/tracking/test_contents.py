@@ -165,7 +165,7 @@ def test_alignment_table_has_every_value(place: tuple[Cell, int], published: Pub
 def test_probe_table_has_every_value(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
     """Every score of a linear probe in probes.parquet, and nothing else."""
     cell, seed = place
-    table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed")
+    table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed and probe == 'ridge'")
     rows = {(row["step"], row["layer"]): row for row in logged[cell.id, seed].table("probes")}
     for step, layer, split, metric, value in table[["step", "layer", "split", "metric", "value"]].itertuples(
         index=False
