@@ -19,6 +19,7 @@ from nfa.measuring_cli import (
     run_measure,
 )
 from nfa.stages.preemption import PREEMPTED, Preempted
+from nfa.theory_cli import THEORY, add_theory_arguments, run_theory
 
 EPILOG = """\
 A sweep from nothing to its report:
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     add_check_arguments(_verb(verbs, "check", CHECK, run_check))
+    add_theory_arguments(_verb(verbs, "theory", THEORY, run_theory))
 
     for name, text in _CELL_STAGES.items():
         verb = _stage(verbs, name, text, _cell_stage)
