@@ -1,5 +1,8 @@
 """The tables of the quadratic network for the terminal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from rich.table import Table
 
@@ -8,8 +11,8 @@ from nfa.report.statistics import over_seeds
 
 BY = ("table", "case", "width", "correlation", "source", "reference", "reference_spread", "note")
 TITLES = {
-    "spectrum": "chain monomial, covariance eigenvalues i^-alpha, d = 128, n = 1024",
-    "reversing": "alignment-reversing mixture, d = 128, n = 4096, k = 1024",
+    "spectrum": "chain monomial, variances i^-alpha, d = 128, n = 1024",
+    "reversing": "reversing mixture, d = 128, n = 4096, k = 1024",
 }
 HEADINGS = {
     "measured": "measured",
@@ -32,7 +35,7 @@ def quadratic_summary(draws: pd.DataFrame) -> pd.DataFrame:
 
 
 def quadratic_tables(summary: pd.DataFrame) -> list[Table]:
-    """Lay out both tables, cosine, each number beside the reference's."""
+    """Lay out both tables, cosine, each number above the reference's."""
     cosine = summary[summary["correlation"] == "cosine"]
     return [_table(str(name), rows) for name, rows in cosine.groupby("table", sort=False)]
 
@@ -41,7 +44,7 @@ def _table(name: str, rows: pd.DataFrame) -> Table:
     count = int(rows["draws"].max())
     spread = f"mean of {count} draws ± half of its 95% interval" if count > 1 else "one draw"
     table = Table(
-        title=f"C-NFC(0+), quadratic network, cosine: {TITLES[name]}\n{spread}; in brackets the reference's",
+        title=f"C-NFC(0+), cosine: {TITLES[name]}\n{spread}",
         title_style="dim",
         title_justify="left",
         box=None,
@@ -53,13 +56,16 @@ def _table(name: str, rows: pd.DataFrame) -> Table:
     for heading in HEADINGS.values():
         table.add_column(heading, justify="right")
     for case, group in rows.groupby("case", sort=False):
-        by_source = group.set_index("source")
-        table.add_row(str(case), *(_cell(by_source.loc[source]) for source in HEADINGS))
+        cells = {row["source"]: _cell(row) for row in group.to_dict("records")}
+        table.add_row(str(case), *(cells[source] for source in HEADINGS))
+        known = {row["source"]: _reference(row) for row in group.to_dict("records")}
+        table.add_row("  reference", *(known[source] for source in HEADINGS), style="dim")
     return table
 
 
-def _cell(row: "pd.Series[float]") -> str:
-    shown = plus_minus(row["mean"], row["ci_high"] - row["mean"], 3)
-    if pd.isna(row["reference"]):
-        return shown
-    return f"{shown} [{plus_minus(row['reference'], row['reference_spread'], 3)}]".replace("[", "\\[")
+def _cell(row: Mapping[Any, Any]) -> str:
+    return plus_minus(row["mean"], row["ci_high"] - row["mean"], 3)
+
+
+def _reference(row: Mapping[Any, Any]) -> str:
+    return "" if pd.isna(row["reference"]) else plus_minus(row["reference"], row["reference_spread"], 3)

@@ -88,7 +88,7 @@ def infinite_width(target: np.ndarray, covariance: np.ndarray) -> dict[str, Valu
     return _correlations(target @ target, target @ covariance @ target)
 
 
-def network(
+def network_value(
     target: np.ndarray, covariance: np.ndarray, weights: np.ndarray, readout: np.ndarray
 ) -> dict[str, Value]:
     """C-NFC(0+) of one network, by the matrices themselves.

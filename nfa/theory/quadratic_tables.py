@@ -101,7 +101,7 @@ def _rows(case: Case, seed: int) -> Iterator[dict[str, Any]]:
     weights = generator.standard_normal((case.width, len(target))) / np.sqrt(len(target))
     moments = quadratic.moments_of(readout)
     values = {
-        "measured": quadratic.network(target, covariance, weights, readout),
+        "measured": quadratic.network_value(target, covariance, weights, readout),
         "free_probability": quadratic.finite_width(target, covariance, case.width),
         "free_probability_of_readout": quadratic.finite_width(target, covariance, case.width, moments),
         "infinite_width": quadratic.infinite_width(target, covariance),
