@@ -1,38 +1,46 @@
-"""What is predicted at initialisation. Matrices and networks in, numbers and frames out; imported on first use.
+"""What is predicted of a network's alignment before it is trained: tensors in, tables out.
 
-from nfa.theory import data_matrices, finite_width
-R, S = data_matrices(x, y)              # x (n, d), y (n,)
-finite_width(R, S, width=1024)["cosine"].value
+limit             C-NFC(0+) of any network, loss and optimizer, from its gradient and K at initialisation
+data_space        the same from inputs, residuals and the tangent kernel's Gram matrix
+early             the centred matrices' norms and correlation over the time after that, to next-to-leading order
+quadratic         C-NFC(0+) of quadratic networks, of infinite width and, by free probability, of finite width
+free_probability  words in a random matrix and fixed ones, by non-crossing partitions
+depth_law         the power of the AGOP that fits each layer's NFM best, beside 1/(L - l + 1)
 """
 
-from importlib import import_module
-from typing import Any
+from nfa.theory.depth_law import depth_law, law
+from nfa.theory.early import departure, early_dynamics, layer_rates, measured_dynamics
+from nfa.theory.free_probability import compound_poisson_cumulants, word_mean, word_trace
+from nfa.theory.limit import limit
+from nfa.theory.noncrossing import kreweras_complement, noncrossing_partitions
+from nfa.theory.quadratic import (
+    chain_population,
+    data_matrices,
+    finite_width,
+    infinite_width,
+    network_value,
+    reversing_population,
+)
+from nfa.theory.quadratic_tables import quadratic_draws
 
-_LAZY = {
-    "GradientFlow": "nfa.theory.gradient_flow",
-    "LayerRates": "nfa.theory.early",
-    "chain_population": "nfa.theory.quadratic",
-    "compound_poisson_cumulants": "nfa.theory.free_probability",
-    "data_matrices": "nfa.theory.quadratic",
-    "departure": "nfa.theory.early",
-    "early_dynamics": "nfa.theory.early",
-    "finite_width": "nfa.theory.quadratic",
-    "infinite_width": "nfa.theory.quadratic",
-    "kreweras_complement": "nfa.theory.noncrossing",
-    "layer_rates": "nfa.theory.early",
-    "measured_dynamics": "nfa.theory.early",
-    "network_value": "nfa.theory.quadratic",
-    "noncrossing_partitions": "nfa.theory.noncrossing",
-    "quadratic_draws": "nfa.theory.quadratic_tables",
-    "reversing_population": "nfa.theory.quadratic",
-    "word_mean": "nfa.theory.free_probability",
-    "word_trace": "nfa.theory.free_probability",
-}
-__all__ = list(_LAZY)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name the first time it is asked for."""
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'nfa.theory' has no attribute {name!r}")
+__all__ = [
+    "chain_population",
+    "compound_poisson_cumulants",
+    "data_matrices",
+    "departure",
+    "depth_law",
+    "early_dynamics",
+    "finite_width",
+    "infinite_width",
+    "kreweras_complement",
+    "law",
+    "layer_rates",
+    "limit",
+    "measured_dynamics",
+    "network_value",
+    "noncrossing_partitions",
+    "quadratic_draws",
+    "reversing_population",
+    "word_mean",
+    "word_trace",
+]
