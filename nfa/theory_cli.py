@@ -29,7 +29,7 @@ def run_theory(options: argparse.Namespace) -> None:
         raise UserError(f"--output {output}: must end in .csv or .json")
     from rich.console import Console
 
-    from nfa.report.theory import quadratic_summary, quadratic_tables
+    from nfa.report.quadratic import quadratic_summary, quadratic_tables
     from nfa.tables import write_text
     from nfa.theory import quadratic_draws
 
