@@ -39,6 +39,12 @@ def run_predict(options: argparse.Namespace) -> None:
         raise UserError(f"--output {output}: must end in .csv or .parquet")
     # BLAS and OpenMP read these when numpy and torch are imported, which is below.
     os.environ.update({f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "MKL", "OPENBLAS")})
+    from nfa.sweep import load
+
+    sweep = load(options.config)
+    cells = [sweep.cell(name) for name in dict.fromkeys(options.cells)] if options.cells else list(sweep.cells)
+    seeds = list(dict.fromkeys(options.seeds)) if options.seeds else list(sweep.seeds)
+
     from rich.console import Console
 
     from nfa.measuring import try_to_write
@@ -46,11 +52,7 @@ def run_predict(options: argparse.Namespace) -> None:
     from nfa.report.prediction import prediction_report
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.predict import predict, write_predictions
-    from nfa.sweep import load
 
-    sweep = load(options.config)
-    cells = [sweep.cell(name) for name in dict.fromkeys(options.cells)] if options.cells else list(sweep.cells)
-    seeds = list(dict.fromkeys(options.seeds)) if options.seeds else list(sweep.seeds)
     if output is not None:
         try_to_write(output)
     set_threads(options.threads)
