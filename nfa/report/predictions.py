@@ -1,7 +1,7 @@
 """Predicted beside measured: the limit C-NFC(0+) against the C-NFC of training, and the depth law's power.
 
-Both predictions are known before training: ``flow``, gradient flow's (or the learning rule's), and ``update``, along the
-first full-batch step of the optimizer in use.
+Both predictions are known before training: ``flow``, gradient flow's (or the learning rule's), and ``update``, along
+the first full-batch step of the optimizer in use.
 """
 
 import numpy as np

@@ -12,7 +12,8 @@ from nfa.report.live import live_text
 from nfa.report.markup import Safe, el, join, number
 from nfa.report.sentences import Answer
 from nfa.report.study import Study
-from nfa.report.tables import ansatz_table, depth_law_table, heat_table, prediction_table, rank_table, training_table
+from nfa.report.tables import ansatz_table, heat_table, rank_table, training_table
+from nfa.report.theory_tables import depth_law_table, prediction_table
 
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from nfa.report.conventions import READOUT, Convention
 from nfa.report.labels import name_list
@@ -33,7 +32,7 @@ def predicted(study: Study, convention: Convention) -> Answer:
         n = found[data, "update", "first", "difference"]["n"]
         parts.append(
             f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at the first checkpoint after step 0 "
-            f"({_first_steps(study, data)}), and by {last} at the last; the limit of gradient flow is off by {flow} there"
+            f"({_first_steps(study, data)}), and by {last} at the last; gradient flow's limit is off by {flow} there"
         )
         rho, later = (found[data, "update", at, "rho"]["mean"] for at in ("first", "last"))
         shorts.append(f"{data} ρ = {number(rho)} at first, {number(later)} at last")
@@ -108,13 +107,7 @@ def depth_law(study: Study, convention: Convention) -> Answer:
     text = (
         f"{lead} and {law} at the depth law's 1/(L − l + 1). The law's power is as good as the best, within {CLOSE:g}, "
         f"in {good} of {plural(len(known), 'hidden layer')} (means over seeds); the best power is {middle[0]} x the "
-        f"law's in the median layer (quartiles {middle[1]} and {middle[2]}). Median by depth: {name_list(by_depth, 8)}. "
-        "The law is exact for deep linear networks from balanced initialisation alone."
+        f"law's in the median layer (quartiles {middle[1]} and {middle[2]}). Median by depth: "
+        f"{name_list(by_depth, 8)}. The law is exact for deep linear networks from balanced initialisation alone."
     )
     return Answer(f"law as good as the best power in {good} of {len(known)} layers", text)
-
-
-def law_at(points: pd.DataFrame, depth: int) -> float:
-    """Return the law's power at a depth from the output; NaN where the network is no chain."""
-    values = points.loc[points["depth_from_output"] == depth, "law"].dropna()
-    return float(values.iloc[0]) if len(values) else float("nan")
