@@ -36,6 +36,8 @@ from nfa.validation import explain, plain_numbers, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
 REVISIONS = {"train": 1, "measure": 3, "probe": 1}
+# Learning rules that give each layer an error of its own.
+LAYERWISE = frozenset({"direct_feedback_alignment", "hebb"})
 # Optimizers whose steps have the same size whatever the gradient's: width scales them otherwise.
 ENTRYWISE = frozenset({"adam", "adamw", "rmsprop", "lion", "signsgd"})
 MAX_CELLS = 200_000
@@ -461,6 +463,12 @@ def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
         raise SweepError(
             f"{chosen['train'].where}.loss: cross_entropy needs classes, but {data.settings.name} is a regression; "
             f"use mse"
+        )
+    if cell.train.rule in LAYERWISE and model_entry(model.settings).chain is False:
+        chains = [name for name, entry in MODELS.items() if entry.chain]
+        raise SweepError(
+            f"{chosen['train'].where}.rule: {cell.train.rule} gives each layer its own error, but "
+            f"{model.settings.name} is no chain of layers; {', '.join(chains)} are"
         )
     optimizer = chosen["optimizer"]
     try:

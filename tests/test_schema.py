@@ -34,13 +34,28 @@ def test_it_refuses_what_the_parser_refuses(change: dict[str, Any]) -> None:
         jsonschema.validate(yaml.safe_load(yaml.safe_dump(document)), SCHEMA)
 
 
+def resolved(field: dict[str, Any]) -> Any:
+    """Follow a reference to what it names."""
+    return SCHEMA["$defs"][field["$ref"].removeprefix("#/$defs/")] if "$ref" in field else field
+
+
+def test_what_entries_share_is_said_once() -> None:
+    entries = resolved(SCHEMA["properties"]["data"]["anyOf"][0])["anyOf"]
+    settings = [entry["properties"]["label_noise"] for entry in entries if "label_noise" in entry["properties"]]
+    assert len(settings) > 10
+    assert settings == [settings[0]] * len(settings)
+    assert list(settings[0]) == ["$ref"]
+    assert resolved(settings[0])["default"] == 0.0
+
+
 def described(schema: Any, path: str = "") -> list[str]:
     """List the settings without a line of description."""
     if isinstance(schema, list):
         return [found for item in schema for found in described(item, path)]
     if not isinstance(schema, dict):
         return []
-    missing = [f"{path}.{key}" for key, field in schema.get("properties", {}).items() if "description" not in field]
+    fields = {key: resolved(field) for key, field in schema.get("properties", {}).items()}
+    missing = [f"{path}.{key}" for key, field in fields.items() if "description" not in field]
     return missing + [found for key, item in schema.items() for found in described(item, f"{path}.{key}")]
 
 

@@ -235,3 +235,16 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, words: l
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=r"no such file.*nfa init"):
         load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("rule", ["hebb", "direct_feedback_alignment"])
+def test_a_rule_by_layer_needs_a_chain_of_layers(rule: str) -> None:
+    document = {
+        "data": [{"name": "fashion_mini"}],
+        "model": [{"name": "transformer"}],
+        "optimizer": [{"name": "sgd", "lr": 0.1}],
+        "train": {"rule": rule},
+    }
+    with pytest.raises(SweepError, match=f"{rule} gives each layer its own error, but transformer is no chain.* mlp,"):
+        parse(document, "x.yaml")
+    parse({**document, "model": [{"name": "vgg11"}]}, "x.yaml")

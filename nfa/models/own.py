@@ -101,4 +101,5 @@ ENTRY = ModelEntry(
     build,
     reads=frozenset({"images", "tokens", "vectors"}),
     about="your own network: a module that Python finds, a colon, and a function that builds it",
+    chain=None,
 )

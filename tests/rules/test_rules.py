@@ -105,6 +105,8 @@ def test_rules_by_layer_work_on_convolutions_and_refuse_branches(rule: Callable[
     assert all(gradient.isfinite().all() for gradient in found.values())
     with pytest.raises(ValueError, match="no chain of layers"):
         rule(nn.ModuleList([nn.Linear(2, 2)]))
+    with pytest.raises(ValueError, match="holds several layers"):
+        rule(nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 2)))
 
 
 @pytest.mark.parametrize(

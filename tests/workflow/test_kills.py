@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from nfa.paths import SweepPaths
+from nfa.stages.preemption import PREEMPTED
 from nfa.sweep import parse
 from tests.helpers import environment, tiny
 from tests.workflow.snakemake import Workflow
@@ -43,7 +44,7 @@ def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path
     for results in (tmp_path / "whole", tmp_path / "cut"):
         for name in ("train", "measure", "probe"):
             # Interpreter and imports take about two seconds; the kills fall after them, in the work.
-            for _ in range(5 if results.name == "cut" else 0):
+            for _ in range(10 if results.name == "cut" else 0):
                 process = stage(name, config, results)
                 time.sleep(draw.uniform(1.0, 4.0))
                 if process.poll() is None:
@@ -51,13 +52,33 @@ def test_stages_killed_at_random_instants_end_with_the_same_bytes(tmp_path: Path
                     kills += 1
                 process.wait()
             assert stage(name, config, results).wait() == 0
-    assert kills >= 5
+    assert kills >= 10
     whole, cut = (SweepPaths(tmp_path / name / "tiny").cell(cell.id) for name in ("whole", "cut"))
     for file in ("history", "alignment", "matrices", "probes"):
         assert getattr(whole, file).read_bytes() == getattr(cut, file).read_bytes(), file
     for path in (whole.folder / "checkpoints").rglob("*.safetensors"):
         assert path.read_bytes() == (cut.folder / path.relative_to(whole.folder)).read_bytes(), path
     assert not [path for path in cut.folder.rglob("*") if ".tmp" in path.name]
+
+
+@pytest.mark.slow
+def test_told_to_stop_training_saves_and_goes_on(tmp_path: Path) -> None:
+    document = {**DOCUMENT, "train": {"steps": 8000, "batch_size": 64, "checkpoints": 6}}
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(document))
+    cell = parse(document, "x").cells[0]
+    whole, cut = (SweepPaths(tmp_path / name / "tiny").cell(cell.id) for name in ("whole", "cut"))
+    process = stage("train", config, tmp_path / "cut")
+    while not list(cut.state.rglob("*.safetensors")):  # a state is saved: it is at work
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == PREEMPTED
+    for name in ("cut", "whole"):
+        assert stage("train", config, tmp_path / name).wait() == 0
+    assert cut.history.read_bytes() == whole.history.read_bytes()
+    for path in (whole.folder / "checkpoints").rglob("*.safetensors"):
+        assert path.read_bytes() == (cut.folder / path.relative_to(whole.folder)).read_bytes(), path
 
 
 @pytest.mark.slow
