@@ -182,7 +182,8 @@ def _theory(study: Study, live: Live) -> Section:
     )
     powers = (
         "Dots: the best power, mean over seeds; bars: the powers at which the correlation is within 0.01 of the best "
-        "(no interval over seeds). Grey: 1/(L − l + 1). The readout has K = I, so that its best power is 1."
+        "(no interval over seeds). Grey: 1/(L − l + 1). The readout has K = I, so that its best power "
+        "is 1; with one output all powers of its AGOP are alike, and there is none."
     )
     return _section(
         "theory",
@@ -190,7 +191,7 @@ def _theory(study: Study, live: Live) -> Section:
         "Was it predicted at initialisation?",
         _live_lead(study, live, theory.predicted),
         _optimizer_legend(study),
-        _panels("predicted", predicted.panels(study), live),
+        _panels("predicted", predicted.panels(study), live, cls="panels wide"),
         el("p", points, cls="note"),
         prediction_table(study),
         el("h3", "Depth law: which power of the AGOP fits each layer?"),

@@ -31,15 +31,15 @@ def predicted(study: Study, convention: Convention) -> Answer:
         flow = _compared(found, data, "flow", "last")
         n = found[data, "update", "first", "difference"]["n"]
         parts.append(
-            f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at the first checkpoint after step 0 "
-            f"({_first_steps(study, data)}), and by {last} at the last; gradient flow's limit is off by {flow} there"
+            f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at "
+            f"{_first_steps(study, data)}, the first checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
         )
         rho, later = (found[data, "update", at, "rho"]["mean"] for at in ("first", "last"))
         shorts.append(f"{data} ρ = {number(rho)} at first, {number(later)} at last")
     text = (
         f"{stated(study, convention)}: C-NFC(0+), the limit along each optimizer's first full-batch step, is known "
         f"before training. Against the C-NFC measured, over cells and hidden layers: {'; '.join(parts)}. "
-        "Off by: mean absolute difference; ρ: Spearman's; mean and 95% interval over seeds, ρ cut at ±1; points of one "
+        "Off by: mean absolute difference; ρ: Spearman's; mean and 95% interval over seeds, cut at 0 and at ±1; points of one "
         "network are not independent."
     )
     return Answer("; ".join(shorts), f"{text}{_batches(study)}")
@@ -57,7 +57,12 @@ def _compared(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor
         words = ", in the opposite order" if rho["ci_high"] < 0 else words
     elif rho["note"]:
         words = f", {rho['note']}"
-    return f"{interval(gap['mean'], gap['ci_low'], gap['ci_high'], 3)} (ρ = {order}{words})"
+    return f"{distance(gap)} (ρ = {order}{words})"
+
+
+def distance(row: dict[Any, Any]) -> str:
+    """Show a mean absolute difference and its interval, cut at 0."""
+    return interval(row["mean"], max(row["ci_low"], 0.0), row["ci_high"], 3)
 
 
 def _first_steps(study: Study, data: str) -> str:
@@ -100,10 +105,8 @@ def depth_law(study: Study, convention: Convention) -> Answer:
     ratio = known["power"] / known["law"]
     middle = [number(float(value)) for value in np.quantile(ratio, [0.5, 0.25, 0.75])]
     law = seed_mean(study, points.dropna(subset=["law"]), "fit_at_law")
-    by_depth = [
-        f"{number(part['power'].median())} {depth} from the output (law: 1/{depth + 1})"
-        for depth, part in known.groupby("depth_from_output")
-    ]
+    medians: dict[Any, float] = known.groupby("depth_from_output")["power"].median().to_dict()
+    by_depth = [f"{depth} from the output {number(power)} (law: 1/{depth + 1})" for depth, power in medians.items()]
     text = (
         f"{lead} and {law} at the depth law's 1/(L − l + 1). The law's power is as good as the best, within {CLOSE:g}, "
         f"in {good} of {plural(len(known), 'hidden layer')} (means over seeds); the best power is {middle[0]} x the "

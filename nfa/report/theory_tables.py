@@ -7,12 +7,12 @@ import numpy as np
 from nfa.report.conventions import HEADLINE, Convention
 from nfa.report.figures.panels import Live
 from nfa.report.live import live_text
-from nfa.report.markup import UNDEFINED, Safe, el, interval, number
-from nfa.report.predictions import TARGETS
+from nfa.report.markup import UNDEFINED, Safe, el, number
 from nfa.report.ranks import POOLED, by_depth
 from nfa.report.runs import at_convention
 from nfa.report.study import Study
 from nfa.report.tables import ENOUGH_POINTS, rank_cell, row_head, table
+from nfa.report.theory import distance
 
 
 def prediction_table(study: Study) -> Safe:
@@ -25,7 +25,7 @@ def prediction_table(study: Study) -> Safe:
     rows = []
     for data in dict.fromkeys(study.cells["data"]):
         for name, shown in layers.items():
-            places = [(predictor, at) for at in TARGETS for predictor in ("update", "flow")]
+            places = [("update", "first"), ("update", "last"), ("flow", "last")]
             gaps = [found.get((data, name, *place, "difference")) for place in places]
             n = next((row["n"] for row in gaps if row), None)
             if n is not None:
@@ -35,17 +35,18 @@ def prediction_table(study: Study) -> Safe:
                     for gap, rank in zip(gaps, ranks, strict=True)
                 ]
                 rows.append(el("tr", el("th", data, " · ", shown, scope="row"), el("td", n), cells))
-    names = [f"{who}, {at}: {what}" for at in TARGETS for who in ("update", "flow") for what in ("off by", "ρ")]
+    heads = ("update, first", "update, last", "flow, last")
+    names = [f"{who}: {what}" for who in heads for what in ("off by", "ρ")]
     caption = (
         "C-NFC(0+) along the optimizer's first update, and of gradient flow, against C-NFC at the first checkpoint "
         "after step 0 and at the last: mean absolute difference, and Spearman's ρ over cells "
-        f"({HEADLINE}; mean and 95% interval over seeds, ρ cut at ±1; bold: without 0, and n at least {ENOUGH_POINTS})"
+        f"({HEADLINE}; mean and 95% interval over seeds, cut at 0 and at ±1; bold: without 0, and n at least {ENOUGH_POINTS})"
     )
     return table(("layers", "n", *names), rows, caption, cls="numbers")
 
 
 def _gap(row: dict[Any, Any] | None) -> str:
-    return UNDEFINED if row is None else interval(row["mean"], row["ci_low"], row["ci_high"], 3)
+    return UNDEFINED if row is None else distance(row)
 
 
 def depth_law_table(study: Study, live: Live) -> Safe:

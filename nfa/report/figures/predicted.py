@@ -36,7 +36,7 @@ def panels(study: Study) -> list[Panel]:
 def _panel(study: Study, data: str, at: str, part: pd.DataFrame) -> Panel:
     low, high = int(part["first_step"].min()), int(part["first_step"].max())
     first = f"step {low:,}" if low == high else f"steps {low:,} to {high:,}"
-    when = f"at the first checkpoint ({first})" if at == "first" else "at the last checkpoint"
+    when = f"at {first}" if at == "first" else "at the last step"
     lowest = float(part[["update", *TARGETS]].min().min())
     limit = np.floor(min(lowest, 0.9) * 10) / 10 - 0.02
 
