@@ -68,6 +68,10 @@ def alignment_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFra
                 row("haar_nfc", correlation, "1", 0.25)
                 row("haar_nfc_sd", correlation, "1", 0.02)
                 row("fact", correlation, None, np.nan, "weight decay is 0")
+                power = exponents["depth"] * (1.5 - 0.5 * progress) + 0.02 * draw.random()
+                for part, value in (("power", power), ("low", power / 2), ("high", 2 * power)):
+                    row(f"depth_law_{part}", correlation, None, value)
+                row("depth_law_fit", correlation, None, 0.9 + 0.05 * progress)
             for quantity in SCALARS:
                 row(quantity, None, None, 0.5 + 0.1 * draw.random())
     return pd.DataFrame(rows, columns=ALIGNMENT.names)

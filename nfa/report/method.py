@@ -87,6 +87,12 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
         "the account by weight decay λ; undefined where λ = 0",
         WEIGHT_DECAY_ACCOUNT,
     ),
+    (
+        "depth_law_power, …_fit, …_low, …_high",
+        "argmax and max over s of ρ(W<sup>T</sup>W, (W<sup>T</sup>K W)<sup>s</sup>)",
+        "the best power, the correlation there, and the powers around it at which that has fallen by 0.01",
+        "the law 1/(L − l + 1): arXiv 2510.15563",
+    ),
 )
 
 CONVENTIONS_TEXT = (
@@ -193,7 +199,7 @@ def files(study: Study) -> Safe:
         )
         for name in study.tables
     ]
-    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "matrices")
+    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "predicted", "depth_law", "matrices")
     figures = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
         for name in names

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nfa.report import details, method, sentences
+from nfa.report import details, method, sentences, theory
 from nfa.report.conventions import HEADLINE, Convention
-from nfa.report.figures import ansatz, curves, depth, matrices, probing, training
+from nfa.report.figures import ansatz, curves, depth, depth_law, matrices, predicted, probing, training
 from nfa.report.figures.panels import Live, Panel, render
 from nfa.report.figures.style import OPTIMIZER_COLOURS
 from nfa.report.live import live_text
@@ -13,6 +13,7 @@ from nfa.report.markup import Safe, el, join, number
 from nfa.report.sentences import Answer
 from nfa.report.study import Study
 from nfa.report.tables import ansatz_table, heat_table, rank_table, training_table
+from nfa.report.theory_tables import depth_law_table, prediction_table
 
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 
@@ -45,6 +46,7 @@ def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Sec
         _time(study, live),
         _optimizers(study, live),
         _probing(study, live),
+        _theory(study, live),
         _matrices(study, albums),
         _details(study),
         _method(study),
@@ -156,10 +158,7 @@ def _optimizers(study: Study, live: Live) -> Section:
 
 def _probing(study: Study, live: Live) -> Section:
     answer = sentences.probes_better(study)
-    shapes = "  ".join(
-        f"{GLYPHS[probing.marker(depth)]} {depth} from the output" for depth in range(1, min(study.deepest, 6) + 1)
-    )
-    note = f"A point is a hidden layer of a cell, mean over seeds: {shapes}. Headline convention ({HEADLINE})."
+    note = f"A point is a hidden layer of a cell, mean over seeds: {_shapes(study)}. Headline convention ({HEADLINE})."
     return _section(
         "probes",
         "probes",
@@ -170,6 +169,42 @@ def _probing(study: Study, live: Live) -> Section:
         el("p", note, cls="note"),
         rank_table(study),
         short=answer.short,
+    )
+
+
+def _theory(study: Study, live: Live) -> Section:
+    shapes = _shapes(study)
+    points = (
+        f"A point is a hidden layer of a cell, mean over seeds: {shapes}. Dotted: measured as predicted. Headline "
+        f"convention ({HEADLINE})."
+    )
+    powers = (
+        "Dots: the best power, mean over seeds; bars: the powers at which the correlation is within 0.01 of the best "
+        "(no interval over seeds). Grey: 1/(L − l + 1). The readout has K = I, so that its best power "
+        "is 1; with one output all powers of its AGOP are alike, and there is none."
+    )
+    return _section(
+        "theory",
+        "theory",
+        "Was it predicted at initialisation?",
+        _live_lead(study, live, theory.predicted),
+        _optimizer_legend(study),
+        _panels("predicted", predicted.panels(study), live, cls="panels wide"),
+        el("p", points, cls="note"),
+        prediction_table(study),
+        el("h3", "Depth law: which power of the AGOP fits each layer?"),
+        _live_lead(study, live, theory.depth_law),
+        _panels("law", depth_law.panels(study), live),
+        el("p", powers, cls="note"),
+        depth_law_table(study, live),
+        short=theory.predicted(study, HEADLINE).short,
+    )
+
+
+def _shapes(study: Study) -> str:
+    """Name the marker of each depth from the output."""
+    return "  ".join(
+        f"{GLYPHS[probing.marker(depth)]} {depth} from the output" for depth in range(1, min(study.deepest, 6) + 1)
     )
 
 

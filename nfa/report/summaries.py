@@ -3,6 +3,7 @@
 import pandas as pd
 
 from nfa.report.collected import Collected
+from nfa.report.predictions import make_predictions, prediction_points
 from nfa.report.ranks import make_rank_correlation, probe_points
 from nfa.report.runs import make_cells_summary, make_runs
 from nfa.report.statistics import SPREAD, over_seeds
@@ -21,6 +22,7 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "alignment_summary": make_alignment_summary(collected),
         "probes": _plain(collected.probes),
         "probes_summary": make_probes_summary(collected),
+        "predictions": make_predictions(prediction_points(collected)),
         "rank_correlation": make_rank_correlation(probe_points(collected)),
     }
 

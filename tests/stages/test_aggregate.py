@@ -34,6 +34,7 @@ TABLES = {
     "alignment_summary",
     "probes",
     "probes_summary",
+    "predictions",
     "rank_correlation",
 }
 
@@ -56,10 +57,10 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
     assert {path.stem for path in paths.tables.glob("*.parquet")} == TABLES
     assert {path.stem for path in paths.tables.glob("*.csv")} == TABLES
     figures = {path.name for path in paths.figures.iterdir()}
-    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "matrices")
+    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "predicted", "depth_law", "matrices")
     assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     cells = [cell.id for cell in sweep.cells]
-    for name in TABLES - {"rank_correlation"}:
+    for name in TABLES - {"predictions", "rank_correlation"}:
         assert list(table(paths, name)["cell"].unique()) == cells, name
     assert list(found.cells["cell"]) == cells
     assert found.report.exists()
