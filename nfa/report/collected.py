@@ -34,6 +34,7 @@ class Collected:
         history: The stage's table with a first column ``cell``, a categorical in the sweep's order.
         alignment: Likewise.
         probes: Likewise, and with ``layer_index`` and ``depth_from_output`` (null for the input).
+        early: Predicted and measured early dynamics, see ``nfa.report.early.read_early``; empty where not asked for.
     """
 
     sweep: Sweep
@@ -41,6 +42,7 @@ class Collected:
     history: pd.DataFrame
     alignment: pd.DataFrame
     probes: pd.DataFrame
+    early: pd.DataFrame
 
     @cached_property
     def labels(self) -> pd.DataFrame:

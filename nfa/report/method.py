@@ -93,6 +93,12 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
         "the best power, the correlation there, and the powers around it at which that has fallen by 0.01",
         "the law 1/(L − l + 1): arXiv 2510.15563",
     ),
+    (
+        "early_dynamics: centred_nfm_norm, centred_agop_norm, c_nfc",
+        "|W̄<sup>T</sup>W̄|, |W̄<sup>T</sup>K W̄| and their ρ along θ′ = −∇L; W̄ = tW′ + t²W″/2, K = K<sub>0</sub> + tK′",
+        "measured, leading order (tW′, K<sub>0</sub>) and next order; t is learning rate × steps",
+        "derived",
+    ),
 )
 
 CONVENTIONS_TEXT = (
@@ -199,7 +205,18 @@ def files(study: Study) -> Safe:
         )
         for name in study.tables
     ]
-    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "predicted", "depth_law", "matrices")
+    names = (
+        "training",
+        "ansatz",
+        "heatmap",
+        "curves",
+        "depth",
+        "probing",
+        "predicted",
+        "depth_law",
+        "early",
+        "matrices",
+    )
     figures = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
         for name in names

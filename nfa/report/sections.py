@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from nfa.report import details, method, sentences, theory
 from nfa.report.conventions import HEADLINE, Convention
-from nfa.report.figures import ansatz, curves, depth, depth_law, matrices, predicted, probing, training
+from nfa.report.departure import SHARE
+from nfa.report.figures import ansatz, curves, depth, depth_law, early, matrices, predicted, probing, training
 from nfa.report.figures.panels import Live, Panel, render
 from nfa.report.figures.style import OPTIMIZER_COLOURS
 from nfa.report.live import live_text
@@ -122,7 +123,6 @@ def _time(study: Study, live: Live) -> Section:
         panels = [curves.panel(study, cell) for cell in cells]
         blocks.append(el("h3", group))
         blocks.append(_panels(f"time{index}", panels, live))
-    layers = [(name, f"var(--l{shade})") for shade, name in curves.shade_names(study)]
     note = (
         "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W "
         "− W0 = 0 at step 0."
@@ -132,7 +132,7 @@ def _time(study: Study, live: Live) -> Section:
         "time",
         "When in training?",
         _live_lead(study, live, sentences.when),
-        _legend(layers),
+        _layer_legend(study),
         blocks,
         el("p", note, cls="note"),
         short=sentences.when(study, HEADLINE).short,
@@ -197,8 +197,31 @@ def _theory(study: Study, live: Live) -> Section:
         _panels("law", depth_law.panels(study), live),
         el("p", powers, cls="note"),
         depth_law_table(study, live),
+        el("h3", "Early dynamics: until when does the prediction hold?"),
+        _lead(theory.early_dynamics(study)),
+        _early(study, live),
         short=theory.predicted(study, HEADLINE).short,
     )
+
+
+def _early(study: Study, live: Live) -> list[Safe]:
+    """Show the early dynamics of each data and model that was followed."""
+    blocks = []
+    for index, (group, panels) in enumerate(early.panels(study).items()):
+        blocks += [el("h4", group), _panels(f"early{index}", panels, live)]
+    if not blocks:
+        return []
+    note = (
+        "● measured along gradient flow  ╌ leading order: C-NFC stays at its limit  — next order  ❘ where a line is first "
+        f"off by more than {SHARE:.0%} of the measured value. One seed; norms are Frobenius norms of W̄ᵀW̄ and W̄ᵀKW̄, "
+        f"W̄ = W − W0; C-NFC: {HEADLINE}."
+    )
+    return [_layer_legend(study), *blocks, el("p", note, cls="note")]
+
+
+def _layer_legend(study: Study) -> Safe:
+    """Name the colours of layers."""
+    return _legend([(name, f"var(--l{shade})") for shade, name in curves.shade_names(study)])
 
 
 def _shapes(study: Study) -> str:

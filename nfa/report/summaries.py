@@ -3,6 +3,7 @@
 import pandas as pd
 
 from nfa.report.collected import Collected
+from nfa.report.early import make_departure
 from nfa.report.predictions import make_predictions, prediction_points
 from nfa.report.ranks import make_rank_correlation, probe_points
 from nfa.report.runs import make_cells_summary, make_runs
@@ -23,6 +24,8 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "probes": _plain(collected.probes),
         "probes_summary": make_probes_summary(collected),
         "predictions": make_predictions(prediction_points(collected)),
+        "early_dynamics": collected.early,
+        "early_departure": make_departure(collected.early),
         "rank_correlation": make_rank_correlation(probe_points(collected)),
     }
 

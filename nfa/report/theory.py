@@ -3,15 +3,22 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from nfa.report.conventions import READOUT, Convention
+from nfa.report.conventions import HEADLINE, READOUT, Convention
+from nfa.report.departure import SHARE
+from nfa.report.early import ORDERS, QUANTITIES, in_headline
 from nfa.report.labels import name_list
-from nfa.report.markup import UNDEFINED, interval, number
+from nfa.report.markup import UNDEFINED, interval, number, significant
 from nfa.report.ranks import POOLED
 from nfa.report.runs import at_convention
 from nfa.report.sentences import NOTHING, Answer, plural, seed_mean, stated
 from nfa.report.study import Study
 
+NOT_FOLLOWED = (
+    "Not followed in this sweep. With measure: {early: 500} in its file, it is for cells of plain SGD: no momentum, decay "
+    "or clipping, and backpropagation."
+)
 CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
 
 
@@ -31,16 +38,16 @@ def predicted(study: Study, convention: Convention) -> Answer:
         flow = _compared(found, data, "flow", "last")
         n = found[data, "update", "first", "difference"]["n"]
         parts.append(
-            f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at "
-            f"{_first_steps(study, data)}, the first checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
+            f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at {_first_steps(study, data)}, the first "
+            f"checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
         )
         rho, later = (found[data, "update", at, "rho"]["mean"] for at in ("first", "last"))
         shorts.append(f"{data} ρ = {number(rho)} at first, {number(later)} at last")
     text = (
         f"{stated(study, convention)}: C-NFC(0+), the limit along each optimizer's first full-batch step, is known "
         f"before training. Against the C-NFC measured, over cells and hidden layers: {'; '.join(parts)}. "
-        "Off by: mean absolute difference; ρ: Spearman's; mean and 95% interval over seeds, cut at 0 and at ±1; points of one "
-        "network are not independent."
+        "Off by: mean absolute difference; ρ: Spearman's; mean and 95% interval over seeds, cut at 0 and at ±1; points "
+        "of one network are not independent."
     )
     return Answer("; ".join(shorts), f"{text}{_batches(study)}")
 
@@ -114,3 +121,34 @@ def depth_law(study: Study, convention: Convention) -> Answer:
         f"{name_list(by_depth, 8)}. The law is exact for deep linear networks from balanced initialisation alone."
     )
     return Answer(f"law as good as the best power in {good} of {len(known)} layers", text)
+
+
+def early_dynamics(study: Study) -> Answer:
+    """Until when do the two orders hold?"""
+    left = in_headline(study.tables["early_departure"])
+    left = left[(left["note"] != "undefined") & left["cell"].isin(study.shown)]
+    if left.empty:
+        return Answer(UNDEFINED, NOT_FOLLOWED)
+    parts = [f"{name}: {_orders(left[left['quantity'] == quantity])}" for quantity, name in QUANTITIES.items()]
+    samples = study.collected.sweep.measure.early
+    cells, seeds = left["cell"].nunique(), left["seed"].nunique()
+    text = (
+        f"Along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain SGD, "
+        f"{plural(seeds, 'seed')}; C-NFC: {HEADLINE}), a prediction from the initial weights leaves what is measured, by "
+        f"more than {SHARE:.0%}, in the median layer and seed after this many steps of the learning rate in use — "
+        f"{'; '.join(parts)}. Mini-batches add noise that no prediction here has."
+    )
+    return Answer("", text)
+
+
+def _orders(left: pd.DataFrame) -> str:
+    """Give the median step of both orders; a curve that does not leave counts as later than all that do."""
+    return ", ".join(f"{order} order {_median(left[left['order'] == order])}" for order in ORDERS)
+
+
+def _median(left: pd.DataFrame) -> str:
+    stays = int(left["steps"].isna().sum())
+    middle = float(left["steps"].fillna(np.inf).median())
+    if not np.isfinite(middle):
+        return f"not within the times followed ({stays} of {len(left)} curves stay)"
+    return f"{significant(middle, 2)}" + (f" ({stays} of {len(left)} curves stay within)" if stays else "")

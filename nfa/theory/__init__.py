@@ -9,7 +9,7 @@ depth_law         the power of the AGOP that fits each layer's NFM best, beside 
 """
 
 from nfa.theory.depth_law import depth_law, law
-from nfa.theory.early import departure, early_dynamics, layer_rates, measured_dynamics
+from nfa.theory.early import early_dynamics, layer_rates, measured_dynamics
 from nfa.theory.free_probability import compound_poisson_cumulants, word_mean, word_trace
 from nfa.theory.limit import limit
 from nfa.theory.noncrossing import kreweras_complement, noncrossing_partitions
@@ -27,7 +27,6 @@ __all__ = [
     "chain_population",
     "compound_poisson_cumulants",
     "data_matrices",
-    "departure",
     "depth_law",
     "early_dynamics",
     "finite_width",

@@ -25,7 +25,7 @@ orders hold up to the first crossings only.
 
     predicted = early_dynamics(model, inputs, targets, squared_error)       # inputs (n, d), targets (n, C)
     measured = measured_dynamics(model, inputs, targets, squared_error, predicted["t"].unique())
-    departure(predicted, measured)                          # per layer and quantity: until when it holds to 10%
+    nfa.report.departure.departure(predicted, measured)     # per layer and quantity: until when it holds to 10%
 """
 
 import math
@@ -57,7 +57,6 @@ COLUMNS = (
     "n",
     "note",
 )
-CURVE = ["layer", "layer_index", "depth_from_output", "quantity", "correlation", "power", "exponent"]
 POINTS = 25  # times, where the caller names none
 SPAN = 100.0  # the last of them over the first
 
@@ -132,10 +131,14 @@ def early_dynamics(
         ValueError: What ``GradientFlow`` refuses, or times that are not positive.
     """
     rates = layer_rates(model, inputs, targets, loss, heads=heads, batch_size=batch_size)
-    chosen = _default_times(rates) if times is None else _checked(times)
+    return _predicted(rates, _default_times(rates) if times is None else _checked(times))
+
+
+def _predicted(rates: Mapping[str, LayerRates], times: np.ndarray) -> pd.DataFrame:
+    """Tabulate both orders at every time."""
     rows = [
         row
-        for t in chosen
+        for t in times
         for layer in rates.values()
         for source, (weight, covariance) in _orders(layer, t).items()
         for row in _rows(t, source, layer.initial, weight, covariance)
@@ -188,44 +191,29 @@ def measured_dynamics(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def departure(predicted: pd.DataFrame, measured: pd.DataFrame, share: float = 0.1) -> pd.DataFrame:
-    """Say until when each predicted curve holds: the first time it is off by more than ``share`` of the measured value.
+def early_arrays(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> dict[str, np.ndarray]:
+    """Predict and measure at the default times, as arrays by layer.
 
     Args:
-        predicted: From ``early_dynamics``.
-        measured: From ``measured_dynamics``, at the same times.
-        share: Relative difference that counts as having left.
+        model: As in ``early_dynamics``.
+        inputs: (n, *input shape), of which the loss is taken.
+        targets: (n, ...).
+        loss: (outputs, targets) -> mean loss over the samples it is given.
 
     Returns:
-        One row per curve and source, with columns source, layer, layer_index, depth_from_output, quantity, correlation,
-        power, exponent, share, t, note. t is interpolated linearly between the times; NaN, with the reason in
-        ``note``, where the curve does not leave within them or is undefined.
+        ``layer/early_times`` (times,) and ``layer/early_measured``, ``layer/early_leading`` and ``layer/early_next``
+        (times, 5): both norms, then the C-NFC in ``CORRELATIONS``' order. Nothing where no layer has a time scale.
     """
-    keys = [*CURVE, "t"]
-    joined = predicted.merge(measured[[*keys, "value"]], on=keys, suffixes=("", "_measured"), how="inner")
-    rows = []
-    for curve, group in joined.groupby(["source", *CURVE], sort=False, dropna=False):
-        ordered = group.sort_values("t")
-        off = (ordered["value"] / ordered["value_measured"] - 1).abs().to_numpy()
-        t, note = _first_crossing(ordered["t"].to_numpy(), off, share)
-        named = dict(zip(("source", *CURVE), curve, strict=True))
-        rows.append({**named, "share": share, "t": t, "note": note})
-    return pd.DataFrame(rows, columns=["source", *CURVE, "share", "t", "note"])
-
-
-def _first_crossing(times: np.ndarray, off: np.ndarray, share: float) -> tuple[float, str]:
-    """Find where a relative difference first exceeds ``share``: time and note."""
-    if np.isnan(off).all():
-        return math.nan, "undefined"
-    beyond = np.flatnonzero(off > share)
-    if not len(beyond):
-        return math.nan, f"within {share:g} up to the last time, {times[-1]:.3g}"
-    i = int(beyond[0])
-    if i == 0:
-        return float(times[0]), "beyond it at the first time already"
-    if np.isnan(off[i - 1]):
-        return float(times[i]), ""
-    return float(np.interp(share, off[i - 1 : i + 1], times[i - 1 : i + 1])), ""
+    rates = layer_rates(model, inputs, targets, loss)
+    if not math.isfinite(_shortest_scale(rates)):
+        return {}
+    predicted = _predicted(rates, times := _default_times(rates))
+    measured = measured_dynamics(model, inputs, targets, loss, times)
+    arrays: dict[str, np.ndarray] = {}
+    for (layer, source), rows in pd.concat([predicted, measured]).groupby(["layer", "source"], sort=False):
+        arrays[f"{layer}/early_times"] = times
+        arrays[f"{layer}/early_{source}"] = rows["value"].to_numpy().reshape(len(times), -1)
+    return arrays
 
 
 def _orders(layer: LayerRates, t: float) -> Mapping[str, tuple[Tensor, Tensor]]:
@@ -267,11 +255,15 @@ def _default_times(rates: Mapping[str, LayerRates]) -> np.ndarray:
     Raises:
         ValueError: No layer has an acceleration, so that there is no time scale.
     """
-    scales = [layer.time_scale for layer in rates.values() if layer.velocity.any()]
-    end = min(scales, default=math.inf)
-    if not 0 < end < math.inf:
+    end = _shortest_scale(rates)
+    if not math.isfinite(end):
         raise ValueError("times: no layer has both a velocity and an acceleration to set a time scale: name the times")
     return np.geomspace(end / SPAN, end, POINTS)
+
+
+def _shortest_scale(rates: Mapping[str, LayerRates]) -> float:
+    """The shortest time scale of a layer that moves; infinite where there is none."""
+    return min((layer.time_scale for layer in rates.values() if layer.velocity.any()), default=math.inf)
 
 
 def _checked(times: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nfa.alignment import measure
 from nfa.losses import cross_entropy, squared_error
-from nfa.theory import departure, early_dynamics, layer_rates, measured_dynamics
+from nfa.report.departure import departure
+from nfa.theory import early_dynamics, layer_rates, measured_dynamics
 
 Case = tuple[nn.Module, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]
 

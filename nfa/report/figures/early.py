@@ -1,83 +1,69 @@
-"""Early training: the centred matrices' norms and C-NFC over time, predicted and measured."""
+"""Early training: the centred matrices' norms and C-NFC over time along gradient flow, predicted and measured."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import LogLocator, NullLocator
 
-from nfa.report.conventions import HEADLINE
-from nfa.report.figures.panels import DOTS_PER_INCH
-from nfa.report.figures.style import INK, MUTED, layer_colour, styled
-from nfa.tables import replacing
-from nfa.theory import departure
+from nfa.report.departure import first_crossing
+from nfa.report.early import NORMS, ORDERS, QUANTITIES, in_headline
+from nfa.report.figures.panels import Mark, Panel, add_axes
+from nfa.report.figures.style import MUTED, layer_colour, nfc_limits
+from nfa.report.study import Study
 
-QUANTITIES = {"centred_nfm_norm": "|W̄ᵀW̄|", "centred_agop_norm": "|W̄ᵀKW̄|", "c_nfc": f"C-NFC ({HEADLINE.correlation})"}
-SIZE = (9.4, 3.3)  # inches
+SIZE = (300.0, 200.0)
 LINES: dict[str, Any] = {"leading": (0, (3, 2)), "next": "-"}
-SHARE = 0.1
 
 
-def write_early_dynamics(path: Path, predicted: pd.DataFrame, measured: pd.DataFrame) -> None:
-    """Draw predicted over measured curves as a PNG, whole or not at all.
+def panels(study: Study) -> dict[str, list[Panel]]:
+    """Three panels per data and model: both norms over their leading order, and C-NFC; of the first seed.
 
-    Dots are measured, dashes the leading order, lines the next one; a tick on a line is where it leaves the measured
-    values by more than 10%.
-
-    Args:
-        path: The PNG file.
-        predicted: From ``nfa.theory.early_dynamics``.
-        measured: From ``nfa.theory.measured_dynamics``, at the same times.
+    Cells that differ in the learning rate alone follow the same flow: the first is shown.
     """
-    left = departure(predicted, measured, SHARE)
-    with styled():
-        figure = Figure(figsize=SIZE, layout="constrained")
-        FigureCanvasAgg(figure)
-        for axes, (quantity, name) in zip(figure.subplots(1, len(QUANTITIES)), QUANTITIES.items(), strict=True):
-            _draw(axes, *(_of(frame, quantity) for frame in (predicted, measured, left)))
-            axes.set_title(name)
-            axes.set_xscale("log")
-            axes.set_xlabel("time t = lr · steps")
-            if quantity == "c_nfc":
-                axes.set_ylim(min(-0.02, float(_of(measured, quantity)["value"].min()) - 0.05), 1.03)
-            else:
-                axes.set_yscale("log")
-        figure.legend(handles=_legend(measured), loc="outside lower center", ncols=8)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    curves = in_headline(study.collected.early)
+    found = {}
+    for group, cells in study.groups.items():
+        here = curves[curves["cell"].isin(cells)]
+        if len(here):
+            first = here[(here["cell"] == here["cell"].iloc[0]) & (here["seed"] == here["seed"].iloc[0])]
+            found[group] = [
+                _panel(study, group, quantity, first[first["quantity"] == quantity]) for quantity in QUANTITIES
+            ]
+    return found
 
 
-def _of(frame: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Take one quantity's rows, a correlation in the headline convention."""
-    rows = frame[frame["quantity"] == quantity]
-    return rows[rows["correlation"].isna() | (rows["correlation"] == HEADLINE.correlation)]
+def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Panel:
+    norm = quantity in NORMS
+    heading = f"{QUANTITIES[quantity]} over its leading order, ∝ t²" if norm else "C-NFC"
 
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        axes = add_axes(figure, SIZE, (36, 34, 12, 10))
+        times, top, bottom = curves["t"].to_numpy(), 1.0, 0.0
+        for (_, depth), curve in curves.groupby(["layer_index", "depth_from_output"], sort=True):
+            colour = layer_colour(int(depth), study.deepest)
+            t, measured = curve["t"].to_numpy(), curve["measured"].to_numpy()
+            unit = curve["leading"].to_numpy() if norm else np.ones(len(t))
+            top, bottom = (float(f([edge, *(measured / unit)])) for f, edge in ((np.nanmax, top), (np.nanmin, bottom)))
+            for order in ORDERS:
+                values = curve[order].to_numpy() / unit
+                axes.plot(t, values, color=colour, linestyle=LINES[order], linewidth=1.2)
+                leaves, note = first_crossing(t, curve[order].to_numpy(), measured)
+                if np.isfinite(leaves) and not note:
+                    axes.plot(
+                        [leaves], [np.interp(leaves, t, values)], "|", color=colour, markersize=11, markeredgewidth=1.6
+                    )
+            axes.plot(t, measured / unit, "o", color=colour, markersize=3, alpha=0.75, linewidth=0)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlim(times.min() / 1.1, times.max() * 1.1)
+        axes.set_ylim(*((bottom - 0.05, 1.15 * top) if norm else nfc_limits(bottom)))
+        if norm:
+            axes.axhline(1, color=MUTED, linewidth=0.7)
+        axes.set_xlabel("time t = learning rate × steps")
+        return []
 
-def _draw(axes: Axes, predicted: pd.DataFrame, measured: pd.DataFrame, left: pd.DataFrame) -> None:
-    for _, dots in measured.groupby("layer", sort=False):
-        colour = layer_colour(int(dots["depth_from_output"].iloc[0]))
-        axes.plot(dots["t"], dots["value"], "o", color=colour, markersize=3, alpha=0.75, linewidth=0)
-    for (layer, source), line in predicted.groupby(["layer", "source"], sort=False):
-        colour = layer_colour(int(line["depth_from_output"].iloc[0]))
-        axes.plot(line["t"], line["value"], color=colour, linestyle=LINES[str(source)], linewidth=1.2)
-        leaves = left.loc[(left["layer"] == layer) & (left["source"] == source), "t"].item()
-        if np.isfinite(leaves):
-            height = np.interp(leaves, line["t"], line["value"])
-            axes.plot([leaves], [height], "|", color=colour, markersize=11, markeredgewidth=1.6)
-
-
-def _legend(measured: pd.DataFrame) -> list[Line2D]:
-    layers = measured[["layer", "depth_from_output"]].drop_duplicates().itertuples(index=False)
-    return [
-        *(Line2D([], [], color=layer_colour(int(depth)), label=str(layer)) for layer, depth in layers),
-        Line2D([], [], color=INK, marker="o", markersize=3, linewidth=0, label="measured"),
-        *(
-            Line2D([], [], color=INK, linestyle=style, linewidth=1.2, label=f"{name} order")
-            for name, style in LINES.items()
-        ),
-        Line2D([], [], color=MUTED, marker="|", markersize=9, linewidth=0, label=f"off by {SHARE:.0%}"),
-    ]
+    alt = f"{group}: {heading} of each layer over training time, predicted to two orders and measured."
+    return Panel(f"{group}: {heading}", heading, alt, *SIZE, draw)
