@@ -1,7 +1,7 @@
 """Early dynamics of a sweep: what ``nfa.theory.early`` predicted of gradient flow, and what was measured along it.
 
-The stage ``measure`` follows the flow where the sweep file says so (``measure: {early: N}``), for cells of plain SGD, and
-leaves the curves beside the arrays for the pictures.
+The stage ``measure`` follows the flow where the sweep file says so (``measure: {early: N}``), for cells of plain SGD,
+and leaves the curves beside the arrays for the pictures.
 """
 
 from collections.abc import Iterator, Sequence

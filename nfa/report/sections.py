@@ -212,9 +212,9 @@ def _early(study: Study, live: Live) -> list[Safe]:
     if not blocks:
         return []
     note = (
-        "● measured along gradient flow  ╌ leading order: C-NFC stays at its limit  — next order  ❘ where a line is first "
-        f"off by more than {SHARE:.0%} of the measured value. One seed; norms are Frobenius norms of W̄ᵀW̄ and W̄ᵀKW̄, "
-        f"W̄ = W − W0; C-NFC: {HEADLINE}."
+        "● measured along gradient flow  ╌ leading order: C-NFC stays at its limit  — next order  ❘ where a line is "
+        f"first off by more than {SHARE:.0%} of the measured value. One seed; norms are Frobenius norms, W̄ = W − W0; "
+        f"C-NFC: {HEADLINE}."
     )
     return [_layer_legend(study), *blocks, el("p", note, cls="note")]
 

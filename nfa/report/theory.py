@@ -16,8 +16,8 @@ from nfa.report.sentences import NOTHING, Answer, plural, seed_mean, stated
 from nfa.report.study import Study
 
 NOT_FOLLOWED = (
-    "Not followed in this sweep. With measure: {early: 500} in its file, it is for cells of plain SGD: no momentum, decay "
-    "or clipping, and backpropagation."
+    "Not followed in this sweep. With measure: {early: 500} in its file, it is for cells of plain SGD: no momentum, "
+    "decay or clipping, and backpropagation."
 )
 CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
 
@@ -134,8 +134,8 @@ def early_dynamics(study: Study) -> Answer:
     cells, seeds = left["cell"].nunique(), left["seed"].nunique()
     text = (
         f"Along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain SGD, "
-        f"{plural(seeds, 'seed')}; C-NFC: {HEADLINE}), a prediction from the initial weights leaves what is measured, by "
-        f"more than {SHARE:.0%}, in the median layer and seed after this many steps of the learning rate in use — "
+        f"{plural(seeds, 'seed')}; C-NFC: {HEADLINE}), a prediction from the initial weights leaves what is measured, "
+        f"by more than {SHARE:.0%}, in the median layer and seed after this many steps of the learning rate in use — "
         f"{'; '.join(parts)}. Mini-batches add noise that no prediction here has."
     )
     return Answer("", text)
