@@ -35,6 +35,8 @@ TABLES = {
     "probes",
     "probes_summary",
     "predictions",
+    "early_dynamics",
+    "early_departure",
     "rank_correlation",
 }
 
@@ -60,7 +62,7 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
     names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "predicted", "depth_law", "matrices")
     assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     cells = [cell.id for cell in sweep.cells]
-    for name in TABLES - {"predictions", "rank_correlation"}:
+    for name in TABLES - {"predictions", "early_dynamics", "early_departure", "rank_correlation"}:
         assert list(table(paths, name)["cell"].unique()) == cells, name
     assert list(found.cells["cell"]) == cells
     assert found.report.exists()

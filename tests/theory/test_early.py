@@ -13,6 +13,7 @@ from nfa.alignment import measure
 from nfa.losses import cross_entropy, squared_error
 from nfa.report.departure import departure
 from nfa.theory import early_dynamics, layer_rates, measured_dynamics
+from nfa.theory.early import early_arrays
 
 Case = tuple[nn.Module, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]
 
@@ -194,6 +195,29 @@ def test_batches_change_nothing_and_the_network_is_left_as_it_was() -> None:
     assert all(p.grad is None and p.dtype == torch.float32 for p in model.parameters())
     assert torch.equal(x, inputs)
     assert model.training
+
+
+def test_arrays_are_the_tables_at_their_times() -> None:
+    """Predicted to rounding; measured, by one Runge-Kutta step from each time to the next, within 1% of small steps."""
+    model, x, y, loss = drawn(mlp)
+    arrays = early_arrays(model, x, y, loss)
+    times = arrays["0/early_times"]
+    tables = {
+        "leading": early_dynamics(model, x, y, loss, times=times).query("source == 'leading'"),
+        "next": early_dynamics(model, x, y, loss, times=times).query("source == 'next'"),
+        "measured": measured_dynamics(model, x, y, loss, times, substeps=4),
+    }
+    assert set(arrays) == {f"{layer}/early_{kind}" for layer in ("0", "2", "4") for kind in ("times", *tables)}
+    for source, table in tables.items():
+        for layer, rows in table.groupby("layer"):
+            expected = rows.pivot_table(index="t", columns=["quantity", "correlation"], values="value", dropna=False)
+            found = pd.DataFrame(arrays[f"{layer}/early_{source}"], index=times)
+            names = [("c_nfc", correlation) for correlation in ("cosine", "pearson", "offdiagonal")]
+            tolerance = 0.01 if source == "measured" else 1e-7
+            np.testing.assert_allclose(found[[2, 3, 4]], expected[names], rtol=tolerance)
+            for column, quantity in enumerate(("centred_nfm_norm", "centred_agop_norm")):
+                values = rows.loc[rows["quantity"] == quantity, "value"]
+                np.testing.assert_allclose(found[column], values, rtol=tolerance)
 
 
 def test_frozen_layers_stay_and_say_so() -> None:
