@@ -150,5 +150,5 @@ def _median(left: pd.DataFrame) -> str:
     stays = int(left["steps"].isna().sum())
     middle = float(left["steps"].fillna(np.inf).median())
     if not np.isfinite(middle):
-        return f"not within the times followed ({stays} of {len(left)} curves stay)"
-    return f"{significant(middle, 2)}" + (f" ({stays} of {len(left)} curves stay within)" if stays else "")
+        return f"not in the time followed ({stays} of {len(left)} curves stay)"
+    return f"{significant(middle, 2)}" + (f" ({stays} of {len(left)} curves stay)" if stays else "")

@@ -50,7 +50,7 @@ def test_departures_are_where_the_closed_forms_part(followed: Study) -> None:
 def test_the_sentence_has_the_numbers(followed: Study) -> None:
     sentence = theory.early_dynamics(followed).sentence
     assert "at most 20 training samples (2 cells of plain SGD, 2 seeds" in sentence
-    assert "leading order 1.1, next order not within the times followed (12 of 12 curves stay)" in sentence
+    assert "leading order 1.1, next order not in the time followed (12 of 12 curves stay)" in sentence
 
 
 def test_panels_have_both_orders_and_what_was_measured(followed: Study) -> None:
