@@ -27,7 +27,8 @@ def departure(predicted: pd.DataFrame, measured: pd.DataFrame, share: float = SH
     rows = []
     for curve, group in joined.groupby(["source", *CURVE], sort=False, dropna=False):
         ordered = group.sort_values("t")
-        t, note = first_crossing(*(ordered[column].to_numpy() for column in ("t", "value", "value_measured")), share)
+        times, value, known = (ordered[column].to_numpy() for column in ("t", "value", "value_measured"))
+        t, note = first_crossing(times, value, known, share)
         named = dict(zip(("source", *CURVE), curve, strict=True))
         rows.append({**named, "share": share, "t": t, "note": note})
     return pd.DataFrame(rows, columns=["source", *CURVE, "share", "t", "note"])

@@ -26,7 +26,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
             for key, value in _last(alignment).items()
             if key != "alignment/step"
         },
-        **_theory(results.alignment[results.alignment["seed"] == seed]),
+        **theory_summary(results.alignment[results.alignment["seed"] == seed]),
         **_probe_summary(probes),
         "diverged": run["status"] == "diverged",
         "learned": _learned(run, final),
@@ -35,7 +35,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
     }
 
 
-def _theory(alignment: pd.DataFrame) -> dict[str, float]:
+def theory_summary(alignment: pd.DataFrame) -> dict[str, float]:
     """Predictions at step 0 and the depth law at the last checkpoint, means over hidden layers.
 
     ``predicted/c_nfc`` is C-NFC(0+) of gradient flow, ``predicted/c_nfc_update`` along the optimizer's first update.
