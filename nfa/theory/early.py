@@ -20,8 +20,7 @@ so W'' and K' enter B at the same order: with one and without the other no order
              positive semi-definite); relative error O(t^2) of norms and of the correlation.
 
 Both orders need two derivatives of the loss and one of K. Where activations have kinks (ReLU), K jumps whenever a
-sample crosses one; W'' and K' are then those between jumps (K' as a difference over 1e-6 of the weights), and the
-orders hold up to the first crossings only.
+sample crosses one; W'' and K' are then those between jumps, and the orders hold up to the first crossings only.
 
     predicted = early_dynamics(model, inputs, targets, squared_error)       # inputs (n, d), targets (n, C)
     measured = measured_dynamics(model, inputs, targets, squared_error, predicted["t"].unique())

@@ -151,6 +151,32 @@ def test_rates_are_those_of_a_plain_calculation() -> None:
     assert rates.time_scale == pytest.approx(float(2 * first[0].norm() / second[0].norm()), rel=1e-9)
 
 
+@pytest.mark.parametrize("distance", [0.3, -0.4, 0.02])
+def test_a_kink_next_to_the_start_is_no_part_of_the_rate(distance: float) -> None:
+    """For f = v relu(W x) K moves between kinks through v alone, though a sample crosses within 1e-6 of the weights."""
+    torch.manual_seed(2)
+    w, v = torch.randn(6, 4).double(), torch.randn(1, 6).double()
+    x, y = torch.randn(30, 4).double(), torch.randn(30, 1).double()
+    x[0] -= w[2] * (w[2] @ x[0]) / w[2].square().sum()
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 1, bias=False)).double()
+    rates_of = lambda: layer_rates(model, x, y, squared_error)  # noqa: E731
+    model.load_state_dict({"0.weight": w, "2.weight": v})
+    speed = rates_of()["0"].velocity[2] @ x[0]
+    size = (w.square().sum() + v.square().sum()).sqrt()
+    motion = torch.cat([rate.velocity.flatten() for rate in rates_of().values()]).norm()
+    # The pre-activation passes 0 after this share of the step of the first difference.
+    x[0] -= w[2] * distance * 1e-6 * size / motion * speed / w[2].square().sum()
+
+    h = x @ w.T
+    residual = 2 * (torch.relu(h) @ v.T - y) / len(x)
+    v_rate = -(residual.T @ torch.relu(h))
+    on = (h > 0).double()
+    both = on.T @ on / len(x)
+    expected = both * (v_rate.T @ v + v.T @ v_rate)
+    found = rates_of()["0"].covariance_rate
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_measured_curves_are_those_of_small_gradient_steps() -> None:
     """Gradient descent with lr = t / 2,000 is within 1% of the flow that Runge-Kutta steps follow."""
     model, x, y, loss = drawn(mlp)

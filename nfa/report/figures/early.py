@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from nfa.report.departure import first_crossing
 from nfa.report.early import NORMS, ORDERS, QUANTITIES, in_headline
@@ -14,6 +14,7 @@ from nfa.report.figures.style import MUTED, layer_colour, nfc_limits
 from nfa.report.study import Study
 
 SIZE = (300.0, 200.0)
+RATIOS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000]
 LINES: dict[str, Any] = {"leading": (0, (3, 2)), "next": "-"}
 
 
@@ -40,7 +41,7 @@ def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Pan
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, SIZE, (36, 34, 12, 10))
-        times, top, bottom = curves["t"].to_numpy(), 1.0, 0.0
+        times, top, bottom = curves["t"].to_numpy(), 1.2, 0.8 if norm else 0.0
         for (_, depth), curve in curves.groupby(["layer_index", "depth_from_output"], sort=True):
             colour = layer_colour(int(depth), study.deepest)
             t, measured = curve["t"].to_numpy(), curve["measured"].to_numpy()
@@ -59,9 +60,13 @@ def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Pan
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(times.min() / 1.1, times.max() * 1.1)
-        axes.set_ylim(*((bottom - 0.05, 1.15 * top) if norm else nfc_limits(bottom)))
         if norm:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(FixedLocator(RATIOS))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.set_yticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
             axes.axhline(1, color=MUTED, linewidth=0.7)
+        axes.set_ylim(*((bottom / 1.1, 1.1 * top) if norm else nfc_limits(bottom)))
         axes.set_xlabel("time t = learning rate × steps")
         return []
 
