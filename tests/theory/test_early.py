@@ -115,7 +115,8 @@ def test_errors_shrink_at_the_claimed_order(case: Callable[[], Case]) -> None:
 def test_leading_correlation_is_the_limit_that_measure_reports() -> None:
     model, x, y, loss = drawn(mlp)
     table = measure(model.double(), x.double(), targets=y.double(), loss=loss, initial=model)
-    limit = table.query("quantity == 'c_nfc' and power == '1'").set_index(["layer", "correlation"])["value"]
+    rows = table.query("quantity == 'c_nfc' and power == '1'")
+    limit = dict(zip(zip(rows["layer"], rows["correlation"], strict=True), rows["value"], strict=True))
     early = early_dynamics(model, x, y, loss).query("source == 'leading' and quantity == 'c_nfc'")
     assert len(early["t"].unique()) == 25
     for row in early.itertuples():
@@ -159,11 +160,11 @@ def test_a_kink_next_to_the_start_is_no_part_of_the_rate(distance: float) -> Non
     x, y = torch.randn(30, 4).double(), torch.randn(30, 1).double()
     x[0] -= w[2] * (w[2] @ x[0]) / w[2].square().sum()
     model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.ReLU(), nn.Linear(6, 1, bias=False)).double()
-    rates_of = lambda: layer_rates(model, x, y, squared_error)  # noqa: E731
     model.load_state_dict({"0.weight": w, "2.weight": v})
-    speed = rates_of()["0"].velocity[2] @ x[0]
+    rates = layer_rates(model, x, y, squared_error)
+    speed = rates["0"].velocity[2] @ x[0]
     size = (w.square().sum() + v.square().sum()).sqrt()
-    motion = torch.cat([rate.velocity.flatten() for rate in rates_of().values()]).norm()
+    motion = torch.cat([rate.velocity.flatten() for rate in rates.values()]).norm()
     # The pre-activation passes 0 after this share of the step of the first difference.
     x[0] -= w[2] * distance * 1e-6 * size / motion * speed / w[2].square().sum()
 
@@ -173,7 +174,7 @@ def test_a_kink_next_to_the_start_is_no_part_of_the_rate(distance: float) -> Non
     on = (h > 0).double()
     both = on.T @ on / len(x)
     expected = both * (v_rate.T @ v + v.T @ v_rate)
-    found = rates_of()["0"].covariance_rate
+    found = layer_rates(model, x, y, squared_error)["0"].covariance_rate
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -42,8 +42,8 @@ def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Pan
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, SIZE, (36, 34, 12, 10))
         times, top, bottom = curves["t"].to_numpy(), 1.2, 0.8 if norm else 0.0
-        for (_, depth), curve in curves.groupby(["layer_index", "depth_from_output"], sort=True):
-            colour = layer_colour(int(depth), study.deepest)
+        for _, curve in curves.groupby("layer_index", sort=True):
+            colour = layer_colour(int(curve["depth_from_output"].iloc[0]), study.deepest)
             t, measured = curve["t"].to_numpy(), curve["measured"].to_numpy()
             unit = curve["leading"].to_numpy() if norm else np.ones(len(t))
             top, bottom = (float(f([edge, *(measured / unit)])) for f, edge in ((np.nanmax, top), (np.nanmin, bottom)))
