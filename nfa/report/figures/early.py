@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from nfa.report.departure import first_crossing
 from nfa.report.early import NORMS, ORDERS, QUANTITIES, in_headline
@@ -14,7 +14,8 @@ from nfa.report.figures.style import MUTED, layer_colour, nfc_limits
 from nfa.report.study import Study
 
 SIZE = (300.0, 200.0)
-RATIOS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000]
+WIDE = [0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]  # ticks of norms over their leading order
+NEAR = [0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, 2, 3, 4]
 LINES: dict[str, Any] = {"leading": (0, (3, 2)), "next": "-"}
 
 
@@ -57,14 +58,15 @@ def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Pan
                     )
             axes.plot(t, measured / unit, "o", color=colour, markersize=3, alpha=0.75, linewidth=0)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlim(times.min() / 1.1, times.max() * 1.1)
         if norm:
             axes.set_yscale("log")
-            axes.yaxis.set_major_locator(FixedLocator(RATIOS))
+            ratios = WIDE if top > 4 * bottom else NEAR
             axes.yaxis.set_minor_locator(NullLocator())
-            axes.set_yticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+            axes.set_yticks(ratios, [f"{ratio:g}" for ratio in ratios])
             axes.axhline(1, color=MUTED, linewidth=0.7)
         axes.set_ylim(*((bottom / 1.1, 1.1 * top) if norm else nfc_limits(bottom)))
         axes.set_xlabel("time t = learning rate × steps")
