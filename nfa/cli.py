@@ -21,6 +21,7 @@ from nfa.measuring_cli import (
 )
 from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
+from nfa.theory_cli import THEORY, add_theory_arguments, run_theory
 
 EPILOG = """\
 A sweep from nothing to its report:
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add_predict_arguments(verb)
 
     add_check_arguments(_verb(verbs, "check", CHECK, run_check))
+    add_theory_arguments(_verb(verbs, "theory", THEORY, run_theory))
 
     for name, text in _CELL_STAGES.items():
         verb = _stage(verbs, name, text, _cell_stage)

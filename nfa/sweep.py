@@ -95,6 +95,12 @@ class Measure(Settings):
     )
     probes: int = setting(1, "probes in each of the two sketches", ge=1, le=1000)
     samples: int = setting(1000, "the first this many of a fixed permutation of the training set", ge=1, le=10**7)
+    early: int = setting(
+        0,
+        "follow gradient flow on the first this many of those samples, predicted and measured, for cells of plain sgd",
+        ge=0,
+        le=10**7,
+    )
 
 
 class Probe(Settings):
@@ -183,6 +189,14 @@ class Cell:
     def layers(self) -> tuple[LayerShape, ...]:
         """The network's weight matrices, without building it."""
         return model_entry(self.model).layers(self.model, self.shape)
+
+    @property
+    def follows_gradient_flow(self) -> bool:
+        """Whether training follows the loss's gradient flow as the learning rate goes to 0: lr * steps is its time."""
+        if self.content["optimizer"]["name"] != "sgd" or self.train.rule != "backpropagation":
+            return False
+        plain = {"momentum": 0.0, "weight_decay": 0.0, "clip": None}
+        return all(getattr(self.optimizer, name) == value for name, value in plain.items())
 
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Every parameter, defaults included, by axis."""

@@ -68,6 +68,10 @@ def alignment_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFra
                 row("haar_nfc", correlation, "1", 0.25)
                 row("haar_nfc_sd", correlation, "1", 0.02)
                 row("fact", correlation, None, np.nan, "weight decay is 0")
+                power = exponents["depth"] * (1.5 - 0.5 * progress) + 0.02 * draw.random()
+                for part, value in (("power", power), ("low", power / 2), ("high", 2 * power)):
+                    row(f"depth_law_{part}", correlation, None, value)
+                row("depth_law_fit", correlation, None, 0.9 + 0.05 * progress)
             for quantity in SCALARS:
                 row(quantity, None, None, 0.5 + 0.1 * draw.random())
     return pd.DataFrame(rows, columns=ALIGNMENT.names)
@@ -128,6 +132,19 @@ def matrices_of(cell: Cell, seed: int, draw: np.random.Generator) -> dict[str, n
     return arrays
 
 
+def early_of(cell: Cell, seed: int) -> dict[str, np.ndarray]:
+    """Curves of gradient flow: norms measured as t^2 (1 + t) beside t^2 and t^2 (1 + 0.9 t); C-NFC stays at 0.5."""
+    times = np.geomspace(0.01, 1, 20)
+    growth = {"measured": times, "leading": 0 * times, "next": 0.9 * times}
+    arrays = {}
+    for layer in cell.layers:
+        arrays[f"{seed}/0/{layer.name}/early_times"] = times
+        for source, more in growth.items():
+            norm, flat = times**2 * (1 + more), np.full(len(times), 0.5)
+            arrays[f"{seed}/0/{layer.name}/early_{source}"] = np.column_stack([norm, norm, flat, flat, flat])
+    return arrays
+
+
 def runs_of(sweep: Sweep, cell: Cell) -> dict[str, object]:
     """What cell.json says of each seed's run."""
     steps = cell.train.checkpoint_steps(cell.shape.n_train)
@@ -152,7 +169,10 @@ def write(sweep: Sweep, folder: Path) -> SweepPaths:
         write_table(here.probes, probes, PROBES, stamps["probe"])
         timings = [(stage, seed, 1.0, 300.0) for stage in ("train", "measure", "probe") for seed in sweep.seeds]
         write_table(here.timings, pd.DataFrame(timings, columns=TIMINGS.names), TIMINGS)
-        write_arrays(here.matrices, {k: v for s in sweep.seeds for k, v in matrices_of(cell, s, draw).items()})
+        arrays = {k: v for s in sweep.seeds for k, v in matrices_of(cell, s, draw).items()}
+        if sweep.measure.early and cell.follows_gradient_flow:
+            arrays |= {k: v for s in sweep.seeds for k, v in early_of(cell, s).items()}
+        write_arrays(here.matrices, arrays)
         write_text(here.cell, json.dumps(cell_document(sweep, cell, runs_of(sweep, cell), MADE_WITH), indent=1))
     return paths
 

@@ -35,6 +35,7 @@ class Collected:
         history: The stage's table with a first column ``cell``, a categorical in the sweep's order.
         alignment: Likewise.
         scores: Every row of the probe stage, and with ``layer_index`` and ``depth_from_output`` (null for the input).
+        early: Predicted and measured early dynamics, see ``nfa.report.early.read_early``; empty where not asked for.
     """
 
     sweep: Sweep
@@ -42,6 +43,7 @@ class Collected:
     history: pd.DataFrame
     alignment: pd.DataFrame
     scores: pd.DataFrame
+    early: pd.DataFrame
 
     @cached_property
     def probes(self) -> pd.DataFrame:

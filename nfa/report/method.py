@@ -87,6 +87,18 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
         "the account by weight decay λ; undefined where λ = 0",
         WEIGHT_DECAY_ACCOUNT,
     ),
+    (
+        "depth_law_power, …_fit, …_low, …_high",
+        "argmax and max over s of ρ(W<sup>T</sup>W, (W<sup>T</sup>K W)<sup>s</sup>)",
+        "the best power, the correlation there, and the powers around it at which that has fallen by 0.01",
+        "the law 1/(L − l + 1): arXiv 2510.15563",
+    ),
+    (
+        "early_dynamics: centred_nfm_norm, centred_agop_norm, c_nfc",
+        "|W̄<sup>T</sup>W̄|, |W̄<sup>T</sup>K W̄| and their ρ along θ′ = −∇L; W̄ = tW′ + t²W″/2, K = K<sub>0</sub> + tK′",
+        "measured, leading order (tW′, K<sub>0</sub>) and next order; t is learning rate × steps",
+        "derived",
+    ),
 )
 
 CONVENTIONS_TEXT = (
@@ -205,7 +217,19 @@ def files(study: Study) -> Safe:
         )
         for name in study.tables
     ]
-    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "quality", "matrices")
+    names = (
+        "training",
+        "ansatz",
+        "heatmap",
+        "curves",
+        "depth",
+        "probing",
+        "predicted",
+        "depth_law",
+        "early",
+        "quality",
+        "matrices",
+    )
     figures = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
         for name in names

@@ -9,7 +9,19 @@ import pandas as pd
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
 from nfa.report.conventions import HEADLINE
-from nfa.report.figures import ansatz, curves, depth, forest, heatmap, matrices, probing, training
+from nfa.report.figures import (
+    ansatz,
+    curves,
+    depth,
+    depth_law,
+    early,
+    forest,
+    heatmap,
+    matrices,
+    predicted,
+    probing,
+    training,
+)
 from nfa.report.figures.panels import Live, save
 from nfa.report.figures.style import optimizer_colour
 from nfa.report.live import live_data, selector
@@ -43,6 +55,13 @@ def save_figures(study: Study, albums: list[matrices.Album]) -> None:
     strata = forest.panels(study)
     if strata:
         save(strata, 3, folder / "quality", forest.legend(study))
+    points = predicted.panels(study)
+    if points:
+        save(points, 2, folder / "predicted", optimizers)
+    save(depth_law.panels(study), 3, folder / "depth_law", optimizers)
+    followed = [panel for group in early.panels(study).values() for panel in group]
+    if followed:
+        save(followed, 3, folder / "early", layers)
     heatmap.save_heatmap(study)
     matrices.save_albums(study, albums)
 

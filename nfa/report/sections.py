@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nfa.report import details, method, quality, sentences
+from nfa.report import details, method, quality, sentences, theory
 from nfa.report.conventions import HEADLINE, Convention
-from nfa.report.figures import ansatz, curves, depth, forest, matrices, probing, training
+from nfa.report.departure import SHARE
+from nfa.report.figures import ansatz, curves, depth, depth_law, early, forest, matrices, predicted, probing, training
 from nfa.report.figures.panels import Live, Panel, render
 from nfa.report.figures.style import CSS_VARIABLES, OPTIMIZER_COLOURS
 from nfa.report.live import live_text
@@ -13,6 +14,7 @@ from nfa.report.markup import Safe, el, join, number
 from nfa.report.sentences import Answer
 from nfa.report.study import Study
 from nfa.report.tables import ansatz_table, heat_table, rank_table, training_table
+from nfa.report.theory_tables import depth_law_table, prediction_table
 
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 
@@ -46,6 +48,7 @@ def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Sec
         _optimizers(study, live),
         _probing(study, live),
         _quality(study, live),
+        _theory(study, live),
         _matrices(study, albums),
         _details(study),
         _method(study),
@@ -121,7 +124,6 @@ def _time(study: Study, live: Live) -> Section:
         panels = [curves.panel(study, cell) for cell in cells]
         blocks.append(el("h3", group))
         blocks.append(_panels(f"time{index}", panels, live))
-    layers = [(name, f"var(--l{shade})") for shade, name in curves.shade_names(study)]
     note = (
         "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W "
         "− W0 = 0 at step 0."
@@ -131,7 +133,7 @@ def _time(study: Study, live: Live) -> Section:
         "time",
         "When in training?",
         _live_lead(study, live, sentences.when),
-        _legend(layers),
+        _layer_legend(study),
         blocks,
         el("p", note, cls="note"),
         short=sentences.when(study, HEADLINE).short,
@@ -157,10 +159,7 @@ def _optimizers(study: Study, live: Live) -> Section:
 
 def _probing(study: Study, live: Live) -> Section:
     answer = sentences.probes_better(study)
-    shapes = "  ".join(
-        f"{GLYPHS[probing.marker(depth)]} {depth} from the output" for depth in range(1, min(study.deepest, 6) + 1)
-    )
-    note = f"A point is a hidden layer of a cell, mean over seeds: {shapes}. Headline convention ({HEADLINE})."
+    note = f"A point is a hidden layer of a cell, mean over seeds: {_shapes(study)}. Headline convention ({HEADLINE})."
     return _section(
         "probes",
         "probes",
@@ -193,6 +192,65 @@ def _quality(study: Study, live: Live) -> Section:
         quality.quality_table(study),
         quality.strata_table(study),
         short=answer.short,
+    )
+
+
+def _theory(study: Study, live: Live) -> Section:
+    shapes = _shapes(study)
+    points = (
+        f"A point is a hidden layer of a cell, mean over seeds: {shapes}. Dotted: measured as predicted. Headline "
+        f"convention ({HEADLINE})."
+    )
+    powers = (
+        "Dots: the best power, mean over seeds; bars: the powers at which the correlation is within 0.01 of the best "
+        "(no interval over seeds). Grey: 1/(L − l + 1). The readout has K = I, so that its best power "
+        "is 1; with one output all powers of its AGOP are alike, and there is none."
+    )
+    return _section(
+        "theory",
+        "theory",
+        "Was it predicted at initialisation?",
+        _live_lead(study, live, theory.predicted),
+        _optimizer_legend(study),
+        _panels("predicted", predicted.panels(study), live, cls="panels wide"),
+        el("p", points, cls="note"),
+        prediction_table(study),
+        el("h3", "Depth law: which power of the AGOP fits each layer?"),
+        _live_lead(study, live, theory.depth_law),
+        _panels("law", depth_law.panels(study), live),
+        el("p", powers, cls="note"),
+        depth_law_table(study, live),
+        el("h3", "Early dynamics: until when does the prediction hold?"),
+        _lead(theory.early_dynamics(study)),
+        _early(study, live),
+        short=theory.predicted(study, HEADLINE).short,
+    )
+
+
+def _early(study: Study, live: Live) -> list[Safe]:
+    """Show the early dynamics of each data and model that was followed."""
+    blocks = []
+    for index, (group, panels) in enumerate(early.panels(study).items()):
+        blocks += [el("h4", group), _panels(f"early{index}", panels, live)]
+    if not blocks:
+        return []
+    note = (
+        "● measured along gradient flow  ╌ leading order: C-NFC stays at its limit  — next order  ❘ where a line is "
+        f"first off by more than {SHARE:.0%} of the measured value. One seed; norms are Frobenius norms, W̄ = W − W0; "
+        f"C-NFC: {HEADLINE}."
+    )
+    return [_layer_legend(study), *blocks, el("p", note, cls="note")]
+
+
+def _layer_legend(study: Study) -> Safe:
+    """Name the colours of layers."""
+    return _legend([(name, f"var(--l{shade})") for shade, name in curves.shade_names(study)])
+
+
+def _shapes(study: Study) -> str:
+    """Name the marker of each depth from the output."""
+    return "  ".join(
+        f"{GLYPHS[probing.marker(depth)]} {depth} from the output" for depth in range(1, min(study.deepest, 6) + 1)
     )
 
 

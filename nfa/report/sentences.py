@@ -88,7 +88,7 @@ def holds(study: Study, convention: Convention) -> Answer:
     final, initial = seed_mean(study, means, "uc_nfc"), seed_mean(study, means, "initial")
     cells = means.groupby("cell")["uc_nfc"].mean()
     text = (
-        f"{_stated(study, convention)}: UC-NFC, averaged over hidden layers and {_counted(study, len(cells))}, "
+        f"{stated(study, convention)}: UC-NFC, averaged over hidden layers and {_counted(study, len(cells))}, "
         "went from "
         f"{initial} at initialisation to {final} at the last step (cells: {number(cells.min())} to "
         f"{number(cells.max())})."
@@ -127,7 +127,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
     per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
     if per_cell.empty:
-        return Answer(UNDEFINED, f"{_stated(study, convention)}: UC-NFC is undefined at every hidden layer.")
+        return Answer(UNDEFINED, f"{stated(study, convention)}: UC-NFC is undefined at every hidden layer.")
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
     ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
@@ -155,7 +155,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
         else "No hidden layer is the best-aligned one in most cells: it is the one"
     )
     sentence = (
-        f"{_stated(study, convention)}: final UC-NFC by hidden layer {by_layer}. "
+        f"{stated(study, convention)}: final UC-NFC by hidden layer {by_layer}. "
         f"{lead} {', '.join([f'{first} of {total}', *others])}."
     )
     return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", sentence)
@@ -177,7 +177,7 @@ def when(study: Study, convention: Convention) -> Answer:
     runs = int((study.tables["runs"]["status"] == "finished").sum())
     if not runs:
         return Answer(UNDEFINED, NOTHING)
-    start = f"{_stated(study, convention)}: "
+    start = f"{stated(study, convention)}: "
     if halves.empty:
         text = (
             f"no run's UC-NFC (mean over hidden layers) changed by {SMALLEST_CHANGE} or more between step 0 and "
@@ -238,7 +238,7 @@ def for_whom(study: Study, convention: Convention) -> Answer:
         for model, part in means.groupby("model", sort=False)
     ]
     sentence = (
-        f"{_stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
+        f"{stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
         f"{name_list(parts, 8)}. "
         f"By model: {name_list(models, 8)}. At one seed all optimizers share data, initial weights and batches."
     )
@@ -262,7 +262,7 @@ def probes_better(study: Study) -> Answer:
                 f"{_rank_words(gain) if gain else UNDEFINED} with its gain over the same layer untrained"
             )
             shorts.append(f"{data} ρ = {interval(probe['mean'], probe['ci_low'], probe['ci_high'], bound=1)}")
-    lead = f"{_stated(study, HEADLINE)}: over cells and hidden layers, Spearman's ρ of final UC-NFC is "
+    lead = f"{stated(study, HEADLINE)}: over cells and hidden layers, Spearman's ρ of final UC-NFC is "
     end = ". Mean and 95% interval over seeds, cut at ±1; points of one network are not independent."
     return Answer("; ".join(shorts) or UNDEFINED, lead + "; ".join(sentences) + end)
 
@@ -330,7 +330,7 @@ def _at(study: Study, frame: pd.DataFrame, convention: Convention) -> pd.DataFra
     return frame[complete] if complete.any() else frame
 
 
-def _stated(study: Study, convention: Convention) -> str:
+def stated(study: Study, convention: Convention) -> str:
     """State the convention, the estimator, the samples and the seeds."""
     seeds = plural(study.n_seeds, "seed") + ("" if study.n_seeds > 1 else ", so no intervals")
     return f"{convention.correlation.capitalize()}, power {convention.power} ({study.measured_with}; {seeds})"

@@ -9,7 +9,8 @@ import pandas as pd
 
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
-from nfa.report.conventions import CELLS_SHOWN, CONVENTIONS, READOUT, Convention
+from nfa.report.conventions import CELLS_SHOWN, CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.report.predictions import depth_law_points, prediction_points
 from nfa.report.ranks import probe_points
 from nfa.report.runs import RUN, at_convention, at_last_step
 from nfa.report.statistics import over_seeds
@@ -148,6 +149,33 @@ class Study:
     def points(self) -> pd.DataFrame:
         """Final alignment beside final probe scores, per finished run and layer."""
         return probe_points(self.collected)
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The limit C-NFC(0+) beside the C-NFC measured later, per finished run, layer and convention."""
+        return prediction_points(self.collected)
+
+    @cached_property
+    def depth_law(self) -> pd.DataFrame:
+        """The best power of the AGOP beside the depth law's, per finished run, layer and correlation."""
+        return depth_law_points(self.collected)
+
+    def best_power(self, cell: str, layer_index: int, correlation: str) -> dict[str, Any] | None:
+        """Look up the best power of a layer: means over seeds of ``depth_law``; None where there is none."""
+        return self._best_powers.get((cell, layer_index, correlation))
+
+    def law(self, cell: str, layer_index: int) -> float:
+        """Return the depth law's power for a layer; NaN in a branching network, or where no run finished."""
+        row = self.best_power(cell, layer_index, HEADLINE.correlation)
+        return float("nan") if row is None else float(row["law"])
+
+    @cached_property
+    def _best_powers(self) -> dict[tuple[str, int, str], dict[str, Any]]:
+        columns = ["power", "fit", "low", "high", "law", "fit_at_law", "fit_at_1"]
+        by = ["cell", "layer_index", "correlation"]
+        means = self.depth_law.groupby(by, observed=True)[columns].mean().reset_index().astype({"cell": str})
+        records: list[dict[Any, Any]] = means.to_dict("records")
+        return {(row["cell"], row["layer_index"], row["correlation"]): row for row in records}
 
     @cached_property
     def layer_finals(self) -> pd.DataFrame:

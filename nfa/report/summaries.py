@@ -3,7 +3,9 @@
 import pandas as pd
 
 from nfa.report.collected import Collected
+from nfa.report.early import make_departure
 from nfa.report.joined import make_features_alignment
+from nfa.report.predictions import make_predictions, prediction_points
 from nfa.report.ranks import make_rank_correlation, probe_points
 from nfa.report.runs import make_cells_summary, make_runs
 from nfa.report.statistics import SPREAD, over_seeds
@@ -24,6 +26,9 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "alignment_summary": make_alignment_summary(collected),
         "probes": _plain(collected.probes),
         "probes_summary": make_scores_summary(collected.probes),
+        "predictions": make_predictions(prediction_points(collected)),
+        "early_dynamics": collected.early,
+        "early_departure": make_departure(collected.early),
         "rank_correlation": make_rank_correlation(probe_points(collected)),
         "features": _plain(collected.features),
         "features_summary": make_scores_summary(collected.features),

@@ -216,7 +216,7 @@ def rank_table(study: Study) -> Safe:
             n = next((part["n"] for part in row if part), None)
             if n is not None and (n >= FEWEST_POINTS or name == POOLED):
                 head = el("th", data, " · ", shown, scope="row")
-                rows.append(el("tr", head, el("td", n), [_rank(part) for part in row]))
+                rows.append(el("tr", head, el("td", n), [rank_cell(part) for part in row]))
     names = ("layers", "n", "UC-NFC, probe", "UC-NFC, gain", "C-NFC, probe", "C-NFC, gain")
     caption = (
         "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained "
@@ -226,9 +226,10 @@ def rank_table(study: Study) -> Safe:
     return table(names, rows, caption, cls="numbers")
 
 
-def _rank(row: dict[Any, Any] | None) -> Safe:
+def rank_cell(row: dict[Any, Any] | None, missing: str = "alignment or probes are undefined at all points") -> Safe:
+    """Show a rank correlation with its interval, bold where that is clear of 0."""
     if row is None:
-        return el("td", UNDEFINED, title="alignment or probes are undefined at all points")
+        return el("td", UNDEFINED, title=missing)
     sure = row["n"] >= ENOUGH_POINTS and (row["ci_low"] > 0 or row["ci_high"] < 0)
     shown = interval(row["mean"], row["ci_low"], row["ci_high"], bound=1)
     return el("td", shown, title=row["note"] or None, cls="sure" if sure else None)

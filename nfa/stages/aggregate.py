@@ -12,6 +12,7 @@ from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
 from nfa.report.conventions import CORRELATIONS, POWERS
+from nfa.report.early import read_early
 from nfa.report.page import write_report
 from nfa.report.summaries import make_tables
 from nfa.stages.runs import check_outputs
@@ -79,7 +80,7 @@ def collect(sweep: Sweep, paths: SweepPaths) -> Collected:
     alignment["power"] = pd.Categorical(alignment["power"], POWERS)
     order = ["cell", "seed", "step", "layer_index", "quantity", "correlation", "power"]
     alignment = alignment.sort_values(order, kind="stable", ignore_index=True)
-    return Collected(sweep, documents, history, alignment, _place_layers(alignment, probes))
+    return Collected(sweep, documents, history, alignment, _place_layers(alignment, probes), read_early(sweep, paths))
 
 
 def _read(path: Path, stage: str, reader: Callable[[Path], Any]) -> Any:

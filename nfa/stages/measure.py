@@ -20,6 +20,7 @@ from nfa.stages.runs import finished_runs
 from nfa.stages.train import run_identity
 from nfa.sweep import Cell, Measure, Sweep
 from nfa.tables import ALIGNMENT, read_arrays, read_table, write_arrays, write_table
+from nfa.theory.early import early_arrays
 from nfa.training import Materials, build_model, load_data
 from nfa.training.materials import training_loss
 from nfa.training.start import Slopes
@@ -97,7 +98,18 @@ def _measure_seed(
                     for kind, array in pictures(layer.weight, layer.covariance).items():
                         arrays[f"{seed}/{step}/{name}/{kind}"] = array
             bar.update(done + 1)
+    if settings.early and cell.follows_gradient_flow:
+        arrays |= _early(cell, seed, settings.early, materials, device)
     return arrays
+
+
+def _early(cell: Cell, seed: int, samples: int, materials: Materials, device: torch.device) -> dict[str, np.ndarray]:
+    """Predict and measure the early dynamics of gradient flow on some training samples, from the initial weights."""
+    chosen = materials.order[:samples]
+    curves = early_arrays(
+        build_model(cell, seed, device), materials.x_train[chosen], materials.y_train[chosen], training_loss(cell)
+    )
+    return {f"{seed}/0/{name}": array for name, array in curves.items()}
 
 
 def _weight_decay(cell: Cell) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.report.conventions import beats_constant
+from nfa.report.conventions import HEADLINE, READOUT, beats_constant
 from nfa.tracking.results import CellResults
 from nfa.tracking.series import Series
 
@@ -29,6 +29,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
             for key, value in _last(alignment).items()
             if key != "alignment/step"
         },
+        **theory_summary(results.alignment[results.alignment["seed"] == seed]),
         **_probe_summary(probes),
         **_feature_summary(results.features[results.features["seed"] == seed]),
         "diverged": run["status"] == "diverged",
@@ -36,6 +37,25 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
         "last_step": run["last_step"],
         **_seconds(seed, results),
     }
+
+
+def theory_summary(alignment: pd.DataFrame) -> dict[str, float]:
+    """Predictions at step 0 and the depth law at the last checkpoint, means over hidden layers.
+
+    ``predicted/c_nfc`` is C-NFC(0+) of gradient flow, ``predicted/c_nfc_update`` along the optimizer's first update.
+    """
+    hidden = alignment[(alignment["depth_from_output"] != READOUT) & (alignment["correlation"] == HEADLINE.correlation)]
+    at_start = hidden[(hidden["step"] == 0) & (hidden["power"] == HEADLINE.power)]
+    at_end = hidden[hidden["step"] == hidden["step"].max()]
+    found = {}
+    for key, rows, quantity in (
+        ("predicted/c_nfc", at_start, "c_nfc"),
+        ("predicted/c_nfc_update", at_start, "c_nfc_update"),
+        ("final/depth_law_power", at_end, "depth_law_power"),
+        ("final/depth_law_fit", at_end, "depth_law_fit"),
+    ):
+        found[key] = float(rows.loc[rows["quantity"] == quantity, "value"].mean())
+    return found
 
 
 def _last(rows: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -34,6 +34,9 @@ TABLES = {
     "alignment_summary",
     "probes",
     "probes_summary",
+    "predictions",
+    "early_dynamics",
+    "early_departure",
     "rank_correlation",
     "features",
     "features_summary",
@@ -60,10 +63,22 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
     assert {path.stem for path in paths.tables.glob("*.parquet")} == TABLES
     assert {path.stem for path in paths.tables.glob("*.csv")} == TABLES
     figures = {path.name for path in paths.figures.iterdir()}
-    names = ("training", "ansatz", "heatmap", "curves", "depth", "probing", "quality", "matrices")
+    names = (
+        "training",
+        "ansatz",
+        "heatmap",
+        "curves",
+        "depth",
+        "probing",
+        "predicted",
+        "depth_law",
+        "quality",
+        "matrices",
+    )
     assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     cells = [cell.id for cell in sweep.cells]
-    for name in TABLES - {"rank_correlation", "features_ranks"}:
+    without = {"predictions", "early_dynamics", "early_departure", "rank_correlation", "features_ranks"}
+    for name in TABLES - without:
         assert list(table(paths, name)["cell"].unique()) == cells, name
     assert list(found.cells["cell"]) == cells
     assert found.report.exists()

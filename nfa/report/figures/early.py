@@ -1,0 +1,76 @@
+"""Early training: the centred matrices' norms and C-NFC over time along gradient flow, predicted and measured."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from nfa.report.departure import first_crossing
+from nfa.report.early import NORMS, ORDERS, QUANTITIES, in_headline
+from nfa.report.figures.panels import Mark, Panel, add_axes
+from nfa.report.figures.style import MUTED, layer_colour, nfc_limits
+from nfa.report.study import Study
+
+SIZE = (300.0, 200.0)
+WIDE = [0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]  # ticks of norms over their leading order
+NEAR = [0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, 2, 3, 4]
+LINES: dict[str, Any] = {"leading": (0, (3, 2)), "next": "-"}
+
+
+def panels(study: Study) -> dict[str, list[Panel]]:
+    """Three panels per data and model: both norms over their leading order, and C-NFC; of the first seed.
+
+    Cells that differ in the learning rate alone follow the same flow: the first is shown.
+    """
+    curves = in_headline(study.collected.early)
+    found = {}
+    for group, cells in study.groups.items():
+        here = curves[curves["cell"].isin(cells)]
+        if len(here):
+            first = here[(here["cell"] == here["cell"].iloc[0]) & (here["seed"] == here["seed"].iloc[0])]
+            found[group] = [
+                _panel(study, group, quantity, first[first["quantity"] == quantity]) for quantity in QUANTITIES
+            ]
+    return found
+
+
+def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Panel:
+    norm = quantity in NORMS
+    heading = f"{QUANTITIES[quantity]} over its leading order, ∝ t²" if norm else "C-NFC"
+
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        axes = add_axes(figure, SIZE, (36, 34, 12, 10))
+        times, top, bottom = curves["t"].to_numpy(), 1.2, 0.8 if norm else 0.0
+        for _, curve in curves.groupby("layer_index", sort=True):
+            colour = layer_colour(int(curve["depth_from_output"].iloc[0]), study.deepest)
+            t, measured = curve["t"].to_numpy(), curve["measured"].to_numpy()
+            unit = curve["leading"].to_numpy() if norm else np.ones(len(t))
+            top, bottom = (float(f([edge, *(measured / unit)])) for f, edge in ((np.nanmax, top), (np.nanmin, bottom)))
+            for order in ORDERS:
+                values = curve[order].to_numpy() / unit
+                axes.plot(t, values, color=colour, linestyle=LINES[order], linewidth=1.2)
+                leaves, note = first_crossing(t, curve[order].to_numpy(), measured)
+                if np.isfinite(leaves) and not note:
+                    axes.plot(
+                        [leaves], [np.interp(leaves, t, values)], "|", color=colour, markersize=11, markeredgewidth=1.6
+                    )
+            axes.plot(t, measured / unit, "o", color=colour, markersize=3, alpha=0.75, linewidth=0)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlim(times.min() / 1.1, times.max() * 1.1)
+        if norm:
+            axes.set_yscale("log")
+            ratios = WIDE if top > 4 * bottom else NEAR
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.set_yticks(ratios, [f"{ratio:g}" for ratio in ratios])
+            axes.axhline(1, color=MUTED, linewidth=0.7)
+        axes.set_ylim(*((bottom / 1.1, 1.1 * top) if norm else nfc_limits(bottom)))
+        axes.set_xlabel("time t = learning rate × steps")
+        return []
+
+    alt = f"{group}: {heading} of each layer over training time, predicted to two orders and measured."
+    return Panel(f"{group}: {heading}", heading, alt, *SIZE, draw)

@@ -1,0 +1,154 @@
+"""The sentences about theory: what was predicted before training, and the depth law; honest about where it fails."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nfa.report.conventions import HEADLINE, READOUT, Convention
+from nfa.report.departure import SHARE
+from nfa.report.early import ORDERS, QUANTITIES, in_headline
+from nfa.report.labels import name_list
+from nfa.report.markup import UNDEFINED, interval, number, significant
+from nfa.report.ranks import POOLED
+from nfa.report.runs import at_convention
+from nfa.report.sentences import NOTHING, Answer, plural, seed_mean, stated
+from nfa.report.study import Study
+
+NOT_FOLLOWED = (
+    "Not followed in this sweep. With measure: {early: 500} in its file, it is for cells of plain SGD: no momentum, "
+    "decay or clipping, and backpropagation."
+)
+CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
+
+
+def predicted(study: Study, convention: Convention) -> Answer:
+    """Was the C-NFC of training predicted at initialisation?"""
+    table = study.tables["predictions"]
+    table = table[(table["layers"] == POOLED) & at_convention(table, convention)]
+    if table.empty:
+        return Answer(UNDEFINED, NOTHING)
+    records: list[dict[Any, Any]] = table.to_dict("records")
+    found = {tuple(row[key] for key in ("data", "predictor", "at", "measure")): row for row in records}
+    parts, shorts = [], []
+    for data in dict.fromkeys(study.cells["data"]):
+        if (data, "update", "first", "rho") not in found:
+            continue
+        first, last = (_compared(found, data, "update", at) for at in ("first", "last"))
+        flow = _compared(found, data, "flow", "last")
+        n = found[data, "update", "first", "difference"]["n"]
+        parts.append(
+            f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at {_first_steps(study, data)}, the first "
+            f"checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
+        )
+        rho, later = (found[data, "update", at, "rho"]["mean"] for at in ("first", "last"))
+        shorts.append(f"{data} ρ = {number(rho)} at first, {number(later)} at last")
+    text = (
+        f"{stated(study, convention)}: C-NFC(0+), the limit along each optimizer's first full-batch step, is known "
+        f"before training. Against the C-NFC measured, over cells and hidden layers: {'; '.join(parts)}. "
+        "Off by: mean absolute difference; ρ: Spearman's; mean and 95% interval over seeds, cut at 0 and at ±1; points "
+        "of one network are not independent."
+    )
+    return Answer("; ".join(shorts), f"{text}{_batches(study)}")
+
+
+def _compared(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor: str, at: str) -> str:
+    """Say how far measured values are from predicted ones, and whether they are in the same order."""
+    gap, rho = (found.get((data, predictor, at, measure)) for measure in ("difference", "rho"))
+    if gap is None or rho is None:
+        return UNDEFINED
+    order = UNDEFINED if not np.isfinite(rho["mean"]) else interval(rho["mean"], rho["ci_low"], rho["ci_high"], bound=1)
+    words = ""
+    if np.isfinite(rho["ci_low"]):
+        words = ", no evidence of the same order" if rho["ci_low"] <= 0 <= rho["ci_high"] else ""
+        words = ", in the opposite order" if rho["ci_high"] < 0 else words
+    elif rho["note"]:
+        words = f", {rho['note']}"
+    return f"{distance(gap)} (ρ = {order}{words})"
+
+
+def distance(row: dict[Any, Any]) -> str:
+    """Show a mean absolute difference and its interval, cut at 0."""
+    return interval(row["mean"], max(row["ci_low"], 0.0), row["ci_high"], 3)
+
+
+def _first_steps(study: Study, data: str) -> str:
+    """Name the first checkpoints after step 0 of a data set's runs."""
+    points = study.predictions
+    steps = points.loc[points["data"] == data, "first_step"]
+    low, high = int(steps.min()), int(steps.max())
+    return f"step {low:,}" if low == high else f"steps {low:,} to {high:,}"
+
+
+def _batches(study: Study) -> str:
+    """Say where training takes mini-batches: their first step is another one."""
+    cells = study.collected.sweep.cells
+    partial = sum(cell.train.batch(cell.shape.n_train) < cell.shape.n_train for cell in cells)
+    if not partial:
+        return ""
+    where = "" if partial == len(cells) else f" in {partial} of {plural(len(cells), 'cell')}"
+    return f" Training takes mini-batches{where}, whose first step is not the full batch's."
+
+
+def depth_law(study: Study, convention: Convention) -> Answer:
+    """Which power of the AGOP fits each layer best?"""
+    points = study.depth_law
+    points = points[(points["correlation"] == convention.correlation) & (points["depth_from_output"] != READOUT)]
+    points = points.dropna(subset=["power", "fit"])
+    if points.empty:
+        return Answer(UNDEFINED, NOTHING)
+    fit, one = (seed_mean(study, points, column) for column in ("fit", "fit_at_1"))
+    lead = (
+        f"{convention.correlation.capitalize()} ({study.measured_with}): the power of the AGOP that fits the NFM best "
+        f"has a correlation of {fit} with it on average over hidden layers at the last step, against {one} at power 1"
+    )
+    layers = points.groupby(["cell", "layer", "depth_from_output"], observed=True)[
+        ["power", "fit", "law", "fit_at_law"]
+    ].mean()
+    known = layers.dropna(subset=["law", "fit_at_law"])
+    if known.empty:
+        return Answer("no law for branching networks", f"{lead}. The depth law is of chains of layers: none is here.")
+    good = int((known["fit"] - known["fit_at_law"] <= CLOSE).sum())
+    ratio = known["power"] / known["law"]
+    middle = [number(float(value)) for value in np.quantile(ratio, [0.5, 0.25, 0.75])]
+    law = seed_mean(study, points.dropna(subset=["law"]), "fit_at_law")
+    medians: dict[Any, float] = known.groupby("depth_from_output")["power"].median().to_dict()
+    by_depth = [f"{depth} from the output {number(power)} (law: 1/{depth + 1})" for depth, power in medians.items()]
+    text = (
+        f"{lead} and {law} at the depth law's 1/(L − l + 1). The law's power is as good as the best, within {CLOSE:g}, "
+        f"in {good} of {plural(len(known), 'hidden layer')} (means over seeds); the best power is {middle[0]} x the "
+        f"law's in the median layer (quartiles {middle[1]} and {middle[2]}). Median by depth: "
+        f"{name_list(by_depth, 8)}. The law is exact for deep linear networks from balanced initialisation alone."
+    )
+    return Answer(f"law as good as the best power in {good} of {len(known)} layers", text)
+
+
+def early_dynamics(study: Study) -> Answer:
+    """Until when do the two orders hold?"""
+    left = in_headline(study.tables["early_departure"])
+    left = left[(left["note"] != "undefined") & left["cell"].isin(study.shown)]
+    if left.empty:
+        return Answer(UNDEFINED, NOT_FOLLOWED)
+    parts = [f"{name}: {_orders(left[left['quantity'] == quantity])}" for quantity, name in QUANTITIES.items()]
+    samples = study.collected.sweep.measure.early
+    cells, seeds = left["cell"].nunique(), left["seed"].nunique()
+    text = (
+        f"Along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain SGD, "
+        f"{plural(seeds, 'seed')}; C-NFC: {HEADLINE}), a prediction from the initial weights leaves what is measured, "
+        f"by more than {SHARE:.0%}, in the median layer and seed after this many steps of the learning rate in use — "
+        f"{'; '.join(parts)}. Mini-batches add noise that no prediction here has."
+    )
+    return Answer("", text)
+
+
+def _orders(left: pd.DataFrame) -> str:
+    """Give the median step of both orders; a curve that does not leave counts as later than all that do."""
+    return ", ".join(f"{order} order {_median(left[left['order'] == order])}" for order in ORDERS)
+
+
+def _median(left: pd.DataFrame) -> str:
+    stays = int(left["steps"].isna().sum())
+    middle = float(left["steps"].fillna(np.inf).median())
+    if not np.isfinite(middle):
+        return f"not in the time followed ({stays} of {len(left)} curves stay)"
+    return f"{significant(middle, 2)}" + (f" ({stays} of {len(left)} curves stay)" if stays else "")
