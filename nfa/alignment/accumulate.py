@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-# Columns in one strip: products of this width still run at the machine's full rate (measured on two cores), and the
-# part computed twice, k * STRIP / 2 entries, is small beside k^2 / 2.
+# Rows in one strip: products of this height still run at the machine's full rate, and faster than products of this
+# width (measured), and the part computed twice, k * STRIP / 2 entries, is small beside k^2 / 2.
 STRIP = 128
+SMALL = 256  # up to this k strips of half that height are faster
 SMALLEST, LARGEST = 1e-10, 1e10  # of rows whose squares float32 holds beside squares 1e-18 of theirs
 FEW_OUTPUTS = 4  # so few rows per sample that K can be nearly singular, and float64 costs little
 
@@ -48,9 +49,10 @@ def add_products_(total: Tensor, rows: Tensor, sign: int = 1) -> None:
         total.baddbmm_(rows.mT, rows, alpha=sign)
         return
     matrix, columns = total[0], rows[0]
-    for start in range(0, k, STRIP):
-        end = min(start + STRIP, k)
-        matrix[:end, start:end].addmm_(columns[:, :end].T, columns[:, start:end], alpha=sign)
+    height = STRIP if k > SMALL else STRIP // 2
+    for start in range(0, k, height):
+        end = min(start + height, k)
+        matrix[start:end, start:].addmm_(columns[:, start:end].T, columns[:, start:], alpha=sign)
 
 
 def mirrored_(total: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from nfa.alignment.attention import PARTS, by_head, head_count, packed_rows
-from nfa.alignment.interception import Interception, Seen, decomposed
+from nfa.alignment.interception import InputWritten, Interception, Seen, decomposed
 from nfa.alignment.layers import Layer, WeightView, owner, parameters_of
 from nfa.alignment.operations import COMPUTED, ENTRYWISE, NORMALISATION, TRANSPOSED, Reading
 from nfa.errors import nearest
@@ -59,7 +59,9 @@ class Recording:
         left_out: Owner of a weight of two or more dimensions -> why it is not measured.
         one_row_each: Whether every call of a layer gives one row of J for each sample: there are no positions.
         opaque: Whether a left-out weight is used in a way that hides its place among the layers.
-        elements: Numbers computed from the samples, all of which autograd may keep until the last reverse pass.
+        writes: Whether the network changes its input in place, and so needs a copy.
+        elements: Numbers computed from the samples, all of which autograd may keep until the last reverse pass, and
+            those of the copy of the input where there has to be one.
     """
 
     inputs: Tensor
@@ -70,6 +72,7 @@ class Recording:
     left_out: dict[str, str]
     one_row_each: bool
     opaque: bool
+    writes: bool
     elements: int
 
     @property
@@ -96,14 +99,20 @@ class Recording:
 
 
 def record(
-    model: nn.Module, inputs: Tensor, *, heads: bool = False, watching: Callable[..., Interception] = Interception
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    heads: bool = False,
+    copied: bool = True,
+    watching: Callable[..., Interception] = Interception,
 ) -> Recording:
     """Run one batch and find the products of its samples with the network's weights.
 
     Args:
         model: Network in eval mode, its floating-point parameters requiring gradients, with autograd on.
-        inputs: (n, *input shape); the network gets a copy, so that an in-place operation cannot change it.
+        inputs: (n, *input shape); never changed.
         heads: Take query, key and value projections apart by head.
+        copied: Give the network a copy; else it gets one only if it is about to change its input in place.
         watching: Makes what watches the pass.
 
     Raises:
@@ -111,7 +120,7 @@ def record(
     """
     leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
     parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
-    watch, result = _watched(model, leaf, parameters, watching)
+    watch, result = _watched(model, leaf, parameters, watching, copied=copied)
     outputs, shape = _flattened(result, len(inputs))
     _leave_out_constants(watch, model, inputs, parameters)
     reached = _reached(outputs)
@@ -134,7 +143,8 @@ def record(
     products = [seen.edge for seen in watch.seen]
     opaque = any(reason not in _NO_LAYER for reason in left_out.values())
     one_row_each = all(call.rows == len(inputs) for call in calls)
-    return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque, watch.elements)
+    elements = watch.elements + (leaf.numel() if watch.writes else 0)
+    return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque, watch.writes, elements)
 
 
 def _watched(
@@ -142,15 +152,32 @@ def _watched(
     leaf: Tensor,
     parameters: dict[str, nn.Parameter],
     watching: Callable[..., Interception] = Interception,
+    *,
+    copied: bool = True,
 ) -> tuple[Interception, Any]:
     """Run the network on samples; give what was seen, and what it returned."""
-    # The network gets a copy: it may change its input in place, which is the caller's (and autograd's, being a leaf).
-    fed = leaf.clone()
-    watch = watching(parameters, fed)
-    with decomposed(model), watch:
-        result = model(fed)
+    # It may change its input in place, which is the caller's (and autograd's, being a leaf): then it gets a copy.
+    fed = leaf.clone() if copied else _Same.apply(leaf)
+    watch = watching(parameters, fed) if copied else watching(parameters, fed, owned=False)
+    try:
+        with decomposed(model), watch:
+            result = model(fed)
+    except InputWritten:
+        return _watched(model, leaf, parameters, watching)
     watch.settle()
     return watch, result
+
+
+class _Same(torch.autograd.Function):
+    """The same memory as a tensor of its own, which autograd knows to come from the leaf."""
+
+    @staticmethod
+    def forward(ctx: Any, leaf: Tensor) -> Tensor:
+        return leaf.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0]
 
 
 def _leave_out_constants(

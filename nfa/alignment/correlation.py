@@ -74,6 +74,17 @@ class Moments:
             return dict.fromkeys(names, value)
         return {name: self._correlation(name) for name in names}
 
+    def remaining(self, names: Sequence[str]) -> float:
+        """Smallest share of the squares that is left of a variance when means, or diagonals, are subtracted."""
+        every = self.every
+        if every.aa <= 0 or every.bb <= 0:
+            return 0.0
+        shares = [1.0]
+        for name, over in (("pearson", every), ("offdiagonal", self.diagonal and every - self.diagonal)):
+            if name in names and over is not None and over.count > 0:
+                shares += [(over.aa - over.a**2 / over.count) / every.aa, (over.bb - over.b**2 / over.count) / every.bb]
+        return min(shares)
+
     def _correlation(self, name: str) -> Value:
         every = self.every
         if name == "cosine":

@@ -167,13 +167,14 @@ def measure_covariances(
         in_blocks = sketch or population is not None
         sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in first.chosen(layers)}
         left_out = first.left_out
+        writes = first.writes
         size = batch_size or _affordable(first.elements // len(first.outputs), len(start))
         if in_blocks:  # where each row of J is one sample's, a batch can be cut into blocks afterwards
             size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
         whole = (part for part, _ in itertools.chain([(start, None)], stream))
         for batch in regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size)):
-            recording = record(model, batch, heads=heads)
+            recording = record(model, batch, heads=heads, copied=writes)
             if sketch:
                 signs = torch.randint(2, (len(batch), 2 * probes, outputs), generator=generator, dtype=torch.int8)
                 sketched_passes(recording, sums, (2 * signs - 1).to(recording.outputs))

@@ -23,12 +23,18 @@ from nfa.alignment.correlation import Moments, Sums
 from nfa.alignment.values import CORRELATIONS, Value
 
 VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
+FAINT = 0.1  # the same in float32, over the root of the side of S: rounding has random signs
+CANCELLING = 3e-2  # share of the squares below which a variance is computed in float64
+EXTREME_SINGLE = 1e9  # entries of W, or their inverse, whose squares float32 may not hold
 EXTREME = 1e30  # entries, or their inverse, whose fourth power float64 may not hold beside k^4
 COLUMNS = 512  # of W brought to another number type at a time
 
 
 def correlations(weight: Tensor, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
     """rho(W^T W, W^T M W) in every correlation.
+
+    A float32 W is multiplied in float32 and summed up in float64 where nothing cancels: the result differs from that of
+    the float64 algebra by less than K itself is rounded. Everything else is float64 throughout.
 
     Args:
         weight: W, (k, d) or (g, k, d), in any floating-point type.
@@ -38,13 +44,22 @@ def correlations(weight: Tensor, middle: Tensor, names: Sequence[str] = CORRELAT
     Returns:
         Correlation name -> value; NaN with its reason where it is undefined.
     """
+    if weight.dtype == torch.float32 and 1 / EXTREME_SINGLE < largest(weight) < EXTREME_SINGLE:
+        moments = FeatureMatrix(weight, torch.float32).moments(middle, names)
+        if moments.remaining(names) > CANCELLING:
+            return moments.correlations(names)
     return FeatureMatrix(weight).moments(middle, names).correlations(names)
 
 
-def scaled(matrix: Tensor) -> Tensor:
+def scaled(matrix: Tensor, extreme: float = EXTREME) -> Tensor:
     """Divide a matrix whose products could overflow or vanish by its largest absolute entry; zero stays zero."""
     size = largest(matrix)
-    return matrix if 1 / EXTREME < size < EXTREME else matrix / size
+    return matrix if 1 / extreme < size < extreme else matrix / size
+
+
+def inner(left: Tensor, right: Tensor) -> float:
+    """Sum of the products of entries: of each row in the matrices' number type, over the rows in float64."""
+    return float((left * right).sum(-1).sum(dtype=torch.float64))
 
 
 def largest(matrix: Tensor) -> float:
@@ -81,10 +96,9 @@ class FeatureMatrix:
             self.basis, self.rows = basis.to(dtype), rows.to(dtype)
             self.gram, self.row_sums = self.rows @ self.rows.mT, self.rows.sum(2)
         else:
-            self.gram = _gram(self._weight, self._scale, dtype)
-            self.row_sums = (self._weight.sum(2, dtype=torch.float64) / self._scale).to(dtype)
+            self.gram, self.row_sums = _gram(self._weight, self._scale, dtype)
         self.total_of_entries = self.row_sums.square().sum(dtype=torch.float64).item()
-        self.squared = self.gram.square().sum(dtype=torch.float64).item()
+        self.squared = inner(self.gram, self.gram)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -135,7 +149,8 @@ class FeatureMatrix:
 
     def rounding(self, middle: Tensor) -> float:
         """Size |W^T M W| below which it is rounding: M acts only on directions that W does not reach."""
-        return float(VANISHING * self.gram.norm() * middle.norm())
+        share = VANISHING if self.gram.dtype == torch.float64 else FAINT / self.gram.shape[-1] ** 0.5
+        return share * float(self.gram.norm()) * float(middle.norm())
 
     def moments(self, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> Moments:
         """Moments of F and W^T M W.
@@ -144,15 +159,16 @@ class FeatureMatrix:
             middle: M, symmetric (k, k) or (g, k, k).
             names: Correlations that they are for.
         """
-        middle = scaled(middle)
+        dtype = self.gram.dtype
+        middle = scaled(middle, EXTREME if dtype == torch.float64 else EXTREME_SINGLE).to(dtype)
         rounding = self.rounding(middle)
         middle = self.reduce(middle)
         product = middle @ self.gram
-        squared = (product * product.mT).sum().item()
+        squared = inner(product, product.mT)
         return self.moments_with(
             total=self.total(middle),
             squared=squared if squared > rounding**2 else 0.0,
-            product=(product * self.gram).sum().item(),
+            product=inner(product, self.gram),
             diagonal=((middle @ self.rows) * self.rows).sum(1) if "offdiagonal" in names else None,
         )
 
@@ -196,10 +212,19 @@ class FeatureMatrix:
         )
 
 
-def _gram(weight: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
-    """S = W W^T of a weight (g, k, d) divided by its scale: one triangle, from a few columns of W at a time."""
+def _gram(weight: Tensor, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """S = W W^T and r = W 1 of a weight (g, k, d) divided by its scale, from a few columns of W at a time.
+
+    S is divided afterwards, which is less to divide, unless squares of W could overflow or vanish.
+    """
     g, k, d = weight.shape
+    extreme = EXTREME if dtype == torch.float64 else EXTREME_SINGLE
+    first, last = (1.0, scale) if 1 / extreme < scale < extreme else (scale, 1.0)
     total = torch.zeros(g, k, k, dtype=dtype)
+    sums = torch.zeros(g, k, dtype=torch.float64)
     for start in range(0, d, COLUMNS):
-        add_products_(total, (weight[..., start : start + COLUMNS].to(dtype) / scale).mT)
-    return mirrored_(total)
+        columns = weight[..., start : start + COLUMNS].to(dtype)
+        columns = columns if first == 1 else columns / first
+        sums += columns.sum(2)
+        add_products_(total, columns.mT)
+    return mirrored_(total).div_(last).div_(last), sums.div_(last).to(dtype)

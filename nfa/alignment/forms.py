@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.blocks import Blocks, inner_products
-from nfa.alignment.feature_matrix import FeatureMatrix
+from nfa.alignment.feature_matrix import FeatureMatrix, inner
 
 Two = tuple[Tensor, Tensor]  # by the first and by the second sketch
 
@@ -47,9 +47,9 @@ class Entries:
         g, d = features.shape
         self.count = g * d * d
         self.sum_f, self.squared_f = features.total_of_entries, features.squared
-        self.products = [_sum(product * features.gram) for product in forms.products]
+        self.products = [inner(product, features.gram) for product in forms.products]
         self.sums = [features.total(k) for k in forms.reduced]
-        self.squared = self.whole = _sum(first * second.mT)
+        self.squared = self.whole = inner(first, second.mT)
 
     def own(self) -> Own:
         """The forms of each block."""

@@ -87,10 +87,15 @@ class _Range:
     keep: Tensor
 
 
+class InputWritten(BaseException):
+    """The network is about to change its input in place; no ``except Exception`` of its own is to stop it."""
+
+
 class Interception(TorchDispatchMode):
     """Watches one forward pass.
 
     Attributes:
+        writes: Whether the network changed its input in place.
         seen: Products, in order: of the samples, and of constants with a weight, of which ``capture`` leaves out those
             that have no row for each sample.
         uses: Parameter -> why it was not measured, for each operation that it went into other than as W.
@@ -98,9 +103,19 @@ class Interception(TorchDispatchMode):
         elements: Numbers that were computed from the samples, all of which autograd may keep.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], inputs: Tensor) -> None:
-        """Watch for these parameters; what is computed from ``inputs`` depends on the samples."""
+    def __init__(self, parameters: Mapping[str, nn.Parameter], inputs: Tensor, *, owned: bool = True) -> None:
+        """Watch for these parameters; what is computed from ``inputs`` depends on the samples.
+
+        Args:
+            parameters: Of the network, by name.
+            inputs: What it is given.
+            owned: Whether it may change them; else ``InputWritten`` is raised before it does.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
+        self.writes = False
+        self._owned = owned
+        self._input = _Memory()
+        self._input.add(inputs)
         self.seen: list[Seen] = []
         self.uses: dict[str, dict[str, None]] = {}
         self._ranges = [
@@ -110,18 +125,23 @@ class Interception(TorchDispatchMode):
         self._from_samples = _Memory()
         self._from_samples.add(inputs)
         self.attends = False
-        self.elements = inputs.numel()
+        self.elements = 0
         self._pending: tuple[list[Seen], Tensor] | None = None
         self._split: list[tuple[int, int, int, Seen, Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and note what it did."""
         self.settle()
+        written = _written(func, args, kwargs or {})
+        if any(tensor in self._input for tensor in written):
+            self.writes = True
+            if not self._owned:
+                raise InputWritten
         result = func(*args, **(kwargs or {}))
         tensors = [*_tensors(args), *_tensors((kwargs or {}).values())]
         name = func._schema.name.partition("::")[2]
         if name not in _FACTORIES and any(tensor in self._from_samples for tensor in tensors):
-            for output in (*_tensors((result,)), *_written(func, args, kwargs or {})):
+            for output in (*_tensors((result,)), *written):
                 self._from_samples.add(output)
         returns = func._schema.returns
         if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
@@ -233,6 +253,8 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _written(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
     """Arguments that an operation writes to; some return nothing."""
+    if not func._schema.is_mutable:
+        return []
     given = {**dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)), **kwargs}
     aliases = ((argument.name, argument.alias_info) for argument in func._schema.arguments)
     return _tensors(given[name] for name, alias in aliases if alias is not None and alias.is_write and name in given)

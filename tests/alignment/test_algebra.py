@@ -45,6 +45,39 @@ def test_power_one(shape: tuple[int, int], rank: int, seed: int) -> None:
     assert_values_close(values_of(correlations(weight, k)), expected, 1e-9)
 
 
+@pytest.mark.parametrize("shape", [(40, 300), (96, 96), (150, 40), (3, 4)])
+@pytest.mark.parametrize("rank", [1, 10, 200])
+@pytest.mark.parametrize(
+    ("scale", "mean", "top"),
+    [(1, 0, 0), (1, 0.3, 0), (1, 30, 0), (1, 0, 30), (1e-4, 0, 0), (1e-12, 0, 0), (1e12, 1, 0), (0, 0, 0)],
+)
+def test_power_one_of_a_float32_weight(
+    shape: tuple[int, int], rank: int, scale: float, mean: float, top: float
+) -> None:
+    """Plain, with a mean entry that cancels, with one large singular value, and of every size: as in float64."""
+    weight, k = draw_pair(shape, rank, 3)
+    weight = weight + mean + top * torch.outer(weight[:, 0], weight[0])
+    weight = (scale * weight).float()
+    for middle in (k, 1e15 * k, 1e-15 * k, k - k.flip(0, 1)):
+        expected = correlations(weight.double(), middle)
+        found = correlations(weight, middle)
+        for name, value in expected.items():
+            assert found[name].note == value.note
+            if value.value == value.value:
+                assert abs(found[name].value - value.value) < 1e-6, name
+
+
+def test_power_one_where_float32_sees_only_rounding() -> None:
+    """K acts on directions that W does not reach."""
+    weight, k = draw_pair((20, 30), 5, 1)
+    basis = torch.linalg.qr(weight.float().double()[:, :10]).Q
+    weight = (basis @ basis.T @ weight).float()
+    outside = torch.eye(20, dtype=torch.float64) - basis @ basis.T
+    middle = outside @ k @ outside + 1e-7 * k
+    expected, found = correlations(weight.double(), middle), correlations(weight, middle)
+    assert_values_close(values_of(found), values_of(expected), 1e-9)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(shapes, seeds)
 def test_indefinite_middle(shape: tuple[int, int], seed: int) -> None:

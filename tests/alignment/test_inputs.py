@@ -112,3 +112,41 @@ def test_a_monitor_checks_its_options_at_once(options: dict[str, Any], said: str
     with pytest.raises(ValueError, match="."[:1]) as caught:
         Monitor(network(), INPUTS, **options)
     assert said in str(caught.value)
+
+
+class Clamping(nn.Module):
+    """Changes its input in place, in every pass, or only where it sees a large entry."""
+
+    def __init__(self, *, always: bool) -> None:
+        """Take the network behind it."""
+        super().__init__()
+        self.body, self.always = network(), always
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clamp, and double the first entry."""
+        if self.always or bool(x.max() > 5):
+            x.view(-1).clamp_(max=5)
+            x[:, 0].mul_(2)
+        y: Tensor = self.body(x)
+        return y
+
+
+@pytest.mark.parametrize("always", [True, False])
+@pytest.mark.parametrize("estimator", ["exact", "sketched"])
+def test_a_network_that_changes_its_input_in_place(always: bool, estimator: str) -> None:
+    """Also one that does so in a later batch only: samples stay, and K is that of the function."""
+    inputs = INPUTS.clone()
+    inputs[50:] *= 10
+    before = inputs.clone()
+    model = Clamping(always=always)
+    found = covariances(model, inputs, estimator=estimator, batch_size=10)
+    assert torch.equal(inputs, before)
+    assert not inputs.requires_grad
+    changed = [part.clone() for part in inputs.split(10)]
+    for part in changed:
+        if always or part.max() > 5:
+            part.clamp_(max=5)
+            part[:, 0].mul_(2)
+    expected = covariances(model.body, torch.cat(changed), estimator=estimator, batch_size=10)
+    for name, matrix in expected.items():
+        torch.testing.assert_close(found[f"body.{name}"], matrix, rtol=1e-12, atol=0)
