@@ -1,18 +1,33 @@
 """What an entry of a sweep file may say: typed settings, each with a default, bounds and a line of description."""
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
-    """Base of every entry's settings: unknown keys refused, types not coerced, values fixed once made."""
+    """Base of every entry's settings: unknown keys refused, no type coerced (but 2.0 to 2), values fixed once made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     # How the entry shows itself in a cell's readable id: {setting: tag}, and which of them show only when not default.
     tags: ClassVar[dict[str, str]] = {}
     quiet_tags: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, content: Any) -> Any:
+        """Take 1e4 and 2.0, which YAML reads as floats, for the whole numbers that they are."""
+        if not isinstance(content, Mapping):
+            return content
+        whole = {
+            key for key, field in cls.model_fields.items() if int in (field.annotation, *get_args(field.annotation))
+        }
+        return {
+            key: int(value) if type(value) is float and value.is_integer() and int in kinds.get(key, ()) else value
+            for key, value in content.items()
+        }
 
 
 def setting(default: Any, description: str, **bounds: Any) -> Any:

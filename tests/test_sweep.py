@@ -70,6 +70,12 @@ def test_ids_do_not_change_from_version_to_version() -> None:
     ]
 
 
+def test_whole_numbers_may_be_written_as_floats() -> None:
+    document = tiny(train={"steps": 4, "batch_size": 8})
+    floats = copy.deepcopy(document) | {"train": {"steps": "4e0", "batch_size": 8.0}}
+    assert ids(floats) == ids(document)
+
+
 def test_renaming_reordering_and_spelling_out_defaults_change_no_id() -> None:
     reordered = {key: DEFAULT[key] for key in reversed(DEFAULT)}
     reordered["sweep"] = "other-name"

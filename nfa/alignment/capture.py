@@ -157,7 +157,7 @@ def _watched(
 ) -> tuple[Interception, Any]:
     """Run the network on samples; give what was seen, and what it returned."""
     # It may change its input in place, which is the caller's (and autograd's, being a leaf): then it gets a copy.
-    fed = leaf.clone() if copied else _Same.apply(leaf)
+    fed = leaf.clone() if copied else _Same.apply(leaf)  # type: ignore[no-untyped-call]
     watch = watching(parameters, fed) if copied else watching(parameters, fed, owned=False)
     try:
         with decomposed(model), watch:
