@@ -21,9 +21,7 @@ class Settings(BaseModel):
         """Take 1e4 and 2.0, which YAML reads as floats, for the whole numbers that they are."""
         if not isinstance(content, Mapping):
             return content
-        whole = {
-            key for key, field in cls.model_fields.items() if int in (field.annotation, *get_args(field.annotation))
-        }
+        kinds = {key: (field.annotation, *get_args(field.annotation)) for key, field in cls.model_fields.items()}
         return {
             key: int(value) if type(value) is float and value.is_integer() and int in kinds.get(key, ()) else value
             for key, value in content.items()
