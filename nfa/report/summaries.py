@@ -5,6 +5,7 @@ import pandas as pd
 from nfa.report.collected import Collected
 from nfa.report.ranks import make_rank_correlation, probe_points
 from nfa.report.runs import make_cells_summary, make_runs
+from nfa.report.speeds import make_speed_limited
 from nfa.report.statistics import SPREAD, over_seeds
 
 PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity", "correlation", "power"]
@@ -22,6 +23,7 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "probes": _plain(collected.probes),
         "probes_summary": make_probes_summary(collected),
         "rank_correlation": make_rank_correlation(probe_points(collected)),
+        "speed_limited": make_speed_limited(collected, runs),
     }
 
 
