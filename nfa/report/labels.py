@@ -51,7 +51,7 @@ def axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[
     labels = []
     for cell in parameters:
         name = cell[axis].get("name", "")
-        shown = {key: value for key, value in cell[axis].items() if (name, key) in varying}
+        shown = {key: value for key, value in cell[axis].items() if (name, key) in varying and value not in (None, {})}
         if shown.get("rule", FEEDBACK) != FEEDBACK:
             shown.pop("rho", None)  # of no meaning there
         if name == "file" and "path" not in shown:

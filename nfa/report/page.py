@@ -9,13 +9,14 @@ import pandas as pd
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
 from nfa.report.conventions import HEADLINE
-from nfa.report.figures import ansatz, curves, depth, heatmap, matrices, probing, training
+from nfa.report.figures import ansatz, curves, depth, heatmap, matrices, probing, raised, training
 from nfa.report.figures.panels import Live, save
 from nfa.report.figures.style import optimizer_colour
 from nfa.report.live import live_data, selector
 from nfa.report.markup import Safe, el, join
 from nfa.report.sections import sections
 from nfa.report.sentences import plural
+from nfa.report.speeds import Matched
 from nfa.report.study import Study
 from nfa.tables import write_text
 
@@ -40,6 +41,9 @@ def save_figures(study: Study, albums: list[matrices.Album]) -> None:
     scatter = probing.panels(study)
     if scatter:
         save(scatter, 2, folder / "probing", optimizers)
+    speeds = raised.panels(study, Matched(study.tables["speed_limited"]))
+    if speeds:
+        save(speeds, 2, folder / "speed_limited", optimizers)
     heatmap.save_heatmap(study)
     matrices.save_albums(study, albums)
 

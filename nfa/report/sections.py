@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nfa.report import details, method, sentences
+from nfa.report import details, method, sentences, speed_limited
 from nfa.report.conventions import HEADLINE, Convention
 from nfa.report.figures import ansatz, curves, depth, matrices, probing, training
 from nfa.report.figures.panels import Live, Panel, render
@@ -45,6 +45,7 @@ def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Sec
         _time(study, live),
         _optimizers(study, live),
         _probing(study, live),
+        *(_section(*content, short=short) for content, short in speed_limited.parts(study, live)),
         _matrices(study, albums),
         _details(study),
         _method(study),

@@ -5,17 +5,20 @@ SLO cell is compared with, are taken at the lowest training loss that all of the
 everything but the optimizer and give no layer a speed of its own: other optimizers, and SLO at equal speeds.
 """
 
+from typing import Any
+
 import pandas as pd
 
 from nfa.optim.slo import SLO
 from nfa.report.collected import Collected
-from nfa.report.conventions import READOUT
+from nfa.report.conventions import READOUT, Convention
 from nfa.report.matched import at_loss, common_level
 from nfa.report.runs import RUN
 from nfa.report.statistics import over_seeds
 from nfa.sweep import Cell
 
 ALIGNED = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
+CONTROLS = ALIGNED[2:]  # and how far UC-NFC is above them at each seed: above_w0_nfc, above_haar_nfc
 WHOLE = ""  # stands in the layer column for what the whole network has: its losses
 KEYS = ["layer", "quantity", "correlation", "power"]
 COLUMNS = {
@@ -120,6 +123,12 @@ def _values(collected: Collected) -> pd.DataFrame:
     alignment = collected.alignment
     hidden = alignment["depth_from_output"] != READOUT
     aligned = alignment[hidden & alignment["quantity"].isin(ALIGNED) & alignment["power"].notna()]
+    aligned = aligned[columns].astype(dict.fromkeys(["cell", *KEYS], str))
+    place = [column for column in columns if column not in ("quantity", "value")]
+    wide = aligned.pivot(index=place, columns="quantity", values="value").reindex(columns=list(ALIGNED))
+    for control in CONTROLS:
+        wide[f"above_{control}"] = wide["uc_nfc"] - wide[control]
+    aligned = wide.melt(var_name="quantity", ignore_index=False).dropna(subset=["value"]).reset_index()
     scores = collected.probes
     scores = scores[(scores["split"] != "train") & (scores["depth_from_output"] != READOUT).fillna(False)]
     quantity = scores["probe"].astype(str) + " " + scores["metric"].astype(str)
@@ -130,3 +139,34 @@ def _values(collected: Collected) -> pd.DataFrame:
     tested = tested.assign(layer=WHOLE, quantity=quantity, correlation=WHOLE, power=WHOLE)
     texts = dict.fromkeys(["cell", *KEYS], str)
     return pd.concat([part[columns].astype(texts) for part in (aligned, scores, tested)], ignore_index=True)
+
+
+class Matched:
+    """The table above, to look things up in."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        """Index the table."""
+        records: list[dict[Any, Any]] = table.to_dict("records")
+        self._rows = {tuple(row[key] for key in ("cell", "other", *KEYS)): row for row in records}
+        self.raised = {row["cell"]: row["raised"] for row in records if row["raised"]}
+        self.levels = {row["cell"]: row["level"] for row in records}
+        self._others: dict[str, list[str]] = {}
+        for row in records:
+            here = self._others.setdefault(row["cell"], [])
+            if row["other"] not in here:
+                here.append(row["other"])
+
+    def others(self, cell: str) -> list[str]:
+        """The cells that one is compared with, in the sweep's order."""
+        return self._others[cell]
+
+    def row(
+        self, cell: str, other: str, layer: str, quantity: str, convention: Convention | None = None
+    ) -> dict[Any, Any] | None:
+        """Find one comparison; ``convention`` is None for what has none."""
+        return self._rows.get((cell, other, layer, quantity, *(convention or (WHOLE, WHOLE))))
+
+    def scores(self, cell: str, layer: str) -> list[str]:
+        """The quantities without a convention that a layer, or the whole network, is compared by."""
+        found = {key[3]: None for key in self._rows if (key[0], key[2], key[4]) == (cell, layer, WHOLE)}
+        return list(found)

@@ -1,4 +1,4 @@
-"""Speeds that change: the rule that follows the alignment, set_speeds, momentum's direction, what a sweep file may say."""
+"""Speeds that change: the rule that follows the alignment, set_speeds, momentum, what a sweep file may say."""
 
 import math
 
