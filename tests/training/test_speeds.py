@@ -45,12 +45,10 @@ def test_a_schedule_changes_speeds_at_its_share_of_the_steps() -> None:
     run = to(begin(cell_of(LATER)), 12)  # of 30
     first = run.model.get_parameter("hidden0.weight").detach().clone()
     readout = run.model.get_parameter("readout.weight").detach().clone()
-    before = run.model.get_parameter("hidden0.weight").detach().clone()
     to(run, 13)
     assert torch.equal(run.model.get_parameter("hidden0.weight"), first)
-    assert torch.equal(before, first)
     moved = (run.model.get_parameter("readout.weight") - readout).norm().item()
-    assert moved == pytest.approx(0.1 * (1 - 12 / 30), rel=1e-5)
+    assert moved == pytest.approx(0.1 * (1 - 12 / 30), rel=1e-4)
     run.record()
     speeds = {metric: value for *_, metric, value in run.history if metric.startswith("speed/")}
     assert speeds == {"speed/hidden0": 0, "speed/hidden1": 0, "speed/hidden2": 0, "speed/readout": 1}
