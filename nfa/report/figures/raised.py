@@ -74,7 +74,7 @@ def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Pan
             put(f"other{number}-interval", "whiskers", at, there, color=colour)
             put(f"other{number}-dots", "dots", at, there, color=colour, marker="o")
             _loss(right, at, _loss_values(matched, raised, other, "other"), colour, "o")
-        right.set_xlim(left=0)
+        right.margins(x=0.15)
         right.xaxis.set_major_locator(MaxNLocator(3))
         return marks
 
