@@ -510,7 +510,7 @@ def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
         OPTIMIZERS[optimizer.settings.name].canonical(optimizer.settings, [layer.name for layer in cell.layers])
     except ValueError as error:
         raise SweepError(
-            f"{optimizer.where}.speeds.{error} (layers of {model.settings.name} on {data.settings.name})"
+            f"{optimizer.where}.{error} (layers of {model.settings.name} on {data.settings.name})"
         ) from None
 
 

@@ -66,9 +66,9 @@ def read_yaml(path: Path) -> Any:
 
 
 def plain_numbers(content: Any) -> Any:
-    """Turn text such as 1e-3 into the number it means, and keys that are numbers (layer indices) into text."""
+    """Turn text such as 1e-3 into the number it means, and keys that are numbers (a layer's index) into text."""
     if isinstance(content, Mapping):
-        return {str(key) if type(key) is int else key: plain_numbers(value) for key, value in content.items()}
+        return {str(key) if type(key) in (int, float) else key: plain_numbers(value) for key, value in content.items()}
     if isinstance(content, list):
         return [plain_numbers(value) for value in content]
     if isinstance(content, str) and _EXPONENT.fullmatch(content):

@@ -1,4 +1,4 @@
-"""Adam's direction (Kingma & Ba, arXiv 1412.6980), for optimizers that use it in place of the gradient."""
+"""Directions that optimizers use in place of the gradient: Adam's (Kingma & Ba, arXiv 1412.6980), and momentum."""
 
 from typing import Any
 
@@ -28,3 +28,17 @@ def adam_direction(state: dict[str, Any], gradient: Tensor, betas: tuple[float, 
     root = square.sqrt().div_((1 - betas[1] ** step) ** 0.5).add_(eps)
     direction: Tensor = (mean / (1 - betas[0] ** step)).div_(root)
     return direction
+
+
+def momentum_direction(state: dict[str, Any], gradient: Tensor, beta: float) -> Tensor:
+    """Take a gradient up into the momentum m <- beta m + g, and return a copy of it.
+
+    Args:
+        state: The parameter's state: ``momentum_buffer``, made here the first time.
+        gradient: The gradient.
+        beta: Decay of the momentum.
+    """
+    if not state:
+        state["momentum_buffer"] = torch.zeros_like(gradient)
+    momentum: Tensor = state["momentum_buffer"].mul_(beta).add_(gradient)
+    return momentum.clone()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters, ScheduleName
 from nfa.optim.speeds import resolve_speeds
@@ -13,6 +13,10 @@ from nfa.settings import non_default, setting
 
 if TYPE_CHECKING:
     import torch
+
+# What each direction makes of its settings: the rest has no effect with it.
+_BETAS: dict[str, set[str]] = {"sgd": set(), "momentum": {"beta1"}, "adam": {"beta1", "beta2"}}
+_ADAPTING = ("adapt_rate", "adapt_bound")
 
 
 class SLO(OptimizerSettings):
@@ -24,14 +28,27 @@ class SLO(OptimizerSettings):
         default_factory=lambda: {"others": 1.0},
         description="speed of each layer, by `first`, `last`, its index, its name, a pattern of names, or `others`",
     )
-    on: Literal["sgd", "adam"] = setting("sgd", "what is normalised: the gradient, or Adam's direction")
+    later: dict[str, dict[str, float]] = setting(
+        {}, "other speeds later: share of the steps -> the speeds from there on, e.g. {0.5: {last: 1, others: 0.1}}"
+    )
+    adapt: int | None = setting(
+        None,
+        "steps between measurements of every layer's UC-NFC, at each of which layers that lag get faster; none: never",
+        ge=1,
+        le=10**9,
+    )
+    adapt_rate: float = setting(1.0, "adapt: change of a speed's logarithm for a lag of 1", gt=0, le=100)
+    adapt_bound: float = setting(10.0, "adapt: a speed stays within this factor of `speeds`", ge=1, le=1e6)
+    on: Literal["sgd", "momentum", "adam"] = setting(
+        "sgd", "what is normalised: the gradient, its momentum, or Adam's direction"
+    )
     schedule: ScheduleName = setting("linear", "steps of fixed length do not shrink near a minimum: decay them")
     eps: float = setting(1e-8, "added to the norm of what is normalised", gt=0, le=1)
-    beta1: float = setting(0.9, "on adam: decay of the mean of gradients", ge=0, lt=1)
+    beta1: float = setting(0.9, "on momentum or adam: decay of the mean of gradients", ge=0, lt=1)
     beta2: float = setting(0.999, "on adam: decay of the mean of squared gradients", ge=0, lt=1)
 
-    tags = {"lr": "lr", "speeds": "", "on": "on"} | COMMON_TAGS
-    quiet_tags = frozenset({"speeds", "on", *COMMON_TAGS})
+    tags = {"lr": "lr", "speeds": "", "adapt": "adapt", "on": "on"} | COMMON_TAGS
+    quiet_tags = frozenset({"speeds", "adapt", "on", *COMMON_TAGS})
 
     @field_validator("speeds")
     @classmethod
@@ -40,6 +57,47 @@ class SLO(OptimizerSettings):
             if speed < 0:
                 raise ValueError(f"{layer}: {speed:g} is negative; a speed is 0 or more")
         return speeds
+
+    @field_validator("later")
+    @classmethod
+    def _shares_of_the_steps(cls, later: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        for share, speeds in later.items():
+            if not 0 < _number(share) < 1:
+                raise ValueError(f"{share}: is no share of the steps; use a number between 0 and 1, e.g. 0.5")
+            for layer, speed in speeds.items():
+                if speed < 0:
+                    raise ValueError(f"{share}.{layer}: {speed:g} is negative; a speed is 0 or more")
+        if len({_number(share) for share in later}) < len(later):
+            raise ValueError(f"{', '.join(later)}: a share stands there twice; give each once")
+        return later
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> SLO:
+        if self.later and self.adapt is not None:
+            raise ValueError("later and adapt are both given; speeds follow one of them")
+        for name in _ADAPTING:
+            if self.adapt is None and getattr(self, name) != SLO.model_fields[name].default:
+                raise ValueError(f"{name}: only used with adapt, the steps between measurements")
+        return self
+
+    def phases(self, layer_names: Sequence[str]) -> dict[float, dict[str, float]]:
+        """Spell out the speeds of every layer: share of the steps from which they hold -> speeds, in order.
+
+        Raises:
+            ValueError: A speed for a layer that is not there; the message begins with the setting.
+        """
+        phases = {0.0: _resolved("speeds", self.speeds, layer_names)}
+        for share in sorted(self.later, key=_number):
+            phases[_number(share)] = _resolved(f"later.{share}", self.later[share], layer_names)
+        return phases
+
+
+def _number(share: str) -> float:
+    """Read a share; NaN where it is none."""
+    try:
+        return float(share)
+    except ValueError:
+        return float("nan")
 
 
 def build(settings: SLO, parameters: Parameters) -> torch.optim.Optimizer:
@@ -51,7 +109,7 @@ def build(settings: SLO, parameters: Parameters) -> torch.optim.Optimizer:
         lr=settings.lr,
         speeds=settings.speeds,
         eps=settings.eps,
-        direction="adam" if settings.on == "adam" else "gradient",
+        direction="gradient" if settings.on == "sgd" else settings.on,
         betas=(settings.beta1, settings.beta2),
         stacked=parameters.stacked,
         layers=parameters.layers,
@@ -67,11 +125,22 @@ def canonical(settings: SLO, layer_names: Sequence[str]) -> dict[str, Any]:
     """Spell out every layer's speed, and leave out what has no effect: two ways to say the same are the same cell.
 
     Raises:
-        ValueError: A speed for a layer that is not there.
+        ValueError: A speed for a layer that is not there; the message begins with the setting.
     """
-    unused = {"beta1", "beta2"} if settings.on == "sgd" else set()
+    unused = {"beta1", "beta2"} - _BETAS[settings.on]
     identity = {key: value for key, value in non_default(settings).items() if key not in unused}
-    return identity | {"speeds": resolve_speeds(settings.speeds, layer_names)}
+    phases = settings.phases(layer_names)
+    identity["speeds"] = phases.pop(0.0)
+    if phases:
+        identity["later"] = {f"{share:g}": speeds for share, speeds in phases.items()}
+    return identity
+
+
+def _resolved(where: str, speeds: Mapping[str, float], layer_names: Sequence[str]) -> dict[str, float]:
+    try:
+        return resolve_speeds(speeds, layer_names)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
 
 
 ENTRY = OptimizerEntry(

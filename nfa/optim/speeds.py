@@ -59,9 +59,14 @@ def speeds_of_owners(resolved: Mapping[str, float]) -> dict[str, float]:
     """
     owners: dict[str, float] = {}
     for layer, speed in resolved.items():
-        owner = layer
-        while (shorter := _PART.sub("", owner)) != owner:
-            owner = shorter
+        owner = owner_of(layer)
         if owners.setdefault(owner, speed) != speed:
             raise ValueError(f"{layer}: it is a part of {owner}, which has one speed; give all parts the same")
     return owners
+
+
+def owner_of(layer: str) -> str:
+    """Name the module or parameter that a layer is a part of, or the layer itself."""
+    while (shorter := _PART.sub("", layer)) != layer:
+        layer = shorter
+    return layer

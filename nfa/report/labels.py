@@ -51,9 +51,11 @@ def axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[
     labels = []
     for cell in parameters:
         name = cell[axis].get("name", "")
-        shown = {key: value for key, value in cell[axis].items() if (name, key) in varying}
+        shown = {key: value for key, value in cell[axis].items() if (name, key) in varying and value not in (None, {})}
         if shown.get("rule", FEEDBACK) != FEEDBACK:
             shown.pop("rho", None)  # of no meaning there
+        if cell[axis].get("adapt") is None:  # no rule: neither are its settings
+            shown = {key: value for key, value in shown.items() if not key.startswith("adapt_")}
         if name == "file" and "path" not in shown:
             name = PurePath(cell[axis]["path"]).name  # "file" says nothing of what is in it
         settings = (f"{key} {show_setting(value)}" for key, value in shown.items())

@@ -20,6 +20,7 @@ from nfa.report.figures import (
     matrices,
     predicted,
     probing,
+    raised,
     training,
 )
 from nfa.report.figures.panels import Live, save
@@ -28,6 +29,7 @@ from nfa.report.live import live_data, selector
 from nfa.report.markup import Safe, el, join
 from nfa.report.sections import sections
 from nfa.report.sentences import plural
+from nfa.report.speeds import Matched
 from nfa.report.study import Study
 from nfa.tables import write_text
 
@@ -62,6 +64,9 @@ def save_figures(study: Study, albums: list[matrices.Album]) -> None:
     followed = [panel for group in early.panels(study).values() for panel in group]
     if followed:
         save(followed, 3, folder / "early", layers)
+    speeds = raised.panels(study, Matched(study.tables["speed_limited"]))
+    if speeds:
+        save(speeds, 2, folder / "speed_limited", optimizers)
     heatmap.save_heatmap(study)
     matrices.save_albums(study, albums)
 

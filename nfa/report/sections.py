@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nfa.report import details, method, quality, sentences, theory
+from nfa.report import details, method, quality, sentences, speed_limited, theory
 from nfa.report.conventions import HEADLINE, Convention
 from nfa.report.departure import SHARE
 from nfa.report.figures import ansatz, curves, depth, depth_law, early, forest, matrices, predicted, probing, training
@@ -49,6 +49,7 @@ def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Sec
         _probing(study, live),
         _quality(study, live),
         _theory(study, live),
+        *(_section(*content, short=short) for content, short in speed_limited.parts(study, live)),
         _matrices(study, albums),
         _details(study),
         _method(study),

@@ -8,6 +8,7 @@ from nfa.report.joined import make_features_alignment
 from nfa.report.predictions import make_predictions, prediction_points
 from nfa.report.ranks import make_rank_correlation, probe_points
 from nfa.report.runs import make_cells_summary, make_runs
+from nfa.report.speeds import make_speed_limited
 from nfa.report.statistics import SPREAD, over_seeds
 from nfa.report.stratified import make_features_ranks
 
@@ -34,6 +35,7 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "features_summary": make_scores_summary(collected.features),
         "features_alignment": joined,
         "features_ranks": make_features_ranks(joined),
+        "speed_limited": make_speed_limited(collected, runs),
     }
 
 

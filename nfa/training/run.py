@@ -17,6 +17,7 @@ from nfa.random import torch_generator
 from nfa.sweep import Cell, model_entry
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
+from nfa.training.speeds import SAMPLES, Speeds
 
 EVALUATIONS = 10  # evenly spaced evaluations on the whole data, beside those at checkpoints
 
@@ -46,6 +47,7 @@ class TrainingRun:
         self.batch = cell.train.batch(samples)
         self.steps_per_epoch = math.ceil(samples / self.batch)
         self.total = cell.train.total_steps(samples)
+        self.speeds = Speeds.of(cell, self.total)
         self.checkpoints = cell.train.checkpoint_steps(samples)
         even = {round(self.total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)}
         self.evaluations = even | set(self.checkpoints)
@@ -55,6 +57,17 @@ class TrainingRun:
         """Learning rate of the coming step."""
         settings = self.cell.optimizer
         return settings.lr * schedule_factor(settings.schedule, self.step, self.total, settings.warmup)
+
+    def steer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the learning rate of the coming step, and the layers' speeds where they change.
+
+        Args:
+            optimizer: The run's own, or that of several runs of its cell at the same step.
+        """
+        set_learning_rate(optimizer, self.learning_rate())
+        if self.speeds is not None:
+            samples = self.materials.x_train[self.materials.order[:SAMPLES]]
+            self.speeds.set_for(self.step, optimizer, self.model, samples)
 
     def make_optimizer(
         self, parameters: nn.Module | Mapping[str, Tensor], *, stacked: bool = False
@@ -76,7 +89,7 @@ class TrainingRun:
             self.mark_diverged()
             return
         clip_(self.model.parameters(), self.cell.optimizer.clip)
-        set_learning_rate(self.optimizer, self.learning_rate())
+        self.steer(self.optimizer)
         self.optimizer.step()
         self.step += 1
 
@@ -103,6 +116,9 @@ class TrainingRun:
                 if metric == "loss" and not math.isfinite(value) and not self.diverged:
                     self.mark_diverged()
         self.history.append((self.step, epoch, "train", "lr", self.learning_rate()))
+        if self.speeds is not None:
+            for name, speed in self.speeds.now.items():
+                self.history.append((self.step, epoch, "train", f"speed/{name}", speed))
         weights = self.model.state_dict()
         for layer in self.cell.layers:
             parameter = f"{layer.name}.weight" if f"{layer.name}.weight" in weights else layer.name
@@ -122,6 +138,8 @@ class TrainingRun:
                 if isinstance(value, Tensor):
                     tensors[f"optimizer/{index}/{key}"] = value
         plain = {"step": self.step, "diverged": self.diverged, "history": self.history, "kept": self.kept}
+        if self.speeds is not None:
+            plain["speeds"] = self.speeds.now
         return tensors, {"state": json.dumps(plain)}
 
     def restore(self, tensors: dict[str, Tensor], text: dict[str, str]) -> None:
@@ -136,6 +154,8 @@ class TrainingRun:
         plain = json.loads(text["state"])
         self.step, self.diverged = plain["step"], plain["diverged"]
         self.kept = plain["kept"]
+        if self.speeds is not None:
+            self.speeds.restore(plain["speeds"])
         self.history = [tuple(row) for row in plain["history"]]
 
     def rows(self) -> Tensor | slice:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from nfa.optim.clip import clip_
-from nfa.optim.entry import set_learning_rate
 from nfa.training.run import TrainingRun
 
 EXACT = (nn.ReLU, nn.Identity)  # rounds nothing, so it can be applied to all runs at once
@@ -29,6 +28,8 @@ def stackable(run: TrainingRun) -> bool:
     """Whether a run can be trained together with others of its cell."""
     model = run.model
     if run.cell.train.rule != "backpropagation" or not isinstance(model, nn.Sequential) or list(model.buffers()):
+        return False
+    if run.speeds is not None and run.speeds.following:
         return False
     if not all(type(module) in (nn.Linear, nn.Flatten, *ENTRYWISE) for module in model):
         return False
@@ -89,7 +90,8 @@ class Together:
         losses.sum().backward()
         first = self.runs[0]
         clip_(self._stacked.values(), first.cell.optimizer.clip, stacked=True)
-        set_learning_rate(self._optimizer, first.learning_rate())
+        for run in self.runs:
+            run.steer(self._optimizer)
         self._optimizer.step()
         for run in self.runs:
             run.step += 1

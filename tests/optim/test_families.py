@@ -45,6 +45,7 @@ FAMILIES: list[OptimizerSettings] = [
     MuonSettings(lr=0.02, nesterov=False, momentum=0.8, inner="sgd", inner_lr=0.05, adjust="match_rms_adamw"),
     SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, clip=0.5),
     SLO(lr=0.1, speeds={"con*": 0.5, "1": 2.0, "others": 0.1}, on="adam", clip=0.5),
+    SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, on="momentum", clip=0.5),
 ]
 
 

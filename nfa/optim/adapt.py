@@ -1,0 +1,49 @@
+"""Speeds that follow the measured alignment: the layer that lags gets faster. Derived here; in no paper. No torch.
+
+    log C_l <- log C_l + rate * (mean of a - a_l),    then C_l within [B_l / bound, B_l * bound]
+
+a_l is the UC-NFC of layer l, B_l the speed it started with, and the mean is over the layers measured. While no bound is
+met the product of their speeds stays as it was: what one layer gains the others give.
+"""
+
+import math
+from collections.abc import Mapping
+
+from nfa.optim.speeds import owner_of
+
+
+def adapted_speeds(
+    speeds: Mapping[str, float],
+    nfc: Mapping[str, float],
+    *,
+    base: Mapping[str, float],
+    rate: float = 1.0,
+    bound: float = 10.0,
+) -> dict[str, float]:
+    """Choose speeds anew.
+
+    Args:
+        speeds: Layer name -> speed now.
+        nfc: Layer name -> UC-NFC now; a layer that is not there, or NaN, keeps its speed. Leave the readout out: its
+            UC-NFC is 1 at power 1 whatever it learned. Parts of one parameter count as their mean.
+        base: Layer name -> speed at the start.
+        rate: Change of a speed's logarithm for a lag of 1.
+        bound: A speed stays within this factor of the one at the start.
+
+    Returns:
+        Layer name -> speed. A speed of 0 stays 0.
+    """
+    parts: dict[str, list[float]] = {}
+    for layer, value in nfc.items():
+        if math.isfinite(value):
+            parts.setdefault(owner_of(layer), []).append(value)
+    measured = {owner: sum(values) / len(values) for owner, values in parts.items()}
+    if not measured:
+        return dict(speeds)
+    mean = sum(measured.values()) / len(measured)
+    chosen = dict(speeds)
+    for layer, speed in speeds.items():
+        if owner_of(layer) in measured:
+            wanted = speed * math.exp(rate * (mean - measured[owner_of(layer)]))
+            chosen[layer] = min(max(wanted, base[layer] / bound), base[layer] * bound)
+    return chosen

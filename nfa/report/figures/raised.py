@@ -1,0 +1,111 @@
+"""Each layer's speed raised in turn: its UC-NFC, and the test loss, beside the others at one training loss."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+
+from nfa.report.conventions import Convention
+from nfa.report.figures.ansatz import ending
+from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
+from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
+from nfa.report.speeds import WHOLE, Matched
+from nfa.report.study import Study
+
+WIDTH, ROW, GAP, AROUND = 400.0, 11.0, 10.0, 44.0
+
+
+def panels(study: Study, matched: Matched) -> list[Panel]:
+    """One panel per data and model with cells that raise a layer: a group of rows per raised layer."""
+    found = []
+    for title, cells in study.groups.items():
+        raised = [cell for cell in cells if cell in matched.raised]
+        order = {name: index for name, index, _ in study.layers(cells[0])}
+        raised.sort(key=lambda cell: order[matched.raised[cell]])
+        if raised:
+            found.append(_panel(study, matched, title, raised))
+    return found
+
+
+def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Panel:
+    others = matched.others(raised[0])
+    rows = 1 + len(others)
+    group = rows * ROW + GAP
+    height = len(raised) * group + AROUND
+
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        left = add_axes(figure, (WIDTH, height), (66, 34, 172, 10))
+        right = add_axes(figure, (WIDTH, height), (256, 34, 18, 10))
+        tops = [index * group for index in range(len(raised))]
+        for axes in (left, right):
+            axes.set_ylim(height - AROUND, 0)
+            axes.grid(False, axis="y")
+            for top in tops[1:]:
+                axes.axhline(top, color=MUTED, linewidth=0.3)
+        left.set_xlim(*nfc_limits(study.lowest))
+        left.set_xlabel("UC-NFC of the raised layer")
+        names = [ending(matched.raised[cell]) for cell in raised]
+        left.set_yticks([top + group / 2 for top in tops], names)
+        right.set_yticks([])
+        right.set_xlabel("test loss")
+        marks = []
+
+        def put(name: str, kind: str, at: Sequence[float], values: Values, **style: object) -> None:
+            marks.append(draw_mark(left, name, kind, "x", at, values, **style))
+
+        own = [top + GAP / 2 + ROW / 2 for top in tops]
+        for control, kind, style in (
+            ("haar_nfc", "whiskers", {"color": MUTED, "linewidth": 5, "alpha": 0.35}),
+            ("w0_nfc", "dots", {"color": MUTED, "marker": "x"}),
+        ):
+            put(control, kind, own, _values(matched, raised, others[0], control, ""), **style)
+        for index, cell in enumerate(raised):
+            colour, at = optimizer_colour(study.optimizer(cell)), own[index : index + 1]
+            here = _values(matched, [cell], others[0], "uc_nfc", "")
+            put(f"own{index}-interval", "whiskers", at, here, color=colour)
+            put(f"own{index}-dots", "dots", at, here, color=colour, marker="D", markersize=5.5)
+            _loss(right, at, _loss_values(matched, [cell], others[0], ""), colour, "D")
+        for number, other in enumerate(others):
+            at = [place + (1 + number) * ROW for place in own]
+            colour = optimizer_colour(study.optimizer(other))
+            there = _values(matched, raised, other, "uc_nfc", "other")
+            put(f"other{number}-interval", "whiskers", at, there, color=colour)
+            put(f"other{number}-dots", "dots", at, there, color=colour, marker="o")
+            _loss(right, at, _loss_values(matched, raised, other, "other"), colour, "o")
+        right.margins(x=0.15)
+        right.xaxis.set_major_locator(MaxNLocator(3))
+        return marks
+
+    alt = f"{title}: UC-NFC of each raised layer, and test loss, beside the other optimizers at one training loss."
+    return Panel(title, title, alt, WIDTH, height, draw)
+
+
+def _values(matched: Matched, cells: list[str], other: str, quantity: str, side: str) -> Values:
+    """Make the values of a quantity at each cell's raised layer: the cell's, or the other's."""
+
+    def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = [matched.row(cell, other, matched.raised[cell], quantity, convention) for cell in cells]
+        return _columns(rows, side)
+
+    return values
+
+
+def _loss_values(
+    matched: Matched, cells: list[str], other: str, side: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return _columns([matched.row(cell, other, WHOLE, "test loss") for cell in cells], side)
+
+
+def _columns(rows: list[dict[str, float] | None], side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lay out mean, low and high; NaN where there is no row."""
+    names = ("other_mean", "other_low", "other_high") if side else ("mean", "ci_low", "ci_high")
+    mean, low, high = (np.array([np.nan if row is None else row[name] for row in rows]) for name in names)
+    return mean, low, high
+
+
+def _loss(axes: Axes, at: Sequence[float], values: tuple[np.ndarray, ...], colour: str, marker: str) -> None:
+    mean, low, high = values
+    axes.hlines(at, low, high, color=colour)
+    axes.plot(mean, at, marker, color=colour)

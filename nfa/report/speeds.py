@@ -1,0 +1,173 @@
+"""Speed Limited Optimization beside the other optimizers of a sweep, at one training loss: the numbers.
+
+One row per SLO cell, layer, quantity and cell that it is compared with. All runs of the two, and of the others that the
+SLO cell is compared with, are taken at the lowest training loss that all of them reached. Compared are cells that share
+everything but the optimizer and give no layer a speed of its own: other optimizers, and SLO at equal speeds.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from nfa.optim.slo import SLO
+from nfa.report.collected import Collected
+from nfa.report.conventions import READOUT, Convention
+from nfa.report.matched import at_loss, common_level
+from nfa.report.runs import RUN
+from nfa.report.statistics import over_seeds
+from nfa.sweep import Cell
+
+ALIGNED = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
+CONTROLS = ALIGNED[2:]  # and how far UC-NFC is above them at each seed: above_w0_nfc, above_haar_nfc
+WHOLE = ""  # stands in the layer column for what the whole network has: its losses
+KEYS = ["layer", "quantity", "correlation", "power"]
+COLUMNS = {
+    "group": "string",
+    "cell": "string",
+    "raised": "string",
+    "level": "float64",
+    "other": "string",
+    **dict.fromkeys(KEYS, "string"),
+    "n_seeds": "int64",
+    **dict.fromkeys(
+        ("mean", "ci_low", "ci_high", "other_mean", "other_low", "other_high", "gain", "gain_low", "gain_high"),
+        "float64",
+    ),
+}
+
+
+def raised_layer(cell: Cell) -> str | None:
+    """Name the one layer that a cell's speeds raise above all others, the readout aside; None where there is none."""
+    optimizer = cell.optimizer
+    if not isinstance(optimizer, SLO) or optimizer.later or optimizer.adapt is not None:
+        return None
+    speeds = optimizer.phases([layer.name for layer in cell.layers])[0.0]
+    fastest = [layer for layer, speed in speeds.items() if speed == max(speeds.values())]
+    return fastest[0] if len(fastest) == 1 and fastest[0] != cell.layers[-1].name else None
+
+
+def has_own_speeds(cell: Cell) -> bool:
+    """Whether a cell is SLO with a layer of a speed of its own, at some time of training."""
+    optimizer = cell.optimizer
+    if not isinstance(optimizer, SLO):
+        return False
+    speeds = optimizer.phases([layer.name for layer in cell.layers])[0.0]
+    return bool(optimizer.later) or optimizer.adapt is not None or len(set(speeds.values())) > 1
+
+
+def make_speed_limited(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame:
+    """Compare every SLO cell with speeds of its own to the others of its group, at matched training loss.
+
+    Args:
+        collected: What the cells wrote.
+        runs: The table of runs.
+
+    Returns:
+        ``group``, ``cell``, ``raised`` (the layer; empty where no one layer is), ``level`` (the training loss),
+        ``other``, ``layer`` (empty: the whole network), ``quantity``, ``correlation``, ``power``, ``n_seeds``, means
+        and 95% intervals over seeds of the cell, of the other, and of their difference at each seed (``gain``). Cells
+        with a run that did not learn are left out.
+    """
+    learned = runs.groupby("cell")["learned"].all()
+    groups = collected.labels.set_index("cell")["group"]
+    cells = {cell.id: cell for cell in collected.sweep.cells if learned[cell.id]}
+    limited = [name for name, cell in cells.items() if has_own_speeds(cell)]
+    found = []
+    if limited:
+        values, losses = _values(collected), _losses(collected)
+        for name in limited:
+            others = [o for o in cells if o not in limited and groups[o] == groups[name]]
+            if others:
+                names = {"group": groups[name], "cell": name, "raised": raised_layer(cells[name]) or ""}
+                here = losses["cell"].isin([name, *others]), values["cell"].isin([name, *others])
+                found.append(_compare(values[here[1]], losses[here[0]], name, others).assign(**names))
+    table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
+    return table[list(COLUMNS)].astype(COLUMNS)
+
+
+def _compare(values: pd.DataFrame, losses: pd.DataFrame, cell: str, others: list[str]) -> pd.DataFrame:
+    """Compare one cell with each of the others at the lowest training loss that all their runs reached."""
+    level = common_level(losses)
+    matched = at_loss(values, losses, level)
+    own = matched[matched["cell"] == cell].drop(columns="cell")
+    parts = []
+    for other in others:
+        pairs = own.merge(
+            matched[matched["cell"] == other].drop(columns="cell"), on=["seed", *KEYS], suffixes=("", "_other")
+        )
+        pairs["gain"] = pairs["value"] - pairs["value_other"]
+        spread = {
+            column: over_seeds(pairs, KEYS, column)[[*KEYS, "n_seeds", "mean", "ci_low", "ci_high"]]
+            for column in ("value", "value_other", "gain")
+        }
+        names = {"mean": "other_mean", "ci_low": "other_low", "ci_high": "other_high"}
+        table = spread["value"].merge(spread["value_other"].drop(columns="n_seeds").rename(columns=names), on=KEYS)
+        names = {"mean": "gain", "ci_low": "gain_low", "ci_high": "gain_high"}
+        table = table.merge(spread["gain"].drop(columns="n_seeds").rename(columns=names), on=KEYS)
+        parts.append(table.assign(level=level, other=other))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _losses(collected: Collected) -> pd.DataFrame:
+    """Training loss of every run at its checkpoints."""
+    history = collected.history
+    losses = history[(history["split"] == "train") & (history["metric"] == "loss")]
+    losses = losses.rename(columns={"value": "loss"})[[*RUN, "step", "loss"]].astype({"cell": str})
+    checkpoints = collected.alignment[[*RUN, "step"]].astype({"cell": str}).drop_duplicates()
+    return losses.merge(checkpoints, on=[*RUN, "step"]).dropna(subset=["loss"])
+
+
+def _values(collected: Collected) -> pd.DataFrame:
+    """All that is compared, long: alignment and test scores of hidden layers, and the whole network's test scores."""
+    columns = [*RUN, "step", *KEYS, "value"]
+    alignment = collected.alignment
+    hidden = alignment["depth_from_output"] != READOUT
+    aligned = alignment[hidden & alignment["quantity"].isin(ALIGNED) & alignment["power"].notna()]
+    aligned = aligned[columns].astype(dict.fromkeys(["cell", *KEYS], str))
+    place = [column for column in columns if column not in ("quantity", "value")]
+    wide = aligned.pivot(index=place, columns="quantity", values="value").reindex(columns=list(ALIGNED))
+    for control in CONTROLS:
+        wide[f"above_{control}"] = wide["uc_nfc"] - wide[control]
+    aligned = wide.melt(var_name="quantity", ignore_index=False).dropna(subset=["value"]).reset_index()
+    scores = collected.probes
+    held_out = (scores["split"] != "train") | (scores["probe"] == "recovery")
+    scores = scores[held_out & (scores["depth_from_output"] != READOUT).fillna(False)]
+    quantity = scores["probe"].astype(str) + " " + scores["metric"].astype(str)
+    scores = scores.assign(quantity=quantity, correlation=WHOLE, power=WHOLE)
+    history = collected.history
+    tested = history[(history["split"] == "test") & history["metric"].isin(["loss", "accuracy"])]
+    quantity = "test " + tested["metric"].astype(str)
+    tested = tested.assign(layer=WHOLE, quantity=quantity, correlation=WHOLE, power=WHOLE)
+    texts = dict.fromkeys(["cell", *KEYS], str)
+    return pd.concat([part[columns].astype(texts) for part in (aligned, scores, tested)], ignore_index=True)
+
+
+class Matched:
+    """The table above, to look things up in."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        """Index the table."""
+        records: list[dict[Any, Any]] = table.to_dict("records")
+        self._rows = {tuple(row[key] for key in ("cell", "other", *KEYS)): row for row in records}
+        self.raised = {row["cell"]: row["raised"] for row in records if row["raised"]}
+        self.levels = {row["cell"]: row["level"] for row in records}
+        self._others: dict[str, list[str]] = {}
+        for row in records:
+            here = self._others.setdefault(row["cell"], [])
+            if row["other"] not in here:
+                here.append(row["other"])
+
+    def others(self, cell: str) -> list[str]:
+        """The cells that one is compared with, in the sweep's order."""
+        return self._others[cell]
+
+    def row(
+        self, cell: str, other: str, layer: str, quantity: str, convention: Convention | None = None
+    ) -> dict[Any, Any] | None:
+        """Find one comparison; ``convention`` is None for what has none."""
+        return self._rows.get((cell, other, layer, quantity, *(convention or (WHOLE, WHOLE))))
+
+    def scores(self, cell: str, layer: str) -> list[str]:
+        """The quantities without a convention that a layer, or the whole network, is compared by."""
+        found = {key[3]: None for key in self._rows if (key[0], key[2], key[4]) == (cell, layer, WHOLE)}
+        return list(found)
