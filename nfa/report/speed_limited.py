@@ -139,7 +139,8 @@ def _shown(row: Row | None, side: str = "", digits: int = 2) -> str:
         return UNDEFINED
     names = {"": ("mean", "ci_low", "ci_high"), "other": ("other_mean", "other_low", "other_high")}
     names["gain"] = ("gain", "gain_low", "gain_high")
-    return interval(*(row[name] for name in names[side]), digits)
+    mean, low, high = (row[name] for name in names[side])
+    return interval(mean, low, high, digits)
 
 
 def _raised_table(study: Study, matched: Matched, live: Live) -> Safe | None:

@@ -29,8 +29,8 @@ def test_the_level_is_the_lowest_loss_that_all_reached() -> None:
 
 def test_the_first_crossing_counts() -> None:
     found = crossings(LOSSES, 0.3).set_index("cell")
-    assert found.loc["a", ["before", "after"]].tolist() == [0, 10]
-    assert found.loc["b", ["before", "after"]].tolist() == [0, 10]
+    assert [found["before"]["a"], found["after"]["a"]] == [0, 10]
+    assert [found["before"]["b"], found["after"]["b"]] == [0, 10]
     assert found.loc["a", "share"] == pytest.approx(math.log10(1 / 0.3))
     assert found.loc["b", "share"] == pytest.approx(math.log(1 / 0.3) / math.log(20))
 

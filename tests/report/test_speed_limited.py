@@ -83,7 +83,7 @@ def plain(study: Study, cell: str, seed: int, level: float, quantity: str, layer
                 else:
                     found = history[(history["cell"] == cell) & (history["seed"] == seed) & (history["step"] == at)]
                     ends.append(found.loc[(found["split"] == "test") & (found["metric"] == "loss"), "value"].item())
-            return (1 - share) * ends[0] + share * ends[1]
+            return float((1 - share) * ends[0] + share * ends[1])
         before = step, loss
     raise AssertionError("the level is not reached")
 
