@@ -296,8 +296,7 @@ def parse(document: Any, source: str) -> Sweep:
     for key in document:
         if key not in KEYS:
             raise SweepError(f"{source}: {one_line(key)}: no such key; {nearest(key, KEYS)}")
-    sizes = tuple(document.get("sizes") or ())
-    document = at_size(document, SIZED, source)
+    written, document = document, at_size(document, SIZED, source)
     for axis in AXES[:3]:
         if axis not in document:
             raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
@@ -311,7 +310,7 @@ def parse(document: Any, source: str) -> Sweep:
         wandb=_section(Wandb, document, "wandb", source),
         source=source,
         document=document,
-        sizes=sizes,
+        sizes=tuple(written.get("sizes", ())),
     )
     _check_probe(sweep)
     return sweep

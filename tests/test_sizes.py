@@ -58,6 +58,8 @@ def test_a_size_is_chosen_by_the_file_the_command_and_snakemake_alike(tmp_path: 
         ({"size": "full", "sizes": {}}, "x: size: 'full': no such size; the file has no sizes; leave it out"),
         ({"sizes": ["full"]}, r"x: sizes: \['full'\] must be a mapping"),
         ({"sizes": {"full": 3}}, "x: sizes.full: 3 must be a mapping"),
+        ({"sizes": 3}, "x: sizes: 3 must be a mapping"),
+        ({"sizes": None}, "x: sizes: None must be a mapping"),
         ({"sizes": {"full": {"sweep": "other"}}}, "x: sizes.full: 'sweep': no such key"),
         ({"sizes": {"a/b": {}}}, "x: sizes: 'a/b' cannot name a folder"),
         ({"size": "full", "sizes": {"full": {"seeds": 0}}}, "x: seeds: 0"),

@@ -129,7 +129,7 @@ def _values(collected: Collected) -> pd.DataFrame:
     for control in CONTROLS:
         wide[f"above_{control}"] = wide["uc_nfc"] - wide[control]
     aligned = wide.melt(var_name="quantity", ignore_index=False).dropna(subset=["value"]).reset_index()
-    scores = collected.probes
+    scores = collected.scores
     held_out = (scores["split"] != "train") | (scores["probe"] == "recovery")
     scores = scores[held_out & (scores["depth_from_output"] != READOUT).fillna(False)]
     quantity = scores["probe"].astype(str) + " " + scores["metric"].astype(str)

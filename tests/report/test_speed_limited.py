@@ -115,11 +115,10 @@ def test_the_table_agrees_with_plain_loops(study: Study, quantity: str, layer: s
 def test_features_are_compared_by_whatever_the_probe_table_holds(study: Study) -> None:
     cell = study.collected.sweep.cells[2].id
     assert "ridge r2" in Matched(study.tables["speed_limited"]).scores(cell, "hidden0")
-    probes = study.collected.probes
-    more = probes.assign(probe="kernel_alignment").astype({"probe": "category"})
-    collected = replace(study.collected, probes=pd.concat([probes.astype({"probe": str}), more.astype({"probe": str})]))
-    table = make_tables(collected)["speed_limited"]
-    assert "kernel_alignment r2" in Matched(table).scores(cell, "hidden0")
+    scores, probes = study.collected.scores, study.collected.probes
+    more = [part.astype({"probe": str}) for part in (scores, probes.assign(probe="kernel_mine"))]
+    table = make_tables(replace(study.collected, scores=pd.concat(more)))["speed_limited"]
+    assert "kernel_mine r2" in Matched(table).scores(cell, "hidden0")
 
 
 def with_gains(study: Study, **gains: tuple[float, float, float]) -> Study:

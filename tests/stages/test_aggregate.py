@@ -42,6 +42,7 @@ TABLES = {
     "features_summary",
     "features_alignment",
     "features_ranks",
+    "speed_limited",
 }
 
 
@@ -77,7 +78,14 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
     )
     assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     cells = [cell.id for cell in sweep.cells]
-    without = {"predictions", "early_dynamics", "early_departure", "rank_correlation", "features_ranks"}
+    without = {
+        "predictions",
+        "early_dynamics",
+        "early_departure",
+        "rank_correlation",
+        "features_ranks",
+        "speed_limited",
+    }
     for name in TABLES - without:
         assert list(table(paths, name)["cell"].unique()) == cells, name
     assert list(found.cells["cell"]) == cells
