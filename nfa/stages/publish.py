@@ -5,7 +5,7 @@ Idempotent: a run whose content is published is left alone. Resumable: every pub
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nfa.stages.runs import check_outputs
 from nfa.sweep import Cell, Sweep, digest
 from nfa.tables import write_text
 from nfa.tracking.ledger import Entry, Ledger
+from nfa.tracking.lines import journal_of
 from nfa.tracking.record import LAYOUT, RunRecord, build_record, run_key
 from nfa.tracking.results import CellResults, files_digest, read_results
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
@@ -168,10 +169,7 @@ class _Publication:
 
     def _publish_run(self, record: RunRecord, known: Entry | None, inputs: str) -> None:
         """Publish one run in place of what is known of it; a failure is noted, not raised."""
-        run_id, run_digest = record.id, record.digest
-        superseded = known.superseded if known else ()
-        if known and known.sent and known.id != run_id:
-            superseded += (known.id,)
+        record, superseded, tagged = self._continued(record, known)
         try:
             tracker = self._open()
             if known and not known.sent and self.sweep.wandb.mode == "offline":
@@ -184,9 +182,37 @@ class _Publication:
         self.failures = 0
         if known and not known.sent and known.folder != sent.folder:
             self.ledger.remove(known.folder)  # online has it now
-        entry = Entry(run_id, run_digest, self.destination, inputs, sent.folder, sent.sent, superseded)
+        entry = Entry(
+            id=record.id,
+            digest=record.digest,
+            destination=self.destination,
+            inputs=inputs,
+            folder=sent.folder,
+            sent=sent.sent,
+            superseded=superseded,
+            tagged=superseded if sent.sent else tagged,
+        )
         self.ledger.write(record.key, entry)
         self.summary.published.append(record.key)
+
+    def _continued(
+        self, record: RunRecord, known: Entry | None
+    ) -> tuple[RunRecord, tuple[str, ...], tuple[str, ...]]:
+        """Take up the run that was begun while it trained, where all it holds is still true; else name what it replaces.
+
+        Returns:
+            The record; ids of runs of earlier content that a server has; which of these are tagged so.
+        """
+        if known is None:
+            return record, (), ()
+        superseded = known.superseded
+        if known.live and known.destination == self.destination and self.sweep.wandb.mode == "online":
+            if journal_of(self.paths.wandb, known.id).fits(record):
+                record = replace(record, begun_as=known.id)
+        if known.id != record.id and (known.sent or known.live) and known.id not in superseded:
+            superseded += (known.id,)
+        record = replace(record, replaces=tuple(run_id for run_id in superseded if run_id not in known.tagged))
+        return record, superseded, known.tagged
 
     def _open(self) -> Tracker:
         """Return the tracker, started when it is first needed.

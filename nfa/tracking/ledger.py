@@ -29,6 +29,8 @@ class Entry:
         folder: Name of its local folder; None if it has none.
         sent: Whether a server has all of it.
         superseded: Ids of runs of earlier content that a server has.
+        tagged: Which of these are tagged so there.
+        live: Whether the run was begun while it trained, and is not complete.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Entry:
     folder: str | None
     sent: bool
     superseded: tuple[str, ...] = ()
+    tagged: tuple[str, ...] = ()
+    live: bool = False
 
 
 class Ledger:
@@ -56,7 +60,8 @@ class Ledger:
         """Return what is known of a run; None if it was never published, or its record is damaged."""
         try:
             content = json.loads(self._file(key).read_text(encoding="utf-8"))
-            entry = Entry(**{**content, "superseded": tuple(content["superseded"])})
+            lists = {name: tuple(content.get(name, ())) for name in ("superseded", "tagged")}
+            entry = Entry(**{**content, **lists})
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
         if not entry.sent and entry.folder and (self.folder / entry.folder / f"run-{entry.id}.wandb.synced").exists():

@@ -45,6 +45,8 @@ class RunRecord:
         series: Groups of metrics, each over steps of its own.
         tables: Every other number.
         pictures: NFM beside AGOP.
+        begun_as: Id of the run that was begun while it trained; None if none was.
+        replaces: Ids of runs of earlier content, to be tagged where a server has them.
     """
 
     key: str
@@ -57,6 +59,8 @@ class RunRecord:
     series: tuple[Series, ...]
     tables: dict[str, Table]
     pictures: tuple[Picture, ...]
+    begun_as: str | None = None
+    replaces: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -76,7 +80,7 @@ class RunRecord:
     @cached_property
     def id(self) -> str:
         """Stable id: hash of the cell, seed, and hash of the content, so that other content is another run."""
-        return f"{self.config['cell'].rpartition('.')[2]}-s{self.config['seed']}-{self.digest[:8]}"
+        return self.begun_as or f"{self.config['cell'].rpartition('.')[2]}-s{self.config['seed']}-{self.digest[:8]}"
 
 
 def run_key(cell: Cell, seed: int) -> str:

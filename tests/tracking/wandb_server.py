@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import itertools
 import json
+import re
 import socket
 import struct
 import threading
@@ -212,6 +213,8 @@ class WandbServer:
         teams = {"edges": [{"node": {"name": ENTITY}}]}
         known = {"id": "u1", "entity": ENTITY, "username": ENTITY, "email": "", "flags": "{}", "teams": teams}
         return {"viewer": {**known, "admin": False, "name": ENTITY, "deletedAt": None, "apiKeys": {"edges": []}}}
+
+    _GetViewer = _GetDefaultEntity = _Viewer
 
     def _ServerFeaturesQuery(self, v: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
@@ -421,7 +424,7 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 body = gzip.decompress(body)
             path = unquote(self.path)
             asked = json.loads(body) if path == "/graphql" else {}
-            operation = asked.get("operationName") or _operation(asked.get("query", ""))
+            operation = asked.get("operationName") or _operation(asked.get("query", "")) if asked else ""
             fault = server.fault_for(f"{self.command} {path} {operation}".strip())
             if fault and fault.kind in ("delay", "silence"):
                 server.stopping.wait(fault.seconds)
@@ -469,5 +472,5 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
 def _operation(query: str) -> str:
     """Name of an operation that is not named beside its text."""
-    words = query.replace("(", " ").replace("{", " ").split()
-    return words[1] if len(words) > 1 and words[0] in ("query", "mutation") else "Viewer"
+    found = re.search(r"\b(?:query|mutation)\s+(\w+)", query)
+    return found[1] if found else ""

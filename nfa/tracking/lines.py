@@ -1,0 +1,88 @@
+"""A run's content as lines of an append-only history, and a journal of which were handed to a client.
+
+A server keeps lines in the order they came, and tells how many it has. The journal says which these are: so whatever was
+lost on the way, and in whatever order stages ended, what is missing is known, and nothing is sent twice.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from nfa.tracking.pictures import Picture
+from nfa.tracking.record import RunRecord
+from nfa.tracking.wide import Table
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a run's history: a row of a series, a table or a picture.
+
+    Attributes:
+        name: What it is; no two lines of a run share it.
+        content: The row, the table, or the picture.
+    """
+
+    name: str
+    content: dict[str, float] | Table | Picture
+
+    @cached_property
+    def digest(self) -> str:
+        """Short hash of name and content."""
+        total = hashlib.sha256(self.name.encode())
+        match self.content:
+            case Table():
+                total.update(json.dumps([self.content.names, self.content.rows]).encode())
+            case Picture():
+                total.update(self.content.caption.encode() + self.content.pixels.tobytes())
+            case row:
+                total.update(json.dumps(row, sort_keys=True).encode())
+        return total.hexdigest()[:16]
+
+
+def lines_of(run: RunRecord) -> Iterator[Line]:
+    """All lines of a run, in the order they are written where nothing is there yet."""
+    for series in run.series:
+        for row in series.rows:
+            yield Line(f"{series.name} {row[series.step]}", row)
+    for name, table in run.tables.items():
+        yield Line(f"tables/{name}", table)
+    for picture in run.pictures:
+        yield Line(f"pictures/{picture.name} {picture.step}", picture)
+
+
+class Journal:
+    """Digests of the lines that were handed over for one run, in order; each is noted before it goes."""
+
+    def __init__(self, path: Path) -> None:
+        """Use this file."""
+        self.path = path
+
+    def read(self) -> list[str]:
+        """Return the digests; a last line that a kill cut short counts for nothing."""
+        try:
+            text = self.path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            return []
+        return text[: text.rfind("\n") + 1].split()
+
+    def write(self, digests: Sequence[str]) -> None:
+        """Begin again with these."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(f"{digest}\n" for digest in digests), encoding="ascii")
+
+    def add(self, digest: str) -> None:
+        """Note one more."""
+        with self.path.open("a", encoding="ascii") as file:
+            file.write(f"{digest}\n")
+
+    def fits(self, run: RunRecord) -> bool:
+        """Tell whether everything that was handed over is still part of the run's content."""
+        return set(self.read()) <= {line.digest for line in lines_of(run)}
+
+
+def journal_of(folder: Path, run_id: str) -> Journal:
+    """Journal of a run below a tracker's folder."""
+    return Journal(folder / ".state" / "lines" / run_id)
