@@ -185,6 +185,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     from importlib import import_module
 
     from nfa.stages.environment import choose_device, set_threads
+    from nfa.stages.follow import followed
     from nfa.sweep import load
 
     sweep = load(options.config)
@@ -193,8 +194,9 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     device = choose_device(options.device)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
     more = {"save_seconds": options.save_every} if options.stage == "train" else {}
-    for cell in cells:
-        stage(sweep, cell, options.results, device, **more)
+    with followed(sweep, cells, options.results):
+        for cell in cells:
+            stage(sweep, cell, options.results, device, **more)
     return None
 
 

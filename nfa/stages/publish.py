@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
@@ -21,6 +23,10 @@ from nfa.tracking.record import LAYOUT, RunRecord, build_record, run_key
 from nfa.tracking.results import CellResults, files_digest, read_results
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
+if TYPE_CHECKING:
+    from nfa.tracking.wandb_tracker import WandbTracker
+
+FOLLOWER_SECONDS = 65.0  # a stage's follower ends within this (nfa.stages.follow)
 MAX_FAILURES = 3  # after this many runs in a row that fail, the rest would too
 
 
@@ -97,12 +103,17 @@ def _public(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry).items() if name != "inputs"}
 
 
+def destination(sweep: Sweep) -> str:
+    """Account and project that a sweep's runs are for."""
+    return f"{sweep.wandb.entity or ''}/{sweep.wandb.project}"
+
+
 class _Publication:
     """One pass over a sweep's runs; the tracker is opened when the first run needs it."""
 
     def __init__(self, sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary) -> None:
         self.sweep, self.paths, self.ledger, self.summary = sweep, paths, ledger, summary
-        self.destination = f"{sweep.wandb.entity or ''}/{sweep.wandb.project}"
+        self.destination = destination(sweep)
         self.tracker: Tracker | None = None
         self.given_up: str | None = None
         self.failures = 0
@@ -175,7 +186,11 @@ class _Publication:
             if known and not known.sent and self.sweep.wandb.mode == "offline":
                 # First, because a kill between the two would leave both, and `wandb sync` would upload both.
                 self.ledger.remove(known.folder)
-            sent = tracker.publish(record)
+            with run_lock(self.ledger, record.key).acquire(timeout=FOLLOWER_SECONDS):
+                sent = tracker.publish(record)
+        except Timeout:
+            self._note_failure(record.key, TrackerError("the follower of its stage still works on it"))
+            return
         except TrackerError as error:
             self._note_failure(record.key, error)
             return
@@ -195,10 +210,8 @@ class _Publication:
         self.ledger.write(record.key, entry)
         self.summary.published.append(record.key)
 
-    def _continued(
-        self, record: RunRecord, known: Entry | None
-    ) -> tuple[RunRecord, tuple[str, ...], tuple[str, ...]]:
-        """Take up the run that was begun while it trained, where all it holds is still true; else name what it replaces.
+    def _continued(self, record: RunRecord, known: Entry | None) -> tuple[RunRecord, tuple[str, ...], tuple[str, ...]]:
+        """Take up the run that was begun while it trained, where all in it is still true; name what it replaces.
 
         Returns:
             The record; ids of runs of earlier content that a server has; which of these are tagged so.
@@ -206,9 +219,9 @@ class _Publication:
         if known is None:
             return record, (), ()
         superseded = known.superseded
-        if known.live and known.destination == self.destination and self.sweep.wandb.mode == "online":
-            if journal_of(self.paths.wandb, known.id).fits(record):
-                record = replace(record, begun_as=known.id)
+        begun_here = known.live and known.destination == self.destination and self.sweep.wandb.mode == "online"
+        if begun_here and journal_of(self.paths.wandb, known.id).fits(record):
+            record = replace(record, begun_as=known.id)
         if known.id != record.id and (known.sent or known.live) and known.id not in superseded:
             superseded += (known.id,)
         record = replace(record, replaces=tuple(run_id for run_id in superseded if run_id not in known.tagged))
@@ -223,7 +236,7 @@ class _Publication:
         if self.given_up:
             raise TrackerUnavailableError(self.given_up)
         if self.tracker is None:
-            self.tracker = open_tracker(self.sweep, self.paths.wandb)
+            self.tracker = open_wandb(self.sweep, self.paths.wandb)
         return self.tracker
 
     def _note_failure(self, key: str, error: TrackerError) -> None:
@@ -233,8 +246,15 @@ class _Publication:
             self.given_up = str(error)
 
 
-def open_tracker(sweep: Sweep, folder: Path) -> Tracker:
-    """Open the tracker a sweep asks for; its client is imported here and nowhere else.
+def run_lock(ledger: Ledger, key: str) -> FileLock:
+    """Keep a run to one process: the follower of a stage, or publish."""
+    path = ledger.state / f"{key}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
+
+
+def open_wandb(sweep: Sweep, folder: Path) -> "WandbTracker":
+    """Open Weights & Biases as a sweep asks for it; its client is imported here and nowhere else.
 
     Raises:
         UserError: A setting is wrong.
@@ -252,4 +272,4 @@ def open_tracker(sweep: Sweep, folder: Path) -> Tracker:
         raise TrackerUnavailableError(f"wandb does not work here: {error}") from error
 
 
-__all__ = ["PublishSummary", "open_tracker", "publish", "write_published"]
+__all__ = ["PublishSummary", "open_wandb", "publish", "write_published"]

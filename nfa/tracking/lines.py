@@ -1,7 +1,7 @@
 """A run's content as lines of an append-only history, and a journal of which were handed to a client.
 
-A server keeps lines in the order they came, and tells how many it has. The journal says which these are: so whatever was
-lost on the way, and in whatever order stages ended, what is missing is known, and nothing is sent twice.
+A server keeps lines in the order they came, and tells how many it has. The journal says which these are: so whatever
+was lost on the way, and in whatever order stages ended, what is missing is known, and nothing is sent twice.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from nfa.tables import write_text
 from nfa.tracking.pictures import Picture
 from nfa.tracking.record import RunRecord
 from nfa.tracking.wide import Table
@@ -54,33 +55,37 @@ def lines_of(run: RunRecord) -> Iterator[Line]:
 
 
 class Journal:
-    """Digests of the lines that were handed over for one run, in order; each is noted before it goes."""
+    """The lines that were handed over for one run, in order, by digest and name; each is noted before it goes."""
 
     def __init__(self, path: Path) -> None:
         """Use this file."""
         self.path = path
 
-    def read(self) -> list[str]:
-        """Return the digests; a last line that a kill cut short counts for nothing."""
+    def read(self) -> list[tuple[str, str]]:
+        """Return digests and names; a last line that a kill cut short counts for nothing."""
         try:
-            text = self.path.read_text(encoding="ascii")
+            text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
-        return text[: text.rfind("\n") + 1].split()
+        entries = [entry.partition(" ") for entry in text[: text.rfind("\n") + 1].splitlines()]
+        return [(digest, name) for digest, _, name in entries]
 
-    def write(self, digests: Sequence[str]) -> None:
+    def named(self) -> dict[str, str]:
+        """Digests by name."""
+        return {name: digest for digest, name in self.read()}
+
+    def write(self, entries: Sequence[tuple[str, str]]) -> None:
         """Begin again with these."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(f"{digest}\n" for digest in digests), encoding="ascii")
+        write_text(self.path, "".join(f"{digest} {name}\n" for digest, name in entries))
 
-    def add(self, digest: str) -> None:
+    def add(self, line: Line) -> None:
         """Note one more."""
-        with self.path.open("a", encoding="ascii") as file:
-            file.write(f"{digest}\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{line.digest} {line.name}\n")
 
     def fits(self, run: RunRecord) -> bool:
         """Tell whether everything that was handed over is still part of the run's content."""
-        return set(self.read()) <= {line.digest for line in lines_of(run)}
+        return {digest for digest, _ in self.read()} <= {line.digest for line in lines_of(run)}
 
 
 def journal_of(folder: Path, run_id: str) -> Journal:

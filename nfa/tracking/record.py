@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import pandas as pd
+
 from nfa.report.conventions import HEADLINE
-from nfa.sweep import Cell, Sweep
+from nfa.sweep import Cell, Sweep, digest
 from nfa.tracking.pictures import Picture, pictures_of
 from nfa.tracking.results import CellResults
 from nfa.tracking.series import Series, all_series, layer_keys
@@ -109,6 +111,36 @@ def build_record(sweep: Sweep, cell: Cell, seed: int, results: CellResults) -> R
         series=series,
         tables=tables_of(alignment, probes, matrices, layers),
         pictures=pictures_of(matrices, layers, results.document["data"]["input_shape"]),
+    )
+
+
+def begun_record(
+    sweep: Sweep,
+    cell: Cell,
+    seed: int,
+    document: dict[str, Any],
+    history: pd.DataFrame,
+    alignment: pd.DataFrame,
+    probes: pd.DataFrame,
+) -> RunRecord:
+    """Lay out what there is of a run whose stages are not all done: its series, as far as they go.
+
+    Its content is not known yet, so its id is of what it will be made from: the settings of every stage.
+    """
+    layers = [layer["name"] for layer in document["layers"]]
+    plan = digest({"layout": LAYOUT, **sweep.hashes(cell)})
+    return RunRecord(
+        key=run_key(cell, seed),
+        name=_fit(f"{cell.id} seed {seed}"),
+        group=_fit(cell.id),
+        job_type="run",
+        tags=_tags(sweep, document),
+        config=_config(sweep, cell, seed, document),
+        summary={},
+        series=all_series(history, alignment, probes, layers),
+        tables={},
+        pictures=(),
+        begun_as=f"{cell.id.rpartition('.')[2]}-s{seed}-{plan[:8]}",
     )
 
 

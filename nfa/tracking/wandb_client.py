@@ -20,7 +20,9 @@ TRANSMIT_SECONDS = 5.0  # between transmissions while a run is open; lines of a 
 NO_ANSWER = ("Failed to execute API request", "An error occurred while checking")
 
 
-def client_settings(folder: Path, mode: Literal["offline", "online"], project: str, entity: str | None) -> wandb.Settings:
+def client_settings(
+    folder: Path, mode: Literal["offline", "online"], project: str, entity: str | None
+) -> wandb.Settings:
     """Choose every setting that matters, each with its reason."""
     return wandb.Settings(
         mode=mode,

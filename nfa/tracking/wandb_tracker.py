@@ -103,7 +103,7 @@ class WandbTracker:
         with self.watched():
             for run_id in replaced:
                 try:
-                    earlier = wandb.Api().run(f"{entity}/{self._settings.project}/{run_id}")
+                    earlier: Any = wandb.Api().run(f"{entity}/{self._settings.project}/{run_id}")
                 except CommError as error:
                     if "Could not find run" in str(error):
                         continue
@@ -125,10 +125,10 @@ class OpenRun:
         self._journal = journal_of(tracker.folder, run.id) if tracker.online else None
         self._there: set[str] = set()
         if self._journal is not None:
-            known = self._journal.read() or [line.digest for line in lines_of(run)]
+            known = self._journal.read() or [(line.digest, line.name) for line in lines_of(run)]
             there = known[: opened.starting_step]
             self._journal.write(there)
-            self._there = set(there)
+            self._there = {digest for digest, _ in there}
         for series in run.series:
             self._define(series.step, series.prefixes, summary=False)
         self._define("pictures/step", ("pictures",), summary=True)
@@ -153,7 +153,7 @@ class OpenRun:
                 if self._journal is not None:
                     if line.digest in self._there:
                         continue
-                    self._journal.add(line.digest)
+                    self._journal.add(line)
                     self._there.add(line.digest)
                 self._opened.log(self._row(line))
 
@@ -161,8 +161,8 @@ class OpenRun:
         """Give it the configuration and the summary of the whole run."""
         with self._tracker.watched():
             if self._opened.resumed:
-                self._opened.config.update(run.config, allow_val_change=True)
-                self._opened.tags = run.tags
+                config: Any = self._opened.config
+                config.update(run.config, allow_val_change=True)
             self._opened.summary.update(run.summary)
 
     def end(self, exit_code: int = 0) -> None:

@@ -103,7 +103,7 @@ def test_second_publish_writes_nothing(sweep: Sweep, results: Path, monkeypatch:
     before, declared = snapshot(folder), SweepPaths(results / sweep.name).published
     content = declared.read_text()
     declared.unlink()  # as Snakemake does before the job
-    monkeypatch.setattr(stage, "open_tracker", None)  # nothing may even be opened
+    monkeypatch.setattr(stage, "open_wandb", None)  # nothing may even be opened
     again = publish(sweep, results)
     assert len(again.unchanged) == 4
     assert not again.published

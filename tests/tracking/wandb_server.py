@@ -12,14 +12,12 @@ answered with empty data and noted in ``unknown``, so that a test can say that t
 
 import base64
 import gzip
-import hashlib
 import itertools
 import json
 import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,6 +62,7 @@ class ServedRun:
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     lines: dict[int, str] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     exit_code: int | None = None
@@ -236,7 +235,9 @@ class WandbServer:
         if v.get("tags") is not None:
             run.tags = list(v["tags"])
         if v.get("config"):
-            run.config |= {key: entry["value"] for key, entry in json.loads(v["config"]).items() if key != "_wandb"}
+            given = {key: entry["value"] for key, entry in json.loads(v["config"]).items()}
+            run.about |= given.pop("_wandb", {})
+            run.config |= given
         return {"upsertBucket": {"bucket": self._bucket(run), "inserted": inserted}}
 
     _UpsertRun = _UpsertBucket
@@ -263,7 +264,7 @@ class WandbServer:
             "logLineCount": 0,
             "historyTail": json.dumps(lines[-1:]),
             "eventsTail": "[]",
-            "wandbConfig": "{}",
+            "wandbConfig": json.dumps({key: run.about[key] for key in ("t",) if key in run.about}),
             "historyKeys": None,
             "commit": None,
             "createdAt": "2026-01-01T00:00:00",
@@ -297,7 +298,11 @@ class WandbServer:
 
     def _CreateArtifact(self, v: dict[str, Any]) -> dict[str, Any]:
         given = v["input"]
-        name = given["artifactCollectionName"] if "artifactCollectionName" in given else given["artifactCollectionNames"][0]
+        name = (
+            given["artifactCollectionName"]
+            if "artifactCollectionName" in given
+            else given["artifactCollectionNames"][0]
+        )
         same = [a for a in self.artifacts.values() if (a.name, a.digest) == (name, given["digest"])]
         if same and same[0].committed:
             return {"createArtifact": {"artifact": self._artifact(same[0])}}
@@ -323,7 +328,7 @@ class WandbServer:
 
     def _CreateArtifactManifest(self, v: dict[str, Any]) -> dict[str, Any]:
         file = {"id": "f", "name": "m", "displayName": "m", "uploadHeaders": []}
-        file["uploadUrl"] = f"{self.address}/storage/artifact/{v['artifactID']}/manifest"  # type: ignore[assignment]
+        file["uploadUrl"] = f"{self.address}/storage/artifact/{v['artifactID']}/manifest"
         return {"createArtifactManifest": {"artifactManifest": {"id": f"manifest-{v['artifactID']}", "file": file}}}
 
     def _UpdateArtifactManifest(self, v: dict[str, Any]) -> dict[str, Any]:
@@ -432,7 +437,8 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
                 return self._send(fault.status, {"errors": [{"message": f"on command: {fault.status}"}]})
             if fault and fault.kind in ("reset", "silence"):
                 return self._reset()
-            status, answer = 200, {}
+            status = 200
+            answer: dict[str, Any] = {}
             if path == "/graphql":
                 try:
                     if self.headers.get("Authorization") != authorized:

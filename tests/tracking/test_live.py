@@ -1,0 +1,145 @@
+"""Curves that appear while a run trains, and runs that grow as their stages end: the command line, online."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nfa.paths import SweepPaths
+from nfa.sweep import Sweep, parse
+from tests.tracking.test_online import assert_everything_once
+from tests.tracking.wandb_server import KEY, Fault, WandbServer
+
+DOCUMENT: dict[str, Any] = {
+    "sweep": "live",
+    "seeds": 2,
+    "data": [{"name": "chain_monomial", "dim": 8, "rank": 3, "n_train": 256}],
+    "model": [{"name": "mlp", "width": 16, "depth": 1}],
+    "optimizer": [{"name": "sgd", "lr": 0.1}],
+    "train": {"steps": 400, "checkpoints": 3},
+    "wandb": {"mode": "online", "project": "nfa-live"},
+}
+Stage = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def server() -> Iterator[WandbServer]:
+    """A server."""
+    with WandbServer() as server:
+        yield server
+        assert not server.unknown
+
+
+@pytest.fixture
+def stage(server: WandbServer, tmp_path: Path) -> Stage:
+    """Start a stage of a sweep as a process that is told of the server."""
+
+    def start(name: str, *options: str, document: dict[str, Any] = DOCUMENT) -> "subprocess.Popen[str]":
+        config = tmp_path / "live.yaml"
+        config.write_text(yaml.safe_dump(document))
+        environment = {**os.environ, "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.address, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "nfa.cli", name, str(config), "--results", str(tmp_path / "results"), *options]
+        return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    return start
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    """Wait for a stage that must succeed."""
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    return output
+
+
+def live_sweep(results: Path) -> Sweep:
+    """The sweep as it is published: its only cell, its two seeds."""
+    assert results.exists()
+    return parse(DOCUMENT, "test")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_runs_grow_stage_by_stage(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
+    """One run per seed from its first step to its tables, each line once."""
+    lengths = []
+    for name in ("train", "measure", "probe", "publish"):
+        finish(stage(name))
+        wait_for(lambda: all(run.state == "finished" for run in server.runs.values()))
+        lengths.append([len(run.lines) for run in server.runs.values()])
+        assert len(server.runs) == 2
+    for before, after in zip(lengths, lengths[1:], strict=False):
+        assert all(new > old for old, new in zip(before, after, strict=True))
+    assert_everything_once(server, live_sweep(tmp_path / "results"), tmp_path / "results")
+    asked = len(server.requests)
+    assert "0 runs published online, 2 unchanged" in finish(stage("publish"))
+    assert len(server.requests) == asked
+    for run in server.runs.values():
+        assert run.config["provenance"]["device"] == "cpu"
+
+
+@pytest.mark.slow
+def test_killed_training_goes_on_in_the_same_run(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
+    """Curves are there while it trains; a kill, and the run goes on from its line."""
+    long = {**DOCUMENT, "train": {"steps": 60_000, "checkpoints": 3}}
+    training = stage("train", "--save-every", "0.2", document=long)
+    wait_for(lambda: any(run.lines for run in server.runs.values()))
+    assert training.poll() is None
+    begun = {name: len(run.lines) for name, run in server.runs.items()}
+    training.send_signal(signal.SIGKILL)
+    training.communicate(timeout=20)
+    time.sleep(1.0)
+    for name in ("train", "measure", "probe", "publish"):
+        finish(stage(name, document=long))
+    assert set(begun) <= set(server.runs)
+    assert_everything_once(server, parse(long, "test"), tmp_path / "results")
+
+
+@pytest.mark.slow
+def test_changed_after_it_was_begun(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
+    """Another setting of a later stage: a new run, and the one begun before is tagged."""
+    finish(stage("train"))
+    finish(stage("measure"))
+    begun = set(server.runs)
+    assert len(begun) == 2
+    other = {**DOCUMENT, "measure": {"samples": 100}}
+    for name in ("measure", "probe", "publish"):
+        finish(stage(name, document=other))
+    assert {name for name, run in server.runs.items() if "superseded" in run.tags} == begun
+    assert_everything_once(server, parse(other, "test"), tmp_path / "results")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["silence", "gone"])
+def test_training_does_not_wait_for_a_bad_server(kind: str, server: WandbServer, stage: Stage, tmp_path: Path) -> None:
+    """The stages end, their files are whole, and publish catches up."""
+    if kind == "gone":
+        server.disappear()
+    else:
+        server.misbehave(Fault("silence", times=1000, seconds=100.0))
+    begun = time.monotonic()
+    for name in ("train", "measure", "probe"):
+        finish(stage(name))
+    assert time.monotonic() - begun < 60
+    assert not server.runs
+    if kind == "silence":
+        server.disappear()
+    server.return_()
+    finish(stage("publish"))
+    assert_everything_once(server, live_sweep(tmp_path / "results"), tmp_path / "results")
+    runs = json.loads(SweepPaths(tmp_path / "results" / "live").published.read_text())["runs"]
+    assert len(runs) == 2

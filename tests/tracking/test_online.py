@@ -1,0 +1,181 @@
+"""The real client online against a local server that misbehaves: once it recovers, everything is there exactly once."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.stages.publish import PublishSummary, publish
+from nfa.sweep import Sweep, parse
+from nfa.tracking import wandb_client
+from nfa.tracking.record import build_record
+from nfa.tracking.results import read_results
+from tests.tracking.reading import DOCUMENT, same
+from tests.tracking.test_publish import change_history
+from tests.tracking.wandb_server import ENTITY, KEY, Fault, WandbServer
+
+ONLINE = {**DOCUMENT, "wandb": {"mode": "online", "project": "nfa-test"}}
+
+
+@pytest.fixture
+def online() -> Sweep:
+    """The small sweep, online."""
+    return parse(ONLINE, "test")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A server that the client is told of; limits of time as small as a test wants them."""
+    monkeypatch.setattr(wandb_client, "INIT_SECONDS", 10.0)
+    monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 20.0)
+    monkeypatch.setattr(wandb_client, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(wandb_client, "RETRY_SECONDS", 0.5)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        yield server
+        assert not server.unknown
+
+
+def rows_of(sweep: Sweep, results: Path) -> dict[str, list[dict[str, float]]]:
+    """Every row of every series of every run, from the files, by run's key."""
+    rows = {}
+    for cell in sweep.cells:
+        files = read_results(SweepPaths(results / sweep.name).cell(cell.id))
+        for seed in sweep.seeds:
+            record = build_record(sweep, cell, seed, files)
+            rows[record.key] = [row for series in record.series for row in series.rows]
+    return rows
+
+
+def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> None:
+    """Each run once, complete: each row, table, picture and value of the summary."""
+    runs = json.loads(SweepPaths(results / sweep.name).published.read_text())["runs"]
+    expected = rows_of(sweep, results)
+    assert set(runs) == set(expected)
+    current = {name for name, run in server.runs.items() if "superseded" not in run.tags}
+    assert {entry["id"] for entry in runs.values()} == current
+    for key, entry in runs.items():
+        assert entry["sent"] is True
+        run = server.runs[entry["id"]]
+        logged = [row for row in run.rows() if not any(name.startswith(("tables/", "pictures/")) for name in row)]
+        assert len(logged) == len(expected[key])
+        for row, want in zip(logged, expected[key], strict=True):
+            assert row.keys() == want.keys()
+            assert all(same(row[name], value) for name, value in want.items())
+        media = [row for row in run.rows() if any(name.startswith(("tables/", "pictures/")) for name in row)]
+        assert sorted(name for row in media for name in row if name.startswith("tables/")) == [
+            "tables/alignment",
+            "tables/probes",
+            "tables/spectra",
+        ]
+        assert sorted(row["pictures/step"] for row in media if "pictures/step" in row) == [0, 20]
+        named = {value["path"] for row in media for value in row.values() if isinstance(value, dict)}
+        assert named <= set(run.files), "a table or picture that is logged was not uploaded"
+        assert run.config["cell"] == run.group == key.partition("/")[0]
+        assert "final/test_loss" in run.summary
+        assert (run.state, run.exit_code) == ("finished", 0)
+
+
+def publish_until_done(sweep: Sweep, results: Path, times: int = 3) -> PublishSummary:
+    """Publish as a person would, again while something is missing."""
+    for _ in range(times):
+        summary = publish(sweep, results)
+        if not summary.unsent:
+            break
+    assert not summary.unsent
+    return summary
+
+
+def test_all_of_it_arrives_and_stays(server: WandbServer, online: Sweep, results: Path) -> None:
+    """Names, tags, values; a second publish asks the server nothing."""
+    publish(online, results)
+    assert_everything_once(server, online, results)
+    for run in server.runs.values():
+        assert run.tags[0] == "small"
+        assert (run.project, run.job_type) == ("nfa-test", "run")
+    asked = len(server.requests)
+    assert len(publish(online, results).unchanged) == 4
+    assert len(server.requests) == asked
+
+
+def test_lost_records_send_nothing_twice(server: WandbServer, online: Sweep, results: Path, tmp_path: Path) -> None:
+    """The folder is gone, as on another machine: the runs are found by their ids, and have all their lines."""
+    publish(online, results)
+    SweepPaths(results / online.name).wandb.rename(tmp_path / "lost")
+    assert len(publish(online, results).published) == 4
+    assert_everything_once(server, online, results)
+
+
+def test_changed_content_supersedes(server: WandbServer, online: Sweep, results: Path) -> None:
+    """A new run, and the old one keeps its lines and its tags and is marked."""
+    publish(online, results)
+    key = f"{change_history(online, results)}/seed-0"
+    before = json.loads(SweepPaths(results / online.name).published.read_text())["runs"][key]["id"]
+    lines = dict(server.runs[before].lines)
+    assert len(publish(online, results).published) == 1
+    assert_everything_once(server, online, results)
+    assert len(server.runs) == 5
+    assert server.runs[before].tags == ["small", "chain_monomial", "mlp", "sgd", "superseded"]
+    assert server.runs[before].lines == lines
+    entry = json.loads(SweepPaths(results / online.name).published.read_text())["runs"][key]
+    assert entry["superseded"] == entry["tagged"] == [before]
+
+
+FAULTS: dict[str, list[Fault]] = {
+    "delay": [Fault("delay", times=12, seconds=0.3)],
+    "429": [Fault("status", status=429, times=3)],
+    "500": [Fault("status", status=500, times=3)],
+    "reset": [Fault("reset", times=3)],
+    "lost answers": [Fault("lost", path, times=2) for path in ("file_stream", "UpsertBucket", "storage", "Create")],
+    "silence": [Fault("silence", "file_stream", seconds=1.5), Fault("silence", "storage", seconds=1.5)],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
+def test_misbehaving_server(faults: list[Fault], server: WandbServer, online: Sweep, results: Path) -> None:
+    """Whatever it does for a while; what a first publish does not bring there, the next one does."""
+    server.misbehave(*faults)
+    publish_until_done(online, results)
+    assert any(fault.times == 0 for fault in server.faults)
+    assert_everything_once(server, online, results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("requests", [4, 9, 20])
+def test_server_disappears_half_way(
+    requests: int, server: WandbServer, online: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishing ends within its limit of time, says what is missing, and catches up when the server is back."""
+    monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 3.0)
+    monkeypatch.setattr(wandb_client, "INIT_SECONDS", 3.0)
+    server.gone_after = requests
+    begun = time.monotonic()
+    summary = publish(online, results)
+    assert time.monotonic() - begun < 60
+    assert summary.unsent
+    assert "nfa publish" in " ".join(summary.lines())
+    server.return_()
+    publish_until_done(online, results)
+    assert_everything_once(server, online, results)
+
+
+def test_wrong_key_or_team_is_one_line(server: WandbServer, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, before any run, and without the key in it."""
+    wrong: dict[str, Any] = {**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "entity": "nobody"}}
+    with pytest.raises(UserError, match=f"entity 'nobody' is not yours; this key may write to {ENTITY}") as caught:
+        publish(parse(wrong, "test"), results)
+    assert "\n" not in str(caught.value)
+    other = "0" * 40
+    monkeypatch.setenv("WANDB_API_KEY", other)
+    with pytest.raises(UserError, match="not logged in") as caught:
+        publish(parse(ONLINE, "test"), results)
+    assert "\n" not in str(caught.value)
+    assert other not in str(caught.value)
+    assert not server.runs
