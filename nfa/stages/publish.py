@@ -13,6 +13,13 @@ from filelock import FileLock, Timeout
 
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
+from nfa.stages.bundles import (
+    checkpoint_bundles,
+    configuration_bundle,
+    read_sweep_record,
+    sweep_files_digest,
+    sweep_is_aggregated,
+)
 from nfa.stages.progress import event, progress_bar
 from nfa.stages.runs import check_outputs
 from nfa.sweep import Cell, Sweep, digest
@@ -21,6 +28,7 @@ from nfa.tracking.ledger import Entry, Ledger
 from nfa.tracking.lines import journal_of
 from nfa.tracking.record import LAYOUT, RunRecord, build_record, run_key
 from nfa.tracking.results import CellResults, files_digest, read_results
+from nfa.tracking.sweep_record import KEY
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ class PublishSummary:
         unchanged: Runs that were published before.
         unsent: Runs that could not be published, with the reason.
         incomplete: Cells that are not finished, with the file that is missing.
+        summary_left_out: Whether the sweep's summary run is left out, because the sweep is not aggregated.
     """
 
     mode: str
@@ -49,6 +58,7 @@ class PublishSummary:
     unchanged: list[str] = field(default_factory=list)
     unsent: dict[str, str] = field(default_factory=dict)
     incomplete: dict[str, str] = field(default_factory=dict)
+    summary_left_out: bool = False
 
     def lines(self) -> list[str]:
         """Say it to a person: what happened, and how to catch up."""
@@ -63,6 +73,8 @@ class PublishSummary:
         if self.incomplete:
             reason = next(iter(self.incomplete.values()))
             lines += [f"W&B: {len(self.incomplete)} cells are not finished: {reason}"]
+        if self.summary_left_out:
+            lines += ["W&B: no summary run: the sweep is not aggregated; run `nfa aggregate`, then `nfa publish`"]
         return lines
 
 
@@ -92,7 +104,7 @@ def publish(sweep: Sweep, results: Path) -> PublishSummary:
 
 def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary) -> None:
     """Write published.json: every run of the sweep that is published, and why others are not."""
-    keys = [run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds]
+    keys = [*(run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds), KEY]
     entries = {key: ledger.read(key) for key in keys}
     runs = {key: _public(entry) for key, entry in entries.items() if entry}
     document = {"mode": summary.mode, "runs": runs, "unsent": summary.unsent, "incomplete": summary.incomplete}
@@ -130,6 +142,7 @@ class _Publication:
                     else:
                         self._publish_cell(cell)
                     bar.update(done + 1)
+            self._publish_sweep()
         finally:
             if self.tracker:
                 self.tracker.close()
@@ -154,9 +167,26 @@ class _Publication:
         """Lay out a cell's runs; a seed that is not in its files yet is incomplete."""
         for seed in seeds:
             if str(seed) in results.document["runs"]:
-                yield build_record(self.sweep, cell, seed, results)
+                makes = checkpoint_bundles(self.sweep, cell, seed, self.paths)
+                yield build_record(self.sweep, cell, seed, results, (configuration_bundle(self.sweep),), makes)
             else:
                 self.summary.incomplete[cell.id] = f"run of seed {seed}"
+
+    def _publish_sweep(self) -> None:
+        """Publish the run that stands for the sweep, once it is aggregated; a stale aggregation is not its fault."""
+        if self.given_up or self.summary.incomplete or not sweep_is_aggregated(self.paths):
+            self.summary.summary_left_out = not self.summary.incomplete
+            return
+        inputs = digest({"layout": LAYOUT, "files": sweep_files_digest(self.paths)})
+        if self._is_done(KEY, inputs):
+            return
+        record = read_sweep_record(self.sweep, self.paths)
+        known = self.ledger.read(KEY)
+        if known and known.digest == record.digest and self._is_there(known):
+            self.ledger.write(KEY, replace(known, inputs=inputs))
+            self.summary.unchanged.append(KEY)
+        else:
+            self._publish_run(record, known, inputs)
 
     def _inputs(self, cell: Cell) -> str:
         """Hash everything a cell's runs are made from."""

@@ -14,7 +14,7 @@ from nfa.locks import waiting_lock
 from nfa.tables import write_text
 
 # A run's folder as W&B names it, ending in an id as nfa.tracking.record makes it: no one else's folder is ever removed.
-RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-[0-9a-f]{8}-s\d+-[0-9a-f]{8}(-\d+)?")
+RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-[0-9a-f]{8}-(s\d+|sweep)-[0-9a-f]{8}(-\d+)?")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Ledger:
 
         What `wandb sync` has uploaded stays: it is the user's to remove, with `wandb clean`.
         """
-        entries = [self.read(f"{file.parent.name}/{file.stem}") for file in self.state.glob("*/seed-*.json")]
+        entries = [self.read(f"{file.parent.name}/{file.stem}") for file in self.state.glob("*/*.json")]
         recorded = {entry.folder for entry in entries if entry}
         for folder in self.folder.glob("*run-*"):
             if folder.name not in recorded and not any(folder.glob("*.synced")):

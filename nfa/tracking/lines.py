@@ -19,15 +19,15 @@ from nfa.tracking.wide import Table
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a run's history: a row of a series, a table or a picture.
+    """One line of a run's history: a row of a series, a table, a picture or a page.
 
     Attributes:
         name: What it is; no two lines of a run share it.
-        content: The row, the table, or the picture.
+        content: The row, the table, the picture, or the text of a page.
     """
 
     name: str
-    content: dict[str, float] | Table | Picture
+    content: dict[str, float] | Table | Picture | str
 
     @cached_property
     def digest(self) -> str:
@@ -38,6 +38,8 @@ class Line:
                 total.update(json.dumps([self.content.names, self.content.rows]).encode())
             case Picture():
                 total.update(self.content.caption.encode() + self.content.pixels.tobytes())
+            case str():
+                total.update(self.content.encode())
             case row:
                 total.update(json.dumps(row, sort_keys=True).encode())
         return total.hexdigest()[:16]
@@ -52,6 +54,8 @@ def lines_of(run: RunRecord) -> Iterator[Line]:
         yield Line(f"tables/{name}", table)
     for picture in run.pictures:
         yield Line(f"pictures/{picture.name} {picture.step}", picture)
+    for name, page in run.pages.items():
+        yield Line(f"pages/{name}", page)
 
 
 class Journal:

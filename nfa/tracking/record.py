@@ -10,7 +10,7 @@ K = I).
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ import pandas as pd
 
 from nfa.report.conventions import HEADLINE
 from nfa.sweep import Cell, Sweep, digest
+from nfa.tracking.files import Bundle
 from nfa.tracking.pictures import Picture, pictures_of
 from nfa.tracking.results import CellResults
 from nfa.tracking.series import Series, all_series, layer_keys
@@ -28,7 +29,7 @@ from nfa.tracking.wide import Table, tables_of
 LAYOUT = 1
 NAME_LIMIT = 128  # characters W&B takes for a run's name and its group
 TAG_LIMIT = 64  # characters W&B takes for a tag
-UNCOUNTED_CONFIG = ("sweep", "provenance")  # what may differ between runs of the same content
+UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # what may differ between runs of the same content
 UNCOUNTED_SUMMARY = "seconds/"
 
 
@@ -47,6 +48,10 @@ class RunRecord:
         series: Groups of metrics, each over steps of its own.
         tables: Every other number.
         pictures: NFM beside AGOP.
+        pages: HTML pages by name.
+        stem: First part of the id: which run this is. By default the cell's hash and the seed.
+        uses: Bundles of files it was made from.
+        makes: Bundles of files it made.
         begun_as: Id of the run that was begun while it trained; None if none was.
         replaces: Ids of runs of earlier content, to be tagged where a server has them.
     """
@@ -61,6 +66,10 @@ class RunRecord:
     series: tuple[Series, ...]
     tables: dict[str, Table]
     pictures: tuple[Picture, ...]
+    pages: dict[str, str] = field(default_factory=dict)
+    stem: str = ""
+    uses: tuple[Bundle, ...] = ()
+    makes: tuple[Bundle, ...] = ()
     begun_as: str | None = None
     replaces: tuple[str, ...] = ()
 
@@ -82,7 +91,7 @@ class RunRecord:
     @cached_property
     def id(self) -> str:
         """Stable id: hash of the cell, seed, and hash of the content, so that other content is another run."""
-        return self.begun_as or f"{self.config['cell'].rpartition('.')[2]}-s{self.config['seed']}-{self.digest[:8]}"
+        return self.begun_as or f"{self.stem}-{self.digest[:8]}"
 
 
 def run_key(cell: Cell, seed: int) -> str:
@@ -90,8 +99,19 @@ def run_key(cell: Cell, seed: int) -> str:
     return f"{cell.id}/seed-{seed}"
 
 
-def build_record(sweep: Sweep, cell: Cell, seed: int, results: CellResults) -> RunRecord:
-    """Lay out one run from a cell's files. Changes nothing, reads nothing."""
+def _stem(cell: Cell, seed: int) -> str:
+    return f"{cell.id.rpartition('.')[2]}-s{seed}"
+
+
+def build_record(
+    sweep: Sweep,
+    cell: Cell,
+    seed: int,
+    results: CellResults,
+    uses: tuple[Bundle, ...] = (),
+    makes: tuple[Bundle, ...] = (),
+) -> RunRecord:
+    """Lay out one run from a cell's files and name what it was made from. Changes nothing, reads nothing."""
     layers = [layer["name"] for layer in results.document["layers"]]
     history, alignment, probes = (
         frame[frame["seed"] == seed] for frame in (results.history, results.alignment, results.probes)
@@ -106,11 +126,15 @@ def build_record(sweep: Sweep, cell: Cell, seed: int, results: CellResults) -> R
         group=_fit(cell.id),
         job_type="run",
         tags=_tags(sweep, results.document),
-        config=_config(sweep, cell, seed, results.document),
+        config=_config(sweep, cell, seed, results.document)
+        | ({"artifacts": {bundle.name: bundle.digest for bundle in (*uses, *makes)}} if uses or makes else {}),
         summary=summary_of(seed, results, series),
         series=series,
         tables=tables_of(alignment, probes, matrices, layers),
         pictures=pictures_of(matrices, layers, results.document["data"]["input_shape"]),
+        stem=_stem(cell, seed),
+        uses=uses,
+        makes=makes,
     )
 
 
@@ -140,7 +164,7 @@ def begun_record(
         series=all_series(history, alignment, probes, layers),
         tables={},
         pictures=(),
-        begun_as=f"{cell.id.rpartition('.')[2]}-s{seed}-{plan[:8]}",
+        begun_as=f"{_stem(cell, seed)}-{plan[:8]}",
     )
 
 

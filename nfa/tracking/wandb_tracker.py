@@ -14,6 +14,7 @@ from wandb.errors import CommError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 from nfa.tracking.environment import client_environment
+from nfa.tracking.files import Bundle
 from nfa.tracking.lines import Line, journal_of, lines_of
 from nfa.tracking.pictures import Picture
 from nfa.tracking.record import RunRecord, Table
@@ -158,12 +159,17 @@ class OpenRun:
                 self._opened.log(self._row(line))
 
     def complete(self, run: RunRecord) -> None:
-        """Give it the configuration and the summary of the whole run."""
+        """Give it the configuration and the summary of the whole run, and its place among bundles of files."""
         with self._tracker.watched():
             if self._opened.resumed:
                 config: Any = self._opened.config
                 config.update(run.config, allow_val_change=True)
             self._opened.summary.update(run.summary)
+            if self._tracker.online:  # offline a bundle could only be named by an absolute path, and none be used
+                for bundle in run.uses:
+                    self._opened.use_artifact(_artifact(bundle))
+                for bundle in run.makes:
+                    self._opened.log_artifact(_artifact(bundle))
 
     def end(self, exit_code: int = 0) -> None:
         """Wait until all of it has arrived, and close it.
@@ -198,8 +204,22 @@ class OpenRun:
             case Picture() as picture:
                 image = wandb.Image(Image.fromarray(picture.pixels), caption=picture.caption)
                 return {"pictures/step": picture.step, f"pictures/{picture.name}": image}
+            case str():
+                return {line.name: wandb.Html(line.content, inject=False)}
             case row:
                 return row
+
+
+def _artifact(bundle: Bundle) -> wandb.Artifact:
+    """Make a W&B artifact; one of the same content is there once, whoever names it."""
+    artifact = wandb.Artifact(bundle.name, type=bundle.kind)
+    for name, content in bundle.content.items():
+        if isinstance(content, str):
+            with artifact.new_file(name, mode="w") as file:
+                file.write(content)
+        else:
+            artifact.add_file(str(content), name, policy="immutable", skip_cache=True)  # no copy is made
+    return artifact
 
 
 def _table(table: Table) -> Any:

@@ -1,5 +1,6 @@
 """Curves that appear while a run trains, and runs that grow as their stages end: the command line, online."""
 
+import itertools
 import json
 import os
 import signal
@@ -82,7 +83,7 @@ def test_runs_grow_stage_by_stage(server: WandbServer, stage: Stage, tmp_path: P
         wait_for(lambda: all(run.state == "finished" for run in server.runs.values()))
         lengths.append([len(run.lines) for run in server.runs.values()])
         assert len(server.runs) == 2
-    for before, after in zip(lengths, lengths[1:], strict=False):
+    for before, after in itertools.pairwise(lengths):
         assert all(new > old for old, new in zip(before, after, strict=True))
     assert_everything_once(server, live_sweep(tmp_path / "results"), tmp_path / "results")
     asked = len(server.requests)

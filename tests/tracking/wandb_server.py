@@ -371,6 +371,34 @@ class WandbServer:
         found = [a.id for a in self.artifacts.values() if a.client_id == v["clientID"]]
         return {"clientIDMapping": {"serverID": found[0]} if found else None}
 
+    def _ArtifactType(self, v: dict[str, Any]) -> dict[str, Any]:
+        kinds = [a.type for a in self.artifacts.values() if a.name == v["name"].partition(":")[0]]
+        return {"project": {"artifact": {"artifactType": {"name": kinds[0]}} if kinds else None}}
+
+    def _ArtifactByID(self, v: dict[str, Any]) -> dict[str, Any]:
+        artifact = self.artifacts[v["id"]]
+        entity = {"id": "e1", "name": ENTITY, "__typename": "Entity"}
+        project = {"id": "p", "internalId": "p", "name": "p", "entity": entity, "__typename": "Project"}
+        sequence = {"id": "s", "name": artifact.name, "project": project, "__typename": "ArtifactSequence"}
+        about = {
+            "versionIndex": 0,
+            "artifactType": {"name": artifact.type},
+            "description": None,
+            "metadata": "{}",
+            "ttlDurationSeconds": -2,
+            "ttlIsInherited": True,
+            "tags": [],
+            "historyStep": None,
+            "size": 1,
+            "digest": artifact.digest,
+            "commitHash": "0",
+            "fileCount": 1,
+            "createdAt": "2026-01-01T00:00:00",
+            "updatedAt": None,
+            "aliases": [],
+        }
+        return {"artifact": {**self._artifact(artifact), **about, "artifactSequence": sequence}}
+
     def _XXHashDigestsEnabled(self, v: dict[str, Any]) -> dict[str, Any]:
         return {"entity": {"xxhashDigestsEnabled": False}}
 
