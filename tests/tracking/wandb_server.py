@@ -294,6 +294,25 @@ class WandbServer:
         files = [{"name": n, "uploadUrl": f"{self.address}/storage/run/{v['run']}/{n}"} for n in v["files"]]
         return {"createRunFiles": {"runID": f"run-{v['run']}", "uploadHeaders": [], "files": files}}
 
+    # Reports
+
+    def _ProjectInternalId(self, v: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"id": f"project-{v['projectName']}", "internalId": f"project-{v['projectName']}"}}
+
+    def _upsertView(self, v: dict[str, Any]) -> dict[str, Any]:
+        inserted = v["id"] is None
+        identifier = v["id"] or f"report-{next(self._numbers)}"
+        if not inserted and identifier not in self.reports:
+            raise Refused(404, f"view {identifier} not found")
+        self.reports[identifier] = {**v, "id": identifier}
+        return {"upsertView": {"view": self._view(identifier), "inserted": inserted}}
+
+    def _view(self, identifier: str) -> dict[str, Any]:
+        report = self.reports[identifier]
+        project = {"id": "p", "name": report["projectName"], "entityName": report["entityName"]}
+        kept = {key: report[key] for key in ("id", "type", "name", "displayName", "description", "spec")}
+        return {**kept, "project": project, "updatedAt": "2026-01-01T00:00:00", "createdAt": "2026-01-01T00:00:00"}
+
     # Artifacts
 
     def _CreateArtifact(self, v: dict[str, Any]) -> dict[str, Any]:
