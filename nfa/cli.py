@@ -14,16 +14,19 @@ from nfa.measuring_cli import (
     add_check_arguments,
     add_own_arguments,
     is_own,
+    positive,
     refuse_own,
     run_check,
     run_measure,
 )
-from nfa.stages.preemption import PREEMPTED, Preempted
+from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
+from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
 
 EPILOG = """\
 A sweep from nothing to its report:
   nfa init my.yaml                      write a commented sweep file to start from
   nfa expand my.yaml                    the cells it means, with estimated time and disk
+  nfa predict my.yaml                   the early C-NFC of every layer, before anything is trained
   snakemake --cores 2 --configfile my.yaml
   nfa show results/my                   the summary; the full report is results/my/report.html
 
@@ -79,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         "--tsv", action="store_true", help="every parameter of every cell, tab-separated, and nothing else"
     )
 
+    verb = _verb(verbs, "predict", PREDICT, run_predict)
+    verb.add_argument("config", type=Path, help="sweep file (YAML)")
+    add_predict_arguments(verb)
+
     add_check_arguments(_verb(verbs, "check", CHECK, run_check))
 
     for name, text in _CELL_STAGES.items():
@@ -87,13 +94,12 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument(
             "--cells", nargs="+", metavar="ID", help="cells to work on (default: all), ids as `nfa expand` shows"
         )
-        verb.add_argument("--threads", type=_count, help="threads; part of what fixes a sweep's bits (default: 1)")
+        verb.add_argument("--threads", type=positive, help="threads; part of what fixes a sweep's bits (default: 1)")
         verb.add_argument(
             "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
         )
-        if name == "train":
-            text = "save the state of a run under way this often, so that a kill loses no more (default: 20)"
-            verb.add_argument("--save-every", type=_seconds, default=20.0, metavar="SECONDS", help=text)
+        text = "save work under way this often, so that a kill loses no more (default: 20)"
+        verb.add_argument("--save-every", type=_seconds, metavar="SECONDS", help=text)
         if name == "measure":
             add_own_arguments(verb)
     _stage(verbs, "aggregate", "join all cells: tables, figures, report.html", _aggregate)
@@ -137,13 +143,6 @@ def _stage(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParse
     return parser
 
 
-def _count(text: str) -> int:
-    """Parse a number of threads."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
 def _seconds(text: str) -> float:
     """Parse a time in seconds."""
     try:
@@ -179,6 +178,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
         if is_own(str(options.config)):
             return run_measure(options)
         refuse_own(options)
+    leave_at_once()
     threads = options.threads or 1
     # BLAS and OpenMP read these when numpy and torch are imported, which is below.
     os.environ.update({f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")})
@@ -186,6 +186,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
 
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.follow import followed
+    from nfa.stages.memory import enough_memory
     from nfa.sweep import load
 
     sweep = load(options.config)
@@ -193,10 +194,11 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     set_threads(threads)
     device = choose_device(options.device)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
-    more = {"save_seconds": options.save_every} if options.stage == "train" else {}
+    more = {} if options.save_every is None else {"save_seconds": options.save_every}
     with followed(sweep, cells, options.results):
         for cell in cells:
-            stage(sweep, cell, options.results, device, **more)
+            with enough_memory(options.stage, sweep, cell):
+                stage(sweep, cell, options.results, device, **more)
     return None
 
 
@@ -239,11 +241,9 @@ def _clean(options: argparse.Namespace) -> None:
 
 
 def _schema(options: argparse.Namespace) -> None:
-    import json
+    from nfa.schema import schema_text
 
-    from nfa.schema import sweep_schema
-
-    print(json.dumps(sweep_schema(), indent=2))
+    print(schema_text(), end="")
 
 
 if __name__ == "__main__":

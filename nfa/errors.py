@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_MESSAGE = 400  # of an exception that is not ours
+
 
 class UserError(Exception):
     """A mistake in what the user gave. Printed as one line, without a traceback; exit code 2."""
@@ -20,9 +22,10 @@ class SweepError(UserError):
 def nearest(name: object, valid: Iterable[str]) -> str:
     """Say which valid name is meant, or list the valid ones: the tail of an error message."""
     names = sorted(valid)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    lower = {valid_name.lower(): valid_name for valid_name in names}
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}? valid: {', '.join(names)}"
+        return f"did you mean {lower[close[0]]!r}? valid: {', '.join(names)}"
     return f"valid: {', '.join(names)}"
 
 
@@ -30,3 +33,10 @@ def one_line(text: object, limit: int = 120) -> str:
     """Show a user's value on one line, cut when it is long."""
     shown = " ".join(repr(text).split())
     return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+
+
+def told(error: BaseException) -> str:
+    """Name an exception and what it says, in one line; some of torch's go on for pages, with a C++ stack."""
+    message = " ".join(str(error).partition("\nException raised from")[0].split())
+    message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 3] + "..."
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -8,7 +8,6 @@ from os import strerror
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-import pandas as pd
 import torch
 from rich.console import Console
 from torch import Tensor, nn
@@ -16,12 +15,13 @@ from torch.nn import functional
 
 from nfa.alignment import check, measure
 from nfa.alignment.layers import checked_device
-from nfa.errors import UserError
+from nfa.errors import UserError, told
 from nfa.random import torch_generator
 from nfa.report.network import check_report, measure_report
 from nfa.stages.environment import choose_device, set_threads
-from nfa.tables import ALIGNMENT, replacing, write_table
-from nfa.user_model import fitted, load_model, load_samples, load_state, told, try_out
+from nfa.stages.memory import out_of_memory
+from nfa.tables import ALIGNMENT, write_output
+from nfa.user_model import fitted, load_model, load_samples, load_state, try_out
 
 
 def check_network(options: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def measure_network(options: argparse.Namespace) -> int:
         UserError: A mistake in what was given.
     """
     if options.output is not None:
-        _try_to_write(options.output)
+        try_to_write(options.output)
     if options.threads is not None:
         set_threads(options.threads)
     device = choose_device(options.device)
@@ -70,7 +70,7 @@ def measure_network(options: argparse.Namespace) -> int:
     correlation, power = options.correlation or "cosine", options.power or "1"
     Console().print(measure_report(table, correlation, power, centred=options.initial is not None))
     if options.output is not None:
-        _write(options.output, table)
+        write_output(options.output, table, ALIGNMENT)
         print(f"{options.output}: written, {len(table)} rows")
     return 0
 
@@ -101,6 +101,9 @@ def _one_line(verb: str) -> Iterator[None]:
     except ValueError as error:  # the library's own are sentences
         raise UserError(" ".join(str(error).split())) from None
     except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            fewer = "--samples, or --estimator sketched" if verb == "measure" else "--samples"
+            raise UserError(f"{verb}: out of memory; give fewer {fewer} ({told(error)})") from None
         raise UserError(f"{verb}: the network raised {told(error)}") from None
 
 
@@ -142,16 +145,7 @@ def _targets(options: argparse.Namespace, targets: Tensor | None, outputs: Tenso
     return targets.to(outputs)
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
-    """Write a table, whole or not at all."""
-    if path.suffix == ".parquet":
-        write_table(path, table, ALIGNMENT)
-    else:
-        with replacing(path) as temporary:
-            table.to_csv(temporary, index=False)
-
-
-def _try_to_write(path: Path) -> None:
+def try_to_write(path: Path) -> None:
     """Find out before the measurement whether its table can be written, and leave nothing.
 
     Raises:

@@ -25,8 +25,8 @@ of a sweep, as the workflow calls it:
 """
 
 _ESTIMATORS = ("auto", "exact", "sketched")
-_CORRELATIONS = ("cosine", "pearson", "offdiagonal")
-_POWERS = ("1", "1/2", "depth")
+CORRELATIONS = ("cosine", "pearson", "offdiagonal")
+POWERS = ("1", "1/2", "depth")
 _LOSSES = ("mse", "cross_entropy")
 _OWN = (
     "weights",
@@ -56,7 +56,7 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--input-shape", type=_shape, metavar="SIZES", help=text)
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="layers to check (default: all)")
     parser.add_argument("--heads", action="store_true", help="take query, key and value apart by head")
-    parser.add_argument("--samples", type=_positive, default=4, metavar="N", help="samples to check on (default: 4)")
+    parser.add_argument("--samples", type=positive, default=4, metavar="N", help="samples to check on (default: 4)")
     parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="for everything that is drawn (default: 0)")
 
 
@@ -77,12 +77,12 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--heads", action="store_true", default=None, help="take query, key and value apart by head")
     own.add_argument("--estimator", choices=_ESTIMATORS, help="default: auto, exact up to 64 outputs per sample")
     text = "measure on so many samples, drawn at random, and estimate for all (default: all)"
-    own.add_argument("--samples", type=_positive, metavar="M", help=text)
-    own.add_argument("--probes", type=_positive, metavar="P", help="probes in each of the two sketches (default: 1)")
+    own.add_argument("--samples", type=positive, metavar="M", help=text)
+    own.add_argument("--probes", type=positive, metavar="P", help="probes in each of the two sketches (default: 1)")
     own.add_argument("--loss", choices=_LOSSES, help="for what needs dL/dW; takes targets y from the data")
     own.add_argument("--seed", type=_seed, metavar="S", help="for everything that is drawn (default: 0)")
-    own.add_argument("--correlation", choices=_CORRELATIONS, help="in the table shown (default: cosine)")
-    own.add_argument("--power", choices=_POWERS, help="in the table shown (default: 1)")
+    own.add_argument("--correlation", choices=CORRELATIONS, help="in the table shown (default: cosine)")
+    own.add_argument("--power", choices=POWERS, help="in the table shown (default: 1)")
     own.add_argument("--output", type=Path, metavar="FILE", help="write every quantity to a .csv or .parquet table")
 
 
@@ -115,8 +115,9 @@ def run_measure(options: argparse.Namespace) -> int:
     Raises:
         UserError: Options that do not go together.
     """
-    if options.cells is not None:
-        raise UserError(f"--cells: goes with a sweep file, and {options.config} is module:function")
+    for name, given in (("--cells", options.cells), ("--save-every", options.save_every)):
+        if given is not None:
+            raise UserError(f"{name}: goes with a sweep file, and {options.config} is module:function")
     if options.data is None:
         raise UserError(f"{options.config}: needs --data FILE, a .npz or .safetensors file with the samples x")
     if options.output is not None and options.output.suffix not in (".csv", ".parquet"):
@@ -126,7 +127,8 @@ def run_measure(options: argparse.Namespace) -> int:
     return measure_network(options)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Parse a number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
     return int(text)

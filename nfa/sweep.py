@@ -35,9 +35,9 @@ from nfa.settings import Settings, non_default, setting
 from nfa.validation import explain, plain_numbers, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
-REVISIONS = {"train": 1, "measure": 2, "probe": 1}
-# Optimizers whose steps have the same size whatever the gradient's: width scales them otherwise.
-ENTRYWISE = frozenset({"adam", "adamw", "rmsprop", "lion", "signsgd"})
+REVISIONS = {"train": 1, "measure": 3, "probe": 1}
+# Learning rules that give each layer an error of its own.
+LAYERWISE = frozenset({"direct_feedback_alignment", "hebb"})
 MAX_CELLS = 200_000
 MAX_SEEDS = 10_000
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -454,16 +454,16 @@ def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
             f"{model.where}: {model.settings.name} needs {needed}, but {data.settings.name} gives {cell.shape.kind} of "
             f"{shape}; keep it to other data with for: {{data: ...}}"
         )
-    factors = model_entry(model.settings).lr_factors(model.settings, cell.shape)
-    if any(factor != 1 for factor in factors.values()) and chosen["optimizer"].settings.name in ENTRYWISE:
-        raise SweepError(
-            f"{model.where}: parametrisation: {model.settings.parametrisation} is made for gradient steps (sgd, slo, "
-            f"muon): {chosen['optimizer'].settings.name} would need a learning rate for each layer"
-        )
     if cell.train.loss == "cross_entropy" and cell.shape.classes is None:
         raise SweepError(
             f"{chosen['train'].where}.loss: cross_entropy needs classes, but {data.settings.name} is a regression; "
             f"use mse"
+        )
+    if cell.train.rule in LAYERWISE and model_entry(model.settings).chain is False:
+        chains = [name for name, entry in MODELS.items() if entry.chain]
+        raise SweepError(
+            f"{chosen['train'].where}.rule: {cell.train.rule} gives each layer its own error, but "
+            f"{model.settings.name} is no chain of layers; {', '.join(chains)} are"
         )
     optimizer = chosen["optimizer"]
     try:

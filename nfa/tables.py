@@ -145,6 +145,15 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False)
 
 
+def write_output(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
+    """Write the table that a user asked for: parquet where its name ends so, else csv; whole or not at all."""
+    if path.suffix == ".parquet":
+        write_table(path, frame, schema)
+    else:
+        with replacing(path) as temporary:
+            frame.to_csv(temporary, index=False)
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read one parquet table."""
     return cast(pd.DataFrame, pq.read_table(path).to_pandas())

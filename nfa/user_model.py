@@ -1,7 +1,5 @@
 """A network of the user's own: ``module:function``, weights and samples from files. Every mistake is one line."""
 
-import importlib
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nfa.errors import UserError, nearest
-from nfa.vision import torchvision
-
-LONGEST_MESSAGE = 400
+from nfa.errors import UserError, nearest, told
+from nfa.importing import named
 
 
 def load_model(reference: str) -> nn.Module:
@@ -31,11 +27,7 @@ def load_model(reference: str) -> nn.Module:
     module_name, _, name = reference.partition(":")
     if not module_name or not name:
         raise UserError(f"{reference}: write module:function, e.g. my_models:make, for a function in my_models.py")
-    module = _import(module_name)
-    if not hasattr(module, name):
-        valid = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise UserError(f"{reference}: {module_name} has no {name!r}: {nearest(name, valid)}")
-    made = getattr(module, name)
+    made = named(reference)
     if not isinstance(made, nn.Module):
         if not callable(made):
             raise UserError(f"{reference}: is a {type(made).__name__}; name a function that returns a network")
@@ -140,33 +132,6 @@ def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
     if not isinstance(outputs, Tensor):
         raise UserError(f"the network returns {type(outputs).__name__}, not a tensor: wrap it in a module that does")
     return outputs
-
-
-def told(error: BaseException) -> str:
-    """Name an exception and what it says, in one line; some of torch's go on for pages, with a C++ stack."""
-    message = " ".join(str(error).partition("\nException raised from")[0].split())
-    message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 3] + "..."
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-def _import(name: str) -> Any:
-    """Import a module, the current folder first."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserError(f"{name}: no such module in {folder} or among the installed ones") from None
-        raise UserError(f"{name}: importing it raised {told(error)}") from None
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise UserError(f"{name}: importing it raised {told(error)}") from None
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{name}: importing it raised {told(error)}") from None
-    torchvision()  # the module uses it: it can be imported once this has made up for what it lacks
-    return _import(name)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

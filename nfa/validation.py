@@ -82,6 +82,8 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
     path = [str(part) for part in found["loc"] if part not in _UNION_BRANCHES]
     here = ".".join([where, *path])
     value, context = found["input"], found.get("ctx", {})
+    if found["type"] == "extra_forbidden" and path[-1].isdigit() and value is None:
+        return f"{where}: a comma splits a number before {path[-1]}; write 10000 for 10,000 and 0.5 for 0,5"
     if found["type"] == "extra_forbidden":
         return f"{where}: {path[-1]}: no such setting; {nearest(path[-1], kind.model_fields)}"
     if found["type"] == "missing":

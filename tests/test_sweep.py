@@ -155,6 +155,8 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
     (lambda d: d["data"][0].update(name="fashion"), ["data[0].name", "'fashion'", "did you mean 'fashion_mini'"]),
     (lambda d: d["model"][0].update(name="mpl"), ["model[0].name", "'mpl'", "did you mean 'mlp'"]),
     (lambda d: d["optimizer"][0].update(name="adamm"), ["optimizer[0].name", "did you mean 'adam'"]),
+    (lambda d: d["model"][0].update(name="MLP"), ["model[0].name", "'MLP'", "did you mean 'mlp'"]),
+    (lambda d: d["data"][1].update({"n_train": 1, 24: None}), ["data[1]", "a comma splits a number before 24"]),
     (lambda d: d["model"][0].update(widht=3), ["model[0]", "widht", "did you mean 'width'"]),
     (lambda d: d["model"][0].update(width="wide"), ["model[0].width", "'wide'", "whole number"]),
     (lambda d: d["model"][0].update(width=1.5), ["model[0].width", "1.5", "whole number"]),
@@ -235,3 +237,16 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, words: l
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match=r"no such file.*nfa init"):
         load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("rule", ["hebb", "direct_feedback_alignment"])
+def test_a_rule_by_layer_needs_a_chain_of_layers(rule: str) -> None:
+    document = {
+        "data": [{"name": "fashion_mini"}],
+        "model": [{"name": "transformer"}],
+        "optimizer": [{"name": "sgd", "lr": 0.1}],
+        "train": {"rule": rule},
+    }
+    with pytest.raises(SweepError, match=f"{rule} gives each layer its own error, but transformer is no chain.* mlp,"):
+        parse(document, "x.yaml")
+    parse({**document, "model": [{"name": "vgg11"}]}, "x.yaml")

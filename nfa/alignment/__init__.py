@@ -19,16 +19,18 @@ from nfa.alignment.agop import power_middle
 from nfa.alignment.check import check
 from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.feature_matrix import correlations
-from nfa.alignment.gradients import weight_gradients
+from nfa.alignment.gradients import Gradients, loss_gradients, weight_gradients
 from nfa.alignment.looking import covariances, left_out, matrices
 from nfa.alignment.monitor import Monitor
 from nfa.alignment.pictures import pictures
-from nfa.alignment.table import frame, measure, measure_layer
+from nfa.alignment.table import COLUMNS, frame, limit_rows, measure, measure_layer
 from nfa.alignment.values import CORRELATIONS, POWERS, Value
 
 __all__ = [
+    "COLUMNS",
     "CORRELATIONS",
     "POWERS",
+    "Gradients",
     "LayerCovariance",
     "Measured",
     "Monitor",
@@ -38,6 +40,8 @@ __all__ = [
     "covariances",
     "frame",
     "left_out",
+    "limit_rows",
+    "loss_gradients",
     "matrices",
     "measure",
     "measure_covariances",

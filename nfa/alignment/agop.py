@@ -141,7 +141,7 @@ class Agop:
         return columns
 
     @cached_property
-    def _weights_of_power(self) -> tuple[Tensor, Tensor, Tensor]:
+    def weights_of_power(self) -> tuple[Tensor, Tensor, Tensor]:
         """For each eigenvector z_i = W^T B e_i of G: 1^T z_i, z_i^T F z_i, and the squares of its entries."""
         inner = self.features.gram @ self.middle_vectors
         entries = self.middle_vectors.mT @ self.features.rows
@@ -150,7 +150,7 @@ class Agop:
 
     def power_moments(self, exponent: float) -> Moments:
         """Moments of F and G^exponent = sum_i mu_i^(exponent - 1) z_i z_i^T."""
-        sums, quadratic, squares = self._weights_of_power
+        sums, quadratic, squares = self.weights_of_power
         weights = _power(self.values, self.kept, exponent - 1)
         return self.features.moments_with(
             total=(weights * sums.square()).sum().item(),

@@ -1,6 +1,7 @@
 """Gradient of the loss with respect to every layer's weights, for the limit t -> 0+ and for FACT."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,66 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 BATCH = 250  # most samples in one pass, where the caller does not say
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """What every parameter is to move against, and the layers that its entries belong to.
+
+    Attributes:
+        parameters: Qualified name of a parameter -> its gradient, float64, on the network's device.
+        layers: Layer name -> where its weights are, in forward order.
+    """
+
+    parameters: dict[str, Tensor]
+    layers: dict[str, Layer]
+
+    def matrices(self, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Read tensors shaped as the parameters, by default the gradients, layer by layer.
+
+        Args:
+            tensors: Qualified name of every parameter -> a tensor like it.
+
+        Returns:
+            Layer name -> (k, d) or (g, k, d) float64 on the CPU, in forward order.
+        """
+        chosen = self.parameters if tensors is None else tensors
+        return {name: layer.matrix(chosen) for name, layer in self.layers.items()}
+
+
 @unseen()
+def loss_gradients(
+    model: nn.Module,
+    inputs: Inputs,
+    targets: Tensor | None,
+    loss: Loss,
+    *,
+    heads: bool = False,
+    batch_size: int = BATCH,
+) -> Gradients:
+    """Gradient of the mean loss over all samples for every parameter; see ``weight_gradients``.
+
+    Raises:
+        ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
+    """
+    device = checked_device(model)
+    layers: dict[str, Layer] = {}
+    n = 0
+    with undisturbed(model):
+        parameters = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
+        sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+        for batch, target in batches(inputs, batch_size, device, targets):
+            if target is None:
+                raise ValueError("targets: none given, and the batches hold none")
+            if not layers:
+                layers = record(model, batch[:2], heads=heads).layers
+            value = loss(model(batch.detach().clone()), target)
+            gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+            for name, gradient in zip(parameters, gradients, strict=True):
+                if gradient is not None:
+                    sums[name].add_(gradient, alpha=len(batch))
+            n += len(batch)
+    return Gradients({name: total.div_(n) for name, total in sums.items()}, layers)
+
+
 def weight_gradients(
     model: nn.Module,
     inputs: Inputs,
@@ -43,21 +103,4 @@ def weight_gradients(
     Raises:
         ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
     """
-    device = checked_device(model)
-    layers: dict[str, Layer] = {}
-    n = 0
-    with undisturbed(model):
-        parameters = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
-        sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
-        for batch, target in batches(inputs, batch_size, device, targets):
-            if target is None:
-                raise ValueError("targets: none given, and the batches hold none")
-            if not layers:
-                layers = record(model, batch[:2], heads=heads).layers
-            value = loss(model(batch.detach().clone()), target)
-            gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
-            for name, gradient in zip(parameters, gradients, strict=True):
-                if gradient is not None:
-                    sums[name].add_(gradient, alpha=len(batch))
-            n += len(batch)
-    return {name: layer.matrix(sums) / n for name, layer in layers.items()}
+    return loss_gradients(model, inputs, targets, loss, heads=heads, batch_size=batch_size).matrices()

@@ -4,7 +4,8 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
 
     uc_nfc            rho(F, G^s): the neural feature ansatz itself
     c_nfc             rho(Wb^T Wb, (Wb^T K Wb)^s): the centred correlation. At W = W0 it is 0/0; its limit t -> 0+ is
-                      rho(V^T V, (V^T K0 V)^s) with V the first direction: -dL/dW for gradient flow [derived]
+                      rho(V^T V, (V^T K0 V)^s) with V the first direction: -dL/dW for gradient flow, minus what stands
+                      in for dL/dW where the learning rule is not backpropagation [derived]
     c_nfc_update      at W = W0 only: the same limit with V the optimizer's first update
     dc_nfc            rho(Wb^T Wb, Wb^T (K - K0) Wb), power 1 only: the matrix is indefinite
     w0_nfc            rho(W0^T W0, (W0^T K W0)^s): control, do the initial weights align
@@ -18,11 +19,15 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
     commutator        |F G - G F| / (|F| |G|)
     fact              rho(F, sym(W^T A)), A = -(dL/dW) / lambda, lambda the coupled weight decay (arXiv 2507.05644):
                       1 at a stationary point of the decayed loss
+    depth_law_power   the power s of 1/64 to 8 at which rho(F, G^s) is largest; 1/(L - l + 1) in deep linear networks
+                      from balanced initialisation (arXiv 2510.15563)
+    depth_law_fit     rho(F, G^s) there
+    depth_law_low, depth_law_high                         the powers around it at which that has fallen by .01
 
 Sources: Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271, where nothing else is said.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import hypot, isnan, nan
 
@@ -30,6 +35,7 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.agop import Agop, Middle
+from nfa.alignment.best_power import best_powers
 from nfa.alignment.blocks import Blocks
 from nfa.alignment.covariance import LayerCovariance
 from nfa.alignment.feature_matrix import FeatureMatrix, blocked
@@ -43,7 +49,10 @@ Values = dict[Convention, Value]
 
 NO_DEPTH_POWER = "a branching network has no depth-matched power"
 GRADIENT_FLOW = "limit t -> 0+, gradient flow"
+RULE_FLOW = "limit t -> 0+, flow of the learning rule"
 FIRST_UPDATE = "limit t -> 0+, along the optimizer's first update"
+LIMITS = (GRADIENT_FLOW, RULE_FLOW, FIRST_UPDATE)
+OVERFLOW = "K is not finite: the network overflows"
 PLUG_IN = "of the samples drawn: no error estimate for the whole data set"
 UNMOVED = 1e-4  # relative change of K below which a layer with W = W0 is taken to be at initialisation
 
@@ -68,6 +77,10 @@ LAYOUT: dict[str, tuple[Convention, ...]] = {
     "subspace_overlap": _SCALAR,
     "commutator": _SCALAR,
     "fact": _NO_POWER,
+    "depth_law_power": _NO_POWER,
+    "depth_law_fit": _NO_POWER,
+    "depth_law_low": _NO_POWER,
+    "depth_law_high": _NO_POWER,
 }
 
 
@@ -80,6 +93,7 @@ class Reference:
         initial_covariance: K0, (k, k).
         initial_blocks: K0 in blocks of the same samples and probes, where K is sketched.
         gradient: dL/dW of the mean loss on the whole training set, (k, d).
+        instead: What a learning rule puts in its place, (k, d); None where the rule is backpropagation.
         update: Direction of the optimizer's first full-batch update, up to a positive factor, (k, d).
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
     """
@@ -88,8 +102,15 @@ class Reference:
     initial_covariance: Tensor | None = None
     initial_blocks: Blocks | None = None
     gradient: Tensor | None = None
+    instead: Tensor | None = None
     update: Tensor | None = None
     weight_decay: float = 0.0
+
+    @property
+    def flow(self) -> tuple[Tensor | None, str]:
+        """Velocity of the weights at initialisation when steps are infinitely small, and what it is."""
+        against, note = (self.gradient, GRADIENT_FLOW) if self.instead is None else (self.instead, RULE_FLOW)
+        return None if against is None else -against, note
 
 
 def quantities(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:
@@ -109,17 +130,45 @@ def quantities(current: LayerCovariance, reference: Reference, seed: int) -> dic
         Quantity -> (correlation, power) -> value. Every quantity is there, but ``c_nfc_update`` only where W = W0 and
         the update is known.
     """
-    values = _quantities(current, reference, seed)
+    return _estimated(current, reference, lambda layer, known: _quantities(layer, known, seed))
+
+
+def limits(current: LayerCovariance, reference: Reference) -> dict[str, Values]:
+    """``c_nfc`` at W = W0, and ``c_nfc_update`` where the update is known, as ``quantities`` gives them there.
+
+    Args:
+        current: W0 and K0.
+        reference: Gradient, what stands in for it, and update; what is known of the start is not looked at.
+    """
+    at_start = replace(reference, initial_weight=current.weight, initial_covariance=None, initial_blocks=None)
+    wanted = ["c_nfc"] if reference.update is None else ["c_nfc", "c_nfc_update"]
+
+    def measured(layer: LayerCovariance, known: Reference) -> dict[str, Values]:
+        if not torch.isfinite(layer.covariance).all():
+            return {quantity: _same(quantity, undefined(OVERFLOW)) for quantity in wanted}
+        powers = exponents(layer.depth_from_output, layer.chain_length)
+        found = _limits(layer, Middle(layer.covariance, layer.resolution), known, powers)
+        return {quantity: found[quantity] for quantity in wanted}
+
+    return _estimated(current, at_start, measured)
+
+
+def _estimated(
+    current: LayerCovariance,
+    reference: Reference,
+    measured: Callable[[LayerCovariance, Reference], dict[str, Values]],
+) -> dict[str, Values]:
+    """Measure with K taken for exact, then take out the bias of sketches and say what their errors are."""
+    values = measured(current, reference)
     if current.blocks is None or not torch.isfinite(current.covariance).all():
         return values
     estimator = Estimator.of(current.blocks, current.population)
     if current.probes:
         starts = (None, None) if reference.initial_blocks is None else reference.initial_blocks.means()
         halves = [
-            _quantities(
+            measured(
                 replace(current, total=total),
                 replace(reference, initial_covariance=None if k0 is None else without_single_block(k0)),
-                seed,
             )
             for total, k0 in zip(current.blocks.totals(), starts, strict=True)
         ]
@@ -140,7 +189,7 @@ def _with_power_one(
         difference = Estimator.of(current.blocks - reference.initial_blocks, current.population)
     sources = {
         "uc_nfc": (current.weight, estimator),
-        "c_nfc": (change if moved else reference.gradient, estimator),
+        "c_nfc": (change if moved else reference.flow[0], estimator),
         "c_nfc_update": (reference.update, estimator),
         "w0_nfc": (reference.initial_weight, estimator),
         "dc_nfc": (change, difference),
@@ -151,7 +200,7 @@ def _with_power_one(
             continue
         for name, found in source.correlations(weight).items():
             old = known[name, "1"]
-            note = old.note if old.note in (GRADIENT_FLOW, FIRST_UPDATE) else ""
+            note = old.note if old.note in LIMITS else ""
             known[name, "1"] = _noted(found, note) if note else found
     return values
 
@@ -175,7 +224,7 @@ def _of_these_samples(quantity: str, value: Value) -> Value:
 def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:
     """Measure everything with K taken for exact."""
     if not torch.isfinite(current.covariance).all():
-        values = {quantity: _same(quantity, undefined("K is not finite: the network overflows")) for quantity in LAYOUT}
+        values = {quantity: _same(quantity, undefined(OVERFLOW)) for quantity in LAYOUT}
         del values["c_nfc_update"]
         return values
     powers = exponents(current.depth_from_output, current.chain_length)
@@ -196,6 +245,7 @@ def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> di
         "subspace_overlap": _scalar(subspace_overlap(agop, rank)),
         "commutator": _scalar(commutator(features, current.covariance)),
         "fact": _fact(features, reference),
+        **_depth_law(agop),
     }
 
 
@@ -246,7 +296,7 @@ def _limits(
         "dc_nfc": _same("dc_nfc", undefined("W equals W0: 0/0, and K - K0 is 0 at second order")),
     }
     for quantity, velocity, note in (
-        ("c_nfc", None if reference.gradient is None else -reference.gradient, GRADIENT_FLOW),
+        ("c_nfc", *reference.flow),
         ("c_nfc_update", reference.update, FIRST_UPDATE),
     ):
         if velocity is not None:
@@ -282,6 +332,15 @@ def _fact(features: FeatureMatrix, reference: Reference) -> Values:
         return _same("fact", undefined("the gradient is not finite"))
     correlations = features.moments_of_product(-reference.gradient).correlations()
     return {(name, None): value for name, value in correlations.items()}
+
+
+def _depth_law(agop: Agop) -> dict[str, Values]:
+    """Find the power of G that fits F best, in every correlation."""
+    best = best_powers(agop)
+    return {
+        f"depth_law_{part}": {(name, None): getattr(found, part) for name, found in best.items()}
+        for part in ("power", "fit", "low", "high")
+    }
 
 
 def _defined(powers: Mapping[str, float]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.gradients import BATCH, Loss, weight_gradients
 from nfa.alignment.initial import initial_network
-from nfa.alignment.quantities import LAYOUT, Reference, quantities
+from nfa.alignment.quantities import LAYOUT, Reference, Values, limits, quantities
 from nfa.alignment.samples import Inputs, kept
 from nfa.alignment.values import exponents
 from nfa.errors import nearest
@@ -40,6 +40,7 @@ def measure_layer(
     *,
     initial: LayerCovariance | None = None,
     gradient: Tensor | None = None,
+    instead: Tensor | None = None,
     update: Tensor | None = None,
     weight_decay: float = 0.0,
     seed: int = 0,
@@ -50,6 +51,7 @@ def measure_layer(
         current: W and K of the layer.
         initial: W0 and K0, from the same samples and probes.
         gradient: dL/dW on the whole training set, shaped as W, for the limit at W = W0 and for ``fact``.
+        instead: What a learning rule that is not backpropagation puts in its place, for the limit.
         update: Direction of the optimizer's first full-batch update, shaped as W.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         seed: Names the random rotations of ``haar_nfc``.
@@ -69,10 +71,38 @@ def measure_layer(
         initial_covariance=None if initial is None else initial.covariance,
         initial_blocks=None if initial is None else initial.blocks,
         gradient=_fitting("gradient", gradient, shape, current.layer),
+        instead=_fitting("instead", instead, shape, current.layer),
         update=_fitting("update", update, shape, current.layer),
         weight_decay=weight_decay,
     )
-    measured = quantities(current, reference, seed)
+    return _rows(current, quantities(current, reference, seed))
+
+
+def limit_rows(
+    current: LayerCovariance, *, gradient: Tensor | None, instead: Tensor | None, update: Tensor | None
+) -> list[dict[str, Any]]:
+    """The rows of ``measure_layer`` for ``c_nfc`` and ``c_nfc_update`` at W = W0, without all the others.
+
+    Args:
+        current: W0 and K0.
+        gradient: As for ``measure_layer``.
+        instead: Likewise.
+        update: Likewise.
+
+    Raises:
+        ValueError: A tensor of the wrong shape.
+    """
+    shape = current.weight.shape
+    reference = Reference(
+        gradient=_fitting("gradient", gradient, shape, current.layer),
+        instead=_fitting("instead", instead, shape, current.layer),
+        update=_fitting("update", update, shape, current.layer),
+    )
+    return _rows(current, limits(current, reference))
+
+
+def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict[str, Any]]:
+    """Lay out what was measured of a layer."""
     powers = exponents(current.depth_from_output, current.chain_length)
     return [
         {
@@ -100,6 +130,7 @@ def frame(
     *,
     initial: Mapping[str, LayerCovariance] | None = None,
     gradients: Mapping[str, Tensor] | None = None,
+    instead: Mapping[str, Tensor] | None = None,
     updates: Mapping[str, Tensor] | None = None,
     weight_decay: float = 0.0,
     seed: int = 0,
@@ -111,6 +142,7 @@ def frame(
         measured: Layer name -> W and K, from ``measure_covariances``.
         initial: The same at initialisation; a layer that is not in a mapping counts as not given.
         gradients: Layer name -> dL/dW, from ``weight_gradients``.
+        instead: Layer name -> what a learning rule that is not backpropagation puts in its place.
         updates: Layer name -> direction of the optimizer's first update.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         seed: Goes to the column, and names the random rotations: the same at every step.
@@ -126,6 +158,7 @@ def frame(
             current,
             initial=(initial or {}).get(name),
             gradient=(gradients or {}).get(name),
+            instead=(instead or {}).get(name),
             update=(updates or {}).get(name),
             weight_decay=weight_decay,
             seed=seed,
@@ -190,7 +223,9 @@ def measure(
         ValueError: What ``measure_covariances`` refuses, an ``initial`` of other parameters than the model's, an
             unknown loss, or targets without a loss.
     """
-    chosen_loss = _loss(loss, targets)
+    if loss is None and targets is not None:
+        raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")
+    chosen_loss = None if loss is None else find_loss(loss)
     start = None if initial is None else initial_network(model, initial)
     if start is not None or chosen_loss is not None:
         inputs = kept(inputs)  # read more than once
@@ -226,19 +261,17 @@ def measure(
     return table
 
 
-def _loss(loss: Loss | str | None, targets: Tensor | None) -> Loss | None:
-    """Find the loss.
+def find_loss(loss: Loss | str) -> Loss:
+    """Find a loss that may be given by its name.
 
     Raises:
-        ValueError: An unknown name, or targets without a loss.
+        ValueError: An unknown name.
     """
-    if loss is None and targets is not None:
-        raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")
-    if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"loss: {loss!r}: {nearest(loss, LOSSES)}")
-        return LOSSES[loss]
-    return loss
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(f"loss: {loss!r}: {nearest(loss, LOSSES)}")
+    return LOSSES[loss]
 
 
 def _fitting(what: str, tensor: Tensor | None, shape: torch.Size, layer: str) -> Tensor | None:

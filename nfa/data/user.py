@@ -6,22 +6,19 @@ is called once; one that takes long can have an attribute ``shape``, called with
 Nothing but name and arguments identifies such data: after a change of what is returned, rename it.
 """
 
-import importlib
 import inspect
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nfa.data.arrays import ArrayOptions, from_arrays
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.errors import UserError, nearest, one_line
+from nfa.errors import UserError, nearest, one_line, told
+from nfa.importing import functions_of, imported
 from nfa.settings import non_default, setting
-from nfa.vision import torchvision
 
 
 class User(ArrayOptions):
@@ -51,9 +48,9 @@ def load(settings: User, generator: np.random.Generator) -> Data:
     """
     data, promised = _made(settings, generator), shape(settings)
     if _described(data, settings) != replace(promised, relevant=None):
-        told = f"{data.x_train.shape} and {data.x_test.shape} inputs, {data.y_train.shape[1]} outputs"
+        gives = f"{data.x_train.shape} and {data.x_test.shape} inputs, {data.y_train.shape[1]} outputs"
         raise UserError(
-            f"{settings.name}: gives {told}, but {promised} was planned; it must be the same for every seed"
+            f"{settings.name}: gives {gives}, but {promised} was planned; it must be the same for every seed"
         )
     return data
 
@@ -64,10 +61,10 @@ def _shape(settings_json: str) -> DataShape:
     own = getattr(_function(settings.name), "shape", None)
     if own is None:
         return _described(_made(settings, np.random.default_rng(0)), settings)
-    told = _call(settings, own, f"{settings.name}.shape", {})
-    if not isinstance(told, DataShape):
-        raise UserError(f"{settings.name}.shape: returns {type(told).__name__}, not a nfa.data.DataShape")
-    return replace(told, n_train=settings.n_train or told.n_train, n_test=settings.n_test or told.n_test)
+    promised = _call(settings, own, f"{settings.name}.shape", {})
+    if not isinstance(promised, DataShape):
+        raise UserError(f"{settings.name}.shape: returns {type(promised).__name__}, not a nfa.data.DataShape")
+    return replace(promised, n_train=settings.n_train or promised.n_train, n_test=settings.n_test or promised.n_test)
 
 
 def _made(settings: User, generator: np.random.Generator) -> Data:
@@ -91,7 +88,7 @@ def _call(settings: User, function: Any, where: str, more: dict[str, Any]) -> An
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{where}: calling it with {one_line(settings.arguments)} raised {_told(error)}") from None
+        raise UserError(f"{where}: calling it with {one_line(settings.arguments)} raised {told(error)}") from None
 
 
 def _kept(data: Data, settings: User) -> Data:
@@ -158,37 +155,10 @@ def _described(data: Data, settings: User) -> DataShape:
 def _function(reference: str) -> Any:
     """Find the function that ``module:function`` names."""
     module_name, _, name = reference.partition(":")
-    module = _imported(module_name)
+    module = imported(module_name)
     if not callable(getattr(module, name, None)):
-        valid = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise UserError(f"{reference}: {module_name} has no function {name!r}: {nearest(name, valid)}")
+        raise UserError(f"{reference}: {module_name} has no function {name!r}: {nearest(name, functions_of(module))}")
     return getattr(module, name)
-
-
-def _imported(name: str) -> Any:
-    """Import a module, the current folder first."""
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserError(f"{name}: no such module in {folder} or among the installed ones") from None
-        raise UserError(f"{name}: importing it raised {_told(error)}") from None
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise UserError(f"{name}: importing it raised {_told(error)}") from None
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{name}: importing it raised {_told(error)}") from None
-    torchvision()  # the module uses it: it can be imported once this has made up for what it lacks
-    return _imported(name)
-
-
-def _told(error: BaseException) -> str:
-    """Name an exception and what it says, in one line."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 ENTRY = DataEntry(User, shape, load, "arrays that a function of your own makes, module:function")

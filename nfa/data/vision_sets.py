@@ -213,7 +213,10 @@ def load(settings: AnySet, generator: np.random.Generator) -> Data:
                 f"{settings.name}: {settings.root} holds {len(found)} {part} images and {wanted} are wanted; give "
                 f"{key}: {len(found)} or fewer"
             )
-        x, labels = known.read(found, chosen(len(found), wanted), settings)
+        try:
+            x, labels = known.read(found, chosen(len(found), wanted), settings)
+        except (OSError, ValueError, IndexError) as error:  # PIL's are among them
+            raise _unusable(settings, error) from None
         parts.append((x.astype(np.float32), labels))
     (x_train, y_train), (x_test, y_test) = parts
     return finish(settings, generator, (x_train, x_test), (y_train, y_test), promised.classes)
@@ -233,7 +236,7 @@ def _found(settings: AnySet, train: bool) -> Any:
         options["split"] = settings.split
     try:
         return make(**options, download=False)
-    except Exception as error:
+    except Exception as error:  # torchvision's own, scipy's and PIL's
         reason = error
     if settings.download:
         try:
@@ -242,17 +245,28 @@ def _found(settings: AnySet, train: bool) -> Any:
                 return make(**options, download=True)
         except Exception as error:
             reason = error
+    raise _unusable(settings, reason)
+
+
+def _unusable(settings: AnySet, reason: Exception) -> UserError:
+    """Say what is missing or damaged, where it is expected, where it comes from, and how to point to a copy."""
+    known = _SETS[settings.name]
+    place = Path(settings.root).expanduser() / known.place
+    if place.is_file() or any(path.is_file() for path in place.rglob("*")):  # torchvision leaves empty folders
+        wrong = f"a partial or damaged copy in {place}; remove it"
+    else:
+        wrong = "cannot be downloaded" if settings.download else "not there, and download is false"
+    source = _source(getattr(torchvision().datasets, known.cls), known)
     told = " ".join(f"{type(reason).__name__}: {reason}".split())
-    raise UserError(
-        f"{settings.name}: {'cannot be downloaded' if settings.download else 'not there, and download is false'}: "
-        f"torchvision.datasets.{known.cls} expects {root / known.place}, or gets it from {_source(make, known)}; "
+    return UserError(
+        f"{settings.name}: {wrong}: torchvision.datasets.{known.cls} expects {place}, or gets it from {source}; "
         f"set `root` to a folder that holds a copy as {known.place} ({told[:160]})"
     )
 
 
 def _source(make: Any, known: _Set) -> str:
     """Say where torchvision's class downloads from, where it tells."""
-    mirrors = getattr(make, "mirrors", None)
+    mirrors = vars(make).get("mirrors")  # EMNIST inherits MNIST's, which are not its own
     source = mirrors[0] if mirrors else getattr(make, "url", known.source)
     return source if isinstance(source, str) else known.source
 

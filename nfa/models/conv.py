@@ -61,5 +61,10 @@ def build(settings: Conv, data: DataShape, generator: torch.Generator) -> torch.
 
 
 ENTRY = ModelEntry(
-    Conv, layers, build, reads=frozenset({"images"}), about="3 x 3 convolutions of stride 2, a readout of all pixels"
+    Conv,
+    layers,
+    build,
+    reads=frozenset({"images"}),
+    about="3 x 3 convolutions of stride 2, a readout of all pixels",
+    chain=True,
 )

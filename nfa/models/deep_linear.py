@@ -90,4 +90,5 @@ ENTRY = ModelEntry(
     build,
     reads=frozenset({"vectors", "images"}),
     about="linear layers without activation, balanced at initialisation",
+    chain=True,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nfa.data.shape import DataShape
-from nfa.errors import UserError
+from nfa.errors import UserError, told
 from nfa.models.entry import LayerShape
 
 if TYPE_CHECKING:
@@ -21,15 +21,24 @@ Build = Callable[[Any, DataShape, "torch.Generator"], "torch.nn.Module"]
 
 
 @contextmanager
-def seeded(generator: torch.Generator) -> Iterator[None]:
-    """Let code that draws from global generators draw from this one: all are seeded by it, and restored after."""
+def seeded(generator: torch.Generator, device: torch.device | None = None) -> Iterator[None]:
+    """Let code that draws from global generators draw from this one: all are seeded by it, and restored after.
+
+    Args:
+        generator: What seeds them.
+        device: Where the code computes, if not on the CPU alone.
+    """
     import torch
 
     seed = int(torch.randint(2**63 - 1, (), generator=generator))
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may draw from it
     try:
-        with torch.random.fork_rng(devices=[]):
+        gpus = [device] if device is not None and device.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
             torch.default_generator.manual_seed(seed)
+            for gpu in gpus:
+                with torch.cuda.device(gpu):
+                    torch.cuda.manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed % 2**32)  # noqa: NPY002
             yield
@@ -71,7 +80,6 @@ def seen(model: torch.nn.Module, data: DataShape, name: str) -> tuple[LayerShape
     from nfa.alignment.capture import record
     from nfa.alignment.interception import Interception
     from nfa.alignment.undisturbed import undisturbed
-    from nfa.user_model import told
 
     watches: list[Interception] = []
 

@@ -51,6 +51,10 @@ class ModelEntry:
         lr_factors: (settings, data shape) -> parameter name -> factor on the learning rate of an optimizer that moves
             every entry by about the learning rate (Adam, RMSprop, Lion, signs); a parameter not named has 1. Steps
             along the gradient and steps of given norm (SGD, SLO, Muon) need none.
+        draws: Whether its forward pass may draw from global generators, as a dropout of the user's does: each training
+            step then seeds them by its own name.
+        chain: Whether it is an ``nn.Sequential`` whose layers are direct children, as some learning rules need; None
+            where only building can tell.
     """
 
     settings: type[Settings]
@@ -59,3 +63,5 @@ class ModelEntry:
     reads: frozenset[Kind]
     about: str
     lr_factors: Callable[[Any, DataShape], dict[str, float]] = _ones
+    chain: bool | None = False
+    draws: bool = False

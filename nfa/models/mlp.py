@@ -156,4 +156,5 @@ ENTRY = ModelEntry(
     reads=frozenset({"vectors", "images"}),
     about="multi-layer perceptron; depth, width, activation, scale, parametrisation",
     lr_factors=lr_factors,
+    chain=True,
 )

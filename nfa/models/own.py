@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from nfa.data.shape import DataShape
-from nfa.errors import UserError, nearest
+from nfa.errors import UserError, told
+from nfa.importing import named
 from nfa.models.discover import layers_of, sample, seeded
 from nfa.models.entry import ModelEntry
 from nfa.settings import Settings, setting
@@ -31,22 +32,6 @@ class OwnModel(Settings):
     arguments: dict[str, bool | int | float | str] = Field(
         default_factory=dict, description="keyword arguments for the function; a list in them is a grid"
     )
-
-
-def _found(reference: str) -> Any:
-    """Import what a reference names.
-
-    Raises:
-        UserError: No such module or function.
-    """
-    from nfa.user_model import _import
-
-    module_name, _, name = reference.partition(":")
-    module = _import(module_name)
-    if not hasattr(module, name):
-        valid = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise UserError(f"{reference}: {module_name} has no {name!r}: {nearest(name, valid)}")
-    return getattr(module, name)
 
 
 def _keywords(function: Any, data: DataShape) -> dict[str, Any]:
@@ -68,10 +53,8 @@ def build(settings: OwnModel, data: DataShape, generator: torch.Generator) -> to
     import torch
     from torch import nn
 
-    from nfa.user_model import told
-
     with seeded(torch.Generator().manual_seed(0)):  # a network made at import is the same in every process
-        found = _found(settings.name)
+        found = named(settings.name)
     if isinstance(found, nn.Module):
         if settings.arguments:
             raise UserError(f"{settings.name}: arguments: it is a network, not a function that takes any")
@@ -101,4 +84,6 @@ ENTRY = ModelEntry(
     build,
     reads=frozenset({"images", "tokens", "vectors"}),
     about="your own network: a module that Python finds, a colon, and a function that builds it",
+    chain=None,
+    draws=True,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from nfa.data.shape import DataShape
-from nfa.errors import UserError, nearest
+from nfa.errors import UserError, nearest, told
 from nfa.models.discover import layers_of, seeded
 from nfa.models.entry import ModelEntry
 from nfa.settings import Settings, setting
@@ -44,7 +44,6 @@ def build(settings: TorchvisionModel, data: DataShape, generator: torch.Generato
     """
     from torch import nn
 
-    from nfa.user_model import told
     from nfa.vision import torchvision
 
     models = torchvision().models

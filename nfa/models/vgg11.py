@@ -89,4 +89,5 @@ ENTRY = ModelEntry(
     build,
     reads=frozenset({"images"}),
     about="VGG-11 without batch normalisation: 8 convolutions, max-pooling, one readout",
+    chain=True,
 )

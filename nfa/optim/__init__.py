@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from nfa.optim import adam, adamw, lion, muon, rmsprop, sgd, signsgd, slo
-from nfa.optim.entry import OptimizerEntry, OptimizerSettings
+from nfa.optim.entry import OptimizerEntry, OptimizerSettings, set_learning_rate
 from nfa.optim.schedule import schedule_factor
 
 OPTIMIZERS: dict[str, OptimizerEntry] = {
@@ -36,6 +36,7 @@ __all__ = [
     "SpeedLimited",
     "clip_",
     "schedule_factor",
+    "set_learning_rate",
 ]
 
 

@@ -29,7 +29,7 @@ def build(settings: Adam, parameters: Parameters) -> torch.optim.Optimizer:
     from torch import optim
 
     return optim.Adam(
-        parameters.tensors,
+        parameters.groups(settings.lr),
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
         weight_decay=settings.weight_decay,

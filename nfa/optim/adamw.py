@@ -28,12 +28,8 @@ def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
-    return optim.AdamW(
-        parameters.tensors,
-        lr=settings.lr,
-        betas=(settings.beta1, settings.beta2),
-        weight_decay=settings.weight_decay,
-    )
+    groups = parameters.groups(settings.lr, settings.weight_decay)
+    return optim.AdamW(groups, lr=settings.lr, betas=(settings.beta1, settings.beta2))
 
 
 def first_update(settings: AdamW, gradient: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from nfa.settings import Settings, non_default, setting
@@ -35,16 +35,42 @@ class Parameters:
         named: (name, tensor), in order of registration.
         stacked: Axis 0 of every tensor counts independent networks: norms and orthogonalisation are one for each.
         layers: Names of the layers in forward order, for settings by layer; None reads them off the names.
+        lr_factors: Parameter name -> factor on its learning rate, for entrywise steps; what is not named has 1.
     """
 
     named: Sequence[tuple[str, Tensor]]
     stacked: bool = False
     layers: Sequence[str] | None = None
+    lr_factors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tensors(self) -> list[Tensor]:
         """The parameters without their names."""
         return [tensor for _, tensor in self.named]
+
+    def groups(self, lr: float, decoupled_decay: float | None = None) -> list[dict[str, Any]]:
+        """Groups for a torch optimizer of entrywise steps: one for each factor on the learning rate.
+
+        Args:
+            lr: The learning rate; a group's is multiplied by its factor, which it keeps as ``lr_factor``.
+            decoupled_decay: lambda of a decay that the optimizer multiplies by a group's lr; divided by the factor, so
+                that W still shrinks by lr lambda W, lr that of the settings.
+        """
+        by_factor: dict[float, list[Tensor]] = {}
+        for name, tensor in self.named:
+            by_factor.setdefault(self.lr_factors.get(name, 1.0), []).append(tensor)
+        groups: list[dict[str, Any]] = []
+        for factor, tensors in by_factor.items():
+            groups.append({"params": tensors, "lr": lr * factor, "lr_factor": factor})
+            if decoupled_decay is not None:
+                groups[-1]["weight_decay"] = decoupled_decay / factor
+        return groups
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of the coming step, with each group's factor on it."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_factor", 1.0)
 
 
 def _plain(settings: OptimizerSettings, layer_names: Sequence[str]) -> dict[str, Any]:
@@ -64,7 +90,7 @@ class OptimizerEntry:
     Attributes:
         settings: The entry's settings class.
         make: (settings, parameters) -> the torch optimizer, all its state tensors. Imports torch inside. Every group's
-            ``lr`` is set to the scheduled ``settings.lr`` before every step.
+            ``lr`` is set before every step, to the scheduled ``settings.lr`` times the group's ``lr_factor``.
         first_update: (settings, gradient) -> direction of the first full-batch step from W0, up to a positive factor;
             where decay is decoupled, that step divided by lr. The gradient is (k, d), or (g, k, d) where the rows of
             one weight are g blocks.
@@ -90,6 +116,7 @@ class OptimizerEntry:
         *,
         stacked: bool = False,
         layers: Sequence[str] | None = None,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> torch.optim.Optimizer:
         """Make the optimizer of a network, or of its named parameters.
 
@@ -98,9 +125,12 @@ class OptimizerEntry:
             model: The network, or its parameters by name.
             stacked: Axis 0 of every tensor counts independent networks (seeds), each trained as if it were alone.
             layers: Names of the layers in forward order, where speeds are given by index.
+            lr_factors: Parameter name -> factor on its learning rate in entrywise steps (maximal update); other
+                optimizers need none and leave it.
 
         Returns:
-            The optimizer; it takes steps with the ``lr`` of its groups, unclipped: see ``schedule_factor``, ``clip_``.
+            The optimizer; it takes steps with the ``lr`` of its groups, unclipped: see ``set_learning_rate``,
+            ``schedule_factor``, ``clip_``.
         """
         named: Iterable[tuple[str, Tensor]]
         if isinstance(model, Mapping):
@@ -109,7 +139,7 @@ class OptimizerEntry:
             named = model.named_parameters()
         else:
             named = model
-        return self.make(settings, Parameters(list(named), stacked, layers))
+        return self.make(settings, Parameters(list(named), stacked, layers, lr_factors or {}))
 
     def first_step(
         self, settings: OptimizerSettings, gradient: Tensor, weight: Tensor, norm: float | None = None

@@ -29,7 +29,7 @@ def build(settings: Lion, parameters: Parameters) -> torch.optim.Optimizer:
     from nfa.optim.sign_descent import SignDescent
 
     betas = (settings.beta1, settings.beta2)
-    return SignDescent(parameters.tensors, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay)
+    return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
 def first_update(settings: Lion, gradient: torch.Tensor) -> torch.Tensor:

@@ -37,8 +37,12 @@ def build(settings: Muon, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from nfa.optim import orthogonal
 
+    groups = parameters.groups(settings.lr)
+    for group in groups:  # the factors are for entrywise steps: those of the inner AdamW
+        factor, group["lr"] = group.pop("lr_factor"), settings.lr
+        group["ratio"] = settings.inner_lr / settings.lr * (factor if settings.inner == "adamw" else 1.0)
     return orthogonal.Muon(
-        parameters.tensors,
+        groups,
         lr=settings.lr,
         momentum=settings.momentum,
         nesterov=settings.nesterov,

@@ -68,7 +68,7 @@ class Muon(Optimizer):
     """Orthogonalised momentum for matrices, an inner AdamW or SGD for the rest.
 
     Args:
-        params: Parameters.
+        params: Parameters, or groups of them; ``ratio`` is a group's inner learning rate over lr.
         lr: Learning rate of matrices.
         momentum: Decay of the mean of gradients.
         nesterov: Nesterov's momentum.
@@ -87,7 +87,7 @@ class Muon(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float = 0.02,
         momentum: float = 0.95,
         *,

@@ -29,7 +29,7 @@ def build(settings: RMSprop, parameters: Parameters) -> torch.optim.Optimizer:
     from torch import optim
 
     return optim.RMSprop(
-        parameters.tensors,
+        parameters.groups(settings.lr),
         lr=settings.lr,
         alpha=settings.alpha,
         momentum=settings.momentum,

@@ -18,7 +18,7 @@ class SignDescent(Optimizer):
     """Every weight moves by lr, along the sign of a mean of gradients.
 
     Args:
-        params: Parameters.
+        params: Parameters, or groups of them.
         lr: How far each weight moves in a step.
         betas: Share of the momentum in what the sign is taken of, and decay of the momentum. (0, 0) is signSGD.
         weight_decay: Decoupled lambda.
@@ -29,7 +29,7 @@ class SignDescent(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,

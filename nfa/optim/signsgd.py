@@ -28,7 +28,7 @@ def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
     from nfa.optim.sign_descent import SignDescent
 
     betas = (settings.momentum, settings.momentum)
-    return SignDescent(parameters.tensors, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay)
+    return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
 def first_update(settings: SignSGD, gradient: torch.Tensor) -> torch.Tensor:

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 
 from nfa.sweep import AXES, Sweep
+
+FEEDBACK = "feedback_alignment"  # the rule that has a rho
 
 
 def cell_labels(sweep: Sweep) -> pd.DataFrame:
@@ -15,13 +18,17 @@ def cell_labels(sweep: Sweep) -> pd.DataFrame:
     Returns:
         One row per cell in the sweep's order: ``cell``, ``data``, ``model``, ``optimizer``, ``train`` (empty where the
         sweep trains all cells alike), ``group`` (all but the optimizer) and ``label`` (all). No two labels are equal.
+        In a sweep of one optimizer and several ways to train (learning rules, losses), these are what is compared:
+        they are part of ``optimizer`` then, and not of ``group``.
     """
     parameters = [cell.parameters() for cell in sweep.cells]
     table: dict[str, Any] = {"cell": [cell.id for cell in sweep.cells]}
     for axis in AXES:
-        table[axis] = _axis_labels(axis, parameters)
-    table["group"] = _join(table, ("data", "model", "train"))
+        table[axis] = axis_labels(axis, parameters)
     table["label"] = _join(table, ("data", "model", "optimizer", "train"))
+    if len(set(table["optimizer"])) == 1 < len(set(table["train"])):
+        table["optimizer"], table["train"] = _join(table, ("optimizer", "train")), [""] * len(parameters)
+    table["group"] = _join(table, ("data", "model", "train"))
     return pd.DataFrame(table, dtype=object)
 
 
@@ -29,7 +36,7 @@ def _join(table: Mapping[str, list[str]], axes: tuple[str, ...]) -> list[str]:
     return [" · ".join(filter(None, parts)) for parts in zip(*(table[axis] for axis in axes), strict=True)]
 
 
-def _axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[str]:
+def axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[str]:
     """Name each cell's entry of one axis by its name and the settings that vary among cells of the same four names.
 
     So an optimizer whose learning rate differs between models, but not within one, is one optimizer in the report.
@@ -44,7 +51,12 @@ def _axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list
     labels = []
     for cell in parameters:
         name = cell[axis].get("name", "")
-        settings = (f"{key} {show_setting(value)}" for key, value in cell[axis].items() if (name, key) in varying)
+        shown = {key: value for key, value in cell[axis].items() if (name, key) in varying}
+        if shown.get("rule", FEEDBACK) != FEEDBACK:
+            shown.pop("rho", None)  # of no meaning there
+        if name == "file" and "path" not in shown:
+            name = PurePath(cell[axis]["path"]).name  # "file" says nothing of what is in it
+        settings = (f"{key} {show_setting(value)}" for key, value in shown.items())
         labels.append(" ".join(filter(None, [name, *settings])))
     return labels
 

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from nfa.report.collected import Collected
-from nfa.report.conventions import HEADLINE, LEARNED_BELOW, READOUT, Convention
+from nfa.report.conventions import HEADLINE, READOUT, Convention, beats_constant
 from nfa.report.statistics import over_seeds
 
 RUN = ["cell", "seed"]
@@ -65,8 +65,9 @@ def make_runs(collected: Collected) -> pd.DataFrame:
     ):
         runs = runs.merge(_layer_mean(collected, quantity, column, last=last), on=RUN, how="left", validate="1:1")
     runs = runs.merge(_best_probe(collected), on=RUN, how="left", validate="1:1")
-    finished = runs["status"] == "finished"
-    runs.insert(5, "learned", finished & (runs["test_loss"] < LEARNED_BELOW * runs["constant_test_loss"]))
+    scores = ("test_loss", "test_accuracy", "constant_test_loss", "constant_test_accuracy")
+    better = beats_constant(*(runs[score] for score in scores))
+    runs.insert(5, "learned", (runs["status"] == "finished") & better)
     runs["cell"] = runs["cell"].astype("string")
     parameters = collected.parameters
     runs = runs.merge(parameters, on="cell", how="left", validate="m:1")

@@ -120,9 +120,7 @@ def _time(study: Study, live: Live) -> Section:
         panels = [curves.panel(study, cell) for cell in cells]
         blocks.append(el("h3", group))
         blocks.append(_panels(f"time{index}", panels, live))
-    layers = [
-        (name, f"var(--l{depth if depth < 6 else 1 + (depth - 1) % 5})") for depth, name in curves.layer_names(study)
-    ]
+    layers = [(name, f"var(--l{shade})") for shade, name in curves.shade_names(study)]
     note = (
         "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W "
         "− W0 = 0 at step 0."

@@ -1,7 +1,8 @@
 """One honest sentence per question: numbers, intervals over seeds, and the convention they are in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from nfa.report.statistics import over_seeds
 from nfa.report.study import Study
 
 SMALLEST_CHANGE = 0.05  # a run whose UC-NFC moved less has no "half of its change"
+DEPTHS_LISTED, FEW = 8, 3  # a sentence with more layers than these names the first and the last few
 NOTHING = "No run finished, so there is no answer."
 
 
@@ -129,11 +131,21 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
     ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
-    listed = ", ".join(
-        f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {_place(depth)} "
-        f"({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
-        for depth in sorted(means, reverse=True)
-    )
+
+    def listed(depths: list[int], place: Callable[[int], str]) -> str:
+        return ", ".join(
+            f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {place(depth)} "
+            f"({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
+            for depth in depths
+        )
+
+    if len(means) <= DEPTHS_LISTED:
+        by_layer = f"is {listed(sorted(means, reverse=True), _place)}"
+    else:
+        order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
+        least, most = order[:FEW], order[: -FEW - 1 : -1]
+        named = partial(_named_place, study)
+        by_layer = f"of {len(means)} is highest, {listed(most, named)}, and lowest, {listed(least, named)}"
     total = plural(sum(counts.values()), "cell")
     first, *others = (f"{_place(depth)} in {counts[depth]}" for depth in ranked)
     majority = 2 * counts[ranked[0]] > sum(counts.values())
@@ -143,7 +155,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
         else "No hidden layer is the best-aligned one in most cells: it is the one"
     )
     sentence = (
-        f"{_stated(study, convention)}: final UC-NFC by hidden layer is {listed}. "
+        f"{_stated(study, convention)}: final UC-NFC by hidden layer {by_layer}. "
         f"{lead} {', '.join([f'{first} of {total}', *others])}."
     )
     return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", sentence)
@@ -151,6 +163,12 @@ def which_layer(study: Study, convention: Convention) -> Answer:
 
 def _place(depth: int) -> str:
     return "just before the readout" if depth == 1 else f"{depth} from the output"
+
+
+def _named_place(study: Study, depth: int) -> str:
+    """Place of a layer in a deep network, where its distance alone tells little."""
+    name = study.name_at(depth)
+    return f"at {name}" if name else _place(depth)
 
 
 def when(study: Study, convention: Convention) -> Answer:

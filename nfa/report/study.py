@@ -119,6 +119,15 @@ class Study:
             layers.setdefault(cell, []).append((name, index, depth))
         return {cell: sorted(rows, key=lambda row: row[1]) for cell, rows in layers.items()}
 
+    def name_at(self, depth: int) -> str | None:
+        """The name of the layers of this depth from the output, if all shown cells that have one call it the same."""
+        names = {name for cell in self.shown for name, _, here in self.layers(cell) if here == depth}
+        return names.pop() if len(names) == 1 else None
+
+    def place_name(self, depth: int) -> str:
+        """That name, or where there are several the distance from the output."""
+        return self.name_at(depth) or (f"{depth} from the output" if depth else "readout")
+
     def series(self, cell: str, quantity: str, layer_index: int, convention: Convention) -> Series:
         """Look up a quantity of a layer over checkpoints; empty where it is not measured in that convention."""
         return self._series.get((cell, quantity, layer_index, *convention), _NOTHING)

@@ -7,10 +7,11 @@ import numpy as np
 
 from nfa.report.conventions import HEADLINE, LEARNED_BELOW, READOUT, Convention
 from nfa.report.figures.curves import QUANTITIES
+from nfa.report.figures.heatmap import is_tall
 from nfa.report.figures.panels import Live
 from nfa.report.live import live_heat, live_text
-from nfa.report.markup import UNDEFINED, Safe, el, interval, number, plus_minus, significant
-from nfa.report.ranks import POOLED, by_depth
+from nfa.report.markup import UNDEFINED, Safe, el, interval, join, number, plus_minus, significant
+from nfa.report.ranks import FEWEST_POINTS, POOLED, by_depth
 from nfa.report.runs import at_convention
 from nfa.report.study import Study
 
@@ -29,14 +30,14 @@ def table(head: Sequence[object], rows: Iterable[object], caption: str, **attrib
 
 def row_head(study: Study, cell: str) -> Safe:
     """Name a cell at the start of its row, with its optimizer's colour."""
+    return el("th", row_link(study, cell), scope="row")
+
+
+def row_link(study: Study, cell: str) -> Safe:
+    """Name a cell, with its optimizer's colour and a link to its details."""
     colour = study.optimizer(cell) % 8
-    label = study.row(cell)["label"]
-    return el(
-        "th",
-        el("i", cls="swatch", style=f"--c:var(--o{colour})"),
-        el("a", label, href=f"#{anchor(study, cell)}"),
-        scope="row",
-    )
+    swatch = el("i", cls="swatch", style=f"--c:var(--o{colour})")
+    return join([swatch, el("a", study.row(cell)["label"], href=f"#{anchor(study, cell)}")])
 
 
 def anchor(study: Study, cell: str) -> str:
@@ -133,7 +134,9 @@ def ansatz_table(study: Study, live: Live) -> Safe:
 
 
 def heat_table(study: Study, live: Live) -> Safe:
-    """Build the heat map: cells x layers, aligned at the output."""
+    """Build the heat map: cells x layers, aligned at the output; of few deep networks, layers x cells."""
+    if is_tall(study):
+        return _tall_heat_table(study, live)
     depths = range(study.deepest, -1, -1)
     groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
     names = [[GAP, *(el("th", str(depth) if depth else "out", scope="col") for depth in depths)] for _ in QUANTITIES]
@@ -154,6 +157,32 @@ def heat_table(study: Study, live: Live) -> Safe:
         rows.append(el("tr", row_head(study, cell), cells))
     caption = "At the last step, by layers from the output; colour from 0 (pale) to 1; mean over seeds"
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
+    return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _tall_heat_table(study: Study, live: Live) -> Safe:
+    """Build the heat map of few cells of many layers: a row for each layer, from the input to the output."""
+    layers = {cell: {depth: (name, index) for name, index, depth in study.layers(cell)} for cell in study.shown}
+    names = [
+        [el("th", row_link(study, cell), colspan=len(QUANTITIES) + 1, scope="colgroup") for cell in study.shown],
+        [[GAP, *(el("th", name, scope="col") for name in QUANTITIES.values())] for _ in study.shown],
+    ]
+    head = el("thead", el("tr", el("th", "layer", rowspan=2, scope="col"), names[0]), el("tr", names[1]))
+    rows = []
+    for depth in range(study.deepest, -1, -1):
+        cells = [
+            [
+                GAP,
+                *(
+                    _heat_cell(study, live, cell, quantity, *here[depth]) if depth in here else el("td")
+                    for quantity in QUANTITIES
+                ),
+            ]
+            for cell, here in layers.items()
+        ]
+        rows.append(el("tr", el("th", study.place_name(depth), scope="row"), cells))
+    caption = "At the last step, layers from the input to the output; colour from 0 (pale) to 1; mean over seeds"
+    content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap tall", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
 
 
@@ -185,13 +214,14 @@ def rank_table(study: Study) -> Safe:
         for name, shown in layers.items():
             row = [found.get((data, name, quantity, score)) for quantity in QUANTITIES for score in ("probe", "gain")]
             n = next((part["n"] for part in row if part), None)
-            if n is not None:
+            if n is not None and (n >= FEWEST_POINTS or name == POOLED):
                 head = el("th", data, " · ", shown, scope="row")
                 rows.append(el("tr", head, el("td", n), [_rank(part) for part in row]))
     names = ("layers", "n", "UC-NFC, probe", "UC-NFC, gain", "C-NFC, probe", "C-NFC, gain")
     caption = (
         "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained "
-        f"({HEADLINE}; mean and 95% interval over seeds, cut at ±1; bold: without 0, and n at least {ENOUGH_POINTS})"
+        f"({HEADLINE}; mean and 95% interval over seeds, cut at ±1; bold: without 0, and n at least {ENOUGH_POINTS}; "
+        f"one depth by itself where it has {FEWEST_POINTS} points)"
     )
     return table(names, rows, caption, cls="numbers")
 

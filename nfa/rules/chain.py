@@ -22,6 +22,9 @@ class Chain:
         if not isinstance(model, nn.Sequential):
             raise ValueError(f"{type(model).__name__} is no chain of layers: this rule gives each layer its own error")
         modules = list(model)
+        for module in modules:
+            if sum(p.dim() >= 2 for p in module.parameters()) > 1:
+                raise ValueError(f"{type(module).__name__} holds several layers: this rule gives each its own error")
         starts = [i for i, module in enumerate(modules) if any(p.dim() >= 2 for p in module.parameters())]
         self.segments = [nn.Sequential(*modules[start:end]) for start, end in pairwise([0, *starts[1:], len(modules)])]
 

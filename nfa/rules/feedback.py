@@ -24,7 +24,14 @@ class Feedback:
             model: The network at initialisation.
             other: Another one drawn alike.
             rho: Cosine between the feedback and the initial weights, on average; 0 to 1.
+
+        Raises:
+            ValueError: A weight that is of no linear layer or 2d convolution: errors would go back through itself.
         """
+        held = {id(module.weight) for module in _layers(model)}
+        for name, parameter in model.named_parameters():
+            if parameter.dim() >= 2 and id(parameter) not in held:
+                raise ValueError(f"{name} is of no linear layer or 2d convolution, which this rule has feedback for")
         self._model = model
         pairs = zip(_layers(model), _layers(other), strict=True)
         self.feedback = {
@@ -62,10 +69,12 @@ def _forward(module: Any, feedback: Tensor) -> Callable[[Tensor], Tensor]:
     def own(x: Tensor) -> Tensor:
         # d/dW from the true weights at a constant input; d/dx from the feedback, at a value that is zero.
         constant, zero = x.detach(), x - x.detach()
+        product: Tensor = type(module).forward(module, constant)
+        returned: Tensor
         if isinstance(module, nn.Conv2d):
-            product: Tensor = module._conv_forward(constant, module.weight, module.bias)
-            returned: Tensor = module._conv_forward(zero, feedback, None)
-            return product + returned
-        return functional.linear(constant, module.weight, module.bias) + functional.linear(zero, feedback)
+            returned = module._conv_forward(zero, feedback, None)
+        else:  # a fixed factor on the weights is one on the feedback
+            returned = functional.linear(zero, feedback) * getattr(module, "multiplier", 1.0)
+        return product + returned
 
     return own

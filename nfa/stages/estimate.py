@@ -52,6 +52,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     from rich.table import Table
 
     estimates = [estimate(sweep, cell) for cell in sweep.cells]
+    training = _training_labels(sweep)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, justify in (
         ("cell", "left"),
@@ -61,11 +62,14 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         ("time", "right"),
     ):
         table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for cell, cost in zip(sweep.cells[:shown], estimates, strict=False):
+    if training:
+        table.add_column("training", overflow="fold")
+    for number, (cell, cost) in enumerate(zip(sweep.cells[:shown], estimates, strict=False)):
         n_train = cell.shape.n_train
         weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers)
         steps, checkpoints = cell.train.total_steps(n_train), len(cell.train.checkpoint_steps(n_train))
-        table.add_row(cell.id, f"{steps:,}", str(checkpoints), f"{weights:,}", duration(cost.seconds))
+        row = cell.id, f"{steps:,}", str(checkpoints), f"{weights:,}", duration(cost.seconds)
+        table.add_row(*row, *training[number : number + 1])
     console = Console(highlight=False)
     if len(sweep.cells) and console.width < 100 and not console.is_terminal:
         console = Console(highlight=False, width=160)
@@ -80,6 +84,16 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         f"About {duration(total / cores)} on the {cores} cores here ({duration(total)} on one), {size / 1e6:,.0f} MB.",
         soft_wrap=True,
     )
+
+
+def _training_labels(sweep: Sweep) -> list[str]:
+    """Tell cells apart that differ in how they are trained, which an id says in its hash alone; [] where none do."""
+    if len({cell.train for cell in sweep.cells}) == 1:
+        return []
+    from nfa.report.labels import axis_labels
+
+    labels = axis_labels("train", [cell.parameters() for cell in sweep.cells])
+    return labels if any(labels) else []
 
 
 def duration(seconds: float) -> str:

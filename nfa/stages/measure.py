@@ -1,18 +1,18 @@
 """Stage 2: measure alignment at every checkpoint of a cell; writes alignment.parquet and matrices.npz."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures, weight_gradients
 from nfa.optim import OPTIMIZERS
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
+from nfa.stages.growing import SAVE_SECONDS, GrowingTable
 from nfa.stages.parts import Parts, write_timings
 from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
@@ -21,10 +21,13 @@ from nfa.stages.train import run_identity
 from nfa.sweep import Cell, Measure, Sweep
 from nfa.tables import ALIGNMENT, read_arrays, read_table, write_arrays, write_table
 from nfa.training import Materials, build_model, load_data
-from nfa.training.materials import build_rule, training_loss
+from nfa.training.materials import training_loss
+from nfa.training.start import Slopes
+
+Moving = dict[str, Any]  # arguments of `frame`: layer name -> gradient, or direction
 
 
-def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
+def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
     """Measure every seed of a cell that is not measured, then write the cell's files from all of them.
 
     Raises:
@@ -39,10 +42,12 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> No
                 event(f"measure {cell.id} seed {seed}: finished before")
                 continue
             started = time.perf_counter()
-            table, arrays = _measure_seed(cell, seed, run["checkpoints"], sweep.measure, parts, device)
-            write_table(parts.file(seed, "parquet"), table, ALIGNMENT)
+            table = GrowingTable(parts, seed, ALIGNMENT, save_seconds)
+            arrays = _measure_seed(cell, seed, run["checkpoints"], sweep.measure, table, parts, device)
+            table.finish()
             write_arrays(parts.file(seed, "npz"), arrays)
-            parts.finish(seed, started)
+            parts.finish(seed, started, earlier=table.seconds)
+            table.discard()
             took = time.perf_counter() - started
             event(f"measure {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
         tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
@@ -54,85 +59,59 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> No
 
 
 def _measure_seed(
-    cell: Cell, seed: int, steps: list[int], settings: Measure, parts: Parts, device: torch.device
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Measure all checkpoints of one run: the rows of its table, and the arrays for the pictures."""
+    cell: Cell,
+    seed: int,
+    steps: list[int],
+    settings: Measure,
+    table: GrowingTable,
+    parts: Parts,
+    device: torch.device,
+) -> dict[str, np.ndarray]:
+    """Measure the checkpoints of one run that are not in its table; return the arrays for the pictures.
+
+    The first one is measured in any case: the others are compared with it.
+    """
     materials = load_data(cell, seed, device)
     inputs = materials.x_train[materials.order[: settings.samples]]
     model = build_model(cell, seed, device)
-    frames: list[pd.DataFrame] = []
     arrays: dict[str, np.ndarray] = {}
     initial: dict[str, LayerCovariance] = {}
     with progress_bar(f"measure {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
+            if step in table.steps and step not in (steps[0], steps[-1]):
+                continue
             if preempted():
-                raise Preempted(f"measure {cell.id}: told to stop; finished seeds are kept")
+                table.save()
+                raise Preempted(f"measure {cell.id} seed {seed}: told to stop; {done} of {len(steps)} checkpoints kept")
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
             measured = measure_covariances(
                 model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed
             ).layers
             initial = initial or measured
-            gradients = _gradients(cell, model, materials, step)
-            first = gradients if step > 0 else _first_gradients(cell, seed, model, materials, gradients)
-            frames.append(
-                frame(
-                    measured,
-                    initial=initial,
-                    gradients=gradients,
-                    updates=_first_updates(cell, first, {name: layer.weight for name, layer in initial.items()}),
-                    weight_decay=_weight_decay(cell),
-                    seed=seed,
-                    step=step,
-                )
-            )
+            moving = _start(cell, seed, model, materials) if step == 0 else _later(cell, model, materials)
+            rows = frame(measured, initial=initial, **moving, weight_decay=_weight_decay(cell), seed=seed, step=step)
+            table.add(step, rows)
             if step in (steps[0], steps[-1]):
                 for name, layer in measured.items():
                     for kind, array in pictures(layer.weight, layer.covariance).items():
                         arrays[f"{seed}/{step}/{name}/{kind}"] = array
             bar.update(done + 1)
-    return pd.concat(frames, ignore_index=True), arrays
+    return arrays
 
 
 def _weight_decay(cell: Cell) -> float:
     return OPTIMIZERS[cell.content["optimizer"]["name"]].weight_decay(cell.optimizer)
 
 
-def _gradients(cell: Cell, model: torch.nn.Module, materials: Materials, step: int) -> dict[str, Tensor] | None:
-    """Gradient of the whole training loss, where a quantity needs it: the limit at step 0, FACT under weight decay.
-
-    A learning rule that does not follow the gradient has no limit along it.
-    """
-    follows = cell.train.rule == "backpropagation"
-    if (step > 0 or not follows) and _weight_decay(cell) == 0:
-        return None
-    gradients: dict[str, Tensor] = weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))
-    return gradients
+def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) -> Moving:
+    """What the limits at step 0 are taken along."""
+    start = Slopes.of(cell, seed, model, materials).start(cell, model)
+    return {"gradients": start.gradients, "instead": start.instead, "updates": start.updates}
 
 
-def _first_gradients(
-    cell: Cell, seed: int, model: torch.nn.Module, materials: Materials, gradients: dict[str, Tensor] | None
-) -> dict[str, Tensor] | None:
-    """What the first step takes for the gradient, at the initial weights: the gradient, or the learning rule's."""
-    if cell.train.rule == "backpropagation":
-        return gradients
-    model.zero_grad(set_to_none=True)
-    build_rule(cell, seed, model).backward(materials.x_train, materials.y_train, training_loss(cell))
-    owners = {name.removesuffix(".weight"): p.grad for name, p in model.named_parameters() if name.endswith(".weight")}
-    found = {name: grad.flatten(1).double().cpu() for name, grad in owners.items() if grad is not None}
-    model.zero_grad(set_to_none=True)
-    return found
-
-
-def _first_updates(
-    cell: Cell, gradients: Mapping[str, Tensor] | None, weights: Mapping[str, Tensor]
-) -> dict[str, Tensor] | None:
-    """Direction of the optimizer's first full-batch step, layer by layer; coupled weight decay adds to the gradient."""
-    if gradients is None:
-        return None
-    entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
-    return {
-        name: entry.first_step(cell.optimizer, gradient, weights[name])
-        for name, gradient in gradients.items()
-        if name in weights
-    }
+def _later(cell: Cell, model: torch.nn.Module, materials: Materials) -> Moving:
+    """Gradient of the whole training loss, where a quantity needs it: FACT, under weight decay."""
+    if _weight_decay(cell) == 0:
+        return {}
+    return {"gradients": weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))}

@@ -11,6 +11,7 @@ from nfa.features import layer_features, linear_probe
 from nfa.features.probe import Split
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
+from nfa.stages.growing import SAVE_SECONDS, GrowingTable
 from nfa.stages.parts import Parts, write_timings
 from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
@@ -23,7 +24,7 @@ from nfa.training import build_model, load_data
 INPUT = "input"  # stands in the layer column for the raw-input baseline
 
 
-def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None:
+def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
     """Probe every seed of a cell that is not probed, then write the cell's table from all of them.
 
     Raises:
@@ -38,9 +39,11 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None
                 event(f"probe {cell.id} seed {seed}: finished before")
                 continue
             started = time.perf_counter()
-            table = _probe_seed(cell, seed, run["checkpoints"], sweep.probe, parts, device)
-            write_table(parts.file(seed, "parquet"), table, PROBES)
-            parts.finish(seed, started)
+            table = GrowingTable(parts, seed, PROBES, save_seconds)
+            _probe_seed(cell, seed, run["checkpoints"], sweep.probe, table, parts, device)
+            table.finish()
+            parts.finish(seed, started, earlier=table.seconds)
+            table.discard()
             took = time.perf_counter() - started
             event(f"probe {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
         tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
@@ -49,37 +52,45 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device) -> None
 
 
 def _probe_seed(
-    cell: Cell, seed: int, steps: list[int], settings: Probe, parts: Parts, device: torch.device
-) -> pd.DataFrame:
-    """Probe all checkpoints of one run. The raw input is probed once; step 0 is the untrained network."""
+    cell: Cell, seed: int, steps: list[int], settings: Probe, table: GrowingTable, parts: Parts, device: torch.device
+) -> None:
+    """Probe the checkpoints of one run that are not in its table.
+
+    The raw input is probed once, with step 0, which is the untrained network.
+    """
     data = load_data(cell, seed, device)
     chosen = data.order[: settings.samples]
     inputs = {"train": data.x_train[chosen], "test": data.x_test}
     targets = {"train": data.y_train[chosen], "test": data.y_test}
     labels = {"train": None if data.labels_train is None else data.labels_train[chosen], "test": data.labels_test}
     metric = "r2" if data.labels_train is None else "accuracy"
-    rows: list[tuple[int, int, str, str, str, str, str, float]] = []
+    rows: list[tuple[int, int, str, str, str, str, str, float]] = []  # of one checkpoint
 
     def add(step: int, layer: str, about: str, features: dict[str, Tensor]) -> None:
         splits = {name: _split(values, targets[name], labels[name]) for name, values in features.items()}
         for split, value in linear_probe(splits["train"], splits["test"], settings.kind).items():
             rows.append((seed, step, layer, settings.kind, about, split, metric, value))
 
-    add(0, INPUT, "raw input, flattened", {name: values.flatten(1) for name, values in inputs.items()})
     model = build_model(cell, seed, device)
     layers = [layer.name for layer in cell.layers]
     with progress_bar(f"probe {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
+            if step in table.steps:
+                continue
             if preempted():
-                raise Preempted(f"probe {cell.id}: told to stop; finished seeds are kept")
+                table.save()
+                raise Preempted(f"probe {cell.id} seed {seed}: told to stop; {done} of {len(steps)} checkpoints kept")
+            rows.clear()
+            if step == 0:
+                add(0, INPUT, "raw input, flattened", {name: values.flatten(1) for name, values in inputs.items()})
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
             features = {name: layer_features(model, values, layers) for name, values in inputs.items()}
             for layer in (name for name in layers if name in features["train"]):
                 about = features["train"][layer].about
                 add(step, layer, about, {name: caught[layer].values for name, caught in features.items()})
+            table.add(step, pd.DataFrame(rows, columns=PROBES.names))
             bar.update(done + 1)
-    return pd.DataFrame(rows, columns=PROBES.names)
 
 
 def _split(features: Tensor, targets: Tensor, labels: Tensor | None) -> Split:

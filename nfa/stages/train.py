@@ -13,6 +13,7 @@ from nfa.paths import CellPaths, SweepPaths
 from nfa.stages.checkpoints import load_tensors, save_tensors
 from nfa.stages.documents import cell_document
 from nfa.stages.environment import describe_device, provenance
+from nfa.stages.growing import SAVE_SECONDS
 from nfa.stages.parts import Parts, write_timings
 from nfa.stages.preemption import Preempted, preemption
 from nfa.stages.progress import event, progress_bar
@@ -26,7 +27,7 @@ from nfa.training.together import Together, stackable
 TOGETHER = 16  # seeds trained together: more share no more overhead, and take more memory
 
 
-def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = 20.0) -> None:
+def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
     """Train all seeds of a cell that are not finished, then write the cell's files from all of them.
 
     Raises:

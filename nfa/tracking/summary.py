@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nfa.report.conventions import LEARNED_BELOW
+from nfa.report.conventions import beats_constant
 from nfa.tracking.results import CellResults
 from nfa.tracking.series import Series
 
@@ -69,8 +69,10 @@ def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
     """Tell whether a run clearly beats the best constant prediction on test data."""
     if run["status"] == "diverged":
         return False
-    constant: float = run["constant_predictor"]["test_loss"]
-    return final.get("final/test_loss", math.nan) < LEARNED_BELOW * constant
+    loss, accuracy = (final.get(f"final/test_{score}", math.nan) for score in ("loss", "accuracy"))
+    constant = run["constant_predictor"]
+    correct = constant["test_accuracy"]
+    return bool(beats_constant(loss, accuracy, constant["test_loss"], math.nan if correct is None else correct))
 
 
 def _seconds(seed: int, results: CellResults) -> dict[str, float]:

@@ -3,15 +3,18 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from nfa.models.discover import seeded
 from nfa.optim import OPTIMIZERS
 from nfa.optim.clip import clip_
+from nfa.optim.entry import set_learning_rate
 from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
-from nfa.sweep import Cell
+from nfa.sweep import Cell, model_entry
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
 
@@ -59,22 +62,30 @@ class TrainingRun:
         """Make the cell's optimizer for this network, or for the stacked weights of several."""
         entry = OPTIMIZERS[self.cell.content["optimizer"]["name"]]
         layers = [layer.name for layer in self.cell.layers]
-        return entry.build(self.cell.optimizer, parameters, stacked=stacked, layers=layers)
+        factors = model_entry(self.cell.model).lr_factors(self.cell.model, self.cell.shape)
+        return entry.build(self.cell.optimizer, parameters, stacked=stacked, layers=layers, lr_factors=factors)
 
     def advance(self) -> None:
         """Take one optimizer step; a loss that is not finite marks the run as diverged and changes no weight."""
         rows = self.rows()
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.rule.backward(self.materials.x_train[rows], self.materials.y_train[rows], self.loss)
+        with self._drawing("draws in training"):
+            loss = self.rule.backward(self.materials.x_train[rows], self.materials.y_train[rows], self.loss)
         if not math.isfinite(loss.item()):
             self.mark_diverged()
             return
         clip_(self.model.parameters(), self.cell.optimizer.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        set_learning_rate(self.optimizer, self.learning_rate())
         self.optimizer.step()
         self.step += 1
+
+    def _drawing(self, purpose: str) -> AbstractContextManager[None]:
+        """Name what the network may draw at this step, so that it is the same however often a run was cut off."""
+        if not model_entry(self.cell.model).draws:
+            return nullcontext()
+        depends = {"data": self.cell.content["data"], "model": self.cell.content["model"], "step": self.step}
+        return seeded(torch_generator(purpose, self.seed, **depends), self.materials.x_train.device)
 
     def mark_diverged(self) -> None:
         """Note that the run has left the finite numbers, at this step: a result, not an error."""
@@ -85,7 +96,9 @@ class TrainingRun:
         """Add loss, accuracy, learning rate and norms at this step to the history."""
         epoch = self.step / self.steps_per_epoch
         for split in ("train", "test"):
-            for metric, value in evaluate(self.model, self.materials, split, self.loss).items():
+            with self._drawing("draws in evaluation"):
+                scores = evaluate(self.model, self.materials, split, self.loss)
+            for metric, value in scores.items():
                 self.history.append((self.step, epoch, split, metric, value))
                 if metric == "loss" and not math.isfinite(value) and not self.diverged:
                     self.mark_diverged()

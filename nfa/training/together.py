@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.optim.clip import clip_
+from nfa.optim.entry import set_learning_rate
 from nfa.training.run import TrainingRun
 
 EXACT = (nn.ReLU, nn.Identity)  # rounds nothing, so it can be applied to all runs at once
@@ -88,8 +89,7 @@ class Together:
         losses.sum().backward()
         first = self.runs[0]
         clip_(self._stacked.values(), first.cell.optimizer.clip, stacked=True)
-        for group in self._optimizer.param_groups:
-            group["lr"] = first.learning_rate()
+        set_learning_rate(self._optimizer, first.learning_rate())
         self._optimizer.step()
         for run in self.runs:
             run.step += 1

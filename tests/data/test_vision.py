@@ -194,6 +194,49 @@ def test_a_set_that_is_not_there_is_one_line(name: str, download: bool, tmp_path
     assert (tmp_path / "none").exists() == download
 
 
+def halved(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("damage", [halved, Path.unlink], ids=["damaged", "partial"])
+@pytest.mark.parametrize("download", [True, False])
+@pytest.mark.parametrize(("name", "write", "more"), CASES, ids=[case[0] for case in CASES])
+def test_a_damaged_or_partial_copy_is_one_line(
+    name: str,
+    write: Any,
+    more: dict[str, Any],
+    download: bool,
+    damage: Any,
+    tmp_path: Path,
+) -> None:
+    if write is cifar:  # files of the right names; what they must hold, torchvision knows by its MD5
+        for called in ("data_batch_1", "test_batch", "train", "test"):
+            (tmp_path / _SETS[name].place).mkdir(exist_ok=True)
+            (tmp_path / _SETS[name].place / called).write_bytes(b"no pickle")
+    else:
+        with pytest.MonkeyPatch.context() as patched:  # torchvision then checks what it can check
+            write(tmp_path, name, patched)
+    place = tmp_path / _SETS[name].place
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    for file in files if damage is halved else files[:1]:
+        damage(file)
+    keys: dict[str, Any] = {"name": name, "root": str(tmp_path), "download": download, "n_train": 30, "n_test": 15}
+    with pytest.raises(UserError) as caught:
+        DATA[name].load(DATA[name].settings(**(keys | more)), numpy_generator("data", 0))
+    told, known = str(caught.value), _SETS[name]
+    assert told.startswith(f"{name}: ")
+    assert f"torchvision.datasets.{known.cls} expects {place}, or gets it from " in told
+    assert f"set `root` to a folder that holds a copy as {known.place} (" in told
+    assert "\n" not in told
+    if (write, damage) == (svhn, Path.unlink):  # it is not in a folder of its own
+        assert told.startswith(
+            f"{name}: {'cannot be downloaded' if download else 'not there, and download is false'}: "
+        )
+    else:
+        assert told.startswith(f"{name}: a partial or damaged copy in {place}; remove it: ")
+
+
 @pytest.mark.usefixtures("offline")
 def test_an_attribute_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     celeba(tmp_path, "celeba", monkeypatch)

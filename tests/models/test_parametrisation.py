@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from nfa.data import DataShape
 from nfa.models import MODELS
 from nfa.models.mlp import MLP
+from nfa.optim import OPTIMIZERS, set_learning_rate
+from nfa.optim.adamw import AdamW
+from nfa.theory.limit import step_of
 
 SHAPE = DataShape((20,), 3, None, 100, 10)
 WIDTHS = (64, 256, 1024)
@@ -95,6 +98,84 @@ def test_ntk_is_the_standard_network_at_initialisation_and_mup_at_the_base_width
     assert torch.allclose(outputs(parametrisation="ntk"), standard, atol=1e-6)
     assert torch.allclose(outputs(parametrisation="mup", base_width=48), standard, atol=1e-6)
     assert not torch.allclose(outputs(parametrisation="mup"), standard, atol=1e-3)
+
+
+OPTIMIZER_SETTINGS: list[dict[str, Any]] = [
+    {"name": "sgd", "lr": 0.1},
+    {"name": "adam", "lr": 0.003},
+    {"name": "adamw", "lr": 0.003, "weight_decay": 0.1},
+    {"name": "rmsprop", "lr": 0.001},
+    {"name": "lion", "lr": 0.001},
+    {"name": "signsgd", "lr": 0.001},
+]
+
+
+def coordinates(parametrisation: Any, width: int, chosen: dict[str, Any], steps: int = 5) -> dict[str, float]:
+    """Root mean square change of each pre-activation in a few full-batch steps of a real optimizer, mean over seeds."""
+    entry, optimizers, changes = MODELS["mlp"], OPTIMIZERS[chosen["name"]], dict[str, float]()
+    for seed in range(3):
+        settings = MLP(depth=3, width=width, parametrisation=parametrisation, bias=True)
+        model = entry.build(settings, SHAPE, torch.Generator().manual_seed(seed))
+        draw = torch.Generator().manual_seed(100 + seed)
+        inputs, targets = torch.randn(64, 20, generator=draw), torch.randn(64, 3, generator=draw)
+        before = pre_activations(model, inputs)
+        factors = entry.lr_factors(settings, SHAPE)
+        optimizer = optimizers.build(optimizers.settings(**chosen), model, lr_factors=factors)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (model(inputs) * targets).mean().backward()  # no squared error, as above
+            set_learning_rate(optimizer, chosen["lr"])
+            optimizer.step()
+        for name, value in pre_activations(model, inputs).items():
+            changes[name] = changes.get(name, 0) + (value - before[name]).square().mean().sqrt().item() / 3
+    return changes
+
+
+@pytest.mark.parametrize("chosen", OPTIMIZER_SETTINGS, ids=lambda chosen: str(chosen["name"]))
+def test_coordinate_check_some_steps_move_features_alike_at_every_width_under_mup_alone(chosen: dict[str, Any]) -> None:
+    widths = (64, 128, 256, 512)
+    spread = {}
+    for parametrisation in ("mup", "standard"):
+        by_width = [coordinates(parametrisation, width, chosen) for width in widths]
+        spread[parametrisation] = {layer: by_width[-1][layer] / by_width[0][layer] for layer in by_width[0]}
+        assert by_width[0] == pytest.approx(coordinates("standard", 64, chosen))  # at the base width they are one
+    for layer, ratio in spread["mup"].items():
+        assert 0.75 < ratio < 1.4, (layer, spread)
+    assert spread["standard"]["hidden2"] > 3, spread
+    assert spread["standard"]["readout"] > 10, spread
+
+
+def test_decoupled_decay_is_the_same_for_every_parameter_under_mup() -> None:
+    settings = MLP(depth=3, width=512, parametrisation="mup")
+    factors = MODELS["mlp"].lr_factors(settings, SHAPE)
+    for name in ("adamw", "lion", "signsgd"):
+        model = MODELS["mlp"].build(settings, SHAPE, torch.Generator().manual_seed(0)).double()
+        keys: dict[str, Any] = {"name": name, "lr": 0.1, "weight_decay": 0.5}
+        chosen = OPTIMIZERS[name].settings(**keys)
+        optimizer = OPTIMIZERS[name].build(chosen, model, lr_factors=factors)
+        before = {key: value.detach().clone() for key, value in model.named_parameters()}
+        for value in model.parameters():
+            value.grad = torch.zeros_like(value)
+        optimizer.step()
+        for key, value in model.named_parameters():
+            torch.testing.assert_close(value.detach(), 0.95 * before[key])
+
+
+def test_the_direction_of_the_first_step_knows_the_factors() -> None:
+    def steps(lr_factors: dict[str, float] | None) -> dict[str, Tensor]:
+        model = MODELS["mlp"].build(mlp, SHAPE, torch.Generator().manual_seed(0))
+        gradients = {name: torch.ones_like(value) for name, value in model.named_parameters()}
+        settings = AdamW(lr=0.01, weight_decay=0.5)
+        return step_of(
+            settings, model, gradients, [layer.name for layer in MODELS["mlp"].layers(mlp, SHAPE)], lr_factors
+        )
+
+    mlp = MLP(depth=2, width=256, parametrisation="mup")
+    factors = MODELS["mlp"].lr_factors(mlp, SHAPE)
+    plain, scaled = steps(None), steps(factors)
+    for name, step in plain.items():
+        decay = step + 0.01  # Adam's first step is the learning rate, against the gradient
+        torch.testing.assert_close(scaled[name], decay - 0.01 * factors.get(name, 1.0), atol=1e-9, rtol=1e-6)
 
 
 def test_factors_name_parameters_that_there_are() -> None:

@@ -1,12 +1,17 @@
 """Learning rules against plain float64 formulas, and against the gradient where they must equal it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.losses import decoupled, logistic, squared_error
+from nfa.data import DataShape
+from nfa.losses import cross_entropy, decoupled, logistic, squared_error
+from nfa.models import MODELS
+from nfa.models.mlp import MLP
+from nfa.rules import RULES
 from nfa.rules.backpropagation import Backpropagation
 from nfa.rules.direct_feedback import DirectFeedback
 from nfa.rules.feedback import Feedback
@@ -44,6 +49,46 @@ def test_feedback_that_is_the_weights_gives_the_gradient(make: Callable[[int], n
     assert expected.keys() == found.keys()
     for name, gradient in expected.items():
         assert torch.allclose(found[name], gradient, atol=1e-13), name
+
+
+@pytest.mark.parametrize("parametrisation", ["ntk", "mup"])
+def test_feedback_has_the_factors_of_the_layers(parametrisation: Any) -> None:
+    settings = MLP(depth=2, width=128, bias=True, parametrisation=parametrisation)
+    shape = DataShape((12,), 3, None, 9, 9)
+    model, other = (MODELS["mlp"].build(settings, shape, torch.Generator().manual_seed(i)).double() for i in (0, 1))
+    expected, found = gradients(model, Backpropagation(model)), gradients(model, Feedback(model, other, rho=1.0))
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, atol=1e-13), name
+    sent = gradients(model, Feedback(model, other, rho=0.0))
+    assert not torch.allclose(sent["hidden1.weight"], expected["hidden1.weight"], rtol=0.1)
+    sizes = sent["hidden0.weight"].norm() / expected["hidden0.weight"].norm()
+    assert 0.3 < sizes < 3  # feedback drawn as the weights were has their size
+
+
+def test_feedback_refuses_weights_that_it_cannot_replace() -> None:
+    model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(6, 2))
+    with pytest.raises(ValueError, match=r"0\.weight is of no linear layer or 2d convolution"):
+        Feedback(model, model, 0.0)
+
+
+RULES_ALONE = ["feedback_alignment", "direct_feedback_alignment", "hebb"]
+
+
+@pytest.mark.parametrize("rule", RULES_ALONE)
+@pytest.mark.parametrize("loss", [squared_error, cross_entropy, logistic, decoupled(logistic, 0.1)])
+def test_every_rule_takes_every_loss(rule: str, loss: Any) -> None:
+    model = mlp(0)
+    made = RULES[rule](model, lambda: mlp(1), 0.0, torch.Generator().manual_seed(5), 3)
+    value = made.backward(X, Y, loss)
+    assert torch.allclose(value, loss(model(X), Y).detach())
+    *_, readout = model.parameters()
+    (gradient,) = torch.autograd.grad(loss(model(X), Y), readout)
+    assert readout.grad is not None
+    assert torch.allclose(readout.grad, gradient)  # the readout learns from its true gradient
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.norm() > 0
 
 
 def test_feedback_alignment_by_its_formula() -> None:
@@ -105,6 +150,8 @@ def test_rules_by_layer_work_on_convolutions_and_refuse_branches(rule: Callable[
     assert all(gradient.isfinite().all() for gradient in found.values())
     with pytest.raises(ValueError, match="no chain of layers"):
         rule(nn.ModuleList([nn.Linear(2, 2)]))
+    with pytest.raises(ValueError, match="holds several layers"):
+        rule(nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 2)))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,41 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path, optimizer: dict[s
     assert torch.equal(weights(taken_up), weights(whole))
 
 
+DROPOUT = """
+import numpy, torch
+from torch import nn
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + 0.01 * torch.randn_like(x) + 0.01 * float(numpy.random.rand())
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), Noise(), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10))
+"""
+
+
+def test_a_network_that_draws_is_resumed_to_the_same_bits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "drawing_models.py").write_text(DROPOUT)
+    monkeypatch.chdir(tmp_path)
+    images = [{"name": "fashion_mini", "n_train": 200, "n_test": 100}]
+    cell = cells(data=images, model=[{"name": "drawing_models:make"}])[0]
+    whole, half = run_to(cell, 30), run_to(cell, 13)
+    whole.record()
+    save_tensors(tmp_path / "s.safetensors", *half.state())
+    other = run_to(cell, 2, seed=1)  # another run in between
+    taken_up = TrainingRun(cell, 0, load_data(cell, 0, CPU))
+    taken_up.restore(*load_tensors(tmp_path / "s.safetensors", {}))
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    while taken_up.step < 30:
+        taken_up.advance()
+    taken_up.record()
+    assert torch.equal(weights(taken_up), weights(whole))
+    assert taken_up.history == whole.history
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(weights(other), weights(run_to(cell, 2)))
+
+
 def test_optimizers_at_one_seed_share_data_weights_and_batches() -> None:
     first, second = cells(data=[{"name": "chain_monomial", "n_train": 128}], optimizer=OPTIMIZERS[:2])
     runs = [TrainingRun(cell, 3, load_data(cell, 3, CPU)) for cell in (first, second)]

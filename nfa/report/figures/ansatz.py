@@ -9,6 +9,12 @@ from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
 from nfa.report.study import Study
 
 WIDTH, ROW, LAYER_GAP = 360.0, 11.0, 9.0
+MARGIN, LETTER, LONGEST_NAME = 72.0, 4.9, 30  # points left of the axes, points a letter, letters of a layer's name
+
+
+def ending(name: str) -> str:
+    """Cut a layer's name at its start, where a name of many parts tells least, so that its panel has room."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def at_step(study: Study, places: list[tuple[str, int]], quantity: str, *, last: bool) -> Values:
@@ -45,14 +51,16 @@ def panels(study: Study) -> list[Panel]:
 
 def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, float]) -> Panel:
     layers = study.layers(cells[0])
+    names = [ending(name) for name, *_ in layers]
+    margin = max(MARGIN, LETTER * max(map(len, names)) + 6)
     height = len(layers) * (len(cells) * ROW + LAYER_GAP) + 44
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
-        axes = add_axes(figure, (WIDTH, height), (72, 34, 12, 10))
+        axes = add_axes(figure, (WIDTH, height), (margin, 34, 12, 10))
         axes.set_xlim(*limits)
         axes.set_ylim(height - 44, 0)
         tops = [index * (len(cells) * ROW + LAYER_GAP) for index in range(len(layers))]
-        axes.set_yticks([top + (len(cells) * ROW + LAYER_GAP) / 2 for top in tops], [name for name, *_ in layers])
+        axes.set_yticks([top + (len(cells) * ROW + LAYER_GAP) / 2 for top in tops], names)
         axes.grid(False, axis="y")
         for top in tops[1:]:
             axes.axhline(top, color=MUTED, linewidth=0.3)

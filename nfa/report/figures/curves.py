@@ -6,10 +6,11 @@ from matplotlib.figure import Figure, SubFigure
 
 from nfa.report.conventions import HEADLINE, Convention
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
-from nfa.report.figures.style import layer_colour, nfc_limits, step_axis
+from nfa.report.figures.style import LAYER_COLOURS, layer_colour, layer_shade, nfc_limits, step_axis
 from nfa.report.study import Study
 
 SIZE = (370.0, 190.0)
+CROWD = 8  # layers whose lines and bands a panel has room for
 QUANTITIES = {"uc_nfc": "UC-NFC", "c_nfc": "C-NFC"}
 
 
@@ -28,14 +29,23 @@ def panels(study: Study) -> list[Panel]:
     return [panel(study, cell) for cells in study.groups.values() for cell in cells]
 
 
-def layer_names(study: Study) -> list[tuple[int, str]]:
-    """Name the depths from the output, from far to near."""
-    return [(depth, f"{depth} from the output" if depth else "readout") for depth in range(study.deepest, -1, -1)]
+def shade_names(study: Study) -> list[tuple[int, str]]:
+    """Name the depths from the output that share a colour, from far to near: number of the colour, and name."""
+    depths: dict[int, list[int]] = {}
+    for depth in range(study.deepest, -1, -1):
+        depths.setdefault(layer_shade(depth, study.deepest), []).append(depth)
+    return [(shade, _span(near=found[-1], far=found[0])) for shade, found in depths.items()]
+
+
+def _span(near: int, far: int) -> str:
+    if far == 0:
+        return "readout"
+    return f"{far} from the output" if near == far else f"{near}\N{EN DASH}{far} from the output"
 
 
 def legend(study: Study) -> list[tuple[str, str]]:
     """Label the colours of layers."""
-    return [(name, layer_colour(depth)) for depth, name in layer_names(study)]
+    return [(name, LAYER_COLOURS[shade]) for shade, name in shade_names(study)]
 
 
 def panel(study: Study, cell: str) -> Panel:
@@ -62,14 +72,18 @@ def panel(study: Study, cell: str) -> Panel:
 
 
 def _draw_layer(axes: Axes, study: Study, cell: str, quantity: str, layer: int, depth: int) -> list[Mark]:
-    """Draw one layer's line and band; a limit at step 0 is a hollow marker."""
+    """Draw one layer's line and band, thinner where there are many; a limit at step 0 is a hollow marker."""
     series = study.series(cell, quantity, layer, HEADLINE)
     if not len(series.step):
         return []
-    name, colour, values = f"{quantity}-{layer}", layer_colour(depth), over_steps(study, cell, quantity, layer)
+    name, colour = f"{quantity}-{layer}", layer_colour(depth, study.deepest)
+    values = over_steps(study, cell, quantity, layer)
+    share = min(1.0, CROWD / len(study.layers(cell)))
     marks = [
-        draw_mark(axes, f"{name}-band", "band", "y", series.step, values, color=colour, alpha=0.16),
-        draw_mark(axes, f"{name}-line", "line", "y", series.step, values, color=colour),
+        draw_mark(axes, f"{name}-band", "band", "y", series.step, values, color=colour, alpha=0.16 * share),
+        draw_mark(
+            axes, f"{name}-line", "line", "y", series.step, values, color=colour, linewidth=max(1.6 * share, 0.8)
+        ),
     ]
     if quantity == "c_nfc" and series.step[0] == 0:
         limit = over_steps(study, cell, quantity, layer, slice(0, 1))

@@ -11,6 +11,11 @@ from nfa.report.study import Study
 SIZE = (370.0, 190.0)
 
 
+def tick_spacing(deepest: int) -> int:
+    """Depths from one label to the next, so that labels do not touch: a panel has room for ten."""
+    return deepest // 10 + 1
+
+
 def panels(study: Study) -> list[Panel]:
     """One panel per data and model, all on the same axes; layers are aligned at the output."""
     limits = nfc_limits(study.lowest)
@@ -25,7 +30,7 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
         for side, (quantity, name) in enumerate(QUANTITIES.items()):
             axes = add_axes(figure, SIZE, ((30, 34, 187, 20), (200, 34, 17, 20))[side])
             axes.set_xlim(study.deepest + 0.3, -0.3)
-            depths = range(study.deepest, -1, -1)
+            depths = range(0, study.deepest + 1, tick_spacing(study.deepest))
             axes.set_xticks(list(depths), [f"{depth}" if depth else "out" for depth in depths])
             axes.grid(False, axis="x")
             axes.set_ylim(*limits)

@@ -1,20 +1,26 @@
 """At which layer: UC-NFC and C-NFC of every cell and layer at the last step, as a figure for papers."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nfa.report.conventions import HEADLINE
+from nfa.report.figures.ansatz import ending
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.panels import write_figure
 from nfa.report.figures.style import styled
 from nfa.report.study import Study
 
 LONGEST_LABEL = 70  # characters
+WIDEST, FEW_CELLS = 12, 6  # layers beside each other; cells beside each other where layers are below
 
 
 def save_heatmap(study: Study) -> None:
-    """Write figures/heatmap: cells x depth from the output."""
+    """Write figures/heatmap: cells x depth from the output; of few deep networks, layers x cells."""
+    if is_tall(study):
+        _save_tall(study)
+        return
     rows, columns = len(study.shown), study.deepest + 1
     labels = [shortened(study.row(cell)["label"]) for cell in study.shown]
     width = 0.4 + 0.07 * max(map(len, labels)) + 1.0 * columns
@@ -24,19 +30,47 @@ def save_heatmap(study: Study) -> None:
         for side, (axes, (quantity, name)) in enumerate(
             zip(figure.subplots(1, 2, sharey=True), QUANTITIES.items(), strict=True)
         ):
-            values = final_values(study, quantity)
-            axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
-            for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
-                value = values[row, column]
-                colour = "white" if value < 0.55 else "black"
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+            _draw(axes, final_values(study, quantity))
             axes.set_title(f"{name} ({HEADLINE})")
             axes.set_xticks(range(columns), [str(depth) if depth else "out" for depth in range(columns - 1, -1, -1)])
             axes.set_xlabel("layers from the output")
-            axes.grid(False)
             if not side:
                 axes.set_yticks(range(rows), labels, fontsize=7)
         write_figure(figure, study.paths.figures / "heatmap")
+
+
+def is_tall(study: Study) -> bool:
+    """Whether layers stand below each other: there are many, and few cells."""
+    return study.deepest + 1 > WIDEST and len(study.shown) <= FEW_CELLS
+
+
+def _save_tall(study: Study) -> None:
+    """Write the layers from the input to the output, the cells beside each other."""
+    rows, columns = study.deepest + 1, len(study.shown)
+    labels = [ending(study.place_name(depth)) for depth in range(study.deepest, -1, -1)]
+    cells = [shortened(study.row(cell)["label"]) for cell in study.shown]
+    width = 0.4 + 0.07 * max(map(len, labels)) + 2 * max(0.6 * columns, 1.5)
+    with styled():
+        figure = Figure(figsize=(width, 0.9 + 0.2 * rows), facecolor="white", layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(f"{HEADLINE}" + (f"; {cells[0]}" if columns == 1 else ""), fontsize=8)
+        for axes, (quantity, name) in zip(figure.subplots(1, 2, sharey=True), QUANTITIES.items(), strict=True):
+            _draw(axes, final_values(study, quantity).T)
+            axes.set_title(name)
+            named = range(columns) if columns > 1 else ()
+            axes.set_xticks(named, [cells[place] for place in named], fontsize=7, rotation=90)
+            axes.set_yticks(range(rows), labels, fontsize=7)
+        write_figure(figure, study.paths.figures / "heatmap")
+
+
+def _draw(axes: Axes, values: np.ndarray) -> None:
+    """Draw values from 0 to 1 as colours, each with its number."""
+    axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
+        value = values[row, column]
+        colour = "white" if value < 0.55 else "black"
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    axes.grid(False)
 
 
 def shortened(label: str) -> str:

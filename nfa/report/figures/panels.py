@@ -20,6 +20,7 @@ from nfa.tables import replacing
 POINTS_PER_INCH = 72  # of SVG: one point is one of its units
 DOTS_PER_INCH = 130  # of PNG files
 TITLE = 22.0  # points above a panel in a file
+LEFT, LETTER = 8.0, 6.0  # points left of a legend, and for a letter in it
 MAX_PNG_PIXELS = 12_000  # a side; larger sweeps get fewer dots per inch
 
 Values = Callable[[Convention], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -179,22 +180,37 @@ def save(panels: Sequence[Panel], columns: int, path: Path, legend: Sequence[tup
         path: The files' name without its ending.
         legend: Labels and their colours.
     """
+    columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     width, height = columns * max(panel.width for panel in panels), max(panel.height for panel in panels) + TITLE
+    places = legend_places([label for label, _ in legend], width)
+    above = TITLE * (1 + max((row for row, _ in places), default=0))
     with styled():
-        inches = (width / POINTS_PER_INCH, (rows * height + TITLE) / POINTS_PER_INCH)
+        inches = (width / POINTS_PER_INCH, (rows * height + above) / POINTS_PER_INCH)
         figure = Figure(figsize=inches, facecolor="white")
         FigureCanvasAgg(figure)
-        grid = figure.add_gridspec(2, 1, height_ratios=[TITLE, rows * height], hspace=0)
+        grid = figure.add_gridspec(2, 1, height_ratios=[above, rows * height], hspace=0)
         top, body = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-        left = 8.0
-        for label, colour in legend:
-            top.text(left / width, 0.35, f"\N{BLACK CIRCLE} {label}", color=colour, fontsize=9, va="center")
-            left += 24 + 6 * len(label)
+        for (label, colour), (row, left) in zip(legend, places, strict=True):
+            at = left / width, 1 - (row + 0.65) * TITLE / above
+            top.text(*at, f"\N{BLACK CIRCLE} {label}", color=colour, fontsize=9, va="center")
         parts = body.subfigures(rows, columns, squeeze=False, wspace=0, hspace=0).ravel()
         for panel, part in zip(panels, parts, strict=False):
             _draw_titled(panel, part, width / columns, height)
         write_figure(figure, path)
+
+
+def legend_places(labels: Sequence[str], width: float) -> list[tuple[int, float]]:
+    """Place labels beside each other, in as many rows as they need: row, and points from the left."""
+    places: list[tuple[int, float]] = []
+    row, left = 0, LEFT
+    for label in labels:
+        long = 24 + LETTER * len(label)
+        if left > LEFT and left + long > width:
+            row, left = row + 1, LEFT
+        places.append((row, left))
+        left += long
+    return places
 
 
 def _draw_titled(panel: Panel, part: SubFigure, width: float, height: float) -> None:

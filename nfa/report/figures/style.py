@@ -69,11 +69,17 @@ def optimizer_colour(index: int) -> str:
     return OPTIMIZER_COLOURS[index % len(OPTIMIZER_COLOURS)]
 
 
-def layer_colour(depth_from_output: int) -> str:
-    """Colour of a layer by its depth from the output; beyond the palette the colours of hidden layers come again."""
-    if depth_from_output == 0:
-        return LAYER_COLOURS[0]
-    return LAYER_COLOURS[1 + (depth_from_output - 1) % (len(LAYER_COLOURS) - 1)]
+def layer_shade(depth_from_output: int, deepest: int) -> int:
+    """Number of a layer's colour: one for each depth where they suffice, else one for neighbouring depths."""
+    hidden = len(LAYER_COLOURS) - 1
+    if depth_from_output == 0 or deepest <= hidden:
+        return depth_from_output
+    return 1 + (depth_from_output - 1) * hidden // deepest
+
+
+def layer_colour(depth_from_output: int, deepest: int) -> str:
+    """Colour of a layer by its depth from the output, in a sweep whose deepest layer has depth ``deepest``."""
+    return LAYER_COLOURS[layer_shade(depth_from_output, deepest)]
 
 
 def step_axis(axes: Axes, last: int) -> None:

@@ -1,0 +1,98 @@
+"""The table for the terminal that ``nfa predict`` prints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from nfa.report.conventions import Convention
+from nfa.report.labels import cell_labels
+from nfa.report.markup import plus_minus
+from nfa.report.runs import at_convention
+from nfa.report.statistics import over_seeds
+from nfa.sweep import Sweep
+
+NUMBER = len("0.95 ± 0.01")
+GAP = 2
+LIMIT = "limit t -> 0+"
+PLACE = ["cell", "layer_index", "layer", "quantity"]
+
+
+def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention, width: int) -> Group:
+    """Show the predicted early C-NFC: a row per layer, a column for gradient flow and for each optimizer.
+
+    Args:
+        sweep: Names the cells.
+        table: What ``nfa.stages.predict`` returned.
+        convention: Of the numbers shown.
+        width: Columns of the terminal; optimizers that do not fit beside the others come below.
+    """
+    labels = cell_labels(sweep).set_index("cell")
+    labels = labels[labels.index.isin(table["cell"].unique())]
+    shown = table[at_convention(table, convention)]
+    means = over_seeds(shown, PLACE)
+    seeds = table["seed"].nunique()
+    spread = f"mean over {seeds} seeds ± half of the 95% interval" if seeds > 1 else "1 seed"
+    estimators = " and ".join(sorted(set(table["estimator"])))
+    samples = " or ".join(f"{n:,}" for n in sorted(set(table["n"])))
+    parts: list[RenderableType] = [
+        Text(f"C-NFC(0+), predicted at initialisation: {convention}; {spread}", "dim"),
+        Text(f"K {estimators} on n = {samples} training samples; gradients on all of them", "dim"),
+    ]
+    for group, cells in labels.groupby("group", sort=False):
+        parts += [Text(""), Text(str(group), "bold")]
+        here = means[means["cell"].isin(cells.index)]
+        flow = here[(here["quantity"] == "c_nfc") & (here["cell"] == cells.index[0])]
+        columns = {"gradient flow" if _by_gradient(shown, cells.index[0]) else "the rule's flow": flow}
+        for cell, optimizer in cells["optimizer"].items():
+            columns[str(optimizer)] = here[(here["quantity"] == "c_nfc_update") & (here["cell"] == cell)]
+        parts += _tables(columns, width)
+    return Group(*parts, *(Text(note, "dim") for note in _reasons(shown)))
+
+
+def _by_gradient(table: pd.DataFrame, cell: object) -> bool:
+    """Tell whether a cell follows the gradient, from the note of its limit."""
+    notes = table.loc[(table["cell"] == cell) & (table["quantity"] == "c_nfc"), "note"]
+    return bool(notes.str.contains("gradient flow").any())
+
+
+def _tables(columns: dict[str, pd.DataFrame], width: int) -> list[RenderableType]:
+    """Make as many tables as it takes to show all columns."""
+    first = next(iter(columns.values()))
+    names = max(len("layer"), *(len(name) for name in first["layer"]))
+    names = min(names, max(width // 3, len("layer")))
+    per_table = max(1, (width - names - GAP) // (NUMBER + GAP))
+    titles = list(columns)
+    return [
+        _table(first["layer"].tolist(), {title: columns[title] for title in titles[start : start + per_table]}, names)
+        for start in range(0, len(titles), per_table)
+    ]
+
+
+def _table(layers: Sequence[str], columns: dict[str, pd.DataFrame], names: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    table.add_column("layer", overflow="fold", width=names)
+    for title in columns:
+        table.add_column(title, justify="right", overflow="fold", width=NUMBER)
+    values = {title: part.set_index("layer") for title, part in columns.items()}
+    for layer in layers:
+        table.add_row(Text(layer), *(_number(part.loc[layer]) for part in values.values()))
+    return table
+
+
+def _number(row: Any) -> str:
+    return plus_minus(row["mean"], row["ci_high"] - row["mean"])
+
+
+def _reasons(table: pd.DataFrame) -> list[str]:
+    """Say why values are undefined, each reason once."""
+    undefined = table[~np.isfinite(table["value"])]
+    reasons: dict[str, list[str]] = {}
+    for layer, note in undefined[["layer", "note"]].drop_duplicates().itertuples(index=False):
+        limit, _, reason = str(note).partition(": ")
+        reasons.setdefault(reason if limit.startswith(LIMIT) and reason else str(note), []).append(str(layer))
+    return [f"n/a at {', '.join(dict.fromkeys(layers))}: {reason}" for reason, layers in reasons.items()]

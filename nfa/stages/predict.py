@@ -1,0 +1,73 @@
+"""``nfa predict``: the early C-NFC of every cell and layer before anything is trained; reads and writes no results."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from nfa.alignment import measure_covariances
+from nfa.stages.progress import progress_bar
+from nfa.sweep import Cell, Measure, Sweep, digest
+from nfa.tables import ALIGNMENT, write_output
+from nfa.theory.limit import limit_frame
+from nfa.training import build_model, load_data
+from nfa.training.start import Slopes
+
+
+def predict(sweep: Sweep, cells: Sequence[Cell], seeds: Sequence[int], device: torch.device) -> pd.DataFrame:
+    """Predict the early C-NFC of cells from the data and the initial weights that the sweep would use.
+
+    Args:
+        sweep: Its ``measure`` settings say on which samples K is taken, and how.
+        cells: Cells wanted.
+        seeds: Seeds wanted.
+        device: Where to compute.
+
+    Returns:
+        Rows of the alignment table at step 0, the same as the sweep's, with a first column ``cell``; quantities
+        ``c_nfc`` (gradient flow, or the learning rule's) and ``c_nfc_update`` (the optimizer in use).
+    """
+    frames: dict[tuple[str, int], pd.DataFrame] = {}
+    with progress_bar(f"predict {sweep.name}", len(cells) * len(seeds)) as bar:
+        for group in _alike(cells):
+            for seed in seeds:
+                for cell, table in _predict_group(group, seed, sweep.measure, device):
+                    frames[cell.id, seed] = table
+                    bar.update(len(frames))
+    tables = [frames[cell.id, seed].assign(cell=cell.id) for cell in cells for seed in seeds]
+    joined = pd.concat(tables, ignore_index=True)
+    return joined[["cell", *(column for column in joined.columns if column != "cell")]]
+
+
+def write_predictions(path: Path, table: pd.DataFrame) -> None:
+    """Write what was predicted as .parquet or .csv, whole or not at all."""
+    write_output(path, table, pa.schema([("cell", pa.string()), *ALIGNMENT]))
+
+
+def _alike(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Group the cells that start from the same network, data and gradients: they differ in the optimizer alone."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        train = {key: cell.parameters()["train"][key] for key in ("loss", "decoupling", "rule", "rho")}
+        start = {"data": cell.content["data"], "model": cell.content["model"], "train": train}
+        groups.setdefault(digest(start), []).append(cell)
+    return list(groups.values())
+
+
+def _predict_group(
+    cells: Sequence[Cell], seed: int, settings: Measure, device: torch.device
+) -> Iterator[tuple[Cell, pd.DataFrame]]:
+    """Measure one start, as the stage ``measure`` does at step 0, and ask every cell's optimizer for its first step."""
+    materials = load_data(cells[0], seed, device)
+    inputs = materials.x_train[materials.order[: settings.samples]]
+    model = build_model(cells[0], seed, device)
+    layers = measure_covariances(model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed).layers
+    slopes = Slopes.of(cells[0], seed, model, materials)
+    for cell in cells:
+        start = slopes.start(cell, model)
+        yield (
+            cell,
+            limit_frame(layers, gradients=start.gradients, instead=start.instead, updates=start.updates, seed=seed),
+        )

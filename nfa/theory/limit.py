@@ -1,0 +1,184 @@
+"""C-NFC(0+): the centred correlation of every layer in the limit of short training, known before any of it.
+
+Wb = W - W0 is 0 at the start, so Wb^T Wb and Wb^T K Wb both begin at second order in time [derived]:
+
+    C-NFC(0+) = rho(Wdot^T Wdot, (Wdot^T K0 Wdot)^s),    Wdot = -dL/dW at initialisation    (gradient flow)
+
+for any architecture and loss, any correlation and power s. For an optimizer in use, Wdot is the direction of its first
+full-batch step, which the optimizer itself takes, on copies.
+
+    import nfa.theory, torch
+    table = nfa.theory.limit(model, images, labels, loss, optimizer=lambda named: torch.optim.Adam(named.values()))
+    table.query("quantity == 'c_nfc_update' and correlation == 'cosine' and power == '1'")[["layer", "value"]]
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from nfa.alignment import COLUMNS, LayerCovariance, limit_rows, loss_gradients, measure_covariances
+from nfa.alignment.gradients import BATCH, Loss
+from nfa.alignment.layers import parameters_of
+from nfa.alignment.samples import Inputs, kept
+from nfa.alignment.table import find_loss
+from nfa.optim import OPTIMIZERS, OptimizerSettings
+from nfa.optim.first import Maker, first_update
+
+Direction: TypeAlias = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
+
+
+def limit(
+    model: nn.Module,
+    inputs: Inputs,
+    targets: Tensor | None,
+    loss: Loss | str,
+    *,
+    optimizer: OptimizerSettings | Maker | None = None,
+    direction: Direction | None = None,
+    layers: Sequence[str] | None = None,
+    estimator: str = "auto",
+    samples: int | None = None,
+    probes: int = 1,
+    seed: int = 0,
+    heads: bool = False,
+    batch_size: int | None = None,
+) -> pd.DataFrame:
+    """Predict the early C-NFC of every layer of a network at initialisation.
+
+    Args:
+        model: Any network whose output is a tensor with the samples first; left exactly as it was.
+        inputs: The whole training set, (n, *input shape), or an iterable of batches or (inputs, targets) pairs.
+        targets: (n, ...), or None where the batches hold them.
+        loss: (outputs, targets) -> mean loss, or the name of one of ``nfa.losses``.
+        optimizer: What is to train it: settings of the registry, such as ``nfa.optim.adam.Adam(lr=0.001)`` (with
+            their ``clip``), or a function that makes a torch optimizer of the named tensors it is given.
+        direction: In place of an optimizer: gradients by parameter name -> first step by parameter name, up to a
+            positive factor; for rules of one's own. Parameters that it leaves out do not move.
+        layers: Names of the layers wanted; all when None.
+        estimator: Of K, see ``nfa.alignment.measure``.
+        samples: Of which K is estimated, likewise; the gradient is over all of them.
+        probes: In each of the two sketches.
+        seed: Goes to the column, and names the probes and samples drawn.
+        heads: Take query, key and value projections apart by head.
+        batch_size: Most samples in one pass; None chooses.
+
+    Returns:
+        Rows of the alignment table (see ``nfa.alignment.measure``) at step 0: quantity ``c_nfc`` for gradient flow and,
+        with an optimizer or a direction, ``c_nfc_update``; every correlation and power. NaN with its reason in ``note``
+        where a layer does not move.
+
+    Raises:
+        ValueError: What ``measure_covariances`` refuses, an unknown loss, targets that do not match, both an optimizer
+            and a direction, or a direction that names no parameter.
+    """
+    if optimizer is not None and direction is not None:
+        raise ValueError("optimizer and direction are both given: pass one of them")
+    inputs = kept(inputs)  # read more than once
+    gradients = loss_gradients(model, inputs, targets, find_loss(loss), heads=heads, batch_size=batch_size or BATCH)
+    measured = measure_covariances(
+        model,
+        inputs,
+        layers=layers,
+        estimator=estimator,
+        samples=samples,
+        probes=probes,
+        seed=seed,
+        heads=heads,
+        batch_size=batch_size,
+    )
+    updates = None
+    if optimizer is not None:
+        updates = gradients.matrices(step_of(optimizer, model, gradients.parameters, list(gradients.layers)))
+    elif direction is not None:
+        updates = gradients.matrices(_directed(direction, gradients.parameters))
+    table = limit_frame(measured.layers, gradients=gradients.matrices(), updates=updates, seed=seed)
+    table.attrs["left_out"] = measured.left_out
+    return table
+
+
+def limit_frame(
+    start: Mapping[str, LayerCovariance],
+    *,
+    gradients: Mapping[str, Tensor] | None,
+    instead: Mapping[str, Tensor] | None = None,
+    updates: Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Tabulate the limits of layers whose covariances and velocities are known.
+
+    Args:
+        start: Layer name -> W0 and K0, from ``measure_covariances``.
+        gradients: Layer name -> dL/dW.
+        instead: Layer name -> what a learning rule puts in its place.
+        updates: Layer name -> direction of the optimizer's first update.
+        seed: Goes to the column.
+
+    Returns:
+        Rows of the alignment table at step 0, the same as ``nfa.alignment.frame`` gives where W = W0.
+    """
+    rows = [
+        {"seed": seed, "step": 0, **row}
+        for name, layer in start.items()
+        for row in limit_rows(
+            layer,
+            gradient=(gradients or {}).get(name),
+            instead=(instead or {}).get(name),
+            update=(updates or {}).get(name),
+        )
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def step_of(
+    optimizer: OptimizerSettings | Maker,
+    model: nn.Module,
+    gradients: Mapping[str, Tensor],
+    layers: Sequence[str],
+    lr_factors: Mapping[str, float] | None = None,
+) -> dict[str, Tensor]:
+    """Let an optimizer take its first step on copies of a network's parameters.
+
+    Args:
+        optimizer: Settings of the registry, or a function that makes a torch optimizer.
+        model: The network at initialisation; not changed.
+        gradients: Parameter name -> gradient, or what stands in for it.
+        layers: Names of the layers in forward order, for settings by layer.
+        lr_factors: Parameter name -> factor on the learning rate of entrywise steps, as of maximal update.
+
+    Returns:
+        Parameter name -> step, float64; zero for parameters that are frozen.
+    """
+    clip: float | None = None
+    make: Maker
+    if isinstance(optimizer, OptimizerSettings):
+        entry = OPTIMIZERS[optimizer.name]  # type: ignore[attr-defined]
+        clip, make = optimizer.clip, partial(entry.build, optimizer, layers=layers, lr_factors=lr_factors)
+    else:
+        make = optimizer
+    parameters = parameters_of(model)
+    trained = {name: p for name, p in parameters.items() if p.requires_grad}
+    step = first_update(trained, gradients, make, clip)
+    return {
+        name: step[name] if name in step else torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()
+    }
+
+
+def _directed(direction: Direction, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Ask for the direction of every parameter.
+
+    Raises:
+        ValueError: A name that is none of a parameter, or another shape.
+    """
+    given = direction(dict(gradients))
+    for name, value in given.items():
+        if name not in gradients:
+            raise ValueError(f"direction: {name!r} is no parameter of the network")
+        if value.shape != gradients[name].shape:
+            shapes = f"{tuple(value.shape)}, not {tuple(gradients[name].shape)}"
+            raise ValueError(f"direction: {name!r} has shape {shapes}")
+    zeros = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
+    return {name: zero.copy_(given[name]) if name in given else zero for name, zero in zeros.items()}

@@ -1,0 +1,74 @@
+"""Where a run starts from: its gradients at initialisation, and its optimizer's first full-batch step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nfa.alignment import Gradients, loss_gradients
+from nfa.alignment.layers import parameters_of
+from nfa.sweep import Cell, model_entry
+from nfa.theory.limit import step_of
+from nfa.training.materials import Materials, build_rule, training_loss
+
+
+@dataclass(frozen=True)
+class Start:
+    """What moves the layers of a run at first; layer name -> (k, d) or (g, k, d) float64.
+
+    Attributes:
+        gradients: dL/dW of the whole training loss.
+        instead: What the learning rule puts in its place; None where it is backpropagation.
+        updates: First step of the optimizer, clipped and decayed as in training, on the whole training set.
+    """
+
+    gradients: dict[str, Tensor]
+    instead: dict[str, Tensor] | None
+    updates: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The gradients of a network at initialisation: all that ``Start`` needs but the optimizer.
+
+    Attributes:
+        true: Of the whole training loss.
+        taken: What training takes for them: the learning rule's, or the same.
+    """
+
+    true: Gradients
+    taken: Gradients
+
+    @classmethod
+    def of(cls, cell: Cell, seed: int, model: nn.Module, materials: Materials) -> "Slopes":
+        """Differentiate.
+
+        Args:
+            cell: Its data, model, loss and learning rule matter.
+            seed: Of the run.
+            model: The network at initialisation; left as it was.
+            materials: The data of the run.
+        """
+        loss = training_loss(cell)
+        true = loss_gradients(model, materials.x_train, materials.y_train, loss)
+        if cell.train.rule == "backpropagation":
+            return cls(true, true)
+        model.zero_grad(set_to_none=True)
+        build_rule(cell, seed, model).backward(materials.x_train, materials.y_train, loss)
+        ruled = {name: p.grad for name, p in parameters_of(model).items()}
+        found = {
+            name: torch.zeros_like(true.parameters[name]) if g is None else g.double() for name, g in ruled.items()
+        }
+        model.zero_grad(set_to_none=True)
+        return cls(true, Gradients(found, true.layers))
+
+    def start(self, cell: Cell, model: nn.Module) -> Start:
+        """Let the cell's optimizer take its first step, on copies."""
+        layers = [layer.name for layer in cell.layers]
+        factors = model_entry(cell.model).lr_factors(cell.model, cell.shape)
+        step = step_of(cell.optimizer, model, self.taken.parameters, layers, factors)
+        return Start(
+            gradients=self.true.matrices(),
+            instead=None if self.taken is self.true else self.taken.matrices(),
+            updates=self.taken.matrices(step),
+        )

@@ -1,0 +1,95 @@
+"""Stages as processes of their own, cut off while they work."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from safetensors import safe_open
+
+from nfa.paths import CellPaths
+from nfa.tables import read_stamp
+from tests.helpers import environment
+
+STAGES = ("train", "measure", "probe")
+
+
+class Stage:
+    """One stage of the single cell of a sweep, run by the command that Snakemake runs."""
+
+    def __init__(self, name: str, config: Path, results: Path, paths: CellPaths) -> None:
+        """Say which stage of what."""
+        self.name, self.config, self.results, self.paths = name, config, results, paths
+
+    def start(self, save_every: float = 0.0, cwd: Path | None = None) -> "subprocess.Popen[str]":
+        """Start it; its messages are read by ``communicate``."""
+        command = [sys.executable, "-m", "nfa.cli", self.name, str(self.config), "--results", str(self.results)]
+        return subprocess.Popen(
+            [*command, "--save-every", str(save_every)], env=environment(), stderr=subprocess.PIPE, text=True, cwd=cwd
+        )
+
+    def started_work(self, save_every: float = 0.0, cwd: Path | None = None) -> "subprocess.Popen[str]":
+        """Start it and wait until imports are over: it takes its lock, as the first thing of its work."""
+        lock = self.paths.state / f"{self.name}.lock"
+        lock.unlink(missing_ok=True)  # of an earlier process, which is dead
+        process = self.start(save_every, cwd)
+        while not lock.exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.001)
+        return process
+
+    def finish(self, cwd: Path | None = None) -> str:
+        """Run it to its end, and demand success; return its messages."""
+        process = self.start(cwd=cwd)
+        _, messages = process.communicate(timeout=300)
+        assert process.returncode == 0, messages
+        return messages
+
+    def wait_for_progress(self, process: "subprocess.Popen[str]", before: tuple[int, int]) -> None:
+        """Wait until more is saved than before, or the process has ended."""
+        while process.poll() is None and self.progress() <= before:
+            time.sleep(0.005)
+
+    def progress(self) -> tuple[int, int]:
+        """How far its files are: finished seeds, and what is saved of those under way (their steps, or checkpoints)."""
+        folder = self.paths.state / self.name
+        seeds = sum(1 for _ in folder.glob("*/seed-*.json"))
+        done = 0
+        with contextlib.suppress(FileNotFoundError):  # it works, and may have just finished a seed
+            for file in folder.glob("*/seed-*.resume.safetensors"):
+                with safe_open(file, framework="pt") as saved:
+                    done += json.loads(json.loads(saved.metadata()["nfa"])["state"])["step"]
+            for file in folder.glob("*/seed-*.resume.parquet"):
+                done += len(read_stamp(file)["steps"])
+        return seeds, done
+
+    def forget(self) -> None:
+        """Remove all that it has written, so that it starts from nothing."""
+        shutil.rmtree(self.paths.state / self.name)
+        outputs = {"train": ["cell", "history"], "measure": ["alignment", "matrices"], "probe": ["probes"]}
+        for output in outputs[self.name]:
+            getattr(self.paths, output).unlink(missing_ok=True)
+        if self.name == "train":
+            shutil.rmtree(self.paths.folder / "checkpoints", ignore_errors=True)
+
+
+OUTPUTS = ("history.parquet", "alignment.parquet", "probes.parquet", "matrices.npz")
+
+
+def differing(whole: CellPaths, cut: CellPaths, outputs: tuple[str, ...] = OUTPUTS) -> list[str]:
+    """Files of a cell that are missing in one of two folders, or not the same bytes; all but timings and provenance."""
+    checkpoints = {
+        str(path.relative_to(paths.folder))
+        for paths in (whole, cut)
+        for path in (paths.folder / "checkpoints").rglob("*")
+        if path.is_file()
+    }
+    return [
+        name
+        for name in [*outputs, *sorted(checkpoints)]
+        if not all((paths.folder / name).exists() for paths in (whole, cut))
+        or (whole.folder / name).read_bytes() != (cut.folder / name).read_bytes()
+    ]
