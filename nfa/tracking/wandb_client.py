@@ -70,6 +70,9 @@ def explained() -> Iterator[None]:
     except (UserError, TrackerError):
         raise
     except (AuthenticationError, UsageError) as error:
+        if any(words in str(error) for words in NO_ANSWER):
+            # The client raises the same for a key that the server refuses and for a server that does not answer.
+            raise TrackerUnavailableError(f"the server does not answer: {_line(error)}") from error
         way_out = "correct it, or set `wandb: {mode: offline}` in the sweep file"
         raise UserError(f"wandb: {_line(error)}; {way_out}") from error
     except (CommError, TimeoutError, ConnectionError) as error:
@@ -87,21 +90,13 @@ def check_login(entity: str | None) -> None:
 
     The client itself would ask for a key inside a job, and find out about the team at every run.
     """
-    try:
-        found = wandb.login(prompt=False)
-    except AuthenticationError as error:
-        # The client raises the same for a key that the server refuses and for a server that does not answer.
-        if any(words in str(error) for words in NO_ANSWER):
-            raise TrackerUnavailableError(f"the server does not answer: {_line(error)}") from error
-        raise
-    if not found:
+    if not wandb.login(prompt=False):
         raise UserError(
             "wandb: mode is online, but there is no API key; run `wandb login` or set WANDB_API_KEY, "
             "or set `wandb: {mode: offline}` in the sweep file"
         )
     if entity is not None:
-        with explained():
-            viewer = wandb.Api().viewer
-            mine = sorted({viewer.username, viewer.entity, *viewer.teams} - {None})
+        viewer = wandb.Api().viewer
+        mine = sorted({viewer.username, viewer.entity, *viewer.teams} - {None})
         if entity not in mine:
             raise UserError(f"wandb: entity {entity!r} is not yours; this key may write to {', '.join(mine)}")

@@ -13,6 +13,7 @@ from PIL import Image
 from wandb.errors import CommError
 from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
+from nfa.tracking import wandb_client
 from nfa.tracking.environment import client_environment
 from nfa.tracking.files import Bundle
 from nfa.tracking.lines import Line, journal_of, lines_of
@@ -210,9 +211,17 @@ class OpenRun:
                 return row
 
 
+class _Artifact(wandb.Artifact):
+    """An artifact that is not waited for without end: ``use_artifact`` waits until a server has it, and sets no limit."""
+
+    def wait(self, timeout: int | None = None) -> wandb.Artifact:
+        """Wait until a server has it."""
+        return super().wait(timeout or int(wandb_client.FINISH_SECONDS))
+
+
 def _artifact(bundle: Bundle) -> wandb.Artifact:
     """Make a W&B artifact; one of the same content is there once, whoever names it."""
-    artifact = wandb.Artifact(bundle.name, type=bundle.kind)
+    artifact = _Artifact(bundle.name, type=bundle.kind)
     for name, content in bundle.content.items():
         if isinstance(content, str):
             with artifact.new_file(name, mode="w") as file:

@@ -13,7 +13,7 @@ from nfa.paths import SweepPaths
 from nfa.stages.publish import PublishSummary, publish
 from nfa.sweep import Sweep, parse
 from nfa.tracking import wandb_client
-from nfa.tracking.record import build_record
+from nfa.tracking.record import RunRecord, build_record
 from nfa.tracking.results import read_results
 from tests.tracking.reading import DOCUMENT, same
 from tests.tracking.test_publish import change_history
@@ -42,21 +42,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
         assert not server.unknown
 
 
-def rows_of(sweep: Sweep, results: Path) -> dict[str, list[dict[str, float]]]:
-    """Every row of every series of every run, from the files, by run's key."""
-    rows = {}
+def records_of(sweep: Sweep, results: Path) -> dict[str, RunRecord]:
+    """Every run as its files say, by its key."""
+    records = {}
     for cell in sweep.cells:
         files = read_results(SweepPaths(results / sweep.name).cell(cell.id))
         for seed in sweep.seeds:
             record = build_record(sweep, cell, seed, files)
-            rows[record.key] = [row for series in record.series for row in series.rows]
-    return rows
+            records[record.key] = record
+    return records
 
 
 def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> None:
     """Each run once, complete: each row, table, picture and value of the summary."""
     runs = json.loads(SweepPaths(results / sweep.name).published.read_text())["runs"]
-    expected = rows_of(sweep, results)
+    expected = records_of(sweep, results)
     assert set(runs) == set(expected)
     current = {name for name, run in server.runs.items() if "superseded" not in run.tags}
     assert {entry["id"] for entry in runs.values()} == current
@@ -64,8 +64,8 @@ def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> 
         assert entry["sent"] is True
         run = server.runs[entry["id"]]
         logged = [row for row in run.rows() if not any(name.startswith(("tables/", "pictures/")) for name in row)]
-        assert len(logged) == len(expected[key])
-        for row, want in zip(logged, expected[key], strict=True):
+        rows = [row for series in expected[key].series for row in series.rows]
+        for row, want in zip(logged, rows, strict=True):
             assert row.keys() == want.keys()
             assert all(same(row[name], value) for name, value in want.items())
         media = [row for row in run.rows() if any(name.startswith(("tables/", "pictures/")) for name in row)]
@@ -74,7 +74,9 @@ def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> 
             "tables/probes",
             "tables/spectra",
         ]
-        assert sorted(row["pictures/step"] for row in media if "pictures/step" in row) == [0, 20]
+        assert sorted(row["pictures/step"] for row in media if "pictures/step" in row) == sorted(
+            picture.step for picture in expected[key].pictures
+        )
         named = {value["path"] for row in media for value in row.values() if isinstance(value, dict)}
         assert named <= set(run.files), "a table or picture that is logged was not uploaded"
         assert run.config["cell"] == run.group == key.partition("/")[0]
