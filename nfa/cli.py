@@ -103,9 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         if name == "measure":
             add_own_arguments(verb)
     _stage(verbs, "aggregate", "join all cells: tables, figures, report.html", _aggregate)
-    _stage(
-        verbs, "publish", "publish every run to Weights & Biases (offline by default); repeat it to catch up", _publish
-    )
+    text = "publish every run to Weights & Biases (offline by default); repeat it to catch up"
+    verb = _stage(verbs, "publish", text, _publish)
+    text = "also make or update the sweep's report on the W&B server"
+    verb.add_argument("--report", action="store_true", help=text)
+    text = "mlflow: publish to an MLflow store beside the results instead (default: wandb)"
+    verb.add_argument("--tracker", choices=["wandb", "mlflow"], default="wandb", help=text)
 
     verb = _verb(verbs, "show", "show the summary table of an aggregated sweep", _show)
     verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
@@ -221,10 +224,12 @@ def _aggregate(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
+    from nfa.stages.places import mlflow_place, wandb_place
     from nfa.stages.publish import publish
     from nfa.sweep import load
 
-    publish(load(options.config), options.results)
+    place = mlflow_place if options.tracker == "mlflow" else wandb_place
+    publish(load(options.config), options.results, place, options.report)
 
 
 def _show(options: argparse.Namespace) -> None:

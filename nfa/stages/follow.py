@@ -29,7 +29,7 @@ from nfa.errors import UserError
 from nfa.paths import CellPaths, SweepPaths
 from nfa.stages.documents import cell_document
 from nfa.stages.parts import Parts
-from nfa.stages.publish import destination, open_wandb, run_lock
+from nfa.stages.places import open_wandb, wandb_place
 from nfa.sweep import Cell, Sweep, parse
 from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_table
 from nfa.tracking.ledger import Entry, Ledger
@@ -85,7 +85,7 @@ class _Follower:
         self.sweep, self.cells = sweep, cells
         self.paths = SweepPaths(results / sweep.name)
         self.ledger = Ledger(self.paths.wandb)
-        self.destination = destination(sweep)
+        self.destination = wandb_place(sweep, self.paths).destination
         self.tracker: WandbTracker | None = None
         self.opened: dict[str, tuple[OpenRun, FileLock]] = {}
         self.left: set[str] = set()  # runs that are left to `nfa publish`
@@ -127,7 +127,7 @@ class _Follower:
     def _add(self, record: RunRecord, trained: bool) -> bool:
         """Bring one run up to date, and keep it open while it trains; True where another follower holds it."""
         if record.key not in self.opened:
-            lock = run_lock(self.ledger, record.key)
+            lock = self.ledger.run_lock(record.key)
             try:
                 lock.acquire(timeout=0)
             except Timeout:

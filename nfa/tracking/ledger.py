@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from nfa.locks import waiting_lock
 from nfa.tables import write_text
 
@@ -31,6 +33,7 @@ class Entry:
         superseded: Ids of runs of earlier content that a server has.
         tagged: Which of these are tagged so there.
         live: Whether the run was begun while it trained, and is not complete.
+        linked: Whether a server knows its place among bundles of files, which an offline run cannot tell it.
     """
 
     id: str
@@ -42,6 +45,7 @@ class Entry:
     superseded: tuple[str, ...] = ()
     tagged: tuple[str, ...] = ()
     live: bool = False
+    linked: bool = False
 
 
 class Ledger:
@@ -55,6 +59,12 @@ class Ledger:
     def locked(self) -> AbstractContextManager[None]:
         """Keep the folder to one process: two would both write what neither finds."""
         return waiting_lock(self.state / "lock", f"publish: another process publishes to {self.folder}")
+
+    def run_lock(self, key: str) -> FileLock:
+        """Keep a run to one process: the follower of a stage, or publish."""
+        path = self.state / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
 
     def read(self, key: str) -> Entry | None:
         """Return what is known of a run; None if it was never published, or its record is damaged."""

@@ -13,10 +13,12 @@ class Sent:
     Attributes:
         folder: Name of its local folder below the tracker's folder; None if it has none.
         sent: Whether a server has all of it.
+        linked: Whether it also knows the bundles of files that the run used and made.
     """
 
     folder: str | None
     sent: bool
+    linked: bool = False
 
 
 class TrackerError(Exception):

@@ -1,7 +1,6 @@
 """A W&B Report of a sweep: text with formulas, panels over its runs, the aggregated table.
 
-Needs the package ``wandb-workspaces`` (the extra ``report``). ``build_report`` is pure: data in, blocks out; ``save_report``
-creates it on a server, or updates the one that is there.
+``build_report`` is pure: data in, blocks out; ``save_report`` creates it on a server, or updates the one that is there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,7 +52,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.H1("Alignment over training"),
             *_alignment(runs, sweep, swept),
             wr.H1("Alignment and features"),
-            runs.grid([], _scatter(swept), "each run"),
+            runs.grid([], _scatter(), "each run"),
             wr.H1("By optimizer"),
             runs.grid(["config.optimizer.name"], _bars()),
             wr.H1("The axes together"),
@@ -64,11 +63,11 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
     )
 
 
-def save_report(report: wr.Report, known: str | None) -> str:
+def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
     """Create the report, or update it: the one of this id, else the one of this title that is in its project.
 
     Returns:
-        Its id.
+        Its id and its address.
 
     Raises:
         TrackerError: It could not be saved.
@@ -76,14 +75,12 @@ def save_report(report: wr.Report, known: str | None) -> str:
         UserError: The key or the account is wrong.
     """
     with explained():
-        there = {
-            each.id: each.display_name for each in wandb.Api().reports(f"{report.entity}/{report.project}", per_page=100)
-        }
-        same_title = [identifier for identifier, title in there.items() if title == report.title]
-        chosen = known if known in there else next(iter(same_title), "")
-        report.id = chosen
+        found = wandb.Api().reports(f"{report.entity}/{report.project}", per_page=100)
+        titles = {each.id: each.display_name for each in found}
+        same = [identifier for identifier, title in titles.items() if title == report.title]
+        report.id = known if known in titles else next(iter(same), "")
         report.save()
-        return str(report.id)
+        return str(report.id), str(report.url)
 
 
 def report_title(sweep: Sweep) -> str:
@@ -131,17 +128,13 @@ class _Runs:
 
     def __init__(self, sweep: Sweep, entity: str, project: str) -> None:
         self.entity, self.project = entity, project
-        self.filters = (
-            f"Config('sweep') == '{sweep.name}' and JobType == 'run' and Tags not in ['{SUPERSEDED}']"
-        )
+        self.filters = f"Config('sweep') == '{sweep.name}' and JobType == 'run' and Tags not in ['{SUPERSEDED}']"
 
     def grid(self, groupby: list[str], panels: Sequence[wr.PanelGrid], name: str = "means over seeds") -> wr.PanelGrid:
         """Lay out panels two in a row over the sweep's runs, grouped."""
         for place, panel in enumerate(panels):
             panel.layout = wr.Layout(x=place % 2 * WIDTH, y=place // 2 * HEIGHT, w=WIDTH, h=HEIGHT)
-        runs = wr.Runset(
-            entity=self.entity, project=self.project, name=name, filters=self.filters, groupby=groupby
-        )
+        runs = wr.Runset(entity=self.entity, project=self.project, name=name, filters=self.filters, groupby=groupby)
         return wr.PanelGrid(runsets=[runs], panels=list(panels))
 
 
@@ -159,7 +152,9 @@ def _definitions() -> list[wr.P | wr.LatexBlock]:
             "pre-activations h, the neural feature matrix F and the average gradient outer product G are"
         ),
         wr.LatexBlock(r"F = W^\top W, \qquad K = \frac{1}{n} \sum_i J_i^\top J_i, \qquad G = W^\top K W."),
-        wr.P("The neural feature ansatz says that they are aligned. With the change of the weights since initialisation,"),
+        wr.P(
+            "The neural feature ansatz says that they are aligned. With the change of the weights since initialisation,"
+        ),
         wr.LatexBlock(
             r"\text{UC-NFC} = \rho\big(W^\top W,\; W^\top K W\big), \qquad "
             r"\text{C-NFC} = \rho\big(\bar W^\top \bar W,\; \bar W^\top K \bar W\big), \qquad \bar W = W - W_0,"
@@ -207,7 +202,7 @@ def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> lis
     return [*blocks, wr.H2("Layer by layer"), runs.grid([GROUP], panels)]
 
 
-def _scatter(swept: dict[str, list[object]]) -> list[wr.ScatterPlot]:
+def _scatter() -> list[wr.ScatterPlot]:
     """Alignment against what the features are worth, at the end of training; a dot per run."""
     pairs = (("final/uc_nfc/mean", "best_probe/score"), ("final/uc_nfc/mean", "final/test_loss"))
     return [
@@ -223,7 +218,7 @@ def _bars() -> list[wr.BarPlot]:
     return [
         wr.BarPlot(
             title=metric,
-            metrics=[wr.SummaryMetric(metric)],
+            metrics=[metric],
             groupby=wr.Config("optimizer.name"),
             groupby_aggfunc="mean",
             groupby_rangefunc="stddev",

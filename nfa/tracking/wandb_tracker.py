@@ -62,7 +62,7 @@ class WandbTracker:
         opened.end()
         if self.online:
             self._tag_replaced(opened.entity, run.replaces)
-        return Sent(opened.folder, sent=self.online)
+        return Sent(opened.folder, sent=self.online, linked=self.online)
 
     def begin(self, run: RunRecord) -> "OpenRun":
         """Open a run, or online the one of this id that is there.
@@ -81,6 +81,15 @@ class WandbTracker:
                 settings=self._settings,
             )
             return OpenRun(self, opened, run)
+
+    def account(self) -> str:
+        """Account or team that runs are for.
+
+        Raises:
+            As ``Tracker.publish``.
+        """
+        with self.watched():
+            return str(self._settings.entity or wandb.Api().default_entity)
 
     def close(self) -> None:
         """Stop the service process and put the environment back. Never raises."""

@@ -294,7 +294,21 @@ class WandbServer:
         files = [{"name": n, "uploadUrl": f"{self.address}/storage/run/{v['run']}/{n}"} for n in v["files"]]
         return {"createRunFiles": {"runID": f"run-{v['run']}", "uploadHeaders": [], "files": files}}
 
-    # Reports
+    # Projects and reports
+
+    def _GetProjects(self, v: dict[str, Any]) -> dict[str, Any]:
+        names = sorted({run.project for run in self.runs.values()})
+        about = {"entityName": ENTITY, "createdAt": "2026-01-01T00:00:00", "isBenchmark": False, "user": None}
+        edges = [{"node": {"__typename": "Project", "id": name, "name": name, **about}} for name in names]
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"edges": edges, "pageInfo": page}}
+
+    def _ProjectViews(self, v: dict[str, Any]) -> dict[str, Any]:
+        if v["project"] not in {run.project for run in self.runs.values()}:
+            return {"project": None}
+        of_project = [each for each in self.reports.values() if each["projectName"] == v["project"]]
+        edges = [{"node": {**self._view(each["id"]), "user": None}, "cursor": each["id"]} for each in of_project]
+        return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
 
     def _ProjectInternalId(self, v: dict[str, Any]) -> dict[str, Any]:
         return {"project": {"id": f"project-{v['projectName']}", "internalId": f"project-{v['projectName']}"}}
