@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -30,6 +30,7 @@ from nfa.paths import CellPaths, SweepPaths
 from nfa.stages.documents import cell_document
 from nfa.stages.parts import Parts
 from nfa.stages.places import open_wandb, wandb_place
+from nfa.stages.progress import event
 from nfa.sweep import Cell, Sweep, parse
 from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_table
 from nfa.tracking.ledger import Entry, Ledger
@@ -53,13 +54,16 @@ def followed(sweep: Sweep, cells: Sequence[Cell], results: Path) -> Iterator[Non
         return
     command = [sys.executable, "-m", "nfa.stages.follow"]
     order = {"document": sweep.document, "cells": [cell.id for cell in cells], "results": str(results.resolve())}
+    pipe = subprocess.PIPE
     follower = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True, text=True
     )
     assert follower.stdin is not None
+    # Not the stage's own output: who reads that would wait for the follower's end.
+    threading.Thread(target=_relay, args=(follower.stdout,), daemon=True).start()
     try:
         with contextlib.suppress(BrokenPipeError):
-            follower.stdin.write(json.dumps(order).encode() + b"\n")
+            follower.stdin.write(json.dumps(order) + "\n")
             follower.stdin.flush()
         yield
     finally:
@@ -69,13 +73,23 @@ def followed(sweep: Sweep, cells: Sequence[Cell], results: Path) -> Iterator[Non
             follower.wait(LINGER_SECONDS)
 
 
+def _relay(output: IO[str]) -> None:
+    """Say what the follower has to say."""
+    for line in output:
+        event(line.rstrip("\n"))
+
+
 def main() -> None:
     """Follow a stage: what to follow is the first line of standard input, whose end is the stage's end."""
     order = json.loads(sys.stdin.readline())
     sweep = parse(order["document"], "plan")
     cells = [sweep.cell(name) for name in order["cells"]]
-    with contextlib.suppress(TrackerError, UserError):  # `nfa publish` says it, and catches up
+    try:
         _Follower(sweep, cells, Path(order["results"])).run()
+    except UserError as error:
+        print(f"W&B: warning: no live curves: {error}", flush=True)
+    except TrackerError as error:
+        print(f"W&B: warning: no live curves: {error}; `nfa publish` catches up", flush=True)
 
 
 class _Follower:
@@ -89,6 +103,7 @@ class _Follower:
         self.tracker: WandbTracker | None = None
         self.opened: dict[str, tuple[OpenRun, FileLock]] = {}
         self.left: set[str] = set()  # runs that are left to `nfa publish`
+        self.seen: dict[str, list[tuple[int, int]]] = {}  # each run's files as they were when it was last looked at
 
     def run(self) -> None:
         """Follow until the end; what a server does not take soon after it is left to `nfa publish`."""
@@ -112,11 +127,20 @@ class _Follower:
         for cell in self.cells:
             for seed in self.sweep.seeds:
                 key = run_key(cell, seed)
-                found = None if key in self.left else read_begun(self.sweep, cell, seed, self.paths.cell(cell.id))
+                if key in self.left:
+                    continue
+                paths = self.paths.cell(cell.id)
+                state = _state(begun_files(self.sweep, cell, seed, paths))
+                if state == self.seen.get(key):
+                    continue  # thousands of runs are not read again and again beside the training
+                found = read_begun(self.sweep, cell, seed, paths)
                 if found is None:
                     continue
                 try:
-                    busy |= self._add(*found)
+                    held = self._add(*found)
+                    busy |= held
+                    if not held:
+                        self.seen[key] = state
                 except TrackerUnavailableError:
                     raise
                 except TrackerError:
@@ -196,6 +220,25 @@ def _closed(seconds: float) -> bool:
     """Wait so long, or until the stage has ended."""
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
     return bool(ready) and not sys.stdin.readline()
+
+
+def begun_files(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> list[Path]:
+    """Files of a run that change when there is more of it: its saved state, and the marks of its finished stages."""
+    parts = {stage: Parts(paths, stage, stage_hash) for stage, stage_hash in sweep.hashes(cell).items()}
+    marks = [part.file(seed, "json") for part in parts.values()]
+    return [parts["train"].file(seed, "resume.safetensors"), *marks]
+
+
+def _state(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Time and size of each file; zeros where there is none."""
+    found = []
+    for file in files:
+        try:
+            status = file.stat()
+            found.append((status.st_mtime_ns, status.st_size))
+        except FileNotFoundError:
+            found.append((0, 0))
+    return found
 
 
 def read_begun(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> tuple[RunRecord, bool] | None:

@@ -26,7 +26,7 @@ from nfa.tracking.summary import summary_of
 from nfa.tracking.wide import Table, tables_of
 
 # Raised when the same files are laid out as another run: every run gets a new id, and is published anew.
-LAYOUT = 1
+LAYOUT = 2
 NAME_LIMIT = 128  # characters W&B takes for a run's name and its group
 TAG_LIMIT = 64  # characters W&B takes for a tag
 UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # what may differ between runs of the same content
@@ -47,7 +47,7 @@ class RunRecord:
         summary: One value per run.
         series: Groups of metrics, each over steps of its own.
         tables: Every other number.
-        pictures: NFM beside AGOP.
+        pictures: NFM beside AGOP, spectra.
         pages: HTML pages by name.
         stem: First part of the id: which run this is. By default the cell's hash and the seed.
         uses: Bundles of files it was made from.

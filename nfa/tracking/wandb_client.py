@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ FINISH_SECONDS = 120.0  # a run is a few hundred kilobytes; a server that takes 
 REQUEST_SECONDS = 20.0  # one request; what was lost or not answered by then is sent again
 RETRY_SECONDS = 10.0  # longest pause between two tries: a server that is back is noticed within this
 TRANSMIT_SECONDS = 5.0  # between transmissions while a run is open; lines of a curve come every few seconds at most
+WAY_OUT = "correct it, or set `wandb: {mode: offline}` in the sweep file"
+REFUSAL = re.compile(r"not found|permission denied|forbidden|not authorized|(?<![:.\d])40[134]\b", re.IGNORECASE)
 NO_ANSWER = ("Failed to execute API request", "An error occurred while checking")
 
 
@@ -73,9 +76,12 @@ def explained() -> Iterator[None]:
         if any(words in str(error) for words in NO_ANSWER):
             # The client raises the same for a key that the server refuses and for a server that does not answer.
             raise TrackerUnavailableError(f"the server does not answer: {_line(error)}") from error
-        way_out = "correct it, or set `wandb: {mode: offline}` in the sweep file"
-        raise UserError(f"wandb: {_line(error)}; {way_out}") from error
-    except (CommError, TimeoutError, ConnectionError) as error:
+        raise UserError(f"wandb: {_line(error)}; {WAY_OUT}") from error
+    except CommError as error:
+        if REFUSAL.search(str(error)):
+            raise UserError(f"wandb: the server refuses the run: {_line(error)}; {WAY_OUT}") from error
+        raise TrackerUnavailableError(f"the server did not take the run: {_line(error)}") from error
+    except (TimeoutError, ConnectionError) as error:
         raise TrackerUnavailableError(f"the server did not take the run: {_line(error)}") from error
     except Exception as error:
         raise TrackerError(f"{type(error).__name__}: {_line(error)}") from error

@@ -148,8 +148,8 @@ def _definitions() -> list[wr.P | wr.LatexBlock]:
     """Text with formulas; the symbols are those of the docs."""
     return [
         wr.P(
-            "For each layer with weights W, which a layer's inputs x enter as h = W x, and the tangent features J of its "
-            "pre-activations h, the neural feature matrix F and the average gradient outer product G are"
+            "A layer turns its inputs x into h = W x. With the tangent features J, the derivatives of the network's "
+            "outputs by h, the neural feature matrix F, K, and the average gradient outer product G are"
         ),
         wr.LatexBlock(r"F = W^\top W, \qquad K = \frac{1}{n} \sum_i J_i^\top J_i, \qquad G = W^\top K W."),
         wr.P(
@@ -160,8 +160,9 @@ def _definitions() -> list[wr.P | wr.LatexBlock]:
             r"\text{C-NFC} = \rho\big(\bar W^\top \bar W,\; \bar W^\top K \bar W\big), \qquad \bar W = W - W_0,"
         ),
         wr.P(
-            f"where \u03c1 is the {HEADLINE.correlation} and the power of G is {HEADLINE.power}. Every other correlation and "
-            "power is in the tables of each run. A mean over layers leaves out the readout, whose value is 1 by definition."
+            f"where \u03c1 is the {HEADLINE.correlation} and the power of G is {HEADLINE.power}. Each run's tables "
+            "have every other correlation and power. A mean over layers leaves out the readout, whose value is 1 by "
+            "definition."
         ),
     ]
 

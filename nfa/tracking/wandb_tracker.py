@@ -221,7 +221,7 @@ class OpenRun:
 
 
 class _Artifact(wandb.Artifact):
-    """An artifact that is not waited for without end: ``use_artifact`` waits until a server has it, and sets no limit."""
+    """An artifact that is not waited for without end: ``use_artifact`` sets no limit of its own."""
 
     def wait(self, timeout: int | None = None) -> wandb.Artifact:
         """Wait until a server has it."""
