@@ -76,9 +76,10 @@ def _draw(panel: np.ndarray, spectrum: np.ndarray, colour: tuple[int, int, int])
         return
     decades = -np.log10(np.maximum(values / values[0], 10.0**-DECADES))
     places = np.interp(np.linspace(0, len(values) - 1, SIDE), np.arange(len(values)), decades)
-    rows = np.round(places / DECADES * (SIDE - 2)).astype(int)
-    for column, (start, end) in enumerate(zip(rows, [*rows[1:], rows[-1]], strict=True)):
-        panel[start : max(start, end) + 2, column] = colour
+    start = np.round(places / DECADES * (SIDE - 2)).astype(int)
+    end = np.maximum(start, np.append(start[1:], start[-1])) + 2
+    height = np.arange(SIDE)[:, None]
+    panel[(height >= start) & (height < end)] = colour
 
 
 def _is_image(matrices: Mapping[str, np.ndarray], place: str, input_shape: Sequence[int]) -> bool:
