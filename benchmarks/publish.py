@@ -97,9 +97,7 @@ def main() -> None:
         size = sum(file.stat().st_size for file in summary.place.folder.rglob("*") if file.is_file())
     done = len(summary.published)
     steps = len(sweep.cells[0].train.checkpoint_steps(1024))
-    print(
-        f"{done} runs, curves of {options.steps} steps, {steps} of them measured, {len(sweep.cells[0].layers)} layers, {options.tracker}"
-    )
+    print(f"{done} runs, curves of {options.steps} steps, {steps} of them measured, {options.tracker}")
     print(f"{total / done:.3f} s a run in all; tracker alone: median {statistics.median(seconds):.3f} s, ", end="")
     print(f"95th percentile {np.quantile(seconds, 0.95):.3f} s; {size / done / 1e6:.2f} MB a run")
     print(f"processor time: {cpu / done:.3f} s a run here, {service_cpu[-1] / done:.3f} s in the client's service")
@@ -122,7 +120,7 @@ def _observe(seconds: list[float], memory: list[tuple[float, float]], service_cp
         service_cpu.append(sum(sum(each.cpu_times()[:2]) for each in services))
         memory.append((here.memory_info().rss / 2**20, sum(each.memory_info().rss for each in services) / 2**20))
 
-    stage._Publication._publish_run = observed  # type: ignore[method-assign]
+    stage._Publication._publish_run = observed  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

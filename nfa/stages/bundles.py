@@ -12,12 +12,12 @@ from nfa.sweep import Cell, Sweep
 from nfa.tables import read_table
 from nfa.tracking.files import Bundle
 from nfa.tracking.record import RunRecord
-from nfa.tracking.sweep_record import TABLES, build_sweep_record
+from nfa.tracking.sweep_record import TABLES, build_sweep_record, content_of
 
 
 def configuration_bundle(sweep: Sweep) -> Bundle:
     """The sweep file."""
-    text = json.dumps(sweep.document, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(content_of(sweep), indent=1, sort_keys=True) + "\n"
     return Bundle(f"{sweep.name}-configuration", "configuration", {"sweep.json": text})
 
 

@@ -46,7 +46,7 @@ def build_sweep_record(
         tags=tuple(dict.fromkeys((sweep.name[:TAG_LIMIT], "summary"))),
         config={
             "sweep": sweep.name,
-            "document": json.dumps(sweep.document, sort_keys=True),  # its lists have no columns to filter by
+            "document": json.dumps(content_of(sweep), sort_keys=True),  # its lists have no columns to filter by
             "cells": len(sweep.cells),
             "seeds": list(sweep.seeds),
             "artifacts": {bundle.name: bundle.digest for bundle in (*made_of, *makes)},
@@ -59,6 +59,11 @@ def build_sweep_record(
         uses=tuple(made_of),
         makes=tuple(makes),
     )
+
+
+def content_of(sweep: Sweep) -> dict[str, Any]:
+    """The sweep file without where its runs are published to."""
+    return {key: value for key, value in sweep.document.items() if key != "wandb"}
 
 
 def _summary(cells: pd.DataFrame) -> dict[str, Any]:

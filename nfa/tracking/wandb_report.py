@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import wandb
-import wandb_workspaces.reports.v2 as wr
+from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.report.conventions import HEADLINE
 from nfa.sweep import AXES, Cell, Sweep
@@ -17,6 +17,7 @@ from nfa.tracking.wandb_tracker import SUPERSEDED
 WIDTH, HEIGHT = 12, 8  # of half a page's width, in the grid of 24 columns that reports have
 MAX_LAYERS = 12  # plots of single layers: first and last ones where there are more
 MAX_ROWS = 60  # of the table: best ones first; all of them are in the summary run
+Panel = wr.LinePlot | wr.ScatterPlot | wr.BarPlot | wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot
 GROUP = "config.cell"  # runs that share it differ in their seed alone
 
 
@@ -130,7 +131,7 @@ class _Runs:
         self.entity, self.project = entity, project
         self.filters = f"Config('sweep') == '{sweep.name}' and JobType == 'run' and Tags not in ['{SUPERSEDED}']"
 
-    def grid(self, groupby: list[str], panels: Sequence[wr.PanelGrid], name: str = "means over seeds") -> wr.PanelGrid:
+    def grid(self, groupby: list[str], panels: Sequence[Panel], name: str = "means over seeds") -> wr.PanelGrid:
         """Lay out panels two in a row over the sweep's runs, grouped."""
         for place, panel in enumerate(panels):
             panel.layout = wr.Layout(x=place % 2 * WIDTH, y=place // 2 * HEIGHT, w=WIDTH, h=HEIGHT)
@@ -231,7 +232,7 @@ def _bars() -> list[wr.BarPlot]:
 def _axes(swept: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
     """What is swept beside what comes out, and which setting matters."""
     outcomes = [wr.SummaryMetric(name) for name in ("final/uc_nfc/mean", "best_probe/score", "final/test_loss")]
-    columns = [*(wr.Config(name) for name in swept), *outcomes]
+    columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in swept), *outcomes]
     return [
         wr.ParallelCoordinatesPlot(
             title="Settings and outcomes", columns=[wr.ParallelCoordinatesPlotColumn(metric) for metric in columns]

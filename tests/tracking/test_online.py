@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,16 @@ import pytest
 
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
+from nfa.stages.plan import begin
 from nfa.stages.publish import PublishSummary, publish
 from nfa.sweep import Sweep, parse
 from nfa.tracking import wandb_client
 from nfa.tracking.record import RunRecord, build_record
 from nfa.tracking.results import read_results
-from tests.tracking.reading import DOCUMENT, same
+from nfa.tracking.sweep_record import KEY
+from tests.tracking.reading import ONLINE, same
 from tests.tracking.test_publish import change_history
-from tests.tracking.wandb_server import ENTITY, KEY, Fault, WandbServer
-
-ONLINE = {**DOCUMENT, "wandb": {"mode": "online", "project": "nfa-test"}}
-
-
-@pytest.fixture
-def online() -> Sweep:
-    """The small sweep, online."""
-    return parse(ONLINE, "test")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A server that the client is told of; limits of time as small as a test wants them."""
-    monkeypatch.setattr(wandb_client, "INIT_SECONDS", 10.0)
-    monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 20.0)
-    monkeypatch.setattr(wandb_client, "REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr(wandb_client, "RETRY_SECONDS", 0.5)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    with WandbServer() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.address)
-        yield server
-        assert not server.unknown
+from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
 
 
 def records_of(sweep: Sweep, results: Path) -> dict[str, RunRecord]:
@@ -57,10 +36,11 @@ def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> 
     """Each run once, complete: each row, table, picture and value of the summary."""
     runs = json.loads(SweepPaths(results / sweep.name).published.read_text())["runs"]
     expected = records_of(sweep, results)
-    assert set(runs) == set(expected)
+    assert set(runs) - {KEY} == set(expected)
     current = {name for name, run in server.runs.items() if "superseded" not in run.tags}
     assert {entry["id"] for entry in runs.values()} == current
-    for key, entry in runs.items():
+    for key in expected:
+        entry = runs[key]
         assert entry["sent"] is True
         run = server.runs[entry["id"]]
         logged = [row for row in run.rows() if not any(name.startswith(("tables/", "pictures/")) for name in row)]
@@ -180,4 +160,35 @@ def test_wrong_key_or_team_is_one_line(server: WandbServer, results: Path, monke
         publish(parse(ONLINE, "test"), results)
     assert "\n" not in str(caught.value)
     assert other not in str(caught.value)
+    assert not server.runs
+
+
+def test_refused_project_is_one_line(online: Sweep, results: Path, server: WandbServer) -> None:
+    """A project that this key may not write to: found out at the first run, and no second one is tried."""
+    server.projects = ("other",)
+    with pytest.raises(UserError, match="project nfa-test not found; correct it, or set") as caught:
+        publish(online, results)
+    assert "\n" not in str(caught.value)
+    assert sum("UpsertBucket" in request for request in server.requests) == 1
+
+
+def test_account_is_checked_before_anything_trains(
+    online: Sweep,
+    server: WandbServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """When Snakemake starts: a good key, a server that does not answer (a warning), a wrong key (one line)."""
+    begin(online, SweepPaths(tmp_path / "good"))
+    assert capfd.readouterr().err == ""
+    server.disappear()
+    begin(online, SweepPaths(tmp_path / "gone"))
+    said = capfd.readouterr().err
+    assert "does not answer" in said
+    assert "the sweep goes on" in said
+    server.return_()
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with pytest.raises(UserError, match="not logged in"):
+        begin(online, SweepPaths(tmp_path / "wrong"))
     assert not server.runs

@@ -16,7 +16,7 @@ import pytest
 
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
-from nfa.stages import publish as stage
+from nfa.stages import places
 from nfa.stages.publish import publish
 from nfa.sweep import Sweep, parse
 from nfa.tables import HISTORY, read_stamp, read_table, write_table
@@ -103,7 +103,7 @@ def test_second_publish_writes_nothing(sweep: Sweep, results: Path, monkeypatch:
     before, declared = snapshot(folder), SweepPaths(results / sweep.name).published
     content = declared.read_text()
     declared.unlink()  # as Snakemake does before the job
-    monkeypatch.setattr(stage, "open_wandb", None)  # nothing may even be opened
+    monkeypatch.setattr(places, "open_wandb", None)  # nothing may even be opened
     again = publish(sweep, results)
     assert len(again.unchanged) == 4
     assert not again.published
