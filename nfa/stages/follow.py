@@ -134,10 +134,8 @@ class _Follower:
                 if state == self.seen.get(key):
                     continue  # thousands of runs are not read again and again beside the training
                 found = read_begun(self.sweep, cell, seed, paths)
-                if found is None:
-                    continue
                 try:
-                    held = self._add(*found)
+                    held = found is not None and self._add(*found)
                     busy |= held
                     if not held:
                         self.seen[key] = state

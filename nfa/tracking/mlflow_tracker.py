@@ -60,10 +60,10 @@ class MlflowTracker:
             tags |= {f"nfa.tag.{tag}": "true" for tag in run.tags}
             run_id: str = self._client.create_run(self._experiment, run_name=run.name, tags=tags).info.run_id
             self._write(run_id, run)
-            self._client.set_terminated(run_id)
             for replaced in run.replaces:
                 for earlier in self._find(replaced):
                     self._client.set_tag(earlier.info.run_id, "nfa.superseded", "true")
+            self._client.set_terminated(run_id)
         return Sent(None, sent=True, linked=True)
 
     def close(self) -> None:

@@ -95,4 +95,7 @@ def _kind(values: "pd.Series[Any]") -> type:
         return bool
     if pd.api.types.is_integer_dtype(values):
         return int
-    return float if pd.api.types.is_float_dtype(values) else str
+    if pd.api.types.is_float_dtype(values):
+        return float
+    held = {type(value) for value in values.dropna()}  # a setting that some entries do not have
+    return bool if held == {bool} else str

@@ -6,9 +6,9 @@
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-import wandb
 from wandb_workspaces.reports.v2 import interface as wr
 
+import wandb
 from nfa.report.conventions import HEADLINE
 from nfa.sweep import AXES, Cell, Sweep
 from nfa.tracking.wandb_client import explained
@@ -76,12 +76,25 @@ def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
         UserError: The key or the account is wrong.
     """
     with explained():
-        found = wandb.Api().reports(f"{report.entity}/{report.project}", per_page=100)
-        titles = {each.id: each.display_name for each in found}
+        titles = _titles(report)
         same = [identifier for identifier, title in titles.items() if title == report.title]
+        created = known not in titles and not same
         report.id = known if known in titles else next(iter(same), "")
         report.save()
-        return str(report.id), str(report.url)
+        identifier, address = str(report.id), str(report.url)
+        if created:
+            # The client asks again when an answer is lost, and the server then makes a second one.
+            for other, title in _titles(report).items():
+                if title == report.title and other not in titles and other != identifier:
+                    report.id = other
+                    report.delete()
+        return identifier, address
+
+
+def _titles(report: wr.Report) -> dict[str, str]:
+    """Titles of all reports in its project, by id."""
+    found = wandb.Api().reports(f"{report.entity}/{report.project}", per_page=100)
+    return {each.id: each.display_name for each in found}
 
 
 def report_title(sweep: Sweep) -> str:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from nfa.paths import SweepPaths
-from nfa.sweep import Sweep, parse
+from nfa.paths import CellPaths, SweepPaths
+from nfa.stages import follow
+from nfa.sweep import Cell, Sweep, parse
 from tests.tracking.test_online import assert_everything_once
 from tests.tracking.wandb_server import KEY, Fault, WandbServer
 
@@ -72,6 +73,40 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+
+
+def test_only_what_has_changed_is_read(online: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower of thousands of runs must leave the processor to the training."""
+    read: list[tuple[str, int]] = []
+
+    def count(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> None:
+        read.append((cell.id, seed))
+
+    monkeypatch.setattr(follow, "read_begun", count)
+    follower = follow._Follower(online, online.cells, tmp_path)
+    assert not follower._look()
+    assert len(read) == 4
+    assert not follower._look()
+    assert len(read) == 4
+    cell = online.cells[1]
+    saved, *_ = follow.begun_files(online, cell, 3, SweepPaths(tmp_path / online.name).cell(cell.id))
+    saved.parent.mkdir(parents=True)
+    saved.write_bytes(b"more")
+    assert not follower._look()
+    assert read[4:] == [(cell.id, 3)]
+
+
+@pytest.mark.slow
+def test_wrong_key_is_said_and_costs_no_training(
+    server: WandbServer, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line in the stage's log, at its start."""
+    server.key = "1" * 40
+    output = finish(stage("train", document={**DOCUMENT, "train": {"steps": 20_000, "checkpoints": 3}}))
+    (line,) = (line for line in output.splitlines() if "no live curves" in line)
+    assert "not logged in" in line
+    assert KEY not in output
+    assert not server.runs
 
 
 @pytest.mark.slow

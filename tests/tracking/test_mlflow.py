@@ -33,7 +33,7 @@ def runs_of(sweep: Sweep, results: Path) -> dict[str, Run]:
 
 
 def test_everything_is_there(sweep: Sweep, aggregated: Path) -> None:
-    """Every value of every series, the summary, the settings, the tables, the pictures; a second publish adds nothing."""
+    """Every value of every series, summary, settings, tables, pictures; a second publish adds nothing."""
     summary = publish(sweep, aggregated, mlflow_place)
     assert len(summary.published) == 5
     assert "5 runs published locally" in summary.lines()[0]
@@ -92,9 +92,7 @@ def test_changed_and_half_written_runs(sweep: Sweep, results: Path) -> None:
 
 
 def test_not_installed_is_one_line(tmp_path: Path) -> None:
-    """By the command line, which names what to install; exit 2."""
-    config = tmp_path / "small.json"
-    config.write_text(json.dumps({"sweep": "none", "data": [{"name": "chain_monomial", "dim": 8, "rank": 3}]}))
+    """It names what to install."""
     (tmp_path / "mlflow.py").write_text("raise ImportError('no mlflow here')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     code = (

@@ -1,4 +1,4 @@
-"""Offline runs that `wandb sync` brings to a server: everything exactly once, and online publishing goes on from there."""
+"""Offline runs that `wandb sync` brings to a server: everything exactly once; online publishing goes on from there."""
 
 import os
 import subprocess

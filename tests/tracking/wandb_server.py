@@ -321,6 +321,10 @@ class WandbServer:
         self.reports[identifier] = {**v, "id": identifier}
         return {"upsertView": {"view": self._view(identifier), "inserted": inserted}}
 
+    def _deleteView(self, v: dict[str, Any]) -> dict[str, Any]:
+        gone = self.reports.pop(v["id"], None)
+        return {"deleteView": {"success": gone is not None, "pendingDrafts": 0, "__typename": "DeleteViewPayload"}}
+
     def _view(self, identifier: str) -> dict[str, Any]:
         report = self.reports[identifier]
         project = {"id": "p", "name": report["projectName"], "entityName": report["entityName"]}
