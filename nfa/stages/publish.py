@@ -272,7 +272,9 @@ class _Publication:
             The record; ids of runs of earlier content that a server has; which of these are tagged so.
         """
         if known is None:
-            return record, (), ()
+            # A run may have been begun live, and its record lost: what came of it is not known.
+            lost = (record.live_id,) if record.live_id and self.place.how == "online" else ()
+            return replace(record, replaces=lost), (), ()
         superseded = known.superseded
         begun_here = known.live and known.destination == self.place.destination and self.place.how == "online"
         if begun_here and journal_of(self.place.folder, known.id).fits(record):

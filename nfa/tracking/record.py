@@ -50,6 +50,7 @@ class RunRecord:
         pictures: NFM beside AGOP, spectra.
         pages: HTML pages by name.
         stem: First part of the id: which run this is. By default the cell's hash and the seed.
+        live_id: Id of a run that is begun while it trains, from its settings; none for the summary of a sweep.
         uses: Bundles of files it was made from.
         makes: Bundles of files it made.
         begun_as: Id of the run that was begun while it trained; None if none was.
@@ -68,6 +69,7 @@ class RunRecord:
     pictures: tuple[Picture, ...]
     pages: dict[str, str] = field(default_factory=dict)
     stem: str = ""
+    live_id: str | None = None
     uses: tuple[Bundle, ...] = ()
     makes: tuple[Bundle, ...] = ()
     begun_as: str | None = None
@@ -103,6 +105,11 @@ def _stem(cell: Cell, seed: int) -> str:
     return f"{cell.id.rpartition('.')[2]}-s{seed}"
 
 
+def _live_id(sweep: Sweep, cell: Cell, seed: int) -> str:
+    """Id of a run whose content is not known yet: of what it will be made from, the settings of every stage."""
+    return f"{_stem(cell, seed)}-{digest({'layout': LAYOUT, **sweep.hashes(cell)})[:8]}"
+
+
 def build_record(
     sweep: Sweep,
     cell: Cell,
@@ -133,6 +140,7 @@ def build_record(
         tables=tables_of(alignment, probes, matrices, layers),
         pictures=pictures_of(matrices, layers, results.document["data"]["input_shape"]),
         stem=_stem(cell, seed),
+        live_id=_live_id(sweep, cell, seed),
         uses=uses,
         makes=makes,
     )
@@ -147,12 +155,8 @@ def begun_record(
     alignment: pd.DataFrame,
     probes: pd.DataFrame,
 ) -> RunRecord:
-    """Lay out what there is of a run whose stages are not all done: its series, as far as they go.
-
-    Its content is not known yet, so its id is of what it will be made from: the settings of every stage.
-    """
+    """Lay out what there is of a run whose stages are not all done: its series, as far as they go."""
     layers = [layer["name"] for layer in document["layers"]]
-    plan = digest({"layout": LAYOUT, **sweep.hashes(cell)})
     return RunRecord(
         key=run_key(cell, seed),
         name=_fit(f"{cell.id} seed {seed}"),
@@ -164,7 +168,7 @@ def begun_record(
         series=all_series(history, alignment, probes, layers),
         tables={},
         pictures=(),
-        begun_as=f"{_stem(cell, seed)}-{plan[:8]}",
+        begun_as=_live_id(sweep, cell, seed),
     )
 
 

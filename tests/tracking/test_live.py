@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,11 @@ def test_runs_grow_stage_by_stage(server: WandbServer, stage: Stage, tmp_path: P
     assert len(server.requests) == asked
     for run in server.runs.values():
         assert run.config["provenance"]["device"] == "cpu"
+    begun = set(server.runs)
+    shutil.rmtree(SweepPaths(tmp_path / "results" / "live").wandb)  # with the records of what was begun
+    finish(stage("publish"))
+    assert {name for name, run in server.runs.items() if "superseded" in run.tags} == begun
+    assert_everything_once(server, live_sweep(tmp_path / "results"), tmp_path / "results")
 
 
 @pytest.mark.slow
