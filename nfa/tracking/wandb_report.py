@@ -94,7 +94,7 @@ def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
 def _titles(report: wr.Report) -> dict[str, str]:
     """Titles of all reports in its project, by id."""
     found = wandb.Api().reports(f"{report.entity}/{report.project}", per_page=100)
-    return {each.id: each.display_name for each in found}
+    return {each.id: str(each.display_name) for each in found}
 
 
 def report_title(sweep: Sweep) -> str:

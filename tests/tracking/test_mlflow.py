@@ -29,6 +29,7 @@ def runs_of(sweep: Sweep, results: Path) -> dict[str, Run]:
     """Every run that is not deleted, by our id."""
     client = client_of(sweep, results)
     experiment = client.get_experiment_by_name("nfa-test")
+    assert experiment is not None
     return {run.data.tags[ID]: run for run in client.search_runs([experiment.experiment_id])}
 
 

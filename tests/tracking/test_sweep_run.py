@@ -70,7 +70,7 @@ def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> 
 @pytest.mark.parametrize("limit", [1.0, 0.0001])
 def test_lineage(limit: float, aggregated: Path, server: WandbServer) -> None:
     """Configuration -> each run -> its checkpoints, if they are small enough -> the summary -> tables and report."""
-    sweep = parse({**ONLINE, "wandb": {**ONLINE["wandb"], "checkpoints_mb": limit}}, "test")
+    sweep = parse({**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "checkpoints_mb": limit}}, "test")
     cell = sweep.cells[0]
     file = SweepPaths(aggregated / sweep.name).cell(cell.id).checkpoint(0, 20)
     file.parent.mkdir(parents=True)
