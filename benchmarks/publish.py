@@ -94,7 +94,9 @@ def main() -> None:
         begun = time.perf_counter()
         stage.publish(sweep, Path(name), place)
         again = time.perf_counter() - begun
-        size = sum(file.stat().st_size for file in summary.place.folder.rglob("*") if file.is_file())
+        size = sum(
+            file.stat().st_size for file in summary.place.folder.rglob("*") if file.is_file() and not file.is_symlink()
+        )
     done = len(summary.published)
     steps = len(sweep.cells[0].train.checkpoint_steps(1024))
     print(f"{done} runs, curves of {options.steps} steps, {steps} of them measured, {options.tracker}")
