@@ -142,7 +142,7 @@ def test_runs_grow_stage_by_stage(server: WandbServer, stage: Stage, tmp_path: P
 @pytest.mark.slow
 def test_killed_training_goes_on_in_the_same_run(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
     """Curves are there while it trains; a kill, and the run goes on from its line."""
-    long = {**DOCUMENT, "train": {"steps": 60_000, "checkpoints": 3}}
+    long = {**DOCUMENT, "train": {"steps": 30_000, "checkpoints": 3}}
     training = stage("train", "--save-every", "0.2", document=long)
     wait_for(lambda: any(run.lines for run in server.runs.values()))
     assert training.poll() is None

@@ -483,8 +483,6 @@ def _break(connection: socket.socket) -> None:
 
 
 def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
-    authorized = "Basic " + base64.b64encode(f"api:{server.key}".encode()).decode()
-
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -506,7 +504,8 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             answer: dict[str, Any] = {}
             if path == "/graphql":
                 try:
-                    if self.headers.get("Authorization") != authorized:
+                    given = base64.b64encode(f"api:{server.key}".encode()).decode()
+                    if self.headers.get("Authorization") != f"Basic {given}":
                         raise Refused(401, "user is not logged in")
                     answer = {"data": server.answer(operation, asked["query"], asked.get("variables") or {})}
                 except Refused as error:
