@@ -103,9 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         if name == "measure":
             add_own_arguments(verb)
     _stage(verbs, "aggregate", "join all cells: tables, figures, report.html", _aggregate)
-    _stage(
-        verbs, "publish", "publish every run to Weights & Biases (offline by default); repeat it to catch up", _publish
-    )
+    text = "publish every run to Weights & Biases (offline by default); repeat it to catch up"
+    verb = _stage(verbs, "publish", text, _publish)
+    text = "also make or update the sweep's report on the W&B server"
+    verb.add_argument("--report", action="store_true", help=text)
+    text = "mlflow: publish to an MLflow store beside the results instead (default: wandb)"
+    verb.add_argument("--tracker", choices=["wandb", "mlflow"], default="wandb", help=text)
 
     verb = _verb(verbs, "show", "show the summary table of an aggregated sweep", _show)
     verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
@@ -192,6 +195,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     from importlib import import_module
 
     from nfa.stages.environment import choose_device, set_threads
+    from nfa.stages.follow import followed
     from nfa.stages.memory import enough_memory
     from nfa.sweep import load
 
@@ -201,9 +205,10 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     device = choose_device(options.device)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
     more = {} if options.save_every is None else {"save_seconds": options.save_every}
-    for cell in cells:
-        with enough_memory(options.stage, sweep, cell):
-            stage(sweep, cell, options.results, device, **more)
+    with followed(sweep, cells, options.results):
+        for cell in cells:
+            with enough_memory(options.stage, sweep, cell):
+                stage(sweep, cell, options.results, device, **more)
     return None
 
 
@@ -226,10 +231,12 @@ def _aggregate(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
+    from nfa.stages.places import mlflow_place, wandb_place
     from nfa.stages.publish import publish
     from nfa.sweep import load
 
-    publish(load(options.config, options.size), options.results)
+    place = mlflow_place if options.tracker == "mlflow" else wandb_place
+    publish(load(options.config, options.size), options.results, place, options.report)
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -99,3 +99,8 @@ class SweepPaths:
     def wandb(self) -> Path:
         """Folder of the offline W&B runs; declared by no rule."""
         return self.folder / "wandb"
+
+    @property
+    def mlflow(self) -> Path:
+        """Folder of MLflow's store, where one is wanted; declared by no rule."""
+        return self.folder / "mlflow"

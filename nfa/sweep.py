@@ -127,6 +127,9 @@ class Wandb(Settings):
     )
     project: str = setting("nfa", "W&B project", min_length=1, max_length=128)
     entity: str | None = setting(None, "W&B team or user; yours if not given", min_length=1, max_length=128)
+    checkpoints_mb: float = setting(
+        0.0, "online: upload a run's checkpoints as an artifact where they are at most this many MB", ge=0, le=10**6
+    )
 
 
 AXES = ("data", "model", "optimizer", "train")

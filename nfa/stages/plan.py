@@ -1,6 +1,7 @@
 """What the Snakefile needs before its rules: the sweep, and the right to work on its results."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from filelock import FileLock, Timeout
 from nfa.errors import SweepError, UserError
 from nfa.paths import SweepPaths
 from nfa.stages.documents import write_plan
+from nfa.stages.places import open_wandb
 from nfa.sweep import Sweep, parse
+from nfa.tracking.tracker import TrackerUnavailableError
 from nfa.validation import read_yaml
 
 _LOCKS: list[FileLock] = []  # held until the process ends, however it ends
@@ -40,8 +43,10 @@ def begin(sweep: Sweep, paths: SweepPaths) -> None:
 
     The lock is the operating system's: it ends with the process, so that a killed Snakemake needs no ``--unlock``.
 
+    Online, a wrong key or account is found out here, before anything trains.
+
     Raises:
-        UserError: Another Snakemake works on this folder, or it cannot be written.
+        UserError: Another Snakemake works on this folder, or it cannot be written, or W&B refuses.
     """
     try:
         paths.folder.mkdir(parents=True, exist_ok=True)
@@ -55,3 +60,13 @@ def begin(sweep: Sweep, paths: SweepPaths) -> None:
         ) from None
     except OSError as error:
         raise UserError(f"{paths.folder}: cannot be written: {error.strerror}") from None
+    if sweep.wandb.mode == "online":
+        _check_account(sweep, paths)
+
+
+def _check_account(sweep: Sweep, paths: SweepPaths) -> None:
+    """Log in to W&B; a server that does not answer costs one line, and no sweep."""
+    try:
+        open_wandb(sweep, paths.wandb).close()
+    except TrackerUnavailableError as error:
+        print(f"nfa: W&B: warning: {error}; the sweep goes on, and `nfa publish` catches up", file=sys.stderr)

@@ -1,25 +1,39 @@
-"""Stage 5: publish every run of a sweep to Weights & Biases; writes published.json. It never costs a result.
+"""Stage 5: publish every run of a sweep to Weights & Biases, or to MLflow. It never costs a result.
 
 Idempotent: a run whose content is published is left alone. Resumable: every published run is recorded at once.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
+from nfa.stages.bundles import (
+    checkpoint_bundles,
+    configuration_bundle,
+    read_sweep_record,
+    sweep_files_digest,
+    sweep_is_aggregated,
+)
+from nfa.stages.places import Place, wandb_place
 from nfa.stages.progress import event, progress_bar
+from nfa.stages.publish_report import publish_report
 from nfa.stages.runs import check_outputs
 from nfa.sweep import Cell, Sweep, digest
 from nfa.tables import write_text
 from nfa.tracking.ledger import Entry, Ledger
+from nfa.tracking.lines import journal_of
 from nfa.tracking.record import LAYOUT, RunRecord, build_record, run_key
 from nfa.tracking.results import CellResults, files_digest, read_results
+from nfa.tracking.sweep_record import KEY
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
+FOLLOWER_SECONDS = 65.0  # a stage's follower ends within this (nfa.stages.follow)
 MAX_FAILURES = 3  # after this many runs in a row that fail, the rest would too
 
 
@@ -28,68 +42,99 @@ class PublishSummary:
     """What a publish did.
 
     Attributes:
-        mode: offline, online or disabled.
-        folder: Where local runs are.
+        place: Where to.
         published: Runs published now.
         unchanged: Runs that were published before.
         unsent: Runs that could not be published, with the reason.
         incomplete: Cells that are not finished, with the file that is missing.
+        summary_left_out: Whether the sweep's summary run is left out, because the sweep is not aggregated.
+        report: Address of the sweep's report, where one was asked for.
+        no_report: Why there is none.
     """
 
-    mode: str
-    folder: Path
+    place: Place
     published: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     unsent: dict[str, str] = field(default_factory=dict)
     incomplete: dict[str, str] = field(default_factory=dict)
+    summary_left_out: bool = False
+    report: str | None = None
+    no_report: str | None = None
 
     def lines(self) -> list[str]:
         """Say it to a person: what happened, and how to catch up."""
-        if self.mode == "disabled":
-            return ["W&B: disabled in the sweep file; nothing published"]
-        done = f"W&B: {len(self.published)} runs published {self.mode}, {len(self.unchanged)} unchanged"
-        lines = [done + (f"; browse them with `wandb leet {self.folder}`" if self.mode == "offline" else "")]
+        name, how = self.place.name, self.place.how
+        if how == "disabled":
+            return [f"{name}: disabled in the sweep file; nothing published"]
+        done = f"{name}: {len(self.published)} runs published {how}, {len(self.unchanged)} unchanged"
+        lines = [done + (f"; browse them with `wandb leet {self.place.folder}`" if how == "offline" else "")]
         if self.unsent:
             run, reason = next(iter(self.unsent.items()))
-            lines += [f"W&B: warning: {len(self.unsent)} runs are not published, e.g. {run}: {reason}"]
-            lines += ["W&B: no result is lost; `nfa publish` catches up"]
+            lines += [f"{name}: warning: {len(self.unsent)} runs are not published, e.g. {run}: {reason}"]
+            lines += [f"{name}: no result is lost; `nfa publish` catches up"]
         if self.incomplete:
             reason = next(iter(self.incomplete.values()))
-            lines += [f"W&B: {len(self.incomplete)} cells are not finished: {reason}"]
+            lines += [f"{name}: {len(self.incomplete)} cells are not finished: {reason}"]
+        if self.summary_left_out:
+            lines += [f"{name}: no summary run: the sweep is not aggregated; run `nfa aggregate`, then `nfa publish`"]
+        if self.report:
+            lines += [f"{name}: report {self.report}"]
+        if self.no_report:
+            lines += [f"{name}: warning: no report: {self.no_report}"]
         return lines
 
 
-def publish(sweep: Sweep, results: Path) -> PublishSummary:
-    """Publish every run of a sweep that is not published as it is, then write published.json.
+def publish(
+    sweep: Sweep, results: Path, place: Callable[[Sweep, SweepPaths], Place] = wandb_place, report: bool = False
+) -> PublishSummary:
+    """Publish every run of a sweep that is not published as it is, then write down what is.
+
+    Args:
+        sweep: The sweep.
+        results: Folder of all results.
+        place: Where to; by default W&B, as the sweep file says.
+        report: Also make or update its report on the W&B server.
 
     Raises:
         UserError: A setting is wrong: the project, the account, the key.
     """
     paths = SweepPaths(results / sweep.name)
-    summary = PublishSummary(sweep.wandb.mode, paths.wandb)
-    ledger = Ledger(paths.wandb)
-    if sweep.wandb.mode != "disabled":
+    summary = PublishSummary(place(sweep, paths))
+    ledger = Ledger(summary.place.folder)
+    if report and summary.place.how != "online":
+        raise UserError("--report: a report lies on a W&B server; set `wandb: {mode: online}` in the sweep file")
+    if summary.place.how != "disabled":
         with ledger.locked():
             ledger.remove_halves()
             try:
                 _Publication(sweep, paths, ledger, summary).run()
             finally:
                 ledger.remove_halves()
-            write_published(sweep, paths, ledger, summary)
+            if report:
+                _add_report(sweep, paths, summary)
+            write_published(sweep, ledger, summary)
     else:
-        write_published(sweep, paths, ledger, summary)
+        write_published(sweep, ledger, summary)
     for line in summary.lines():
         event(line)
     return summary
 
 
-def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary) -> None:
+def _add_report(sweep: Sweep, paths: SweepPaths, summary: PublishSummary) -> None:
+    """Make or update the report; a failure is noted, not raised."""
+    try:
+        summary.report = publish_report(sweep, paths)
+    except TrackerError as error:
+        summary.no_report = str(error)
+
+
+def write_published(sweep: Sweep, ledger: Ledger, summary: PublishSummary) -> None:
     """Write published.json: every run of the sweep that is published, and why others are not."""
-    keys = [run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds]
+    keys = [*(run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds), KEY]
     entries = {key: ledger.read(key) for key in keys}
     runs = {key: _public(entry) for key, entry in entries.items() if entry}
-    document = {"mode": summary.mode, "runs": runs, "unsent": summary.unsent, "incomplete": summary.incomplete}
-    write_text(paths.published, json.dumps(document, indent=1) + "\n")
+    document = {"mode": summary.place.how, "runs": runs, "unsent": summary.unsent, "incomplete": summary.incomplete}
+    write_text(summary.place.published, json.dumps(document, indent=1) + "\n")
 
 
 def _public(entry: Entry) -> dict[str, Any]:
@@ -101,7 +146,7 @@ class _Publication:
 
     def __init__(self, sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary) -> None:
         self.sweep, self.paths, self.ledger, self.summary = sweep, paths, ledger, summary
-        self.destination = f"{sweep.wandb.entity or ''}/{sweep.wandb.project}"
+        self.place = summary.place
         self.tracker: Tracker | None = None
         self.given_up: str | None = None
         self.failures = 0
@@ -118,6 +163,7 @@ class _Publication:
                     else:
                         self._publish_cell(cell)
                     bar.update(done + 1)
+            self._publish_sweep()
         finally:
             if self.tracker:
                 self.tracker.close()
@@ -142,9 +188,26 @@ class _Publication:
         """Lay out a cell's runs; a seed that is not in its files yet is incomplete."""
         for seed in seeds:
             if str(seed) in results.document["runs"]:
-                yield build_record(self.sweep, cell, seed, results)
+                makes = checkpoint_bundles(self.sweep, cell, seed, self.paths)
+                yield build_record(self.sweep, cell, seed, results, (configuration_bundle(self.sweep),), makes)
             else:
                 self.summary.incomplete[cell.id] = f"run of seed {seed}"
+
+    def _publish_sweep(self) -> None:
+        """Publish the run that stands for the sweep, once it is aggregated; a stale aggregation is not its fault."""
+        if self.given_up or self.summary.incomplete or not sweep_is_aggregated(self.paths):
+            self.summary.summary_left_out = not self.summary.incomplete
+            return
+        inputs = digest({"layout": LAYOUT, "files": sweep_files_digest(self.paths)})
+        if self._is_done(KEY, inputs):
+            return
+        record = read_sweep_record(self.sweep, self.paths)
+        known = self.ledger.read(KEY)
+        if known and known.digest == record.digest and self._is_there(known):
+            self.ledger.write(KEY, replace(known, inputs=inputs))
+            self.summary.unchanged.append(KEY)
+        else:
+            self._publish_run(record, known, inputs)
 
     def _inputs(self, cell: Cell) -> str:
         """Hash everything a cell's runs are made from."""
@@ -162,31 +225,64 @@ class _Publication:
         return True
 
     def _is_there(self, entry: Entry) -> bool:
-        """Tell whether a published run is where this sweep wants it."""
-        here = self.sweep.wandb.mode == "offline" and self.ledger.has_folder(entry)
-        return entry.destination == self.destination and (entry.sent or here)
+        """Tell whether a published run is where this sweep wants it; online with its place among bundles of files."""
+        if self.place.how == "offline":
+            there = entry.sent or self.ledger.has_folder(entry)
+        else:
+            there = entry.sent and entry.linked
+        return there and entry.destination == self.place.destination
 
     def _publish_run(self, record: RunRecord, known: Entry | None, inputs: str) -> None:
         """Publish one run in place of what is known of it; a failure is noted, not raised."""
-        run_id, run_digest = record.id, record.digest
-        superseded = known.superseded if known else ()
-        if known and known.sent and known.id != run_id:
-            superseded += (known.id,)
+        record, superseded, tagged = self._continued(record, known)
         try:
             tracker = self._open()
-            if known and not known.sent and self.sweep.wandb.mode == "offline":
+            if known and not known.sent and self.place.how == "offline":
                 # First, because a kill between the two would leave both, and `wandb sync` would upload both.
                 self.ledger.remove(known.folder)
-            sent = tracker.publish(record)
+            with self.ledger.run_lock(record.key).acquire(timeout=FOLLOWER_SECONDS):
+                sent = tracker.publish(record)
+        except Timeout:
+            self._note_failure(record.key, TrackerError("the follower of its stage still works on it"))
+            return
         except TrackerError as error:
             self._note_failure(record.key, error)
             return
         self.failures = 0
         if known and not known.sent and known.folder != sent.folder:
             self.ledger.remove(known.folder)  # online has it now
-        entry = Entry(run_id, run_digest, self.destination, inputs, sent.folder, sent.sent, superseded)
+        entry = Entry(
+            id=record.id,
+            digest=record.digest,
+            destination=self.place.destination,
+            inputs=inputs,
+            folder=sent.folder,
+            sent=sent.sent,
+            linked=sent.linked,
+            superseded=superseded,
+            tagged=superseded if sent.sent else tagged,
+        )
         self.ledger.write(record.key, entry)
         self.summary.published.append(record.key)
+
+    def _continued(self, record: RunRecord, known: Entry | None) -> tuple[RunRecord, tuple[str, ...], tuple[str, ...]]:
+        """Take up the run that was begun while it trained, where all in it is still true; name what it replaces.
+
+        Returns:
+            The record; ids of runs of earlier content that a server has; which of these are tagged so.
+        """
+        if known is None:
+            # A run may have been begun live, and its record lost: what came of it is not known.
+            lost = (record.live_id,) if record.live_id and self.place.how == "online" else ()
+            return replace(record, replaces=lost), (), ()
+        superseded = known.superseded
+        begun_here = known.live and known.destination == self.place.destination and self.place.how == "online"
+        if begun_here and journal_of(self.place.folder, known.id).fits(record):
+            record = replace(record, begun_as=known.id)
+        if known.id != record.id and (known.sent or known.live) and known.id not in superseded:
+            superseded += (known.id,)
+        record = replace(record, replaces=tuple(run_id for run_id in superseded if run_id not in known.tagged))
+        return record, superseded, known.tagged
 
     def _open(self) -> Tracker:
         """Return the tracker, started when it is first needed.
@@ -197,7 +293,7 @@ class _Publication:
         if self.given_up:
             raise TrackerUnavailableError(self.given_up)
         if self.tracker is None:
-            self.tracker = open_tracker(self.sweep, self.paths.wandb)
+            self.tracker = self.place.open()
         return self.tracker
 
     def _note_failure(self, key: str, error: TrackerError) -> None:
@@ -205,25 +301,3 @@ class _Publication:
         self.failures += 1
         if isinstance(error, TrackerUnavailableError) or self.failures >= MAX_FAILURES:
             self.given_up = str(error)
-
-
-def open_tracker(sweep: Sweep, folder: Path) -> Tracker:
-    """Open the tracker a sweep asks for; its client is imported here and nowhere else.
-
-    Raises:
-        UserError: A setting is wrong.
-        TrackerUnavailableError: The client is not installed or does not work, or its server does not answer.
-    """
-    settings = sweep.wandb
-    assert settings.mode != "disabled"
-    try:
-        from nfa.tracking.wandb_tracker import WandbTracker
-
-        return WandbTracker(folder.resolve(), settings.mode, settings.project, settings.entity)
-    except (UserError, TrackerUnavailableError):
-        raise
-    except Exception as error:
-        raise TrackerUnavailableError(f"wandb does not work here: {error}") from error
-
-
-__all__ = ["PublishSummary", "open_tracker", "publish", "write_published"]

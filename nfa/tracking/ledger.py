@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from nfa.locks import waiting_lock
 from nfa.tables import write_text
 
 # A run's folder as W&B names it, ending in an id as nfa.tracking.record makes it: no one else's folder is ever removed.
-RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-[0-9a-f]{8}-s\d+-[0-9a-f]{8}(-\d+)?")
+RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-[0-9a-f]{8}-(s\d+|sweep)-[0-9a-f]{8}(-\d+)?")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Entry:
         folder: Name of its local folder; None if it has none.
         sent: Whether a server has all of it.
         superseded: Ids of runs of earlier content that a server has.
+        tagged: Which of these are tagged so there.
+        live: Whether the run was begun while it trained, and is not complete.
+        linked: Whether a server knows its place among bundles of files, which an offline run cannot tell it.
     """
 
     id: str
@@ -38,6 +43,9 @@ class Entry:
     folder: str | None
     sent: bool
     superseded: tuple[str, ...] = ()
+    tagged: tuple[str, ...] = ()
+    live: bool = False
+    linked: bool = False
 
 
 class Ledger:
@@ -52,11 +60,18 @@ class Ledger:
         """Keep the folder to one process: two would both write what neither finds."""
         return waiting_lock(self.state / "lock", f"publish: another process publishes to {self.folder}")
 
+    def run_lock(self, key: str) -> FileLock:
+        """Keep a run to one process: the follower of a stage, or publish."""
+        path = self.state / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path)
+
     def read(self, key: str) -> Entry | None:
         """Return what is known of a run; None if it was never published, or its record is damaged."""
         try:
             content = json.loads(self._file(key).read_text(encoding="utf-8"))
-            entry = Entry(**{**content, "superseded": tuple(content["superseded"])})
+            lists = {name: tuple(content.get(name, ())) for name in ("superseded", "tagged")}
+            entry = Entry(**{**content, **lists})
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
         if not entry.sent and entry.folder and (self.folder / entry.folder / f"run-{entry.id}.wandb.synced").exists():
@@ -82,7 +97,7 @@ class Ledger:
 
         What `wandb sync` has uploaded stays: it is the user's to remove, with `wandb clean`.
         """
-        entries = [self.read(f"{file.parent.name}/{file.stem}") for file in self.state.glob("*/seed-*.json")]
+        entries = [self.read(f"{file.parent.name}/{file.stem}") for file in self.state.glob("*/*.json")]
         recorded = {entry.folder for entry in entries if entry}
         for folder in self.folder.glob("*run-*"):
             if folder.name not in recorded and not any(folder.glob("*.synced")):

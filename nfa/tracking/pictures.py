@@ -1,4 +1,7 @@
-"""Pictures of a run: NFM beside AGOP of the first layer, at the first and last checkpoint. No randomness in them."""
+"""Pictures of a run at the first and last checkpoint: NFM beside AGOP of the first layer, and every layer's spectra.
+
+No randomness in them, and no text: what they show is in their captions.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +19,10 @@ ANCHORS = np.array(
     ]
 )  # fmt: skip
 SIDE = 192  # pixels a picture's side is enlarged to, at least half
-GAP = 8  # white pixels between the two
+GAP = 8  # white pixels between two panels
+DECADES = 8  # of eigenvalues below the leading one that are shown; float32 has no more
+LAYERS = 12  # panels of spectra: the first and last layers where there are more
+SPECTRA = {"nfm": ("orange", (213, 94, 0)), "agop": ("blue", (0, 114, 178)), "k": ("green", (0, 158, 115))}
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Picture:
 def pictures_of(
     matrices: Mapping[str, np.ndarray], layers: Sequence[str], input_shape: Sequence[int]
 ) -> tuple[Picture, ...]:
-    """Draw the first layer's NFM and AGOP at each step that has them; keys are ``step/layer/name``.
+    """Draw the first layer's NFM and AGOP, and all spectra, at each step that has them; keys are ``step/layer/name``.
 
     Where the layer's inputs are the pixels of an image, the diagonals are drawn as that image: which pixels matter.
     """
@@ -42,8 +48,38 @@ def pictures_of(
         panels = [_panel(matrices, f"{place}/{name}", input_shape) for name in ("nfm", "agop")]
         what = "diagonal over pixels" if _is_image(matrices, place, input_shape) else "matrix"
         caption = f"NFM | AGOP of layer 0 ({layers[0]}), {what}, step {step}, each scaled to its own range"
-        pictures.append(Picture("nfm_agop_layer_0", step, caption, _beside(*panels)))
+        pictures.append(Picture("nfm_agop_layer_0", step, caption, _beside(*(_colour(_enlarge(p)) for p in panels))))
+        pictures.append(_spectra_picture(matrices, layers, step))
     return tuple(pictures)
+
+
+def _spectra_picture(matrices: Mapping[str, np.ndarray], layers: Sequence[str], step: int) -> Picture:
+    """Draw each layer's eigenvalues, as a share of the leading one, over their index, as a share of their number."""
+    half = LAYERS // 2
+    shown = range(len(layers)) if len(layers) <= LAYERS else [*range(half), *range(len(layers) - half, len(layers))]
+    panels = []
+    for number in shown:
+        panel = np.full((SIDE, SIDE, 3), 240, dtype=np.uint8)
+        for name, (_, colour) in SPECTRA.items():
+            _draw(panel, matrices.get(f"{step}/{layers[number]}/{name}_spectrum", np.empty(0)), colour)
+        panels.append(panel)
+    colours = ", ".join(f"{name.upper()} {colour}" for name, (colour, _) in SPECTRA.items())
+    which = f"layers {', '.join(str(number) for number in shown)}"
+    scale = f"eigenvalues / the leading one, 1 down to 1e-{DECADES} (log), over index"
+    return Picture("spectra", step, f"Spectra of {which} at step {step}: {colours}; {scale}", _beside(*panels))
+
+
+def _draw(panel: np.ndarray, spectrum: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Draw descending eigenvalues into a panel, a line of two pixels; nothing where the leading one is not > 0."""
+    values = spectrum.astype(np.float64)
+    if len(values) == 0 or not np.isfinite(values).all() or values[0] <= 0:
+        return
+    decades = -np.log10(np.maximum(values / values[0], 10.0**-DECADES))
+    places = np.interp(np.linspace(0, len(values) - 1, SIDE), np.arange(len(values)), decades)
+    start = np.round(places / DECADES * (SIDE - 2)).astype(int)
+    end = np.maximum(start, np.append(start[1:], start[-1])) + 2
+    height = np.arange(SIDE)[:, None]
+    panel[(height >= start) & (height < end)] = colour
 
 
 def _is_image(matrices: Mapping[str, np.ndarray], place: str, input_shape: Sequence[int]) -> bool:
@@ -65,10 +101,10 @@ def _panel(matrices: Mapping[str, np.ndarray], key: str, input_shape: Sequence[i
     return np.tile(_diagonal(matrices, key), (16, 1))
 
 
-def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Colour two panels of one shape and put them side by side."""
-    white = np.full((_enlarge(left).shape[0], GAP, 3), 255, dtype=np.uint8)
-    return np.concatenate([_colour(_enlarge(left)), white, _colour(_enlarge(right))], axis=1)
+def _beside(*panels: np.ndarray) -> np.ndarray:
+    """Put panels of one height, height x width x 3, side by side."""
+    white = np.full((panels[0].shape[0], GAP, 3), 255, dtype=np.uint8)
+    return np.concatenate([part for panel in panels for part in (white, panel)][1:], axis=1)
 
 
 def _enlarge(values: np.ndarray) -> np.ndarray:

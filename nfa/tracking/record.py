@@ -10,12 +10,15 @@ K = I).
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import pandas as pd
+
 from nfa.report.conventions import HEADLINE
-from nfa.sweep import Cell, Sweep
+from nfa.sweep import Cell, Sweep, digest
+from nfa.tracking.files import Bundle
 from nfa.tracking.pictures import Picture, pictures_of
 from nfa.tracking.results import CellResults
 from nfa.tracking.series import Series, all_series, layer_keys
@@ -23,10 +26,10 @@ from nfa.tracking.summary import summary_of
 from nfa.tracking.wide import Table, tables_of
 
 # Raised when the same files are laid out as another run: every run gets a new id, and is published anew.
-LAYOUT = 1
+LAYOUT = 2
 NAME_LIMIT = 128  # characters W&B takes for a run's name and its group
 TAG_LIMIT = 64  # characters W&B takes for a tag
-UNCOUNTED_CONFIG = ("sweep", "provenance")  # what may differ between runs of the same content
+UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # what may differ between runs of the same content
 UNCOUNTED_SUMMARY = "seconds/"
 
 
@@ -44,7 +47,14 @@ class RunRecord:
         summary: One value per run.
         series: Groups of metrics, each over steps of its own.
         tables: Every other number.
-        pictures: NFM beside AGOP.
+        pictures: NFM beside AGOP, spectra.
+        pages: HTML pages by name.
+        stem: First part of the id: which run this is. By default the cell's hash and the seed.
+        live_id: Id of a run that is begun while it trains, from its settings; none for the summary of a sweep.
+        uses: Bundles of files it was made from.
+        makes: Bundles of files it made.
+        begun_as: Id of the run that was begun while it trained; None if none was.
+        replaces: Ids of runs of earlier content, to be tagged where a server has them.
     """
 
     key: str
@@ -57,6 +67,13 @@ class RunRecord:
     series: tuple[Series, ...]
     tables: dict[str, Table]
     pictures: tuple[Picture, ...]
+    pages: dict[str, str] = field(default_factory=dict)
+    stem: str = ""
+    live_id: str | None = None
+    uses: tuple[Bundle, ...] = ()
+    makes: tuple[Bundle, ...] = ()
+    begun_as: str | None = None
+    replaces: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -76,7 +93,7 @@ class RunRecord:
     @cached_property
     def id(self) -> str:
         """Stable id: hash of the cell, seed, and hash of the content, so that other content is another run."""
-        return f"{self.config['cell'].rpartition('.')[2]}-s{self.config['seed']}-{self.digest[:8]}"
+        return self.begun_as or f"{self.stem}-{self.digest[:8]}"
 
 
 def run_key(cell: Cell, seed: int) -> str:
@@ -84,8 +101,24 @@ def run_key(cell: Cell, seed: int) -> str:
     return f"{cell.id}/seed-{seed}"
 
 
-def build_record(sweep: Sweep, cell: Cell, seed: int, results: CellResults) -> RunRecord:
-    """Lay out one run from a cell's files. Changes nothing, reads nothing."""
+def _stem(cell: Cell, seed: int) -> str:
+    return f"{cell.id.rpartition('.')[2]}-s{seed}"
+
+
+def _live_id(sweep: Sweep, cell: Cell, seed: int) -> str:
+    """Id of a run whose content is not known yet: of what it will be made from, the settings of every stage."""
+    return f"{_stem(cell, seed)}-{digest({'layout': LAYOUT, **sweep.hashes(cell)})[:8]}"
+
+
+def build_record(
+    sweep: Sweep,
+    cell: Cell,
+    seed: int,
+    results: CellResults,
+    uses: tuple[Bundle, ...] = (),
+    makes: tuple[Bundle, ...] = (),
+) -> RunRecord:
+    """Lay out one run from a cell's files and name what it was made from. Changes nothing, reads nothing."""
     layers = [layer["name"] for layer in results.document["layers"]]
     history, alignment, probes = (
         frame[frame["seed"] == seed] for frame in (results.history, results.alignment, results.probes)
@@ -100,11 +133,42 @@ def build_record(sweep: Sweep, cell: Cell, seed: int, results: CellResults) -> R
         group=_fit(cell.id),
         job_type="run",
         tags=_tags(sweep, results.document),
-        config=_config(sweep, cell, seed, results.document),
+        config=_config(sweep, cell, seed, results.document)
+        | ({"artifacts": {bundle.name: bundle.digest for bundle in (*uses, *makes)}} if uses or makes else {}),
         summary=summary_of(seed, results, series),
         series=series,
         tables=tables_of(alignment, probes, matrices, layers),
         pictures=pictures_of(matrices, layers, results.document["data"]["input_shape"]),
+        stem=_stem(cell, seed),
+        live_id=_live_id(sweep, cell, seed),
+        uses=uses,
+        makes=makes,
+    )
+
+
+def begun_record(
+    sweep: Sweep,
+    cell: Cell,
+    seed: int,
+    document: dict[str, Any],
+    history: pd.DataFrame,
+    alignment: pd.DataFrame,
+    probes: pd.DataFrame,
+) -> RunRecord:
+    """Lay out what there is of a run whose stages are not all done: its series, as far as they go."""
+    layers = [layer["name"] for layer in document["layers"]]
+    return RunRecord(
+        key=run_key(cell, seed),
+        name=_fit(f"{cell.id} seed {seed}"),
+        group=_fit(cell.id),
+        job_type="run",
+        tags=_tags(sweep, document),
+        config=_config(sweep, cell, seed, document),
+        summary={},
+        series=all_series(history, alignment, probes, layers),
+        tables={},
+        pictures=(),
+        begun_as=_live_id(sweep, cell, seed),
     )
 
 

@@ -1,9 +1,10 @@
 """The boundary to experiment trackers: one run in, where it went out."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from nfa.tracking.record import RunRecord
+if TYPE_CHECKING:
+    from nfa.tracking.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -13,10 +14,12 @@ class Sent:
     Attributes:
         folder: Name of its local folder below the tracker's folder; None if it has none.
         sent: Whether a server has all of it.
+        linked: Whether it also knows the bundles of files that the run used and made.
     """
 
     folder: str | None
     sent: bool
+    linked: bool = False
 
 
 class TrackerError(Exception):
@@ -30,7 +33,7 @@ class TrackerUnavailableError(TrackerError):
 class Tracker(Protocol):
     """Somewhere runs are published to, one at a time. Another tracker is one more class with these two methods."""
 
-    def publish(self, run: RunRecord) -> Sent:
+    def publish(self, run: "RunRecord") -> Sent:
         """Publish one run, all of it.
 
         Raises:

@@ -1,6 +1,7 @@
 """A small sweep with fake results, published once; and W&B's own reader for what was written."""
 
 import contextlib
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from nfa.paths import SweepPaths
+from nfa.stages.aggregate import aggregate
 from nfa.stages.publish import PublishSummary, publish
 from nfa.sweep import Sweep, parse
+from nfa.tracking import wandb_client
 from tests import fake_results
-from tests.tracking.reading import DOCUMENT
+from tests.tracking.reading import DOCUMENT, ONLINE
+from tests.tracking.wandb_server import KEY, WandbServer
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,41 @@ def published(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Publish
     results = tmp_path_factory.mktemp("published")
     paths = fake_results.write(sweep, results)
     return Published(sweep, results, paths, publish(sweep, results))
+
+
+@pytest.fixture(scope="session")
+def aggregated_once(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small sweep with its tables, figures and page; do not change it."""
+    results = tmp_path_factory.mktemp("aggregated")
+    fake_results.write(sweep, results)
+    aggregate(sweep, results)
+    return results
+
+
+@pytest.fixture
+def aggregated(aggregated_once: Path, tmp_path: Path) -> Path:
+    """Results with tables, figures and page, to be published."""
+    return shutil.copytree(aggregated_once, tmp_path / "results")
+
+
+@pytest.fixture
+def online() -> Sweep:
+    """The small sweep, online."""
+    return parse(ONLINE, "test")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A server that the client is told of; limits of time as small as a test wants them."""
+    monkeypatch.setattr(wandb_client, "INIT_SECONDS", 10.0)
+    monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 20.0)
+    monkeypatch.setattr(wandb_client, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(wandb_client, "RETRY_SECONDS", 0.5)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
+        yield server
+        assert not server.unknown
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ DOCUMENT = {
     "train": {"steps": 20, "checkpoints": 3},
     "wandb": {"mode": "offline", "project": "nfa-test"},
 }
+ONLINE = {**DOCUMENT, "wandb": {"mode": "online", "project": "nfa-test"}}
 
 
 def run_folders(folder: Path) -> list[Path]:

@@ -185,10 +185,12 @@ def test_spectra_and_pictures(place: tuple[Cell, int], published: Published, log
             spectrum = results.matrices[f"{seed}/{row['step']}/{row['layer']}/{name}_spectrum"]
             assert row[name] == (float(spectrum[row["index"]]) if row["index"] < len(spectrum) else None)
     pictures = build_record(published.sweep, cell, seed, results).pictures
-    logged_pictures = run.series("pictures/step")
-    assert sorted(logged_pictures) == [picture.step for picture in pictures] == [0, 20]
-    for picture in pictures:
-        path = run.folder / "files" / logged_pictures[picture.step][f"pictures/{picture.name}.path"]
+    rows = [item for item in run.history if "pictures/step" in item]
+    places = [(picture.name, picture.step) for picture in pictures]
+    assert places == [(name, step) for step in (0, 20) for name in ("nfm_agop_layer_0", "spectra")]
+    for picture, row in zip(pictures, rows, strict=True):
+        assert row["pictures/step"] == picture.step
+        path = run.folder / "files" / row[f"pictures/{picture.name}.path"]
         assert np.array_equal(np.asarray(Image.open(path)), picture.pixels)
 
 

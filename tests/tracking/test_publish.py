@@ -16,7 +16,7 @@ import pytest
 
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
-from nfa.stages import publish as stage
+from nfa.stages import places
 from nfa.stages.publish import publish
 from nfa.sweep import Sweep, parse
 from nfa.tables import HISTORY, read_stamp, read_table, write_table
@@ -103,7 +103,7 @@ def test_second_publish_writes_nothing(sweep: Sweep, results: Path, monkeypatch:
     before, declared = snapshot(folder), SweepPaths(results / sweep.name).published
     content = declared.read_text()
     declared.unlink()  # as Snakemake does before the job
-    monkeypatch.setattr(stage, "open_tracker", None)  # nothing may even be opened
+    monkeypatch.setattr(places, "open_wandb", None)  # nothing may even be opened
     again = publish(sweep, results)
     assert len(again.unchanged) == 4
     assert not again.published
@@ -176,14 +176,14 @@ def test_killed_half_way_resumes(sweep: Sweep, results: Path, tmp_path: Path) ->
         + f"""
 import os, signal
 from nfa.tracking import wandb_tracker
-whole, done = wandb_tracker._write, []
-def half(opened, run):
-    done.append(run.key)
+whole, done = wandb_tracker.OpenRun.write, []
+def half(opened, lines):
+    done.append(opened)
     if len(done) == 3:
-        opened.log({{"train/step": 0}})
+        whole(opened, [next(lines)])
         os.kill(os.getpid(), signal.SIGKILL)
-    whole(opened, run)
-wandb_tracker._write = half
+    whole(opened, lines)
+wandb_tracker.OpenRun.write = half
 publish(parse(DOCUMENT, "test"), Path({str(results)!r}))
 """
     )
@@ -203,12 +203,13 @@ publish(parse(DOCUMENT, "test"), Path({str(results)!r}))
 def test_failing_runs_cost_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The warning names the reason and the way out; no half-written run is left."""
 
-    def broken(opened: Any, run: Any) -> None:
-        opened.log({"train/step": 0})
-        raise RuntimeError("disk is full")
+    def broken(opened: Any, lines: Iterator[Any]) -> None:
+        with opened._tracker.watched():
+            opened._opened.log({"train/step": 0})
+            raise RuntimeError("disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(wandb_tracker, "_write", broken)
+        patch.setattr(wandb_tracker.OpenRun, "write", broken)
         summary = publish(sweep, results)
     paths = SweepPaths(results / sweep.name)
     assert len(summary.unsent) == 4

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from nfa.sweep import Sweep, parse
-from nfa.tracking.pictures import pictures_of
+from nfa.tracking.pictures import SPECTRA, pictures_of
 from nfa.tracking.record import RunRecord, build_record
 from nfa.tracking.results import CellResults, read_results
 from nfa.tracking.wide import tables_of
@@ -113,8 +113,28 @@ def test_long_names_keep_what_tells_them_apart(sweep: Sweep, cell_results: CellR
 )
 def test_pictures(arrays: dict[str, np.ndarray], input_shape: list[int], shape: tuple[int, ...]) -> None:
     """Every form that matrices.npz can have; grey where a value is undefined."""
-    (picture,) = pictures_of({f"0/first/{name}": array for name, array in arrays.items()}, ["first"], input_shape)
+    picture, _ = pictures_of({f"0/first/{name}": array for name, array in arrays.items()}, ["first"], input_shape)
     assert picture.pixels.shape == shape
     assert picture.pixels.dtype == np.uint8
     if np.isnan(next(iter(arrays.values()))).any():
         assert (picture.pixels[0, 0] == 128).all()
+
+
+def test_spectra_are_drawn_to_scale() -> None:
+    """Eigenvalues 1 and 1e-4 of their leading one: a line from the top to the middle, from corner to corner."""
+    spectrum = np.array([5.0, 5e-4])
+    arrays = {f"0/first/{name}": np.eye(2) for name in ("nfm", "agop")} | {"0/first/nfm_spectrum": spectrum}
+    _, picture = pictures_of(arrays, ["first"], [2])
+    orange = (picture.pixels == SPECTRA["nfm"][1]).all(axis=2)
+    assert picture.pixels.shape == (192, 192, 3)
+    assert orange.any(axis=0).all()
+    assert orange[:, 0].argmax() == 0
+    assert orange[:, -1].argmax() == 95  # 4 of 8 decades, of 190 rows
+    assert not (picture.pixels == SPECTRA["k"][1]).all(axis=2).any()  # it is not there
+
+
+@pytest.mark.parametrize("spectrum", [[0.0, 0.0], [np.nan, 1.0], [-1.0, -2.0]])
+def test_spectra_without_a_scale_are_left_out(spectrum: list[float]) -> None:
+    """An empty panel."""
+    arrays = {f"0/first/{name}": np.eye(2) for name in ("nfm", "agop")} | {"0/first/k_spectrum": np.array(spectrum)}
+    assert len(np.unique(pictures_of(arrays, ["first"], [2])[1].pixels)) == 1

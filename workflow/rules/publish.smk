@@ -2,6 +2,7 @@
 rule publish:
     input:
         cell_files("cell", "history", "alignment", "matrices", "probes"),
+        PATHS.report,
     output:
         published=PATHS.published,
     log:

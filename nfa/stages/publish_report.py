@@ -1,0 +1,35 @@
+"""The W&B Report of a sweep: made of its aggregated table, created on the server once and updated from then on."""
+
+import json
+from contextlib import closing
+
+from nfa.paths import SweepPaths
+from nfa.stages.bundles import sweep_is_aggregated, table_path
+from nfa.stages.places import open_wandb
+from nfa.sweep import Sweep
+from nfa.tables import read_table, write_text
+from nfa.tracking.tracker import TrackerError
+
+
+def publish_report(sweep: Sweep, paths: SweepPaths) -> str:
+    """Make or update the report on the server.
+
+    Returns:
+        Its address.
+
+    Raises:
+        TrackerError: It could not be saved, or the sweep is not aggregated.
+        UserError: A setting is wrong.
+    """
+    if not sweep_is_aggregated(paths):
+        raise TrackerError("the sweep is not aggregated; run `nfa aggregate`, then `nfa publish --report`")
+    record = paths.wandb / ".state" / "report.json"
+    with closing(open_wandb(sweep, paths.wandb)) as tracker:
+        from nfa.tracking.wandb_report import build_report, save_report
+
+        entity = tracker.account()
+        report = build_report(sweep, read_table(table_path(paths, "cells_summary")), entity, sweep.wandb.project)
+        known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        identifier, address = save_report(report, known.get("id"))
+    write_text(record, json.dumps({"id": identifier, "address": address}))
+    return address

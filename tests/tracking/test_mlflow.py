@@ -1,0 +1,111 @@
+"""MLflow behind the same boundary: read back with its own client."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from nfa.paths import SweepPaths
+from nfa.stages.places import mlflow_place
+from nfa.stages.publish import publish
+from nfa.sweep import Sweep
+from nfa.tracking.mlflow_tracker import ID, flat
+from tests.tracking.test_online import records_of
+from tests.tracking.test_publish import change_history
+
+
+def client_of(sweep: Sweep, results: Path) -> MlflowClient:
+    """MLflow's client on a sweep's store."""
+    return MlflowClient(f"sqlite:///{SweepPaths(results / sweep.name).mlflow / 'mlflow.db'}")
+
+
+def runs_of(sweep: Sweep, results: Path) -> dict[str, Run]:
+    """Every run that is not deleted, by our id."""
+    client = client_of(sweep, results)
+    experiment = client.get_experiment_by_name("nfa-test")
+    assert experiment is not None
+    return {run.data.tags[ID]: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_everything_is_there(sweep: Sweep, aggregated: Path) -> None:
+    """Every value of every series, summary, settings, tables, pictures; a second publish adds nothing."""
+    summary = publish(sweep, aggregated, mlflow_place)
+    assert len(summary.published) == 5
+    assert "5 runs published locally" in summary.lines()[0]
+    assert not SweepPaths(aggregated / sweep.name).published.exists()
+    client, found = client_of(sweep, aggregated), runs_of(sweep, aggregated)
+    assert len(found) == 5
+    for record in records_of(sweep, aggregated).values():
+        run = found[record.id]
+        assert (run.info.run_name, run.info.status) == (record.name, "FINISHED")
+        for series in record.series:
+            for name in {name for row in series.rows for name in row} - {series.step}:
+                want = [(row[series.step], row[name]) for row in series.rows if name in row]
+                points = client.get_metric_history(run.info.run_id, name)
+                have = sorted((point.step, point.value) for point in points)
+                assert len(have) == len(want)
+                for (step, value), (want_step, wanted) in zip(have, want, strict=True):
+                    assert step == want_step
+                    assert value == wanted or (math.isnan(value) and math.isnan(wanted))
+        for name, value in record.summary.items():
+            if isinstance(value, str):
+                assert run.data.tags[name] == value
+            else:
+                assert run.data.metrics[name] == value
+        settings = {name: str(value) for name, value in flat(record.config) if not name.startswith("artifacts.")}
+        assert settings.items() <= run.data.params.items()
+        artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+        for name, table in record.tables.items():
+            content = json.loads((artifacts / "tables" / f"{name}.json").read_text())
+            assert content == {"columns": table.names, "data": table.rows}
+        assert len(list((artifacts / "pictures").iterdir())) == len(record.pictures)
+    again = publish(sweep, aggregated, mlflow_place)
+    assert (len(again.unchanged), len(again.published)) == (5, 0)
+    assert runs_of(sweep, aggregated).keys() == found.keys()
+
+
+def test_changed_and_half_written_runs(sweep: Sweep, results: Path) -> None:
+    """Other content is another run and marks the old one; lost records find it again; a half one is written anew."""
+    publish(sweep, results, mlflow_place)
+    before = runs_of(sweep, results)
+    change_history(sweep, results)
+    assert len(publish(sweep, results, mlflow_place).published) == 1
+    after = runs_of(sweep, results)
+    (old,) = (run for run in after.values() if "nfa.superseded" in run.data.tags)
+    assert old.data.tags[ID] in before
+    assert len(after) == 5
+    client = client_of(sweep, results)
+    victim = next(run for name, run in after.items() if name in before and run.info.run_id != old.info.run_id)
+    client.update_run(victim.info.run_id, status="RUNNING")  # as a kill leaves it
+    for record in (SweepPaths(results / sweep.name).mlflow / ".state").rglob("*.json"):
+        record.unlink()
+    publish(sweep, results, mlflow_place)
+    again = runs_of(sweep, results)
+    assert again.keys() == after.keys()
+    changed = [name for name, run in again.items() if run.info.run_id != after[name].info.run_id]
+    assert changed == [victim.data.tags[ID]]
+
+
+def test_not_installed_is_one_line(tmp_path: Path) -> None:
+    """It names what to install."""
+    (tmp_path / "mlflow.py").write_text("raise ImportError('no mlflow here')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    code = (
+        "from pathlib import Path; from nfa.paths import SweepPaths; from nfa.stages.places import mlflow_place;"
+        "from nfa.sweep import parse; from tests.tracking.reading import DOCUMENT;"
+        f"mlflow_place(parse(DOCUMENT, 't'), SweepPaths(Path({str(tmp_path)!r}))).open()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert "UserError: mlflow: is not installed (no mlflow here); run `pip install 'nfa[mlflow]'`" in done.stderr
+
+
+@pytest.mark.parametrize("settings", [{"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None}])
+def test_settings_are_named_by_their_path(settings: dict[str, object]) -> None:
+    """As W&B names them."""
+    assert list(flat(settings)) == [("a.b", 1), ("a.c.d", [1, 2]), ("e", None)]

@@ -1,0 +1,191 @@
+"""The real client online against a local server that misbehaves: once it recovers, everything is there exactly once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.stages.plan import begin
+from nfa.stages.publish import PublishSummary, publish
+from nfa.sweep import Sweep, parse
+from nfa.tracking import wandb_client
+from nfa.tracking.record import RunRecord, build_record
+from nfa.tracking.results import read_results
+from nfa.tracking.sweep_record import KEY
+from tests.tracking.reading import ONLINE, same
+from tests.tracking.test_publish import change_history
+from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
+
+
+def records_of(sweep: Sweep, results: Path) -> dict[str, RunRecord]:
+    """Every run as its files say, by its key."""
+    records = {}
+    for cell in sweep.cells:
+        files = read_results(SweepPaths(results / sweep.name).cell(cell.id))
+        for seed in sweep.seeds:
+            record = build_record(sweep, cell, seed, files)
+            records[record.key] = record
+    return records
+
+
+def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> None:
+    """Each run once, complete: each row, table, picture and value of the summary."""
+    runs = json.loads(SweepPaths(results / sweep.name).published.read_text())["runs"]
+    expected = records_of(sweep, results)
+    assert set(runs) - {KEY} == set(expected)
+    current = {name for name, run in server.runs.items() if "superseded" not in run.tags}
+    assert {entry["id"] for entry in runs.values()} == current
+    for key in expected:
+        entry = runs[key]
+        assert entry["sent"] is True
+        run = server.runs[entry["id"]]
+        logged = [row for row in run.rows() if not any(name.startswith(("tables/", "pictures/")) for name in row)]
+        rows = [row for series in expected[key].series for row in series.rows]
+        for row, want in zip(logged, rows, strict=True):
+            assert row.keys() == want.keys()
+            assert all(same(row[name], value) for name, value in want.items())
+        media = [row for row in run.rows() if any(name.startswith(("tables/", "pictures/")) for name in row)]
+        assert sorted(name for row in media for name in row if name.startswith("tables/")) == [
+            "tables/alignment",
+            "tables/probes",
+            "tables/spectra",
+        ]
+        assert sorted(row["pictures/step"] for row in media if "pictures/step" in row) == sorted(
+            picture.step for picture in expected[key].pictures
+        )
+        named = {value["path"] for row in media for value in row.values() if isinstance(value, dict)}
+        assert named <= set(run.files), "a table or picture that is logged was not uploaded"
+        assert run.config["cell"] == run.group == key.partition("/")[0]
+        assert "final/test_loss" in run.summary
+        assert (run.state, run.exit_code) == ("finished", 0)
+
+
+def publish_until_done(sweep: Sweep, results: Path, times: int = 3) -> PublishSummary:
+    """Publish as a person would, again while something is missing."""
+    for _ in range(times):
+        summary = publish(sweep, results)
+        if not summary.unsent:
+            break
+    assert not summary.unsent
+    return summary
+
+
+def test_all_of_it_arrives_and_stays(server: WandbServer, online: Sweep, results: Path) -> None:
+    """Names, tags, values; a second publish asks the server nothing."""
+    publish(online, results)
+    assert_everything_once(server, online, results)
+    for run in server.runs.values():
+        assert run.tags[0] == "small"
+        assert (run.project, run.job_type) == ("nfa-test", "run")
+    asked = len(server.requests)
+    assert len(publish(online, results).unchanged) == 4
+    assert len(server.requests) == asked
+
+
+def test_lost_records_send_nothing_twice(server: WandbServer, online: Sweep, results: Path, tmp_path: Path) -> None:
+    """The folder is gone, as on another machine: the runs are found by their ids, and have all their lines."""
+    publish(online, results)
+    SweepPaths(results / online.name).wandb.rename(tmp_path / "lost")
+    assert len(publish(online, results).published) == 4
+    assert_everything_once(server, online, results)
+
+
+def test_changed_content_supersedes(server: WandbServer, online: Sweep, results: Path) -> None:
+    """A new run, and the old one keeps its lines and its tags and is marked."""
+    publish(online, results)
+    key = f"{change_history(online, results)}/seed-0"
+    before = json.loads(SweepPaths(results / online.name).published.read_text())["runs"][key]["id"]
+    lines = dict(server.runs[before].lines)
+    assert len(publish(online, results).published) == 1
+    assert_everything_once(server, online, results)
+    assert len(server.runs) == 5
+    assert server.runs[before].tags == ["small", "chain_monomial", "mlp", "sgd", "superseded"]
+    assert server.runs[before].lines == lines
+    entry = json.loads(SweepPaths(results / online.name).published.read_text())["runs"][key]
+    assert entry["superseded"] == entry["tagged"] == [before]
+
+
+FAULTS: dict[str, list[Fault]] = {
+    "delay": [Fault("delay", times=12, seconds=0.3)],
+    "429": [Fault("status", status=429, times=3)],
+    "500": [Fault("status", status=500, times=3)],
+    "reset": [Fault("reset", times=3)],
+    "lost answers": [Fault("lost", path, times=2) for path in ("file_stream", "UpsertBucket", "storage", "Create")],
+    "silence": [Fault("silence", "file_stream", seconds=1.5), Fault("silence", "storage", seconds=1.5)],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
+def test_misbehaving_server(faults: list[Fault], server: WandbServer, online: Sweep, results: Path) -> None:
+    """Whatever it does for a while; what a first publish does not bring there, the next one does."""
+    server.misbehave(*faults)
+    publish_until_done(online, results)
+    assert any(fault.times == 0 for fault in server.faults)
+    assert_everything_once(server, online, results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("requests", [4, 9, 20])
+def test_server_disappears_half_way(
+    requests: int, server: WandbServer, online: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishing ends, says what is missing, and catches up when the server is back."""
+    monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 3.0)
+    monkeypatch.setattr(wandb_client, "INIT_SECONDS", 3.0)
+    server.gone_after = requests
+    summary = publish(online, results)
+    assert summary.unsent
+    assert "nfa publish" in " ".join(summary.lines())
+    server.return_()
+    publish_until_done(online, results)
+    assert_everything_once(server, online, results)
+
+
+def test_wrong_key_or_team_is_one_line(server: WandbServer, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, before any run, and without the key in it."""
+    wrong: dict[str, Any] = {**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "entity": "nobody"}}
+    with pytest.raises(UserError, match=f"entity 'nobody' is not yours; this key may write to {ENTITY}") as caught:
+        publish(parse(wrong, "test"), results)
+    assert "\n" not in str(caught.value)
+    other = "0" * 40
+    monkeypatch.setenv("WANDB_API_KEY", other)
+    with pytest.raises(UserError, match="not logged in") as caught:
+        publish(parse(ONLINE, "test"), results)
+    assert "\n" not in str(caught.value)
+    assert other not in str(caught.value)
+    assert not server.runs
+
+
+def test_refused_project_is_one_line(online: Sweep, results: Path, server: WandbServer) -> None:
+    """A project that this key may not write to: found out at the first run, and no second one is tried."""
+    server.projects = ("other",)
+    with pytest.raises(UserError, match="project nfa-test not found; correct it, or set") as caught:
+        publish(online, results)
+    assert "\n" not in str(caught.value)
+    assert sum("UpsertBucket" in request for request in server.requests) == 1
+
+
+def test_account_is_checked_before_anything_trains(
+    online: Sweep,
+    server: WandbServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """When Snakemake starts: a good key, a server that does not answer (a warning), a wrong key (one line)."""
+    begin(online, SweepPaths(tmp_path / "good"))
+    assert capfd.readouterr().err == ""
+    server.disappear()
+    begin(online, SweepPaths(tmp_path / "gone"))
+    said = capfd.readouterr().err
+    assert "does not answer" in said
+    assert "the sweep goes on" in said
+    server.return_()
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with pytest.raises(UserError, match="not logged in"):
+        begin(online, SweepPaths(tmp_path / "wrong"))
+    assert not server.runs

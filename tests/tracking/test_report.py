@@ -1,0 +1,180 @@
+"""The W&B Report: the tree of its blocks, and what a server is asked to keep."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from wandb_workspaces.reports.v2 import interface as wr
+
+from nfa.errors import UserError
+from nfa.paths import SweepPaths
+from nfa.stages.publish import publish
+from nfa.sweep import Sweep, parse
+from nfa.tracking.wandb_report import MAX_LAYERS, build_report, cells_markdown, swept_settings
+from tests.tracking.reading import DOCUMENT, ONLINE
+from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
+
+
+@pytest.fixture
+def cells(aggregated_once: Path) -> pd.DataFrame:
+    """The aggregated table."""
+    return pd.read_parquet(aggregated_once / "small" / "tables" / "cells_summary.parquet")
+
+
+def grids(report: wr.Report) -> dict[str, wr.PanelGrid]:
+    """Panel grids by the heading above them."""
+    found, heading = {}, ""
+    for block in report.blocks:
+        if isinstance(block, wr.H1 | wr.H2):
+            heading = str(block.text)
+        elif isinstance(block, wr.PanelGrid):
+            found[heading] = block
+    return found
+
+
+def names(value: Any) -> Iterator[str]:
+    """Names of metrics and settings in a panel."""
+    for each in value if isinstance(value, list) else [value]:
+        yield each if isinstance(each, str) else each.name
+
+
+def test_blocks(cells: pd.DataFrame) -> None:
+    """Headings in order, formulas, and the panels of each part."""
+    report = build_report(parse(DOCUMENT, "test"), cells, "lab", "nfa-test")
+    headings = [(type(block).__name__, block.text) for block in report.blocks if isinstance(block, wr.H1 | wr.H2)]
+    assert headings == [
+        ("H1", "What was swept"),
+        ("H1", "What is measured"),
+        ("H1", "Training"),
+        ("H1", "Alignment over training"),
+        ("H2", "By data (data.name)"),
+        ("H2", "By model (model.name)"),
+        ("H2", "Layer by layer"),
+        ("H1", "Alignment and features"),
+        ("H1", "By optimizer"),
+        ("H1", "The axes together"),
+        ("H1", "All cells"),
+    ]
+    assert report.title == "small: neural feature ansatz"
+    assert sum(isinstance(block, wr.LatexBlock) for block in report.blocks) == 2
+    panels = {heading: [type(panel).__name__ for panel in grid.panels] for heading, grid in grids(report).items()}
+    assert panels == {
+        "Training": ["LinePlot"] * 2,
+        "By data (data.name)": ["LinePlot"] * 2,
+        "By model (model.name)": ["LinePlot"] * 2,
+        "Layer by layer": ["LinePlot"] * 6,
+        "Alignment and features": ["ScatterPlot"] * 2,
+        "By optimizer": ["BarPlot"] * 4,
+        "The axes together": ["ParallelCoordinatesPlot", "ParameterImportancePlot", "ParameterImportancePlot"],
+    }
+    assert isinstance(report.blocks[-1], wr.MarkdownBlock)
+
+
+def test_panels_show_what_runs_have(cells: pd.DataFrame, aggregated: Path, server: WandbServer, online: Sweep) -> None:
+    """Every metric and every setting in a panel is in the runs that are published; curves are means over seeds."""
+    publish(online, aggregated)
+    runs = [run for run in server.runs.values() if run.job_type == "run"]
+    history = {name for run in runs for row in run.rows() for name in row}
+    summary = {name for run in runs for name in run.summary}
+    settings = set(swept_settings(online.cells)) | {"cell"}
+    for grid in grids(build_report(online, cells, ENTITY, "nfa-test")).values():
+        (runset,) = grid.runsets
+        assert "superseded" in str(runset.filters)
+        for panel in grid.panels:
+            if isinstance(panel, wr.LinePlot):
+                assert set(names(panel.y)) | set(names(panel.x)) <= history
+                assert panel.groupby_aggfunc == "mean"
+                assert set(names(panel.groupby)) <= settings
+            elif isinstance(panel, wr.ScatterPlot):
+                assert {*names(panel.x), *names(panel.y)} <= summary
+            elif isinstance(panel, wr.BarPlot):
+                assert set(names(panel.metrics)) <= summary
+                assert list(names(panel.groupby)) == ["optimizer.name"]
+            elif isinstance(panel, wr.ParallelCoordinatesPlot):
+                shown = {name for column in panel.columns for name in names(column.metric)}
+                assert set(swept_settings(online.cells)) <= shown <= summary | settings
+            else:
+                assert isinstance(panel, wr.ParameterImportancePlot)
+                assert panel.with_respect_to in summary
+
+
+def test_pure(cells: pd.DataFrame) -> None:
+    """The same data make the same report, but for the names W&B draws; inputs are left as they are."""
+    sweep, before = parse(DOCUMENT, "test"), cells.copy()
+    first, second = (build_report(sweep, cells, "lab", "nfa-test") for _ in range(2))
+    assert repr(first) == repr(second)
+    pd.testing.assert_frame_equal(cells, before)
+    assert sweep == parse(DOCUMENT, "test")
+
+
+def test_deep_networks_show_their_ends(cells: pd.DataFrame) -> None:
+    """First and last layers, never hundreds of panels."""
+    deep = parse({**DOCUMENT, "model": [{"name": "mlp", "width": 4, "depth": 29}]}, "test")
+    grid = grids(build_report(deep, cells, "lab", "nfa-test"))["Layer by layer"]
+    layers = [int(str(panel.y[0]).rpartition("_")[2]) for panel in grid.panels if isinstance(panel, wr.LinePlot)]
+    assert layers[::2] == [*range(MAX_LAYERS // 2), *range(30 - MAX_LAYERS // 2, 30)]
+
+
+def test_table_of_cells(cells: pd.DataFrame) -> None:
+    """Best first, undefined as n/a, with its deviation over seeds; names do not break the table."""
+    frame = pd.concat([cells, cells.assign(label="a|b", test_loss=float("nan"))], ignore_index=True)
+    lines = cells_markdown(frame).splitlines()
+    assert len(lines) == 2 + len(frame)
+    losses = [line.split(" | ")[2] for line in lines[2:]]
+    assert "±" in losses[0]
+    assert losses[-2:] == ["n/a", "n/a"]
+    assert all("a\\|b" in line for line in lines[-2:])
+
+
+def test_created_once_then_updated(online: Sweep, aggregated: Path, server: WandbServer) -> None:
+    """The payload is the report; again, without records, and after a lost answer, there is still one."""
+    summary = publish(online, aggregated, report=True)
+    ((identifier, kept),) = server.reports.items()
+    assert summary.report is not None
+    assert identifier in summary.report
+    assert identifier in " ".join(summary.lines())
+    assert (kept["displayName"], kept["type"]) == ("small: neural feature ansatz", "runs")
+    assert (kept["entityName"], kept["projectName"]) == (ENTITY, "nfa-test")
+    blocks = json.loads(kept["spec"])["blocks"]
+    assert [block["type"] for block in blocks].count("panel-grid") == 7
+    run_set = next(block for block in blocks if block["type"] == "panel-grid")["metadata"]["runSets"][0]
+    assert run_set["project"]["name"] == "nfa-test"
+    assert run_set["grouping"] == [{"section": "config", "name": "cell.value"}]
+    asked = [
+        (each["key"]["section"], each["key"]["name"], each["op"], each["value"])
+        for each in run_set["filters"]["filters"]
+    ]
+    assert asked == [
+        ("config", "sweep", "=", "small"),
+        ("run", "jobType", "=", "run"),
+        ("run", "tags", "NIN", ["superseded"]),
+    ]
+    record = SweepPaths(aggregated / online.name).wandb / ".state" / "report.json"
+    publish(online, aggregated, report=True)
+    assert list(server.reports) == [identifier]
+    record.unlink()
+    publish(online, aggregated, report=True)
+    assert list(server.reports) == [identifier]
+    server.reports.clear()  # someone deletes it
+    publish(online, aggregated, report=True)
+    assert len(server.reports) == 1
+    record.unlink()
+    server.reports.clear()
+    server.misbehave(Fault("lost", "upsertView", times=1))
+    publish(online, aggregated, report=True)
+    publish(online, aggregated, report=True)
+    assert len(server.reports) == 1
+
+
+def test_what_stands_in_the_way_is_said(sweep: Sweep, results: Path, server: WandbServer) -> None:
+    """Offline there is no place for it; without the aggregated table there is nothing in it."""
+    with pytest.raises(UserError, match="--report: a report lies on a W&B server") as caught:
+        publish(sweep, results, report=True)
+    assert "\n" not in str(caught.value)
+    summary = publish(parse(ONLINE, "test"), results, report=True)
+    assert len(summary.published) == 4
+    assert "no report: the sweep is not aggregated" in " ".join(summary.lines())
+    assert not server.reports

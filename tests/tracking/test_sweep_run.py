@@ -1,0 +1,91 @@
+"""The run that stands for a sweep, and the lineage of its files."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nfa.paths import SweepPaths
+from nfa.stages.bundles import sweep_is_aggregated
+from nfa.stages.publish import publish
+from nfa.sweep import Sweep, parse
+from nfa.tracking.sweep_record import KEY, TABLES
+from tests.tracking.reading import ONLINE, Logged, run_folders
+from tests.tracking.wandb_server import WandbServer
+
+
+def undefined(value: Any) -> bool:
+    """Nothing, or no number that JSON has."""
+    return value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
+
+
+def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:
+    """Read back with W&B's reader: each value of each aggregated table."""
+    paths = SweepPaths(aggregated / sweep.name)
+    publish(sweep, aggregated)
+    entry = json.loads(paths.published.read_text())["runs"][KEY]
+    run = Logged(paths.wandb / entry["folder"])
+    assert (run.run["job_type"], run.run["tags"]) == ("sweep", ["small", "summary"])
+    assert (run.summary["cells"], run.config["cells"], run.config["seeds"]) == (2, 2, [0, 3])
+    assert "wandb" not in json.loads(run.config["document"])
+    assert set(run.config["artifacts"]) == {"small-configuration", "small-tables", "small-report"}
+    for name in TABLES:
+        frame = pd.read_parquet(paths.tables / f"{name}.parquet")
+        rows = run.table(name)
+        assert len(rows) == len(frame)
+        assert all(list(row) == list(frame.columns) for row in rows)
+        for row, values in zip(rows, frame.itertuples(index=False, name=None), strict=True):
+            for (key, shown), value in zip(row.items(), values, strict=True):
+                assert (shown is None) if undefined(value) else shown == value, f"{name}.{key}"
+    figures = {file.stem for file in paths.figures.glob("*.png")}
+    logged = {key for item in run.history for key in item if key.startswith("pictures/") and key.endswith(".path")}
+    assert {f"pictures/{name}.path" for name in figures} == logged
+    page = run.folder / "files" / run.summary["pages/report.path"]
+    assert page.read_text(encoding="utf-8") == paths.report.read_text(encoding="utf-8")
+
+
+def test_without_aggregation_it_is_left_out(sweep: Sweep, results: Path) -> None:
+    """And that is said."""
+    assert not sweep_is_aggregated(SweepPaths(results / sweep.name))
+    summary = publish(sweep, results)
+    assert summary.summary_left_out
+    assert "run `nfa aggregate`" in " ".join(summary.lines())
+    assert len(run_folders(summary.place.folder)) == 4
+
+
+def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> None:
+    """One folder, of the new content."""
+    publish(sweep, aggregated)
+    path = SweepPaths(aggregated / sweep.name).tables / "runs.parquet"
+    frame = pd.read_parquet(path)
+    frame["test_loss"] += 1.0
+    frame.to_parquet(path)
+    assert publish(sweep, aggregated).published == [KEY]
+    assert sum("-sweep-" in folder.name for folder in run_folders(SweepPaths(aggregated / sweep.name).wandb)) == 1
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.0001])
+def test_lineage(limit: float, aggregated: Path, server: WandbServer) -> None:
+    """Configuration -> each run -> its checkpoints, if they are small enough -> the summary -> tables and report."""
+    sweep = parse({**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "checkpoints_mb": limit}}, "test")
+    cell = sweep.cells[0]
+    file = SweepPaths(aggregated / sweep.name).cell(cell.id).checkpoint(0, 20)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"0" * 1000)
+    publish(sweep, aggregated)
+    runs = json.loads(SweepPaths(aggregated / sweep.name).published.read_text())["runs"]
+    ids = {key: entry["id"] for key, entry in runs.items()}
+    kinds = {artifact.type: artifact for artifact in server.artifacts.values()}
+    assert all(artifact.committed for artifact in server.artifacts.values())
+    assert set(kinds["configuration"].used_by) == set(ids.values())
+    assert kinds["tables"].made_by == kinds["report"].made_by == ids[KEY]
+    assert set(kinds["tables"].manifest["contents"]) == {f"{name}.parquet" for name in TABLES}
+    if limit < 0.001:
+        assert "checkpoints" not in kinds
+    else:
+        assert kinds["checkpoints"].made_by == ids[f"{cell.id}/seed-0"]
+        assert kinds["checkpoints"].used_by == [ids[KEY]]
+        assert set(kinds["checkpoints"].manifest["contents"]) == {"step-20.safetensors"}
