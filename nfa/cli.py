@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nfa import __version__
 from nfa.errors import UserError
 from nfa.measuring_cli import (
     CHECK,
@@ -21,6 +20,7 @@ from nfa.measuring_cli import (
 )
 from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
+from nfa.warm import hand_over
 
 EPILOG = """\
 A sweep from nothing to its report:
@@ -39,7 +39,14 @@ The stages train, measure, probe, aggregate and publish are what the workflow ca
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code.
+    """Run the command, or let the process that the jobs of a sweep share run it; return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    status = hand_over(given)
+    return run(given) if status is None else status
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command here; return its exit code.
 
     0 done, 1 a check that failed, 2 a mistake in what was given (one line on stderr), 75 told to stop (SIGTERM): saved.
     """
@@ -65,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """Describe every verb."""
+    from nfa import __version__
+
     parser = argparse.ArgumentParser(
         prog="nfa",
         description="Sweep, train and measure networks: do weights align with the average gradient outer product?",
@@ -186,9 +195,13 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
 
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.memory import enough_memory
-    from nfa.sweep import load
+    from nfa.paths import PLAN
+    from nfa.sweep import load, load_cells
 
-    sweep = load(options.config)
+    if options.cells and options.config.name == PLAN:
+        sweep = load_cells(options.config, options.cells)
+    else:
+        sweep = load(options.config)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(threads)
     device = choose_device(options.device)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+PLAN = ".plan.json"
+
 
 @dataclass(frozen=True)
 class CellPaths:
@@ -63,7 +65,7 @@ class SweepPaths:
     @property
     def plan(self) -> Path:
         """The sweep as its jobs read it; written when Snakemake starts, declared by no rule."""
-        return self.folder / ".plan.json"
+        return self.folder / PLAN
 
     @property
     def cells(self) -> Path:
