@@ -4,9 +4,9 @@ python benchmarks/overhead.py config/config.yaml              the default sweep
 python benchmarks/overhead.py --tiny 200                      so many cells of about a second each
 python benchmarks/overhead.py --cold ...                      every job its own interpreter, as off Linux
 
-The sweep runs in a folder of its own. The seconds of train, measure and probe are those of ``timings.parquet``; aggregate
-and publish are run once more in this process when all is imported, and what they take is inside too. One core waits
-while one of them is still at work: that is counted as overhead.
+The sweep runs in a folder of its own. The seconds of train, measure and probe are those of ``timings.parquet``;
+aggregate and publish are run once more in this process when all is imported, and what they take is inside too. One core
+waits while one of them is still at work: that is counted as overhead.
 """
 
 import argparse

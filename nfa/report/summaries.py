@@ -12,6 +12,11 @@ PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity"
 
 def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
     """Compute every table of the sweep from what its cells wrote: name -> table."""
+    return make_cell_tables(collected) | {"rank_correlation": make_rank_correlation(probe_points(collected))}
+
+
+def make_cell_tables(collected: Collected) -> dict[str, pd.DataFrame]:
+    """Compute the tables whose rows are about one cell each, which can be made of some cells at a time."""
     runs = make_runs(collected)
     return {
         "runs": runs,
@@ -21,7 +26,6 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "alignment_summary": make_alignment_summary(collected),
         "probes": _plain(collected.probes),
         "probes_summary": make_probes_summary(collected),
-        "rank_correlation": make_rank_correlation(probe_points(collected)),
     }
 
 

@@ -60,7 +60,7 @@ def describe_device(device: Any) -> str:
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Say where numbers come from: versions, commit, machine. Looked up once: Git alone takes longer than a small run."""
+    """Say where numbers come from: versions, commit, machine. Looked up once."""
     return {
         "nfa": __version__,
         "commit": _commit(),
