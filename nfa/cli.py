@@ -118,6 +118,12 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, "show", "show the summary table of an aggregated sweep", _show)
     verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+    for name, text, run in (
+        ("status", "show what of a sweep is done, running, failed and to go", _status),
+        ("report", "report on the cells of a sweep that are done so far", _report),
+    ):
+        verb = _verb(verbs, name, text, run)
+        verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
     verb = _verb(
         verbs, "clean", "list cells in results that no sweep file names any more; --remove deletes them", _clean
     )
@@ -242,6 +248,18 @@ def _show(options: argparse.Namespace) -> None:
     from nfa.report.terminal import print_summary
 
     print_summary(options.results)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from nfa.stages.status import status
+
+    print(*status(options.results).lines(), sep="\n")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from nfa.stages.status import report_so_far
+
+    print(report_so_far(options.results))
 
 
 def _clean(options: argparse.Namespace) -> None:

@@ -34,6 +34,7 @@ class Collected:
         history: The stage's table with a first column ``cell``, a categorical in the sweep's order.
         alignment: Likewise.
         probes: Likewise, and with ``layer_index`` and ``depth_from_output`` (null for the input).
+        unfinished: Cells that are not here because they are not done.
     """
 
     sweep: Sweep
@@ -41,6 +42,7 @@ class Collected:
     history: pd.DataFrame
     alignment: pd.DataFrame
     probes: pd.DataFrame
+    unfinished: int = 0
 
     @cached_property
     def labels(self) -> pd.DataFrame:

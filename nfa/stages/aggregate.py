@@ -54,14 +54,14 @@ def aggregate(sweep: Sweep, results: Path) -> AggregateSummary:
     return write_aggregate(sweep, SweepPaths(results / sweep.name))
 
 
-def write_aggregate(sweep: Sweep, paths: SweepPaths) -> AggregateSummary:
-    """Do it, with paths that say where it is written.
+def write_aggregate(sweep: Sweep, paths: SweepPaths, unfinished: int = 0) -> AggregateSummary:
+    """Do it, with paths that say where it is written; ``unfinished`` cells are not in the sweep that is given.
 
     Raises:
         UserError: A cell's file is missing or damaged, or lacks a seed.
     """
     collected, tables = collect_and_tabulate(sweep, paths)
-    write_report(collected, tables, paths)
+    write_report(replace(collected, unfinished=unfinished) if unfinished else collected, tables, paths)
     cells = tables["cells_summary"]
     return AggregateSummary(
         folder=paths.folder,
