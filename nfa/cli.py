@@ -1,6 +1,7 @@
 """The ``nfa`` command: thin; each verb checks its arguments, imports what it uses and calls one function."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
 from nfa.warm import hand_over
 
+# A full disk or quota, a file larger than allowed, a disk that can only be read, a permission lost.
+NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 EPILOG = """\
 A sweep from nothing to its report:
   nfa init my.yaml                      write a commented sweep file to start from
@@ -62,7 +65,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `nfa expand | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a folder that is a file, no permission
-        print(f"nfa: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        kept = "; finished work is kept, the same command goes on from it" if error.errno in NO_WRITING else ""
+        print(f"nfa: {error.filename or 'input or output'}: {error.strerror or error}{kept}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("nfa: interrupted; finished work is kept, the same command goes on from it", file=sys.stderr)

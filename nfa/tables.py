@@ -77,7 +77,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
+    except OSError as error:
+        error.filename = str(path)
+        raise
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -85,8 +89,11 @@ def replacing(path: Path) -> Iterator[Path]:
         # mkstemp makes files private; results are for the group, as the umask says.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:
+            # A full disk is told of without a name, by pyarrow in its own words; and nobody knows the temporary file.
+            error.filename, error.strerror = str(path), os.strerror(error.errno)
         raise
 
 
