@@ -26,7 +26,11 @@ import pandas as pd
 import yaml
 
 from nfa.stages.aggregate import aggregate
+from nfa.stages.environment import choose_device, set_threads
+from nfa.stages.measure import measure
+from nfa.stages.probe import probe
 from nfa.stages.publish import publish
+from nfa.stages.train import train
 from nfa.sweep import Sweep, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +84,20 @@ def inside(sweep: Sweep, results: Path) -> dict[str, float]:
     return seconds
 
 
+def alone(sweep: Sweep, results: Path) -> float:
+    """Core-seconds of the same work in this process, all imported: what a sweep without overhead would use."""
+    set_threads(1)
+    device = choose_device("cpu")
+    train(sweep, sweep.cells[0], results / "first", device)  # what torch loads at its first step
+    started = time.process_time()
+    for stage in (train, measure, probe):
+        for cell in sweep.cells:
+            stage(sweep, cell, results, device)
+    aggregate(sweep, results)
+    publish(sweep, results)
+    return time.process_time() - started
+
+
 def main() -> None:
     """Run one sweep and print the account."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -87,12 +105,17 @@ def main() -> None:
     parser.add_argument("--tiny", type=int, metavar="CELLS")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--busy", action="store_true", help="compare core-seconds, where others use the machine too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = folder / "sweep.yaml"
         config.write_text(yaml.safe_dump(tiny(options.tiny)) if options.tiny else options.config.read_text())
         wall, used = run(config, folder, options.cores, options.cold)
+        if options.busy:
+            work = alone(load(config), folder / "again")
+            print(f"core-seconds used {used:.0f}, of the work alone {work:.0f}: {1 - work / used:.1%} beside it")
+            return
         seconds = inside(load(config), folder / "results")
     total = wall * options.cores
     stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())

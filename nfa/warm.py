@@ -81,12 +81,13 @@ def _connect(owner: str) -> socket.socket | None:
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         return None  # somebody else's
     lock = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    started = None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pass  # one is there, or about to be
     else:
-        _start(folder, owner, lock)  # it keeps the lock as long as it lives
+        started = _start(folder, owner, lock)  # it keeps the lock as long as it lives
     finally:
         os.close(lock)
     deadline = time.monotonic() + CONNECT_SECONDS
@@ -96,19 +97,21 @@ def _connect(owner: str) -> socket.socket | None:
             connection.connect(os.path.join(folder, "socket"))
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
+            if started is not None and started.poll() is not None:
+                return None
             time.sleep(0.01)
         else:
             return connection
     return None
 
 
-def _start(folder: str, owner: str, lock: int) -> None:
+def _start(folder: str, owner: str, lock: int) -> subprocess.Popen[bytes]:
     """Start the process that imports, in this process group, so that what stops all jobs stops it."""
     path = os.path.join(folder, "socket")
     if os.path.exists(path):
         os.unlink(path)  # of a dead one
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-    subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-P", "-m", "nfa.warm", folder, owner, str(lock)],
         env={**os.environ, **threads},
         stdin=subprocess.DEVNULL,
