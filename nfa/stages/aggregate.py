@@ -147,9 +147,9 @@ def _read_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> tuple[dict[str, An
 
 def _join(sweep: Sweep, names: list[str], tables: list[pa.Table]) -> pd.DataFrame:
     """Concatenate one table of all cells, with a categorical column ``cell``; repeated text becomes categorical."""
-    joined = pa.concat_tables(tables).to_pandas()
+    joined: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     cells = np.repeat(np.arange(len(names)), [table.num_rows for table in tables])
-    joined.insert(0, "cell", pd.Categorical.from_codes(cells, names))
+    joined.insert(0, "cell", pd.Categorical.from_codes(cells, dtype=pd.CategoricalDtype(names)))
     joined = joined[joined["seed"].isin(sweep.seeds)].reset_index(drop=True)
     for column in ("split", "metric", "quantity", "layer", "probe", "features"):
         if column in joined:
