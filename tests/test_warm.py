@@ -44,7 +44,7 @@ def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[byte
         warm = job(owner, stage, config, "--results", tmp_path / "warm", "--cells", cell)
         assert warm.returncode == 0, warm.stderr
         cold = subprocess.run(
-            [*COMMAND, stage, config, "--results", tmp_path / "cold", "--cells", cell],
+            [*COMMAND, stage, str(config), "--results", str(tmp_path / "cold"), "--cells", cell],
             env=environment(),
             capture_output=True,
             text=True,
@@ -53,8 +53,8 @@ def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[byte
         assert len(warm.stderr.splitlines()) == len(cold.stderr.splitlines())
     assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
     outputs = ("history.parquet", "alignment.parquet", "matrices.npz")
-    folders = [SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold")]
-    assert differing(*folders, outputs) == []
+    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
+    assert differing(one, other, outputs) == []
 
 
 def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp
     assert wrong.returncode == 2
     assert "no cell 'nothing'" in wrong.stderr
     cell = tiny_sweep(seeds=1, train={"steps": 200_000, "batch_size": 32}).cells[0].id
-    command = [*COMMAND, "train", config, "--results", tmp_path, "--cells", cell]
+    command = [*COMMAND, "train", str(config), "--results", str(tmp_path), "--cells", cell]
     process = subprocess.Popen(
         command, env=environment(**{VARIABLE: str(owner.pid)}), stderr=subprocess.PIPE, text=True
     )
