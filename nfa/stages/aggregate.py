@@ -149,7 +149,7 @@ def _join(sweep: Sweep, names: list[str], tables: list[pa.Table]) -> pd.DataFram
     """Concatenate one table of all cells, with a categorical column ``cell``; repeated text becomes categorical."""
     joined: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     cells = np.repeat(np.arange(len(names)), [table.num_rows for table in tables])
-    joined.insert(0, "cell", pd.Categorical.from_codes(cells, dtype=pd.CategoricalDtype(names)))
+    joined.insert(0, "cell", pd.Series(pd.Categorical.from_codes(cells, dtype=pd.CategoricalDtype(names))))
     joined = joined[joined["seed"].isin(sweep.seeds)].reset_index(drop=True)
     for column in ("split", "metric", "quantity", "layer", "probe", "features"):
         if column in joined:
