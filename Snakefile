@@ -2,6 +2,7 @@
 #     snakemake --cores 2                                            the default sweep, config/config.yaml
 #     snakemake --cores 2 --configfile config/sweeps/X.yaml          another one
 # Each rule only calls the `nfa` command; what a sweep file may say is in workflow/schemas/sweep.schema.json.
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.stages.plan import begin, read_sweep
 from nfa.sweep import digest
+from nfa.warm import VARIABLE
 
 # `configfile:` would be merged with --configfile; a given file is to replace the default.
 if not workflow.configfiles:
@@ -23,6 +25,8 @@ except UserError as error:
     print(f"nfa: {error}", file=sys.stderr)
     sys.exit(2)
 CELL = PATHS.cell("{cell}")
+# Jobs of this Snakemake on this machine share one process that has imported everything.
+os.environ[VARIABLE] = str(os.getpid())
 
 
 wildcard_constraints:

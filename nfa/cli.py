@@ -1,13 +1,13 @@
 """The ``nfa`` command: thin; each verb checks its arguments, imports what it uses and calls one function."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nfa import __version__
 from nfa.errors import UserError
 from nfa.measuring_cli import (
     CHECK,
@@ -22,7 +22,10 @@ from nfa.measuring_cli import (
 from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
 from nfa.theory_cli import THEORY, add_theory_arguments, run_theory
+from nfa.warm import hand_over
 
+# A full disk or quota, a file larger than allowed, a disk that can only be read, a permission lost.
+NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
 EPILOG = """\
 A sweep from nothing to its report:
   nfa init my.yaml                      write a commented sweep file to start from
@@ -40,7 +43,14 @@ The stages train, measure, probe, aggregate and publish are what the workflow ca
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code.
+    """Run the command, or let the process that the jobs of a sweep share run it; return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    status = hand_over(given)
+    return run(given) if status is None else status
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command here; return its exit code.
 
     0 done, 1 a check that failed, 2 a mistake in what was given (one line on stderr), 75 told to stop (SIGTERM): saved.
     """
@@ -56,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `nfa expand | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a folder that is a file, no permission
-        print(f"nfa: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        kept = "; finished work is kept, the same command goes on from it" if error.errno in NO_WRITING else ""
+        print(f"nfa: {error.filename or 'input or output'}: {error.strerror or error}{kept}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("nfa: interrupted; finished work is kept, the same command goes on from it", file=sys.stderr)
@@ -66,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """Describe every verb."""
+    from nfa import __version__
+
     parser = argparse.ArgumentParser(
         prog="nfa",
         description="Sweep, train and measure networks: do weights align with the average gradient outer product?",
@@ -112,6 +125,12 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, "show", "show the summary table of an aggregated sweep", _show)
     verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+    for name, text, run in (
+        ("status", "show what of a sweep is done, running, failed and to go", _status),
+        ("report", "report on the cells of a sweep that are done so far", _report),
+    ):
+        verb = _verb(verbs, name, text, run)
+        verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
     verb = _verb(
         verbs, "clean", "list cells in results that no sweep file names any more; --remove deletes them", _clean
     )
@@ -194,12 +213,16 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     os.environ.update({f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")})
     from importlib import import_module
 
+    from nfa.paths import PLAN
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.follow import followed
     from nfa.stages.memory import enough_memory
-    from nfa.sweep import load
+    from nfa.sweep import load, load_cells
 
-    sweep = load(options.config, options.size)
+    if options.cells and options.config.name == PLAN:
+        sweep = load_cells(options.config, options.cells)
+    else:
+        sweep = load(options.config, options.size)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(threads)
     device = choose_device(options.device)
@@ -243,6 +266,18 @@ def _show(options: argparse.Namespace) -> None:
     from nfa.report.terminal import print_summary
 
     print_summary(options.results)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from nfa.stages.status import status
+
+    print(*status(options.results).lines(), sep="\n")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from nfa.stages.status import report_so_far
+
+    print(report_so_far(options.results))
 
 
 def _clean(options: argparse.Namespace) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+PLAN = ".plan.json"
+
 
 @dataclass(frozen=True)
 class CellPaths:
@@ -52,9 +54,15 @@ class CellPaths:
 
 @dataclass(frozen=True)
 class SweepPaths:
-    """Files of one sweep, below results/<sweep>/."""
+    """Files of one sweep, below results/<sweep>/.
+
+    Attributes:
+        folder: results/<sweep>.
+        made: Folder in it of what is made of all cells: itself, or another for what is made of some.
+    """
 
     folder: Path
+    made: str = "."
 
     def cell(self, cell_id: str) -> CellPaths:
         """Paths of one cell."""
@@ -63,7 +71,7 @@ class SweepPaths:
     @property
     def plan(self) -> Path:
         """The sweep as its jobs read it; written when Snakemake starts, declared by no rule."""
-        return self.folder / ".plan.json"
+        return self.folder / PLAN
 
     @property
     def cells(self) -> Path:
@@ -73,17 +81,17 @@ class SweepPaths:
     @property
     def tables(self) -> Path:
         """Folder of the aggregated tables."""
-        return self.folder / "tables"
+        return self.folder / self.made / "tables"
 
     @property
     def figures(self) -> Path:
         """Folder of the figures."""
-        return self.folder / "figures"
+        return self.folder / self.made / "figures"
 
     @property
     def report(self) -> Path:
         """The report page."""
-        return self.folder / "report.html"
+        return self.folder / self.made / "report.html"
 
     @property
     def provenance(self) -> Path:

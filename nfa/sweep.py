@@ -18,7 +18,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -180,8 +180,8 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Readable name and hash, e.g. ``fashion_mini.mlp-d4-w256.slo-lr0.05.3f9c2a1b``: one path segment."""
-        readable = ".".join(_readable(getattr(self, axis)) for axis in AXES[:3])
-        return f"{readable[:180]}.{digest({'train': REVISIONS['train'], 'content': self.content})[:8]}"
+        readable = _name_of(_readable(getattr(self, axis)) for axis in AXES[:3])
+        return f"{readable}.{digest({'train': REVISIONS['train'], 'content': self.content})[:8]}"
 
     @cached_property
     def shape(self) -> DataShape:
@@ -284,8 +284,22 @@ def load_all_sizes(path: str | Path) -> list[Sweep]:
     return [written, *(load(path, size) for size in written.sizes)]
 
 
-def parse(document: Any, source: str) -> Sweep:
-    """Check a sweep document and expand its grid.
+def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
+    """Read some cells of a sweep file that was checked before: a job of a large sweep does not expand all of it.
+
+    Raises:
+        SweepError: As for ``load``, or no cell has one of the ids.
+    """
+    sweep = parse(read_yaml(Path(path)), str(path), frozenset(ids))
+    if len(sweep.cells) < len(set(ids)):
+        sweep = load(path)
+        for cell_id in ids:
+            sweep.cell(cell_id)
+    return sweep
+
+
+def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Sweep:
+    """Check a sweep document and expand its grid; where ``ids`` are given, only to those cells, which are not checked.
 
     Raises:
         SweepError: One line: the source, the key, the value, what would be right.
@@ -307,7 +321,7 @@ def parse(document: Any, source: str) -> Sweep:
     sweep = Sweep(
         name=_name(document.get("sweep", "default"), source),
         seeds=_seeds(document.get("seeds", 3), source),
-        cells=tuple(_cells(axes, source)),
+        cells=tuple(_cells(axes, source) if ids is None else _named_cells(axes, ids)),
         measure=_section(Measure, document, "measure", source),
         probe=_section(Probe, document, "probe", source),
         wandb=_section(Wandb, document, "wandb", source),
@@ -326,6 +340,11 @@ class _Entry:
     settings: Any
     where: str
     only: dict[str, list[str]]
+
+    @cached_property
+    def readable(self) -> str:
+        """Its part of a cell's name."""
+        return _readable(self.settings)
 
 
 def _name(name: Any, source: str) -> str:
@@ -461,9 +480,9 @@ def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
     seen: dict[str, str] = {}
     used: set[int] = set()
     for combination in itertools.product(*(axes[axis] for axis in AXES)):
-        chosen = dict(zip(AXES, combination, strict=True))
-        if not all(chosen[other].settings.name in names for e in combination for other, names in e.only.items()):
+        if _excluded(combination):
             continue
+        chosen = dict(zip(AXES, combination, strict=True))
         cell = Cell(*(entry.settings for entry in combination))
         try:  # what lies in files or in the user's code is looked at here
             _check_fit(cell, chosen)
@@ -484,6 +503,26 @@ def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
     for entry in itertools.chain.from_iterable(axes.values()):
         if id(entry) not in used:
             raise SweepError(f"{entry.where}: in no cell: its `for`, or others', excludes every combination; widen it")
+
+
+def _excluded(combination: tuple[_Entry, ...]) -> bool:
+    """Whether the ``for`` of one of the entries leaves out another."""
+    chosen = dict(zip(AXES, combination, strict=True))
+    return any(chosen[other].settings.name not in names for entry in combination for other, names in entry.only.items())
+
+
+def _named_cells(axes: dict[str, list[_Entry]], ids: frozenset[str]) -> Iterator[Cell]:
+    """Find cells by their ids; a hash is taken only where the readable part fits."""
+    names = {cell_id.rpartition(".")[0] for cell_id in ids}
+    missing = len(ids)
+    for combination in itertools.product(*(axes[axis] for axis in AXES)):
+        if _name_of(entry.readable for entry in combination[:3]) in names and not _excluded(combination):
+            cell = Cell(*(entry.settings for entry in combination))
+            if cell.id in ids:
+                yield cell
+                missing -= 1
+        if not missing:
+            return
 
 
 def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
@@ -525,6 +564,11 @@ def _check_probe(sweep: Sweep) -> None:
                 raise SweepError(
                     f"{sweep.source}: probe.kind: logistic needs classes, but {name} is a regression; use ridge"
                 )
+
+
+def _name_of(parts: Iterable[str]) -> str:
+    """Join the readable part of a cell's id, cut where it is long."""
+    return ".".join(parts)[:180]
 
 
 def _readable(settings: Any) -> str:

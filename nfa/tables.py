@@ -7,8 +7,8 @@ import glob
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -81,7 +81,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}")
+    except OSError as error:
+        error.filename = str(path)
+        raise
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -89,8 +93,11 @@ def replacing(path: Path) -> Iterator[Path]:
         # mkstemp makes files private; results are for the group, as the umask says.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno:
+            # A full disk is told of without a name, by pyarrow in its own words; and nobody knows the temporary file.
+            error.filename, error.strerror = str(path), os.strerror(error.errno)
         raise
 
 
@@ -149,6 +156,42 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False)
 
 
+class LongTables:
+    """Derived tables written part by part, as parquet alone; whole or not at all, when the ``with`` block ends well."""
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        """Name the tables."""
+        self._folder, self._names = folder, tuple(names)
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self._temporary: dict[str, Path] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "LongTables":
+        """Open temporary files."""
+        for name in self._names:
+            self._temporary[name] = self._stack.enter_context(replacing(self._folder / f"{name}.parquet"))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Put the tables in their places, and remove the text of an earlier, smaller sweep; on an exception neither."""
+        for writer in self._writers.values():
+            writer.close()
+        self._stack.__exit__(*error)
+        if error[0] is None:
+            for name in self._names:
+                remove(self._folder / f"{name}.csv")
+
+    def add(self, name: str, frame: pd.DataFrame) -> None:
+        """Append rows, which have the columns and dtypes of those before."""
+        writer = self._writers.get(name)
+        schema = None if writer is None else writer.schema
+        table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(None)
+        if writer is None:
+            path = self._temporary[name]
+            writer = self._writers[name] = pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+
+
 def write_output(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
     """Write the table that a user asked for: parquet where its name ends so, else csv; whole or not at all."""
     if path.suffix == ".parquet":
@@ -160,7 +203,21 @@ def write_output(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read one parquet table."""
-    return cast(pd.DataFrame, pq.read_table(path).to_pandas())
+    return read_arrow(path).to_pandas()  # type: ignore[no-any-return]
+
+
+def read_arrow(path: Path) -> pa.Table:
+    """Read one parquet table as it is, its stamp in its metadata: in a third of the time of pyarrow's ``read_table``.
+
+    That one looks for a data set of many files first.
+    """
+    with pq.ParquetFile(path) as file:
+        return file.read()
+
+
+def stamp_of(table: pa.Table) -> dict[str, Any]:
+    """What a table was made from, as ``read_stamp``."""
+    return dict(json.loads((table.schema.metadata or {}).get(STAMP.encode(), b"{}")))
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

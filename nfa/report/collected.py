@@ -36,6 +36,7 @@ class Collected:
         alignment: Likewise.
         scores: Every row of the probe stage, and with ``layer_index`` and ``depth_from_output`` (null for the input).
         early: Predicted and measured early dynamics, see ``nfa.report.early.read_early``; empty where not asked for.
+        unfinished: Cells that are not here because they are not done.
     """
 
     sweep: Sweep
@@ -44,6 +45,7 @@ class Collected:
     alignment: pd.DataFrame
     scores: pd.DataFrame
     early: pd.DataFrame
+    unfinished: int = 0
 
     @cached_property
     def probes(self) -> pd.DataFrame:
@@ -63,19 +65,7 @@ class Collected:
     @cached_property
     def parameters(self) -> pd.DataFrame:
         """One row per cell: ``cell`` and every parameter as ``axis.setting``, with the dtypes of their declaration."""
-        rows = [{"cell": cell.id, **cell.flat_parameters()} for cell in self.sweep.cells]
-        dtypes: dict[str, str] = {}
-        for cell in self.sweep.cells:
-            for axis in AXES:
-                for key, field in type(getattr(cell, axis)).model_fields.items():
-                    column = f"{axis}.{key}"
-                    dtype = column_dtype(field.annotation)
-                    dtypes[column] = dtype if dtypes.get(column, dtype) == dtype else "string"
-        ordered = {column: dtypes[column] for row in rows for column in row if column != "cell"}
-        return pd.DataFrame(
-            {"cell": pd.Series([row["cell"] for row in rows], dtype="string")}
-            | {column: as_column([row.get(column) for row in rows], dtype) for column, dtype in ordered.items()}
-        )
+        return parameter_table(self.sweep)
 
     @cached_property
     def main_parameters(self) -> pd.DataFrame:
@@ -86,6 +76,23 @@ class Collected:
             if column not in self.parameters
         }
         return self.parameters.assign(**empty)[["cell", *MAIN_PARAMETERS]]
+
+
+def parameter_table(sweep: Sweep) -> pd.DataFrame:
+    """Tabulate the cells: ``cell`` and every parameter as ``axis.setting``, with the dtypes of their declaration."""
+    rows = [{"cell": cell.id, **cell.flat_parameters()} for cell in sweep.cells]
+    dtypes: dict[str, str] = {}
+    for cell in sweep.cells:
+        for axis in AXES:
+            for key, field in type(getattr(cell, axis)).model_fields.items():
+                column = f"{axis}.{key}"
+                dtype = column_dtype(field.annotation)
+                dtypes[column] = dtype if dtypes.get(column, dtype) == dtype else "string"
+    ordered = {column: dtypes[column] for row in rows for column in row if column != "cell"}
+    return pd.DataFrame(
+        {"cell": pd.Series([row["cell"] for row in rows], dtype="string")}
+        | {column: as_column([row.get(column) for row in rows], dtype) for column, dtype in ordered.items()}
+    )
 
 
 def column_dtype(annotation: Any) -> str:

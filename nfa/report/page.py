@@ -140,6 +140,8 @@ def _header(study: Study) -> Safe:
         "Do the weights of a layer align with the gradients through it? Neural feature matrix against average "
         "gradient outer product."
     )
+    if study.collected.unfinished:
+        facts.insert(1, f"{plural(study.collected.unfinished, 'other cell')} not finished: not in this report")
     items = join([el("li", fact if len(fact) <= 90 else fact[:89] + "…") for fact in facts])
     return el(
         "header", el("p", "nfa sweep", cls="kicker"), el("h1", sweep.name), el("p", lead), el("ul", items, cls="facts")

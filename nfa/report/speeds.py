@@ -69,8 +69,9 @@ def make_speed_limited(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame
         with a run that did not learn are left out.
     """
     learned = runs.groupby("cell")["learned"].all()
+    whole = set(collected.history["cell"])  # of cells that a page of very many does not show there is no history
     groups = collected.labels.set_index("cell")["group"]
-    cells = {cell.id: cell for cell in collected.sweep.cells if learned[cell.id]}
+    cells = {cell.id: cell for cell in collected.sweep.cells if learned[cell.id] and cell.id in whole}
     limited = [name for name, cell in cells.items() if has_own_speeds(cell)]
     found = []
     if limited:

@@ -41,6 +41,13 @@ _EMPTY = np.empty(0)
 _NOTHING = Series(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
 
 
+def shown_of(cells: list[str]) -> list[str]:
+    """Choose the cells that a page shows."""
+    if len(cells) <= CELLS_SHOWN:
+        return cells
+    return [cells[i] for i in np.linspace(0, len(cells) - 1, CELLS_SHOWN).round().astype(int)]
+
+
 @dataclass(frozen=True)
 class Study:
     """A sweep's joined tables, derived tables and paths.
@@ -64,10 +71,7 @@ class Study:
     @cached_property
     def shown(self) -> list[str]:
         """Cells the page shows: all, or so many evenly spread over the sweep."""
-        names = list(self.cells.index)
-        if len(names) <= CELLS_SHOWN:
-            return names
-        return [names[i] for i in np.linspace(0, len(names) - 1, CELLS_SHOWN).round().astype(int)]
+        return shown_of(list(self.cells.index))
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:

@@ -17,8 +17,13 @@ PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity"
 
 def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
     """Compute every table of the sweep from what its cells wrote: name -> table."""
+    own = make_cell_tables(collected)
+    return own | make_grid_tables(collected, own["runs"], own["features_alignment"])
+
+
+def make_cell_tables(collected: Collected) -> dict[str, pd.DataFrame]:
+    """Compute the tables whose rows are about one cell each, which can be made of some cells at a time."""
     runs = make_runs(collected)
-    joined = make_features_alignment(collected)
     return {
         "runs": runs,
         "cells_summary": make_cells_summary(collected, runs),
@@ -27,14 +32,28 @@ def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "alignment_summary": make_alignment_summary(collected),
         "probes": _plain(collected.probes),
         "probes_summary": make_scores_summary(collected.probes),
-        "predictions": make_predictions(prediction_points(collected)),
         "early_dynamics": collected.early,
         "early_departure": make_departure(collected.early),
-        "rank_correlation": make_rank_correlation(probe_points(collected)),
         "features": _plain(collected.features),
         "features_summary": make_scores_summary(collected.features),
-        "features_alignment": joined,
-        "features_ranks": make_features_ranks(joined),
+        "features_alignment": make_features_alignment(collected),
+    }
+
+
+def make_grid_tables(
+    collected: Collected, runs: pd.DataFrame, features_alignment: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Compute the tables that compare cells with one another.
+
+    Args:
+        collected: What the cells wrote; of cells that the page does not show, what ``nfa.report.thinned`` keeps.
+        runs: The table of that name.
+        features_alignment: The table of that name; its rows of last checkpoints will do.
+    """
+    return {
+        "predictions": make_predictions(prediction_points(collected)),
+        "rank_correlation": make_rank_correlation(probe_points(collected)),
+        "features_ranks": make_features_ranks(features_alignment),
         "speed_limited": make_speed_limited(collected, runs),
     }
 

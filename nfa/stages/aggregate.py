@@ -1,23 +1,40 @@
 """The fourth stage: all cells of a sweep -> tables, figures and the report. Imports no torch."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from nfa.errors import UserError
-from nfa.paths import SweepPaths
-from nfa.report.collected import Collected
+from nfa.paths import CellPaths, SweepPaths
+from nfa.report.collected import Collected, parameter_table
 from nfa.report.conventions import CORRELATIONS, POWERS
 from nfa.report.early import read_early
+from nfa.report.labels import cell_labels
 from nfa.report.page import write_report
-from nfa.report.summaries import make_tables
-from nfa.stages.runs import check_outputs
-from nfa.sweep import Sweep
-from nfa.tables import read_table, write_frame
+from nfa.report.study import shown_of
+from nfa.report.summaries import make_cell_tables, make_grid_tables, make_tables
+from nfa.report.thinned import named_by, thinned, together
+from nfa.stages.runs import check_matrices, check_stamp, finished_runs, outputs, unreadable
+from nfa.sweep import Cell, Sweep
+from nfa.tables import LongTables, read_arrow, stamp_of, write_frame
+
+CELLS_AT_ONCE = 500  # read and summarised at a time, so that memory does not grow with the sweep
+LONG = (  # many rows a cell
+    "history_summary",
+    "alignment",
+    "alignment_summary",
+    "probes",
+    "probes_summary",
+    "early_dynamics",
+    "early_departure",
+    "features",
+    "features_summary",
+    "features_alignment",
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +62,17 @@ def aggregate(sweep: Sweep, results: Path) -> AggregateSummary:
     Raises:
         UserError: A cell's file is missing or damaged, or lacks a seed.
     """
-    paths = SweepPaths(results / sweep.name)
-    collected = collect(sweep, paths)
-    tables = make_tables(collected)
-    for name, table in tables.items():
-        write_frame(paths.tables / name, table)
-    write_report(collected, tables, paths)
+    return write_aggregate(sweep, SweepPaths(results / sweep.name))
+
+
+def write_aggregate(sweep: Sweep, paths: SweepPaths, unfinished: int = 0) -> AggregateSummary:
+    """Do it, with paths that say where it is written; ``unfinished`` cells are not in the sweep that is given.
+
+    Raises:
+        UserError: A cell's file is missing or damaged, or lacks a seed.
+    """
+    collected, tables = collect_and_tabulate(sweep, paths)
+    write_report(replace(collected, unfinished=unfinished) if unfinished else collected, tables, paths)
     cells = tables["cells_summary"]
     return AggregateSummary(
         folder=paths.folder,
@@ -61,7 +83,43 @@ def aggregate(sweep: Sweep, results: Path) -> AggregateSummary:
     )
 
 
-def collect(sweep: Sweep, paths: SweepPaths) -> Collected:
+def collect_and_tabulate(sweep: Sweep, paths: SweepPaths) -> tuple[Collected, dict[str, pd.DataFrame]]:
+    """Read all cells and write the tables; of many cells some at a time.
+
+    Returns:
+        What the report is made from. Of a sweep of more than ``CELLS_AT_ONCE`` cells these are the rows that it looks
+        at: all of the cells that the page shows, and of the others what its sentences are about.
+    """
+    if len(sweep.cells) <= CELLS_AT_ONCE:
+        collected = collect(sweep, paths)
+        tables = make_tables(collected)
+    else:
+        whole = cell_labels(sweep), parameter_table(sweep)
+        shown = set(shown_of([cell.id for cell in sweep.cells]))
+        kept: list[Collected] = []
+        kept_tables: dict[str, list[pd.DataFrame]] = {}
+        last: list[pd.DataFrame] = []
+        with LongTables(paths.tables, LONG) as long:
+            for start in range(0, len(sweep.cells), CELLS_AT_ONCE):
+                part = collect(replace(sweep, cells=sweep.cells[start : start + CELLS_AT_ONCE]), paths, whole)
+                for name, table in make_cell_tables(part).items():
+                    if name in LONG:
+                        long.add(name, table)
+                    rows = table if name not in LONG else table[table["cell"].isin(shown)]
+                    kept_tables.setdefault(name, []).append(rows)
+                    if name == "features_alignment":
+                        last.append(table[table["last"]])
+                kept.append(thinned(part, shown))
+        collected = together(sweep, kept)
+        tables = {name: pd.concat(parts, ignore_index=True) for name, parts in kept_tables.items()}
+        tables |= make_grid_tables(collected, tables["runs"], pd.concat(last, ignore_index=True))
+    for name, table in tables.items():
+        if len(sweep.cells) <= CELLS_AT_ONCE or name not in LONG:
+            write_frame(paths.tables / name, table)
+    return collected, tables
+
+
+def collect(sweep: Sweep, paths: SweepPaths, whole: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> Collected:
     """Read and join the files of all cells, keeping the sweep's seeds.
 
     Raises:
@@ -69,40 +127,44 @@ def collect(sweep: Sweep, paths: SweepPaths) -> Collected:
     """
     documents, parts = {}, []
     for cell in sweep.cells:
-        here = paths.cell(cell.id)
-        check_outputs(sweep, cell, here)
-        documents[cell.id] = _read(here.cell, "train", lambda path: json.loads(path.read_text(encoding="utf-8")))
-        files = {"train": here.history, "measure": here.alignment, "probe": here.probes}
-        parts.append([_read(path, stage, read_table) for stage, path in files.items()])
+        document, tables = _read_cell(sweep, cell, paths.cell(cell.id))
+        documents[cell.id] = document
+        parts.append(tables)
     names = [cell.id for cell in sweep.cells]
-    history, alignment, probes = (_join(sweep, names, list(frames)) for frames in zip(*parts, strict=True))
+    history, alignment, probes = (_join(sweep, names, list(tables)) for tables in zip(*parts, strict=True))
     alignment["correlation"] = pd.Categorical(alignment["correlation"], CORRELATIONS)
     alignment["power"] = pd.Categorical(alignment["power"], POWERS)
     order = ["cell", "seed", "step", "layer_index", "quantity", "correlation", "power"]
     alignment = alignment.sort_values(order, kind="stable", ignore_index=True)
-    return Collected(sweep, documents, history, alignment, _place_layers(alignment, probes), read_early(sweep, paths))
+    early = read_early(sweep, paths)
+    collected = Collected(sweep, documents, history, alignment, _place_layers(alignment, probes), early)
+    return collected if whole is None else named_by(collected, *whole)
 
 
-def _read(path: Path, stage: str, reader: Callable[[Path], Any]) -> Any:
-    """Read one file of a cell.
+def _read_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> tuple[dict[str, Any], list[pa.Table]]:
+    """Read a cell's document and tables, and check that they belong to the sweep.
 
     Raises:
-        UserError: It is missing or damaged.
+        UserError: One is missing, damaged, or made with other settings or without one of the seeds.
     """
-    remedy = f"run `nfa {stage}` for the cell, or the whole pipeline with `snakemake`"
-    try:
-        return reader(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; {remedy}") from None
-    except (OSError, ValueError) as error:  # pyarrow's and json's errors are ValueErrors
-        raise UserError(f"{path}: damaged ({' '.join(str(error).split())[:120]}); remove it and {remedy}") from None
+    finished_runs(paths, sweep.seeds)
+    tables = []
+    for stage, path in outputs(paths).items():
+        try:
+            table = read_arrow(path)
+        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            raise unreadable(sweep, cell, stage, path, error) from None
+        check_stamp(sweep, cell, stage, path, stamp_of(table))
+        tables.append(table.replace_schema_metadata(None))
+    check_matrices(sweep, cell, paths)
+    return json.loads(paths.cell.read_text(encoding="utf-8")), tables
 
 
-def _join(sweep: Sweep, names: list[str], frames: list[pd.DataFrame]) -> pd.DataFrame:
+def _join(sweep: Sweep, names: list[str], tables: list[pa.Table]) -> pd.DataFrame:
     """Concatenate one table of all cells, with a categorical column ``cell``; repeated text becomes categorical."""
-    joined = pd.concat(frames, ignore_index=True)
-    cells = pd.Series(names, dtype=pd.CategoricalDtype(names)).repeat([len(frame) for frame in frames])
-    joined.insert(0, "cell", cells.reset_index(drop=True))
+    joined: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    cells = np.repeat(np.arange(len(names)), [table.num_rows for table in tables])
+    joined.insert(0, "cell", pd.Series(pd.Categorical.from_codes(cells, dtype=pd.CategoricalDtype(names))))
     joined = joined[joined["seed"].isin(sweep.seeds)].reset_index(drop=True)
     for column in ("split", "metric", "quantity", "layer", "probe", "features"):
         if column in joined:

@@ -1,6 +1,8 @@
 """Weights on disk: safetensors files that say which run they belong to."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import torch
@@ -15,11 +17,23 @@ METADATA = "nfa"  # key of our metadata in the file's
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors, whole or not at all; equal content gives equal bytes."""
+    """Write tensors, whole or not at all; equal content gives equal bytes.
+
+    Raises:
+        OSError: The disk is full, or the file cannot be written for another reason of the system's.
+    """
     # safetensors writes its metadata in no fixed order: one key keeps the bytes the same.
     text = {METADATA: json.dumps(metadata, sort_keys=True)}
+    content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary, text)
+        try:
+            save_file(content, temporary, text)
+        except SafetensorError as error:
+            found = re.search(r"os error (\d+)", str(error))
+            if found is None:
+                raise
+            code = int(found.group(1))
+            raise OSError(code, os.strerror(code)) from None
 
 
 def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:

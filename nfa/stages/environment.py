@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from nfa import __version__
 from nfa.errors import UserError
 
+_settled: set[int] = set()  # the number of threads that was set last
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "safetensors", "snakemake", "wandb")
 
 
@@ -22,8 +24,12 @@ def set_threads(threads: int) -> None:
     import threadpoolctl
     import torch
 
+    if threads in _settled:
+        return  # finding all libraries takes as long as a small step of training
     torch.set_num_threads(threads)
     threadpoolctl.threadpool_limits(threads)
+    _settled.clear()
+    _settled.add(threads)
 
 
 def choose_device(name: str) -> Any:
@@ -52,8 +58,9 @@ def describe_device(device: Any) -> str:
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
 
 
+@cache
 def provenance() -> dict[str, Any]:
-    """Say where numbers come from: versions, commit, machine."""
+    """Say where numbers come from: versions, commit, machine. Looked up once."""
     return {
         "nfa": __version__,
         "commit": _commit(),

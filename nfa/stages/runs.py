@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,23 +47,53 @@ def check_outputs(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
         UserError: One line, with the command that mends it.
     """
     finished_runs(paths, sweep.seeds)
-    hashes = sweep.hashes(cell)
-    for stage, file in (("train", paths.history), ("measure", paths.alignment), ("probe", paths.probes)):
-        remedy = f"run `nfa {stage} {sweep.source} --cells {cell.id}`"
+    for stage, file in outputs(paths).items():
         try:
             stamp = read_stamp(file)
-        except FileNotFoundError:
-            raise UserError(f"{file}: missing; {remedy}") from None
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-            raise UserError(f"{file}: damaged ({one_line(str(error), 80)}); {remedy}") from None
-        if stamp.get("hash") != hashes[stage]:
-            raise UserError(f"{file}: made with other settings than the sweep file's; {remedy}")
-        if not set(sweep.seeds) <= set(stamp["seeds"]):
-            raise UserError(f"{file}: seeds {stamp['seeds']} only; {remedy}")
+            raise unreadable(sweep, cell, stage, file, error) from None
+        check_stamp(sweep, cell, stage, file, stamp)
+    check_matrices(sweep, cell, paths)
+
+
+def outputs(paths: CellPaths) -> dict[str, Path]:
+    """The table that each stage of a cell writes."""
+    return {"train": paths.history, "measure": paths.alignment, "probe": paths.probes}
+
+
+def unreadable(sweep: Sweep, cell: Cell, stage: str, file: Path, error: Exception) -> UserError:
+    """Say that a cell's table is missing or damaged, and what mends it."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{file}: missing; {_remedy(sweep, cell, stage)}")
+    return UserError(f"{file}: damaged ({one_line(str(error), 80)}); {_remedy(sweep, cell, stage)}")
+
+
+def check_stamp(sweep: Sweep, cell: Cell, stage: str, file: Path, stamp: dict[str, Any]) -> None:
+    """Refuse a table that was made with other settings, or without one of the seeds.
+
+    Raises:
+        UserError: One line, with the command that mends it.
+    """
+    if stamp.get("hash") != sweep.hashes(cell)[stage]:
+        raise UserError(f"{file}: made with other settings than the sweep file's; {_remedy(sweep, cell, stage)}")
+    if not set(sweep.seeds) <= set(stamp["seeds"]):
+        raise UserError(f"{file}: seeds {stamp['seeds']} only; {_remedy(sweep, cell, stage)}")
+
+
+def check_matrices(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
+    """Refuse a cell whose arrays are missing or damaged.
+
+    Raises:
+        UserError: One line, with the command that mends it.
+    """
     try:
         with np.load(paths.matrices, allow_pickle=False):
             pass
     except FileNotFoundError:
-        raise UserError(f"{paths.matrices}: missing; {remedy.replace('probe', 'measure', 1)}") from None
+        raise UserError(f"{paths.matrices}: missing; {_remedy(sweep, cell, 'measure')}") from None
     except (OSError, ValueError):
-        raise UserError(f"{paths.matrices}: damaged; {remedy.replace('probe', 'measure', 1)}") from None
+        raise UserError(f"{paths.matrices}: damaged; {_remedy(sweep, cell, 'measure')}") from None
+
+
+def _remedy(sweep: Sweep, cell: Cell, stage: str) -> str:
+    return f"run `nfa {stage} {sweep.source} --cells {cell.id}`"

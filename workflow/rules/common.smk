@@ -1,4 +1,11 @@
 # What several rules need.
+from functools import cache
+
+
+@cache
+def stage_hash(cell, stage):
+    """Hash of what a cell's stage depends on: asked for several times a job."""
+    return SWEEP.hashes(SWEEP.cell(cell))[stage]
 
 
 def cell_files(*names):

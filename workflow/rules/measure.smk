@@ -13,7 +13,7 @@ rule measure:
     threads: 1
     params:
         plan=str(PATHS.plan),
-        hash=lambda wildcards: SWEEP.hashes(SWEEP.cell(wildcards.cell))["measure"],
+        hash=lambda wildcards: stage_hash(wildcards.cell, "measure"),
         seeds=" ".join(map(str, SWEEP.seeds)),
     message:
         "measure {wildcards.cell}"

@@ -12,7 +12,7 @@ rule probe:
     threads: 1
     params:
         plan=str(PATHS.plan),
-        hash=lambda wildcards: SWEEP.hashes(SWEEP.cell(wildcards.cell))["probe"],
+        hash=lambda wildcards: stage_hash(wildcards.cell, "probe"),
         seeds=" ".join(map(str, SWEEP.seeds)),
     message:
         "probe {wildcards.cell}"

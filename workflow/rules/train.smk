@@ -13,7 +13,7 @@ rule train:
     params:
         plan=str(PATHS.plan),
         # Changed parameters make a job run again: what the stage depends on, and the seeds.
-        hash=lambda wildcards: SWEEP.hashes(SWEEP.cell(wildcards.cell))["train"],
+        hash=lambda wildcards: stage_hash(wildcards.cell, "train"),
         seeds=" ".join(map(str, SWEEP.seeds)),
     message:
         "train {wildcards.cell}"

@@ -1,0 +1,49 @@
+"""Sweeps of more cells than are read at a time: the same tables and page, from parts."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nfa.paths import SweepPaths
+from nfa.report.study import Study
+from nfa.stages import aggregate as stage
+from nfa.tables import read_table
+from tests.fake_results import write
+from tests.helpers import tiny_sweep
+
+
+def aggregated(results: Path, at_once: int, monkeypatch: pytest.MonkeyPatch) -> SweepPaths:
+    monkeypatch.setattr(stage, "CELLS_AT_ONCE", at_once)
+    sweep = tiny_sweep(seeds=2, train={"steps": 20, "checkpoints": 3})
+    paths = write(sweep, results)
+    stage.aggregate(sweep, results)
+    return paths
+
+
+def test_in_parts_tables_and_page_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = aggregated(tmp_path / "whole", 500, monkeypatch)
+    parts = aggregated(tmp_path / "parts", 3, monkeypatch)
+    for path in sorted(whole.tables.glob("*.parquet")):
+        pd.testing.assert_frame_equal(read_table(path), read_table(parts.tables / path.name), obj=path.name)
+    assert whole.report.read_text() == parts.report.read_text()
+    texts = {path.stem for path in parts.tables.glob("*.csv")}
+    assert texts == {"runs", "cells_summary", "rank_correlation", "predictions", "features_ranks", "speed_limited"}
+
+
+def test_of_cells_that_are_not_shown_enough_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = tiny_sweep(seeds=2, train={"steps": 20, "checkpoints": 3})
+    paths = write(sweep, tmp_path)
+    monkeypatch.setattr("nfa.report.study.CELLS_SHOWN", 2)
+    found = []
+    for at_once in (500, 1):
+        monkeypatch.setattr(stage, "CELLS_AT_ONCE", at_once)
+        collected, tables = stage.collect_and_tabulate(sweep, paths)
+        found.append(Study(collected, tables, paths))
+        assert len(found[-1].shown) == 2
+    whole, parts = found
+    assert len(parts.collected.history) < len(whole.collected.history)
+    assert len(parts.collected.alignment) < len(whole.collected.alignment)
+    pd.testing.assert_frame_equal(parts.run_means, whole.run_means)
+    pd.testing.assert_frame_equal(parts.tables["rank_correlation"], whole.tables["rank_correlation"])
+    pd.testing.assert_frame_equal(parts.tables["cells_summary"], whole.tables["cells_summary"])

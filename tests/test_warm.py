@@ -1,0 +1,107 @@
+"""Jobs that a warm process forks: the same bytes, status, messages and signals as a process of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nfa.paths import SweepPaths
+from nfa.stages.preemption import PREEMPTED
+from nfa.warm import VARIABLE, _fits, _folder
+from tests.helpers import environment, tiny, tiny_sweep
+from tests.workflow.stages import differing
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
+COMMAND = [sys.executable, "-m", "nfa.cli"]
+
+
+@pytest.fixture(scope="module")
+def owner() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in the place of Snakemake."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def job(owner: "subprocess.Popen[bytes]", *arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [*COMMAND, *map(str, arguments)]
+    more = {VARIABLE: str(owner.pid)}
+    return subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=120)
+
+
+def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    cell = tiny_sweep().cells[0].id
+    for stage in ("train", "measure"):
+        warm = job(owner, stage, config, "--results", tmp_path / "warm", "--cells", cell)
+        assert warm.returncode == 0, warm.stderr
+        cold = subprocess.run(
+            [*COMMAND, stage, str(config), "--results", str(tmp_path / "cold"), "--cells", cell],
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert cold.returncode == 0
+        assert len(warm.stderr.splitlines()) == len(cold.stderr.splitlines())
+    assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
+    outputs = ("history.parquet", "alignment.parquet", "matrices.npz")
+    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
+    assert differing(one, other, outputs) == []
+
+
+def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny(seeds=1, train={"steps": 200_000, "batch_size": 32})))
+    wrong = job(owner, "train", config, "--results", tmp_path, "--cells", "nothing")
+    assert wrong.returncode == 2
+    assert "no cell 'nothing'" in wrong.stderr
+    cell = tiny_sweep(seeds=1, train={"steps": 200_000, "batch_size": 32}).cells[0].id
+    command = [*COMMAND, "train", str(config), "--results", str(tmp_path), "--cells", cell]
+    process = subprocess.Popen(
+        command, env=environment(**{VARIABLE: str(owner.pid)}), stderr=subprocess.PIPE, text=True
+    )
+    while len(list(tmp_path.glob("tiny/*/checkpoints/*/*"))) < 2:  # it is in its loop
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == PREEMPTED, messages
+    assert "told to stop; saved at step" in messages
+
+
+def test_the_warm_process_ends_with_its_snakemake(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    folder = Path(_folder(str(owner.pid)))
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    assert job(owner, "train", config, "--cells", "nothing").returncode == 2
+    assert folder.exists()
+    owner.kill()
+    owner.wait()
+    deadline = time.monotonic() + 30
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_without_an_owner_that_lives_the_command_works_by_itself(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    assert job(dead, "train", config, "--cells", "nothing").returncode == 2
+
+
+def test_other_threads_and_other_verbs_are_not_handed_over() -> None:
+    assert _fits(["train", "x.yaml", "--threads", "1"])
+    assert not _fits(["train", "x.yaml", "--threads", "2"])
+    assert not _fits(["show", "results/x"])
+    assert not _fits([])
+    assert VARIABLE not in os.environ
