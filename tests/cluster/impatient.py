@@ -1,4 +1,4 @@
-"""Snakemake as it is, but it asks Slurm for its jobs twice a second, where the plugin backs off to every three minutes."""
+"""Snakemake as it is, but it asks Slurm for its jobs twice a second; the plugin backs off to every three minutes."""
 
 import asyncio
 import sys

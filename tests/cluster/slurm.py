@@ -1,5 +1,6 @@
 """A Slurm of the test's own: controller and two nodes on loopback, everything below one folder."""
 
+import contextlib
 import ctypes
 import getpass
 import os
@@ -123,8 +124,16 @@ class Slurm:
         daemon = self._running.pop(node)
         daemon.kill()
         daemon.wait()
-        for job in self.jobs_on(node):
-            _kill(pid for pid in self.processes() if _belongs(pid, job))
+        jobs = self.jobs_on(node)
+        for job in jobs:
+            self.signal(job, signal.SIGKILL)
+            _signal([pid for pid in self.processes() if _title(pid).startswith(f"slurmstepd: [{job}.")], signal.SIGKILL)
+
+    def signal(self, job: str, number: signal.Signals) -> bool:
+        """Send a signal to all processes of a job but Slurm's own; false where it has none yet."""
+        pids = [pid for pid in self.processes() if f"SLURM_JOB_ID={job}" in _environment(pid)]
+        _signal([pid for pid in pids if not _title(pid).startswith("slurmstepd:")], number)
+        return bool(pids)
 
     def command(self, *words: str) -> str:
         """Run one of Slurm's commands; return its output, empty while the controller does not answer."""
@@ -176,7 +185,7 @@ class Slurm:
                 daemon.kill()
                 daemon.wait()
         while left := self.processes():
-            _kill(left)
+            _signal(left, signal.SIGKILL)
             time.sleep(0.05)
 
     def _start(self, program: str, *options: str, name: str | None = None) -> None:
@@ -229,11 +238,6 @@ def _environment(pid: int) -> list[str]:
         return []
 
 
-def _belongs(pid: int, job: str) -> bool:
-    """Tell whether a process is part of a job: started by it, or Slurm's own that watches it."""
-    return f"SLURM_JOB_ID={job}" in _environment(pid) or _title(pid).startswith(f"slurmstepd: [{job}.")
-
-
 def _title(pid: int) -> str:
     """Command line of a process; empty where it is gone."""
     try:
@@ -242,9 +246,8 @@ def _title(pid: int) -> str:
         return ""
 
 
-def _kill(pids: Iterable[int]) -> None:
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to those that are still there."""
     for pid in pids:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

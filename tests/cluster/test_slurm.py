@@ -77,23 +77,22 @@ def test_jobs_killed_preempted_out_of_memory_and_out_of_time(sweep: ClusterSweep
         waiting.remove(cell)
         number = first[cell] = slurm.cells()[cell]
         if cell == IMAGES:
-            slurm.command("scancel", "--full", "--signal=KILL", number)
+            slurm.signal(number, signal.SIGKILL)
         else:
             node = slurm.job(number)["NodeList"]
             slurm.command(
                 "sbatch", "--partition=urgent", f"--nodelist={node}", "--mem=100", "--wrap=sleep 1", "-o/dev/null"
             )
-    # What was killed comes back, with twice the time; and that runs out too.
-    sweep.wait(lambda: slurm.jobs().get(slurm.cells()[IMAGES]) == "RUNNING" != first[IMAGES], process)
+    # What was killed comes back, with twice the time; it stands still until that has run out too.
+    sweep.wait(lambda: slurm.cells()[IMAGES] != first[IMAGES], process)
     second = slurm.cells()[IMAGES]
-    assert second != first[IMAGES]
     assert [slurm.job(number)["TimeLimit"] for number in (first[IMAGES], second)] == ["00:30:00", "01:00:00"]
+    sweep.wait(lambda: slurm.signal(second, signal.SIGSTOP), process)
     slurm.command("scontrol", "update", f"JobId={second}", "EndTime=now+1second")
     sweep.end(process)
     complete_and_equal(sweep, local)
     states = {number: state for number, state in slurm.jobs().items() if number not in before}
-    assert states[first[IMAGES]] != "COMPLETED"
-    assert states[second] == "TIMEOUT"
+    assert (states[first[IMAGES]], states[second]) == ("FAILED", "TIMEOUT")
     assert "resumed at step" in (sweep.results / "logs" / "train" / f"{CONV}.log").read_text()
     log = sweep.log()
     assert "Exceeded job memory limit" in log, "the error shows Slurm's log"
