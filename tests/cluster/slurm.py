@@ -161,7 +161,7 @@ class Slurm:
     def cells(self, *options: str) -> dict[str, str]:
         """Job numbers of cells: the last one of each, running or not, by the script that was submitted."""
         found = {}
-        for number in self.jobs(*options):
+        for number in sorted(self.jobs(*options), key=int):
             script = self.command("scontrol", "write", "batch_script", number, "-")
             for word in script.split():
                 if word.startswith("'train:cell="):
