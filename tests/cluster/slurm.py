@@ -13,9 +13,12 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tests.helpers import ROOT
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 NODES = ("alpha", "beta")
 PLACES = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
+WITHOUT_ACCOUNTING = ROOT / "profiles" / "slurm" / "without-accounting"
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 # Two nodes of one core each are one machine's two cores. Waits are as short as Slurm allows; the rest is as on clusters
@@ -92,7 +95,8 @@ class Slurm:
     @property
     def variables(self) -> dict[str, str]:
         """What makes commands speak to this Slurm."""
-        return {"SLURM_CONF": str(self.configuration), "PATH": f"{self.folder / 'bin'}{os.pathsep}{PLACES}"}
+        folders = [str(self.folder / "bin"), str(WITHOUT_ACCOUNTING), PLACES]
+        return {"SLURM_CONF": str(self.configuration), "PATH": os.pathsep.join(folders)}
 
     def start(self) -> None:
         """Start everything, and wait until both nodes are there."""
