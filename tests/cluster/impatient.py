@@ -13,5 +13,5 @@ async def sleep(self: RemoteExecutor) -> None:
 
 
 if __name__ == "__main__":
-    RemoteExecutor.sleep = sleep  # type: ignore[method-assign]
+    RemoteExecutor.sleep = sleep
     sys.exit(main())

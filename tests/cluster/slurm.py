@@ -151,7 +151,7 @@ class Slurm:
     def jobs(self, *options: str) -> dict[str, str]:
         """State of every job that is not forgotten."""
         lines = self.command("squeue", "-h", "--states=all", "-o", "%i %T", *options).splitlines()
-        return dict(line.split() for line in lines)  # type: ignore[misc]
+        return dict(line.split() for line in lines)
 
     def jobs_on(self, node: str) -> list[str]:
         """Jobs that run on a node."""
