@@ -1,6 +1,7 @@
 """Snakemake as it is, but it asks Slurm for its jobs twice a second; the plugin backs off to every three minutes."""
 
 import asyncio
+import signal
 import sys
 
 from snakemake.cli import main
@@ -14,4 +15,5 @@ async def sleep(self: RemoteExecutor) -> None:
 
 if __name__ == "__main__":
     RemoteExecutor.sleep = sleep
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in a shell's background has it ignored
     sys.exit(main())
