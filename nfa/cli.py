@@ -76,14 +76,12 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, "init", "write a commented sweep file to start from", _init)
     verb.add_argument("config", type=Path, help="file to write; an existing one is never overwritten")
-    verb = _verb(verbs, "expand", "show the cells of a sweep file, with estimated time and disk", _expand)
-    verb.add_argument("config", type=Path, help="sweep file (YAML)")
+    verb = _sweep_verb(verbs, "expand", "show the cells of a sweep file, with estimated time and disk", _expand)
     verb.add_argument(
         "--tsv", action="store_true", help="every parameter of every cell, tab-separated, and nothing else"
     )
 
-    verb = _verb(verbs, "predict", PREDICT, run_predict)
-    verb.add_argument("config", type=Path, help="sweep file (YAML)")
+    verb = _sweep_verb(verbs, "predict", PREDICT, run_predict)
     add_predict_arguments(verb)
 
     add_check_arguments(_verb(verbs, "check", CHECK, run_check))
@@ -135,10 +133,17 @@ def _verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser
     return parser
 
 
-def _stage(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
-    """Add a verb that works on the results of a sweep file."""
+def _sweep_verb(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    """Add a verb that reads a sweep file."""
     parser = _verb(verbs, name, text, run)
     parser.add_argument("config", type=Path, help="sweep file (YAML)")
+    parser.add_argument("--size", metavar="NAME", help="one of the file's `sizes` (default: its `size`, or as written)")
+    return parser
+
+
+def _stage(verbs: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    """Add a verb that works on the results of a sweep file."""
+    parser = _sweep_verb(verbs, name, text, run)
     parser.add_argument("--results", type=Path, default=Path("results"), help="results folder (default: results)")
     return parser
 
@@ -166,7 +171,7 @@ def _expand(options: argparse.Namespace) -> None:
     from nfa.stages.estimate import print_expansion
     from nfa.sweep import load
 
-    sweep = load(options.config)
+    sweep = load(options.config, options.size)
     if options.tsv:
         cells_frame(sweep).to_csv(sys.stdout, sep="\t", index=False)
     else:
@@ -188,7 +193,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     from nfa.stages.memory import enough_memory
     from nfa.sweep import load
 
-    sweep = load(options.config)
+    sweep = load(options.config, options.size)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(threads)
     device = choose_device(options.device)
@@ -208,7 +213,7 @@ def _aggregate(options: argparse.Namespace) -> None:
     from nfa.stages.documents import write_cells, write_provenance
     from nfa.sweep import load
 
-    sweep = load(options.config)
+    sweep = load(options.config, options.size)
     paths = SweepPaths(options.results / sweep.name)
     # An orphan of a killed Snakemake may still be writing.
     with waiting_lock(paths.folder / ".aggregate.lock", f"aggregate: another process works on {paths.folder}"):
@@ -222,7 +227,7 @@ def _publish(options: argparse.Namespace) -> None:
     from nfa.stages.publish import publish
     from nfa.sweep import load
 
-    publish(load(options.config), options.results)
+    publish(load(options.config, options.size), options.results)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -233,9 +238,9 @@ def _show(options: argparse.Namespace) -> None:
 
 def _clean(options: argparse.Namespace) -> None:
     from nfa.stages.clean import clean
-    from nfa.sweep import load
+    from nfa.sweep import load_all_sizes
 
-    clean([load(config) for config in options.configs], options.results, options.remove)
+    clean([sweep for config in options.configs for sweep in load_all_sizes(config)], options.results, options.remove)
 
 
 def _schema(options: argparse.Namespace) -> None:

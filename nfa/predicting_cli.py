@@ -41,7 +41,7 @@ def run_predict(options: argparse.Namespace) -> None:
     os.environ.update({f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "MKL", "OPENBLAS")})
     from nfa.sweep import load
 
-    sweep = load(options.config)
+    sweep = load(options.config, options.size)
     cells = [sweep.cell(name) for name in dict.fromkeys(options.cells)] if options.cells else list(sweep.cells)
     seeds = list(dict.fromkeys(options.seeds)) if options.seeds else list(sweep.seeds)
 

@@ -11,7 +11,7 @@ from nfa.data import DATA
 from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
 from nfa.settings import Settings
-from nfa.sweep import Measure, Probe, Train, Wandb
+from nfa.sweep import SIZED, Measure, Probe, Train, Wandb
 
 AXES = ("data", "model", "optimizer")
 LINE = 120  # characters
@@ -75,6 +75,23 @@ def sweep_schema() -> dict[str, Any]:
     for key, kind, about in (*sections, ("wandb", Wandb, "where runs are published")):
         plain = {"type": "object", "properties": _fields(kind), "additionalProperties": False}
         properties[key] = {**plain, "default": {}, "description": about}
+    for key in SIZED:
+        field = properties[key]
+        plain = {name: item for name, item in field.items() if name not in AROUND}
+        properties[key] = parts.refer(f"sweep.{key}", plain) | {name: field[name] for name in AROUND if name in field}
+    changes = {
+        "type": "object",
+        "properties": {key: properties[key] for key in SIZED},
+        "additionalProperties": False,
+        "description": "what takes the place of the file's own keys at this size",
+    }
+    properties["size"] = {"type": "string", "description": "which of `sizes` to run; as written if not given"}
+    properties["sizes"] = {
+        "type": "object",
+        "additionalProperties": changes,
+        "default": {},
+        "description": "name -> keys in another size; mappings are joined, lists replaced; results/<sweep>-<size>",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "nfa sweep file",

@@ -32,6 +32,7 @@ from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
 from nfa.registry import entry_of
 from nfa.settings import Settings, non_default, setting
+from nfa.sizes import at_size
 from nfa.validation import explain, plain_numbers, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
@@ -116,7 +117,8 @@ class Wandb(Settings):
 
 
 AXES = ("data", "model", "optimizer", "train")
-KEYS = ("sweep", "seeds", *AXES, "measure", "probe", "wandb")
+SIZED = ("seeds", *AXES, "measure", "probe", "wandb")  # what a size of the sweep may change
+KEYS = ("sweep", "size", "sizes", *SIZED)
 
 
 def data_entry(settings: Any) -> DataEntry:
@@ -190,7 +192,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A parsed sweep file; ``document`` is what was parsed, and parses to the same sweep again."""
+    """A parsed sweep file at one of its ``sizes``; ``document`` is what it says there, and parses to the same again."""
 
     name: str
     seeds: tuple[int, ...]
@@ -200,6 +202,7 @@ class Sweep:
     wandb: Wandb
     source: str
     document: dict[str, Any]
+    sizes: tuple[str, ...] = ()
 
     def cell(self, cell_id: str) -> Cell:
         """Find a cell by its id.
@@ -232,13 +235,29 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load(path: str | Path) -> Sweep:
+def load(path: str | Path, size: str | None = None) -> Sweep:
     """Read and check a sweep file.
+
+    Args:
+        path: The file.
+        size: One of its ``sizes``, in place of the one it names.
 
     Raises:
         SweepError: One line: the file, the key, the value, what would be right.
     """
-    return parse(read_yaml(Path(path)), source=str(path))
+    document = read_yaml(Path(path))
+    if size is not None and isinstance(document, Mapping):
+        document = {**document, "size": size}
+    return parse(document, source=str(path))
+
+
+def load_all_sizes(path: str | Path) -> list[Sweep]:
+    """Read and check a sweep file as written and in each of its sizes."""
+    document = read_yaml(Path(path))
+    if not isinstance(document, Mapping):
+        return [parse(document, str(path))]
+    written = parse({key: value for key, value in document.items() if key != "size"}, str(path))
+    return [written, *(load(path, size) for size in written.sizes)]
 
 
 def parse(document: Any, source: str) -> Sweep:
@@ -248,7 +267,7 @@ def parse(document: Any, source: str) -> Sweep:
         SweepError: One line: the source, the key, the value, what would be right.
     """
     if not isinstance(document, Mapping):
-        raise SweepError(f"{source}: {one_line(document)} is not a sweep; it has keys such as {', '.join(KEYS[:5])}")
+        raise SweepError(f"{source}: {one_line(document)} is not a sweep; it has keys such as sweep, {', '.join(AXES)}")
     try:
         document = plain_numbers(document)
     except RecursionError:
@@ -256,6 +275,8 @@ def parse(document: Any, source: str) -> Sweep:
     for key in document:
         if key not in KEYS:
             raise SweepError(f"{source}: {one_line(key)}: no such key; {nearest(key, KEYS)}")
+    sizes = tuple(document.get("sizes") or ())
+    document = at_size(document, SIZED, source)
     for axis in AXES[:3]:
         if axis not in document:
             raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
@@ -269,6 +290,7 @@ def parse(document: Any, source: str) -> Sweep:
         wandb=_section(Wandb, document, "wandb", source),
         source=source,
         document=document,
+        sizes=sizes,
     )
     _check_probe(sweep)
     return sweep

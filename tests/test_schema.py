@@ -67,7 +67,7 @@ def resolved(field: dict[str, Any]) -> Any:
 
 
 def test_what_entries_share_is_said_once() -> None:
-    entries = [resolved(entry) for entry in resolved(SCHEMA["properties"]["data"]["anyOf"][0])["anyOf"]]
+    entries = [resolved(entry) for entry in resolved(resolved(SCHEMA["properties"]["data"])["anyOf"][0])["anyOf"]]
     settings = [entry["properties"]["label_noise"] for entry in entries if "label_noise" in entry["properties"]]
     assert len(settings) > 10
     assert settings == [settings[0]] * len(settings)

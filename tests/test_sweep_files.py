@@ -9,7 +9,7 @@ import yaml
 
 from nfa.errors import UserError
 from nfa.stages.estimate import estimate
-from nfa.sweep import load
+from nfa.sweep import load, load_all_sizes
 from tests.helpers import ROOT, nfa
 
 FILES = sorted((ROOT / "config/sweeps").glob("*.yaml"))
@@ -31,11 +31,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_parses_and_expands(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    sweep = load(path)
+    sweep, *others = load_all_sizes(path)
     assert sweep.name == path.stem
     assert sweep.cells
     for cell in sweep.cells:
         assert estimate(sweep, cell).seconds < 86_400  # a sweep of this folder is a matter of minutes or hours
+    assert [other.name for other in others] == [f"{path.stem}-{size}" for size in sweep.sizes]
+    assert all(other.cells for other in others)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -84,6 +84,8 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         f"About {duration(total / cores)} on the {cores} cores here ({duration(total)} on one), {size / 1e6:,.0f} MB.",
         soft_wrap=True,
     )
+    if sweep.sizes:
+        console.print(f"Sizes of this file, by --size: {', '.join(sweep.sizes)}.", soft_wrap=True)
 
 
 def _training_labels(sweep: Sweep) -> list[str]:
