@@ -25,8 +25,12 @@ except UserError as error:
     print(f"nfa: {error}", file=sys.stderr)
     sys.exit(2)
 CELL = PATHS.cell("{cell}")
-# Jobs of this Snakemake on this machine share one process that has imported everything.
-os.environ[VARIABLE] = str(os.getpid())
+# Jobs of this Snakemake on this machine share one process that has imported everything. A scheduler's jobs do not: the
+# shared process would escape their limits.
+if workflow.remote_exec:
+    os.environ.pop(VARIABLE, None)
+else:
+    os.environ[VARIABLE] = str(os.getpid())
 
 
 wildcard_constraints:

@@ -36,13 +36,17 @@ class Workflow:
         files = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder), "--workflow-profile", profile]
         return ["snakemake", "--cores", str(cores), *files, "--configfile", str(self.config), *options]
 
+    def environment(self) -> dict[str, str]:
+        """Variables of the process."""
+        return environment()
+
     def start(self, *options: str, cores: int = 2) -> "subprocess.Popen[str]":
         """Start Snakemake in a process group of its own."""
         with (self.folder / "snakemake.log").open("a") as log:
             return subprocess.Popen(
                 self.command(*options, cores=cores),
                 cwd=self.folder,
-                env=environment(),
+                env=self.environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -54,7 +58,7 @@ class Workflow:
         return subprocess.run(
             self.command(*options, cores=cores),
             cwd=self.folder,
-            env=environment(),
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

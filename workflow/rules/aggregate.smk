@@ -12,6 +12,9 @@ rule aggregate:
         str(PATHS.folder / "logs/aggregate.log"),
     conda:
         "../envs/nfa.yaml"
+    resources:
+        mem_mb=memory(4000),  # what 10,000 cells may take
+        runtime=sweep_minutes,
     params:
         plan=str(PATHS.plan),
         hash=digest(SWEEP.document),

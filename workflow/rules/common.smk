@@ -1,5 +1,8 @@
 # What several rules need.
 from functools import cache
+from math import ceil
+
+from nfa.stages.estimate import estimate
 
 
 @cache
@@ -12,3 +15,25 @@ def cell_files(*names):
     """Files of every cell, by their names in nfa/paths.py."""
     cells = [PATHS.cell(cell.id) for cell in SWEEP.cells]
     return [getattr(cell, name) for name in names for cell in cells]
+
+
+# What a job asks a scheduler for; on one machine it limits nothing. Whatever did not suffice is doubled with each attempt.
+
+
+def memory(mebibytes):
+    """Memory of a stage in MiB, at the first attempt."""
+    return lambda wildcards, attempt: mebibytes * 2 ** (attempt - 1)
+
+
+def cell_minutes(wildcards, attempt):
+    """Time of one stage of a cell: twice what `nfa expand` shows for all of them, as it may be wrong by a factor of two.
+
+    Not below ten minutes: a node may be slow to read torch from a shared disk.
+    """
+    seconds = estimate(SWEEP, SWEEP.cell(wildcards.cell)).seconds
+    return max(10, ceil(2 * seconds / 60)) * 2 ** (attempt - 1)
+
+
+def sweep_minutes(wildcards, attempt):
+    """Time of a stage that reads every run once: half an hour, and a second for each."""
+    return ceil(30 + len(SWEEP.cells) * len(SWEEP.seeds) / 60) * 2 ** (attempt - 1)

@@ -10,6 +10,9 @@ rule probe:
     conda:
         "../envs/nfa.yaml"
     threads: 1
+    resources:
+        mem_mb=memory(2000),  # the default sweep peaks below 600
+        runtime=cell_minutes,
     params:
         plan=str(PATHS.plan),
         hash=lambda wildcards: stage_hash(wildcards.cell, "probe"),

@@ -9,6 +9,9 @@ rule publish:
         str(PATHS.folder / "logs/publish.log"),
     conda:
         "../envs/nfa.yaml"
+    resources:
+        mem_mb=memory(2000),
+        runtime=sweep_minutes,
     params:
         plan=str(PATHS.plan),
         hash=digest(SWEEP.document),

@@ -10,6 +10,9 @@ rule train:
     conda:
         "../envs/nfa.yaml"
     threads: 1
+    resources:
+        mem_mb=memory(2000),  # the default sweep peaks below 600
+        runtime=cell_minutes,
     params:
         plan=str(PATHS.plan),
         # Changed parameters make a job run again: what the stage depends on, and the seeds.

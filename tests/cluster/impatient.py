@@ -1,0 +1,19 @@
+"""Snakemake as it is, but it asks Slurm for its jobs twice a second; the plugin backs off to every three minutes."""
+
+import asyncio
+import signal
+import sys
+
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+
+async def sleep(self: RemoteExecutor) -> None:
+    """Wait between two looks."""
+    await asyncio.sleep(0.5)
+
+
+if __name__ == "__main__":
+    RemoteExecutor.sleep = sleep
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in a shell's background has it ignored
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""A sweep on the test's Slurm, by the profile that users take, and what it had finished when something went wrong."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.slurm import Slurm, wait_until
+from tests.helpers import ROOT, environment
+from tests.workflow.snakemake import Workflow, wait_for
+
+WAIT = 500.0  # seconds at most, for a sweep that takes one minute on an idle machine
+PROFILE = ROOT / "profiles" / "slurm"
+
+
+class ClusterSweep(Workflow):
+    """A working folder whose jobs run on Slurm."""
+
+    def __init__(self, folder: Path, document: dict[str, Any], slurm: Slurm) -> None:
+        """Write the sweep file."""
+        folder.mkdir(exist_ok=True)
+        super().__init__(folder, document)
+        self.slurm, self.profile = slurm, PROFILE
+        self._finished: dict[Path, int] = {}
+
+    def command(self, *options: str, cores: int = 1) -> list[str]:
+        """The command a user types, but that waits less for files: this is one machine."""
+        files = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)]
+        profile = ["--workflow-profile", str(self.profile), "--latency-wait", "10"]
+        impatient = [sys.executable, str(ROOT / "tests" / "cluster" / "impatient.py")]
+        return [*impatient, *files, *profile, "--configfile", str(self.config), *options]
+
+    def environment(self) -> dict[str, str]:
+        """Variables that lead to the test's Slurm."""
+        ours = self.slurm.variables
+        return environment(**ours, PYTHONPATH=str(ROOT)) | {"PATH": f"{ours['PATH']}:{environment()['PATH']}"}
+
+    def log(self) -> str:
+        """What Snakemake said."""
+        return (self.folder / "snakemake.log").read_text()
+
+    def wait(self, condition: Callable[[], bool], process: Any) -> None:
+        """Wait for a condition while Snakemake runs, noting what is finished on the way."""
+        wait_for(lambda: self.note() or condition(), process, WAIT)
+
+    def end(self, process: Any) -> None:
+        """Wait for the end of Snakemake, and demand success."""
+        wait_until(lambda: self.note() or process.poll() is not None, "Snakemake does not end", WAIT)
+        assert process.returncode == 0, self.log()
+
+    def note(self) -> bool:
+        """Note when each finished part (a seed of a stage of a cell) was written; always false."""
+        for part in self.results.glob("*/.state/*/*/seed-*.json"):
+            self._finished.setdefault(part, part.stat().st_mtime_ns)
+        return False
+
+    def computed_twice(self) -> list[Path]:
+        """Finished parts that were written again later."""
+        return [part for part, time in self._finished.items() if part.stat().st_mtime_ns != time]
+
+    def training(self, cell: str) -> bool:
+        """Whether a seed of a cell has begun to train, and not all are done."""
+        folder = self.results / cell
+        return len(list(folder.glob("checkpoints/*/*"))) > 1 and not (folder / "cell.json").exists()

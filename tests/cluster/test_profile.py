@@ -1,0 +1,59 @@
+"""What the profile for Slurm says, without a Slurm."""
+
+import math
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from nfa.stages.estimate import estimate
+from nfa.sweep import parse
+from tests.helpers import ROOT, nfa, tiny
+from tests.workflow.snakemake import Workflow
+
+PROFILES = {
+    name: yaml.safe_load((ROOT / "profiles" / name / "config.yaml").read_text()) for name in ("default", "slurm")
+}
+DOCUMENT = tiny(
+    data=[{"name": "chain_monomial", "dim": 8, "rank": 3, "n_train": 128, "n_test": 64}],
+    optimizer=[{"name": "sgd", "lr": 0.1}],
+)
+
+
+def test_the_slurm_profile_repeats_the_default_one_which_it_replaces() -> None:
+    default, slurm = PROFILES["default"], PROFILES["slurm"]
+    assert {key: slurm[key] for key in default if key != "default-resources"} == {
+        key: value for key, value in default.items() if key != "default-resources"
+    }
+    assert default["default-resources"].items() <= slurm["default-resources"].items()
+
+
+def test_the_stages_of_a_cell_are_one_job(tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, DOCUMENT)
+    planned = workflow.run("-n", "--workflow-profile", str(ROOT / "profiles" / "slurm"))
+    assert planned.returncode == 0, planned.stdout
+    assert planned.stdout.count("Group job cell") == 1
+
+
+@pytest.mark.parametrize(("steps", "least"), [(30, 10), (5_000_000, 100)])
+def test_memory_and_time_double_with_each_attempt(steps: int, least: int) -> None:
+    sweep = parse(tiny(train={"steps": steps, "batch_size": 32}, seeds=2), "x")
+    rules = runpy.run_path(str(ROOT / "workflow" / "rules" / "common.smk"), {"SWEEP": sweep})  # plain Python
+    wildcards = SimpleNamespace(cell=sweep.cells[-1].id)
+    minutes = max(10, math.ceil(2 * estimate(sweep, sweep.cells[-1]).seconds / 60))
+    assert minutes >= least
+    assert [rules["memory"](2000)(wildcards, attempt) for attempt in (1, 2, 3)] == [2000, 4000, 8000]
+    assert [rules["cell_minutes"](wildcards, attempt) for attempt in (1, 2, 3)] == [minutes, 2 * minutes, 4 * minutes]
+    assert [rules["sweep_minutes"](wildcards, attempt) for attempt in (1, 2)] == [31, 62]
+
+
+def test_cells_computed_one_by_one_elsewhere_are_found_finished(tmp_path: Path) -> None:
+    # As docs/cluster.md tells those whose scheduler has no plugin that fits.
+    workflow = Workflow(tmp_path, DOCUMENT)
+    for line in nfa("expand", workflow.config, "--tsv").stdout.splitlines()[1:]:
+        for stage in ("train", "measure", "probe"):
+            done = nfa(stage, workflow.config, "--cells", line.split("\t")[0], cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+    assert workflow.planned() == {"aggregate": 1, "publish": 1, "all": 1, "total": 3}
