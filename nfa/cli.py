@@ -9,6 +9,7 @@ from typing import Any
 
 from nfa import __version__
 from nfa.errors import UserError
+from nfa.figure_cli import FIGURE, add_figure_arguments, run_figure
 from nfa.measuring_cli import (
     CHECK,
     add_check_arguments,
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = _verb(verbs, "show", "show the summary table of an aggregated sweep", _show)
     verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+    add_figure_arguments(_verb(verbs, "figure", FIGURE, run_figure))
     verb = _verb(
         verbs, "clean", "list cells in results that no sweep file names any more; --remove deletes them", _clean
     )
