@@ -58,7 +58,7 @@ class Workflow:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=500,
+            timeout=1500,
         )
 
     def planned(self, *options: str) -> dict[str, int]:
