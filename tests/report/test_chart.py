@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from nfa.errors import UserError
-from nfa.report.chart import Roles, make_chart, markdown
+from nfa.report.chart import Roles, make_chart, markdown, named
 from nfa.report.points import Wanted, read_points
 from nfa.report.statistics import over_seeds
 from nfa.stages.aggregate import aggregate
@@ -58,6 +58,12 @@ def test_a_chart_is_the_mean_of_layers_then_the_interval_over_seeds(results: Pat
     assert found["mean"] == pytest.approx(expected["mean"])
     assert found["ci_high"] == pytest.approx(expected["ci_high"])
     assert found["n_seeds"] == 3
+
+
+def test_a_number_is_shown_with_its_setting() -> None:
+    assert named("optimizer.weight_decay", 0.003) == "weight decay 0.003"
+    assert named("optimizer.name", "sgd") == "sgd"
+    assert named("quantity", "uc_nfc") == "uc_nfc"
 
 
 def test_joined_roles_and_scores(results: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.chart import DEPTH, LAYER, NOTHING, QUANTITY, STEP, Chart, show
+from nfa.report.chart import DEPTH, LAYER, NOTHING, QUANTITY, STEP, Chart, named, show
 from nfa.report.figures.panels import Mark, Panel, add_axes, save
 from nfa.report.figures.style import INK, OPTIMIZER_COLOURS, step_axis
 
@@ -41,11 +41,14 @@ def save_chart(chart: Chart, path: Path) -> None:
     """Write a chart, as its ending says: .png or .svg."""
     colours = _colours(chart)
     names = chart.values(QUANTITY)
-    legend = [(show(value), colour) for value, colour in colours.items() if value != ""]
-    if chart.roles.colour != QUANTITY and len(names) > 1:
+    legend = [(named(chart.roles.colour, value), colour) for value, colour in colours.items() if value != ""]
+    if QUANTITY not in (chart.roles.colour, chart.roles.panel) and len(names) > 1:
         legend += [(f"{style}: {name}", INK) for style, name in zip(LINE_NAMES, names, strict=False)]
-    limits = _limits(chart.table)
-    panels = [_panel(chart, value, colours, limits) for value in chart.values(chart.roles.panel)]
+    panels = []
+    for value in chart.values(chart.roles.panel):
+        # Panels share their y axis, but for those of different quantities.
+        limits = _limits(chart.rows(QUANTITY, value) if chart.roles.panel == QUANTITY else chart.table)
+        panels.append(_panel(chart, value, colours, limits))
     save(panels, COLUMNS if len(panels) != 4 else 2, path.with_suffix(""), legend, [path.suffix])
 
 
@@ -61,14 +64,16 @@ def _colours(chart: Chart) -> dict[object, str]:
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:
-    """Limits of y, the same in all panels: 0 to 1, and as far as means go beyond."""
+    """Limits of y: 0 to 1, as far as means go beyond, and no further than half where they stay below it."""
     low, high = float(table["mean"].min()), float(table["mean"].max())
     low = min(0.0, np.floor(low * 5) / 5) if np.isfinite(low) else 0.0
-    return low - 0.02, 1.03 if high <= 1.03 else high * 1.08
+    if 0 < high <= 0.5:
+        return low - 0.02 * high, 1.5 * high
+    return low - 0.02, 1.03 if high <= 1.03 else 1.08 * high
 
 
 def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tuple[float, float]) -> Panel:
-    roles, title = chart.roles, show(value)
+    roles, title = chart.roles, named(chart.roles.panel, value)
     rows = chart.rows(roles.panel, value)
     x = {LAYER: "layer", DEPTH: "depth_from_output"}.get(roles.x, roles.x)
     places = list(dict.fromkeys(rows[x]))
@@ -96,7 +101,11 @@ def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tupl
         for order, part in enumerate(lines):
             at = part[x].astype(float) if roles.x == STEP or numeric else part[x].map(index) + _shift(order, len(lines))
             colour = colours[part[_colour_column(chart)].iloc[0]] if roles.colour != NOTHING else OPTIMIZER_COLOURS[0]
-            style = "-" if roles.colour == QUANTITY else LINES[names.index(part[QUANTITY].iloc[0]) % len(LINES)]
+            style = (
+                "-"
+                if QUANTITY in (roles.colour, roles.panel)
+                else LINES[names.index(part[QUANTITY].iloc[0]) % len(LINES)]
+            )
             _draw_line(axes, np.asarray(at, float), part, colour, style, joined=roles.x != LAYER or len(places) < 12)
         return []
 
