@@ -24,8 +24,8 @@ experiment initial_scale --x model.init_scale --panel optimizer.name
 experiment optimizers --x layer --panel optimizer.name --at-train-loss 0.03
 experiment depth_law --x depth --colour model.name+model.init --panel model.depth --show depth_law_power depth_power
 experiment architectures
-experiment early_dynamics --x step --colour model.width --panel data.alpha --show c_nfc c_haar_nfc
-experiment alignment_reversing --x step --colour data.gamma --panel data.power --show c_nfc c_haar_nfc
+experiment early_dynamics --x data.alpha --panel model.width --show c_nfc c_haar_nfc
+experiment alignment_reversing --x data.gamma --panel data.power --show c_nfc c_haar_nfc
 experiment fact_or_ansatz --x step --panel optimizer.weight_decay --show uc_nfc haar_nfc fact test_accuracy
 experiment emergent_convolution --x step --colour data.inputs --panel quantity --show localisation uc_nfc haar_nfc test_accuracy
 experiment gradient_starvation --x train.decoupling --panel data.spread --show test_accuracy uc_nfc haar_nfc w0_nfc
