@@ -87,15 +87,11 @@ def main(folder: Path) -> None:
     draw(values, HERE / "pretrained")
     above = values["uc_nfc"] - values["haar_nfc"]
     spread = (errors["uc_nfc"] ** 2 + values["haar_nfc_sd"].fillna(0) ** 2) ** 0.5
-    summary = {"layers": above, "uc_nfc": values["uc_nfc"], "haar_nfc": values["haar_nfc"], "above": above}
-    found = (
-        pd.DataFrame(summary)
-        .groupby(level=0)
-        .agg({"layers": "size", "uc_nfc": "mean", "haar_nfc": "mean", "above": ["mean", "std"]})
-    )
-    found["beyond 2 sd"], found["below -2 sd"] = [
+    found = values[["uc_nfc", "haar_nfc"]].groupby(level=0).mean()
+    found["layers"] = above.groupby(level=0).size()
+    found["above by 2 sd"], found["below by 2 sd"] = (
         (sign * above > 2 * spread).groupby(level=0).sum() for sign in (1, -1)
-    ]
+    )
     print(found.round(3).to_string())
 
 
