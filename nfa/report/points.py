@@ -6,6 +6,7 @@ is not the headline's: ``uc_nfc``, ``uc_nfc:offdiagonal:1/2``, ``depth_law_power
 layers: ``train_loss``, ``test_loss``, ``train_accuracy``, ``test_accuracy``.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class Wanted:
 
 
 def read_points(results: Path, wanted: Sequence[Wanted], at_train_loss: float | None = None) -> pd.DataFrame:
-    """Collect points of hidden layers.
+    """Collect points of hidden layers of runs that finished; one that diverged ends at no step that compares.
 
     Args:
         results: Folder of an aggregated sweep.
@@ -73,13 +74,28 @@ def read_points(results: Path, wanted: Sequence[Wanted], at_train_loss: float | 
     """
     cells = read_cells(results)
     alignment = read_table(SweepPaths(results).tables / "alignment.parquet")
-    alignment = alignment[alignment["depth_from_output"] != READOUT]
+    alignment = alignment[alignment["depth_from_output"] != READOUT].merge(_finished(results), on=RUN)
     history = _histories(results, cells["cell"])
     points = pd.concat([_points(alignment, history, each) for each in wanted], ignore_index=True)
     if at_train_loss is not None:
         points = _matched(points, history, at_train_loss)
     shared = [column for column in cells.columns if column not in points.columns]
     return points.merge(cells[["cell", *shared]], on="cell", how="left", validate="m:1")
+
+
+def _finished(results: Path) -> pd.DataFrame:
+    """List the runs that finished, ``cell`` and ``seed``, and say on stderr how many did not.
+
+    Raises:
+        UserError: None did.
+    """
+    runs = read_table(SweepPaths(results).tables / "runs.parquet")
+    finished = runs.loc[runs["status"] == "finished", RUN]
+    if finished.empty:
+        raise UserError(f"{results}: all {len(runs)} runs diverged; lower the learning rate")
+    if len(finished) < len(runs):
+        print(f"nfa: {len(runs) - len(finished)} of {len(runs)} runs diverged and are left out", file=sys.stderr)
+    return finished
 
 
 def _histories(results: Path, cells: Iterable[str]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """``nfa figure``: points, what they are gathered by, the numbers beside the picture, and mistakes."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from nfa.report.points import Wanted, read_points
 from nfa.report.statistics import over_seeds
 from nfa.stages.aggregate import aggregate
 from nfa.sweep import parse
-from nfa.tables import read_table
+from nfa.tables import read_table, write_frame
 from tests.fake_results import write
 from tests.helpers import nfa, tiny
 
@@ -128,3 +129,18 @@ def test_the_command_draws_and_prints(results: Path, tmp_path: Path) -> None:
     again = nfa("figure", results, "--x", "depth", "--out", tmp_path / "figure.pdf")
     assert again.returncode == 2
     assert again.stderr == f"nfa: --out {tmp_path / 'figure.pdf'}: must end in .png or .svg\n"
+
+
+def test_runs_that_diverged_are_left_out_and_counted(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(results, tmp_path / "tiny")
+    runs = read_table(copy / "tables/runs.parquet")
+    runs.loc[runs["seed"] == 0, "status"] = "diverged"
+    write_frame(copy / "tables/runs", runs)
+    assert set(points_of(copy, "uc_nfc")["seed"]) == {1, 2}
+    assert capsys.readouterr().err == "nfa: 4 of 12 runs diverged and are left out\n"
+    runs["status"] = "diverged"
+    write_frame(copy / "tables/runs", runs)
+    with pytest.raises(UserError, match="all 12 runs diverged; lower the learning rate"):
+        points_of(copy, "uc_nfc")
