@@ -21,7 +21,7 @@ experiment() {
 }
 
 experiment initial_scale --x model.init_scale --panel optimizer.name
-experiment optimizers --x layer --panel optimizer.name --at-train-loss 0.03
+experiment optimizers --x optimizer.name --panel layer --at-train-loss 0.035
 experiment depth_law --x depth --panel model --show depth_law_power depth_power
 experiment architectures --panel model
 experiment early_dynamics --x data.alpha --panel model.width --show c_nfc c_haar_nfc

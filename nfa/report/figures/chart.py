@@ -15,6 +15,7 @@ from nfa.report.figures.style import INK, OPTIMIZER_COLOURS, step_axis
 
 WIDTH, HEIGHT, COLUMNS = 270.0, 200.0, 3
 LETTER, PER_LABEL = 4.9, 34.0  # points a letter of a tick label, and points a label needs not to be turned
+MANY = 12  # layers
 DECADE = 10.0  # numbers that span this factor stand on a logarithmic axis
 
 # Quantities keep their colour from figure to figure; controls are pale.
@@ -80,6 +81,8 @@ def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tupl
     numeric = roles.x != STEP and _has_scale(places)
     labels = [show(place) for place in places]
     turned = roles.x != STEP and not numeric and max(map(len, labels)) * LETTER > (WIDTH - 50) / len(labels)
+    # Names have no order to draw a line along; layers do, while there are few.
+    joined = len(places) < MANY if roles.x == LAYER else not any(isinstance(place, str) for place in places)
     below = 34.0 + (LETTER * max(map(len, labels)) if turned else 0.0)
     height = HEIGHT + below - 34.0
 
@@ -106,7 +109,7 @@ def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tupl
                 if QUANTITY in (roles.colour, roles.panel)
                 else LINES[names.index(part[QUANTITY].iloc[0]) % len(LINES)]
             )
-            _draw_line(axes, np.asarray(at, float), part, colour, style, joined=roles.x != LAYER or len(places) < 12)
+            _draw_line(axes, np.asarray(at, float), part, colour, style, joined=joined)
         return []
 
     alt = f"{title}: {', '.join(map(str, chart.values(QUANTITY)))} by {roles.x}, means and 95% intervals over seeds."
