@@ -26,7 +26,7 @@ experiment depth_law --x depth --panel model --show depth_law_power depth_power
 experiment architectures --panel model
 experiment early_dynamics --x data.alpha --panel model.width --show c_nfc c_haar_nfc
 experiment alignment_reversing --x data.gamma --panel data.power --show c_nfc c_haar_nfc
-experiment fact_or_ansatz --x step --panel optimizer.weight_decay --show uc_nfc haar_nfc fact test_accuracy
+experiment fact_or_ansatz --x step --panel optimizer.weight_decay --show fact uc_nfc haar_nfc uc_nfc:cosine:depth haar_nfc:cosine:depth
 experiment emergent_convolution --x step --colour data.inputs --panel quantity --show localisation uc_nfc haar_nfc test_accuracy
 experiment gradient_starvation --x train.decoupling --panel data.spread --show test_accuracy uc_nfc haar_nfc w0_nfc
 experiment modular_arithmetic --x step --panel data.operation --show test_accuracy uc_nfc:offdiagonal:1/2 haar_nfc:offdiagonal:1/2
