@@ -1,6 +1,7 @@
-# Two commands do it all, on a fresh machine:
+# Three commands do it all, on a fresh machine:
 #   make sweep        set up .venv, run the default sweep (config/config.yaml) on all cores
 #   make test         set up .venv with the test tools, run linters, types and the fast tests
+#   make experiments  the published experiments at their small size; goes on where it was stopped (docs/experiments)
 # and: make test-slow (the long tests), make lint, make format, make schema, make clean
 
 PYTHON ?= python3
@@ -11,10 +12,13 @@ TESTS ?= tests
 # Tests run two at a time; one thread each keeps two cores busy without crowding.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: sweep test test-slow lint format schema clean
+.PHONY: sweep experiments test test-slow lint format schema clean
 
 sweep: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
+
+experiments: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" docs/experiments/run.sh
 
 test: $(VENV)/.test-tools lint
 	$(PYTEST) -m "not slow" $(TESTS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nfa.errors import UserError
+from nfa.figure_cli import FIGURE, add_figure_arguments, run_figure
 from nfa.measuring_cli import (
     CHECK,
     add_check_arguments,
@@ -33,6 +34,7 @@ A sweep from nothing to its report:
   nfa predict my.yaml                   the early C-NFC of every layer, before anything is trained
   snakemake --cores 2 --configfile my.yaml
   nfa show results/my                   the summary; the full report is results/my/report.html
+  nfa figure results/my --out my.png    what you choose to compare, drawn, and its numbers
 
 A network of your own, made by a function in my_models.py:
   nfa measure my_models:make --weights trained.safetensors --data images.npz
@@ -131,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         verb = _verb(verbs, name, text, run)
         verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+    add_figure_arguments(_verb(verbs, "figure", FIGURE, run_figure))
     verb = _verb(
         verbs, "clean", "list cells in results that no sweep file names any more; --remove deletes them", _clean
     )

@@ -66,6 +66,7 @@ def alignment_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFra
                 row("dc_nfc", correlation, "1", value if step else np.nan, "" if step else "0/0: W is W0")
                 row("w0_nfc", correlation, "1", 0.3)
                 row("haar_nfc", correlation, "1", 0.25)
+                row("c_haar_nfc", correlation, "1", 0.35 if step else np.nan, "" if step else "W equals W0: 0/0")
                 row("haar_nfc_sd", correlation, "1", 0.02)
                 row("fact", correlation, None, np.nan, "weight decay is 0")
                 power = exponents["depth"] * (1.5 - 0.5 * progress) + 0.02 * draw.random()

@@ -7,6 +7,8 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
                       rho(V^T V, (V^T K0 V)^s) with V the first direction: -dL/dW for gradient flow, minus what stands
                       in for dL/dW where the learning rule is not backpropagation [derived]
     c_nfc_update      at W = W0 only: the same limit with V the optimizer's first update
+    c_haar_nfc        mean over 20 random rotations Q of rho(Wb^T Wb, Wb^T Q K Q^T Wb), power 1 only: control of c_nfc,
+                      as a change of low rank correlates with any K of low rank [derived]
     dc_nfc            rho(Wb^T Wb, Wb^T (K - K0) Wb), power 1 only: the matrix is indefinite
     w0_nfc            rho(W0^T W0, (W0^T K W0)^s): control, do the initial weights align
     haar_nfc          mean over 20 random rotations Q of rho(F, (W^T Q K Q^T W)^s): control, K without its directions;
@@ -14,6 +16,8 @@ W weights, W0 initial weights, Wb = W - W0, K and K0 the covariances now and at 
                       second moments over Q, without drawing any
     haar_nfc_sd       standard deviation over those rotations, power 1
     relative_change   |Wb| / |W|
+    localisation      mean over units (rows w of W) of sum w^4 / (sum w^2)^2, the inverse participation ratio: 1 where a
+                      unit sees one input, 3/d for Gaussian weights, 1/d where all are of one size (arXiv 2202.00565)
     stable_rank_nfm, stable_rank_agop, stable_rank_k      |A|_F^2 / |A|_2^2
     subspace_overlap  |U_r^T V_r|_F^2 / r of the top-r eigenspaces of F and G, r = min(C, k, d)
     commutator        |F G - G F| / (|F| |G|)
@@ -42,7 +46,7 @@ from nfa.alignment.feature_matrix import FeatureMatrix, blocked
 from nfa.alignment.haar import haar_control
 from nfa.alignment.layers import without_single_block
 from nfa.alignment.sketch import Estimator
-from nfa.alignment.spectra import commutator, stable_rank, subspace_overlap
+from nfa.alignment.spectra import commutator, localisation, stable_rank, subspace_overlap
 from nfa.alignment.values import CORRELATIONS, POWERS, Convention, Value, exponents, undefined
 
 Values = dict[Convention, Value]
@@ -66,11 +70,13 @@ LAYOUT: dict[str, tuple[Convention, ...]] = {
     "uc_nfc": _ALL,
     "c_nfc": _ALL,
     "c_nfc_update": _ALL,  # only where W = W0 and the first update is known
+    "c_haar_nfc": _POWER_ONE,
     "dc_nfc": _POWER_ONE,
     "w0_nfc": _ALL,
     "haar_nfc": _ALL,
     "haar_nfc_sd": _POWER_ONE,
     "relative_change": _SCALAR,
+    "localisation": _SCALAR,
     "stable_rank_nfm": _SCALAR,
     "stable_rank_agop": _SCALAR,
     "stable_rank_k": _SCALAR,
@@ -216,7 +222,7 @@ def _extrapolated(value: Value, halves: list[Value]) -> Value:
 
 def _of_these_samples(quantity: str, value: Value) -> Value:
     """Say of a value that depends on K that it has no error estimate for the whole data set."""
-    if quantity in ("relative_change", "stable_rank_nfm", "fact") or isnan(value.value):
+    if quantity in ("relative_change", "localisation", "stable_rank_nfm", "fact") or isnan(value.value):
         return value
     return Value(value.value, f"{value.note}; {PLUG_IN}" if value.note else PLUG_IN, nan)
 
@@ -236,9 +242,10 @@ def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> di
     rank = min(current.outputs, g * k, g * d)
     return {
         "uc_nfc": _agop_correlations(features, agop, middle, powers),
-        **_centred(current, middle, reference, powers),
+        **_centred(current, middle, reference, powers, seed),
         "haar_nfc": {c: haar.get(c, undefined(NO_DEPTH_POWER)) for c in LAYOUT["haar_nfc"]},
         "haar_nfc_sd": {c: haar_sd[c] for c in LAYOUT["haar_nfc_sd"]},
+        "localisation": _scalar(localisation(current.weight)),
         "stable_rank_nfm": _scalar(stable_rank(features.spectrum[0])),
         "stable_rank_agop": _scalar(stable_rank(agop.values)),
         "stable_rank_k": _scalar(stable_rank(middle.spectrum)),
@@ -250,12 +257,12 @@ def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> di
 
 
 def _centred(
-    current: LayerCovariance, middle: Middle, reference: Reference, powers: Mapping[str, float]
+    current: LayerCovariance, middle: Middle, reference: Reference, powers: Mapping[str, float], seed: int
 ) -> dict[str, Values]:
     """Measure what needs the initial weights."""
     if reference.initial_weight is None:
         missing = undefined("no initial weights given")
-        return {q: _same(q, missing) for q in ("c_nfc", "dc_nfc", "w0_nfc", "relative_change")}
+        return {q: _same(q, missing) for q in ("c_nfc", "c_haar_nfc", "dc_nfc", "w0_nfc", "relative_change")}
     change = current.weight - reference.initial_weight
     norm = current.weight.norm().item()
     share = Value(change.norm().item() / norm) if norm > 0 else undefined("W is zero")
@@ -264,12 +271,21 @@ def _centred(
         "relative_change": _scalar(share),
     }
     if not change.any():
-        return {**_limits(current, middle, reference, powers), **common}
+        turned = undefined("W equals W0: 0/0")
+        return {**_limits(current, middle, reference, powers), "c_haar_nfc": _same("c_haar_nfc", turned), **common}
     return {
         "c_nfc": _direction(change, middle, powers),
+        "c_haar_nfc": _turned(change, current, middle, seed),
         "dc_nfc": _moved(current, reference, change),
         **common,
     }
+
+
+def _turned(change: Tensor, current: LayerCovariance, middle: Middle, seed: int) -> Values:
+    """c_haar_nfc where the weights have changed."""
+    if not torch.isfinite(change).all():
+        return _same("c_haar_nfc", undefined("the direction of change is not finite"))
+    return haar_control(FeatureMatrix(change), middle.spectrum, {"1": 1.0}, current.resolution, seed)[0]
 
 
 def _moved(current: LayerCovariance, reference: Reference, change: Tensor) -> Values:

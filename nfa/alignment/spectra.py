@@ -65,3 +65,18 @@ def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
         return undefined(f"{'NFM' if moments.aa <= 0 else 'AGOP'} is zero")
     squared = (difference * (gram @ difference @ gram)).sum().item()
     return Value((max(squared, 0.0) / (moments.aa * moments.bb)) ** 0.5)
+
+
+def localisation(weight: Tensor) -> Value:
+    """Mean over units of sum_j w_j^4 / (sum_j w_j^2)^2, the inverse participation ratio of a unit's weights.
+
+    Args:
+        weight: W, (k, d) or (g, k, d); a unit is a row. Units without weights are left out.
+    """
+    rows = weight.double().reshape(-1, weight.shape[-1])
+    sizes = rows.abs().amax(1, keepdim=True)
+    kept = sizes[:, 0] > 0
+    if not kept.any():
+        return undefined("W is zero")
+    squares = (rows[kept] / sizes[kept]).square()
+    return Value((squares.square().sum(1) / squares.sum(1).square()).mean().item())

@@ -12,6 +12,7 @@ from nfa.data import (
     sklearn_sets,
     teacher,
     translation_invariant,
+    two_features,
     user,
     vision_sets,
 )
@@ -33,6 +34,7 @@ DATA: dict[str, DataEntry] = {
     "teacher": teacher.ENTRY,
     "alignment_reversing": alignment_reversing.ENTRY,
     "nongaussian": translation_invariant.ENTRY,
+    "two_features": two_features.ENTRY,
     "modular_arithmetic": modular_arithmetic.ENTRY,
 }
 

@@ -10,7 +10,17 @@ from nfa.report.study import Study
 from nfa.report.tables import anchor, state, table
 
 # The order of reading; what is not named comes after.
-ORDER = ("uc_nfc", "w0_nfc", "haar_nfc", "haar_nfc_sd", "c_nfc", "c_nfc_update", "dc_nfc", "relative_change")
+ORDER = (
+    "uc_nfc",
+    "w0_nfc",
+    "haar_nfc",
+    "haar_nfc_sd",
+    "c_nfc",
+    "c_haar_nfc",
+    "c_nfc_update",
+    "dc_nfc",
+    "relative_change",
+)
 LIMITS = ("c_nfc", "c_nfc_update")  # what has a value at step 0 that is a limit
 
 

@@ -72,6 +72,18 @@ DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
         "control: K's spectrum without its directions",
         OURS,
     ),
+    (
+        "c_haar_nfc",
+        "mean of ρ(Δ<sup>T</sup>Δ, Δ<sup>T</sup>Q K Q<sup>T</sup>Δ) over random rotations Q",
+        "control of c_nfc; power 1 only",
+        "derived",
+    ),
+    (
+        "localisation",
+        "mean over units of Σ w<sup>4</sup> / (Σ w<sup>2</sup>)<sup>2</sup>",
+        "1: one input each",
+        "arXiv 2202.00565",
+    ),
     ("relative_change", "|Δ| / |W|", "how much of W is learned", PAPER + ", public code"),
     ("stable_rank_…", "|A|<sub>F</sub><sup>2</sup> / |A|<sub>2</sub><sup>2</sup>", "of NFM, AGOP and K", "standard"),
     (

@@ -102,7 +102,7 @@ class Study:
     @cached_property
     def deepest(self) -> int:
         """The largest depth from the output of any shown layer."""
-        return max(len(self.layers(cell)) for cell in self.shown) - 1
+        return max(depth for cell in self.shown for *_, depth in self.layers(cell))
 
     @cached_property
     def lowest(self) -> float:

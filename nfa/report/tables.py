@@ -50,7 +50,8 @@ def training_table(study: Study) -> Safe:
     rows = []
     for cell in study.shown:
         row = study.row(cell)
-        ratio = row["test_loss"] / row["constant_test_loss"]
+        constant = row["constant_test_loss"]
+        ratio = row["test_loss"] / constant if constant else np.nan  # a target that does not vary
         bar = (
             ""
             if not np.isfinite(ratio)

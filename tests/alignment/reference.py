@@ -73,7 +73,11 @@ def reference_rows(
             rows["haar_nfc", name, power] = float(values.mean())
             if power == "1":
                 rows["haar_nfc_sd", name, "1"] = float(values.std())
+    turned = [rho(change.T @ change, change.T @ q @ spectrum @ q.T @ change, blocks) for q in rotations]
+    for name in turned[0]:
+        rows["c_haar_nfc", name, "1"] = sum(draw[name] for draw in turned) / len(turned)
     rows["relative_change", None, None] = float(change.norm() / w.norm())
+    rows["localisation", None, None] = float((w.pow(4).sum(1) / w.pow(2).sum(1) ** 2).mean())
     for name, matrix in (("nfm", f), ("agop", g), ("k", k)):
         rows[f"stable_rank_{name}", None, None] = float((matrix.norm() / torch.linalg.matrix_norm(matrix, 2)) ** 2)
     r = min(outputs, *w.shape)

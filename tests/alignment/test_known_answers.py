@@ -1,5 +1,6 @@
 """Cases whose answer is known without computing it."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from nfa.alignment import CORRELATIONS, correlations, measure, power_middle, weight_gradients
 from nfa.alignment.feature_matrix import FeatureMatrix
 from nfa.alignment.haar import haar
+from nfa.alignment.spectra import localisation
 from tests.alignment.comparing import assert_matrix_close, rows_of, value_of
 from tests.alignment.networks import CASES, squared_error, targets_for, trained
 from tests.alignment.reference import Row
@@ -106,7 +108,7 @@ def test_permuting_hidden_units_changes_nothing() -> None:
             network.get_parameter("0.bias").copy_(network.get_parameter("0.bias")[permutation])
             network.get_parameter("2.weight").copy_(network.get_parameter("2.weight")[:, permutation])
     permuted = measure(model, inputs, initial=start)
-    control = original.quantity.isin(["haar_nfc", "haar_nfc_sd"])
+    control = original.quantity.isin(["haar_nfc", "haar_nfc_sd", "c_haar_nfc"])
     for layer in "024":
         found = rows_of(permuted[~control], layer)
         for row, value in rows_of(original[~control], layer).items():
@@ -216,3 +218,13 @@ def test_fact_is_one_after_training_with_weight_decay() -> None:
         assert_matrix_close(-gradients[layer] / decay, weight, 1e-5, "the stationarity condition")
         for correlation in CORRELATIONS:
             assert value_of(table, ("fact", correlation, None), layer) == pytest.approx(1.0, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [(torch.eye(3, 7), 1.0), (-torch.ones(4, 5), 0.2), (torch.tensor([[0.0, 0.0], [3.0, 3.0], [0.0, 1e-30]]), 0.75)],
+    ids=["one input each", "all equal", "a dead unit and a tiny one"],
+)
+def test_localisation(weight: torch.Tensor, expected: float) -> None:
+    assert localisation(weight.double()).value == pytest.approx(expected, abs=1e-12)
+    assert math.isnan(localisation(torch.zeros(2, 3)).value)

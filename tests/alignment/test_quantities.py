@@ -19,12 +19,16 @@ from tests.alignment.reference import Row, reference_rows, rho
 # Quantities of a matrix with both conventions, with the correlation alone, with neither; see the table's documentation.
 BOTH = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
 DEPTH_LAW = ("depth_law_power", "depth_law_fit", "depth_law_low", "depth_law_high")  # in test_best_power.py
-SINGLE = ("relative_change", "stable_rank_nfm", "stable_rank_agop", "stable_rank_k", "subspace_overlap", "commutator")
+SINGLE = (
+    *("relative_change", "localisation", "stable_rank_nfm", "stable_rank_agop", "stable_rank_k"),
+    *("subspace_overlap", "commutator"),
+)
+CONTROLS = ["haar_nfc", "haar_nfc_sd", "c_haar_nfc"]
 
 
 def all_rows() -> set[Row]:
     both = {(q, c, p) for q in BOTH for c in CORRELATIONS for p in POWERS}
-    power_one = {(q, c, "1") for q in ("dc_nfc", "haar_nfc_sd") for c in CORRELATIONS}
+    power_one = {(q, c, "1") for q in ("c_haar_nfc", "dc_nfc", "haar_nfc_sd") for c in CORRELATIONS}
     no_power = {(q, c, None) for q in ("fact", *DEPTH_LAW) for c in CORRELATIONS}
     return both | power_one | no_power | {(q, None, None) for q in SINGLE}
 
@@ -92,7 +96,7 @@ def test_columns_and_notes() -> None:
     assert note_of(table, "fact", "first") == "weight decay is 0"
     defined = table[table.value.notna()]
     assert (defined[~defined.quantity.isin(DEPTH_LAW)].note == "").all()  # a best power may be at an end of its range
-    assert (defined[~defined.quantity.isin(["haar_nfc", "haar_nfc_sd"])].stderr == 0).all()
+    assert (defined[~defined.quantity.isin(CONTROLS)].stderr == 0).all()
     controls = defined[defined.power == "1"].set_index(["layer", "quantity", "correlation"])
     mean, deviation = controls.xs("haar_nfc", level=1), controls.xs("haar_nfc_sd", level=1)
     assert (mean.stderr - deviation.value / math.sqrt(20)).abs().max() < 1e-12
@@ -110,7 +114,7 @@ def test_exponents_of_a_chain() -> None:
 def test_no_initial_weights_given() -> None:
     table = measure(CASES[0].network(), CASES[0].inputs())
     assert rows_of(table, "0").keys() == all_rows()
-    for quantity in ("c_nfc", "dc_nfc", "w0_nfc", "relative_change"):
+    for quantity in ("c_nfc", "c_haar_nfc", "dc_nfc", "w0_nfc", "relative_change"):
         assert note_of(table, quantity, "0") == "no initial weights given"
         assert table[table.quantity == quantity].value.isna().all()
 

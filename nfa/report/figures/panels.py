@@ -171,7 +171,13 @@ def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
     return [round(float(value), digits) + 0.0 if np.isfinite(value) else None for value in values]
 
 
-def save(panels: Sequence[Panel], columns: int, path: Path, legend: Sequence[tuple[str, str]] = ()) -> None:
+def save(
+    panels: Sequence[Panel],
+    columns: int,
+    path: Path,
+    legend: Sequence[tuple[str, str]] = (),
+    endings: Sequence[str] = (".svg", ".png"),
+) -> None:
     """Write panels as one figure, ``path``.svg and ``path``.png; the same data give the same bytes.
 
     Args:
@@ -179,6 +185,7 @@ def save(panels: Sequence[Panel], columns: int, path: Path, legend: Sequence[tup
         columns: Panels in a row.
         path: The files' name without its ending.
         legend: Labels and their colours.
+        endings: Files to write.
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -197,7 +204,7 @@ def save(panels: Sequence[Panel], columns: int, path: Path, legend: Sequence[tup
         parts = body.subfigures(rows, columns, squeeze=False, wspace=0, hspace=0).ravel()
         for panel, part in zip(panels, parts, strict=False):
             _draw_titled(panel, part, width / columns, height)
-        write_figure(figure, path)
+        write_figure(figure, path, endings)
 
 
 def legend_places(labels: Sequence[str], width: float) -> list[tuple[int, float]]:
@@ -224,10 +231,12 @@ def _draw_titled(panel: Panel, part: SubFigure, width: float, height: float) -> 
     panel.draw(part.add_subfigure(grid[1, 0]))
 
 
-def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as ``path``.svg and ``path``.png, each whole or not at all."""
+def write_figure(figure: Figure, path: Path, endings: Sequence[str] = (".svg", ".png")) -> None:
+    """Write a figure as ``path``.svg and ``path``.png, or one of them, each whole or not at all."""
     dots = min(DOTS_PER_INCH, MAX_PNG_PIXELS / max(figure.get_size_inches()))
-    with replacing(path.with_name(path.name + ".svg")) as temporary:
-        figure.savefig(temporary, format="svg", metadata=_NO_METADATA)
-    with replacing(path.with_name(path.name + ".png")) as temporary:
-        figure.savefig(temporary, format="png", dpi=dots, metadata={"Software": None})
+    for ending in endings:
+        more: dict[str, Any] = (
+            {"metadata": _NO_METADATA} if ending == ".svg" else {"dpi": dots, "metadata": {"Software": None}}
+        )
+        with replacing(path.with_name(path.name + ending)) as temporary:
+            figure.savefig(temporary, format=ending[1:], **more)

