@@ -43,7 +43,7 @@ def save_figures(study: Study, albums: list[matrices.Album]) -> None:
         save(scatter, 2, folder / "probing", optimizers)
     speeds = raised.panels(study, Matched(study.tables["speed_limited"]))
     if speeds:
-        save(speeds, 2, folder / "speed_limited", optimizers)
+        save(speeds, 2, folder / "speed_limited", raised.legend(study, Matched(study.tables["speed_limited"])))
     heatmap.save_heatmap(study)
     matrices.save_albums(study, albums)
 
