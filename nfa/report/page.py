@@ -66,7 +66,7 @@ def save_figures(study: Study, albums: list[matrices.Album]) -> None:
         save(followed, 3, folder / "early", layers)
     speeds = raised.panels(study, Matched(study.tables["speed_limited"]))
     if speeds:
-        save(speeds, 2, folder / "speed_limited", optimizers)
+        save(speeds, 2, folder / "speed_limited", raised.legend(study, Matched(study.tables["speed_limited"])))
     heatmap.save_heatmap(study)
     matrices.save_albums(study, albums)
 

@@ -17,6 +17,7 @@ from nfa.report.study import Study
 from nfa.report.tables import row_head, table
 
 Row = dict[Any, Any]
+SCORE_DIGITS = 4  # losses at one training loss differ by little
 LOWER_IS_BETTER = ("loss", "mse", "scatter_ratio", "error")  # ends of the names of scores
 
 
@@ -187,12 +188,12 @@ def _scores_table(study: Study, matched: Matched) -> Safe | None:
             own = next(row for row in found if row is not None)
             sign = -1 if _lower_is_better(name) else 1
             compared = [
-                el("td", _shown(row, "gain", 3), cls="sure" if row and _sign(row, sure, sign) > 0 else None)
+                el("td", _shown(row, "gain", SCORE_DIGITS), cls="sure" if row and _sign(row, sure, sign) > 0 else None)
                 for row in found
             ]
             what = name if where == WHOLE else f"{name} of {layer}"
             head = row_head(study, cell) if place == 0 else el("th", scope="row")
-            rows.append(el("tr", head, el("td", what), el("td", _shown(own, "", 3)), compared))
+            rows.append(el("tr", head, el("td", what), el("td", _shown(own, "", SCORE_DIGITS)), compared))
     if not rows:
         return None
     names = ["cell", "score", "value", *(f"− {label}" for label in columns)]
@@ -224,8 +225,11 @@ def _layers_table(study: Study, matched: Matched, live: Live) -> Safe:
             for depth in depths
         ]
         others = _by_label(study, matched, cell)
-        losses = [_shown(matched.row(cell, other, WHOLE, "test loss"), "", 3)]
-        losses += [_shown(matched.row(cell, others.get(label, ""), WHOLE, "test loss"), "gain", 3) for label in columns]
+        losses = [_shown(matched.row(cell, other, WHOLE, "test loss"), "", SCORE_DIGITS)]
+        losses += [
+            _shown(matched.row(cell, others.get(label, ""), WHOLE, "test loss"), "gain", SCORE_DIGITS)
+            for label in columns
+        ]
         level = el("td", significant(matched.levels[cell]))
         rows.append(el("tr", row_head(study, cell), level, values, [el("td", loss) for loss in losses]))
     names = ["cell", "training loss", *(study.place_name(depth) for depth in depths), "test loss"]

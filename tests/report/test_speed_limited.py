@@ -12,6 +12,7 @@ from scipy import stats
 
 from nfa.report import speed_limited
 from nfa.report.conventions import HEADLINE, Convention
+from nfa.report.figures import raised
 from nfa.report.figures.panels import Live
 from nfa.report.labels import cell_labels
 from nfa.report.speeds import Matched, has_own_speeds, raised_layer
@@ -170,3 +171,9 @@ def test_one_seed_claims_no_interval(tmp_path: Path) -> None:
     found = speed_limited.answer(study, Matched(study.tables["speed_limited"]), HEADLINE)
     assert "one seed, no interval" in found.sentence
     assert "[" not in found.sentence
+
+
+def test_the_legend_names_what_is_drawn_and_nothing_else(study: Study) -> None:
+    labels = [label for label, _ in raised.legend(study, Matched(study.tables["speed_limited"]))]
+    cells = [cell.id for cell in study.collected.sweep.cells]
+    assert labels == [study.row(cell)["optimizer"] for cell in cells[:4]]

@@ -29,6 +29,13 @@ def panels(study: Study, matched: Matched) -> list[Panel]:
     return found
 
 
+def legend(study: Study, matched: Matched) -> list[tuple[str, str]]:
+    """Label and colour of what is drawn: the optimizers compared, then the cells that raise a layer."""
+    drawn = [name for cell in matched.raised for name in matched.others(cell)] + list(matched.raised)
+    optimizers = dict.fromkeys(str(study.row(cell)["optimizer"]) for cell in drawn)
+    return [(label, optimizer_colour(study.optimizers[label])) for label in optimizers]
+
+
 def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Panel:
     others = matched.others(raised[0])
     rows = 1 + len(others)
