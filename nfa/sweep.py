@@ -314,23 +314,34 @@ def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Swee
         if key not in KEYS:
             raise SweepError(f"{source}: {one_line(key)}: no such key; {nearest(key, KEYS)}")
     written, document = document, at_size(document, SIZED, source)
-    for axis in AXES[:3]:
-        if axis not in document:
-            raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
-    axes = {axis: _axis(document.get(axis, {}), axis, source) for axis in AXES}
+    axes, sections = _read(document, source)
+    sizes = tuple(written.get("sizes", ()))
+    for size in sizes:  # the others are checked too, but for what only data can tell
+        _read(at_size({**written, "size": size}, SIZED, source), f"{source}: sizes.{size}")
     sweep = Sweep(
-        name=_name(document.get("sweep", "default"), source),
-        seeds=_seeds(document.get("seeds", 3), source),
+        **sections,
         cells=tuple(_cells(axes, source) if ids is None else _named_cells(axes, ids)),
-        measure=_section(Measure, document, "measure", source),
-        probe=_section(Probe, document, "probe", source),
-        wandb=_section(Wandb, document, "wandb", source),
         source=source,
         document=document,
-        sizes=tuple(written.get("sizes", ())),
+        sizes=sizes,
     )
     _check_probe(sweep)
     return sweep
+
+
+def _read(document: Mapping[Any, Any], source: str) -> tuple[dict[str, list[_Entry]], dict[str, Any]]:
+    """Check every setting of a document at one size: its axes' entries, and the other fields of a ``Sweep``."""
+    for axis in AXES[:3]:
+        if axis not in document:
+            raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
+    sections = {
+        "name": _name(document.get("sweep", "default"), source),
+        "seeds": _seeds(document.get("seeds", 3), source),
+        "measure": _section(Measure, document, "measure", source),
+        "probe": _section(Probe, document, "probe", source),
+        "wandb": _section(Wandb, document, "wandb", source),
+    }
+    return {axis: _axis(document.get(axis, {}), axis, source) for axis in AXES}, sections
 
 
 @dataclass(frozen=True)
