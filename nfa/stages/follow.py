@@ -31,7 +31,7 @@ from nfa.stages.parts import Parts
 from nfa.stages.places import open_wandb, wandb_place
 from nfa.stages.progress import event
 from nfa.sweep import Cell, Sweep, parse
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_table
+from nfa.tables import ALIGNMENT, HISTORY, LINEAR_PROBES, PROBES, read_table
 from nfa.tracking.ledger import Entry, Ledger
 from nfa.tracking.lines import journal_of, lines_of
 from nfa.tracking.record import RunRecord, begun_record, run_key
@@ -280,7 +280,8 @@ def read_begun(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> tuple[R
         if len(frames["train"]) == 0:
             return None
     document = cell_document(sweep, cell, {}, {})
-    return begun_record(sweep, cell, seed, document, frames["train"], frames["measure"], frames["probe"]), trained
+    linear = frames["probe"][frames["probe"]["probe"].isin(LINEAR_PROBES)]
+    return begun_record(sweep, cell, seed, document, frames["train"], frames["measure"], linear), trained
 
 
 def _saved_history(file: Path, seed: int) -> pd.DataFrame:
