@@ -21,16 +21,20 @@ DOCUMENT = tiny(
 
 
 def job_of(workflow: Workflow, stage: str) -> int:
-    """Process id of the stage's command, 0 where it does not run."""
+    """Process id of the stage's command."""
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().split(b"\0")
             here = os.readlink(entry.parent / "cwd")
         except OSError:
             continue
-        if here == str(workflow.folder) and words[0].endswith(b"python") and stage.encode() in words[:4]:
+        if (
+            here == str(workflow.folder)
+            and words[0].rpartition(b"/")[2].startswith(b"python")
+            and stage.encode() in words[:4]
+        ):
             return int(entry.parent.name)
-    return 0
+    raise AssertionError(f"{stage} does not run in {workflow.folder}")
 
 
 def trains(workflow: Workflow) -> bool:
