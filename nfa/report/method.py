@@ -240,6 +240,7 @@ def files(study: Study) -> Safe:
         "depth_law",
         "early",
         "quality",
+        "speed_limited",
         "matrices",
     )
     figures = [

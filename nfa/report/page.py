@@ -64,9 +64,10 @@ def save_figures(study: Study, albums: list[matrices.Album]) -> None:
     followed = [panel for group in early.panels(study).values() for panel in group]
     if followed:
         save(followed, 3, folder / "early", layers)
-    speeds = raised.panels(study, Matched(study.tables["speed_limited"]))
+    matched = Matched(study.tables["speed_limited"])
+    speeds = raised.panels(study, matched)
     if speeds:
-        save(speeds, 2, folder / "speed_limited", raised.legend(study, Matched(study.tables["speed_limited"])))
+        save(speeds, 2, folder / "speed_limited", raised.legend(study, matched))
     heatmap.save_heatmap(study)
     matrices.save_albums(study, albums)
 
