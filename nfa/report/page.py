@@ -7,6 +7,7 @@ from importlib.resources import files
 import pandas as pd
 
 from nfa.paths import SweepPaths
+from nfa.report.beside import beside
 from nfa.report.collected import Collected
 from nfa.report.conventions import HEADLINE
 from nfa.report.figures import (
@@ -35,11 +36,12 @@ from nfa.tables import write_text
 
 
 def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
-    """Write figures/ and report.html."""
+    """Write figures/ and report.html: the two at once, as each takes some ten seconds."""
     study = Study(collected, tables, paths)
     albums = matrices.albums(study)
-    save_figures(study, albums)
-    write_text(paths.report, page(study, albums))
+    with beside(lambda: save_figures(study, albums)):
+        text = page(study, albums)
+    write_text(paths.report, text)
 
 
 def save_figures(study: Study, albums: list[matrices.Album]) -> None:
