@@ -271,7 +271,8 @@ def _album(study: Study, album: matrices.Album) -> Safe:
     label = f"{study.row(album.cell)['optimizer']}"
     parts = []
     for moment in album.moments:
-        caption = f"step {moment.step:,}: UC-NFC {number(moment.correlation)}"
+        undefined = matrices.grey(moment.pictures, "not finite")
+        caption = f"step {moment.step:,}: UC-NFC {number(moment.correlation)}{undefined}"
         pictures = [_picture(picture, f"{label}, step {moment.step}") for picture in moment.pictures]
         parts.append(el("figure", el("div", pictures, cls="pair"), el("figcaption", caption)))
         if moment.eigenvectors:
@@ -280,7 +281,8 @@ def _album(study: Study, album: matrices.Album) -> Safe:
             rows = [
                 el("div", el("span", name), row) for name, row in (("NFM", vectors[:half]), ("AGOP", vectors[half:]))
             ]
-            caption = f"leading eigenvectors at step {moment.step:,}"
+            undefined = matrices.grey(moment.eigenvectors, "there is none")
+            caption = f"leading eigenvectors at step {moment.step:,}{undefined}"
             parts.append(el("figure", el("div", rows, cls="vectors"), el("figcaption", caption)))
     colour = study.optimizer(album.cell) % 8
     what = {"diagonal": "diagonals in the input's shape", "whole": "whole matrices"}[album.kind]
