@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from nfa.report.conventions import HEADLINE, LEARNED_RULE
+from nfa.report.figures.files import FIGURES
 from nfa.report.labels import name_list
 from nfa.report.markup import Safe, el
 from nfa.report.study import Study
@@ -229,23 +230,9 @@ def files(study: Study) -> Safe:
         )
         for name in study.tables
     ]
-    names = (
-        "training",
-        "ansatz",
-        "heatmap",
-        "curves",
-        "depth",
-        "probing",
-        "predicted",
-        "depth_law",
-        "early",
-        "quality",
-        "speed_limited",
-        "matrices",
-    )
     figures = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
-        for name in names
+        for name in FIGURES
         if (study.paths.figures / f"{name}.svg").exists()
     ]
     return el("div", el("ul", tables), el("ul", figures), cls="files")

@@ -38,7 +38,7 @@ class Section:
     html: Safe
 
 
-def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Section]:
+def sections(study: Study, live: Live) -> list[Section]:
     """Make all parts of the page, in order."""
     return [
         _training(study, live),
@@ -50,7 +50,7 @@ def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Sec
         _quality(study, live),
         _theory(study, live),
         *(_section(*content, short=short) for content, short in speed_limited.parts(study, live)),
-        _matrices(study, albums),
+        _matrices(study),
         _details(study),
         _method(study),
     ]
@@ -255,7 +255,8 @@ def _shapes(study: Study) -> str:
     )
 
 
-def _matrices(study: Study, albums: list[matrices.Album]) -> Section:
+def _matrices(study: Study) -> Section:
+    albums = matrices.albums(study)
     whole = [(album.moments[0].correlation, album.moments[-1].correlation) for album in albums]
     answer = sentences.pictured(study, whole)
     blocks: list[Safe] = []

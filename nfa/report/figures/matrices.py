@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -189,9 +190,9 @@ def data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def save_albums(study: Study, found: list[Album]) -> None:
-    """Write all albums as one figure: a row per cell, NFM and AGOP at step 0 and at the last checkpoint."""
-    found = found[:FILE_ROWS]
+def save_albums(study: Study, path: Path) -> None:
+    """Write the first albums, if any, as one figure: a row per cell, NFM and AGOP at step 0 and at the last checkpoint."""
+    found = albums(study)[:FILE_ROWS]
     if not found:
         return
     columns = 2 * len(MATRICES)
@@ -209,4 +210,4 @@ def save_albums(study: Study, found: list[Album]) -> None:
                 axes.set_title(f"{title}\nstep {moment.step}, UC-NFC {number(moment.correlation)}", fontsize=7)
             row[0].text(0, -0.06, study.row(album.cell)["label"], fontsize=7, transform=row[0].transAxes, va="top")
         figure.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=0.97, wspace=0.08, hspace=0.45)
-        write_figure(figure, study.paths.figures / "matrices")
+        write_figure(figure, path)
