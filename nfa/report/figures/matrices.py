@@ -191,7 +191,7 @@ def data_uri(picture: Picture) -> str:
 
 
 def save_albums(study: Study, path: Path) -> None:
-    """Write the first albums, if any, as one figure: a row per cell, NFM and AGOP at step 0 and at the last checkpoint."""
+    """Write the first albums, if any, as one figure: a row per cell, NFM and AGOP at step 0 and the last checkpoint."""
     found = albums(study)[:FILE_ROWS]
     if not found:
         return
