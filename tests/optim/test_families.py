@@ -1,4 +1,4 @@
-"""Every optimizer of the axis: stacked networks, resuming, first steps, torch's own and plain formulas, clipping."""
+"""Every optimizer of the axis: stacked networks, resuming, torch's own and plain formulas, clipping."""
 
 import copy
 import math
@@ -19,84 +19,7 @@ from nfa.optim.schedule import schedule_factor
 from nfa.optim.sgd import SGD
 from nfa.optim.signsgd import SignSGD
 from nfa.optim.slo import SLO
-
-# A grouped convolution's weight, its bias, a wide and a tall matrix, a bias, a scalar.
-SHAPES = {
-    "conv.weight": (4, 2, 3, 3),
-    "conv.bias": (4,),
-    "0.weight": (3, 7),
-    "1.weight": (6, 3),
-    "1.bias": (6,),
-    "s": (),
-}
-SEEDS, STEPS = 3, 20
-SPEEDS = {"conv": 0.5, "first": 0.5, "1": 2.0, "others": 0.1}
-FAMILIES: list[OptimizerSettings] = [
-    SGD(lr=0.1),
-    SGD(lr=0.1, momentum=0.9, weight_decay=0.1, clip=0.5),
-    SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
-    Adam(lr=0.01, weight_decay=0.1, clip=0.5),
-    AdamW(lr=0.01, weight_decay=0.2, clip=0.5),
-    RMSprop(lr=0.01, momentum=0.9, weight_decay=0.1, clip=0.5),
-    Lion(lr=0.01, weight_decay=0.2, clip=0.5),
-    SignSGD(lr=0.01),
-    SignSGD(lr=0.01, momentum=0.9, weight_decay=0.2, clip=0.5),
-    MuonSettings(lr=0.02, weight_decay=0.2, clip=0.5),
-    MuonSettings(lr=0.02, nesterov=False, momentum=0.8, inner="sgd", inner_lr=0.05, adjust="match_rms_adamw"),
-    SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, clip=0.5),
-    SLO(lr=0.1, speeds={"con*": 0.5, "1": 2.0, "others": 0.1}, on="adam", clip=0.5),
-    SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, on="momentum", clip=0.5),
-]
-
-
-def family(settings: OptimizerSettings) -> str:
-    """Name a test's settings."""
-    changed = settings.model_dump(exclude_defaults=True, exclude={"lr", "speeds"})
-    return "-".join([settings.name, *map(str, changed)])  # type: ignore[attr-defined]
-
-
-every = pytest.mark.parametrize("settings", FAMILIES, ids=family)
-
-
-def random(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Draw a tensor."""
-    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def parameters(seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Draw one network's parameters."""
-    return {name: random(shape, 100 * seed + i, dtype) for i, (name, shape) in enumerate(SHAPES.items())}
-
-
-def gradients(seed: int, step: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Draw one network's gradients at a step, of another size for each network."""
-    return {
-        name: random(shape, 10_000 * (step + 1) + 100 * seed + i, dtype) * 0.1 * (seed + 0.3)
-        for i, (name, shape) in enumerate(SHAPES.items())
-    }
-
-
-def build(settings: OptimizerSettings, named: dict[str, Tensor], *, stacked: bool = False) -> optim.Optimizer:
-    """Make the optimizer of an entry."""
-    return OPTIMIZERS[settings.name].build(settings, named, stacked=stacked)  # type: ignore[attr-defined]
-
-
-def advance(
-    optimizer: optim.Optimizer,
-    settings: OptimizerSettings,
-    named: dict[str, Tensor],
-    given: dict[str, Tensor],
-    step: int,
-    *,
-    stacked: bool = False,
-) -> None:
-    """Take one step as the training loop does: gradients, clipping, learning rate, step."""
-    for name, value in named.items():
-        value.grad = given[name].clone()
-    clip_(named.values(), settings.clip, stacked=stacked)
-    for group in optimizer.param_groups:
-        group["lr"] = settings.lr * schedule_factor("cosine", step, 2 * STEPS, warmup=0.2)
-    optimizer.step()
+from tests.optim.families import SEEDS, SHAPES, STEPS, advance, build, every, gradients, parameters, random
 
 
 @every
@@ -155,34 +78,6 @@ def test_a_resumed_optimizer_goes_on_bit_for_bit(settings: OptimizerSettings, st
     go_on(again, resumed, 7, STEPS)
     for name in SHAPES:
         assert torch.equal(resumed[name], never_stopped[name])
-
-
-@every
-def test_the_first_step_has_the_direction_that_is_predicted(settings: OptimizerSettings) -> None:
-    network = parameters(0)
-    before = {name: value.clone() for name, value in network.items()}
-    given = gradients(1, 0)
-    norm = math.sqrt(sum(value.square().sum().item() for value in given.values()))
-    entry = OPTIMIZERS[settings.name]  # type: ignore[attr-defined]
-    advance(build(settings, network), settings, network, given, 0)
-    for name in ("conv.weight", "0.weight", "1.weight"):
-        # The grouped convolution's two blocks, as a layer is measured.
-        shape = (2, 2, 18) if name == "conv.weight" else SHAPES[name]
-        step = (network[name] - before[name]).reshape(shape)
-        predicted = entry.first_step(settings, given[name].reshape(shape), before[name].reshape(shape), norm)
-        assert predicted.shape == shape
-        assert torch.cosine_similarity(step.flatten(), predicted.flatten(), dim=0).item() > 1 - 1e-9
-
-
-@every
-def test_the_first_update_with_coupled_decay_is_the_step_without_clipping(settings: OptimizerSettings) -> None:
-    # As nfa.stages.measure: the gradient and the coupled decay together; a decoupled decay is beside them.
-    entry = OPTIMIZERS[settings.name]  # type: ignore[attr-defined]
-    gradient, weight = random((3, 7), 0), random((3, 7), 1)
-    coupled, decoupled = entry.weight_decay(settings), entry.decoupled_decay(settings)
-    assert coupled == 0 or decoupled == 0
-    expected = entry.first_update(settings, gradient + coupled * weight) - decoupled * weight
-    torch.testing.assert_close(entry.first_step(settings, gradient, weight), expected)
 
 
 def same_steps(settings: OptimizerSettings, other: Callable[[list[Tensor]], optim.Optimizer], names: list[str]) -> None:

@@ -1,14 +1,10 @@
-"""The optimizer axis: Speed Limited Optimization against its formula, speeds, schedules, first updates."""
+"""The optimizer axis: Speed Limited Optimization against its formula, speeds, schedules."""
 
 import pytest
 import torch
 from torch import nn
 
-from nfa.optim import OPTIMIZERS
-from nfa.optim.adam import Adam
 from nfa.optim.schedule import schedule_factor
-from nfa.optim.sgd import SGD
-from nfa.optim.slo import SLO
 from nfa.optim.speed_limited import SpeedLimited
 from nfa.optim.speeds import resolve_speeds
 
@@ -105,20 +101,3 @@ def test_schedules_start_at_one_and_decay_to_zero() -> None:
     assert [schedule_factor("constant", step, 10) for step in (0, 5, 10)] == [1, 1, 1]
     assert [schedule_factor("linear", step, 10) for step in (0, 5, 10)] == [1, 0.5, 0]
     assert [schedule_factor("cosine", step, 10) for step in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
-
-
-FIRST_UPDATES = [SGD(lr=1e-3), Adam(lr=1e-3), SLO(lr=1e-3, speeds={"first": 2.0})]
-
-
-@pytest.mark.parametrize("settings", FIRST_UPDATES, ids=lambda settings: settings.name)
-def test_the_first_update_is_the_direction_that_the_optimizer_takes(settings: SGD | Adam | SLO) -> None:
-    model = network()
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    entry = OPTIMIZERS[settings.name]
-    optimizer = entry.build(settings, model)
-    backward(model)
-    optimizer.step()
-    for name, value in model.named_parameters():
-        assert value.grad is not None
-        taken, predicted = value.detach() - before[name], entry.first_update(settings, value.grad)
-        assert torch.cosine_similarity(taken.flatten(), predicted.flatten(), dim=0).item() == pytest.approx(1, abs=1e-4)
