@@ -22,7 +22,8 @@ def orthogonal(settings: Any, gradient: Tensor) -> Tensor:
     for _ in range(settings.ns_steps):
         x = 3.4445 * x - 4.775 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
     factor = math.sqrt(max(1, k / d)) if settings.adjust == "original" else 0.2 * math.sqrt(max(k, d))
-    return x.reshape(gradient.shape).mul(factor)
+    step: Tensor = x.reshape(gradient.shape) * factor
+    return step
 
 
 # Settings and gradient -> minus the step, up to a positive factor; where decay is beside it, over the learning rate.
