@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from nfa.report.conventions import CELLS_SHOWN
 from nfa.sweep import AXES, Sweep
 
 FEEDBACK = "feedback_alignment"  # the rule that has a rho
@@ -75,3 +77,10 @@ def name_list(names: Iterable[str], limit: int = 12, told: Callable[[str], str] 
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(told, names[:limit])) + more
+
+
+def shown_of(cells: list[str]) -> list[str]:
+    """Choose the cells that a page or a terminal shows: all, or some evenly spread."""
+    if len(cells) <= CELLS_SHOWN:
+        return cells
+    return [cells[i] for i in np.linspace(0, len(cells) - 1, CELLS_SHOWN).round().astype(int)]

@@ -9,7 +9,8 @@ import pandas as pd
 
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
-from nfa.report.conventions import CELLS_SHOWN, CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.report.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.report.labels import shown_of
 from nfa.report.predictions import depth_law_points, prediction_points
 from nfa.report.ranks import probe_points
 from nfa.report.runs import RUN, at_convention, at_last_step
@@ -39,13 +40,6 @@ class Series:
 
 _EMPTY = np.empty(0)
 _NOTHING = Series(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
-
-
-def shown_of(cells: list[str]) -> list[str]:
-    """Choose the cells that a page shows."""
-    if len(cells) <= CELLS_SHOWN:
-        return cells
-    return [cells[i] for i in np.linspace(0, len(cells) - 1, CELLS_SHOWN).round().astype(int)]
 
 
 @dataclass(frozen=True)

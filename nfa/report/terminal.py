@@ -12,14 +12,14 @@ from rich.text import Text
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.report.conventions import HEADLINE
-from nfa.report.labels import name_list
+from nfa.report.labels import name_list, shown_of
 from nfa.report.markup import interval, number, plus_minus, significant
 from nfa.report.tables import loss_with_interval
 from nfa.tables import read_table
 
 
 def summary_table(results_folder: Path, width: int | None = None) -> Table:
-    """Summarise a sweep: one row per cell.
+    """Summarise a sweep: one row per cell; of very many, those that the page shows.
 
     Args:
         results_folder: The sweep's results, results/<sweep>.
@@ -46,7 +46,7 @@ def summary_table(results_folder: Path, width: int | None = None) -> Table:
     table.add_column("seeds", overflow="fold")
     for name in ("test loss", "acc", "UC-NFC", "C-NFC", "probe"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in cells.to_dict("records"):
+    for row in cells[cells["cell"].isin(shown_of(cells["cell"].tolist()))].to_dict("records"):
         table.add_row(*(_narrow_names(row) if narrow else _names(row)), _seeds(row), *_numbers(row, narrow=narrow))
     return table
 
@@ -84,6 +84,16 @@ def _seeds(row: Mapping[Any, Any]) -> Text:
     return text
 
 
+def thinned_line(results_folder: Path) -> str:
+    """Say in one line how many cells the table leaves out; empty where it has all."""
+    cells = read_cells(results_folder)["cell"].tolist()
+    shown = len(shown_of(cells))
+    if shown == len(cells):
+        return ""
+    all_of_them = SweepPaths(results_folder).tables / "cells_summary.csv"
+    return f"Shown: {shown} of {len(cells):,} cells, evenly spread; all are in {all_of_them}."
+
+
 def unlearned_line(results_folder: Path) -> str:
     """Name the cells that did not learn, in one line."""
     cells = read_cells(results_folder)
@@ -111,7 +121,7 @@ def summary(results_folder: Path, width: int | None = None) -> Group:
     failed = not read_cells(results_folder)["learned"].all()
     return Group(
         summary_table(results_folder, width),
-        Text(""),
+        Text(thinned_line(results_folder)),
         Text(unlearned_line(results_folder), "bold yellow" if failed else ""),
         Text(rank_line(results_folder)),
         Text(f"Report: {SweepPaths(results_folder).report}", "bold"),

@@ -13,9 +13,8 @@ from nfa.paths import CellPaths, SweepPaths
 from nfa.report.collected import Collected, parameter_table
 from nfa.report.conventions import CORRELATIONS, POWERS
 from nfa.report.early import read_early
-from nfa.report.labels import cell_labels
+from nfa.report.labels import cell_labels, shown_of
 from nfa.report.page import write_report
-from nfa.report.study import shown_of
 from nfa.report.summaries import make_cell_tables, make_grid_tables, make_tables
 from nfa.report.thinned import named_by, thinned, together
 from nfa.stages.runs import check_matrices, check_stamp, finished_runs, outputs, unreadable

@@ -155,7 +155,7 @@ def test_text_from_data_stays_text(chromium: Any, tmp_path: Path) -> None:
 
 
 def test_a_large_sweep_is_thinned_and_says_so(chromium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nfa.report.study.CELLS_SHOWN", 2)
+    monkeypatch.setattr("nfa.report.labels.CELLS_SHOWN", 2)
     sweep = tiny_sweep(
         data=[{"name": "chain_monomial"}],
         model=[{"name": "mlp", "depth": 1, "width": 8}],

@@ -7,6 +7,7 @@ import pytest
 
 from nfa.paths import SweepPaths
 from nfa.report.study import Study
+from nfa.report.terminal import summary_table, thinned_line
 from nfa.stages import aggregate as stage
 from nfa.tables import read_table
 from tests.fake_results import write
@@ -34,7 +35,7 @@ def test_in_parts_tables_and_page_are_the_same(tmp_path: Path, monkeypatch: pyte
 def test_of_cells_that_are_not_shown_enough_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = tiny_sweep(seeds=2, train={"steps": 20, "checkpoints": 3})
     paths = write(sweep, tmp_path)
-    monkeypatch.setattr("nfa.report.study.CELLS_SHOWN", 2)
+    monkeypatch.setattr("nfa.report.labels.CELLS_SHOWN", 2)
     found = []
     for at_once in (500, 1):
         monkeypatch.setattr(stage, "CELLS_AT_ONCE", at_once)
@@ -47,3 +48,14 @@ def test_of_cells_that_are_not_shown_enough_is_kept(tmp_path: Path, monkeypatch:
     pd.testing.assert_frame_equal(parts.run_means, whole.run_means)
     pd.testing.assert_frame_equal(parts.tables["rank_correlation"], whole.tables["rank_correlation"])
     pd.testing.assert_frame_equal(parts.tables["cells_summary"], whole.tables["cells_summary"])
+
+
+def test_the_terminal_shows_the_same_cells_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = tiny_sweep(seeds=2, train={"steps": 20, "checkpoints": 3})
+    paths = write(sweep, tmp_path)
+    stage.aggregate(sweep, tmp_path)
+    assert summary_table(paths.folder, 120).row_count == len(sweep.cells)
+    assert thinned_line(paths.folder) == ""
+    monkeypatch.setattr("nfa.report.labels.CELLS_SHOWN", 2)
+    assert summary_table(paths.folder, 120).row_count == 2
+    assert thinned_line(paths.folder).startswith(f"Shown: 2 of {len(sweep.cells)} cells, evenly spread")
