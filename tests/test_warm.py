@@ -18,7 +18,7 @@ from tests.helpers import environment, tiny, tiny_sweep
 from tests.workflow.stages import differing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
-COMMAND = [sys.executable, "-m", "nfa.cli"]
+COMMAND = [sys.executable, "-m", "nfa.warm"]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from nfa.report.conventions import HEADLINE, LEARNED_RULE
-from nfa.report.figures.files import FIGURES
+from nfa.report.figures.files import figures_of
 from nfa.report.labels import name_list
 from nfa.report.markup import Safe, el
 from nfa.report.study import Study
@@ -232,7 +232,6 @@ def files(study: Study) -> Safe:
     ]
     figures = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
-        for name in FIGURES
-        if (study.paths.figures / f"{name}.svg").exists()
+        for name in figures_of(study)
     ]
     return el("div", el("ul", tables), el("ul", figures), cls="files")

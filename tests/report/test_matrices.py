@@ -69,5 +69,5 @@ def test_the_captions_say_what_is_grey(diverged: Study) -> None:
 
 def test_the_figure_in_a_file_says_so_too(diverged: Study) -> None:
     diverged.paths.figures.mkdir()
-    matrices.save_albums(diverged, diverged.paths.figures / "matrices")
+    matrices.save_albums(diverged, matrices.albums(diverged), diverged.paths.figures / "matrices")
     assert (diverged.paths.figures / "matrices.svg").read_text().count("; grey: not finite") == 2 * 3
