@@ -1,11 +1,11 @@
 """How the numbers were obtained: definitions with their sources, conventions, provenance, the sweep file."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
 from nfa.report.conventions import HEADLINE, LEARNED_RULE
-from nfa.report.figures.files import figures_of
 from nfa.report.labels import name_list
 from nfa.report.markup import Safe, el
 from nfa.report.study import Study
@@ -219,7 +219,7 @@ def sweep_file(study: Study) -> Safe:
     return el("pre", el("code", text), tabindex=0)
 
 
-def files(study: Study) -> Safe:
+def files(study: Study, figures: Iterable[str]) -> Safe:
     """Link the tables and figures beside the page."""
     tables = [
         el(
@@ -230,8 +230,8 @@ def files(study: Study) -> Safe:
         )
         for name in study.tables
     ]
-    figures = [
+    drawn = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
-        for name in figures_of(study)
+        for name in figures
     ]
-    return el("div", el("ul", tables), el("ul", figures), cls="files")
+    return el("div", el("ul", tables), el("ul", drawn), cls="files")

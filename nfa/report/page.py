@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from importlib.resources import files
 
 import pandas as pd
@@ -10,7 +11,7 @@ from nfa.paths import SweepPaths
 from nfa.report.beside import beside
 from nfa.report.collected import Collected
 from nfa.report.conventions import HEADLINE
-from nfa.report.figures.files import save_figures
+from nfa.report.figures.files import drawings, save_figures
 from nfa.report.figures.panels import Live
 from nfa.report.live import live_data, selector
 from nfa.report.markup import Safe, el, join
@@ -23,15 +24,16 @@ from nfa.tables import write_text
 def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
     """Write figures/ and report.html: the two at once, as each takes some ten seconds."""
     study = Study(collected, tables, paths)
-    with beside(lambda: save_figures(study)):
-        text = page(study)
+    figures = drawings(study)
+    with beside(lambda: save_figures(study, figures)):
+        text = page(study, figures)
     write_text(paths.report, text)
 
 
-def page(study: Study) -> str:
-    """Make the page."""
+def page(study: Study, figures: Iterable[str]) -> str:
+    """Make the page, with links to figures in files."""
     live = Live()
-    parts = sections(study, live)
+    parts = sections(study, live, figures)
     assets = files("nfa.report") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     name = study.collected.sweep.name

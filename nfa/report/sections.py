@@ -1,6 +1,6 @@
 """The page's questions, in order: each with its sentence, its figures and its tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nfa.report import details, method, quality, sentences, speed_limited, theory
@@ -38,8 +38,8 @@ class Section:
     html: Safe
 
 
-def sections(study: Study, live: Live) -> list[Section]:
-    """Make all parts of the page, in order."""
+def sections(study: Study, live: Live, figures: Iterable[str]) -> list[Section]:
+    """Make all parts of the page, in order; ``figures`` are the names of those in files."""
     return [
         _training(study, live),
         _ansatz(study, live),
@@ -52,7 +52,7 @@ def sections(study: Study, live: Live) -> list[Section]:
         *(_section(*content, short=short) for content, short in speed_limited.parts(study, live)),
         _matrices(study),
         _details(study),
-        _method(study),
+        _method(study, figures),
     ]
 
 
@@ -314,13 +314,13 @@ def _details(study: Study) -> Section:
     return _section("cells", "cells", "Every cell", None, _left_out(study), details.cell_details(study))
 
 
-def _method(study: Study) -> Section:
+def _method(study: Study, figures: Iterable[str]) -> Section:
     content = (
         method.definitions(),
         el("h3", "Conventions"),
         method.conventions(study),
         el("h3", "Tables and figures"),
-        method.files(study),
+        method.files(study, figures),
         el("h3", "Provenance"),
         method.provenance(study),
         el("h3", "The sweep file"),

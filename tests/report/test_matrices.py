@@ -57,7 +57,7 @@ def test_what_is_not_finite_is_grey_and_nothing_else(diverged: Study) -> None:
 
 
 def test_the_captions_say_what_is_grey(diverged: Study) -> None:
-    page = next(part.html for part in sections(diverged, Live()) if part.anchor == "pictures")
+    page = next(part.html for part in sections(diverged, Live(), ()) if part.anchor == "pictures")
     captions = [text.split("</figcaption>")[0] for text in page.split("<figcaption>")[1:]]
     first, last, vectors = captions[:3]  # of an image
     assert first.startswith("step 0: UC-NFC 0.")
@@ -69,5 +69,5 @@ def test_the_captions_say_what_is_grey(diverged: Study) -> None:
 
 def test_the_figure_in_a_file_says_so_too(diverged: Study) -> None:
     diverged.paths.figures.mkdir()
-    matrices.save_albums(diverged, matrices.albums(diverged), diverged.paths.figures / "matrices")
+    matrices.save_albums(diverged, diverged.paths.figures / "matrices")
     assert (diverged.paths.figures / "matrices.svg").read_text().count("; grey: not finite") == 2 * 3

@@ -190,9 +190,11 @@ def data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def save_albums(study: Study, found: list[Album], path: Path) -> None:
-    """Write the first albums as one figure: a row per cell, NFM and AGOP at step 0 and at the last checkpoint."""
-    found = found[:FILE_ROWS]
+def save_albums(study: Study, path: Path) -> None:
+    """Write the first albums, if any, as one figure: a row per cell, NFM and AGOP at step 0 and the last checkpoint."""
+    found = albums(study)[:FILE_ROWS]
+    if not found:
+        return
     columns = 2 * len(MATRICES)
     with styled():
         figure = Figure(figsize=(columns * 1.7, len(found) * 2.05), facecolor="white")
