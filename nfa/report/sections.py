@@ -18,6 +18,8 @@ from nfa.report.theory_tables import depth_law_table, prediction_table
 
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 
+OPTIMIZERS_NAMED = 24  # in a legend
+
 
 @dataclass(frozen=True)
 class Section:
@@ -351,10 +353,14 @@ def _panels(prefix: str, panels: list[Panel], live: Live, cls: str = "panels") -
 
 
 def _optimizer_legend(study: Study) -> Safe:
-    legend = _legend([(label, f"var(--o{index % 8})") for label, index in study.optimizers.items()])
+    named = list(study.optimizers.items())[:OPTIMIZERS_NAMED]
+    legend = _legend([(label, f"var(--o{index % 8})") for label, index in named])
     if len(study.optimizers) <= len(OPTIMIZER_COLOURS):
         return legend
-    return join([legend, el("p", f"Colours come again after {len(OPTIMIZER_COLOURS)} optimizers.", cls="note")])
+    note = f"Colours come again after {len(OPTIMIZER_COLOURS)} optimizers"
+    left_out = len(study.optimizers) - len(named)
+    note += f"; {left_out} more are not named here." if left_out else "."
+    return join([legend, el("p", note, cls="note")])
 
 
 def _legend(entries: list[tuple[str, str]]) -> Safe:
