@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nfa.errors import UserError, one_line
+
 STAMP = "nfa"  # key of our metadata in a parquet file
 
 HISTORY = pa.schema(
@@ -204,6 +206,20 @@ def write_output(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """Read one parquet table."""
     return read_arrow(path).to_pandas()  # type: ignore[no-any-return]
+
+
+def read_written(path: Path, by: str = "aggregate") -> pd.DataFrame:
+    """Read a table that a stage wrote and a user asks for.
+
+    Raises:
+        UserError: It is missing or damaged; the line names the stage that writes it.
+    """
+    try:
+        return read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; is this a sweep's results? `nfa {by}` writes it") from None
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise UserError(f"{path}: damaged ({one_line(str(error), 80)}); `nfa {by}` writes it anew") from None
 
 
 def read_arrow(path: Path) -> pa.Table:

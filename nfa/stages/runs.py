@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def check_matrices(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
             pass
     except FileNotFoundError:
         raise UserError(f"{paths.matrices}: missing; {_remedy(sweep, cell, 'measure')}") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError, BadZipFile):
         raise UserError(f"{paths.matrices}: damaged; {_remedy(sweep, cell, 'measure')}") from None
 
 

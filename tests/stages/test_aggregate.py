@@ -269,18 +269,33 @@ def test_terminal_table_fits(done: tuple[Sweep, SweepPaths, AggregateSummary]) -
     assert summary_table(paths.folder, 100).row_count == 4
 
 
-@pytest.mark.parametrize("name", ["cell.json", "history.parquet", "alignment.parquet", "probes.parquet"])
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
+@pytest.mark.parametrize(
+    "name", ["cell.json", "history.parquet", "alignment.parquet", "probes.parquet", "matrices.npz"]
+)
+@pytest.mark.parametrize("damage", ["missing", "damaged", "damaged: empty", "damaged: half"])
 def test_missing_and_damaged_files_are_one_line(tmp_path: Path, name: str, damage: str) -> None:
     sweep = tiny_sweep(seeds=1, data=[{"name": "chain_monomial"}])
     paths = write(sweep, tmp_path)
     file = paths.cell(sweep.cells[1].id).folder / name
     if damage == "missing":
         file.unlink()
-    else:
+    elif damage == "damaged":
         file.write_bytes(b"{no file of ours")
-    with pytest.raises(UserError, match=f"{name}.*{damage}.*nfa (train|measure|probe)") as caught:
+    else:
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2] if damage.endswith("half") else b"")
+    with pytest.raises(UserError, match=f"{name}.*{damage.partition(':')[0]}.*nfa (train|measure|probe)") as caught:
         collect(sweep, paths)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 no table"])
+def test_a_damaged_table_of_a_sweep_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "results" / "tables" / "cells_summary.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    with pytest.raises(UserError, match=r"cells_summary.parquet: damaged .*`nfa aggregate` writes it anew") as caught:
+        summary(path.parents[1])
     assert "\n" not in str(caught.value)
 
 
