@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from nfa.errors import UserError, told
+from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.sweep import Sweep
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
@@ -89,6 +89,5 @@ def _open_mlflow(sweep: Sweep, folder: Path) -> Tracker:
     except (UserError, TrackerError):
         raise
     except Exception as error:  # of its database's package: a file that is no database, a folder to read only
-        raise UserError(
-            f"{folder / 'mlflow.db'}: cannot be opened ({told(error)}); move it away to begin anew"
-        ) from error
+        reason = str(error).partition("\n")[0]  # its package adds the query
+        raise UserError(f"{folder / 'mlflow.db'}: cannot be opened ({reason}); move it away to begin anew") from error

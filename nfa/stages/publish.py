@@ -176,7 +176,12 @@ class _Publication:
             return
         if not pending:
             return
-        for record in self._records(cell, pending, read_results(self.paths.cell(cell.id))):
+        try:
+            results = read_results(self.paths.cell(cell.id))
+        except UserError as error:
+            self.summary.incomplete[cell.id] = str(error)
+            return
+        for record in self._records(cell, pending, results):
             known = self.ledger.read(record.key)
             if known and known.digest == record.digest and self._is_there(known):
                 self.ledger.write(record.key, Entry(**{**asdict(known), "inputs": inputs}))
