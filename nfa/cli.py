@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +24,6 @@ from nfa.measuring_cli import (
 from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
 from nfa.theory_cli import THEORY, add_theory_arguments, run_theory
-from nfa.warm import hand_over
 
 # A full disk or quota, a file larger than allowed, a disk that can only be read, a permission lost.
 NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
@@ -44,19 +44,12 @@ The stages train, measure, probe, aggregate and publish are what the workflow ca
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, or let the process that the jobs of a sweep share run it; return its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
-    status = hand_over(given)
-    return run(given) if status is None else status
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run the command here; return its exit code.
 
     0 done, 1 a check that failed, 2 a mistake in what was given (one line on stderr), 75 told to stop (SIGTERM): saved.
     """
-    options = _parser().parse_args(arguments)
+    options = command_parser().parse_args(arguments)
     try:
         return options.run(options) or 0
     except UserError as error:
@@ -85,7 +78,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+@cache
+def command_parser() -> argparse.ArgumentParser:
     """Describe every verb."""
     from nfa import __version__
 
@@ -130,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     verb = _stage(verbs, "publish", text, _publish)
     text = "also make or update the sweep's report on the W&B server"
     verb.add_argument("--report", action="store_true", help=text)
+    text = "the cells' runs alone, not the run that stands for the sweep, which needs `nfa aggregate` first"
+    verb.add_argument("--runs-only", action="store_true", help=text)
     text = "mlflow: publish to an MLflow store beside the results instead (default: wandb)"
     verb.add_argument("--tracker", choices=["wandb", "mlflow"], default="wandb", help=text)
 
@@ -283,7 +279,7 @@ def _publish(options: argparse.Namespace) -> None:
     place = mlflow_place if options.tracker == "mlflow" else wandb_place
     sweep = load(options.config, options.size)
     _existing(options.results / sweep.name)
-    publish(sweep, options.results, place, options.report)
+    publish(sweep, options.results, place, options.report, options.runs_only)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -318,4 +314,4 @@ def _schema(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(sys.argv[1:]))

@@ -104,6 +104,11 @@ class SweepPaths:
         return self.folder / "published.json"
 
     @property
+    def published_runs(self) -> Path:
+        """The same, of the cells' runs alone: written while the sweep is still being aggregated."""
+        return self.folder / "published_runs.json"
+
+    @property
     def wandb(self) -> Path:
         """Folder of the offline W&B runs; declared by no rule."""
         return self.folder / "wandb"

@@ -6,36 +6,45 @@ hands it its arguments, folder, environment and open files; a fork does the work
 Nothing else changes: a job is a process of its own, with its own log, memory and signals, and the process that imports
 never computes, so a fork gives the bits of a fresh start.
 
-The Snakefile names its process in ``NFA_WARM``; the first job on a machine starts the importing process, which ends
-with that Snakemake. Without the variable, with other threads than one, off Linux, or when anything here fails, the
-command does its work itself. Imports little: it is all that most jobs load.
+The Snakefile names its process in ``NFA_WARM``; the first job on a machine starts the importing process
+(``nfa/forks.py``), which ends with that Snakemake. Without the variable, with other threads than one, off Linux, or
+when anything here fails, the command does its work itself. Imports little: it is all that most jobs load.
 """
 
 from __future__ import annotations
 
-import array
 import fcntl
 import json
 import os
-import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from subprocess import Popen
+    from types import FrameType
 
 VARIABLE = "NFA_WARM"  # process id of the Snakemake whose jobs share a process
 VERBS = ("train", "measure", "probe", "aggregate")
 STARTED = b"+"  # a fork has taken the job
 KILLED = 128 + signal.SIGKILL  # exit status where the warm process was killed
 CONNECT_SECONDS = 10.0
-BACKLOG = 128
+
+
+def main() -> int:
+    """Run the ``nfa`` command, here or in a fork; return its exit code."""
+    arguments = sys.argv[1:]
+    status = hand_over(arguments)
+    if status is not None:
+        return status
+    from nfa.cli import run
+
+    return run(arguments)
 
 
 def hand_over(arguments: Sequence[str]) -> int | None:
@@ -105,18 +114,20 @@ def _connect(owner: str) -> socket.socket | None:
     return None
 
 
-def _start(folder: str, owner: str, lock: int) -> subprocess.Popen[bytes]:
+def _start(folder: str, owner: str, lock: int) -> Popen[bytes]:
     """Start the process that imports, in this process group, so that what stops all jobs stops it."""
+    from subprocess import DEVNULL, Popen
+
     path = os.path.join(folder, "socket")
     if os.path.exists(path):
         os.unlink(path)  # of a dead one
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "nfa.warm", folder, owner, str(lock)],
+    return Popen(
+        [sys.executable, "-P", "-m", "nfa.forks", folder, owner, str(lock)],
         env={**os.environ, **threads},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
         pass_fds=(lock,),
     )
 
@@ -149,141 +160,5 @@ def _wait(connection: socket.socket) -> int | None:
     return status[0] if status else KILLED
 
 
-def serve(folder: str, owner: int, lock: int) -> None:
-    """Fork a process for each job that is handed over, as long as the Snakemake with process id ``owner`` lives.
-
-    ``lock`` is the descriptor of the locked file that says that there is such a process.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ended = os.pidfd_open(owner)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(os.path.join(folder, "socket"))
-        listener.listen(BACKLOG)
-        forks = _Forks(lock)
-        while True:
-            ready = select.select([listener, ended, *forks.watched()], [], [])[0]
-            if ended in ready:
-                break  # forks under way work on, as jobs of a dead Snakemake do
-            for one in ready:
-                if one is listener:
-                    forks.begin(listener)
-                else:
-                    forks.attend(one)
-    for name in ("socket", "lock"):
-        os.unlink(os.path.join(folder, name))
-    os.rmdir(folder)
-
-
-class _Forks:
-    """The jobs under way: each a fork, and the connection of the command that waits for it."""
-
-    def __init__(self, lock: int) -> None:
-        self.lock = lock
-        self.commands: dict[socket.socket, int] = {}  # -> process id
-        self.forks: dict[int, tuple[int, socket.socket]] = {}  # descriptor of the process -> id, command
-
-    def watched(self) -> list[Any]:
-        """What may become readable: a command that sends a signal or is gone, a fork that has ended."""
-        return [*self.commands, *self.forks]
-
-    def begin(self, listener: socket.socket) -> None:
-        """Take a job and fork."""
-        command, _ = listener.accept()
-        try:
-            job, files = _receive(command)
-        except (OSError, ValueError):  # it is gone
-            command.close()
-            return
-        _prepare(job["arguments"][1])
-        fork = os.fork()
-        if fork == 0:
-            listener.close()
-            os.close(self.lock)
-            for other in (command, *self.commands):
-                other.close()
-            _work(job, files)
-        for file in files:
-            os.close(file)
-        self.commands[command] = fork
-        self.forks[os.pidfd_open(fork)] = fork, command
-        self._say(command, STARTED)
-
-    def attend(self, one: Any) -> None:
-        """Tell a command how its fork ended, or a fork what its command was told."""
-        if one in self.forks:
-            fork, command = self.forks.pop(one)
-            os.close(one)
-            status = os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
-            self._say(command, bytes([status if status >= 0 else 128 - status]))
-            self.commands.pop(command, None)
-            command.close()
-        elif one in self.commands:
-            try:
-                told = one.recv(1)
-            except OSError:
-                told = b""
-            os.kill(self.commands[one], told[0] if told else signal.SIGTERM)
-            if not told:
-                del self.commands[one]  # it is gone, and its work stops
-
-    @staticmethod
-    def _say(command: socket.socket, word: bytes) -> None:
-        with suppress(OSError):  # it is gone
-            command.send(word)
-
-
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive what ``_send`` sent."""
-    size = array.array("i").itemsize
-    head, ancillary, *_ = connection.recvmsg(8, socket.CMSG_LEN(3 * size))
-    files = array.array("i", ancillary[0][2] if ancillary else b"").tolist()
-    with connection.makefile("rb") as stream:
-        return json.loads(stream.read(int.from_bytes(head, "big"))), files
-
-
-def _prepare(verb: str) -> None:
-    """Import what a verb needs, before the fork: once for all of its jobs."""
-    import gc
-    from importlib import import_module
-
-    with suppress(Exception):  # the fork will meet it again, and say it
-        if f"nfa.stages.{verb}" not in sys.modules:
-            import_module("nfa.cli")
-            import_module(f"nfa.stages.{verb}")
-            if verb != "aggregate":
-                import_module("torch._dynamo")  # a second, by the first torch.optim.Optimizer of a process
-                import_module("nfa.stages.environment").set_threads(1)
-            import_module("nfa.stages.environment").provenance()  # remembered
-            gc.collect()
-            gc.freeze()  # keeps forks from copying what they only look at
-
-
-def _work(job: dict[str, Any], files: list[int]) -> None:
-    """Do a job, in a fork, and leave with its status."""
-    status = 1
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for target, file in enumerate(files):
-            os.dup2(file, target)
-            os.close(file)
-        os.chdir(job["folder"])
-        os.environ.clear()
-        os.environ.update(job["environ"])
-        sys.argv, sys.path = job["arguments"], job["path"]
-        from nfa.cli import run
-
-        status = run(sys.argv[1:])
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except SystemExit as left:
-        status = left.code if isinstance(left.code, int) else 1
-    except BaseException:
-        from traceback import print_exc
-
-        print_exc()
-    finally:
-        os._exit(status)
-
-
 if __name__ == "__main__":
-    serve(sys.argv[1], *map(int, sys.argv[2:]))
+    sys.exit(main())

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nfa.alignment import measure
-from nfa.cli import main
+from nfa.cli import run
 from tests.helpers import nfa
 
 MODULE = '''
@@ -173,14 +173,14 @@ def test_check_as_a_command(folder: Path) -> None:
 
 
 def test_check_names_what_is_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", own(folder, "Net"), "--data", "tokens.npz", "--samples", "2"]) == 0
+    assert run(["check", own(folder, "Net"), "--data", "tokens.npz", "--samples", "2"]) == 0
     shown = capsys.readouterr().out
     assert "table: embedding: its weight is indexed, not multiplied" in shown
     assert "scale: not used in the forward pass" in shown
 
 
 def test_a_layer_that_fails_gives_exit_code_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", own(folder, "Mixing"), "--input-shape", "6"]) == 1
+    assert run(["check", own(folder, "Mixing"), "--input-shape", "6"]) == 1
     shown = capsys.readouterr().out
     assert "FAILED" in shown
     assert "1 of 1 layer failed." in shown
@@ -192,7 +192,7 @@ def test_measure_shows_a_row_per_layer_and_writes_everything(
 ) -> None:
     given = ["--weights", "trained.safetensors", "--initial", "initial.safetensors", "--data", "regression.npz"]
     for output in ("out/table.csv", "out/table.parquet"):
-        assert main(["measure", own(folder, name), *given, "--loss", "mse", "--output", output]) == 0
+        assert run(["measure", own(folder, name), *given, "--loss", "mse", "--output", output]) == 0
     shown = capsys.readouterr().out
     table = pd.read_parquet("out/table.parquet")
     assert set(table.layer) == {"0", "2"}
@@ -214,7 +214,7 @@ def test_measure_gives_the_library_s_numbers(folder: Path) -> None:
     expected = measure(network, inputs, estimator="sketched", samples=30, probes=2, seed=3, layers=["0"])
     options = ["--estimator", "sketched", "--samples", "30", "--probes", "2", "--seed", "3", "--layers", "0"]
     weights = ["--weights", "trained.safetensors", "--data", "xy.npz", "--device", "cpu"]
-    assert main(["measure", own(folder, "make"), *weights, *options, "--output", "t.parquet"]) == 0
+    assert run(["measure", own(folder, "make"), *weights, *options, "--output", "t.parquet"]) == 0
     found = pd.read_parquet("t.parquet")
     np.testing.assert_array_equal(found.value, expected.value)
     np.testing.assert_array_equal(found.stderr, expected.stderr)
@@ -225,7 +225,7 @@ def test_the_table_says_its_convention_and_error_bars(
     data: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--estimator", "sketched", "--correlation", "pearson", "--power", "1/2"]
-    assert main(["measure", own(folder, "make"), "--data", data, *options]) == 0
+    assert run(["measure", own(folder, "make"), "--data", data, *options]) == 0
     shown = capsys.readouterr().out
     assert "pearson, power 1/2; sketched, n = 40" in shown
     assert " ± " in shown
@@ -234,7 +234,7 @@ def test_the_table_says_its_convention_and_error_bars(
 
 def test_class_labels_become_targets_for_cross_entropy(folder: Path) -> None:
     options = ["--loss", "cross_entropy", "--initial", "trained.safetensors", "--weights", "trained.safetensors"]
-    assert main(["measure", own(folder, "make"), "--data", "xy.npz", *options, "--output", "t.csv"]) == 0
+    assert run(["measure", own(folder, "make"), "--data", "xy.npz", *options, "--output", "t.csv"]) == 0
     table = pd.read_csv("t.csv")
     assert table[table.quantity == "c_nfc"].value.notna().all(), "the limit at W = W0"
 
@@ -242,7 +242,7 @@ def test_class_labels_become_targets_for_cross_entropy(folder: Path) -> None:
 def test_a_weight_saved_under_one_of_its_names_is_found(folder: Path) -> None:
     tied = {"a.weight": torch.randn(6, 6), "a.bias": torch.zeros(6), "b.bias": torch.zeros(6)}
     save_file(tied, folder / "tied.safetensors")
-    assert main(["check", own(folder, "Tied"), "--weights", "tied.safetensors", "--input-shape", "6"]) == 0
+    assert run(["check", own(folder, "Tied"), "--weights", "tied.safetensors", "--input-shape", "6"]) == 0
 
 
 MISTAKES: list[tuple[list[str], list[str]]] = [
@@ -301,7 +301,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(
     arguments: list[str], words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = own(folder, "").rstrip(":")
-    assert main([argument.replace("OWN", module) for argument in arguments]) == 2
+    assert run([argument.replace("OWN", module) for argument in arguments]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1, told
     assert all(word in told for word in words), told
@@ -309,7 +309,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(
 
 def test_state_that_is_no_tensor_is_not_looked_for_in_a_file(folder: Path) -> None:
     given = ["--data", "xy.npz", "--weights", "extra.safetensors", "--initial", "extra.safetensors"]
-    assert main(["measure", own(folder, "Extra"), *given]) == 0
+    assert run(["measure", own(folder, "Extra"), *given]) == 0
 
 
 @pytest.mark.parametrize("output", ["xy.npz/t.csv", "/proc/none/t.csv", "taken.csv", f"new/{'t' * 300}.csv"])
@@ -318,7 +318,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_network_is_made(
 ) -> None:
     (folder / "taken.csv").mkdir()
     before = sorted(folder.rglob("*"))
-    assert main(["measure", own(folder, "raising"), "--data", "xy.npz", "--output", output]) == 2
+    assert run(["measure", own(folder, "raising"), "--data", "xy.npz", "--output", output]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"nfa: --output {output}: cannot be written: ")
     assert told.count("\n") == 1
@@ -327,14 +327,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_network_is_made(
 
 def test_an_output_that_can_be_written_leaves_nothing_where_the_measurement_fails(folder: Path) -> None:
     before = sorted(folder.iterdir())
-    assert main(["measure", "nowhere:make", "--data", "xy.npz", "--output", "new/t.csv"]) == 2
+    assert run(["measure", "nowhere:make", "--data", "xy.npz", "--output", "new/t.csv"]) == 2
     assert sorted(folder.iterdir()) == before
 
 
 def test_seeds_up_to_the_largest_are_taken(folder: Path) -> None:
     largest = str(2**63 - 1)
-    assert main(["check", own(folder, "make"), "--input-shape", "6", "--seed", largest]) == 0
-    assert main(["measure", own(folder, "make"), "--data", "xy.npz", "--seed", largest, "--output", "t.parquet"]) == 0
+    assert run(["check", own(folder, "make"), "--input-shape", "6", "--seed", largest]) == 0
+    assert run(["measure", own(folder, "make"), "--data", "xy.npz", "--seed", largest, "--output", "t.parquet"]) == 0
     assert set(pd.read_parquet("t.parquet").seed) == {2**63 - 1}
 
 
@@ -345,7 +345,7 @@ def test_help_fits_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", width)
     with pytest.raises(SystemExit):
-        main([verb, "--help"])
+        run([verb, "--help"])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= int(width)
 
 
@@ -361,15 +361,15 @@ def test_help_fits_the_terminal(
 )
 def test_options_that_cannot_be_read_are_refused(arguments: list[Any]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["check", "a:b", *arguments])
+        run(["check", "a:b", *arguments])
     assert caught.value.code == 2
 
 
 def test_a_file_whose_name_has_a_colon_is_a_sweep_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "a:b").write_text("sweep: 3\n")
-    assert main(["measure", "a:b"]) == 2
+    assert run(["measure", "a:b"]) == 2
     assert "a:b" in capsys.readouterr().err
-    assert main(["measure", "a:b", "--data", "x"]) == 2
+    assert run(["measure", "a:b", "--data", "x"]) == 2
     assert "is a sweep file" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nfa.cli import _parser
+from nfa.cli import command_parser
 from nfa.report.chart import AXES, OWN
 from nfa.report.points import Wanted
 from tests.helpers import ROOT, environment
@@ -24,7 +24,7 @@ def test_every_sweep_file_is_an_experiment() -> None:
 
 @pytest.mark.parametrize("name", LINES)
 def test_its_figure_compares_what_there_is(name: str) -> None:
-    options = _parser().parse_args(["figure", "results/x", "--out", "x.png", *LINES[name].split()])
+    options = command_parser().parse_args(["figure", "results/x", "--out", "x.png", *LINES[name].split()])
     for role in "+".join((options.x, options.colour, options.panel)).split("+"):
         assert role in (*OWN, *AXES) or re.fullmatch(r"(data|model|optimizer|train)\.\w+", role)
     assert [Wanted.parse(text).name for text in options.show] == options.show

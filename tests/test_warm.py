@@ -18,7 +18,7 @@ from tests.helpers import environment, tiny, tiny_sweep
 from tests.workflow.stages import differing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
-COMMAND = [sys.executable, "-m", "nfa.cli"]
+COMMAND = [sys.executable, "-m", "nfa.warm"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp
     process = subprocess.Popen(
         command, env=environment(**{VARIABLE: str(owner.pid)}), stderr=subprocess.PIPE, text=True
     )
-    while len(list(tmp_path.glob("tiny/*/checkpoints/*/*"))) < 2:  # it is in its loop
+    while len(list(tmp_path.glob("tiny/*/checkpoints/*/step-*"))) < 2:  # it is in its loop
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)

@@ -36,9 +36,4 @@ def build(settings: Adam, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def first_update(settings: Adam, gradient: torch.Tensor) -> torch.Tensor:
-    """Return -sign(gradient): after bias correction the first step is m / sqrt(m^2) entry by entry."""
-    return -gradient.sign()
-
-
-ENTRY = OptimizerEntry(Adam, build, first_update, lambda settings: settings.weight_decay, about="adaptive moments")
+ENTRY = OptimizerEntry(Adam, build, about="adaptive moments", weight_decay=lambda settings: settings.weight_decay)

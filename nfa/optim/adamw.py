@@ -32,16 +32,4 @@ def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
     return optim.AdamW(groups, lr=settings.lr, betas=(settings.beta1, settings.beta2))
 
 
-def first_update(settings: AdamW, gradient: torch.Tensor) -> torch.Tensor:
-    """Return -sign(gradient), as Adam's; its decay is beside it."""
-    return -gradient.sign()
-
-
-ENTRY = OptimizerEntry(
-    AdamW,
-    build,
-    first_update,
-    lambda settings: 0.0,
-    about="Adam with decoupled weight decay",
-    decoupled_decay=lambda settings: settings.weight_decay,
-)
+ENTRY = OptimizerEntry(AdamW, build, about="Adam with decoupled weight decay")

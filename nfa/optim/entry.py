@@ -79,7 +79,7 @@ def _plain(settings: OptimizerSettings, layer_names: Sequence[str]) -> dict[str,
 
 
 def _none(settings: OptimizerSettings) -> float:
-    """Decay of an optimizer without one."""
+    """Coupled decay of an optimizer without one."""
     return 0.0
 
 
@@ -91,23 +91,17 @@ class OptimizerEntry:
         settings: The entry's settings class.
         make: (settings, parameters) -> the torch optimizer, all its state tensors. Imports torch inside. Every group's
             ``lr`` is set before every step, to the scheduled ``settings.lr`` times the group's ``lr_factor``.
-        first_update: (settings, gradient) -> direction of the first full-batch step from W0, up to a positive factor;
-            where decay is decoupled, that step divided by lr. The gradient is (k, d), or (g, k, d) where the rows of
-            one weight are g blocks.
-        weight_decay: Settings -> lambda of a *coupled* decay (torch's ``weight_decay``), 0 where there is none.
         about: One line for ``nfa init`` and the documentation.
+        weight_decay: Settings -> lambda of a *coupled* decay (torch's ``weight_decay``), 0 where there is none.
         canonical: (settings, layer names) -> what identifies the entry, the same for two ways to say the same; raises
             ValueError where a setting names a layer that is not there.
-        decoupled_decay: Settings -> lambda of a *decoupled* decay (W <- W - lr lambda W - ...), 0 where there is none.
     """
 
     settings: type[OptimizerSettings]
     make: Callable[[Any, Parameters], torch.optim.Optimizer]
-    first_update: Callable[[Any, Tensor], Tensor]
-    weight_decay: Callable[[Any], float]
     about: str
+    weight_decay: Callable[[Any], float] = _none
     canonical: Callable[[Any, Sequence[str]], dict[str, Any]] = _plain
-    decoupled_decay: Callable[[Any], float] = _none
 
     def build(
         self,
@@ -140,21 +134,3 @@ class OptimizerEntry:
         else:
             named = model
         return self.make(settings, Parameters(list(named), stacked, layers, lr_factors or {}))
-
-    def first_step(
-        self, settings: OptimizerSettings, gradient: Tensor, weight: Tensor, norm: float | None = None
-    ) -> Tensor:
-        """Direction of the first full-batch step from W0 with both kinds of decay, up to a positive factor.
-
-        Args:
-            settings: Settings of this entry.
-            gradient: dL/dW of the whole training loss, (k, d) or (g, k, d).
-            weight: W0, shaped alike.
-            norm: Norm of the gradient of all parameters, which ``clip`` needs to weigh gradient against decay; None
-                takes it as unclipped.
-        """
-        if settings.clip is not None and norm is not None and norm > settings.clip:
-            gradient = gradient * (settings.clip / norm)
-        coupled, decoupled = self.weight_decay(settings), self.decoupled_decay(settings)
-        update = self.first_update(settings, gradient + coupled * weight if coupled else gradient)
-        return update - decoupled * weight if decoupled else update

@@ -32,16 +32,4 @@ def build(settings: Lion, parameters: Parameters) -> torch.optim.Optimizer:
     return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
-def first_update(settings: Lion, gradient: torch.Tensor) -> torch.Tensor:
-    """Return -sign(gradient): the momentum is 0 at first."""
-    return -gradient.sign()
-
-
-ENTRY = OptimizerEntry(
-    Lion,
-    build,
-    first_update,
-    lambda settings: 0.0,
-    about="sign of an interpolated momentum",
-    decoupled_decay=lambda settings: settings.weight_decay,
-)
+ENTRY = OptimizerEntry(Lion, build, about="sign of an interpolated momentum")

@@ -56,26 +56,10 @@ def build(settings: Muon, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def first_update(settings: Muon, gradient: torch.Tensor) -> torch.Tensor:
-    """Return minus the orthogonal factor; the g blocks of one weight (g, k, d) are one matrix (g k, d)."""
-    from nfa.optim.orthogonal import orthogonal_update
-
-    rows = gradient.reshape(-1, gradient.shape[-1])
-    return -orthogonal_update(rows, settings.ns_steps, settings.adjust).reshape(gradient.shape)
-
-
 def canonical(settings: Muon, layer_names: Sequence[str]) -> dict[str, Any]:
     """Identify the entry by what has an effect: an inner SGD has no betas."""
     unused = {"beta1", "beta2"} if settings.inner == "sgd" else set()
     return {key: value for key, value in non_default(settings).items() if key not in unused}
 
 
-ENTRY = OptimizerEntry(
-    Muon,
-    build,
-    first_update,
-    lambda settings: 0.0,
-    about="momentum, orthogonalised matrix by matrix",
-    canonical=canonical,
-    decoupled_decay=lambda settings: settings.weight_decay,
-)
+ENTRY = OptimizerEntry(Muon, build, about="momentum, orthogonalised matrix by matrix", canonical=canonical)

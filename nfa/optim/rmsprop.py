@@ -37,11 +37,6 @@ def build(settings: RMSprop, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def first_update(settings: RMSprop, gradient: torch.Tensor) -> torch.Tensor:
-    """Return -sign(gradient): the mean square is (1 - alpha) g^2 at first."""
-    return -gradient.sign()
-
-
 ENTRY = OptimizerEntry(
-    RMSprop, build, first_update, lambda settings: settings.weight_decay, about="gradient over its root mean square"
+    RMSprop, build, about="gradient over its root mean square", weight_decay=lambda settings: settings.weight_decay
 )

@@ -44,11 +44,6 @@ def build(settings: SGD, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def first_update(settings: SGD, gradient: torch.Tensor) -> torch.Tensor:
-    """Return minus the gradient: the direction of gradient flow."""
-    return -gradient
-
-
 ENTRY = OptimizerEntry(
-    SGD, build, first_update, lambda settings: settings.weight_decay, about="gradient descent, momentum"
+    SGD, build, about="gradient descent, momentum", weight_decay=lambda settings: settings.weight_decay
 )

@@ -31,16 +31,4 @@ def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
     return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
-def first_update(settings: SignSGD, gradient: torch.Tensor) -> torch.Tensor:
-    """Return -sign(gradient)."""
-    return -gradient.sign()
-
-
-ENTRY = OptimizerEntry(
-    SignSGD,
-    build,
-    first_update,
-    lambda settings: 0.0,
-    about="sign of the gradient, or of its mean",
-    decoupled_decay=lambda settings: settings.weight_decay,
-)
+ENTRY = OptimizerEntry(SignSGD, build, about="sign of the gradient, or of its mean")

@@ -116,11 +116,6 @@ def build(settings: SLO, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def first_update(settings: SLO, gradient: torch.Tensor) -> torch.Tensor:
-    """Return minus the gradient, or its sign on adam: normalising and a layer's speed keep a direction."""
-    return -gradient.sign() if settings.on == "adam" else -gradient
-
-
 def canonical(settings: SLO, layer_names: Sequence[str]) -> dict[str, Any]:
     """Spell out every layer's speed, and leave out what has no effect: two ways to say the same are the same cell.
 
@@ -143,11 +138,4 @@ def _resolved(where: str, speeds: Mapping[str, float], layer_names: Sequence[str
         raise ValueError(f"{where}.{error}") from None
 
 
-ENTRY = OptimizerEntry(
-    SLO,
-    build,
-    first_update,
-    lambda settings: 0.0,
-    about="Speed Limited Optimization: a speed per layer",
-    canonical=canonical,
-)
+ENTRY = OptimizerEntry(SLO, build, about="Speed Limited Optimization: a speed per layer", canonical=canonical)

@@ -1,7 +1,7 @@
 """Short names of cells for people: the entry's name, and of its settings those that vary within the sweep."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -70,9 +70,8 @@ def show_setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def name_list(names: Iterable[str], limit: int = 12) -> str:
-    """Join names for a sentence, saying how many more there are."""
+def name_list(names: Iterable[str], limit: int = 12, told: Callable[[str], str] = str) -> str:
+    """Join names for a sentence, saying how many more there are; of those that stand in it, ``told`` says more."""
     names = list(names)
-    if len(names) > limit:
-        return f"{', '.join(names[:limit])} and {len(names) - limit} more"
-    return ", ".join(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(told, names[:limit])) + more

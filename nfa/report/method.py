@@ -1,5 +1,6 @@
 """How the numbers were obtained: definitions with their sources, conventions, provenance, the sweep file."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -218,7 +219,7 @@ def sweep_file(study: Study) -> Safe:
     return el("pre", el("code", text), tabindex=0)
 
 
-def files(study: Study) -> Safe:
+def files(study: Study, figures: Iterable[str]) -> Safe:
     """Link the tables and figures beside the page."""
     tables = [
         el(
@@ -229,23 +230,8 @@ def files(study: Study) -> Safe:
         )
         for name in study.tables
     ]
-    names = (
-        "training",
-        "ansatz",
-        "heatmap",
-        "curves",
-        "depth",
-        "probing",
-        "predicted",
-        "depth_law",
-        "early",
-        "quality",
-        "speed_limited",
-        "matrices",
-    )
-    figures = [
+    drawn = [
         el("li", el("a", f"{name}.svg", href=f"figures/{name}.svg"), " ", el("a", "png", href=f"figures/{name}.png"))
-        for name in names
-        if (study.paths.figures / f"{name}.svg").exists()
+        for name in figures
     ]
-    return el("div", el("ul", tables), el("ul", figures), cls="files")
+    return el("div", el("ul", tables), el("ul", drawn), cls="files")

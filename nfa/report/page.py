@@ -2,80 +2,38 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from importlib.resources import files
 
 import pandas as pd
 
 from nfa.paths import SweepPaths
+from nfa.report.beside import beside
 from nfa.report.collected import Collected
 from nfa.report.conventions import HEADLINE
-from nfa.report.figures import (
-    ansatz,
-    curves,
-    depth,
-    depth_law,
-    early,
-    forest,
-    heatmap,
-    matrices,
-    predicted,
-    probing,
-    raised,
-    training,
-)
-from nfa.report.figures.panels import Live, save
-from nfa.report.figures.style import optimizer_colour
+from nfa.report.figures.files import drawings, save_figures
+from nfa.report.figures.panels import Live
 from nfa.report.live import live_data, selector
 from nfa.report.markup import Safe, el, join
 from nfa.report.sections import sections
 from nfa.report.sentences import plural
-from nfa.report.speeds import Matched
 from nfa.report.study import Study
 from nfa.tables import write_text
 
 
 def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
-    """Write figures/ and report.html."""
+    """Write figures/ and report.html: the two at once, as each takes some ten seconds."""
     study = Study(collected, tables, paths)
-    albums = matrices.albums(study)
-    save_figures(study, albums)
-    write_text(paths.report, page(study, albums))
+    figures = drawings(study)
+    with beside(lambda: save_figures(study, figures)):
+        text = page(study, figures)
+    write_text(paths.report, text)
 
 
-def save_figures(study: Study, albums: list[matrices.Album]) -> None:
-    """Write every figure as SVG and PNG, in the headline convention."""
-    folder = study.paths.figures
-    optimizers = [(label, optimizer_colour(index)) for label, index in study.optimizers.items()][:12]
-    layers = curves.legend(study)
-    save(training.panels(study), 3, folder / "training", optimizers)
-    save(ansatz.panels(study), 3, folder / "ansatz", optimizers)
-    save(curves.panels(study), max(2, min(3, len(study.optimizers))), folder / "curves", layers)
-    save(depth.panels(study), 3, folder / "depth", optimizers)
-    scatter = probing.panels(study)
-    if scatter:
-        save(scatter, 2, folder / "probing", optimizers)
-    strata = forest.panels(study)
-    if strata:
-        save(strata, 3, folder / "quality", forest.legend(study))
-    points = predicted.panels(study)
-    if points:
-        save(points, 2, folder / "predicted", optimizers)
-    save(depth_law.panels(study), 3, folder / "depth_law", optimizers)
-    followed = [panel for group in early.panels(study).values() for panel in group]
-    if followed:
-        save(followed, 3, folder / "early", layers)
-    matched = Matched(study.tables["speed_limited"])
-    speeds = raised.panels(study, matched)
-    if speeds:
-        save(speeds, 2, folder / "speed_limited", raised.legend(study, matched))
-    heatmap.save_heatmap(study)
-    matrices.save_albums(study, albums)
-
-
-def page(study: Study, albums: list[matrices.Album]) -> str:
-    """Make the page."""
+def page(study: Study, figures: Iterable[str]) -> str:
+    """Make the page, with links to figures in files."""
     live = Live()
-    parts = sections(study, albums, live)
+    parts = sections(study, live, figures)
     assets = files("nfa.report") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     name = study.collected.sweep.name

@@ -1,6 +1,6 @@
 """The page's questions, in order: each with its sentence, its figures and its tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nfa.report import details, method, quality, sentences, speed_limited, theory
@@ -38,8 +38,8 @@ class Section:
     html: Safe
 
 
-def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Section]:
-    """Make all parts of the page, in order."""
+def sections(study: Study, live: Live, figures: Iterable[str]) -> list[Section]:
+    """Make all parts of the page, in order; ``figures`` are the names of those in files."""
     return [
         _training(study, live),
         _ansatz(study, live),
@@ -50,9 +50,9 @@ def sections(study: Study, albums: list[matrices.Album], live: Live) -> list[Sec
         _quality(study, live),
         _theory(study, live),
         *(_section(*content, short=short) for content, short in speed_limited.parts(study, live)),
-        _matrices(study, albums),
+        _matrices(study),
         _details(study),
-        _method(study),
+        _method(study, figures),
     ]
 
 
@@ -255,7 +255,8 @@ def _shapes(study: Study) -> str:
     )
 
 
-def _matrices(study: Study, albums: list[matrices.Album]) -> Section:
+def _matrices(study: Study) -> Section:
+    albums = matrices.albums(study)
     whole = [(album.moments[0].correlation, album.moments[-1].correlation) for album in albums]
     answer = sentences.pictured(study, whole)
     blocks: list[Safe] = []
@@ -271,7 +272,8 @@ def _album(study: Study, album: matrices.Album) -> Safe:
     label = f"{study.row(album.cell)['optimizer']}"
     parts = []
     for moment in album.moments:
-        caption = f"step {moment.step:,}: UC-NFC {number(moment.correlation)}"
+        undefined = matrices.grey(moment.pictures, "not finite")
+        caption = f"step {moment.step:,}: UC-NFC {number(moment.correlation)}{undefined}"
         pictures = [_picture(picture, f"{label}, step {moment.step}") for picture in moment.pictures]
         parts.append(el("figure", el("div", pictures, cls="pair"), el("figcaption", caption)))
         if moment.eigenvectors:
@@ -280,7 +282,8 @@ def _album(study: Study, album: matrices.Album) -> Safe:
             rows = [
                 el("div", el("span", name), row) for name, row in (("NFM", vectors[:half]), ("AGOP", vectors[half:]))
             ]
-            caption = f"leading eigenvectors at step {moment.step:,}"
+            undefined = matrices.grey(moment.eigenvectors, "there is none")
+            caption = f"leading eigenvectors at step {moment.step:,}{undefined}"
             parts.append(el("figure", el("div", rows, cls="vectors"), el("figcaption", caption)))
     colour = study.optimizer(album.cell) % 8
     what = {"diagonal": "diagonals in the input's shape", "whole": "whole matrices"}[album.kind]
@@ -311,13 +314,13 @@ def _details(study: Study) -> Section:
     return _section("cells", "cells", "Every cell", None, _left_out(study), details.cell_details(study))
 
 
-def _method(study: Study) -> Section:
+def _method(study: Study, figures: Iterable[str]) -> Section:
     content = (
         method.definitions(),
         el("h3", "Conventions"),
         method.conventions(study),
         el("h3", "Tables and figures"),
-        method.files(study),
+        method.files(study, figures),
         el("h3", "Provenance"),
         method.provenance(study),
         el("h3", "The sweep file"),

@@ -226,23 +226,27 @@ def for_whom(study: Study, convention: Convention) -> Answer:
     means = _at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
-    parts, shorts = [], []
-    for optimizer in study.optimizers:
-        here = means[means["optimizer"] == optimizer]
-        if len(here):
-            uc, c = seed_mean(study, here, "uc_nfc"), seed_mean(study, here, "c_nfc")
-            parts.append(f"{optimizer} {uc} / {c} ({plural(here['cell'].nunique(), 'cell')})")
-            shorts.append(f"{optimizer} {_short(uc)}")
-    models = [
-        f"{model} {seed_mean(study, part, 'uc_nfc')} / {seed_mean(study, part, 'c_nfc')}"
-        for model, part in means.groupby("model", sort=False)
-    ]
+
+    def told(name: str, axis: str) -> str:
+        """Say a name's two means."""
+        here = means[means[axis] == name]
+        return f"{name} {seed_mean(study, here, 'uc_nfc')} / {seed_mean(study, here, 'c_nfc')}"
+
+    def counted(optimizer: str) -> str:
+        return f"{told(optimizer, 'optimizer')} ({plural(cells[optimizer], 'cell')})"
+
+    def short(optimizer: str) -> str:
+        return f"{optimizer} {_short(seed_mean(study, means[means['optimizer'] == optimizer], 'uc_nfc'))}"
+
+    cells = means.groupby("optimizer", observed=True)["cell"].nunique()
+    optimizers = [name for name in study.optimizers if name in cells.index]
     sentence = (
         f"{stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
-        f"{name_list(parts, 8)}. "
-        f"By model: {name_list(models, 8)}. At one seed all optimizers share data, initial weights and batches."
+        f"{name_list(optimizers, 8, counted)}. "
+        f"By model: {name_list(means['model'].unique(), 8, lambda model: told(model, 'model'))}. "
+        f"At one seed all optimizers share data, initial weights and batches."
     )
-    return Answer(f"UC-NFC: {name_list(shorts, 4)}", sentence)
+    return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)
 
 
 def probes_better(study: Study) -> Answer:

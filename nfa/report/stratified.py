@@ -150,8 +150,10 @@ class Sums:
 
 def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Rank values (m,) among the points of weight 1, ties sharing their mean rank, for each of (m, B) weights."""
-    below = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
-    ranks = below @ weights
+    _, tied, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(sizes)
+    below = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[np.argsort(values, kind="stable")], 0)])
+    ranks = ((below[ends - sizes] + below[ends]) / 2)[tied]
     count = np.maximum(weights.sum(0), 1)
     centred: np.ndarray = ranks - (weights * ranks).sum(0) / count
     return centred

@@ -85,7 +85,11 @@ class PublishSummary:
 
 
 def publish(
-    sweep: Sweep, results: Path, place: Callable[[Sweep, SweepPaths], Place] = wandb_place, report: bool = False
+    sweep: Sweep,
+    results: Path,
+    place: Callable[[Sweep, SweepPaths], Place] = wandb_place,
+    report: bool = False,
+    runs_only: bool = False,
 ) -> PublishSummary:
     """Publish every run of a sweep that is not published as it is, then write down what is.
 
@@ -94,6 +98,7 @@ def publish(
         results: Folder of all results.
         place: Where to; by default W&B, as the sweep file says.
         report: Also make or update its report on the W&B server.
+        runs_only: Leave the sweep's summary run for later; what is published is written down beside the place's file.
 
     Raises:
         UserError: A setting is wrong: the project, the account, the key.
@@ -101,20 +106,23 @@ def publish(
     paths = SweepPaths(results / sweep.name)
     summary = PublishSummary(place(sweep, paths))
     ledger = Ledger(summary.place.folder)
+    written = summary.place.published
+    if runs_only:
+        written = written.with_name(paths.published_runs.name)
     if report and summary.place.how != "online":
         raise UserError("--report: a report lies on a W&B server; set `wandb: {mode: online}` in the sweep file")
     if summary.place.how != "disabled":
         with ledger.locked():
             ledger.remove_halves()
             try:
-                _Publication(sweep, paths, ledger, summary).run()
+                _Publication(sweep, paths, ledger, summary).run(runs_only)
             finally:
                 ledger.remove_halves()
             if report:
                 _add_report(sweep, paths, summary)
-            write_published(sweep, ledger, summary)
+            write_published(sweep, ledger, summary, written)
     else:
-        write_published(sweep, ledger, summary)
+        write_published(sweep, ledger, summary, written)
     for line in summary.lines():
         event(line)
     return summary
@@ -128,13 +136,13 @@ def _add_report(sweep: Sweep, paths: SweepPaths, summary: PublishSummary) -> Non
         summary.no_report = str(error)
 
 
-def write_published(sweep: Sweep, ledger: Ledger, summary: PublishSummary) -> None:
-    """Write published.json: every run of the sweep that is published, and why others are not."""
+def write_published(sweep: Sweep, ledger: Ledger, summary: PublishSummary, file: Path) -> None:
+    """Write published.json or published_runs.json: every run of the sweep that is published, and why others are not."""
     keys = [*(run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds), KEY]
     entries = {key: ledger.read(key) for key in keys}
     runs = {key: _public(entry) for key, entry in entries.items() if entry}
     document = {"mode": summary.place.how, "runs": runs, "unsent": summary.unsent, "incomplete": summary.incomplete}
-    write_text(summary.place.published, json.dumps(document, indent=1) + "\n")
+    write_text(file, json.dumps(document, indent=1) + "\n")
 
 
 def _public(entry: Entry) -> dict[str, Any]:
@@ -151,7 +159,7 @@ class _Publication:
         self.given_up: str | None = None
         self.failures = 0
 
-    def run(self) -> None:
+    def run(self, runs_only: bool) -> None:
         """Publish what needs it, cell by cell, so that memory holds one cell."""
         try:
             with progress_bar("publish", len(self.sweep.cells)) as bar:
@@ -163,7 +171,8 @@ class _Publication:
                     else:
                         self._publish_cell(cell)
                     bar.update(done + 1)
-            self._publish_sweep()
+            if not runs_only:
+                self._publish_sweep()
         finally:
             if self.tracker:
                 self.tracker.close()

@@ -21,20 +21,6 @@ from nfa.alignment.feature_matrix import FeatureMatrix
 from nfa.alignment.samples import Inputs
 from nfa.alignment.values import exponents
 
-COLUMNS = (
-    "layer",
-    "layer_index",
-    "depth_from_output",
-    "correlation",
-    "law",
-    "power",
-    "fit",
-    "low",
-    "high",
-    "fit_at_law",
-    "note",
-)
-
 
 def law(depth_from_output: int, chain_length: int | None) -> float:
     """Power that the law predicts: 1/(L - l + 1) for layer l of a chain of L; NaN in a branching network.
@@ -69,7 +55,7 @@ def depth_law(
     """
     found = measure_covariances(model, inputs, layers=layers, estimator=estimator, seed=seed).layers
     rows = [row for layer in found.values() for row in _rows(layer)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows)
 
 
 def _rows(layer: LayerCovariance) -> list[dict[str, object]]:

@@ -42,20 +42,6 @@ from nfa.alignment.feature_matrix import correlations
 from nfa.alignment.gradients import BATCH, Loss
 from nfa.theory.gradient_flow import GradientFlow
 
-COLUMNS = (
-    "t",
-    "source",
-    "layer",
-    "layer_index",
-    "depth_from_output",
-    "quantity",
-    "correlation",
-    "power",
-    "exponent",
-    "value",
-    "n",
-    "note",
-)
 POINTS = 25  # times, where the caller names none
 SPAN = 100.0  # the last of them over the first
 # Of `early_arrays`, a third of the cost: one Runge-Kutta step each is off by 1.5% at most (MLPs of the default sweep).
@@ -144,7 +130,7 @@ def _predicted(rates: Mapping[str, LayerRates], times: np.ndarray) -> pd.DataFra
         for source, (weight, covariance) in _orders(layer, t).items()
         for row in _rows(t, source, layer.initial, weight, covariance)
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows)
 
 
 def measured_dynamics(
@@ -189,7 +175,7 @@ def measured_dynamics(
         changes = flow.matrices(displacement)
         for name, layer in flow.covariances().items():
             rows += _rows(t, "measured", layer, changes[name], layer.covariance)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows)
 
 
 def early_arrays(model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss) -> dict[str, np.ndarray]:

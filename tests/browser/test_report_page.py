@@ -9,7 +9,6 @@ import pytest
 
 from nfa.paths import SweepPaths
 from nfa.report.collected import Collected
-from nfa.report.figures import matrices
 from nfa.report.page import page as page_of
 from nfa.report.study import Study
 from nfa.report.summaries import make_tables
@@ -42,7 +41,7 @@ def visit(chromium: Any, report: Path, width: int = 1280, **options: Any) -> tup
 def write_page(collected: Collected, paths: SweepPaths) -> Path:
     """Write the page alone, without the figures' files."""
     study = Study(collected, make_tables(collected), paths)
-    paths.report.write_text(page_of(study, matrices.albums(study)), encoding="utf-8")
+    paths.report.write_text(page_of(study, ()), encoding="utf-8")
     return paths.report
 
 

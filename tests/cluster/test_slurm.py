@@ -60,7 +60,7 @@ def test_undisturbed(sweep: ClusterSweep, local: Workflow) -> None:
     sweep.end(process)
     complete_and_equal(sweep, local)
     jobs = [sweep.slurm.job(number) for number in sweep.slurm.jobs()]
-    assert len(jobs) == 5, "one for each cell, aggregate, publish"
+    assert len(jobs) == 6, "one for each cell, aggregate, and two that publish"
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     assert sweep.planned() == {}
 

@@ -81,7 +81,7 @@ def test_the_heat_map_of_one_deep_network_has_a_row_for_each_layer(deep: Study) 
 
 def test_the_figure_of_one_deep_network_is_no_wider_than_a_page(deep: Study) -> None:
     deep.paths.figures.mkdir()
-    heatmap.save_heatmap(deep)
+    heatmap.save_heatmap(deep, deep.paths.figures / "heatmap")
     svg = (deep.paths.figures / "heatmap.svg").read_text()
     width, height = (float(part) for part in svg.split('viewBox="0 0 ')[1].split('"')[0].split())
     assert width < 600 < 1.5 * height

@@ -28,7 +28,7 @@ import nfa.cli, nfa.stages.{stage}, sklearn.linear_model, torch._dynamo
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 30 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-sys.exit(nfa.cli.main(sys.argv[1:]))
+sys.exit(nfa.cli.run(sys.argv[1:]))
 """
 
 

@@ -198,6 +198,14 @@ def test_measured_curves_are_those_of_small_gradient_steps() -> None:
         assert row.value == pytest.approx(float((change.T @ change).norm().detach()), rel=0.01)
 
 
+def test_tables_have_the_columns_that_are_documented() -> None:
+    model, x, y, loss = drawn(mlp)
+    predicted = early_dynamics(model, x, y, loss, times=[0.1])
+    columns = "t source layer layer_index depth_from_output quantity correlation power exponent value n note"
+    assert list(predicted.columns) == columns.split()
+    assert list(measured_dynamics(model, x, y, loss, [0.1]).columns) == columns.split()
+
+
 def test_norms_are_those_of_the_matrices_formed() -> None:
     model, x, y, loss = drawn(convolution)
     rates, t = layer_rates(model, x, y, loss), 0.01

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from nfa.paths import SweepPaths
+from nfa.stages.aggregate import aggregate
 from nfa.stages.bundles import sweep_is_aggregated
 from nfa.stages.publish import publish
 from nfa.sweep import Sweep, parse
@@ -20,6 +21,20 @@ from tests.tracking.wandb_server import WandbServer
 def undefined(value: Any) -> bool:
     """Nothing, or no number that JSON has."""
     return value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
+
+
+def test_the_cells_runs_are_published_before_the_sweep_is_aggregated(sweep: Sweep, results: Path) -> None:
+    """And the sweep's own after it: the workflow publishes and aggregates at one time."""
+    paths = SweepPaths(results / sweep.name)
+    first = publish(sweep, results, runs_only=True)
+    assert (len(first.published), first.summary_left_out) == (4, False)
+    assert not paths.published.exists()
+    named = json.loads(paths.published_runs.read_text())["runs"]
+    assert set(named) == set(first.published)
+    aggregate(sweep, results)
+    then = publish(sweep, results)
+    assert (then.published, len(then.unchanged)) == ([KEY], 4)
+    assert json.loads(paths.published.read_text())["runs"].items() >= named.items()
 
 
 def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:

@@ -69,7 +69,9 @@ class Workflow:
         """Jobs per rule that ``snakemake -n`` plans; empty when there is nothing to do."""
         done = self.run("-n", *options)
         assert done.returncode == 0, done.stdout
-        counts = re.findall(r"^(train|measure|probe|aggregate|publish|all|total) +(\d+)$", done.stdout, re.MULTILINE)
+        counts = re.findall(
+            r"^(train|measure|probe|aggregate|publish_runs|publish|all|total) +(\d+)$", done.stdout, re.MULTILINE
+        )
         return {rule: int(count) for rule, count in counts}
 
     def finished(self) -> "subprocess.CompletedProcess[str]":

@@ -28,7 +28,16 @@ DOCUMENT = tiny(
 def done(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Run the small sweep once for the tests of this module, which only add to it."""
     workflow = Workflow(tmp_path_factory.mktemp("sweep"), DOCUMENT)
-    jobs = {"train": 3, "measure": 3, "probe": 3, "aggregate": 1, "publish": 1, "all": 1, "total": 12}
+    jobs = {
+        "train": 3,
+        "measure": 3,
+        "probe": 3,
+        "aggregate": 1,
+        "publish_runs": 1,
+        "publish": 1,
+        "all": 1,
+        "total": 13,
+    }
     assert workflow.planned() == jobs
     assert not workflow.results.exists(), "planning wrote something"
     output = workflow.finished().stdout

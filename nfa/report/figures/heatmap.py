@@ -1,5 +1,7 @@
 """At which layer: UC-NFC and C-NFC of every cell and layer at the last step, as a figure for papers."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,10 +18,10 @@ LONGEST_LABEL = 70  # characters
 WIDEST, FEW_CELLS = 12, 6  # layers beside each other; cells beside each other where layers are below
 
 
-def save_heatmap(study: Study) -> None:
-    """Write figures/heatmap: cells x depth from the output; of few deep networks, layers x cells."""
+def save_heatmap(study: Study, path: Path) -> None:
+    """Write the heat map: cells x depth from the output; of few deep networks, layers x cells."""
     if is_tall(study):
-        _save_tall(study)
+        _save_tall(study, path)
         return
     rows, columns = len(study.shown), study.deepest + 1
     labels = [shortened(study.row(cell)["label"]) for cell in study.shown]
@@ -36,7 +38,7 @@ def save_heatmap(study: Study) -> None:
             axes.set_xlabel("layers from the output")
             if not side:
                 axes.set_yticks(range(rows), labels, fontsize=7)
-        write_figure(figure, study.paths.figures / "heatmap")
+        write_figure(figure, path)
 
 
 def is_tall(study: Study) -> bool:
@@ -44,7 +46,7 @@ def is_tall(study: Study) -> bool:
     return study.deepest + 1 > WIDEST and len(study.shown) <= FEW_CELLS
 
 
-def _save_tall(study: Study) -> None:
+def _save_tall(study: Study, path: Path) -> None:
     """Write the layers from the input to the output, the cells beside each other."""
     rows, columns = study.deepest + 1, len(study.shown)
     labels = [ending(study.place_name(depth)) for depth in range(study.deepest, -1, -1)]
@@ -60,7 +62,7 @@ def _save_tall(study: Study) -> None:
             named = range(columns) if columns > 1 else ()
             axes.set_xticks(named, [cells[place] for place in named], fontsize=7, rotation=90)
             axes.set_yticks(range(rows), labels, fontsize=7)
-        write_figure(figure, study.paths.figures / "heatmap")
+        write_figure(figure, path)
 
 
 def _draw(axes: Axes, values: np.ndarray) -> None:

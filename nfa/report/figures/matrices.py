@@ -2,13 +2,16 @@
 
 For inputs that are images and a first layer that sees all of them: the diagonals and leading eigenvectors in the shape
 of the input (mean over channels). Otherwise: the whole matrices. Every picture has its own scale, because the AGOP's
-differs by orders of magnitude over training; zero is in the middle where values may be negative.
+differs by orders of magnitude over training; zero is in the middle where values may be negative. Entries that are not
+finite, as of a run that diverged, are grey, and the caption says so.
 """
 
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +23,7 @@ from PIL import Image
 from nfa.report.conventions import HEADLINE
 from nfa.report.figures.panels import write_figure
 from nfa.report.figures.style import styled
+from nfa.report.markup import number
 from nfa.report.runs import at_convention
 from nfa.report.study import Study
 from nfa.tables import read_arrays
@@ -36,7 +40,7 @@ class Picture:
 
     Attributes:
         title: ``NFM`` or ``AGOP``, of what.
-        values: (height, width) values.
+        values: (height, width) values, float64; NaN where they are not finite.
         signed: Whether zero is in the middle of the scale.
     """
 
@@ -103,7 +107,7 @@ def _album(study: Study, cell: str) -> Album | None:
     for step in dict.fromkeys((0, last)):
         key = f"{seed}/{step}/{layer}/"
         found = read_arrays(path, lambda name, key=key: name.startswith(key))  # type: ignore[misc]
-        arrays = {name.removeprefix(key): array for name, array in found.items()}
+        arrays = {name.removeprefix(key): _finite(array) for name, array in found.items()}
         pictures = _diagonals(arrays, shape) if as_image else _whole(arrays)
         vectors = _eigenvectors(arrays, shape) if as_image and step == last else []
         if pictures:
@@ -117,6 +121,11 @@ def _correlation(study: Study, cell: str, seed: int, step: int) -> float:
     here = table[(table["cell"] == cell) & (table["seed"] == seed) & (table["step"] == step)]
     here = here[(here["quantity"] == "uc_nfc") & (here["layer_index"] == 0) & at_convention(here, HEADLINE)]
     return float(here["value"].iloc[0]) if len(here) else math.nan
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Return float64 values, NaN for what overflowed: sums of them are then NaN too, without a warning."""
+    return np.where(np.isfinite(values), values, np.nan).astype(np.float64)
 
 
 def _whole(arrays: dict[str, np.ndarray]) -> list[Picture]:
@@ -137,7 +146,9 @@ def _eigenvectors(arrays: dict[str, np.ndarray], shape: list[int]) -> list[Pictu
     for name, title in MATRICES.items():
         vectors = arrays.get(f"{name}_eigenvectors")
         if vectors is None and name in arrays:
-            vectors = np.linalg.eigh(arrays[name].astype(float))[1].T[::-1]
+            matrix = arrays[name]
+            defined = np.isfinite(matrix).all()
+            vectors = np.linalg.eigh(matrix)[1].T[::-1] if defined else np.full_like(matrix, np.nan)
         for rank, vector in enumerate(vectors[:EIGENVECTORS] if vectors is not None else [], start=1):
             image = vector.reshape(shape).mean(axis=0)
             # An eigenvector's sign means nothing: the largest entry is shown positive.
@@ -150,9 +161,14 @@ def _shrunk(matrix: np.ndarray) -> np.ndarray:
     """Average a matrix in blocks to a picture's size."""
     block = -(-len(matrix) // LARGEST_PICTURE)
     edges = range(0, len(matrix), block)
-    sums = np.add.reduceat(np.add.reduceat(matrix.astype(float), edges, axis=0), edges, axis=1)
+    sums = np.add.reduceat(np.add.reduceat(matrix, edges, axis=0), edges, axis=1)
     sizes = np.diff([*edges, len(matrix)])
     return np.asarray(sums / np.outer(sizes, sizes))
+
+
+def grey(pictures: Sequence[Picture], why: str) -> str:
+    """End a caption: why entries are grey; empty where none is."""
+    return f"; grey: {why}" if any(np.isnan(picture.values).any() for picture in pictures) else ""
 
 
 def colours(picture: Picture) -> np.ndarray:
@@ -171,9 +187,9 @@ def data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def save_albums(study: Study, found: list[Album]) -> None:
-    """Write all albums as one figure: a row per cell, NFM and AGOP at step 0 and at the last checkpoint."""
-    found = found[:FILE_ROWS]
+def save_albums(study: Study, path: Path) -> None:
+    """Write the first albums, if any, as one figure: a row per cell, NFM and AGOP at step 0 and the last checkpoint."""
+    found = albums(study)[:FILE_ROWS]
     if not found:
         return
     columns = 2 * len(MATRICES)
@@ -187,7 +203,8 @@ def save_albums(study: Study, found: list[Album]) -> None:
             pictures = [(moment, picture) for moment in album.moments for picture in moment.pictures]
             for axes, (moment, picture) in zip(row, pictures, strict=False):
                 axes.imshow(colours(picture), interpolation="nearest")
-                axes.set_title(f"{picture.title}\nstep {moment.step}, UC-NFC {moment.correlation:.2f}", fontsize=7)
+                title = f"{picture.title}{grey([picture], 'not finite')}"
+                axes.set_title(f"{title}\nstep {moment.step}, UC-NFC {number(moment.correlation)}", fontsize=7)
             row[0].text(0, -0.06, study.row(album.cell)["label"], fontsize=7, transform=row[0].transAxes, va="top")
         figure.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=0.97, wspace=0.08, hspace=0.45)
-        write_figure(figure, study.paths.figures / "matrices")
+        write_figure(figure, path)

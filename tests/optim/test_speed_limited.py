@@ -1,21 +1,16 @@
-"""The optimizer axis: Speed Limited Optimization against its formula, speeds, schedules, first updates."""
+"""Speed Limited Optimization against its formula; which layers have a speed."""
 
 import re
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import nn, optim
 
 from nfa.optim import OPTIMIZERS
-from nfa.optim.adam import Adam
-from nfa.optim.schedule import schedule_factor
-from nfa.optim.sgd import SGD
 from nfa.optim.slo import SLO
 from nfa.optim.speed_limited import SpeedLimited
-from nfa.optim.speeds import resolve_speeds
-
-LAYERS = ["hidden0", "hidden1", "readout"]
+from tests.optim.families import SHAPES, STEPS, gradients, parameters
 
 
 def network() -> nn.Sequential:
@@ -71,6 +66,33 @@ def test_speed_limited_leaves_a_layer_of_speed_zero_and_a_zero_gradient_alone() 
     assert torch.equal(model.get_parameter("0.weight"), first)
 
 
+def test_speed_limited_on_adam_follows_adams_direction_at_its_own_speed() -> None:
+    network, adams = parameters(0), parameters(0)
+    limited = SpeedLimited(
+        network.items(), lr=0.1, speeds={"1": 2.0, "others": 0.5}, direction="adam", betas=(0.8, 0.9)
+    )
+    adam = optim.Adam(list(adams.values()), lr=1.0, betas=(0.8, 0.9))
+    for step in range(STEPS):
+        before = {name: (network[name].clone(), adams[name].clone()) for name in SHAPES}
+        for name, gradient in gradients(0, step).items():
+            network[name].grad, adams[name].grad = gradient, gradient.clone()
+        limited.step()
+        adam.step()
+        for name in SHAPES:
+            direction = adams[name] - before[name][1]
+            speed = 2.0 if name.startswith("1.") else 0.5
+            expected = 0.1 * speed * direction / direction.norm()
+            torch.testing.assert_close(network[name] - before[name][0], expected, rtol=0, atol=1e-7)
+
+
+def test_stacked_layers_are_those_of_one_network() -> None:
+    named = [("norm.weight", torch.zeros(3, 4)), ("0.weight", torch.zeros(3, 4, 5)), ("0.bias", torch.zeros(3, 4))]
+    groups = SpeedLimited(named, lr=1.0, speeds={"first": 2.0}, stacked=True).param_groups
+    assert [group["speed"] for group in groups] == [1, 2, 2]
+    given = OPTIMIZERS["slo"].build(SLO(speeds={"first": 2.0}), named, stacked=True, layers=["norm", "0"]).param_groups
+    assert [group["speed"] for group in given] == [2, 1, 1]
+
+
 def test_speed_limited_refuses_what_makes_no_sense() -> None:
     model = network()
     with pytest.raises(ValueError, match="named_parameters"):
@@ -112,47 +134,3 @@ def test_an_index_may_be_given_as_a_number_and_refused_speeds_change_nothing() -
     with pytest.raises(ValueError, match="not a speed"):
         optimizer.set_speeds({"last": float("nan")})
     assert list(optimizer.speeds.values()) == [3.0, 1.0, 0.5]
-
-
-@pytest.mark.parametrize(
-    ("speeds", "expected"),
-    [
-        ({}, [1, 1, 1]),
-        ({"others": 0.5}, [0.5, 0.5, 0.5]),
-        ({"first": 2, "others": 0.1}, [2, 0.1, 0.1]),
-        ({"last": 2}, [1, 1, 2]),
-        ({"hidden1": 0, "others": 3}, [3, 0, 3]),
-        ({"1": 7, "-1": 8}, [1, 7, 8]),
-    ],
-)
-def test_speeds_resolve_by_name_index_and_place(speeds: dict[str, float], expected: list[float]) -> None:
-    assert resolve_speeds(speeds, LAYERS) == dict(zip(LAYERS, expected, strict=True))
-
-
-@pytest.mark.parametrize("speeds", [{"hidden9": 1.0}, {"3": 1.0}, {"first": 1.0, "hidden0": 2.0}, {"First": 1.0}])
-def test_wrong_speeds_are_refused(speeds: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"no such layer|has a speed already"):
-        resolve_speeds(speeds, LAYERS)
-
-
-def test_schedules_start_at_one_and_decay_to_zero() -> None:
-    assert [schedule_factor("constant", step, 10) for step in (0, 5, 10)] == [1, 1, 1]
-    assert [schedule_factor("linear", step, 10) for step in (0, 5, 10)] == [1, 0.5, 0]
-    assert [schedule_factor("cosine", step, 10) for step in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
-
-
-FIRST_UPDATES = [SGD(lr=1e-3), Adam(lr=1e-3), SLO(lr=1e-3, speeds={"first": 2.0})]
-
-
-@pytest.mark.parametrize("settings", FIRST_UPDATES, ids=lambda settings: settings.name)
-def test_the_first_update_is_the_direction_that_the_optimizer_takes(settings: SGD | Adam | SLO) -> None:
-    model = network()
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    entry = OPTIMIZERS[settings.name]
-    optimizer = entry.build(settings, model)
-    backward(model)
-    optimizer.step()
-    for name, value in model.named_parameters():
-        assert value.grad is not None
-        taken, predicted = value.detach() - before[name], entry.first_update(settings, value.grad)
-        assert torch.cosine_similarity(taken.flatten(), predicted.flatten(), dim=0).item() == pytest.approx(1, abs=1e-4)

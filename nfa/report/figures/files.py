@@ -1,0 +1,79 @@
+"""Every figure of a sweep that is written to a file."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from nfa.report.figures import (
+    ansatz,
+    curves,
+    depth,
+    depth_law,
+    early,
+    forest,
+    heatmap,
+    matrices,
+    predicted,
+    probing,
+    raised,
+    training,
+)
+from nfa.report.figures.panels import Panel, save
+from nfa.report.figures.style import optimizer_colour
+from nfa.report.speeds import Matched
+from nfa.report.study import Study
+
+Drawing = Callable[[Path], None]  # writes path.svg and path.png
+
+
+def _drawing(panels: Sequence[Panel], columns: int, legend: Sequence[tuple[str, str]]) -> Drawing | None:
+    """Panels in rows, with a legend; None where there are none."""
+    return (lambda path: save(panels, columns, path, legend)) if panels else None
+
+
+def _optimizers(study: Study) -> list[tuple[str, str]]:
+    """Label the colours of optimizers."""
+    return [(label, optimizer_colour(index)) for label, index in study.optimizers.items()][:12]
+
+
+def _curves(study: Study) -> Drawing | None:
+    return _drawing(curves.panels(study), max(2, min(3, len(study.optimizers))), curves.legend(study))
+
+
+def _early(study: Study) -> Drawing | None:
+    followed = [panel for group in early.panels(study).values() for panel in group]
+    return _drawing(followed, 3, curves.legend(study))
+
+
+def _speed_limited(study: Study) -> Drawing | None:
+    matched = Matched(study.tables["speed_limited"])
+    return _drawing(raised.panels(study, matched), 2, raised.legend(study, matched))
+
+
+# Name -> what draws it, None where the sweep has no such figure; the page links them in this order.
+FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
+    "training": lambda study: _drawing(training.panels(study), 3, _optimizers(study)),
+    "ansatz": lambda study: _drawing(ansatz.panels(study), 3, _optimizers(study)),
+    "heatmap": lambda study: partial(heatmap.save_heatmap, study),
+    "curves": _curves,
+    "depth": lambda study: _drawing(depth.panels(study), 3, _optimizers(study)),
+    "probing": lambda study: _drawing(probing.panels(study), 2, _optimizers(study)),
+    "predicted": lambda study: _drawing(predicted.panels(study), 2, _optimizers(study)),
+    "depth_law": lambda study: _drawing(depth_law.panels(study), 3, _optimizers(study)),
+    "early": _early,
+    "quality": lambda study: _drawing(forest.panels(study), 3, forest.legend(study)),
+    "speed_limited": _speed_limited,
+    "matrices": lambda study: partial(matrices.save_albums, study) if matrices.albums(study) else None,
+}
+
+
+def drawings(study: Study) -> dict[str, Drawing]:
+    """Every figure that the sweep has, in the headline convention, not drawn yet."""
+    found = ((name, drawing_of(study)) for name, drawing_of in FIGURES.items())
+    return {name: drawing for name, drawing in found if drawing is not None}
+
+
+def save_figures(study: Study, figures: Mapping[str, Drawing]) -> None:
+    """Write figures."""
+    for name, draw in figures.items():
+        draw(study.paths.figures / name)

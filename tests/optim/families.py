@@ -1,0 +1,94 @@
+"""Settings of every optimizer of the axis, and one small network's parameters, gradients and steps."""
+
+import pytest
+import torch
+from torch import Tensor, optim
+
+from nfa.optim import OPTIMIZERS, OptimizerSettings, clip_
+from nfa.optim.adam import Adam
+from nfa.optim.adamw import AdamW
+from nfa.optim.lion import Lion
+from nfa.optim.muon import Muon
+from nfa.optim.rmsprop import RMSprop
+from nfa.optim.schedule import schedule_factor
+from nfa.optim.sgd import SGD
+from nfa.optim.signsgd import SignSGD
+from nfa.optim.slo import SLO
+
+# A grouped convolution's weight, its bias, a wide and a tall matrix, a bias, a scalar.
+SHAPES = {
+    "conv.weight": (4, 2, 3, 3),
+    "conv.bias": (4,),
+    "0.weight": (3, 7),
+    "1.weight": (6, 3),
+    "1.bias": (6,),
+    "s": (),
+}
+SEEDS, STEPS = 3, 20
+SPEEDS = {"conv": 0.5, "first": 0.5, "1": 2.0, "others": 0.1}
+FAMILIES: list[OptimizerSettings] = [
+    SGD(lr=0.1),
+    SGD(lr=0.1, momentum=0.9, weight_decay=0.1, clip=0.5),
+    SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    Adam(lr=0.01, weight_decay=0.1, clip=0.5),
+    AdamW(lr=0.01, weight_decay=0.2, clip=0.5),
+    RMSprop(lr=0.01, momentum=0.9, weight_decay=0.1, clip=0.5),
+    Lion(lr=0.01, weight_decay=0.2, clip=0.5),
+    SignSGD(lr=0.01),
+    SignSGD(lr=0.01, momentum=0.9, weight_decay=0.2, clip=0.5),
+    Muon(lr=0.02, weight_decay=0.2, clip=0.5),
+    Muon(lr=0.02, nesterov=False, momentum=0.8, inner="sgd", inner_lr=0.05, adjust="match_rms_adamw"),
+    SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, clip=0.5),
+    SLO(lr=0.1, speeds={"con*": 0.5, "1": 2.0, "others": 0.1}, on="adam", clip=0.5),
+    SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, on="momentum", clip=0.5),
+]
+
+
+def family(settings: OptimizerSettings) -> str:
+    """Name a test's settings."""
+    changed = settings.model_dump(exclude_defaults=True, exclude={"lr", "speeds"})
+    return "-".join([settings.name, *map(str, changed)])  # type: ignore[attr-defined]
+
+
+every = pytest.mark.parametrize("settings", FAMILIES, ids=family)
+
+
+def random(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Draw a tensor."""
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def parameters(seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Draw one network's parameters."""
+    return {name: random(shape, 100 * seed + i, dtype) for i, (name, shape) in enumerate(SHAPES.items())}
+
+
+def gradients(seed: int, step: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Draw one network's gradients at a step, of another size for each network."""
+    return {
+        name: random(shape, 10_000 * (step + 1) + 100 * seed + i, dtype) * 0.1 * (seed + 0.3)
+        for i, (name, shape) in enumerate(SHAPES.items())
+    }
+
+
+def build(settings: OptimizerSettings, named: dict[str, Tensor], *, stacked: bool = False) -> optim.Optimizer:
+    """Make the optimizer of an entry."""
+    return OPTIMIZERS[settings.name].build(settings, named, stacked=stacked)  # type: ignore[attr-defined]
+
+
+def advance(
+    optimizer: optim.Optimizer,
+    settings: OptimizerSettings,
+    named: dict[str, Tensor],
+    given: dict[str, Tensor],
+    step: int,
+    *,
+    stacked: bool = False,
+) -> None:
+    """Take one step as the training loop does: gradients, clipping, learning rate, step."""
+    for name, value in named.items():
+        value.grad = given[name].clone()
+    clip_(named.values(), settings.clip, stacked=stacked)
+    for group in optimizer.param_groups:
+        group["lr"] = settings.lr * schedule_factor("cosine", step, 2 * STEPS, warmup=0.2)
+    optimizer.step()
