@@ -298,7 +298,11 @@ def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
     Raises:
         SweepError: As for ``load``, or no cell has one of the ids.
     """
-    sweep = parse(read_yaml(Path(path)), str(path), frozenset(ids))
+    try:  # a plan is JSON, which is read ten times faster
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        document = read_yaml(Path(path))
+    sweep = parse(document, str(path), frozenset(ids))
     if len(sweep.cells) < len(set(ids)):
         sweep = load(path)
         for cell_id in ids:
