@@ -26,23 +26,26 @@ def serve(folder: str, owner: int, lock: int) -> None:
     ``lock`` is the descriptor of the locked file that says that there is such a process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a fork finds what came before it could heed it
-    ended = os.pidfd_open(owner)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(os.path.join(folder, "socket"))
-        listener.listen(BACKLOG)
-        forks = _Forks(lock)
-        while True:
-            ready = select.select([listener, ended, *forks.watched()], [], [])[0]
-            if ended in ready:
-                break  # forks under way work on, as jobs of a dead Snakemake do
-            for one in ready:
-                if one is listener:
-                    forks.begin(listener)
-                else:
-                    forks.attend(one)
-    for name in ("socket", "lock"):
-        os.unlink(os.path.join(folder, name))
-    os.rmdir(folder)
+    try:
+        ended = os.pidfd_open(owner)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(os.path.join(folder, "socket"))
+            listener.listen(BACKLOG)
+            forks = _Forks(lock)
+            while True:
+                ready = select.select([listener, ended, *forks.watched()], [], [])[0]
+                if ended in ready:
+                    break  # forks under way work on, as jobs of a dead Snakemake do
+                for one in ready:
+                    if one is listener:
+                        forks.begin(listener)
+                    else:
+                        forks.attend(one)
+    finally:
+        for name in ("socket", "lock"):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
 
 
 class _Forks:

@@ -142,6 +142,7 @@ def test_without_an_owner_that_lives_the_command_works_by_itself(tmp_path: Path)
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump(tiny()))
     assert job(dead, "train", config, "--cells", "nothing").returncode == 2
+    assert not Path(_folder(str(dead.pid))).exists()
 
 
 def test_other_threads_and_other_verbs_are_not_handed_over() -> None:
