@@ -1,4 +1,4 @@
-# train -> measure -> probe -> aggregate -> publish, over the cells of one sweep file:
+# train -> measure -> probe -> aggregate -> publish (the cells' runs beside aggregate), over the cells of one sweep file:
 #     snakemake --cores 2                                            the default sweep, config/config.yaml
 #     snakemake --cores 2 --configfile config/sweeps/X.yaml          another one
 # Each rule only calls the `nfa` command; what a sweep file may say is in workflow/schemas/sweep.schema.json.

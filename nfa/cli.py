@@ -122,10 +122,11 @@ def command_parser() -> argparse.ArgumentParser:
     _stage(verbs, "aggregate", "join all cells: tables, figures, report.html", _aggregate)
     text = "publish every run to Weights & Biases (offline by default); repeat it to catch up"
     verb = _stage(verbs, "publish", text, _publish)
+    either = verb.add_mutually_exclusive_group()  # a report is about an aggregated sweep
     text = "also make or update the sweep's report on the W&B server"
-    verb.add_argument("--report", action="store_true", help=text)
+    either.add_argument("--report", action="store_true", help=text)
     text = "the cells' runs alone, not the run that stands for the sweep, which needs `nfa aggregate` first"
-    verb.add_argument("--runs-only", action="store_true", help=text)
+    either.add_argument("--runs-only", action="store_true", help=text)
     text = "mlflow: publish to an MLflow store beside the results instead (default: wandb)"
     verb.add_argument("--tracker", choices=["wandb", "mlflow"], default="wandb", help=text)
 

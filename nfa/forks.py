@@ -12,9 +12,10 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from nfa.warm import STARTED
+from nfa.warm import INTERRUPTED, STARTED
 
 BACKLOG = 128
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all of a Snakemake's processes get them
 # Beside a verb's own module: what its command imports as it goes.
 ALSO = ("nfa.cli", "nfa.stages.environment", "nfa.stages.documents", "nfa.stages.follow", "nfa.stages.memory")
 
@@ -24,24 +25,27 @@ def serve(folder: str, owner: int, lock: int) -> None:
 
     ``lock`` is the descriptor of the locked file that says that there is such a process.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ended = os.pidfd_open(owner)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(os.path.join(folder, "socket"))
-        listener.listen(BACKLOG)
-        forks = _Forks(lock)
-        while True:
-            ready = select.select([listener, ended, *forks.watched()], [], [])[0]
-            if ended in ready:
-                break  # forks under way work on, as jobs of a dead Snakemake do
-            for one in ready:
-                if one is listener:
-                    forks.begin(listener)
-                else:
-                    forks.attend(one)
-    for name in ("socket", "lock"):
-        os.unlink(os.path.join(folder, name))
-    os.rmdir(folder)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a fork finds what came before it could heed it
+    try:
+        ended = os.pidfd_open(owner)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(os.path.join(folder, "socket"))
+            listener.listen(BACKLOG)
+            forks = _Forks(lock)
+            while True:
+                ready = select.select([listener, ended, *forks.watched()], [], [])[0]
+                if ended in ready:
+                    break  # forks under way work on, as jobs of a dead Snakemake do
+                for one in ready:
+                    if one is listener:
+                        forks.begin(listener)
+                    else:
+                        forks.attend(one)
+    finally:
+        for name in ("socket", "lock"):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
 
 
 class _Forks:
@@ -59,13 +63,13 @@ class _Forks:
     def begin(self, listener: socket.socket) -> None:
         """Take a job and fork."""
         command, _ = listener.accept()
+        files: list[int] = []
         try:
-            job, files = _receive(command)
-        except (OSError, ValueError):  # it is gone
-            command.close()
-            return
-        _prepare(job["arguments"][1])
-        fork = os.fork()
+            job = _receive(command, files)
+            _prepare(job["arguments"][1])
+            fork: int | None = os.fork()
+        except (OSError, ValueError):  # it is gone; or there can be no more processes, and it does its work itself
+            fork = None
         if fork == 0:
             listener.close()
             os.close(self.lock)
@@ -74,6 +78,9 @@ class _Forks:
             _work(job, files)
         for file in files:
             os.close(file)
+        if fork is None:
+            command.close()
+            return
         self.commands[command] = fork
         self.forks[os.pidfd_open(fork)] = fork, command
         self._say(command, STARTED)
@@ -102,13 +109,13 @@ class _Forks:
             command.send(word)
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Receive what ``_send`` sent."""
+def _receive(connection: socket.socket, files: list[int]) -> dict[str, Any]:
+    """Receive what ``_send`` sent; its open files are added to ``files``."""
     size = array.array("i").itemsize
     head, ancillary, *_ = connection.recvmsg(8, socket.CMSG_LEN(3 * size))
-    files = array.array("i", ancillary[0][2] if ancillary else b"").tolist()
+    files += array.array("i", ancillary[0][2] if ancillary else b"").tolist()
     with connection.makefile("rb") as stream:
-        return json.loads(stream.read(int.from_bytes(head, "big"))), files
+        return dict(json.loads(stream.read(int.from_bytes(head, "big"))))
 
 
 def _prepare(verb: str) -> None:
@@ -133,7 +140,7 @@ def _work(job: dict[str, Any], files: list[int]) -> None:
     """Do a job, in a fork, and leave with its status."""
     status = 1
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         for target, file in enumerate(files):
             os.dup2(file, target)
             os.close(file)
@@ -148,6 +155,8 @@ def _work(job: dict[str, Any], files: list[int]) -> None:
         sys.stderr.flush()
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 1
+    except KeyboardInterrupt:  # before the command could say so
+        status = INTERRUPTED
     except BaseException:
         from traceback import print_exc
 

@@ -39,7 +39,7 @@ def at_size(document: Mapping[Any, Any], keys: Sequence[str], source: str) -> di
     if not isinstance(sizes, Mapping):
         raise SweepError(f"{source}: sizes: {one_line(sizes)} must be a mapping, e.g. {{full: {{seeds: 5}}}}")
     for name, changes in sizes.items():
-        if not NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME.fullmatch(name):
             raise SweepError(f"{source}: sizes: {one_line(name)} cannot name a folder; use letters, digits and _")
         if not isinstance(changes, Mapping):
             raise SweepError(f"{source}: sizes.{name}: {one_line(changes)} must be a mapping, e.g. {{seeds: 5}}")

@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 import zlib
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -33,13 +34,17 @@ VARIABLE = "NFA_WARM"  # process id of the Snakemake whose jobs share a process
 VERBS = ("train", "measure", "probe", "aggregate")
 STARTED = b"+"  # a fork has taken the job
 KILLED = 128 + signal.SIGKILL  # exit status where the warm process was killed
+INTERRUPTED = 130  # that of a command that Ctrl-C ended
 CONNECT_SECONDS = 10.0
 
 
 def main() -> int:
     """Run the ``nfa`` command, here or in a fork; return its exit code."""
     arguments = sys.argv[1:]
-    status = hand_over(arguments)
+    try:
+        status = hand_over(arguments)
+    except KeyboardInterrupt:  # a fork that has begun says more
+        return INTERRUPTED
     if status is not None:
         return status
     from nfa.cli import run
@@ -144,15 +149,19 @@ def _wait(connection: socket.socket) -> int | None:
     """Wait for a fork to take the job, and to end; pass SIGTERM on to it."""
 
     def forward(signum: int, frame: FrameType | None) -> None:
-        connection.send(bytes([signum]))
+        with suppress(OSError):  # the warm process is gone, and `recv` tells
+            connection.send(bytes([signum]))
 
-    # An interrupt from the keyboard reaches the fork by itself.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, forward)
-    if connection.recv(1) != STARTED:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    begun = False
+    try:
+        begun = connection.recv(1) == STARTED
+    finally:
+        if not begun:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not begun:
         return None
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it reaches the fork by itself
     try:
         status = connection.recv(1)
     except OSError:

@@ -62,6 +62,7 @@ def test_a_size_is_chosen_by_the_file_the_command_and_snakemake_alike(tmp_path: 
         ({"sizes": None}, "x: sizes: None must be a mapping"),
         ({"sizes": {"full": {"sweep": "other"}}}, "x: sizes.full: 'sweep': no such key"),
         ({"sizes": {"a/b": {}}}, "x: sizes: 'a/b' cannot name a folder"),
+        ({"sizes": {None: {}}}, "x: sizes: None cannot name a folder"),
         ({"size": "full", "sizes": {"full": {"seeds": 0}}}, "x: seeds: 0"),
         ({"sizes": {"full": {"seeds": 0}}}, "x: sizes.full: seeds: 0"),  # though it is not chosen
         ({"sizes": {"full": {"model": [{"name": "mpl"}]}}}, r"x: sizes.full: model\[0\].name: 'mpl': no such model"),

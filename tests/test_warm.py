@@ -13,7 +13,7 @@ import yaml
 
 from nfa.paths import SweepPaths
 from nfa.stages.preemption import PREEMPTED
-from nfa.warm import VARIABLE, _fits, _folder
+from nfa.warm import INTERRUPTED, VARIABLE, _fits, _folder
 from tests.helpers import environment, tiny, tiny_sweep
 from tests.workflow.stages import differing
 
@@ -77,6 +77,51 @@ def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp
     assert "told to stop; saved at step" in messages
 
 
+@pytest.fixture
+def group() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in the place of a Snakemake that lets its jobs end, in a group of its own."""
+    process = subprocess.Popen(["sh", "-c", "trap '' INT TERM; exec sleep 600"], process_group=0)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def begin_long(group: "subprocess.Popen[bytes]", folder: Path) -> "subprocess.Popen[str]":
+    changed = {"seeds": 1, "train": {"steps": 200_000, "batch_size": 32}}
+    config = folder / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny(**changed)))
+    command = [*COMMAND, "train", str(config), "--results", str(folder), "--cells", tiny_sweep(**changed).cells[0].id]
+    more = {VARIABLE: str(group.pid)}
+    return subprocess.Popen(
+        command, env=environment(**more), stderr=subprocess.PIPE, text=True, process_group=group.pid
+    )
+
+
+def test_a_signal_to_all_of_a_snakemakes_processes_stops_the_jobs_well(
+    group: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    process = begin_long(group, tmp_path)
+    while len(list(tmp_path.glob("tiny/*/checkpoints/*/step-*"))) < 2:  # it is in its loop
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(group.pid, signal.SIGTERM)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == PREEMPTED, messages
+    assert "told to stop; saved at step" in messages
+
+
+def test_an_interrupt_before_a_fork_takes_the_job_ends_it(group: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    process = begin_long(group, tmp_path)
+    while not Path(_folder(str(group.pid)), "socket").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.5)  # it waits for the fork, and the imports before that take longer
+    os.killpg(group.pid, signal.SIGINT)
+    _, messages = process.communicate(timeout=30)
+    assert process.returncode == INTERRUPTED
+    assert "Traceback" not in messages
+
+
 def test_the_warm_process_ends_with_its_snakemake(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     folder = Path(_folder(str(owner.pid)))
     config = tmp_path / "sweep.yaml"
@@ -97,6 +142,7 @@ def test_without_an_owner_that_lives_the_command_works_by_itself(tmp_path: Path)
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump(tiny()))
     assert job(dead, "train", config, "--cells", "nothing").returncode == 2
+    assert not Path(_folder(str(dead.pid))).exists()
 
 
 def test_other_threads_and_other_verbs_are_not_handed_over() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nfa.report import details, method, quality, sentences, speed_limited, theory
+from nfa.report.albums import Album, Picture
 from nfa.report.conventions import HEADLINE, Convention
 from nfa.report.departure import SHARE
 from nfa.report.figures import ansatz, curves, depth, depth_law, early, forest, matrices, predicted, probing, training
@@ -258,18 +259,17 @@ def _shapes(study: Study) -> str:
 
 
 def _matrices(study: Study) -> Section:
-    albums = matrices.albums(study)
-    whole = [(album.moments[0].correlation, album.moments[-1].correlation) for album in albums]
+    whole = [(album.moments[0].correlation, album.moments[-1].correlation) for album in study.albums]
     answer = sentences.pictured(study, whole)
     blocks: list[Safe] = []
     for group, cells in study.groups.items():
-        found = [album for album in albums if album.cell in cells]
+        found = [album for album in study.albums if album.cell in cells]
         if found:
             blocks += [el("h3", group), el("div", [_album(study, album) for album in found], cls="albums")]
     return _section("pictures", "pictures", "NFM beside AGOP", _lead(answer), blocks)
 
 
-def _album(study: Study, album: matrices.Album) -> Safe:
+def _album(study: Study, album: Album) -> Safe:
     """Show one run's first layer: NFM and AGOP at step 0 and at the last checkpoint."""
     label = f"{study.row(album.cell)['optimizer']}"
     parts = []
@@ -299,7 +299,7 @@ def _album(study: Study, album: matrices.Album) -> Safe:
     )
 
 
-def _picture(picture: matrices.Picture, where: str) -> Safe:
+def _picture(picture: Picture, where: str) -> Safe:
     height, width = picture.values.shape
     image = el(
         "img",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from nfa.paths import SweepPaths
+from nfa.report.albums import Album, find_albums
 from nfa.report.collected import Collected
 from nfa.report.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
 from nfa.report.labels import shown_of
@@ -74,6 +75,11 @@ class Study:
         for cell in self.shown:
             groups.setdefault(self.row(cell)["group"], []).append(cell)
         return groups
+
+    @cached_property
+    def albums(self) -> list[Album]:
+        """Pictures of the first layers, for the page and the figure."""
+        return find_albums(self)
 
     @cached_property
     def optimizers(self) -> dict[str, int]:

@@ -106,9 +106,6 @@ def publish(
     paths = SweepPaths(results / sweep.name)
     summary = PublishSummary(place(sweep, paths))
     ledger = Ledger(summary.place.folder)
-    written = summary.place.published
-    if runs_only:
-        written = written.with_name(paths.published_runs.name)
     if report and summary.place.how != "online":
         raise UserError("--report: a report lies on a W&B server; set `wandb: {mode: online}` in the sweep file")
     if summary.place.how != "disabled":
@@ -120,9 +117,9 @@ def publish(
                 ledger.remove_halves()
             if report:
                 _add_report(sweep, paths, summary)
-            write_published(sweep, ledger, summary, written)
+            write_published(sweep, paths, ledger, summary, runs_only)
     else:
-        write_published(sweep, ledger, summary, written)
+        write_published(sweep, paths, ledger, summary, runs_only)
     for line in summary.lines():
         event(line)
     return summary
@@ -136,9 +133,13 @@ def _add_report(sweep: Sweep, paths: SweepPaths, summary: PublishSummary) -> Non
         summary.no_report = str(error)
 
 
-def write_published(sweep: Sweep, ledger: Ledger, summary: PublishSummary, file: Path) -> None:
-    """Write published.json or published_runs.json: every run of the sweep that is published, and why others are not."""
-    keys = [*(run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds), KEY]
+def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary, runs_only: bool) -> None:
+    """Write published.json or published_runs.json: what of the sweep is published, and why the rest is not."""
+    file = summary.place.published
+    if runs_only:
+        file = file.with_name(paths.published_runs.name)
+    keys = [run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds]
+    keys += [] if runs_only else [KEY]
     entries = {key: ledger.read(key) for key in keys}
     runs = {key: _public(entry) for key, entry in entries.items() if entry}
     document = {"mode": summary.place.how, "runs": runs, "unsent": summary.unsent, "incomplete": summary.incomplete}

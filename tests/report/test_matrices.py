@@ -1,15 +1,18 @@
 """Pictures of matrices that overflowed: grey entries, a caption that says so, and no warning."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nfa.report import albums
 from nfa.report.figures import matrices
+from nfa.report.figures.files import drawings
 from nfa.report.figures.panels import Live
 from nfa.report.sections import sections
 from nfa.report.study import Study
-from nfa.tables import write_arrays
+from nfa.tables import read_arrays, write_arrays
 from tests.helpers import tiny_sweep
 from tests.report.test_sentences import study_of
 
@@ -44,9 +47,8 @@ def diverged(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
 
 
 def test_what_is_not_finite_is_grey_and_nothing_else(diverged: Study) -> None:
-    albums = matrices.albums(diverged)
-    assert len(albums) == 3
-    for album in albums:
+    assert len(diverged.albums) == 3
+    for album in diverged.albums:
         before, after = ([matrices.colours(picture) for picture in moment.pictures] for moment in album.moments)
         for picture in before:
             assert not (picture == GREY).all(axis=-1).any()
@@ -71,3 +73,17 @@ def test_the_figure_in_a_file_says_so_too(diverged: Study) -> None:
     diverged.paths.figures.mkdir()
     matrices.save_albums(diverged, diverged.paths.figures / "matrices")
     assert (diverged.paths.figures / "matrices.svg").read_text().count("; grey: not finite") == 2 * 3
+
+
+def test_arrays_are_read_once_for_the_page_and_the_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(tiny_sweep(seeds=1, data=DATA[:1], optimizer=[{"name": "sgd"}]), tmp_path)
+    read: list[Path] = []
+
+    def counted(path: Path, wanted: Callable[[str], bool]) -> dict[str, np.ndarray]:
+        read.append(path)
+        return read_arrays(path, wanted)
+
+    monkeypatch.setattr(albums, "read_arrays", counted)
+    drawings(study)["matrices"](tmp_path / "matrices")
+    sections(study, Live(), ())
+    assert len(read) == 2  # step 0 and the last checkpoint

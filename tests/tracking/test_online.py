@@ -8,6 +8,7 @@ import pytest
 
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
+from nfa.stages.aggregate import aggregate
 from nfa.stages.plan import begin
 from nfa.stages.publish import PublishSummary, publish
 from nfa.sweep import Sweep, parse
@@ -143,6 +144,30 @@ def test_server_disappears_half_way(
     server.return_()
     publish_until_done(online, results)
     assert_everything_once(server, online, results)
+
+
+@pytest.mark.slow
+def test_server_is_down_for_one_step_and_up_for_the_other(
+    server: WandbServer, online: Sweep, aggregated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workflow publishes the cells' runs first, then all: what the one cannot send, the other or a person does."""
+    monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 3.0)
+    monkeypatch.setattr(wandb_client, "INIT_SECONDS", 3.0)
+    paths = SweepPaths(aggregated / online.name)
+    server.gone_after = 9
+    first = publish(online, aggregated, runs_only=True)
+    assert json.loads(paths.published_runs.read_text())["unsent"] == first.unsent != {}
+    server.return_()
+    publish_until_done(online, aggregated)
+    assert_everything_once(server, online, aggregated)
+    change_history(online, aggregated)
+    assert not publish(online, aggregated, runs_only=True).unsent
+    aggregate(online, aggregated)
+    server.gone_after = 0
+    assert set(publish(online, aggregated).unsent) == {KEY}
+    server.return_()
+    publish_until_done(online, aggregated)
+    assert_everything_once(server, online, aggregated)
 
 
 def test_wrong_key_or_team_is_one_line(server: WandbServer, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

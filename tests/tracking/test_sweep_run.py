@@ -35,6 +35,8 @@ def test_the_cells_runs_are_published_before_the_sweep_is_aggregated(sweep: Swee
     then = publish(sweep, results)
     assert (then.published, len(then.unchanged)) == ([KEY], 4)
     assert json.loads(paths.published.read_text())["runs"].items() >= named.items()
+    publish(sweep, results, runs_only=True)
+    assert json.loads(paths.published_runs.read_text())["runs"] == named
 
 
 def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:

@@ -63,7 +63,7 @@ FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "early": _early,
     "quality": lambda study: _drawing(forest.panels(study), 3, forest.legend(study)),
     "speed_limited": _speed_limited,
-    "matrices": lambda study: partial(matrices.save_albums, study) if matrices.albums(study) else None,
+    "matrices": lambda study: partial(matrices.save_albums, study) if study.albums else None,
 }
 
 
