@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 class ProbeScores(TypedDict):
-    """Scores on both splits, and the penalty that validation chose; all NaN where features overflow or one class is all."""
+    """Scores on both splits, and the penalty that validation chose; NaN where features overflow or a class is alone."""
 
     train: float
     test: float

@@ -10,7 +10,7 @@ the centred one. With Adam's direction (arXiv 1412.6980) the same is asked of an
     optimizer.set_speeds({"last": 1.0, "others": 0.01})      # from the next step on
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nfa.optim.moments import adam_direction, momentum_direction
-from nfa.optim.speeds import resolve_speeds, speeds_of_owners
+from nfa.optim.speeds import owner_of, resolve_speeds, speeds_of_owners
 from nfa.optim.stacking import along, axes, norms
 
 Direction: TypeAlias = Literal["gradient", "momentum", "adam"]
@@ -95,7 +95,15 @@ class SpeedLimited(Optimizer):
         self.speeds = resolve_speeds(speeds, self._layers)
         by_layer = speeds_of_owners(self.speeds)
         for group in self.param_groups:
-            group["speed"] = _speed(group["param_names"][0], by_layer, speeds.get("others", 1.0))
+            owner = _owner(group["param_names"][0], by_layer)
+            group["speed"] = speeds.get("others", 1.0) if owner is None else by_layer[owner]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a saved state, the speeds in it too."""
+        super().load_state_dict(state_dict)
+        owners = {owner_of(layer) for layer in self._layers}
+        saved = {_owner(group["param_names"][0], owners): group["speed"] for group in self.param_groups}
+        self.speeds = {layer: saved.get(owner_of(layer), speed) for layer, speed in self.speeds.items()}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -119,10 +127,8 @@ class SpeedLimited(Optimizer):
         return loss
 
 
-def _speed(name: str, by_layer: Mapping[str, float], others: float) -> float:
-    """Speed of a parameter: that of its own name, of its module, or, for a bias, of the weight called alike."""
+def _owner(name: str, owners: Collection[str]) -> str | None:
+    """Whose speed a parameter takes: its own name's, its module's, or, for a bias, that of the weight called alike."""
     module, dot, last = name.rpartition(".")
-    for owner in (name, module, module + dot + last.replace("bias", "weight")):
-        if owner in by_layer:
-            return by_layer[owner]
-    return others
+    candidates = (name, module, module + dot + last.replace("bias", "weight"))
+    return next((owner for owner in candidates if owner in owners), None)

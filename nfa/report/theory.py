@@ -32,17 +32,19 @@ def predicted(study: Study, convention: Convention) -> Answer:
     found = {tuple(row[key] for key in ("data", "predictor", "at", "measure")): row for row in records}
     parts, shorts = [], []
     for data in dict.fromkeys(study.cells["data"]):
-        if (data, "update", "first", "rho") not in found:
+        here = [row for row in table[table["data"] == data].to_dict("records") if row["predictor"] == "update"]
+        if not here:
             continue
         first, last = (_compared(found, data, "update", at) for at in ("first", "last"))
         flow = _compared(found, data, "flow", "last")
-        n = found[data, "update", "first", "difference"]["n"]
         parts.append(
-            f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at {_first_steps(study, data)}, the first "
-            f"checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
+            f"on {data} ({plural(here[0]['n'], 'point')} per seed) it is off by {first} at "
+            f"{_first_steps(study, data)}, the first checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
         )
-        rho, later = (found[data, "update", at, "rho"]["mean"] for at in ("first", "last"))
-        shorts.append(f"{data} ρ = {number(rho)} at first, {number(later)} at last")
+        rho, later = (number(found.get((data, "update", at, "rho"), {}).get("mean")) for at in ("first", "last"))
+        shorts.append(f"{data} ρ = {rho} at first, {later} at last")
+    if not parts:
+        return Answer(UNDEFINED, NOTHING)
     text = (
         f"{stated(study, convention)}: C-NFC(0+), the limit along each optimizer's first full-batch step, is known "
         f"before training. Against the C-NFC measured, over cells and hidden layers: {'; '.join(parts)}. "
