@@ -117,6 +117,10 @@ def test_what_is_undefined_everywhere_says_so(study: Study, at: str) -> None:
     said = theory.predicted(changed, HEADLINE)
     assert f"n/a at {at}" in said.short
     assert "it is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
+    table["value"] = np.nan
+    changed = Study(collected, make_tables(collected), study.paths)
+    for found in (theory.predicted(changed, HEADLINE), theory.depth_law(changed, HEADLINE)):
+        assert found.sentence == "No finished run has a hidden layer in which this is defined, so there is no answer."
 
 
 def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
