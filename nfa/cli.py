@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from nfa.errors import UserError
 from nfa.figure_cli import FIGURE, add_figure_arguments, run_figure
@@ -70,12 +70,20 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and where more stands."""
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
 @cache
 def command_parser() -> argparse.ArgumentParser:
     """Describe every verb."""
     from nfa import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="nfa",
         description="Sweep, train and measure networks: do weights align with the average gradient outer product?",
         epilog=EPILOG,
@@ -243,7 +251,7 @@ def _aggregate(options: argparse.Namespace) -> None:
     from nfa.sweep import load
 
     sweep = load(options.config, options.size)
-    paths = SweepPaths(options.results / sweep.name)
+    paths = SweepPaths(_existing(options.results / sweep.name))
     # An orphan of a killed Snakemake may still be writing.
     with waiting_lock(paths.folder / ".aggregate.lock", f"aggregate: another process works on {paths.folder}"):
         aggregate(sweep, options.results)
@@ -252,13 +260,26 @@ def _aggregate(options: argparse.Namespace) -> None:
     print_summary(paths.folder)
 
 
+def _existing(folder: Path) -> Path:
+    """Return the folder of a sweep's results.
+
+    Raises:
+        UserError: There is none: nothing is made in a place that was mistyped.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; run the sweep first, or give --results, the folder it lies in")
+    return folder
+
+
 def _publish(options: argparse.Namespace) -> None:
     from nfa.stages.places import mlflow_place, wandb_place
     from nfa.stages.publish import publish
     from nfa.sweep import load
 
     place = mlflow_place if options.tracker == "mlflow" else wandb_place
-    publish(load(options.config, options.size), options.results, place, options.report, options.runs_only)
+    sweep = load(options.config, options.size)
+    _existing(options.results / sweep.name)
+    publish(sweep, options.results, place, options.report, options.runs_only)
 
 
 def _show(options: argparse.Namespace) -> None:

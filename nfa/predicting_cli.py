@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from nfa.errors import UserError
+from nfa.errors import UserError, one_line
 from nfa.measuring_cli import CORRELATIONS, POWERS, positive
 
 PREDICT = "predict the early C-NFC of every cell and layer of a sweep file, before anything is trained"
@@ -65,6 +65,6 @@ def run_predict(options: argparse.Namespace) -> None:
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a seed: use a number from 0 to 2**31 - 1")
+    if not text.isdecimal() or len(text) > 10 or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)} is not a seed: use a number from 0 to 2**31 - 1")
     return int(text)

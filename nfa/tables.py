@@ -7,7 +7,9 @@ import glob
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +19,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nfa.errors import UserError, one_line
+
 STAMP = "nfa"  # key of our metadata in a parquet file
+# With checksums: a file whose bytes have changed on a disk would be read as other numbers, compressed or not.
+WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # pyarrow's errors are ValueErrors
 
 HISTORY = pa.schema(
     [
@@ -138,7 +145,7 @@ def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema, stamp: dict[
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     with replacing(path) as temporary:
         metadata = None if stamp is None else {STAMP: json.dumps(stamp, sort_keys=True)}
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, **WRITING)
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
@@ -151,7 +158,7 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write a derived table as ``path``.parquet and ``path``.csv, each whole or not at all."""
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
     with replacing(path.with_name(path.name + ".parquet")) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, **WRITING)
     with replacing(path.with_name(path.name + ".csv")) as temporary:
         frame.to_csv(temporary, index=False)
 
@@ -188,7 +195,7 @@ class LongTables:
         table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(None)
         if writer is None:
             path = self._temporary[name]
-            writer = self._writers[name] = pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer = self._writers[name] = pq.ParquetWriter(path, table.schema, **WRITING)
         writer.write_table(table)
 
 
@@ -206,12 +213,26 @@ def read_table(path: Path) -> pd.DataFrame:
     return read_arrow(path).to_pandas()  # type: ignore[no-any-return]
 
 
+def read_written(path: Path, by: str = "aggregate") -> pd.DataFrame:
+    """Read a table that a stage wrote and a user asks for.
+
+    Raises:
+        UserError: It is missing or damaged; the line names the stage that writes it.
+    """
+    try:
+        return read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; is this a sweep's results? `nfa {by}` writes it") from None
+    except UNREADABLE as error:
+        raise UserError(f"{path}: damaged ({one_line(str(error), 80)}); `nfa {by}` writes it anew") from None
+
+
 def read_arrow(path: Path) -> pa.Table:
     """Read one parquet table as it is, its stamp in its metadata: in a third of the time of pyarrow's ``read_table``.
 
     That one looks for a data set of many files first.
     """
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read()
 
 
@@ -226,7 +247,18 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(stream, **cast(dict[str, Any], arrays))
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read an .npz archive; nothing is unpickled."""
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
+def read_arrays(path: Path, wanted: Callable[[str], bool] = bool) -> dict[str, np.ndarray]:
+    """Read an .npz archive, or those of its arrays whose names are wanted; nothing is unpickled.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files if wanted(name)}
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path}: damaged ({one_line(str(error), 80)}); remove it, `nfa measure` writes it anew"
+        ) from None

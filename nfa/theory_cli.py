@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nfa.errors import UserError
+from nfa.errors import UserError, one_line
 
 THEORY = "reproduce the tables of what theory predicts: C-NFC(0+) of quadratic networks"
 
@@ -22,17 +22,20 @@ def run_theory(options: argparse.Namespace) -> None:
     """Compute and print the tables.
 
     Raises:
-        UserError: An output that is neither .csv nor .json.
+        UserError: An output that is neither .csv nor .json, or cannot be written.
     """
     output: Path | None = options.output
     if output is not None and output.suffix not in (".csv", ".json"):
         raise UserError(f"--output {output}: must end in .csv or .json")
     from rich.console import Console
 
+    from nfa.measuring import try_to_write
     from nfa.report.quadratic import quadratic_summary, quadratic_tables
     from nfa.tables import write_text
     from nfa.theory import quadratic_draws
 
+    if output is not None:
+        try_to_write(output)
     summary = quadratic_summary(quadratic_draws(options.table, options.draws, options.seed))
     for table in quadratic_tables(summary):
         Console().print(table, "")
@@ -43,12 +46,12 @@ def run_theory(options: argparse.Namespace) -> None:
 
 
 def _draws(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)} is not a number from 1 to 10000")
     return int(text)
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**62:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 2**62 - 1")
+    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**62:
+        raise argparse.ArgumentTypeError(f"{one_line(text, 40)} is not a number from 0 to 2**62 - 1")
     return int(text)

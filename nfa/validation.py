@@ -22,23 +22,27 @@ _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a mapping",
     "finite_number": "a finite number",
-    "string_too_short": "text that is not empty",
-    "string_too_long": "shorter text",
 }
 
 
+_BOOL, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe loading that refuses a key given twice, where YAML would silently keep the last."""
+    """Safe loading that refuses a key given twice, where YAML would silently keep the last, and keeps ``on`` a key."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build one mapping."""
         seen = set()
         for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode):
-                if key_node.value in seen and key_node.value != "<<":
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _MERGE:
+                if key_node.tag == _BOOL:
+                    key_node.tag = self.DEFAULT_SCALAR_TAG
+                key = self.construct_object(key_node)  # 0.5 and 0.50 are one key, too
+                if key in seen:
                     line = key_node.start_mark.line + 1
                     raise SweepError(f"line {line}: {key_node.value}: given twice; keep one of them")
-                seen.add(key_node.value)
+                seen.add(key)
         return super().construct_mapping(node, deep)
 
 
@@ -66,14 +70,23 @@ def read_yaml(path: Path) -> Any:
 
 
 def plain_numbers(content: Any) -> Any:
-    """Turn text such as 1e-3 into the number it means, and keys that are numbers (a layer's index) into text."""
+    """Turn text such as 1e-3 into the number it means, and keys into the text that they were.
+
+    A layer's index is read as a number, and by Snakemake the key ``on`` as true: YAML 1.1 has words for both.
+    """
     if isinstance(content, Mapping):
-        return {str(key) if type(key) in (int, float) else key: plain_numbers(value) for key, value in content.items()}
+        return {_key(key): plain_numbers(value) for key, value in content.items()}
     if isinstance(content, list):
         return [plain_numbers(value) for value in content]
     if isinstance(content, str) and _EXPONENT.fullmatch(content):
         return float(content)
     return content
+
+
+def _key(key: Any) -> Any:
+    if key is True:
+        return "on"
+    return str(key) if type(key) in (int, float) else key
 
 
 def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
@@ -93,6 +106,10 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
         return f"{here}: {one_line(value)}: {nearest(value, valid)}"
     if found["type"] == "value_error":
         return f"{where}: {' '.join(str(context['error']).split())}" if not path else f"{here}.{context['error']}"
+    if found["type"] == "string_too_short":
+        return f"{here}: {one_line(value)} is empty; give it a name, or leave it out"
+    if found["type"] == "string_too_long":
+        return f"{here}: {one_line(value)} is too long; use at most {context['max_length']} characters"
     bound = _bound(found["type"], context)
     if bound:
         return f"{here}: {one_line(value)} is out of range; use a value {bound}"

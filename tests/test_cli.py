@@ -67,6 +67,15 @@ def test_expand_tsv_has_every_parameter(config: Path) -> None:
         (["train", "tiny.yaml", "--cells", "nonsense"], ["no cell 'nonsense'"]),
         (["measure", "tiny.yaml"], ["cell.json", "nfa train"]),
         (["show", "nowhere"], ["nowhere"]),
+        (["publish", "tiny.yaml", "--results", "nowhere"], ["nowhere/tiny", "no such folder", "--results"]),
+        (["aggregate", "tiny.yaml", "--results", "nowhere"], ["nowhere/tiny", "no such folder", "--results"]),
+        (["probe", "tiny.yaml", "--results", "nowhere"], ["cell.json", "nfa train"]),
+        (["predict", "tiny.yaml", "--power", "2"], ["nfa predict:", "--power", "'2'", "1/2"]),
+        (["predict", "tiny.yaml", "--seeds", "9" * 5000], ["--seeds", "...", "is not a seed"]),
+        (["theory", "quadratic", "--draws", "0"], ["nfa theory:", "--draws", "'0'", "1 to 10000"]),
+        (["theory", "quadratic", "--seed", "9" * 5000], ["--seed", "...", "2**62"]),
+        (["theory", "quadratic", "--output", "tiny.yaml/x.csv"], ["--output tiny.yaml/x.csv", "cannot be written"]),
+        (["tran", "tiny.yaml"], ["nfa:", "'tran'", "--help"]),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_two(config: Path, arguments: list[str], words: list[str]) -> None:
@@ -75,6 +84,7 @@ def test_a_mistake_is_one_line_and_exit_code_two(config: Path, arguments: list[s
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().count("\n") == 0
     assert all(word in done.stderr for word in words), done.stderr
+    assert not (config.parent / "nowhere").exists()
 
 
 def test_a_results_folder_that_is_a_file_is_one_line(config: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nfa.errors import SweepError
 from nfa.paths import SweepPaths
@@ -202,6 +203,18 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
     (lambda d: d["measure"].update(estimator="exat"), ["measure.estimator", "did you mean 'exact'"]),
     (lambda d: d["probe"].update(kind="logistic"), ["probe.kind", "chain_monomial", "ridge"]),
     (lambda d: d["wandb"].update(mode="on"), ["wandb.mode", "valid"]),
+    (lambda d: d["wandb"].update(project=""), ["wandb.project", "''", "empty"]),
+    (lambda d: d["wandb"].update(project="  "), ["wandb: project", "' '", "no name"]),
+    (lambda d: d["wandb"].update(project="a/b"), ["wandb: project", "'a/b'", "none of /"]),
+    (lambda d: d["wandb"].update(project="a\nb"), ["wandb: project", "'a\\nb'", "no name"]),
+    (lambda d: d["wandb"].update(project="x" * 129), ["wandb.project", "too long", "at most 128 characters"]),
+    (lambda d: d["wandb"].update(entity="me/mine"), ["wandb: entity", "'me/mine'", "none of /"]),
+    (lambda d: d["probe"].update(kernel_at="last"), ["probe.kernel_at", "'last'", "all, ends"]),
+    (lambda d: d["measure"].update(early=-1), ["measure.early", "-1", "at least 0"]),
+    (
+        lambda d: d.update(optimizer=[{"name": "adam"}], measure={"early": 5}),
+        ["measure.early: 5", "no cell follows gradient flow", "sgd"],
+    ),
     (lambda d: d["model"][0].update(width=list(range(1, 999)), depth=list(range(999))), ["model[0]", "split"]),
 ]
 
@@ -222,6 +235,7 @@ def test_a_wrong_sweep_is_refused_in_one_line(number: int) -> None:
     ("text", "words"),
     [
         ("sweep: a\nsweep: b\n", ["line 2", "given twice"]),
+        ("later:\n  0.5: {last: 1}\n  0.50: {first: 1}\n", ["line 3", "0.50", "given twice"]),
         ("model: [{name: mlp}\n", ["not YAML"]),
         ("- a\n- b\n", ["not a sweep"]),
         ("", ["not a sweep"]),
@@ -238,6 +252,18 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, words: l
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_the_key_on_is_a_key_whoever_reads_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    written = "data: [{name: fashion_mini}]\nmodel: [{name: mlp}]\noptimizer: [{name: slo, on: adam}]\n"
+    path.write_text(written)
+    assert yaml.safe_load(written)["optimizer"][0] == {"name": "slo", True: "adam"}  # so Snakemake reads it
+    for sweep in (load(path), parse(yaml.safe_load(written), "my.yaml")):
+        assert sweep.cells[0].content["optimizer"]["on"] == "adam"
+    path.write_text(written.replace("on: adam", "on: adam, 'on': sgd"))
+    with pytest.raises(SweepError, match="line 3: on: given twice"):
+        load(path)
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def _logistic(train: Split, test: Split) -> ProbeScores:
     train, test = standardised(train, test)
     fitted = fitted_rows(len(train.features))
     fit, validate = train.rows(slice(fitted)), train.rows(slice(fitted, None))
+    assert fit.labels is not None  # a sweep file asks for it with classes only
     if len(np.unique(fit.labels)) < 2:
         return UNDEFINED
     scores = [_accuracy(_fit_logistic(penalty, fit), validate) for penalty in LOGISTIC_PENALTIES]

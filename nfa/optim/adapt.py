@@ -9,6 +9,7 @@ met the product of their speeds stays as it was: what one layer gains the others
 import math
 from collections.abc import Mapping
 
+from nfa.errors import nearest
 from nfa.optim.speeds import owner_of
 
 
@@ -32,7 +33,21 @@ def adapted_speeds(
 
     Returns:
         Layer name -> speed. A speed of 0 stays 0.
+
+    Raises:
+        ValueError: A rate or bound out of range, a layer without a speed, or a speed without one at the start.
     """
+    if not 0 < rate < math.inf:
+        raise ValueError(f"rate: {rate} must be more than 0 and finite")
+    if not 1 <= bound < math.inf:
+        raise ValueError(f"bound: {bound} must be 1 or more and finite")
+    owners = {owner_of(layer) for layer in speeds}
+    for layer in nfc:
+        if owner_of(layer) not in owners:
+            raise ValueError(f"nfc: {layer}: no such layer; {nearest(layer, speeds)}")
+    for layer in speeds:
+        if layer not in base:
+            raise ValueError(f"base: {layer}: missing; it has {', '.join(base)}")
     parts: dict[str, list[float]] = {}
     for layer, value in nfc.items():
         if math.isfinite(value):

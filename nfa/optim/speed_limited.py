@@ -10,7 +10,9 @@ the centred one. With Adam's direction (arXiv 1412.6980) the same is asked of an
     optimizer.set_speeds({"last": 1.0, "others": 0.01})      # from the next step on
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -21,6 +23,7 @@ from nfa.optim.moments import adam_direction, momentum_direction
 from nfa.optim.speeds import owner_of, resolve_speeds, speeds_of_owners
 from nfa.optim.stacking import along, axes, norms
 
+Speeds: TypeAlias = Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
 Direction: TypeAlias = Literal["gradient", "momentum", "adam"]
 
 
@@ -52,7 +55,7 @@ class SpeedLimited(Optimizer):
         self,
         params: Iterable[tuple[str, Tensor]],
         lr: float,
-        speeds: Mapping[str, float] | None = None,
+        speeds: Speeds | None = None,
         eps: float = 1e-8,
         *,
         direction: Direction = "gradient",
@@ -61,12 +64,14 @@ class SpeedLimited(Optimizer):
         layers: Sequence[str] | None = None,
     ) -> None:
         """Group the parameters by the speed of their layer."""
-        if not lr >= 0:
-            raise ValueError(f"lr: {lr} is not a step length; use 0 or more")
-        if not eps > 0:
-            raise ValueError(f"eps: {eps} must be more than 0")
+        if not (_is_number(lr) and lr >= 0):
+            raise ValueError(f"lr: {lr!r} is not a step length; use 0 or more")
+        if not (_is_number(eps) and eps > 0):
+            raise ValueError(f"eps: {eps!r} must be more than 0")
         if direction not in get_args(Direction):
             raise ValueError(f"direction: {direction!r} is not one; use 'gradient', 'momentum' or 'adam'")
+        if not (isinstance(betas, tuple | list) and len(betas) == 2 and all(map(_is_number, betas))):
+            raise ValueError(f"betas: {betas!r} must be two numbers, e.g. (0.9, 0.999)")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas: {betas} must be 0 or more and less than 1")
         named = list(params)
@@ -78,9 +83,9 @@ class SpeedLimited(Optimizer):
         self._layers = tuple(layers)
         defaults = {"lr": lr, "eps": eps, "direction": direction, "betas": betas, "stacked": stacked}
         super().__init__([{"params": [item]} for item in named], defaults)
-        self.set_speeds(speeds or {})
+        self.set_speeds({} if speeds is None else speeds)
 
-    def set_speeds(self, speeds: Mapping[str, float]) -> None:
+    def set_speeds(self, speeds: Speeds) -> None:
         """Give every layer a speed, from the next step on.
 
         Args:
@@ -89,14 +94,19 @@ class SpeedLimited(Optimizer):
         Raises:
             ValueError: A speed out of range, or for a layer that is not there.
         """
+        if not isinstance(speeds, Mapping):
+            raise ValueError(f"speeds: {speeds!r} must say whose they are, e.g. {{'first': 1.0, 'others': 0.1}}")
         for layer, speed in speeds.items():
-            if not 0 <= speed < float("inf"):
-                raise ValueError(f"speeds: {layer}: {speed} is not a speed; use 0 or more")
-        self.speeds = resolve_speeds(speeds, self._layers)
+            if not (_is_number(speed) and speed >= 0):
+                raise ValueError(f"speeds: {layer}: {speed!r} is not a speed; use 0 or more")
+        named = {str(layer): speed for layer, speed in speeds.items()}  # an index may be given as the number it is
+        if len(named) < len(speeds):
+            raise ValueError(f"speeds: {', '.join(map(repr, speeds))}: a layer stands there twice; give each once")
+        self.speeds = resolve_speeds(named, self._layers)
         by_layer = speeds_of_owners(self.speeds)
         for group in self.param_groups:
             owner = _owner(group["param_names"][0], by_layer)
-            group["speed"] = speeds.get("others", 1.0) if owner is None else by_layer[owner]
+            group["speed"] = named.get("others", 1.0) if owner is None else by_layer[owner]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up a saved state, the speeds in it too."""
@@ -125,6 +135,11 @@ class SpeedLimited(Optimizer):
                 factor = length / (norms(update, group["stacked"]) + group["eps"])
                 parameter.sub_(update * along(factor, update))
         return loss
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite number, and not true or false."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _owner(name: str, owners: Collection[str]) -> str | None:

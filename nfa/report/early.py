@@ -7,13 +7,13 @@ and leaves the curves beside the arrays for the pictures.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from nfa.paths import SweepPaths
 from nfa.report.conventions import CORRELATIONS, HEADLINE
 from nfa.report.departure import SHARE, first_crossing
 from nfa.sweep import Cell, Sweep
+from nfa.tables import read_arrays
 
 SOURCES = ("measured", "leading", "next")
 ORDERS = SOURCES[1:]
@@ -43,26 +43,26 @@ def read_early(sweep: Sweep, paths: SweepPaths) -> pd.DataFrame:
 def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths) -> Iterator[pd.DataFrame]:
     """Turn one cell's arrays into rows."""
     columns = [*((quantity, None) for quantity in NORMS), *(("c_nfc", correlation) for correlation in CORRELATIONS)]
-    with np.load(paths.cell(cell.id).matrices, allow_pickle=False) as archive:
-        for seed in seeds:
-            for index, layer in enumerate(cell.layers):
-                key = f"{seed}/0/{layer.name}/early"
-                if f"{key}_times" not in archive.files:
-                    continue
-                times = archive[f"{key}_times"]
-                arrays = {source: archive[f"{key}_{source}"] for source in SOURCES}
-                place: dict[str, Any] = {
-                    "cell": cell.id,
-                    "seed": seed,
-                    "layer": layer.name,
-                    "layer_index": index,
-                    "depth_from_output": len(cell.layers) - 1 - index,
-                    "t": times,
-                    "steps": times / cell.optimizer.lr,
-                }
-                for column, (quantity, correlation) in enumerate(columns):
-                    values = {source: array[:, column] for source, array in arrays.items()}
-                    yield pd.DataFrame({**place, "quantity": quantity, "correlation": correlation, **values})
+    archive = read_arrays(paths.cell(cell.id).matrices, lambda name: "/early_" in name)
+    for seed in seeds:
+        for index, layer in enumerate(cell.layers):
+            key = f"{seed}/0/{layer.name}/early"
+            if f"{key}_times" not in archive:
+                continue
+            times = archive[f"{key}_times"]
+            arrays = {source: archive[f"{key}_{source}"] for source in SOURCES}
+            place: dict[str, Any] = {
+                "cell": cell.id,
+                "seed": seed,
+                "layer": layer.name,
+                "layer_index": index,
+                "depth_from_output": len(cell.layers) - 1 - index,
+                "t": times,
+                "steps": times / cell.optimizer.lr,
+            }
+            for column, (quantity, correlation) in enumerate(columns):
+                values = {source: array[:, column] for source, array in arrays.items()}
+                yield pd.DataFrame({**place, "quantity": quantity, "correlation": correlation, **values})
 
 
 def make_departure(curves: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Networks compared at one training loss, so that a difference is not that one of them has simply learned more.
 
-A run's value at a loss is interpolated between the checkpoints around the step at which its training loss first fell to
-it, linearly in the logarithm of that loss. Derived here: the sources do not say how they match.
+A run's value at a loss is interpolated between the checkpoints (of losses: the recorded steps) around the step at which
+its training loss first fell to it, linearly in the logarithm of that loss. Derived here: the sources do not say how
+they match.
 """
 
 import numpy as np

@@ -18,7 +18,7 @@ from nfa.errors import UserError, nearest
 from nfa.paths import SweepPaths
 from nfa.report.conventions import CORRELATIONS, HEADLINE, POWERS, READOUT
 from nfa.report.terminal import read_cells
-from nfa.tables import read_table
+from nfa.tables import read_written
 
 RUN = ["cell", "seed"]
 PLACE = ["layer", "layer_index", "depth_from_output"]
@@ -73,7 +73,7 @@ def read_points(results: Path, wanted: Sequence[Wanted], at_train_loss: float | 
         UserError: Not aggregated, no such quantity, or a run whose training loss never is that low.
     """
     cells = read_cells(results)
-    alignment = read_table(SweepPaths(results).tables / "alignment.parquet")
+    alignment = read_written(SweepPaths(results).tables / "alignment.parquet")
     alignment = alignment[alignment["depth_from_output"] != READOUT].merge(_finished(results), on=RUN)
     history = _histories(results, cells["cell"])
     points = pd.concat([_points(alignment, history, each) for each in wanted], ignore_index=True)
@@ -89,7 +89,7 @@ def _finished(results: Path) -> pd.DataFrame:
     Raises:
         UserError: None did.
     """
-    runs = read_table(SweepPaths(results).tables / "runs.parquet")
+    runs = read_written(SweepPaths(results).tables / "runs.parquet")
     finished = runs.loc[runs["status"] == "finished", RUN]
     if finished.empty:
         raise UserError(f"{results}: all {len(runs)} runs diverged; lower the learning rate")
@@ -100,7 +100,7 @@ def _finished(results: Path) -> pd.DataFrame:
 
 def _histories(results: Path, cells: Iterable[str]) -> pd.DataFrame:
     """Join losses and accuracies of all runs: a column for each of ``SCORES``."""
-    parts = [read_table(SweepPaths(results).cell(cell).history).assign(cell=cell) for cell in cells]
+    parts = [read_written(SweepPaths(results).cell(cell).history, by="train").assign(cell=cell) for cell in cells]
     history = pd.concat(parts, ignore_index=True)
     history["quantity"] = history["split"] + "_" + history["metric"]
     wide = history[history["quantity"].isin(SCORES)].pivot(index=[*RUN, "step"], columns="quantity", values="value")

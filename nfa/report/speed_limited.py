@@ -18,6 +18,13 @@ from nfa.report.tables import row_head, table
 
 Row = dict[Any, Any]
 SCORE_DIGITS = 4  # losses at one training loss differ by little
+# What the answer counts, and calls it; a kernel machine is there where it was fitted at every checkpoint.
+SCORES = {
+    "test loss": "test loss",
+    "probe": "that layer's probe",
+    "kernel_agop": "the kernel machine with its AGOP",
+    "kernel_nfm": "that with its NFM",
+}
 LOWER_IS_BETTER = ("loss", "mse", "scatter_ratio", "error")  # ends of the names of scores
 
 
@@ -30,8 +37,9 @@ def parts(study: Study, live: Live) -> list[tuple[tuple[Any, ...], str]]:
         live, "p", lambda convention: answer(study, matched, convention).sentence, cls="answer", aria_live="polite"
     )
     note = (
-        "At one training loss: the lowest that all runs of the compared cells reached; values between two checkpoints "
-        "are interpolated in the logarithm of the loss. ◆ the cell that raises the layer  ● the others  ❘ grey bar: K "
+        "At one training loss: the lowest that all runs of the compared cells reached at a checkpoint; values between "
+        "two checkpoints (losses: two recorded steps) are interpolated in the logarithm of the loss. ◆ the cell that "
+        "raises the layer  ● the others  ❘ grey bar: K "
         "turned at random (haar_nfc)  × initial weights (w0_nfc); bars: 95% over seeds."
     )
     figures = [
@@ -75,7 +83,9 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
         sentence += f" Not so: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
     sentence += left_out
     counts = []
-    for quantity, name in (("test loss", "test loss"), ("probe", "that layer's probe")):
+    for quantity, name in SCORES.items():
+        if not any(_score(matched, cell, quantity) for cell in cells):
+            continue
         better, worse = _better(matched, cells, quantity, sure)
         counts.append(f"{name} is better than every other's in {better}, worse than some other's in {worse}")
     sentence += f" Of the same {total}: {'; '.join(counts)}."
@@ -108,7 +118,7 @@ def _better(matched: Matched, cells: Sequence[str], quantity: str, sure: bool) -
     better = worse = 0
     for cell in cells:
         layer = WHOLE if quantity == "test loss" else matched.raised[cell]
-        name = quantity if quantity == "test loss" else _probe(matched, cell)
+        name = _score(matched, cell, quantity)
         rows = _against(matched, cell, layer, name, None)
         signs = [_sign(row, sure, -1 if _lower_is_better(name) else 1) for row in rows]
         better += bool(signs) and min(signs) > 0
@@ -116,10 +126,11 @@ def _better(matched: Matched, cells: Sequence[str], quantity: str, sure: bool) -
     return better, worse
 
 
-def _probe(matched: Matched, cell: str) -> str:
-    """Name the linear probe's score."""
-    names = matched.scores(cell, matched.raised[cell])
-    return next((name for name in names if name.split(" ")[0] in ("ridge", "logistic")), "")
+def _score(matched: Matched, cell: str, quantity: str) -> str:
+    """Name the score that one of ``SCORES`` is, as the table does; empty where it is not there at matched loss."""
+    probes = {"probe": ("ridge", "logistic")}.get(quantity, (quantity,))
+    names = matched.scores(cell, WHOLE if quantity == "test loss" else matched.raised[cell])
+    return next((name for name in names if name in probes or name.split(" ")[0] in probes), "")
 
 
 def _lower_is_better(quantity: str) -> bool:

@@ -1,7 +1,8 @@
 """Speed Limited Optimization beside the other optimizers of a sweep, at one training loss: the numbers.
 
 One row per SLO cell, layer, quantity and cell that it is compared with. All runs of the two, and of the others that the
-SLO cell is compared with, are taken at the lowest training loss that all of them reached. Compared are cells that share
+SLO cell is compared with, are taken at the lowest training loss that all of them reached at a checkpoint: layers
+between two checkpoints, the whole network's losses between two recorded steps. Compared are cells that share
 everything but the optimizer and give no layer a speed of its own: other optimizers, and SLO at equal speeds.
 """
 
@@ -12,6 +13,7 @@ import pandas as pd
 from nfa.optim.slo import SLO
 from nfa.report.collected import Collected
 from nfa.report.conventions import READOUT, Convention
+from nfa.report.joined import INPUT
 from nfa.report.matched import at_loss, common_level
 from nfa.report.runs import RUN
 from nfa.report.statistics import over_seeds
@@ -75,21 +77,21 @@ def make_speed_limited(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame
     limited = [name for name, cell in cells.items() if has_own_speeds(cell)]
     found = []
     if limited:
-        values, losses = _values(collected), _losses(collected)
+        kinds = _losses(collected, at_checkpoints=True), _losses(collected), _of_layers(collected), _of_whole(collected)
         for name in limited:
             others = [o for o in cells if o not in limited and groups[o] == groups[name]]
             if others:
                 names = {"group": groups[name], "cell": name, "raised": raised_layer(cells[name]) or ""}
-                here = losses["cell"].isin([name, *others]), values["cell"].isin([name, *others])
-                found.append(_compare(values[here[1]], losses[here[0]], name, others).assign(**names))
+                kept, recorded, layers, whole_network = (table[table["cell"].isin([name, *others])] for table in kinds)
+                level = common_level(kept)
+                matched = pd.concat([at_loss(layers, kept, level), at_loss(whole_network, recorded, level)])
+                found.append(_compare(matched, name, others).assign(level=level, **names))
     table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
     return table[list(COLUMNS)].astype(COLUMNS)
 
 
-def _compare(values: pd.DataFrame, losses: pd.DataFrame, cell: str, others: list[str]) -> pd.DataFrame:
-    """Compare one cell with each of the others at the lowest training loss that all their runs reached."""
-    level = common_level(losses)
-    matched = at_loss(values, losses, level)
+def _compare(matched: pd.DataFrame, cell: str, others: list[str]) -> pd.DataFrame:
+    """Compare one cell with each of the others by values taken at one training loss."""
     own = matched[matched["cell"] == cell].drop(columns="cell")
     parts = []
     for other in others:
@@ -105,42 +107,67 @@ def _compare(values: pd.DataFrame, losses: pd.DataFrame, cell: str, others: list
         table = spread["value"].merge(spread["value_other"].drop(columns="n_seeds").rename(columns=names), on=KEYS)
         names = {"mean": "gain", "ci_low": "gain_low", "ci_high": "gain_high"}
         table = table.merge(spread["gain"].drop(columns="n_seeds").rename(columns=names), on=KEYS)
-        parts.append(table.assign(level=level, other=other))
+        parts.append(table.assign(other=other))
     return pd.concat(parts, ignore_index=True)
 
 
-def _losses(collected: Collected) -> pd.DataFrame:
-    """Training loss of every run at its checkpoints."""
+def _losses(collected: Collected, *, at_checkpoints: bool = False) -> pd.DataFrame:
+    """Training loss of every run, at all steps at which it is recorded or at checkpoints alone."""
     history = collected.history
     losses = history[(history["split"] == "train") & (history["metric"] == "loss")]
     losses = losses.rename(columns={"value": "loss"})[[*RUN, "step", "loss"]].astype({"cell": str})
-    checkpoints = collected.alignment[[*RUN, "step"]].astype({"cell": str}).drop_duplicates()
-    return losses.merge(checkpoints, on=[*RUN, "step"]).dropna(subset=["loss"])
+    if at_checkpoints:
+        checkpoints = collected.alignment[[*RUN, "step"]].astype({"cell": str}).drop_duplicates()
+        losses = losses.merge(checkpoints, on=[*RUN, "step"])
+    return losses.dropna(subset=["loss"])
 
 
-def _values(collected: Collected) -> pd.DataFrame:
-    """All that is compared, long: alignment and test scores of hidden layers, and the whole network's test scores."""
-    columns = [*RUN, "step", *KEYS, "value"]
+COMPARED = [*RUN, "step", *KEYS, "value"]
+TEXTS = dict.fromkeys(["cell", *KEYS], str)
+
+
+def _of_layers(collected: Collected) -> pd.DataFrame:
+    """What hidden layers are compared by at checkpoints, long: alignment, and scores of their features."""
     alignment = collected.alignment
     hidden = alignment["depth_from_output"] != READOUT
     aligned = alignment[hidden & alignment["quantity"].isin(ALIGNED) & alignment["power"].notna()]
-    aligned = aligned[columns].astype(dict.fromkeys(["cell", *KEYS], str))
-    place = [column for column in columns if column not in ("quantity", "value")]
+    aligned = aligned[COMPARED].astype(TEXTS)
+    place = [column for column in COMPARED if column not in ("quantity", "value")]
     wide = aligned.pivot(index=place, columns="quantity", values="value").reindex(columns=list(ALIGNED))
     for control in CONTROLS:
         wide[f"above_{control}"] = wide["uc_nfc"] - wide[control]
     aligned = wide.melt(var_name="quantity", ignore_index=False).dropna(subset=["value"]).reset_index()
     scores = collected.scores
     held_out = (scores["split"] != "train") | (scores["probe"] == "recovery")
-    scores = scores[held_out & (scores["depth_from_output"] != READOUT).fillna(False)]
+    scores = with_identity(scores[held_out])
+    scores = scores[(scores["depth_from_output"] != READOUT).fillna(False)]
     quantity = scores["probe"].astype(str) + " " + scores["metric"].astype(str)
     scores = scores.assign(quantity=quantity, correlation=WHOLE, power=WHOLE)
+    return pd.concat([part[COMPARED].astype(TEXTS) for part in (aligned, scores)], ignore_index=True)
+
+
+def with_identity(scores: pd.DataFrame) -> pd.DataFrame:
+    """Give a layer that reads the raw input the kernel machine with metric I beside its learned metrics.
+
+    That machine is the raw input's own, which stands at step 0 alone.
+
+    Args:
+        scores: Held-out scores of the probe stage, with places of layers.
+    """
+    machines = scores["probe"].isin(["kernel_identity", "kernel_nfm"]) & (scores["layer"] != INPUT)
+    place = [*RUN, "step", "layer"]
+    per_place = scores[machines].groupby(place, observed=True)["probe"].transform("nunique")
+    alone = scores[machines][per_place == 1].drop(columns=["probe", "value"])  # kernel_nfm without a metric I
+    raw = scores.loc[(scores["layer"] == INPUT) & (scores["probe"] == "kernel_identity"), [*RUN, "probe", "value"]]
+    return pd.concat([scores, alone.merge(raw, on=RUN)], ignore_index=True)
+
+
+def _of_whole(collected: Collected) -> pd.DataFrame:
+    """What the whole network is compared by, at every step at which losses are recorded: its test scores."""
     history = collected.history
     tested = history[(history["split"] == "test") & history["metric"].isin(["loss", "accuracy"])]
     quantity = "test " + tested["metric"].astype(str)
-    tested = tested.assign(layer=WHOLE, quantity=quantity, correlation=WHOLE, power=WHOLE)
-    texts = dict.fromkeys(["cell", *KEYS], str)
-    return pd.concat([part[columns].astype(texts) for part in (aligned, scores, tested)], ignore_index=True)
+    return tested.assign(layer=WHOLE, quantity=quantity, correlation=WHOLE, power=WHOLE)[COMPARED].astype(TEXTS)
 
 
 class Matched:

@@ -9,13 +9,12 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.report.conventions import HEADLINE
 from nfa.report.labels import name_list, shown_of
 from nfa.report.markup import interval, number, plus_minus, significant
 from nfa.report.tables import loss_with_interval
-from nfa.tables import read_table
+from nfa.tables import read_written
 
 
 def summary_table(results_folder: Path, width: int | None = None) -> Table:
@@ -105,7 +104,7 @@ def unlearned_line(results_folder: Path) -> str:
 
 def rank_line(results_folder: Path) -> str:
     """Say in one line whether better-aligned layers probe better, per data set."""
-    ranks = read_table(SweepPaths(results_folder).tables / "rank_correlation.parquet")
+    ranks = read_written(SweepPaths(results_folder).tables / "rank_correlation.parquet")
     chosen = ranks["layers"].eq("hidden layers pooled") & ranks["quantity"].eq("uc_nfc") & ranks["score"].eq("probe")
     chosen &= ranks["correlation"].eq(HEADLINE.correlation) & ranks["power"].eq(HEADLINE.power)
     parts = [
@@ -138,10 +137,6 @@ def read_cells(results_folder: Path) -> pd.DataFrame:
     """Read the table of cells.
 
     Raises:
-        UserError: The sweep has not been aggregated.
+        UserError: The sweep has not been aggregated, or the table is damaged.
     """
-    path = SweepPaths(results_folder).tables / "cells_summary.parquet"
-    try:
-        return read_table(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; is {results_folder} a sweep's results? `nfa aggregate` writes it") from None
+    return read_written(SweepPaths(results_folder).tables / "cells_summary.parquet")

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.sweep import Cell, Sweep
-from nfa.tables import read_table
+from nfa.tables import read_written
 from nfa.tracking.files import Bundle
 from nfa.tracking.record import RunRecord
 from nfa.tracking.sweep_record import TABLES, build_sweep_record, content_of
@@ -52,8 +53,12 @@ def sweep_files_digest(paths: SweepPaths) -> str:
 
 
 def read_sweep_record(sweep: Sweep, paths: SweepPaths) -> RunRecord:
-    """Read the aggregated tables, figures and page, and lay out the summary run."""
-    figures = {file.stem: np.asarray(Image.open(file).convert("RGB")) for file in sorted(paths.figures.glob("*.png"))}
+    """Read the aggregated tables, figures and page, and lay out the summary run.
+
+    Raises:
+        UserError: One of them is damaged.
+    """
+    figures = {file.stem: _pixels(file) for file in sorted(paths.figures.glob("*.png"))}
     checkpoints = [
         bundle
         for cell in sweep.cells
@@ -63,7 +68,7 @@ def read_sweep_record(sweep: Sweep, paths: SweepPaths) -> RunRecord:
     tables = {f"{name}.parquet": table_path(paths, name) for name in TABLES}
     return build_sweep_record(
         sweep,
-        {name: read_table(table_path(paths, name)) for name in TABLES},
+        {name: read_written(table_path(paths, name)) for name in TABLES},
         figures,
         paths.report.read_text(encoding="utf-8"),
         made_of=[configuration_bundle(sweep), *checkpoints],
@@ -72,3 +77,15 @@ def read_sweep_record(sweep: Sweep, paths: SweepPaths) -> RunRecord:
             Bundle(f"{sweep.name}-report", "report", {"report.html": paths.report}),
         ],
     )
+
+
+def _pixels(file: Path) -> np.ndarray:
+    """Read a figure: height x width x 3.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    try:
+        return np.asarray(Image.open(file).convert("RGB"))
+    except (OSError, SyntaxError):  # Pillow's own for a broken PNG
+        raise UserError(f"{file}: damaged; `nfa aggregate` writes it anew") from None

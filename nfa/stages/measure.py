@@ -37,8 +37,9 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
     paths = SweepPaths(results / sweep.name).cell(cell.id)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "measure", hashes["measure"])
+    runs = finished_runs(paths, sweep.seeds)  # before the lock makes a folder
     with parts.locked():
-        for seed, run in finished_runs(paths, sweep.seeds).items():
+        for seed, run in runs.items():
             if parts.finished(seed) is not None:
                 event(f"measure {cell.id} seed {seed}: finished before")
                 continue

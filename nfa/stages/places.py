@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.sweep import Sweep
-from nfa.tracking.tracker import Tracker, TrackerUnavailableError
+from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
 if TYPE_CHECKING:
     from nfa.tracking.wandb_tracker import WandbTracker
@@ -84,4 +84,10 @@ def _open_mlflow(sweep: Sweep, folder: Path) -> Tracker:
         from nfa.tracking.mlflow_tracker import MlflowTracker
     except ImportError as error:
         raise UserError(f"mlflow: is not installed ({error}); run `pip install 'nfa[mlflow]'`") from error
-    return MlflowTracker(folder.resolve(), sweep.wandb.project)
+    try:
+        return MlflowTracker(folder.resolve(), sweep.wandb.project)
+    except (UserError, TrackerError):
+        raise
+    except Exception as error:  # of its database's package: a file that is no database, a folder to read only
+        reason = str(error).partition("\n")[0]  # its package adds the query
+        raise UserError(f"{folder / 'mlflow.db'}: cannot be opened ({reason}); move it away to begin anew") from error

@@ -32,8 +32,8 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
     paths = SweepPaths(results / sweep.name).cell(cell.id)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "probe", hashes["probe"])
+    runs = finished_runs(paths, sweep.seeds)  # before the lock makes a folder
     with parts.locked():
-        runs = finished_runs(paths, sweep.seeds)
         left = []
         for seed in runs:
             if parts.finished(seed) is None:

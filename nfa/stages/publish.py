@@ -185,7 +185,12 @@ class _Publication:
             return
         if not pending:
             return
-        for record in self._records(cell, pending, read_results(self.paths.cell(cell.id))):
+        try:
+            results = read_results(self.paths.cell(cell.id))
+        except UserError as error:
+            self.summary.incomplete[cell.id] = str(error)
+            return
+        for record in self._records(cell, pending, results):
             known = self.ledger.read(record.key)
             if known and known.digest == record.digest and self._is_there(known):
                 self.ledger.write(record.key, Entry(**{**asdict(known), "inputs": inputs}))
@@ -204,13 +209,19 @@ class _Publication:
 
     def _publish_sweep(self) -> None:
         """Publish the run that stands for the sweep, once it is aggregated; a stale aggregation is not its fault."""
-        if self.given_up or self.summary.incomplete or not sweep_is_aggregated(self.paths):
-            self.summary.summary_left_out = not self.summary.incomplete
+        if self.given_up or self.summary.incomplete:
+            return
+        if not sweep_is_aggregated(self.paths):
+            self.summary.summary_left_out = True
             return
         inputs = digest({"layout": LAYOUT, "files": sweep_files_digest(self.paths)})
         if self._is_done(KEY, inputs):
             return
-        record = read_sweep_record(self.sweep, self.paths)
+        try:
+            record = read_sweep_record(self.sweep, self.paths)
+        except UserError as error:
+            self.summary.unsent[KEY] = str(error)
+            return
         known = self.ledger.read(KEY)
         if known and known.digest == record.digest and self._is_there(known):
             self.ledger.write(KEY, replace(known, inputs=inputs))

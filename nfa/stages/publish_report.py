@@ -7,7 +7,7 @@ from nfa.paths import SweepPaths
 from nfa.stages.bundles import sweep_is_aggregated, table_path
 from nfa.stages.places import open_wandb
 from nfa.sweep import Sweep
-from nfa.tables import read_table, write_text
+from nfa.tables import read_written, write_text
 from nfa.tracking.tracker import TrackerError
 
 
@@ -28,7 +28,7 @@ def publish_report(sweep: Sweep, paths: SweepPaths) -> str:
         from nfa.tracking.wandb_report import build_report, save_report
 
         entity = tracker.account()
-        report = build_report(sweep, read_table(table_path(paths, "cells_summary")), entity, sweep.wandb.project)
+        report = build_report(sweep, read_written(table_path(paths, "cells_summary")), entity, sweep.wandb.project)
         known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         identifier, address = save_report(report, known.get("id"))
     write_text(record, json.dumps({"id": identifier, "address": address}))

@@ -10,7 +10,7 @@ import numpy as np
 from nfa.errors import UserError, one_line
 from nfa.paths import CellPaths
 from nfa.sweep import Cell, Sweep
-from nfa.tables import read_stamp
+from nfa.tables import UNREADABLE, read_stamp
 
 REQUIRED = {"status", "last_step", "checkpoints", "constant_predictor"}  # keys of a run in cell.json
 
@@ -91,7 +91,7 @@ def check_matrices(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
             pass
     except FileNotFoundError:
         raise UserError(f"{paths.matrices}: missing; {_remedy(sweep, cell, 'measure')}") from None
-    except (OSError, ValueError):
+    except UNREADABLE:
         raise UserError(f"{paths.matrices}: damaged; {_remedy(sweep, cell, 'measure')}") from None
 
 

@@ -48,7 +48,7 @@ def pictures_of(
         panels = [_panel(matrices, f"{place}/{name}", input_shape) for name in ("nfm", "agop")]
         what = "diagonal over pixels" if _is_image(matrices, place, input_shape) else "matrix"
         caption = f"NFM | AGOP of layer 0 ({layers[0]}), {what}, step {step}, each scaled to its own range"
-        pictures.append(Picture("nfm_agop_layer_0", step, caption, _beside(*(_colour(_enlarge(p)) for p in panels))))
+        pictures.append(Picture("nfm_agop_layer_0", step, caption, _beside(*(_enlarge(_colour(p)) for p in panels))))
         pictures.append(_spectra_picture(matrices, layers, step))
     return tuple(pictures)
 
@@ -78,8 +78,9 @@ def _draw(panel: np.ndarray, spectrum: np.ndarray, colour: tuple[int, int, int])
     places = np.interp(np.linspace(0, len(values) - 1, SIDE), np.arange(len(values)), decades)
     start = np.round(places / DECADES * (SIDE - 2)).astype(int)
     end = np.maximum(start, np.append(start[1:], start[-1])) + 2
-    height = np.arange(SIDE)[:, None]
-    panel[(height >= start) & (height < end)] = colour
+    lengths = end - start
+    above = np.repeat(np.cumsum(lengths) - lengths - start, lengths)  # of each pixel: its number less its row
+    panel[np.arange(lengths.sum()) - above, np.repeat(np.arange(SIDE), lengths)] = colour
 
 
 def _is_image(matrices: Mapping[str, np.ndarray], place: str, input_shape: Sequence[int]) -> bool:
@@ -107,10 +108,10 @@ def _beside(*panels: np.ndarray) -> np.ndarray:
     return np.concatenate([part for panel in panels for part in (white, panel)][1:], axis=1)
 
 
-def _enlarge(values: np.ndarray) -> np.ndarray:
-    """Repeat entries so that small matrices can be seen."""
-    factor = max(1, SIDE // max(values.shape))
-    return values.repeat(factor, axis=0).repeat(factor, axis=1)
+def _enlarge(pixels: np.ndarray) -> np.ndarray:
+    """Repeat pixels, height x width x 3, so that small matrices can be seen."""
+    factor = max(1, SIDE // max(pixels.shape[:2]))
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _colour(values: np.ndarray) -> np.ndarray:

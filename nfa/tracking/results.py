@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nfa.paths import CellPaths
-from nfa.tables import LINEAR_PROBES, TIMINGS, read_arrays, read_table
+from nfa.tables import LINEAR_PROBES, TIMINGS, read_arrays, read_written
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,22 @@ class CellResults:
 
 
 def read_results(paths: CellPaths) -> CellResults:
-    """Read all files of a cell."""
-    scores = read_table(paths.probes)
+    """Read all files of a cell.
+
+    Raises:
+        UserError: One of them is damaged.
+    """
+    scores = read_written(paths.probes, by="probe")
     linear = scores["probe"].isin(LINEAR_PROBES)
     return CellResults(
         document=json.loads(paths.cell.read_text(encoding="utf-8")),
-        history=read_table(paths.history),
-        alignment=read_table(paths.alignment),
+        history=read_written(paths.history, by="train"),
+        alignment=read_written(paths.alignment, by="measure"),
         probes=scores[linear],
         features=scores[~linear],
-        timings=read_table(paths.timings) if paths.timings.exists() else pd.DataFrame(columns=TIMINGS.names),
+        timings=read_written(paths.timings, by="train")
+        if paths.timings.exists()
+        else pd.DataFrame(columns=TIMINGS.names),
         matrices=read_arrays(paths.matrices),
     )
 

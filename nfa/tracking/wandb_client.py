@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import wandb
+from pydantic import ValidationError
 from wandb.errors import AuthenticationError, CommError, UsageError
 
-from nfa.errors import UserError
+from nfa.errors import UserError, one_line
 from nfa.tracking.tracker import TrackerError, TrackerUnavailableError
 
 INIT_SECONDS = 30.0  # a server that does not answer is found out after this; the client's own limit is 90
@@ -72,6 +73,12 @@ def explained() -> Iterator[None]:
         yield
     except (UserError, TrackerError):
         raise
+    except ValidationError as error:  # of the client's own settings, from the environment or its settings file
+        found = error.errors()[0]
+        name = "_".join(map(str, found["loc"]))
+        raise UserError(
+            f"wandb: WANDB_{name.upper()}: {one_line(found['input'])}: {found['msg']}; {WAY_OUT}"
+        ) from error
     except (AuthenticationError, UsageError) as error:
         if any(words in str(error) for words in NO_ANSWER):
             # The client raises the same for a key that the server refuses and for a server that does not answer.

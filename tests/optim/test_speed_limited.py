@@ -1,5 +1,8 @@
 """Speed Limited Optimization against its formula; which layers have a speed."""
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import nn, optim
@@ -117,3 +120,34 @@ def test_speed_limited_refuses_what_makes_no_sense() -> None:
         SpeedLimited(model.named_parameters(), lr=0.1, speeds={"first": float("nan")})
     with pytest.raises(ValueError, match="step length"):
         SpeedLimited(model.named_parameters(), lr=-1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"lr": "fast"}, "lr: 'fast' is not a step length"),
+        ({"lr": None}, "lr: None is not a step length"),
+        ({"lr": float("inf")}, "lr: inf is not a step length"),
+        ({"eps": "x"}, "eps: 'x' must be more than 0"),
+        ({"betas": 0.9}, "betas: 0.9 must be two numbers"),
+        ({"betas": (0.9,)}, "betas: (0.9,) must be two numbers"),
+        ({"speeds": 2.0}, "speeds: 2.0 must say whose they are"),
+        ({"speeds": [1, 2]}, "speeds: [1, 2] must say whose they are"),
+        ({"speeds": {"first": "fast"}}, "speeds: first: 'fast' is not a speed"),
+        ({"speeds": {"first": None}}, "speeds: first: None is not a speed"),
+        ({"speeds": {"first": True}}, "speeds: first: True is not a speed"),
+        ({"speeds": {9: 1.0}}, "9: no such layer"),
+        ({"speeds": {0: 1.0, "0": 2.0}}, "a layer stands there twice"),
+    ],
+)
+def test_speed_limited_says_what_is_wrong_with_a_value_of_another_type(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        SpeedLimited(network().named_parameters(), **{"lr": 0.1, **settings})
+
+
+def test_an_index_may_be_given_as_a_number_and_refused_speeds_change_nothing() -> None:
+    optimizer = SpeedLimited(network().named_parameters(), lr=0.1, speeds={0: 3.0, -1: 0.5})
+    assert list(optimizer.speeds.values()) == [3.0, 1.0, 0.5]
+    with pytest.raises(ValueError, match="not a speed"):
+        optimizer.set_speeds({"last": float("nan")})
+    assert list(optimizer.speeds.values()) == [3.0, 1.0, 0.5]

@@ -1,6 +1,7 @@
 """Speeds that change: the rule that follows the alignment, set_speeds, momentum, what a sweep file may say."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,20 @@ def model_with_gradients() -> nn.Sequential:
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     return model
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rate": float("nan")}, "rate: nan"),
+        ({"bound": 0.0}, "bound: 0.0"),
+        ({"base": {"hidden0": 1.0}}, "base: hidden1: missing"),
+        ({"nfc": {"hidden7": 0.5}}, "nfc: hidden7: no such layer; did you mean 'hidden1'"),
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        adapted_speeds(**{"speeds": BASE, "nfc": {"hidden0": 0.5}, "base": BASE, **wrong})
 
 
 def test_set_speeds_holds_from_the_next_step_on() -> None:
@@ -113,6 +128,8 @@ def test_settings_at_their_defaults_change_no_id() -> None:
         ({"later": {0.5: {"first": 1}}, "adapt": 10}, "later and adapt are both given"),
         ({"adapt_rate": 2}, "adapt_rate: only used with adapt"),
         ({"adapt": 0}, "optimizer[0].adapt: 0 is out of range"),
+        ({"adapt": 30}, "optimizer[0].adapt: 30: speeds would never change in 30 steps"),
+        ({"on": "adamm"}, "optimizer[0].on: 'adamm': did you mean 'adam'?"),
         ({"speeds": {"hidden7": 1}}, "optimizer[0].speeds.hidden7: no such layer"),
     ],
 )

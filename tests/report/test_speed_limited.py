@@ -70,7 +70,7 @@ def plain(study: Study, cell: str, seed: int, level: float, quantity: str, layer
     """Interpolate one value by looking at the tables, row by row."""
     history, alignment = study.collected.history, study.collected.alignment
     before: tuple[int, float] | None = None
-    for step in sorted(set(alignment["step"])):
+    for step in sorted(set((alignment if layer else history)["step"])):
         rows = history[(history["cell"] == cell) & (history["seed"] == seed) & (history["step"] == step)]
         loss = rows.loc[(rows["split"] == "train") & (rows["metric"] == "loss"), "value"].item()
         if loss <= level:
@@ -121,6 +121,69 @@ def test_features_are_compared_by_whatever_the_probe_table_holds(study: Study) -
     more = [part.astype({"probe": str}) for part in (scores, probes.assign(probe="kernel_mine"))]
     table = make_tables(replace(study.collected, scores=pd.concat(more)))["speed_limited"]
     assert "kernel_mine r2" in Matched(table).scores(cell, "hidden0")
+
+
+def test_losses_are_matched_at_all_recorded_steps_and_layers_at_checkpoints(study: Study) -> None:
+    history = study.collected.history
+    between = history[history["metric"].isin(["loss", "accuracy"]) & (history["step"] > 0)].copy()
+    between["step"] -= 1  # a recorded step just before each checkpoint, with losses of its own
+    between["value"] *= 1.0 + 0.3 * np.random.default_rng(0).random(len(between))
+    dense = replace(study.collected, history=pd.concat([history, between[~between["step"].isin(history["step"])]]))
+    denser = Study(dense, make_tables(dense), study.paths)
+    before, after = (Matched(each.tables["speed_limited"]) for each in (study, denser))
+    cells = [cell.id for cell in study.collected.sweep.cells]
+    own, level = cells[3], before.levels[cells[3]]
+    assert after.levels == before.levels
+    for other in cells[:2]:
+        assert after.row(own, other, "hidden1", "uc_nfc", HEADLINE) == before.row(
+            own, other, "hidden1", "uc_nfc", HEADLINE
+        )
+        row = after.row(own, other, "", "test loss")
+        assert row is not None
+        values = [plain(denser, own, seed, level, "test loss", "") for seed in range(3)]
+        assert row["mean"] == pytest.approx(np.mean(values))
+        assert values != [plain(study, own, seed, level, "test loss", "") for seed in range(3)]
+
+
+def with_machines(study: Study) -> Study:
+    """Fit kernel machines at every checkpoint, on every hidden layer's inputs."""
+    scores = study.collected.scores.astype({"probe": str})
+    ridge = scores[(scores["probe"] == "ridge") & (scores["layer"] != "input")]
+    parts = [scores[~(scores["probe"].str.startswith("kernel_") & (scores["layer"] != "input"))]]
+    for name, more in (("kernel_identity", 0.0), ("kernel_nfm", 0.05), ("kernel_agop", 0.1)):
+        part = ridge.assign(probe=name, value=ridge["value"] + more)
+        parts.append(part[part["layer"] != "hidden0"] if name == "kernel_identity" else part)
+    collected = replace(study.collected, scores=pd.concat(parts))
+    return Study(collected, make_tables(collected), study.paths)
+
+
+def test_kernel_machines_fitted_at_every_checkpoint_are_compared_with_their_metric_i(study: Study) -> None:
+    machines = with_machines(study)
+    matched = Matched(machines.tables["speed_limited"])
+    cells = [cell.id for cell in study.collected.sweep.cells]
+    for cell, layer in ((cells[2], "hidden0"), (cells[3], "hidden1")):
+        rows = {name: matched.row(cell, cells[0], layer, f"kernel_{name} r2") for name in ("identity", "nfm", "agop")}
+        ridge = matched.row(cell, cells[0], layer, "ridge r2")
+        assert ridge is not None
+        for name, row in rows.items():
+            assert row is not None
+            assert row["n_seeds"] == 3
+            if name == "identity" and layer == "hidden0":  # the raw input's own machine, whatever was learned
+                assert [row["mean"], row["other_mean"], row["gain"]] == pytest.approx([0.55, 0.55, 0.0])
+            else:
+                more = {"identity": 0.0, "nfm": 0.05, "agop": 0.1}[name]
+                assert [row["mean"], row["gain"]] == pytest.approx([ridge["mean"] + more, ridge["gain"]])
+    said = speed_limited.answer(machines, matched, HEADLINE).sentence
+    assert "the kernel machine with its AGOP is better than every other's in" in said
+    html = "".join(str(content) for content, _ in speed_limited.parts(machines, Live()))
+    assert "kernel_identity r2 of hidden0" in html
+
+
+def test_kernel_machines_at_the_ends_alone_are_not_compared(study: Study) -> None:
+    matched = Matched(study.tables["speed_limited"])
+    cell = study.collected.sweep.cells[2].id
+    assert not [name for name in matched.scores(cell, "hidden0") if name.startswith("kernel_")]
+    assert "kernel machine" not in speed_limited.answer(study, matched, HEADLINE).sentence
 
 
 def with_gains(study: Study, **gains: tuple[float, float, float]) -> Study:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -23,7 +24,7 @@ from nfa.report.summaries import make_tables
 from nfa.report.terminal import summary, summary_table, unlearned_line
 from nfa.stages.aggregate import AggregateSummary, aggregate, collect
 from nfa.sweep import Sweep
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_stamp, read_table, write_table
+from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_arrays, read_stamp, read_table, write_arrays, write_table
 from tests.fake_results import write
 from tests.helpers import tiny_sweep
 
@@ -261,19 +262,59 @@ def test_terminal_table_fits(done: tuple[Sweep, SweepPaths, AggregateSummary]) -
     assert summary_table(paths.folder, 100).row_count == 4
 
 
-@pytest.mark.parametrize("name", ["cell.json", "history.parquet", "alignment.parquet", "probes.parquet"])
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
+@pytest.mark.parametrize(
+    "name", ["cell.json", "history.parquet", "alignment.parquet", "probes.parquet", "matrices.npz"]
+)
+@pytest.mark.parametrize("damage", ["missing", "damaged", "damaged: empty", "damaged: half"])
 def test_missing_and_damaged_files_are_one_line(tmp_path: Path, name: str, damage: str) -> None:
     sweep = tiny_sweep(seeds=1, data=[{"name": "chain_monomial"}])
     paths = write(sweep, tmp_path)
     file = paths.cell(sweep.cells[1].id).folder / name
     if damage == "missing":
         file.unlink()
-    else:
+    elif damage == "damaged":
         file.write_bytes(b"{no file of ours")
-    with pytest.raises(UserError, match=f"{name}.*{damage}.*nfa (train|measure|probe)") as caught:
+    else:
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2] if damage.endswith("half") else b"")
+    with pytest.raises(UserError, match=f"{name}.*{damage.partition(':')[0]}.*nfa (train|measure|probe)") as caught:
         collect(sweep, paths)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 no table"])
+def test_a_damaged_table_of_a_sweep_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "results" / "tables" / "cells_summary.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    with pytest.raises(UserError, match=r"cells_summary.parquet: damaged .*`nfa aggregate` writes it anew") as caught:
+        summary(path.parents[1])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["history.parquet", "alignment.parquet", "probes.parquet"])
+def test_bytes_that_changed_on_a_disk_are_found_and_not_read_as_other_numbers(tmp_path: Path, name: str) -> None:
+    sweep = tiny_sweep(seeds=1, data=[{"name": "chain_monomial"}])
+    paths = write(sweep, tmp_path)
+    file = paths.cell(sweep.cells[1].id).folder / name
+    content = bytearray(file.read_bytes())
+    middle = pq.ParquetFile(file).metadata.row_group(0).column(5 if name != "alignment.parquet" else 9)
+    start = middle.data_page_offset + middle.total_compressed_size // 2
+    content[start : start + 4] = bytes(byte ^ 0xFF for byte in content[start : start + 4])
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}: damaged.*nfa (train|measure|probe)"):
+        collect(sweep, paths)
+
+
+def test_arrays_that_changed_on_a_disk_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "matrices.npz"
+    write_arrays(path, {"0/0/a/nfm": np.arange(4000.0), "0/0/b/nfm": np.ones(3)})
+    content = bytearray(path.read_bytes())
+    content[2000:2100] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"matrices.npz: damaged .*nfa measure"):
+        read_arrays(path)
+    assert read_arrays(path, lambda name: "/b/" in name)["0/0/b/nfm"].tolist() == [1, 1, 1]
 
 
 def test_a_missing_seed_is_one_line_and_a_spare_seed_is_left_out(tmp_path: Path) -> None:

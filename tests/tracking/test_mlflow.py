@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.stages.places import mlflow_place
 from nfa.stages.publish import publish
@@ -103,6 +104,17 @@ def test_not_installed_is_one_line(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert "UserError: mlflow: is not installed (no mlflow here); run `pip install 'nfa[mlflow]'`" in done.stderr
+
+
+def test_a_damaged_store_is_one_line_and_left_alone(sweep: Sweep, results: Path) -> None:
+    """Nobody's database is overwritten."""
+    store = SweepPaths(results / sweep.name).mlflow / "mlflow.db"
+    store.parent.mkdir()
+    store.write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match=r"mlflow.db: cannot be opened .*move it away") as caught:
+        publish(sweep, results, mlflow_place)
+    assert "\n" not in str(caught.value)
+    assert store.read_bytes() == b"no database" * 100
 
 
 @pytest.mark.parametrize("settings", [{"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None}])

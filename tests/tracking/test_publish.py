@@ -256,23 +256,40 @@ def test_refused_key_is_one_line(results: Path, monkeypatch: pytest.MonkeyPatch)
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("mode", "settings", "says"),
-    [
-        ("offline", {"project": "a/b"}, "project"),
-        ("online", {}, "wandb login"),
-    ],
-)
-def test_wrong_settings_are_one_line(
-    mode: str, settings: dict[str, str], says: str, results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("address", "says"), [(None, "wandb login"), ("nonsense", "WANDB_BASE_URL: 'nonsense'")])
+def test_wrong_surroundings_are_one_line(
+    address: str | None, says: str, results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A project's name that is none; online without a key."""
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    """Online without a key; a server's address that is none."""
+    if address is None:
+        monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    else:
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", address)
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("NETRC", str(tmp_path / "nobody" / ".netrc"))
     with pytest.raises(UserError, match=says) as caught:
-        publish(with_mode(mode, **settings), results)
+        publish(with_mode("online"), results)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("project", ["a/b", "  ", "a:b", "a\nb"])
+def test_a_project_of_no_name_is_refused_before_anything_trains(project: str) -> None:
+    """By the sweep file already: the client would find out when everything is trained, MLflow not at all."""
+    with pytest.raises(UserError, match=r"wandb: project: .* is no name"):
+        with_mode("offline", project=project)
+
+
+@pytest.mark.parametrize("name", ["tables/runs.parquet", "figures/curves.png"])
+def test_a_damaged_summary_costs_no_run(name: str, sweep: Sweep, aggregated: Path) -> None:
+    """It is named, with what mends it, and all else is published."""
+    file = aggregated / sweep.name / name
+    file.write_bytes(file.read_bytes()[:100])
+    done = publish(sweep, aggregated)
+    assert len(done.published) == 4
+    assert list(done.unsent) == ["sweep/summary"]
+    assert f"{file.name}: damaged" in done.unsent["sweep/summary"]
+    assert "nfa aggregate" in done.unsent["sweep/summary"]
 
 
 def test_disabled_imports_no_wandb(results: Path, tmp_path: Path) -> None:

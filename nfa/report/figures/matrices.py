@@ -26,6 +26,7 @@ from nfa.report.figures.style import styled
 from nfa.report.markup import number
 from nfa.report.runs import at_convention
 from nfa.report.study import Study
+from nfa.tables import read_arrays
 
 EIGENVECTORS = 4
 MATRICES = {"nfm": "NFM", "agop": "AGOP"}
@@ -103,18 +104,14 @@ def _album(study: Study, cell: str) -> Album | None:
     as_image = len(shape) == 3 and math.prod(shape) == document["layers"][0]["fan_in"]
     last = max(runs[str(seed)]["checkpoints"], default=0)
     moments = []
-    with np.load(path, allow_pickle=False) as archive:
-        for step in dict.fromkeys((0, last)):
-            key = f"{seed}/{step}/{layer}"
-            arrays = {
-                name.removeprefix(f"{key}/"): _finite(archive[name])
-                for name in archive.files
-                if name.startswith(f"{key}/")
-            }
-            pictures = _diagonals(arrays, shape) if as_image else _whole(arrays)
-            vectors = _eigenvectors(arrays, shape) if as_image and step == last else []
-            if pictures:
-                moments.append(Moment(step, _correlation(study, cell, seed, step), pictures, vectors))
+    for step in dict.fromkeys((0, last)):
+        key = f"{seed}/{step}/{layer}/"
+        found = read_arrays(path, lambda name, key=key: name.startswith(key))  # type: ignore[misc]
+        arrays = {name.removeprefix(key): _finite(array) for name, array in found.items()}
+        pictures = _diagonals(arrays, shape) if as_image else _whole(arrays)
+        vectors = _eigenvectors(arrays, shape) if as_image and step == last else []
+        if pictures:
+            moments.append(Moment(step, _correlation(study, cell, seed, step), pictures, vectors))
     return Album(cell, seed, layer, "diagonal" if as_image else "whole", moments) if moments else None
 
 
