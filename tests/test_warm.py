@@ -93,8 +93,18 @@ def begin_long(group: "subprocess.Popen[bytes]", folder: Path) -> "subprocess.Po
     command = [*COMMAND, "train", str(config), "--results", str(folder), "--cells", tiny_sweep(**changed).cells[0].id]
     more = {VARIABLE: str(group.pid)}
     return subprocess.Popen(
-        command, env=environment(**more), stderr=subprocess.PIPE, text=True, process_group=group.pid
+        command,
+        env=environment(**more),
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=group.pid,
+        preexec_fn=heed_interrupts,
     )
+
+
+def heed_interrupts() -> None:
+    """Undo what a shell does to what it runs in the background, where these tests may run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_signal_to_all_of_a_snakemakes_processes_stops_the_jobs_well(
