@@ -20,15 +20,17 @@ def kernel_alignment(features: np.ndarray, targets: np.ndarray) -> tuple[float, 
     Returns:
         As it is, and centred; from 0 to 1, NaN where the kernel or the targets vanish.
     """
-    largest = np.abs(features).max(initial=0.0)
-    if not np.isfinite(largest) or largest == 0:
+    if not np.isfinite(features).all():
         return NAN, NAN
-    features = features / largest  # fourth powers follow
-    plain = _cosine(features, targets)
-    return plain, _cosine(features - features.mean(axis=0), targets - targets.mean(axis=0))
+    # Scaled after centring: a constant column of float32 numbers loses its mean exactly, its quotient only nearly.
+    return _cosine(features, targets), _cosine(features - features.mean(axis=0), targets - targets.mean(axis=0))
 
 
 def _cosine(features: np.ndarray, targets: np.ndarray) -> float:
+    largest = np.abs(features).max(initial=0.0)
+    if largest == 0:
+        return NAN
+    features = features / largest  # fourth powers follow
     size = np.linalg.norm(gram(features)) * np.linalg.norm(gram(targets))
     return float(np.square(features.T @ targets).sum() / size) if size > 0 else NAN
 
@@ -50,11 +52,11 @@ def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
         labels: (n,) class labels.
 
     Returns:
-        0 or more; NaN where all class means are equal, or features overflow.
+        0 or more; NaN where there is one class or all class means are equal, or features overflow.
     """
-    if not np.isfinite(features).all():
-        return NAN
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(counts) < 2 or not np.isfinite(features).all():
+        return NAN
     members = index == np.arange(len(counts))[:, None]
     means = members.astype(float) @ features / counts[:, None]
     between = (counts[:, None] * np.square(means - features.mean(axis=0))).sum()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
-from nfa.features.split import Split, best, fitted_rows, score
+from nfa.features.split import Split, best, fitted_rows, merit, score
 
 RIDGES = (1e-3, 1e-2, 1e-1)  # added to the kernel's diagonal, which is 1; the first: public recursive feature machines
 MULTIPLES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # bandwidths, in median distances
@@ -110,7 +110,7 @@ def choose(within: np.ndarray, train: Split) -> Choice:
         kernel = laplace(within[:, :fitted], multiple * median)
         for ridge in RIDGES:
             mean, coefficients = solve(kernel[:fitted], train.targets[:fitted], ridge)
-            scores.append(score(kernel[fitted:] @ coefficients + mean, validation))
+            scores.append(merit(kernel[fitted:] @ coefficients + mean, validation))
     chosen = best(scores)
     return Choice(*candidates[chosen], scores[chosen])
 

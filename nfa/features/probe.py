@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from nfa.features.ridge import RidgePath
-from nfa.features.split import Split, best, fitted_rows, r2, score
+from nfa.features.split import Split, best, fitted_rows, merit, r2, score
 
 RIDGE_PENALTIES = tuple(10.0**power for power in range(-6, 2))  # per training sample
 LOGISTIC_PENALTIES = (1e-2, 1.0, 1e2)  # 1/C of scikit-learn
@@ -21,7 +21,7 @@ NAN = float("nan")
 
 
 class ProbeScores(TypedDict):
-    """Scores on both splits, and the penalty that validation chose; all NaN where features overflow."""
+    """Scores on both splits, and the penalty that validation chose; NaN where features overflow or a class is alone."""
 
     train: float
     test: float
@@ -84,7 +84,8 @@ class RidgeProbe:
         def value(predicted: np.ndarray, split: Split) -> float:
             return score(predicted, split) if by_label else r2(predicted, split.targets)
 
-        penalty = RIDGE_PENALTIES[best([value(predicted, self._validation) for predicted in self._validated])]
+        merits = [merit(predicted, self._validation, by_label=by_label) for predicted in self._validated]
+        penalty = RIDGE_PENALTIES[best(merits)]
         on_train, on_test = (self._path.predict(part.features, penalty) for part in (self.train, self.test))
         return {"train": value(on_train, self.train), "test": value(on_test, self.test), "penalty": penalty}
 
@@ -103,6 +104,9 @@ def _logistic(train: Split, test: Split) -> ProbeScores:
     train, test = standardised(train, test)
     fitted = fitted_rows(len(train.features))
     fit, validate = train.rows(slice(fitted)), train.rows(slice(fitted, None))
+    assert fit.labels is not None  # a sweep file asks for it with classes only
+    if len(np.unique(fit.labels)) < 2:
+        return UNDEFINED
     scores = [_accuracy(_fit_logistic(penalty, fit), validate) for penalty in LOGISTIC_PENALTIES]
     penalty = LOGISTIC_PENALTIES[best(scores)]
     probe = _fit_logistic(penalty, train)

@@ -260,10 +260,11 @@ def _of_features(layer: str, about: str, train: Split, test: Split, kind: str, m
     for name, split in (("train", train), ("test", test)):
         both = kernel_alignment(split.features, split.targets)
         for quantity, value in zip(("kernel_alignment", "kernel_alignment_centred"), both, strict=True):
-            yield _noted(layer, "geometry", about, name, quantity, value, "the features vanish or are not finite")
+            note = "the features or the targets vanish, or are not finite"
+            yield _noted(layer, "geometry", about, name, quantity, value, note)
         if split.labels is not None:
             value = scatter_ratio(split.features, split.labels)
-            note = "all class means are equal, or the features are not finite"
+            note = "there is one class, or all class means are equal, or the features are not finite"
             yield _noted(layer, "geometry", about, name, "scatter_ratio", value, note)
 
 

@@ -41,7 +41,7 @@ class Split:
 
 def fitted_rows(n: int) -> int:
     """How many of n training samples, the first, are fitted on while something is chosen on the rest."""
-    return max(1, round(n * (1 - VALIDATION_SHARE)))
+    return max(1, min(round(n * (1 - VALIDATION_SHARE)), n - 1))
 
 
 def score(predicted: np.ndarray, split: Split) -> float:
@@ -56,6 +56,18 @@ def r2(predicted: np.ndarray, targets: np.ndarray) -> float:
     residual = np.square(targets - predicted).sum(axis=0)
     total = np.square(targets - targets.mean(axis=0)).sum(axis=0)
     return float((1 - residual / np.where(total > 0, total, np.nan)).mean())
+
+
+def merit(predicted: np.ndarray, split: Split, *, by_label: bool = True) -> float:
+    """Score predictions (n, C) on samples held out, for a choice between candidates.
+
+    As ``score``, or R^2 for classes too; but outputs that do not vary among these few samples (a class may be missing)
+    are left out of the average, since they would leave every candidate without a score.
+    """
+    if by_label and split.labels is not None:
+        return score(predicted, split)
+    varying = (split.targets != split.targets[:1]).any(axis=0)
+    return r2(predicted[:, varying], split.targets[:, varying]) if varying.any() else float("nan")
 
 
 def best(scores: list[float]) -> int:

@@ -11,7 +11,7 @@ the centred one. With Adam's direction (arXiv 1412.6980) the same is asked of an
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nfa.optim.moments import adam_direction, momentum_direction
-from nfa.optim.speeds import resolve_speeds, speeds_of_owners
+from nfa.optim.speeds import owner_of, resolve_speeds, speeds_of_owners
 from nfa.optim.stacking import along, axes, norms
 
 Speeds: TypeAlias = Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
@@ -105,7 +105,15 @@ class SpeedLimited(Optimizer):
         self.speeds = resolve_speeds(named, self._layers)
         by_layer = speeds_of_owners(self.speeds)
         for group in self.param_groups:
-            group["speed"] = _speed(group["param_names"][0], by_layer, named.get("others", 1.0))
+            owner = _owner(group["param_names"][0], by_layer)
+            group["speed"] = named.get("others", 1.0) if owner is None else by_layer[owner]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a saved state, the speeds in it too."""
+        super().load_state_dict(state_dict)
+        owners = {owner_of(layer) for layer in self._layers}
+        saved = {_owner(group["param_names"][0], owners): group["speed"] for group in self.param_groups}
+        self.speeds = {layer: saved.get(owner_of(layer), speed) for layer, speed in self.speeds.items()}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -134,10 +142,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _speed(name: str, by_layer: Mapping[str, float], others: float) -> float:
-    """Speed of a parameter: that of its own name, of its module, or, for a bias, of the weight called alike."""
+def _owner(name: str, owners: Collection[str]) -> str | None:
+    """Whose speed a parameter takes: its own name's, its module's, or, for a bias, that of the weight called alike."""
     module, dot, last = name.rpartition(".")
-    for owner in (name, module, module + dot + last.replace("bias", "weight")):
-        if owner in by_layer:
-            return by_layer[owner]
-    return others
+    candidates = (name, module, module + dot + last.replace("bias", "weight"))
+    return next((owner for owner in candidates if owner in owners), None)

@@ -37,10 +37,12 @@ def better_features(study: Study) -> Answer:
     if not names:
         return Answer(UNDEFINED, "No finished run has hidden layers with scores, so there is no answer.")
     scope = EVERYWHERE if EVERYWHERE in names else names[0]
-    pooled: list[dict[Any, Any]] = ranks[ranks["data"] == scope].dropna(subset=["ci_low"]).to_dict("records")
+    ranks = ranks[ranks["data"] == scope]
+    pooled: list[dict[Any, Any]] = ranks.dropna(subset=["ci_low"]).to_dict("records")
     rows = [row for row in pooled if row["quantity"] == "uc_nfc"]
     if not rows:
-        return Answer(UNDEFINED, "Too few cells finished to correlate alignment with feature quality.")
+        notes = "; ".join(dict.fromkeys(ranks.loc[ranks["quantity"] == "uc_nfc", "note"]))
+        return Answer(UNDEFINED, f"UC-NFC has no rank correlation with an interval with any score ({notes}).")
     cells = max(row["n_cells"] for row in rows)
     parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
     detail = (

@@ -12,7 +12,7 @@ from nfa.report.labels import name_list
 from nfa.report.live import live_text
 from nfa.report.markup import UNDEFINED, Safe, el, interval, number, significant
 from nfa.report.sentences import Answer, plural
-from nfa.report.speeds import CONTROLS, WHOLE, Matched
+from nfa.report.speeds import CONTROLS, WHOLE, Matched, raised_layer
 from nfa.report.study import Study
 from nfa.report.tables import row_head, table
 
@@ -60,10 +60,10 @@ def parts(study: Study, live: Live) -> list[tuple[tuple[Any, ...], str]]:
 def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
     """Say in how many cells the raised layer is above all others and its controls, and what features and loss did."""
     cells = list(matched.raised)
+    left_out = _left_out(study, matched)
     if not cells:
-        return Answer(
-            UNDEFINED, "No cell raises one layer alone, so there is no answer; see the table of layers below."
-        )
+        reason = left_out.strip() or "No cell raises one layer alone."
+        return Answer(UNDEFINED, f"{reason} So there is no answer; see the table of layers below.")
     sure = study.n_seeds > 1
     rows = {cell: _against(matched, cell, matched.raised[cell], "uc_nfc", convention) for cell in cells}
     above = [cell for cell in cells if rows[cell] and all(_sign(row, sure) > 0 for row in rows[cell])]
@@ -80,7 +80,8 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
         f"others' by {_span(gains)}."
     )
     if failed:
-        sentence += f" Not so: {name_list([_named(study, matched, cell) for cell in failed], 6)}."
+        sentence += f" Not so: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
+    sentence += left_out
     counts = []
     for quantity, name in SCORES.items():
         if not any(_score(matched, cell, quantity) for cell in cells):
@@ -141,8 +142,19 @@ def _span(values: Sequence[float]) -> str:
     return f"{number(min(finite))} to {number(max(finite))}" if finite else UNDEFINED
 
 
-def _named(study: Study, matched: Matched, cell: str) -> str:
-    return f"{matched.raised[cell]} on {study.row(cell)['group']}"
+def _named(study: Study, cell: str, layer: str) -> str:
+    return f"{layer} on {study.row(cell)['group']}"
+
+
+def _left_out(study: Study, matched: Matched) -> str:
+    """Name the shown cells that raise a layer and are not compared, so that no count hides them."""
+    rest = set(study.shown) - set(matched.raised)
+    raised = {cell.id: raised_layer(cell) for cell in study.collected.sweep.cells if cell.id in rest}
+    named = [_named(study, cell, layer) for cell, layer in raised.items() if layer]
+    if not named:
+        return ""
+    reason = "a run of theirs did not learn, or no cell to compare with did"
+    return f" Not compared ({reason}): {name_list(named, 6)}."
 
 
 def _shown(row: Row | None, side: str = "", digits: int = 2) -> str:

@@ -12,13 +12,14 @@ from nfa.report.labels import name_list
 from nfa.report.markup import UNDEFINED, interval, number, significant
 from nfa.report.ranks import POOLED
 from nfa.report.runs import at_convention
-from nfa.report.sentences import NOTHING, Answer, plural, seed_mean, stated
+from nfa.report.sentences import Answer, plural, seed_mean, stated
 from nfa.report.study import Study
 
 NOT_FOLLOWED = (
     "Not followed in this sweep. With measure: {early: 500} in its file, it is for cells of plain SGD: no momentum, "
     "decay or clipping, and backpropagation."
 )
+NOT_DEFINED = "No finished run has a hidden layer in which this is defined, so there is no answer."
 CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
 
 
@@ -27,22 +28,25 @@ def predicted(study: Study, convention: Convention) -> Answer:
     table = study.tables["predictions"]
     table = table[(table["layers"] == POOLED) & at_convention(table, convention)]
     if table.empty:
-        return Answer(UNDEFINED, NOTHING)
+        return Answer(UNDEFINED, NOT_DEFINED)
     records: list[dict[Any, Any]] = table.to_dict("records")
     found = {tuple(row[key] for key in ("data", "predictor", "at", "measure")): row for row in records}
     parts, shorts = [], []
     for data in dict.fromkeys(study.cells["data"]):
-        if (data, "update", "first", "rho") not in found:
+        here = [row for row in table[table["data"] == data].to_dict("records") if row["predictor"] == "update"]
+        if not here:
             continue
         first, last = (_compared(found, data, "update", at) for at in ("first", "last"))
         flow = _compared(found, data, "flow", "last")
-        n = found[data, "update", "first", "difference"]["n"]
+        points = plural(here[0]["n"], "point")
         parts.append(
-            f"on {data} ({plural(n, 'point')} per seed) it is off by {first} at {_first_steps(study, data)}, the first "
+            f"on {data} ({points} per seed) it is off by {first} at {_first_steps(study, data)}, the first "
             f"checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
         )
-        rho, later = (found[data, "update", at, "rho"]["mean"] for at in ("first", "last"))
-        shorts.append(f"{data} ρ = {number(rho)} at first, {number(later)} at last")
+        rho, later = (number(found.get((data, "update", at, "rho"), {}).get("mean")) for at in ("first", "last"))
+        shorts.append(f"{data} ρ = {rho} at first, {later} at last")
+    if not parts:
+        return Answer(UNDEFINED, NOT_DEFINED)
     text = (
         f"{stated(study, convention)}: C-NFC(0+), the limit along each optimizer's first full-batch step, is known "
         f"before training. Against the C-NFC measured, over cells and hidden layers: {'; '.join(parts)}. "
@@ -96,7 +100,7 @@ def depth_law(study: Study, convention: Convention) -> Answer:
     points = points[(points["correlation"] == convention.correlation) & (points["depth_from_output"] != READOUT)]
     points = points.dropna(subset=["power", "fit"])
     if points.empty:
-        return Answer(UNDEFINED, NOTHING)
+        return Answer(UNDEFINED, NOT_DEFINED)
     fit, one = (seed_mean(study, points, column) for column in ("fit", "fit_at_1"))
     lead = (
         f"{convention.correlation.capitalize()} ({study.measured_with}): the power of the AGOP that fits the NFM best "

@@ -109,7 +109,8 @@ class GradientFlow:
         Returns:
             Layer name -> (k, k) or (g, k, k) float64.
         """
-        unit = float(self.start.norm() / velocity.norm()) if velocity.any() else 1.0
+        size = float(self.start.norm()) or 1.0
+        unit = size / float(velocity.norm()) if velocity.any() else 1.0
         here = self._covariances_at(torch.zeros_like(self.start))
         rates: dict[str, Tensor] = {}
         # At 1e-6 of the parameters' size truncation and rounding are both about 1e-10 of K; at 1e-9 rounding is 1e-7.

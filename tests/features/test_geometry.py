@@ -37,6 +37,11 @@ def test_kernel_alignment_of_one_output_is_the_papers_formula() -> None:
 def test_what_vanishes_has_no_alignment() -> None:
     assert np.isnan(kernel_alignment(np.zeros((5, 2)), np.ones((5, 1)))).all()
     assert np.isnan(kernel_alignment(np.ones((5, 2)), np.arange(5.0)[:, None])[1])
+    dead = np.tile(np.random.default_rng(0).normal(size=7).astype(np.float32).astype(float), (100, 1))  # biases alone
+    plain, centred = kernel_alignment(dead, np.random.default_rng(1).normal(size=(100, 2)))
+    assert plain > 0
+    assert np.isnan(centred)
+    assert np.isnan(kernel_alignment(np.array([[1.0], [np.inf]]), np.ones((2, 1)))).all()
 
 
 def test_scatter_is_the_ratio_of_traces_and_changes_neither_with_scale_nor_rotation() -> None:
@@ -51,6 +56,7 @@ def test_scatter_is_the_ratio_of_traces_and_changes_neither_with_scale_nor_rotat
     assert scatter_ratio(3 * phi @ rotation + 5, labels) == pytest.approx(expected)
     assert np.isnan(scatter_ratio(np.ones((6, 2)), np.arange(6) % 2))
     assert scatter_ratio(labels[:, None].astype(float), labels) == 0
+    assert np.isnan(scatter_ratio(phi, np.zeros(60)))  # one class
 
 
 def test_recovery_agrees_with_dense_matrices() -> None:

@@ -72,6 +72,15 @@ def test_test_samples_choose_nothing() -> None:
     np.testing.assert_array_equal(first.factor, second.factor)
 
 
+def test_an_output_that_validation_lacks_leaves_the_choice_to_the_others() -> None:
+    train = chain(60)
+    still = np.zeros((60, 1))
+    still[:48:3] = 1e-3  # small, so that its own fit changes nothing; constant on the last fifth
+    both = Split(train.features, np.hstack([train.targets, still]), None)
+    within = distances(train.features, train.features)
+    assert choose(within, both) == pytest.approx(choose(within, train))
+
+
 def test_distances_far_from_the_origin_and_of_many_columns() -> None:
     draw = np.random.default_rng(0)
     x = draw.normal(size=(30, 5)) + 1e4

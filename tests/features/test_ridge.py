@@ -73,6 +73,33 @@ def test_linearity_is_scikit_learns_r2_of_the_coded_targets() -> None:
     assert found["test"] == pytest.approx(ridge.score(b.features, b.targets), abs=1e-6)
 
 
+def test_a_class_that_validation_lacks_leaves_the_penalty_to_the_others() -> None:
+    """With 40 classes and 40 samples held out some are missing there, and their R^2 is undefined."""
+    draw = np.random.default_rng(0)
+    code, labels = np.eye(40), draw.integers(0, 40, 4200)
+    x = 6 * code[labels] + draw.normal(size=(4200, 40))
+    train, test = (Split(x[rows], code[labels[rows]], labels[rows]) for rows in (slice(200), slice(200, None)))
+    assert len(set(labels[160:200])) < 40
+    a, b = standardised(train, test)
+    paths, scores = (RidgePath(a.features[:160], a.targets[:160]), RidgePath(a.features, a.targets)), []
+    varying = a.targets[160:].any(axis=0)
+    for penalty in RIDGE_PENALTIES:
+        residual = np.square(paths[0].predict(a.features[160:], penalty) - a.targets[160:]).sum(0)[varying]
+        scores.append((1 - residual / (40 * a.targets[160:].var(0)[varying])).mean())
+    found = target_linearity(train, test)
+    assert found["penalty"] == RIDGE_PENALTIES[int(np.argmax(scores))]
+    ridge = Ridge(alpha=found["penalty"] * 200).fit(a.features, a.targets)
+    assert found["test"] == pytest.approx(ridge.score(b.features, b.targets), abs=1e-6)
+    assert found["penalty"] < RIDGE_PENALTIES[-1]
+
+
+def test_one_class_has_no_logistic_probe() -> None:
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    one = Split(x, np.ones((30, 1)), np.zeros(30, dtype=np.int64))
+    found = linear_probe(one, one, "logistic")
+    assert np.isnan([found["train"], found["test"], found["penalty"]]).all()
+
+
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])
 def test_test_samples_choose_nothing(kind: str) -> None:
     train, test = classes(200, 6), classes(100, 6, seed=1)

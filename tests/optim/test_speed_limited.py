@@ -66,6 +66,23 @@ def test_speed_limited_leaves_a_layer_of_speed_zero_and_a_zero_gradient_alone() 
     assert torch.equal(model.get_parameter("0.weight"), first)
 
 
+def test_a_saved_state_holds_the_speeds() -> None:
+    """What is read off a resumed optimizer is what it does, a weight and a bias that are parts of a module included."""
+    model = network()
+    saved = SpeedLimited(model.named_parameters(), lr=0.1, speeds={"first": 1.0, "others": 0.1})
+    saved.set_speeds({"last": 2.0, "others": 0.5})
+    resumed = SpeedLimited(model.named_parameters(), lr=0.1)
+    resumed.load_state_dict(saved.state_dict())
+    assert resumed.speeds == saved.speeds == {"0": 0.5, "2": 0.5, "4": 2.0}
+    assert [group["speed"] for group in resumed.param_groups] == [0.5, 0.5, 0.5, 0.5, 2, 2]
+    attention = nn.MultiheadAttention(4, 2)
+    layers = ["in_proj_weight[0:4]", "in_proj_weight[4:8]", "out_proj"]
+    pair = [SpeedLimited(attention.named_parameters(), 0.1, {"*_proj_weight*": s}, layers=layers) for s in (3.0, 1.0)]
+    pair[1].load_state_dict(pair[0].state_dict())
+    assert pair[1].speeds == pair[0].speeds
+    assert set(pair[0].speeds.values()) == {3.0, 1.0}
+
+
 def test_speed_limited_on_adam_follows_adams_direction_at_its_own_speed() -> None:
     network, adams = parameters(0), parameters(0)
     limited = SpeedLimited(

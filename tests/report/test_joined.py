@@ -8,6 +8,7 @@ import pytest
 
 from nfa.report.conventions import HEADLINE
 from nfa.report.quality import better_features, metrics_carry
+from nfa.report.stratified import make_features_ranks
 from nfa.report.study import Study
 from nfa.report.summaries import make_tables
 from nfa.stages.aggregate import collect
@@ -75,3 +76,11 @@ def test_the_sentences_state_what_the_tables_hold(study: Study) -> None:
     assert "0.55 [0.55, 0.55] with the metric I" in carried
     assert "recursive feature machine, without backpropagation, reaches 0.75" in carried
     assert "Of the relevant directions" in carried
+
+
+def test_without_intervals_the_answer_says_why(study: Study) -> None:
+    """Alignment that is tied everywhere: enough cells finished, so their number is not the reason."""
+    tables = dict(study.tables)
+    tables["features_ranks"] = make_features_ranks(study.tables["features_alignment"].assign(uc_nfc=0.5))
+    answer = better_features(Study(study.collected, tables, study.paths))
+    assert "(all points are tied)" in answer.sentence

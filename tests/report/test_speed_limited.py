@@ -1,5 +1,6 @@
 """The section on Speed Limited Optimization: its table against plain loops, and what its sentence claims."""
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +235,25 @@ def test_one_seed_claims_no_interval(tmp_path: Path) -> None:
     found = speed_limited.answer(study, Matched(study.tables["speed_limited"]), HEADLINE)
     assert "one seed, no interval" in found.sentence
     assert "[" not in found.sentence
+
+
+def test_cells_that_are_not_compared_are_named(study: Study) -> None:
+    """A raised cell with a run that diverged is in no count; with all of them gone, that is the reason given."""
+    collected = study.collected
+    assert "Not compared" not in speed_limited.answer(study, Matched(study.tables["speed_limited"]), HEADLINE).sentence
+
+    def answer(*numbers: int) -> str:
+        documents = copy.deepcopy(collected.documents)
+        for number in numbers:
+            documents[collected.sweep.cells[number].id]["runs"]["1"]["status"] = "diverged"
+        changed = replace(collected, documents=documents)
+        failed = Study(changed, make_tables(changed), study.paths)
+        return speed_limited.answer(failed, Matched(failed.tables["speed_limited"]), HEADLINE).sentence
+
+    assert "of 1 cell" in answer(2)
+    assert "to compare with did): hidden0 on" in answer(2)
+    assert answer(2, 3).startswith("Not compared (a run of theirs did not learn")
+    assert answer(2, 3).endswith("So there is no answer; see the table of layers below.")
 
 
 def test_the_legend_names_what_is_drawn_and_nothing_else(study: Study) -> None:

@@ -1,5 +1,6 @@
 """Predicted beside measured, and the depth law: numbers recomputed row by row, sentences that say how far off."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from nfa.report.conventions import HEADLINE
 from nfa.report.figures import depth_law, predicted
 from nfa.report.predictions import prediction_points
 from nfa.report.study import Study
+from nfa.report.summaries import make_tables
 from nfa.tracking.summary import theory_summary
 from tests.helpers import tiny_sweep
 from tests.report.test_deep import drawn
@@ -101,6 +103,24 @@ def test_sentences_state_convention_size_and_distance(study: Study) -> None:
     law = theory.depth_law(study, HEADLINE).sentence
     assert "in 0 of 20 hidden layers" in law  # fits of 0.95 beside UC-NFC below 0.9
     assert "1 from the output 0.5" in law
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_what_is_undefined_everywhere_says_so(study: Study, at: str) -> None:
+    """Networks that all died: C-NFC is NaN at that checkpoint of every run."""
+    table = study.collected.alignment.copy()
+    steps = sorted(table["step"].unique())
+    dead = (table["step"] == (steps[1] if at == "first" else steps[-1])) & (table["quantity"] == "c_nfc")
+    table.loc[dead, "value"] = np.nan
+    collected = replace(study.collected, alignment=table)
+    changed = Study(collected, make_tables(collected), study.paths)
+    said = theory.predicted(changed, HEADLINE)
+    assert f"n/a at {at}" in said.short
+    assert "it is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
+    table["value"] = np.nan
+    changed = Study(collected, make_tables(collected), study.paths)
+    for found in (theory.predicted(changed, HEADLINE), theory.depth_law(changed, HEADLINE)):
+        assert found.sentence == "No finished run has a hidden layer in which this is defined, so there is no answer."
 
 
 def test_one_seed_has_no_intervals(tmp_path: Path) -> None:

@@ -255,6 +255,18 @@ def test_arrays_are_the_tables_at_their_times() -> None:
                 np.testing.assert_allclose(found[column], values, rtol=tolerance)
 
 
+def test_a_network_of_zeros_has_rates() -> None:
+    """One layer from zero weights: K is I whatever they are, and the curves stay defined."""
+    model = nn.Linear(3, 1)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    x = torch.randn(20, 3)
+    rates = layer_rates(model, x, x.sum(1, keepdim=True), squared_error)
+    assert rates[""].covariance_rate.item() == 0
+    early = early_dynamics(model, x, x.sum(1, keepdim=True), squared_error)
+    assert early.loc[early["correlation"] != "offdiagonal", "value"].notna().all()
+
+
 def test_frozen_layers_stay_and_say_so() -> None:
     model, x, y, loss = drawn(mlp)
     model.get_parameter("2.weight").requires_grad_(False)
