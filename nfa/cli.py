@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nfa.arguments import positive
 from nfa.errors import UserError
 from nfa.figure_cli import FIGURE, add_figure_arguments, run_figure
 from nfa.measuring_cli import (
@@ -16,7 +17,6 @@ from nfa.measuring_cli import (
     add_check_arguments,
     add_own_arguments,
     is_own,
-    positive,
     refuse_own,
     run_check,
     run_measure,
@@ -24,6 +24,7 @@ from nfa.measuring_cli import (
 from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
 from nfa.theory_cli import THEORY, add_theory_arguments, run_theory
+from nfa.warm import INTERRUPTED
 
 # A full disk or quota, a file larger than allowed, a disk that can only be read, a permission lost.
 NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
@@ -66,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         print("nfa: interrupted; finished work is kept, the same command goes on from it", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nfa.arguments import positive, whole
 from nfa.errors import UserError
 
 CHECK = "check on a network of your own that W^T K W is its average gradient outer product, layer by layer"
@@ -24,6 +25,7 @@ of a sweep, as the workflow calls it:
   nfa measure my.yaml --cells ID
 """
 
+SEED = whole(0, 2**63 - 1, "a number from 0 to 2**63 - 1")  # goes into a table's column of 64-bit integers
 _ESTIMATORS = ("auto", "exact", "sketched")
 CORRELATIONS = ("cosine", "pearson", "offdiagonal")
 POWERS = ("1", "1/2", "depth")
@@ -57,7 +59,7 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="layers to check (default: all)")
     parser.add_argument("--heads", action="store_true", help="take query, key and value apart by head")
     parser.add_argument("--samples", type=positive, default=4, metavar="N", help="samples to check on (default: 4)")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="for everything that is drawn (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="for everything that is drawn (default: 0)")
 
 
 def add_own_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +82,7 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--samples", type=positive, metavar="M", help=text)
     own.add_argument("--probes", type=positive, metavar="P", help="probes in each of the two sketches (default: 1)")
     own.add_argument("--loss", choices=_LOSSES, help="for what needs dL/dW; takes targets y from the data")
-    own.add_argument("--seed", type=_seed, metavar="S", help="for everything that is drawn (default: 0)")
+    own.add_argument("--seed", type=SEED, metavar="S", help="for everything that is drawn (default: 0)")
     own.add_argument("--correlation", choices=CORRELATIONS, help="in the table shown (default: cosine)")
     own.add_argument("--power", choices=POWERS, help="in the table shown (default: 1)")
     own.add_argument("--output", type=Path, metavar="FILE", help="write every quantity to a .csv or .parquet table")
@@ -125,20 +127,6 @@ def run_measure(options: argparse.Namespace) -> int:
     from nfa.measuring import measure_network
 
     return measure_network(options)
-
-
-def positive(text: str) -> int:
-    """Parse a number of 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    """Parse a seed; it goes into a table's column of 64-bit integers."""
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 2**63 - 1")
-    return int(text)
 
 
 def _shape(text: str) -> tuple[int, ...]:

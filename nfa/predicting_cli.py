@@ -4,10 +4,12 @@ import argparse
 import os
 from pathlib import Path
 
-from nfa.errors import UserError, one_line
-from nfa.measuring_cli import CORRELATIONS, POWERS, positive
+from nfa.arguments import positive, whole
+from nfa.errors import UserError
+from nfa.measuring_cli import CORRELATIONS, POWERS
 
 PREDICT = "predict the early C-NFC of every cell and layer of a sweep file, before anything is trained"
+SEED = whole(0, 2**31 - 1, "a seed: use a number from 0 to 2**31 - 1")
 
 
 def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +19,7 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         "first full-batch step of each optimizer: the sweep's own rows c_nfc and c_nfc_update at step 0."
     )
     parser.add_argument("--cells", nargs="+", metavar="ID", help="cells to predict (default: all)")
-    parser.add_argument("--seeds", nargs="+", type=_seed, metavar="S", help="seeds (default: the sweep's)")
+    parser.add_argument("--seeds", nargs="+", type=SEED, metavar="S", help="seeds (default: the sweep's)")
     parser.add_argument("--correlation", choices=CORRELATIONS, default="cosine", help="shown (default: cosine)")
     parser.add_argument("--power", choices=POWERS, default="1", help="of the AGOP, shown (default: 1)")
     text = "write every correlation and power at every seed to a .csv or .parquet table"
@@ -62,9 +64,3 @@ def run_predict(options: argparse.Namespace) -> None:
     if output is not None:
         write_predictions(output, table)
         print(f"{output}: written, {len(table):,} rows")
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or len(text) > 10 or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)} is not a seed: use a number from 0 to 2**31 - 1")
-    return int(text)

@@ -3,17 +3,20 @@
 import argparse
 from pathlib import Path
 
-from nfa.errors import UserError, one_line
+from nfa.arguments import whole
+from nfa.errors import UserError
 
 THEORY = "reproduce the tables of what theory predicts: C-NFC(0+) of quadratic networks"
+DRAWS = whole(1, 10_000, "a number from 1 to 10000")
+SEED = whole(0, 2**62 - 1, "a number from 0 to 2**62 - 1")
 
 
 def add_theory_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe ``nfa theory``."""
     parser.add_argument("what", choices=("quadratic",), help="quadratic: first layer of a quadratic network")
     parser.add_argument("--table", choices=("spectrum", "reversing"), help="one of the two tables (default: both)")
-    parser.add_argument("--draws", type=_draws, default=5, metavar="N", help="draws of data and weights (default: 5)")
-    parser.add_argument("--seed", type=_seed, default=0, metavar="S", help="of the first draw (default: 0)")
+    parser.add_argument("--draws", type=DRAWS, default=5, metavar="N", help="draws of data and weights (default: 5)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="of the first draw (default: 0)")
     text = "also write mean, sd and interval of every correlation: .csv or .json"
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
 
@@ -43,15 +46,3 @@ def run_theory(options: argparse.Namespace) -> None:
         write_text(
             output, summary.to_csv(index=False) if output.suffix == ".csv" else summary.to_json(orient="records")
         )
-
-
-def _draws(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)} is not a number from 1 to 10000")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or len(text) > 19 or int(text) >= 2**62:
-        raise argparse.ArgumentTypeError(f"{one_line(text, 40)} is not a number from 0 to 2**62 - 1")
-    return int(text)

@@ -92,10 +92,10 @@ def _album(study: "Study", cell: str) -> Album | None:
     as_image = len(shape) == 3 and math.prod(shape) == document["layers"][0]["fan_in"]
     last = max(runs[str(seed)]["checkpoints"], default=0)
     moments = []
-    for step in dict.fromkeys((0, last)):
-        key = f"{seed}/{step}/{layer}/"
-        found = read_arrays(path, lambda name, key=key: name.startswith(key))  # type: ignore[misc]
-        arrays = {name.removeprefix(key): _finite(array) for name, array in found.items()}
+    keys = {step: f"{seed}/{step}/{layer}/" for step in (0, last)}
+    found = read_arrays(path, lambda name: name.startswith(tuple(keys.values())))
+    for step, key in keys.items():
+        arrays = {name.removeprefix(key): _finite(array) for name, array in found.items() if name.startswith(key)}
         pictures = _diagonals(arrays, shape) if as_image else _whole(arrays)
         vectors = _eigenvectors(arrays, shape) if as_image and step == last else []
         if pictures:

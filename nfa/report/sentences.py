@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -226,24 +226,26 @@ def for_whom(study: Study, convention: Convention) -> Answer:
     means = _at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
-
-    def told(name: str, axis: str) -> str:
-        """Say a name's two means."""
-        here = means[means[axis] == name]
-        return f"{name} {seed_mean(study, here, 'uc_nfc')} / {seed_mean(study, here, 'c_nfc')}"
-
-    def counted(optimizer: str) -> str:
-        return f"{told(optimizer, 'optimizer')} ({plural(cells[optimizer], 'cell')})"
-
-    def short(optimizer: str) -> str:
-        return f"{optimizer} {_short(seed_mean(study, means[means['optimizer'] == optimizer], 'uc_nfc'))}"
-
     cells = means.groupby("optimizer", observed=True)["cell"].nunique()
     optimizers = [name for name in study.optimizers if name in cells.index]
+
+    @cache
+    def mean(axis: str, name: str, quantity: str) -> str:
+        return seed_mean(study, means[means[axis] == name], quantity)
+
+    def told(axis: str, name: str) -> str:
+        return f"{name} {mean(axis, name, 'uc_nfc')} / {mean(axis, name, 'c_nfc')}"
+
+    def counted(name: str) -> str:
+        return f"{told('optimizer', name)} ({plural(cells[name], 'cell')})"
+
+    def short(name: str) -> str:
+        return f"{name} {_short(mean('optimizer', name, 'uc_nfc'))}"
+
     sentence = (
         f"{stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
         f"{name_list(optimizers, 8, counted)}. "
-        f"By model: {name_list(means['model'].unique(), 8, lambda model: told(model, 'model'))}. "
+        f"By model: {name_list(means['model'].unique(), 8, lambda name: told('model', name))}. "
         f"At one seed all optimizers share data, initial weights and batches."
     )
     return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)

@@ -17,18 +17,14 @@ from nfa.report.tables import loss_with_interval
 from nfa.tables import read_written
 
 
-def summary_table(results_folder: Path, width: int | None = None) -> Table:
+def summary_table(cells: pd.DataFrame, width: int | None = None) -> Table:
     """Summarise a sweep: one row per cell; of very many, those that the page shows.
 
     Args:
-        results_folder: The sweep's results, results/<sweep>.
+        cells: The table ``cells_summary``.
         width: Columns of the terminal; None asks the terminal. In fewer than 90, names share a column and test
             losses go without intervals.
-
-    Raises:
-        UserError: The sweep has not been aggregated.
     """
-    cells = read_cells(results_folder)
     narrow = (Console().width if width is None else width) < NARROW
     table = Table(
         title=f"NFC: {HEADLINE}, mean over hidden layers; ±: half of the 95% interval",
@@ -83,19 +79,17 @@ def _seeds(row: Mapping[Any, Any]) -> Text:
     return text
 
 
-def thinned_line(results_folder: Path) -> str:
+def thinned_line(cells: pd.DataFrame, results_folder: Path) -> str:
     """Say in one line how many cells the table leaves out; empty where it has all."""
-    cells = read_cells(results_folder)["cell"].tolist()
-    shown = len(shown_of(cells))
+    shown = len(shown_of(cells["cell"].tolist()))
     if shown == len(cells):
         return ""
     all_of_them = SweepPaths(results_folder).tables / "cells_summary.csv"
     return f"Shown: {shown} of {len(cells):,} cells, evenly spread; all are in {all_of_them}."
 
 
-def unlearned_line(results_folder: Path) -> str:
+def unlearned_line(cells: pd.DataFrame) -> str:
     """Name the cells that did not learn, in one line."""
-    cells = read_cells(results_folder)
     failed = cells[~cells["learned"]]
     if failed.empty:
         return f"All {len(cells)} cells learned their task." if len(cells) > 1 else "The cell learned its task."
@@ -117,11 +111,11 @@ def rank_line(results_folder: Path) -> str:
 
 def summary(results_folder: Path, width: int | None = None) -> Group:
     """Compose everything ``nfa show`` prints: the table, what did not learn, the report's path."""
-    failed = not read_cells(results_folder)["learned"].all()
+    cells = read_cells(results_folder)
     return Group(
-        summary_table(results_folder, width),
-        Text(thinned_line(results_folder)),
-        Text(unlearned_line(results_folder), "bold yellow" if failed else ""),
+        summary_table(cells, width),
+        Text(thinned_line(cells, results_folder)),
+        Text(unlearned_line(cells), "" if cells["learned"].all() else "bold yellow"),
         Text(rank_line(results_folder)),
         Text(f"Report: {SweepPaths(results_folder).report}", "bold"),
     )

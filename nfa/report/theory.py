@@ -33,7 +33,7 @@ def predicted(study: Study, convention: Convention) -> Answer:
     found = {tuple(row[key] for key in ("data", "predictor", "at", "measure")): row for row in records}
     parts, shorts = [], []
     for data in dict.fromkeys(study.cells["data"]):
-        here = [row for row in table[table["data"] == data].to_dict("records") if row["predictor"] == "update"]
+        here = [row for row in records if (row["data"], row["predictor"]) == (data, "update")]
         if not here:
             continue
         first, last = (_compared(found, data, "update", at) for at in ("first", "last"))

@@ -86,4 +86,4 @@ def test_arrays_are_read_once_for_the_page_and_the_figure(tmp_path: Path, monkey
     monkeypatch.setattr(albums, "read_arrays", counted)
     drawings(study)["matrices"](tmp_path / "matrices")
     sections(study, Live(), ())
-    assert len(read) == 2  # step 0 and the last checkpoint
+    assert len(read) == 1  # of one cell

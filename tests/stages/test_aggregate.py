@@ -21,7 +21,7 @@ from nfa.report.labels import cell_labels
 from nfa.report.ranks import spearman
 from nfa.report.statistics import over_seeds
 from nfa.report.summaries import make_tables
-from nfa.report.terminal import summary, summary_table, unlearned_line
+from nfa.report.terminal import read_cells, summary, summary_table, unlearned_line
 from nfa.stages.aggregate import AggregateSummary, aggregate, collect
 from nfa.sweep import Sweep
 from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_arrays, read_stamp, read_table, write_arrays, write_table
@@ -243,7 +243,7 @@ def test_diverged_and_unlearned_cells_are_named(tmp_path: Path) -> None:
     page = paths.report.read_text()
     assert f"Diverged: {labels[diverged]} (1 of 3 runs), {labels[gone]} (3 of 3 runs)" in page
     assert f"Did not learn: {labels[flat]} (3 of 3 runs)" in page
-    line = unlearned_line(paths.folder)
+    line = unlearned_line(read_cells(paths.folder))
     assert all(labels[cell] in line for cell in (diverged, gone, flat))
 
 
@@ -259,7 +259,7 @@ def test_terminal_table_fits(done: tuple[Sweep, SweepPaths, AggregateSummary]) -
         assert "fashion_mini" in text
         assert "All 4 cells learned" in text
         assert "report.html" in text.replace("\n", "")
-    assert summary_table(paths.folder, 100).row_count == 4
+    assert summary_table(read_cells(paths.folder), 100).row_count == 4
 
 
 @pytest.mark.parametrize(

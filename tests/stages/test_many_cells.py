@@ -7,7 +7,7 @@ import pytest
 
 from nfa.paths import SweepPaths
 from nfa.report.study import Study
-from nfa.report.terminal import summary_table, thinned_line
+from nfa.report.terminal import read_cells, summary_table, thinned_line
 from nfa.stages import aggregate as stage
 from nfa.tables import read_table
 from tests.fake_results import write
@@ -54,8 +54,9 @@ def test_the_terminal_shows_the_same_cells_and_says_so(tmp_path: Path, monkeypat
     sweep = tiny_sweep(seeds=2, train={"steps": 20, "checkpoints": 3})
     paths = write(sweep, tmp_path)
     stage.aggregate(sweep, tmp_path)
-    assert summary_table(paths.folder, 120).row_count == len(sweep.cells)
-    assert thinned_line(paths.folder) == ""
+    cells = read_cells(paths.folder)
+    assert summary_table(cells, 120).row_count == len(sweep.cells)
+    assert thinned_line(cells, paths.folder) == ""
     monkeypatch.setattr("nfa.report.labels.CELLS_SHOWN", 2)
-    assert summary_table(paths.folder, 120).row_count == 2
-    assert thinned_line(paths.folder).startswith(f"Shown: 2 of {len(sweep.cells)} cells, evenly spread")
+    assert summary_table(cells, 120).row_count == 2
+    assert thinned_line(cells, paths.folder).startswith(f"Shown: 2 of {len(sweep.cells)} cells, evenly spread")

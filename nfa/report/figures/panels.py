@@ -178,7 +178,7 @@ def save(
     legend: Sequence[tuple[str, str]] = (),
     endings: Sequence[str] = (".svg", ".png"),
 ) -> None:
-    """Write panels as one figure, ``path``.svg and ``path``.png, if there are any; the same data give the same bytes.
+    """Write panels as one figure, ``path``.svg and ``path``.png; the same data give the same bytes.
 
     Args:
         panels: The panels.
@@ -187,8 +187,6 @@ def save(
         legend: Labels and their colours.
         endings: Files to write.
     """
-    if not panels:
-        return
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     width, height = columns * max(panel.width for panel in panels), max(panel.height for panel in panels) + TITLE
