@@ -37,6 +37,14 @@ def test_it_has_a_page_in_the_gallery(name: str) -> None:
     assert f"({name}.md)" in (PAGES / "index.md").read_text()
 
 
+def test_a_name_that_is_no_experiment_is_one_line() -> None:
+    done = subprocess.run([SCRIPT, "initial_scael"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "docs/experiments/run.sh: initial_scael: no such experiment; docs/experiments/index.md lists them"
+    ]
+
+
 def test_the_script_leaves_out_what_needs_a_file_that_is_not_there(tmp_path: Path) -> None:
     """And runs nothing but what is named."""
     (tmp_path / "docs/experiments").mkdir(parents=True)

@@ -4,7 +4,14 @@
 # same command goes on from where it was stopped. CORES=4 docs/experiments/run.sh uses four cores (default: all).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+script=docs/experiments/run.sh
 chosen=("$@")
+for name in "${chosen[@]}"; do
+  if [ "$name" != pretrained ] && ! grep -qx "experiment $name\( .*\)\?" $script; then
+    echo "$script: $name: no such experiment; docs/experiments/index.md lists them" >&2
+    exit 2
+  fi
+done
 
 # experiment NAME, then what `nfa figure` compares
 experiment() {
