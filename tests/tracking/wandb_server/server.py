@@ -24,6 +24,7 @@ class WandbServer(Runs, Reports, Artifacts):
         self.unknown: list[str] = []
         self.faults: list[Fault] = []
         self.gone_after: int | None = None  # requests after which the server disappears
+        self.gone_with_lines = False  # it disappears at the first request after one that brought lines of history
         self.stopping = threading.Event()
         self._listen(0)
         self.port = self._http.server_port
@@ -57,6 +58,7 @@ class WandbServer(Runs, Reports, Artifacts):
     def return_(self) -> None:
         """Be there again, on the same port."""
         self.gone_after = None
+        self.gone_with_lines = False
         self.faults = []
         self._listen(self.port)
 
@@ -70,7 +72,8 @@ class WandbServer(Runs, Reports, Artifacts):
         """Use up the first fault that fits a request."""
         with self.lock:
             self.requests.append(what)
-            if self.gone_after is not None and len(self.requests) > self.gone_after:
+            gone = self.gone_after is not None and len(self.requests) > self.gone_after
+            if gone or (self.gone_with_lines and any(run.lines for run in self.runs.values())):
                 threading.Thread(target=self.disappear, daemon=True).start()
                 return Fault("reset")
             for fault in self.faults:
