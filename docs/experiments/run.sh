@@ -45,6 +45,9 @@ experiment slo_chain_monomial
 experiment slo_images
 experiment modular_arithmetic --x step --panel data.operation --show test_accuracy uc_nfc:offdiagonal:1/2 haar_nfc:offdiagonal:1/2
 experiment modular_arithmetic:operations --x step --panel data.operation --show test_accuracy uc_nfc:offdiagonal:1/2 haar_nfc:offdiagonal:1/2
+if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" modular_arithmetic "* ]]; then
+  python docs/experiments/modular_structure.py > results/modular_arithmetic-operations/structure.md
+fi
 experiment ansatz_mlp
 experiment transformer
 experiment learning_rules --panel optimizer
