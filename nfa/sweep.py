@@ -59,7 +59,8 @@ class Train(Settings):
         "backpropagation", "what stands in for the gradient; the last two need a chain of layers"
     )
     rho: float = setting(0.0, "feedback_alignment: cosine between feedback and initial weights", ge=0, le=1)
-    checkpoints: int = setting(8, "checkpoints after step 0, log-spaced in steps; the last step is one", ge=1, le=1000)
+    checkpoints: int = setting(8, "checkpoints after step 0; the last step is one", ge=1, le=1000)
+    spacing: Literal["log", "linear"] = setting("log", "how checkpoints are spaced in steps: log, or linear")
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
@@ -82,8 +83,10 @@ class Train(Settings):
         return 1000 if self.steps is None else self.steps
 
     def checkpoint_steps(self, n_train: int) -> list[int]:
-        """Steps at which weights are kept: 0, the last, and a log-spaced schedule between."""
+        """Steps at which weights are kept: 0, the last, and those of the schedule between."""
         total = self.total_steps(n_train)
+        if self.spacing == "linear":
+            return sorted({round(total * i / self.checkpoints) for i in range(self.checkpoints + 1)})
         spaced = (total ** (i / max(self.checkpoints - 1, 1)) for i in range(self.checkpoints))
         return sorted({0, total} | {min(round(step), total) for step in spaced if self.checkpoints > 1})
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nfa.cli import command_parser
 from nfa.report.chart import AXES, OWN
@@ -13,13 +14,23 @@ from tests.helpers import ROOT, environment
 
 PAGES = ROOT / "docs/experiments"
 SCRIPT = PAGES / "run.sh"
-LINES = dict(re.findall(r"(?m)^experiment (\w+) ?(.*)$", SCRIPT.read_text()))
+LINES = dict(re.findall(r"(?m)^experiment ([\w:]+) ?(.*)$", SCRIPT.read_text()))  # NAME or NAME:SIZE
+NAMES = sorted({name.partition(":")[0] for name in LINES})
 
 SECTIONS = ("**Question.**", "## What we find", "## What the source says", "## What differs here")
 
 
 def test_every_sweep_file_is_an_experiment() -> None:
-    assert set(LINES) == {path.stem for path in (ROOT / "config/sweeps").glob("*.yaml")}
+    assert set(NAMES) == {path.stem for path in (ROOT / "config/sweeps").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_its_size_is_one_of_its_file_and_its_figure_is_shown(name: str) -> None:
+    of, _, size = name.partition(":")
+    sweep = yaml.safe_load((ROOT / f"config/sweeps/{of}.yaml").read_text())
+    assert sweep["sweep"] == of
+    assert size in ("", *sweep["sizes"])
+    assert f"({name.replace(':', '-')}.png)" in (PAGES / f"{of}.md").read_text()
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -30,7 +41,7 @@ def test_its_figure_compares_what_there_is(name: str) -> None:
     assert [Wanted.parse(text).name for text in options.show] == options.show
 
 
-@pytest.mark.parametrize("name", [*LINES, "pretrained"])
+@pytest.mark.parametrize("name", [*NAMES, "pretrained"])
 def test_it_has_a_page_in_the_gallery(name: str) -> None:
     text = (PAGES / f"{name}.md").read_text()
     assert all(section in text for section in SECTIONS)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -139,7 +140,7 @@ def test_the_plan_of_a_sweep_parses_to_the_same_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("checkpoints", [1, 2, 5, 8, 40])
 @pytest.mark.parametrize("steps", [1, 2, 10, 1000])
-def test_checkpoints_start_at_zero_end_at_the_last_step_and_are_log_spaced(steps: int, checkpoints: int) -> None:
+def test_checkpoints_start_at_zero_end_at_the_last_step_and_are_spaced_as_said(steps: int, checkpoints: int) -> None:
     document = tiny(train={"steps": steps, "checkpoints": checkpoints})
     kept = parse(document, "x").cells[0].train.checkpoint_steps(200)
     assert kept[0] == 0
@@ -148,6 +149,10 @@ def test_checkpoints_start_at_zero_end_at_the_last_step_and_are_log_spaced(steps
     assert len(kept) <= checkpoints + 1
     if (steps, checkpoints) == (1000, 8):
         assert kept == [0, 1, 3, 7, 19, 52, 139, 373, 1000]
+    document["train"]["spacing"] = "linear"
+    kept = parse(document, "x").cells[0].train.checkpoint_steps(200)
+    assert (kept[0], kept[-1], len(kept)) == (0, steps, min(steps, checkpoints) + 1)
+    assert max(np.diff(kept)) - min(np.diff(kept)) <= 1
 
 
 def test_epochs_count_a_smaller_last_batch() -> None:

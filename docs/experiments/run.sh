@@ -13,17 +13,18 @@ for name in "${chosen[@]}"; do
   fi
 done
 
-# experiment NAME, then what `nfa figure` compares
+# experiment NAME or NAME:SIZE of its file, then what `nfa figure` compares
 experiment() {
-  local name=$1
+  local of=${1%%:*} name=${1/:/-} size=()
+  if [[ $1 == *:* ]]; then size=(--config "size=${1#*:}"); fi
   shift
-  if [ ${#chosen[@]} -gt 0 ] && [[ " ${chosen[*]} " != *" $name "* ]]; then return; fi
-  local file=config/sweeps/$name.yaml
+  if [ ${#chosen[@]} -gt 0 ] && [[ " ${chosen[*]} " != *" $of "* ]]; then return; fi
+  local file=config/sweeps/$of.yaml
   if grep -q 'path: data/cifar10.npz' "$file" && [ ! -e data/cifar10.npz ]; then
     echo "$name: left out, data/cifar10.npz is not there; docs/experiments/index.md says how to make it"
     return
   fi
-  snakemake --cores "${CORES:-all}" --configfile "$file"
+  snakemake --cores "${CORES:-all}" --configfile "$file" ${size[@]+"${size[@]}"}
   if [ -e "results/$name/figures/speed_limited.png" ]; then # a sweep of speeds: the report compares them at one training loss
     cp "results/$name/figures/speed_limited.png" "docs/experiments/$name.png"
   else
@@ -43,6 +44,10 @@ experiment gradient_starvation --x train.decoupling --panel data.spread --show t
 experiment slo_chain_monomial
 experiment slo_images
 experiment modular_arithmetic --x step --panel data.operation --show test_accuracy uc_nfc:offdiagonal:1/2 haar_nfc:offdiagonal:1/2
+experiment modular_arithmetic:operations --x step --panel data.operation --show test_accuracy uc_nfc:offdiagonal:1/2 haar_nfc:offdiagonal:1/2
+if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" modular_arithmetic "* ]]; then
+  python docs/experiments/modular_structure.py > results/modular_arithmetic-operations/structure.md
+fi
 experiment ansatz_mlp
 experiment transformer
 experiment learning_rules --panel optimizer

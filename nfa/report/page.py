@@ -7,8 +7,8 @@ from importlib.resources import files
 
 import pandas as pd
 
+from nfa.beside import beside
 from nfa.paths import SweepPaths
-from nfa.report.beside import beside
 from nfa.report.collected import Collected
 from nfa.report.conventions import HEADLINE
 from nfa.report.figures.files import drawings, save_figures

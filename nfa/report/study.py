@@ -77,6 +77,11 @@ class Study:
         return groups
 
     @cached_property
+    def linear_steps(self) -> bool:
+        """Whether axes of steps are linear: where the checkpoints of all cells are spaced so."""
+        return all(cell.train.spacing == "linear" for cell in self.collected.sweep.cells)
+
+    @cached_property
     def albums(self) -> list[Album]:
         """Pictures of the first layers, for the page and the figure."""
         return find_albums(self)

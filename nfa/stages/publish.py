@@ -4,13 +4,17 @@ Idempotent: a run whose content is published is left alone. Resumable: every pub
 """
 
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 
+from nfa.beside import beside
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.stages.bundles import (
@@ -21,7 +25,7 @@ from nfa.stages.bundles import (
     sweep_is_aggregated,
 )
 from nfa.stages.places import Place, wandb_place
-from nfa.stages.progress import event, progress_bar
+from nfa.stages.progress import Bar, event, progress_bar
 from nfa.stages.publish_report import publish_report
 from nfa.stages.runs import check_outputs
 from nfa.sweep import Cell, Sweep, digest
@@ -35,6 +39,7 @@ from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
 FOLLOWER_SECONDS = 65.0  # a stage's follower ends within this (nfa.stages.follow)
 MAX_FAILURES = 3  # after this many runs in a row that fail, the rest would too
+MANY_RUNS = 100  # from here on two processes publish: a second client's start is worth its second or two
 
 
 @dataclass
@@ -161,22 +166,68 @@ class _Publication:
         self.failures = 0
 
     def run(self, runs_only: bool) -> None:
-        """Publish what needs it, cell by cell, so that memory holds one cell."""
+        """Publish what needs it, cell by cell, so that memory holds one cell of each process.
+
+        Of many runs every second cell's go out from a fork: half of a client's time is waiting for its service or for
+        a server. MLflow's database has one writer.
+        """
+        cells = self.sweep.cells
         try:
-            with progress_bar("publish", len(self.sweep.cells)) as bar:
-                for done, cell in enumerate(self.sweep.cells):
-                    try:
-                        check_outputs(self.sweep, cell, self.paths.cell(cell.id))
-                    except UserError as error:
-                        self.summary.incomplete[cell.id] = str(error)
-                    else:
-                        self._publish_cell(cell)
-                    bar.update(done + 1)
+            with progress_bar("publish", len(cells)) as bar:
+                if len(cells) * len(self.sweep.seeds) < MANY_RUNS or self.place.how == "locally":
+                    self._publish_cells(cells, bar)
+                else:
+                    before = {key: self.ledger.read(key) for key in self._keys(cells[1::2])}
+                    with beside(partial(self._publish_in_fork, cells[1::2], os.getpid())):
+                        self._publish_cells(cells[::2], bar, each=2)
+                    self._publish_cells(cells[1::2])  # what the fork could not; the rest is there, and counted
+                    self._count_as_published(before)
             if not runs_only:
                 self._publish_sweep()
         finally:
-            if self.tracker:
-                self.tracker.close()
+            self._close()
+
+    def _close(self) -> None:
+        if self.tracker:
+            self.tracker.close()
+
+    def _keys(self, cells: Sequence[Cell]) -> list[str]:
+        return [run_key(cell, seed) for cell in cells for seed in self.sweep.seeds]
+
+    def _publish_cells(self, cells: Sequence[Cell], bar: Bar | None = None, each: int = 1) -> None:
+        """Publish some cells' runs; every one moves the bar by ``each``."""
+        for done, cell in enumerate(cells):
+            try:
+                check_outputs(self.sweep, cell, self.paths.cell(cell.id))
+            except UserError as error:
+                self.summary.incomplete[cell.id] = str(error)
+            else:
+                self._publish_cell(cell)
+            if bar:
+                bar.update(min((done + 1) * each, len(self.sweep.cells)))
+
+    def _publish_in_fork(self, cells: Sequence[Cell], parent: int) -> None:
+        """Publish some cells' runs with a client of its own; records are all it leaves, and failures cost only time."""
+        if os.getpid() == parent:
+            return  # the fork was killed, or there are none here: what is missing is published after
+        other = _Publication(self.sweep, self.paths, self.ledger, PublishSummary(self.place))
+        with suppress(UserError):  # met again there, and said
+            try:
+                other._publish_cells(cells)
+            finally:
+                other._close()
+
+    def _count_as_published(self, before: dict[str, Entry | None]) -> None:
+        """Count the runs that are there and were not ``before``, in other content or elsewhere, as published now."""
+
+        def is_new(key: str) -> bool:
+            entry, known = self.ledger.read(key), before[key]
+            return entry is not None and (known is None or replace(known, inputs=entry.inputs) != entry)
+
+        found = self.summary.unchanged
+        new = [key for key in found if key in before and is_new(key)]
+        self.summary.published += new
+        self.summary.unchanged = sorted(set(found).difference(new), key=found.index)
 
     def _publish_cell(self, cell: Cell) -> None:
         inputs = self._inputs(cell)

@@ -1,5 +1,6 @@
 # Every run goes to Weights & Biases; the offline runs themselves are declared nowhere, so that they survive.
-# The cells' runs first, in one job, while another aggregates: together the two are most of a small sweep's end.
+# The cells' runs first, in one job, while another aggregates: together the two are most of a small sweep's end. Of many
+# runs it makes two processes: each waits half of its time for W&B's service or server.
 rule publish_runs:
     input:
         cell_files("cell", "history", "alignment", "matrices", "probes"),

@@ -73,6 +73,12 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return low - 0.02, 1.03 if high <= 1.03 else 1.08 * high
 
 
+def _evenly(steps: pd.Series) -> bool:
+    """Tell whether steps (of more than the ends) are spaced evenly, as with ``train: {spacing: linear}``."""
+    gaps = np.diff(np.unique(steps))
+    return len(gaps) > 2 and bool(gaps.max() <= gaps.min() + 1)
+
+
 def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tuple[float, float]) -> Panel:
     roles, title = chart.roles, named(chart.roles.panel, value)
     rows = chart.rows(roles.panel, value)
@@ -86,11 +92,13 @@ def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tupl
     below = 34.0 + (LETTER * max(map(len, labels)) if turned else 0.0)
     height = HEIGHT + below - 34.0
 
+    lines = [part for _, part in rows.groupby(_line_keys(chart), sort=False)]
+
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, (WIDTH, height), (34, below, 12, 8))
         axes.set_ylim(*limits)
         if roles.x == STEP:
-            step_axis(axes, int(rows["step"].max()))
+            step_axis(axes, int(rows["step"].max()), linear=all(_evenly(part["step"]) for part in lines))
         elif numeric:
             _number_axis(axes, [float(place) for place in places])
         else:
@@ -99,7 +107,6 @@ def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tupl
             axes.grid(False, axis="x")
         axes.set_xlabel({STEP: "optimizer step", DEPTH: "layers from the output", LAYER: ""}.get(roles.x, roles.x))
         index = {place: number for number, place in enumerate(places)}
-        lines = [part for _, part in rows.groupby(_line_keys(chart), sort=False)]
         names = chart.values(QUANTITY)
         for order, part in enumerate(lines):
             at = part[x].astype(float) if roles.x == STEP or numeric else part[x].map(index) + _shift(order, len(lines))

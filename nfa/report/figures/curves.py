@@ -56,7 +56,7 @@ def panel(study: Study, cell: str) -> Panel:
         marks = []
         for side, (quantity, name) in enumerate(QUANTITIES.items()):
             axes = add_axes(figure, SIZE, ((30, 34, 187, 20), (200, 34, 17, 20))[side])
-            step_axis(axes, last)
+            step_axis(axes, last, study.linear_steps)
             axes.set_ylim(*limits)
             axes.set_title(name, pad=5)
             axes.set_xlabel("optimizer step")

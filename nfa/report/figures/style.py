@@ -10,7 +10,7 @@ from typing import Any, cast
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 INK, MUTED, GRID = "#22252a", "#6a6f78", "#dfe2e7"
 
@@ -82,8 +82,17 @@ def layer_colour(depth_from_output: int, deepest: int) -> str:
     return LAYER_COLOURS[layer_shade(depth_from_output, deepest)]
 
 
-def step_axis(axes: Axes, last: int) -> None:
-    """Make x an axis of optimizer steps: linear from 0 to 1, logarithmic beyond, so that step 0 is on it."""
+def step_axis(axes: Axes, last: int, linear: bool = False) -> None:
+    """Make x an axis of optimizer steps: linear from 0 to 1, logarithmic beyond, so that step 0 is on it.
+
+    Or ``linear`` throughout, where steps are spaced so.
+    """
+    axes.grid(False, axis="x")
+    if linear:
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.set_xlim(-0.04 * last, 1.04 * last)
+        return
     axes.set_xscale("symlog", linthresh=1, linscale=0.35)
     decades = int(np.floor(np.log10(max(last, 1))))
     ticks = [0, *(10**power for power in range(0, decades + 1, 1 if decades < 5 else 2))]
@@ -91,7 +100,6 @@ def step_axis(axes: Axes, last: int) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [f"{tick:,}" if tick < 10**5 else f"1e{len(str(tick)) - 1}" for tick in ticks])
     axes.set_xlim(-0.12, max(last, 1) * 1.25)
-    axes.grid(False, axis="x")
 
 
 def nfc_limits(lowest: float) -> tuple[float, float]:

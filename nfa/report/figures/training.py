@@ -41,7 +41,7 @@ def panels(study: Study) -> list[Panel]:
             axes.yaxis.set_major_locator(FixedLocator(ticks))
             axes.yaxis.set_minor_locator(NullLocator())
             axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-            step_axis(axes, last)
+            step_axis(axes, last, study.linear_steps)
             axes.axhline(1, color=MUTED, linewidth=1)
             axes.axhline(LEARNED_BELOW, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             for cell in cells:

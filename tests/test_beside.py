@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nfa.beside import beside
 from nfa.errors import UserError
-from nfa.report.beside import beside
 from tests.helpers import environment
 
 
@@ -43,7 +43,7 @@ def test_an_error_of_the_body_ends_it(tmp_path: Path) -> None:
 
 KILLED = """
 import os, time
-from nfa.report.beside import beside
+from nfa.beside import beside
 
 def work():
     print(os.getpid(), flush=True)
