@@ -41,7 +41,8 @@ A network of your own, made by a function in my_models.py:
   nfa measure my_models:make --weights trained.safetensors --data images.npz
   nfa check my_models:make --input-shape 3,32,32
 
-The stages train, measure, probe, aggregate and publish are what the workflow calls; each can be called by hand.
+The stages train, measure, probe (all three of a cell: stages), aggregate and publish are what the workflow calls; each
+can be called by hand.
 """
 
 
@@ -156,6 +157,7 @@ _CELL_STAGES = {
     "train": "train all seeds of cells: checkpoints, history.parquet, cell.json",
     "measure": "measure a network of your own, or every checkpoint of a sweep: alignment.parquet, matrices.npz",
     "probe": "probe every layer's features at every checkpoint: probes.parquet",
+    "stages": "train, measure and probe cells, one after the other in one process",
 }
 
 
@@ -226,7 +228,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.follow import followed
     from nfa.stages.memory import enough_memory
-    from nfa.sweep import load, load_cells
+    from nfa.sweep import STAGES, load, load_cells
 
     if options.cells and options.config.name == PLAN:
         sweep = load_cells(options.config, options.cells)
@@ -235,12 +237,14 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(threads)
     device = choose_device(options.device)
-    stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each imports only what it uses
+    names = STAGES if options.stage == "stages" else (options.stage,)
+    stages = {name: getattr(import_module(f"nfa.stages.{name}"), name) for name in names}  # each imports what it uses
     more = {} if options.save_every is None else {"save_seconds": options.save_every}
     with followed(sweep, cells, options.results):
         for cell in cells:
-            with enough_memory(options.stage, sweep, cell):
-                stage(sweep, cell, options.results, device, **more)
+            for name, stage in stages.items():
+                with enough_memory(name, sweep, cell):
+                    stage(sweep, cell, options.results, device, **more)
     return None
 
 

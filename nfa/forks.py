@@ -124,8 +124,10 @@ def _prepare(verb: str) -> None:
     from importlib import import_module
 
     with suppress(Exception):  # the fork will meet it again, and say it
-        if f"nfa.stages.{verb}" not in sys.modules:
-            for name in (*ALSO, f"nfa.stages.{verb}"):
+        stages = import_module("nfa.sweep").STAGES if verb == "stages" else (verb,)
+        modules = [f"nfa.stages.{stage}" for stage in stages]
+        if not sys.modules.keys() >= set(modules):
+            for name in (*ALSO, *modules):
                 import_module(name)
             import_module("nfa.cli").command_parser()  # remembered
             if verb != "aggregate":

@@ -37,6 +37,7 @@ from nfa.validation import explain, plain_numbers, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
 REVISIONS = {"train": 1, "measure": 4, "probe": 2}
+STAGES = tuple(REVISIONS)  # of a cell, in their order
 # Learning rules that give each layer an error of its own.
 LAYERWISE = frozenset({"direct_feedback_alignment", "hebb"})
 MAX_CELLS = 200_000

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 VARIABLE = "NFA_WARM"  # process id of the Snakemake whose jobs share a process
-VERBS = ("train", "measure", "probe", "aggregate")
+VERBS = ("train", "measure", "probe", "stages", "aggregate")
 STARTED = b"+"  # a fork has taken the job
 KILLED = 128 + signal.SIGKILL  # exit status where the warm process was killed
 INTERRUPTED = 130  # that of a command that Ctrl-C ended

@@ -9,7 +9,20 @@ from nfa.sweep import load
 from nfa.tracking.ledger import Entry, Ledger
 from tests.helpers import ROOT, nfa, tiny
 
-VERBS = ["init", "expand", "train", "measure", "probe", "aggregate", "publish", "show", "figure", "clean", "schema"]
+VERBS = [
+    "init",
+    "expand",
+    "train",
+    "measure",
+    "probe",
+    "stages",
+    "aggregate",
+    "publish",
+    "show",
+    "figure",
+    "clean",
+    "schema",
+]
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import yaml
 
 from nfa.paths import SweepPaths
 from nfa.stages.preemption import PREEMPTED
+from nfa.sweep import parse
 from nfa.warm import INTERRUPTED, VARIABLE, _fits, _folder
 from tests.helpers import environment, tiny, tiny_sweep
-from tests.workflow.stages import differing
+from tests.workflow.stages import STAGES, Stage, differing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 COMMAND = [sys.executable, "-m", "nfa.warm"]
@@ -55,6 +56,23 @@ def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[byte
     outputs = ("history.parquet", "alignment.parquet", "matrices.npz")
     one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
     assert differing(one, other, outputs) == []
+
+
+def test_all_stages_in_one_fork_write_the_bytes_of_three_fresh_processes(
+    owner: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    config = tmp_path / "sweep.yaml"
+    alone = tiny(data=tiny()["data"][1:], optimizer=[{"name": "adam", "lr": 0.01}])
+    config.write_text(yaml.safe_dump(alone))
+    cell = parse(alone, "x").cells[0].id
+    warm = job(owner, "stages", config, "--results", tmp_path / "warm", "--cells", cell)
+    assert warm.returncode == 0, warm.stderr
+    assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
+    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
+    for stage in STAGES:
+        Stage(stage, config, tmp_path / "cold", other).finish()
+    assert differing(one, other) == []
+    assert one.cell.read_bytes() == other.cell.read_bytes()
 
 
 def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

@@ -7,26 +7,35 @@ core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured l
 import os
 from dataclasses import dataclass
 
-from nfa.sweep import Cell, Sweep
+from nfa.sweep import STAGES, Cell, Sweep
 
 MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
 STEP_SECONDS = 4e-4  # optimizer step of a small network, beside its multiplications
 LAYER_SECONDS = 0.03  # controls and eigenvectors of one layer at one checkpoint
 JOB_SECONDS = 4.0  # interpreter, imports and scheduling of one job
+# Work of a small cell at most, whose stages are one job: two jobs more, of 0.1 s each on one machine, are 4% of it.
+SMALL_SECONDS = 5.0
 KERNEL_FITS = 24  # bandwidths times ridges that one kernel machine tries
 EVALUATIONS = 18  # passes over the whole data during training
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Core-seconds and bytes on disk."""
+    """What a cell takes.
+
+    Attributes:
+        seconds: Core-seconds.
+        bytes: Bytes on disk.
+        small: Whether its stages are one job: so little work that a job for each would be much beside it.
+    """
 
     seconds: float
     bytes: float
+    small: bool
 
 
 def estimate(sweep: Sweep, cell: Cell) -> Estimate:
-    """Estimate one cell, all its seeds and stages."""
+    """Estimate one cell, all its seeds and stages, by its settings and the sweep's; other cells change nothing."""
     shape, plan = cell.shape, cell.train
     forward = sum(layer.fan_out * layer.fan_in * layer.positions for layer in cell.layers)
     steps = plan.total_steps(shape.n_train)
@@ -43,12 +52,15 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     learned = 2 * (len(cell.layers) if sweep.probe.kernel == "all" else 1)
     machines = 2 + sweep.probe.rfm + learned * (checkpoints if sweep.probe.kernel_at == "all" else 2)
     fits = machines * KERNEL_FITS * few**3 // 6
-    work = (train + measure + probe + fits) / MULTIPLICATIONS_PER_SECOND
+    multiplying = (train + measure + probe + fits) / MULTIPLICATIONS_PER_SECOND
     fixed = steps * STEP_SECONDS + checkpoints * len(cell.layers) * LAYER_SECONDS
     weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers) * 4
     pictures = sum(4 * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2) for layer in cell.layers)
     seeds = len(sweep.seeds)
-    return Estimate(seeds * (work + fixed) + 3 * JOB_SECONDS, seeds * (checkpoints * weights + 4 * pictures + 200_000))
+    work = seeds * (multiplying + fixed)
+    small = work <= SMALL_SECONDS
+    disk = seeds * (checkpoints * weights + 4 * pictures + 200_000)
+    return Estimate(work + (1 if small else len(STAGES)) * JOB_SECONDS, disk, small)
 
 
 def print_expansion(sweep: Sweep, shown: int = 200) -> None:

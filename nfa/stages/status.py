@@ -1,7 +1,9 @@
 """``nfa status`` and ``nfa report``: a sweep that is not done, read from its files. Imports no torch.
 
 A stage of a cell is done when its table says so, running when its lock is held, failed when neither and its log ends
-with what went wrong. Nothing is written, and no running job is disturbed.
+with what went wrong. The stages of a small cell have one log, and their tables go when a later one fails: what is done
+is told by the finished parts, and the first that is not is the one that failed. Nothing is written, and no running job
+is disturbed.
 """
 
 import fcntl
@@ -15,10 +17,9 @@ from nfa.paths import CellPaths, SweepPaths
 from nfa.stages.estimate import duration, estimate
 from nfa.stages.parts import Parts
 from nfa.stages.runs import check_outputs, outputs
-from nfa.sweep import REVISIONS, Cell, Sweep, load
+from nfa.sweep import STAGES, Cell, Sweep, load
 from nfa.tables import read_stamp
 
-STAGES = tuple(REVISIONS)
 NOT_FAILED = ("told to stop", "interrupted;", "waiting for it")  # ends of a log that is only cut off
 
 
@@ -89,21 +90,25 @@ def status(results: Path) -> Status:
     took = finished = left = 0.0
     for cell in sweep.cells:
         here, hashes = paths.cell(cell.id), sweep.hashes(cell)
-        expected = estimate(sweep, cell).seconds / (len(STAGES) * len(sweep.seeds))
+        cost = estimate(sweep, cell)
+        expected = cost.seconds / (len(STAGES) * len(sweep.seeds))
+        logs = set()  # that have told of a failure
         for stage, table in outputs(here).items():
             state, reason = "to go", None
-            if _done(sweep, hashes[stage], table):
+            seconds = list(_seconds(Parts(here, stage, hashes[stage]), sweep.seeds))
+            kept = cost.small and stage != STAGES[-1] and len(seconds) == len(sweep.seeds)
+            if kept or _done(sweep, hashes[stage], table):
                 state = "done"
             elif _held(here.state / f"{stage}.lock"):
                 state = "running"
             else:
-                log = paths.folder / "logs" / stage / f"{cell.id}.log"
+                log = paths.folder / "logs" / ("small_cell" if cost.small else stage) / f"{cell.id}.log"
                 reason = _reason(log)
-                if reason:
+                if reason and log not in logs:
                     state = "failed"
                     found.failed.append((stage, cell.id, reason, log))
+                    logs.add(log)
             found.counts[stage][state] += 1
-            seconds = list(_seconds(Parts(here, stage, hashes[stage]), sweep.seeds))
             took, finished = took + sum(seconds), finished + expected * len(seconds)
             left += 0 if state == "done" else expected * (len(sweep.seeds) - len(seconds))
         found.diverged += _diverged(cell, here)

@@ -30,8 +30,10 @@ def test_the_slurm_profile_repeats_the_default_one_which_it_replaces() -> None:
     assert default["default-resources"].items() <= slurm["default-resources"].items()
 
 
-def test_the_stages_of_a_cell_are_one_job(tmp_path: Path) -> None:
-    workflow = Workflow(tmp_path, DOCUMENT)
+@pytest.mark.parametrize("steps", [30, 7000])  # a small cell, and one with a rule for each stage
+def test_the_stages_of_a_cell_are_one_job(steps: int, tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, {**DOCUMENT, "train": {"steps": steps}})
+    assert workflow.planned().get("train", 0) == (steps == 7000)
     planned = workflow.run("-n", "--workflow-profile", str(ROOT / "profiles" / "slurm"))
     assert planned.returncode == 0, planned.stdout
     assert planned.stdout.count("Group job cell") == 1
@@ -51,9 +53,9 @@ def test_memory_and_time_double_with_each_attempt(steps: int, least: int) -> Non
 
 def test_cells_computed_one_by_one_elsewhere_are_found_finished(tmp_path: Path) -> None:
     # As docs/cluster.md tells those whose scheduler has no plugin that fits.
-    workflow = Workflow(tmp_path, DOCUMENT)
+    workflow = Workflow(tmp_path, {**DOCUMENT, "train": [{"steps": 30}, {"steps": 7000}]})
+    assert (workflow.planned()["small_cell"], workflow.planned()["train"]) == (1, 1)
     for line in nfa("expand", workflow.config, "--tsv").stdout.splitlines()[1:]:
-        for stage in ("train", "measure", "probe"):
-            done = nfa(stage, workflow.config, "--cells", line.split("\t")[0], cwd=tmp_path)
-            assert done.returncode == 0, done.stderr
+        done = nfa("stages", workflow.config, "--cells", line.split("\t")[0], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     assert workflow.planned() == {"aggregate": 1, "publish_runs": 1, "publish": 1, "all": 1, "total": 4}

@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from nfa.paths import SweepPaths
 from nfa.stages.documents import write_plan
+from nfa.stages.estimate import estimate
 from nfa.stages.parts import Parts
 from nfa.stages.status import status
 from nfa.sweep import Sweep
@@ -15,11 +16,15 @@ from nfa.tables import read_table, write_text
 from tests.fake_results import write
 from tests.helpers import nfa, tiny_sweep
 
+SMALL, LARGE = ({"steps": steps, "batch_size": 32, "checkpoints": 3} for steps in (30, 10_000))
+
 
 @pytest.fixture
-def half(tmp_path: Path) -> tuple[Sweep, SweepPaths]:
-    """Four cells: done, measured but not probed, failed in training, not begun."""
-    sweep = tiny_sweep()
+def half(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Sweep, SweepPaths]:
+    """Four cells, large if not told otherwise: done, measured but not probed, failed in training, not begun."""
+    train = getattr(request, "param", LARGE)
+    sweep = tiny_sweep(train=train)
+    assert {estimate(sweep, cell).small for cell in sweep.cells} == {train is SMALL}
     paths = write(sweep, tmp_path)
     write_plan(sweep, paths)
     _, measured, failed, new = (paths.cell(cell.id) for cell in sweep.cells)
@@ -33,13 +38,15 @@ def half(tmp_path: Path) -> tuple[Sweep, SweepPaths]:
     for here in (failed, new):
         for path in (here.cell, here.history, here.alignment, here.matrices, here.probes):
             path.unlink()
-    log = paths.folder / "logs" / "train" / f"{failed.folder.name}.log"
+    rules = ("small_cell", "small_cell") if train is SMALL else ("train", "probe")
+    log = paths.folder / "logs" / rules[0] / f"{failed.folder.name}.log"
     write_text(log, "10:00:00 train x seed 0: resumed\nnfa: train x: out of memory; give train.batch_size below 32\n")
-    log = paths.folder / "logs" / "probe" / f"{measured.folder.name}.log"
+    log = paths.folder / "logs" / rules[1] / f"{measured.folder.name}.log"
     write_text(log, "nfa: told to stop; finished work is kept, the same command goes on from it\n")
     return sweep, paths
 
 
+@pytest.mark.parametrize("half", [SMALL, LARGE], indirect=True)
 def test_counts_reasons_and_time(half: tuple[Sweep, SweepPaths]) -> None:
     sweep, paths = half
     found = status(paths.folder)
@@ -53,6 +60,28 @@ def test_counts_reasons_and_time(half: tuple[Sweep, SweepPaths]) -> None:
     assert found.seconds is not None
     # 10 parts took 20 s; 14 are to go, of cells of like size.
     assert 14 < found.seconds < 56
+
+
+@pytest.mark.parametrize("half", [SMALL], indirect=True)
+def test_of_a_small_cell_the_first_stage_that_is_not_finished_has_failed(half: tuple[Sweep, SweepPaths]) -> None:
+    sweep, paths = half
+    here = paths.cell(sweep.cells[1].id)
+    for path in (here.cell, here.history, here.alignment, here.matrices):
+        path.unlink()  # as Snakemake does when the job fails
+    log = paths.folder / "logs" / "small_cell" / f"{here.folder.name}.log"
+    write_text(log, "nfa: probe x: out of memory; give probe.samples below 50\n")
+    found = status(paths.folder)
+    assert [(stage, cell) for stage, cell, _, _ in found.failed] == [
+        ("probe", sweep.cells[1].id),
+        ("train", sweep.cells[2].id),
+    ]
+    assert found.counts["train"] == {"done": 2, "running": 0, "failed": 1, "to go": 1}
+    assert found.counts["measure"] == {"done": 2, "running": 0, "failed": 0, "to go": 2}
+    assert found.counts["probe"] == {"done": 1, "running": 0, "failed": 1, "to go": 2}
+    assert f"log: {log}" in "\n".join(found.lines())
+    # Finished work without its tables is still a job to run.
+    paths.cell(sweep.cells[0].id).probes.unlink()
+    assert status(paths.folder).counts["probe"] == {"done": 0, "running": 0, "failed": 1, "to go": 3}
 
 
 def test_a_held_lock_is_a_running_stage_and_is_left_alone(half: tuple[Sweep, SweepPaths]) -> None:

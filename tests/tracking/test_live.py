@@ -140,6 +140,22 @@ def test_runs_grow_stage_by_stage(server: WandbServer, stage: Stage, tmp_path: P
 
 
 @pytest.mark.slow
+def test_runs_grow_while_one_process_does_all_stages(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
+    """A small cell's job: the follower takes up a run again that it has ended with the training."""
+    long = {**DOCUMENT, "train": {"steps": 30_000, "checkpoints": 3}}
+    working = stage("stages", "--save-every", "0.2", document=long)
+    wait_for(lambda: any(run.lines for run in server.runs.values()))
+    assert working.poll() is None
+    assert not list((tmp_path / "results").glob("*/*/probes.parquet"))
+    output = finish(working)
+    assert "warning" not in output
+    wait_for(lambda: all(run.state == "finished" for run in server.runs.values()))
+    finish(stage("publish", document=long))
+    assert len(server.runs) == 2
+    assert_everything_once(server, parse(long, "test"), tmp_path / "results")
+
+
+@pytest.mark.slow
 def test_killed_training_goes_on_in_the_same_run(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
     """Curves are there while it trains; a kill, and the run goes on from its line."""
     long = {**DOCUMENT, "train": {"steps": 30_000, "checkpoints": 3}}

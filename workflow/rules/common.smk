@@ -3,6 +3,11 @@ from functools import cache
 from math import ceil
 
 from nfa.stages.estimate import estimate
+from nfa.stages.small import cell_patterns
+from nfa.sweep import STAGES
+
+# The cells whose stages are one job, and those with a job for each stage.
+SMALL, LARGE = cell_patterns(SWEEP)
 
 
 @cache

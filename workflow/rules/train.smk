@@ -7,6 +7,8 @@ rule train:
         history=CELL.history,
     log:
         str(PATHS.folder / "logs/train/{cell}.log"),
+    wildcard_constraints:
+        cell=LARGE,
     conda:
         "../envs/nfa.yaml"
     threads: 1
