@@ -4,9 +4,9 @@ python benchmarks/overhead.py config/config.yaml              the default sweep
 python benchmarks/overhead.py --tiny 200                      so many cells of about a second each
 python benchmarks/overhead.py --cold ...                      every job its own interpreter, as off Linux
 
-The sweep runs in a folder of its own. The seconds of train, measure and probe are those of ``timings.parquet``;
-aggregate and publish are run once more in this process when all is imported, and what they take is inside too. One core
-waits while one of them is still at work: that is counted as overhead.
+The sweep runs in a folder of its own. The seconds of train, measure and probe are those of ``timings.parquet``: what
+joins and writes the files of a cell is overhead. aggregate and publish are run once more in this process alone when all
+is imported, and what they take is inside too. A core that waits while one of them is still at work is overhead.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+import nfa.stages.publish as publishing
 from nfa.stages.aggregate import aggregate
 from nfa.stages.environment import choose_device, set_threads
 from nfa.stages.measure import measure
@@ -77,6 +78,7 @@ def inside(sweep: Sweep, results: Path) -> dict[str, float]:
     timings = pd.concat(pd.read_parquet(path) for path in (results / sweep.name).glob("*/timings.parquet"))
     seconds = {str(stage): float(part.sum()) for stage, part in timings.groupby("stage")["seconds"]}
     shutil.rmtree(results / sweep.name / "wandb", ignore_errors=True)
+    publishing.MANY_RUNS = sys.maxsize  # one process, so that its seconds are core-seconds
     for stage, work in (("aggregate", aggregate), ("publish", publish)):
         started = time.perf_counter()
         work(sweep, results)

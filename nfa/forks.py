@@ -16,6 +16,7 @@ from nfa.warm import INTERRUPTED, STARTED
 
 BACKLOG = 128
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all of a Snakemake's processes get them
+TRAINS = ("train", "measure", "probe", "stages")  # verbs that compute with torch
 # Beside a verb's own module: what its command imports as it goes.
 ALSO = ("nfa.cli", "nfa.stages.environment", "nfa.stages.documents", "nfa.stages.follow", "nfa.stages.memory")
 
@@ -123,14 +124,14 @@ def _prepare(verb: str) -> None:
     import gc
     from importlib import import_module
 
+    stages = ("train", "measure", "probe") if verb == "stages" else (verb,)
+    modules = ["nfa.report.terminal"] if verb == "show" else [f"nfa.stages.{stage}" for stage in stages]
     with suppress(Exception):  # the fork will meet it again, and say it
-        stages = import_module("nfa.sweep").STAGES if verb == "stages" else (verb,)
-        modules = [f"nfa.stages.{stage}" for stage in stages]
         if not sys.modules.keys() >= set(modules):
             for name in (*ALSO, *modules):
                 import_module(name)
             import_module("nfa.cli").command_parser()  # remembered
-            if verb != "aggregate":
+            if verb in TRAINS:
                 import_module("torch._dynamo")  # a second, by the first torch.optim.Optimizer of a process
                 import_module("nfa.stages.environment").set_threads(1)
             import_module("nfa.stages.environment").provenance()  # remembered

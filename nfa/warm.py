@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "NFA_WARM"  # process id of the Snakemake whose jobs share a process
 VERBS = ("train", "measure", "probe", "stages", "aggregate")
+LATER = ("publish", "show")  # too little to start a process that imports all: where one is running, they use it
 STARTED = b"+"  # a fork has taken the job
 KILLED = 128 + signal.SIGKILL  # exit status where the warm process was killed
 INTERRUPTED = 130  # that of a command that Ctrl-C ended
@@ -65,7 +66,7 @@ def hand_over(arguments: Sequence[str]) -> int | None:
     if sys.platform != "linux" or not owner.isdigit() or not _fits(arguments):
         return None
     try:
-        connection = _connect(owner)
+        connection = _connect(owner, start=arguments[0] in VERBS)
         if connection is None:
             return None
         with connection:
@@ -78,7 +79,7 @@ def hand_over(arguments: Sequence[str]) -> int | None:
 def _fits(arguments: Sequence[str]) -> bool:
     """Whether a job is of those that share: the number of threads is settled when torch is imported."""
     threads = [value for name, value in pairwise(arguments) if name == "--threads"]
-    return bool(arguments) and arguments[0] in VERBS and set(threads) <= {"1"}
+    return bool(arguments) and arguments[0] in VERBS + LATER and set(threads) <= {"1"}
 
 
 def _folder(owner: str) -> str:
@@ -87,36 +88,40 @@ def _folder(owner: str) -> str:
     return os.path.join(os.environ.get("TMPDIR", "/tmp"), f"nfa-{os.getuid()}-{owner}-{code:08x}")
 
 
-def _connect(owner: str) -> socket.socket | None:
-    """Connect to the warm process, started if there is none."""
+def _connect(owner: str, start: bool) -> socket.socket | None:
+    """Connect to the warm process, started if there is none and it may be."""
     folder = _folder(owner)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if start:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
     status = os.stat(folder)
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
         return None  # somebody else's
-    lock = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    started = None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass  # one is there, or about to be
-    else:
-        started = _start(folder, owner, lock)  # it keeps the lock as long as it lives
-    finally:
-        os.close(lock)
-    deadline = time.monotonic() + CONNECT_SECONDS
-    while time.monotonic() < deadline:
+    started = _started(folder, owner) if start else None
+    deadline = time.monotonic() + (CONNECT_SECONDS if start else 0.0)
+    while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.connect(os.path.join(folder, "socket"))
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
-            if started is not None and started.poll() is not None:
+            if time.monotonic() >= deadline or (started is not None and started.poll() is not None):
                 return None
             time.sleep(0.01)
         else:
             return connection
-    return None
+
+
+def _started(folder: str, owner: str) -> Popen[bytes] | None:
+    """Start the warm process; None where one is there, or about to be."""
+    lock = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    else:
+        return _start(folder, owner, lock)  # it keeps the lock as long as it lives
+    finally:
+        os.close(lock)
 
 
 def _start(folder: str, owner: str, lock: int) -> Popen[bytes]:

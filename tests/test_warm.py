@@ -1,5 +1,6 @@
 """Jobs that a warm process forks: the same bytes, status, messages and signals as a process of their own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -173,9 +174,29 @@ def test_without_an_owner_that_lives_the_command_works_by_itself(tmp_path: Path)
     assert not Path(_folder(str(dead.pid))).exists()
 
 
+def test_verbs_of_a_moment_use_a_warm_process_and_start_none(tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    with subprocess.Popen(["sleep", "600"]) as fresh:
+        socket = Path(_folder(str(fresh.pid)), "socket")
+        alone = job(fresh, "show", tmp_path)
+        assert not socket.parent.exists()
+        assert job(fresh, "train", config, "--results", tmp_path).returncode == 0
+        assert socket.exists()
+        warm = job(fresh, "show", tmp_path)
+        assert (warm.returncode, warm.stdout, warm.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+        assert alone.returncode == 2
+        assert job(fresh, "publish", config, "--results", tmp_path).returncode == 0
+        fresh.kill()
+    published = json.loads(SweepPaths(tmp_path / "tiny").published.read_text())
+    assert published["incomplete"].keys() == {cell.id for cell in tiny_sweep().cells}
+    assert not published["unsent"]
+
+
 def test_other_threads_and_other_verbs_are_not_handed_over() -> None:
     assert _fits(["train", "x.yaml", "--threads", "1"])
     assert not _fits(["train", "x.yaml", "--threads", "2"])
-    assert not _fits(["show", "results/x"])
+    assert _fits(["publish", "x.yaml"])
+    assert not _fits(["expand", "x.yaml"])
     assert not _fits([])
     assert VARIABLE not in os.environ

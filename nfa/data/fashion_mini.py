@@ -3,6 +3,7 @@
 Xiao, Rasul & Vollgraf (arXiv 1708.07747), MIT license: see ``files/NOTICE``. Made by ``files/make_fashion_mini.py``.
 """
 
+from functools import cache
 from importlib.resources import files
 from typing import Literal
 
@@ -29,10 +30,16 @@ def shape(settings: FashionMini) -> DataShape:
     return DataShape((1, 28, 28), CLASSES, CLASSES, settings.n_train, settings.n_test)
 
 
+@cache
+def _arrays() -> dict[str, np.ndarray]:
+    """Read the file, once a process: 5 MB, which several stages and seeds of a cell ask for."""
+    with files("nfa.data").joinpath("files/fashion_mini.npz").open("rb") as stream:
+        return dict(np.load(stream, allow_pickle=False))
+
+
 def load(settings: FashionMini, generator: np.random.Generator) -> Data:
     """Load the images."""
-    with files("nfa.data").joinpath("files/fashion_mini.npz").open("rb") as stream:
-        arrays = dict(np.load(stream, allow_pickle=False))
+    arrays = _arrays()
     x_train = arrays["x_train"][: settings.n_train, None].astype(np.float32)
     x_test = arrays["x_test"][: settings.n_test, None].astype(np.float32)
     labels = arrays["y_train"][: settings.n_train], arrays["y_test"][: settings.n_test]

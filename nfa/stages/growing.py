@@ -54,9 +54,11 @@ class GrowingTable:
         write_table(self._saved, self._whole(), self._schema, stamp)
         self._last = time.perf_counter()
 
-    def finish(self) -> None:
-        """Write the part's table; what was saved on the way is removed by ``discard``, when the part is whole."""
-        write_table(self._parts.file(self._seed, "parquet"), self._whole(), self._schema)
+    def finish(self) -> pd.DataFrame:
+        """Write and return the part's table; what was saved is removed by ``discard``, when the part is whole."""
+        whole = self._whole()
+        write_table(self._parts.file(self._seed, "parquet"), whole, self._schema)
+        return whole
 
     def discard(self) -> None:
         """Remove what was saved on the way."""

@@ -38,25 +38,27 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "measure", hashes["measure"])
     runs = finished_runs(paths, sweep.seeds)  # before the lock makes a folder
+    tables: dict[int, pd.DataFrame] = {}
+    arrays: dict[int, dict[str, np.ndarray]] = {}
     with parts.locked():
         for seed, run in runs.items():
             if parts.finished(seed) is not None:
                 event(f"measure {cell.id} seed {seed}: finished before")
+                tables[seed] = read_table(parts.file(seed, "parquet"))
+                arrays[seed] = read_arrays(parts.file(seed, "npz"))
                 continue
             started = time.perf_counter()
             table = GrowingTable(parts, seed, ALIGNMENT, save_seconds)
-            arrays = _measure_seed(cell, seed, run["checkpoints"], sweep.measure, table, parts, device)
-            table.finish()
-            write_arrays(parts.file(seed, "npz"), arrays)
+            arrays[seed] = _measure_seed(cell, seed, run["checkpoints"], sweep.measure, table, parts, device)
+            tables[seed] = table.finish()
+            write_arrays(parts.file(seed, "npz"), arrays[seed])
             parts.finish(seed, started, earlier=table.seconds)
             table.discard()
             took = time.perf_counter() - started
             event(f"measure {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
-        tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
-        write_table(paths.alignment, pd.concat(tables, ignore_index=True), ALIGNMENT, parts.stamp(sweep.seeds))
-        write_arrays(
-            paths.matrices, {k: v for seed in sweep.seeds for k, v in read_arrays(parts.file(seed, "npz")).items()}
-        )
+        whole = pd.concat([tables[seed] for seed in sweep.seeds], ignore_index=True)
+        write_table(paths.alignment, whole, ALIGNMENT, parts.stamp(sweep.seeds))
+        write_arrays(paths.matrices, {name: each for seed in sweep.seeds for name, each in arrays[seed].items()})
         write_timings(paths, hashes)
 
 

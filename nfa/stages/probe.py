@@ -35,11 +35,13 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
     runs = finished_runs(paths, sweep.seeds)  # before the lock makes a folder
     with parts.locked():
         left = []
+        tables: dict[int, pd.DataFrame] = {}
         for seed in runs:
             if parts.finished(seed) is None:
                 left.append(seed)
             else:
                 event(f"probe {cell.id} seed {seed}: finished before")
+                tables[seed] = read_table(parts.file(seed, "parquet"))
         known: dict[int, Subject] = {}  # of the last data, which the next seed may share
         for seed, data in load_all(cell, left, device).items():
             started = time.perf_counter()
@@ -47,13 +49,13 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
             if id(data) not in known:
                 known = {id(data): Subject.of(data, sweep.probe)}
             _probe_seed(cell, seed, runs[seed]["checkpoints"], known[id(data)], sweep.probe, table, parts, device)
-            table.finish()
+            tables[seed] = table.finish()
             parts.finish(seed, started, earlier=table.seconds)
             table.discard()
             took = time.perf_counter() - started
             event(f"probe {cell.id} seed {seed}: {len(runs[seed]['checkpoints'])} checkpoints in {took:.1f} s")
-        tables = [read_table(parts.file(seed, "parquet")) for seed in sweep.seeds]
-        write_table(paths.probes, pd.concat(tables, ignore_index=True), PROBES, parts.stamp(sweep.seeds))
+        whole = pd.concat([tables[seed] for seed in sweep.seeds], ignore_index=True)
+        write_table(paths.probes, whole, PROBES, parts.stamp(sweep.seeds))
         write_timings(paths, hashes)
 
 
