@@ -16,7 +16,7 @@ from nfa.warm import INTERRUPTED, STARTED
 
 BACKLOG = 128
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all of a Snakemake's processes get them
-TRAINS = ("train", "measure", "probe", "stages")  # verbs that compute with torch
+CELL_STAGES = ("train", "measure", "probe")
 # Beside a verb's own module: what its command imports as it goes.
 ALSO = ("nfa.cli", "nfa.stages.environment", "nfa.stages.documents", "nfa.stages.follow", "nfa.stages.memory")
 
@@ -120,23 +120,23 @@ def _receive(connection: socket.socket, files: list[int]) -> dict[str, Any]:
 
 
 def _prepare(verb: str) -> None:
-    """Import what a verb needs, before the fork: once for all of its jobs."""
+    """Import what a verb of many jobs needs, before the fork: once for all of them. Other verbs import in theirs."""
     import gc
     from importlib import import_module
 
-    stages = ("train", "measure", "probe") if verb == "stages" else (verb,)
-    modules = ["nfa.report.terminal"] if verb == "show" else [f"nfa.stages.{stage}" for stage in stages]
+    stages = CELL_STAGES if verb == "stages" else (verb,)
+    modules = [f"nfa.stages.{stage}" for stage in stages if stage in CELL_STAGES]
+    if sys.modules.keys() >= set(modules):
+        return
     with suppress(Exception):  # the fork will meet it again, and say it
-        if not sys.modules.keys() >= set(modules):
-            for name in (*ALSO, *modules):
-                import_module(name)
-            import_module("nfa.cli").command_parser()  # remembered
-            if verb in TRAINS:
-                import_module("torch._dynamo")  # a second, by the first torch.optim.Optimizer of a process
-                import_module("nfa.stages.environment").set_threads(1)
-            import_module("nfa.stages.environment").provenance()  # remembered
-            gc.collect()
-            gc.freeze()  # keeps forks from copying what they only look at
+        for name in (*ALSO, *modules):
+            import_module(name)
+        import_module("nfa.cli").command_parser()  # remembered
+        import_module("torch._dynamo")  # a second, by the first torch.optim.Optimizer of a process
+        import_module("nfa.stages.environment").set_threads(1)
+        import_module("nfa.stages.environment").provenance()  # remembered
+        gc.collect()
+        gc.freeze()  # keeps forks from copying what they only look at
 
 
 def _work(job: dict[str, Any], files: list[int]) -> None:

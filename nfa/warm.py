@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 VARIABLE = "NFA_WARM"  # process id of the Snakemake whose jobs share a process
-VERBS = ("train", "measure", "probe", "stages", "aggregate")
-LATER = ("publish", "show")  # too little to start a process that imports all: where one is running, they use it
+VERBS = ("train", "measure", "probe", "stages")
+LATER = ("aggregate", "publish", "show")  # of one job: they use the process where it is there
 STARTED = b"+"  # a fork has taken the job
 KILLED = 128 + signal.SIGKILL  # exit status where the warm process was killed
 INTERRUPTED = 130  # that of a command that Ctrl-C ended

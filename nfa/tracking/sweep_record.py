@@ -82,11 +82,10 @@ def table_of(frame: pd.DataFrame) -> Table:
     for name in frame.columns:
         values = frame[name]
         kind = _kind(values)
-        undefined = values.isna()
-        if kind is float:
-            undefined |= ~np.isfinite(values.astype(float).fillna(np.nan))
+        finite = np.isfinite(values.to_numpy(float, na_value=np.nan)) if kind is float else values.notna().to_numpy()
         columns[str(name)] = kind
-        content.append([None if bad else kind(value) for bad, value in zip(undefined, values, strict=True)])
+        held = zip(finite.tolist(), values.to_numpy(object).tolist(), strict=True)
+        content.append([kind(value) if good else None for good, value in held])
     return Table(columns, [list(row) for row in zip(*content, strict=True)])
 
 
@@ -97,5 +96,7 @@ def _kind(values: "pd.Series[Any]") -> type:
         return int
     if pd.api.types.is_float_dtype(values):
         return float
+    if isinstance(values.dtype, pd.StringDtype):
+        return str
     held = {type(value) for value in values.dropna()}  # a setting that some entries do not have
     return bool if held == {bool} else str
