@@ -2,7 +2,7 @@
 
 ``python benchmarks/centred_below_control.py``: Fashion-MNIST images, two hidden layers of 128 ReLU units, squared
 error, full batches, float64, 3 seeds. For each case and hidden layer at several steps: C-NFC (cosine, power 1), its
-control with K turned at random, C-NFC of the linearised network, and the share of the squared change that lies in its
+control with K turned at random, both of the linearised network, and the share of the squared change that lies in its
 first singular direction.
 
 The linearised network (lazy regime, derived) needs no training: with its tangent kernel Theta and the initial residuals
@@ -125,13 +125,14 @@ class Linearised:
         self.residuals = self.vectors.T @ (inputs[-1] - y).flatten()
         self.covariances = covariances(weights, x)
 
-    def correlations(self, steps: int) -> list[float]:
-        """C-NFC of the hidden layers after so many steps, with the K of the initial weights."""
+    def correlations(self, steps: int) -> list[list[float]]:
+        """C-NFC and its control of the hidden layers after so many steps, with the K of the initial weights."""
         step = self.rate * 2 / (len(self.inputs[0]) * CLASSES) * self.values.clamp(min=0)
         gains = torch.where(step > 1e-12, (1 - (1 - step) ** steps) / step.clamp(min=1e-12), float(steps))
         added = (self.vectors @ (gains * self.residuals)).view(-1, CLASSES)
         changes = [summed(kappa, added, given) for kappa, given in zip(self.kappas, self.inputs, strict=True)]
-        return [cosine(change, k) for change, k in zip(changes[:-1], self.covariances, strict=False)]
+        pairs = zip(changes[:-1], self.covariances, strict=False)
+        return [[cosine(change, k), turned(change, k)] for change, k in pairs]
 
 
 def train(case: Case, seed: int) -> dict[int, list[list[float]]]:
@@ -156,12 +157,12 @@ def train(case: Case, seed: int) -> dict[int, list[list[float]]]:
             initial = [w.clone() for w in weights]
         if step * 100 in (case.steps, case.steps * 10, case.steps * 100):
             loss = float(((forward(weights, x)[-1] - y) ** 2).mean())
-            linear = lazy.correlations(step) if lazy else [float("nan")] * 2
+            linear = lazy.correlations(step) if lazy else [[float("nan")] * 2] * 2
             found[step] = []
             for index, k in enumerate(covariances(weights, x)[:-1]):
                 change = weights[index] - initial[index]
                 values = torch.linalg.svdvals(change) ** 2
-                row = [loss, cosine(change, k), turned(change, k), linear[index], float(values[0] / values.sum())]
+                row = [loss, cosine(change, k), turned(change, k), *linear[index], float(values[0] / values.sum())]
                 found[step].append(row)
     return found
 
@@ -169,8 +170,8 @@ def train(case: Case, seed: int) -> dict[int, list[list[float]]]:
 def main() -> None:
     """Print a table of all cases: means over seeds and 95% intervals (Student t)."""
     torch.set_num_threads(1)
-    print("| case | step | train loss | layer | C-NFC | c_haar_nfc | linearised | first direction |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| case | step | train loss | layer | C-NFC | c_haar_nfc | linearised | its c_haar_nfc | first direction |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, case in CASES.items():
         runs = [train(case, seed) for seed in range(SEEDS)]
         for step in runs[0]:

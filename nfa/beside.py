@@ -16,8 +16,9 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
     """Do ``work`` in a fork while the body runs; it is done when the body is left.
 
     The work must bear being done twice: where the fork fails, it is done again here, so that its error is seen as it
-    is. The fork ends with this process, however that ends: what is begun anew after a kill is the only writer. Off
-    Linux (where libraries do not bear a fork) the work is done before the body.
+    is (or it does nothing where its process is not a fork). The fork ends with this process, however that ends: what is
+    begun anew after a kill is the only writer. Off Linux (where libraries do not bear a fork) the work is done before
+    the body.
     """
     if sys.platform != "linux":
         work()

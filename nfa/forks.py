@@ -16,7 +16,6 @@ from nfa.warm import INTERRUPTED, STARTED
 
 BACKLOG = 128
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all of a Snakemake's processes get them
-CELL_STAGES = ("train", "measure", "probe")
 # Beside a verb's own module: what its command imports as it goes.
 ALSO = ("nfa.cli", "nfa.stages.environment", "nfa.stages.documents", "nfa.stages.follow", "nfa.stages.memory")
 
@@ -124,8 +123,9 @@ def _prepare(verb: str) -> None:
     import gc
     from importlib import import_module
 
-    stages = CELL_STAGES if verb == "stages" else (verb,)
-    modules = [f"nfa.stages.{stage}" for stage in stages if stage in CELL_STAGES]
+    known = import_module("nfa.sweep").STAGES
+    stages = known if verb == "stages" else (verb,)
+    modules = [f"nfa.stages.{stage}" for stage in stages if stage in known]
     if sys.modules.keys() >= set(modules):
         return
     with suppress(Exception):  # the fork will meet it again, and say it
@@ -152,8 +152,10 @@ def _work(job: dict[str, Any], files: list[int]) -> None:
         os.environ.update(job["environ"])
         sys.argv, sys.path = job["arguments"], job["path"]
         from nfa.cli import run
+        from nfa.temporary import own_temporary_folder
 
-        status = run(sys.argv[1:])
+        with own_temporary_folder():
+            status = run(sys.argv[1:])
         sys.stdout.flush()
         sys.stderr.flush()
     except SystemExit as left:

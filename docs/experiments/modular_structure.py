@@ -3,18 +3,20 @@
 python docs/experiments/modular_structure.py: reads results/modular_arithmetic and modular_arithmetic-operations there,
 prints a table and draws docs/experiments/modular_arithmetic-structure.png. The block (p, p) between a and b of each
 matrix; its share is the energy of the means along wrapped diagonals (i - j or i + j constant) over all its energy
-beyond its mean (derived; 1/p by chance). In order of discrete logarithms a = g^i, g a generator of the residues other
-than 0, multiplication is addition of i: where the product counts, structure is to be seen in that order.
+beyond its mean (derived; by chance one over its side). In order of discrete logarithms a = g^i, g a generator of the
+residues other than 0, multiplication is addition of i: where the product counts, structure is seen in that order.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-MODULUS = 61
+MODULUS, OPERATIONS = 61, 4
+SHOWN = 0.2  # a share that is structure
 SWEEPS = ("modular_arithmetic", "modular_arithmetic-operations")
 PICTURE = Path("docs/experiments/modular_arithmetic-structure.png")
 
@@ -47,7 +49,12 @@ def main() -> None:
     """Print the table, draw the picture."""
     print("| operation | step | matrix | order | i - j | i + j |\n| --- | --- | --- | --- | --- | --- |")
     drawn: dict[str, np.ndarray] = {}
-    for path in sorted(path for sweep in SWEEPS for path in Path("results", sweep).glob("*/matrices.npz")):
+    paths = sorted(path for sweep in SWEEPS for path in Path("results", sweep).glob("*/matrices.npz"))
+    if len(paths) != OPERATIONS:
+        sys.exit(
+            f"results: {len(paths)} of {OPERATIONS} operations; run docs/experiments/run.sh modular_arithmetic first"
+        )
+    for path in paths:
         cell = json.loads(path.with_name("cell.json").read_text())
         operation = cell["parameters"]["data"]["operation"]
         with np.load(path, allow_pickle=False) as arrays:
@@ -59,7 +66,7 @@ def main() -> None:
                     shares = np.array([[share(between(a, order), sign) for sign in (-1, 1)] for a in seeds])
                     text = " | ".join(f"{part.min():.2f} to {part.max():.2f}" for part in shares.T)
                     print(f"| {operation} | {step:,} | {kind.upper()} | {name} | {text} |")
-                    if kind == "agop" and shares.max() > 0.2:
+                    if kind == "agop" and step and shares.max() > SHOWN:
                         drawn[f"{operation}, {name}"] = between(seeds[0], order)
     with mpl.rc_context({"font.size": 9}):
         figure = Figure(figsize=(2.6 * len(drawn), 2.9), dpi=150, layout="constrained")

@@ -30,6 +30,7 @@ from nfa.stages.publish_report import publish_report
 from nfa.stages.runs import check_outputs
 from nfa.sweep import Cell, Sweep, digest
 from nfa.tables import write_text
+from nfa.temporary import own_temporary_folder
 from nfa.tracking.ledger import Entry, Ledger
 from nfa.tracking.lines import journal_of
 from nfa.tracking.record import LAYOUT, RunRecord, build_record, run_key
@@ -169,12 +170,13 @@ class _Publication:
         """Publish what needs it, cell by cell, so that memory holds one cell of each process.
 
         Of many runs every second cell's go out from a fork: half of a client's time is waiting for its service or for
-        a server. MLflow's database has one writer.
+        a server.
         """
         cells = self.sweep.cells
         try:
             with progress_bar("publish", len(cells)) as bar:
-                if len(cells) * len(self.sweep.seeds) < MANY_RUNS or self.place.how == "locally":
+                few = len(cells) * len(self.sweep.seeds) < MANY_RUNS
+                if few or self.place.how == "locally":  # MLflow's database has one writer
                     self._publish_cells(cells, bar)
                 else:
                     before = {key: self.ledger.read(key) for key in self._keys(cells[1::2])}
@@ -211,7 +213,7 @@ class _Publication:
         if os.getpid() == parent:
             return  # the fork was killed, or there are none here: what is missing is published after
         other = _Publication(self.sweep, self.paths, self.ledger, PublishSummary(self.place))
-        with suppress(UserError):  # met again there, and said
+        with own_temporary_folder(), suppress(UserError):  # met again there, and said
             try:
                 other._publish_cells(cells)
             finally:
@@ -226,8 +228,9 @@ class _Publication:
 
         found = self.summary.unchanged
         new = [key for key in found if key in before and is_new(key)]
+        counted = set(new)
         self.summary.published += new
-        self.summary.unchanged = sorted(set(found).difference(new), key=found.index)
+        self.summary.unchanged = [key for key in found if key not in counted]
 
     def _publish_cell(self, cell: Cell) -> None:
         inputs = self._inputs(cell)

@@ -2,8 +2,8 @@
 
 A stage of a cell is done when its table says so, running when its lock is held, failed when neither and its log ends
 with what went wrong. The stages of a small cell have one log, and their tables go when a later one fails: what is done
-is told by the finished parts, and the first that is not is the one that failed. Nothing is written, and no running job
-is disturbed.
+is told by the finished parts, and the first without all of them is called the failed one. Nothing is written, and no
+running job is disturbed.
 """
 
 import fcntl

@@ -17,7 +17,7 @@ from nfa.tracking.tracker import Sent, TrackerError
 from nfa.tracking.wandb_tracker import WandbTracker
 from tests.tracking.reading import run_folders
 from tests.tracking.test_online import assert_everything_once
-from tests.tracking.test_publish import change_history
+from tests.tracking.test_publish import PUBLISH, change_history, python
 from tests.tracking.wandb_server import WandbServer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
@@ -92,6 +92,32 @@ def test_a_run_that_neither_can_publish_is_named_once(
     summary = publish(sweep, results)
     assert summary.unsent == {wrong: "no such run"}
     assert len(summary.published) == 3
+
+
+def test_nothing_temporary_is_left(sweep: Sweep, results: Path, tmp_path: Path) -> None:
+    """A fork does not come to what a client does where an interpreter ends."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code = f"{PUBLISH}\nfrom nfa.stages import publish as stage\nstage.MANY_RUNS = 4\n"
+    code += f"publish(parse(DOCUMENT, 'test'), Path({str(results)!r}))"
+    with python(code, results.parent, TMPDIR=str(temporary)) as process:
+        assert process.wait() == 0
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_online_a_killed_second_process_sends_nothing_twice(
+    server: WandbServer, online: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, killed = os.getpid(), online.seeds[1]
+
+    def kill(run: RunRecord) -> None:
+        if os.getpid() != parent and run.key.endswith(f"-{killed}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    before_each(monkeypatch, kill)
+    assert len(publish(online, results).published) == 4
+    assert_everything_once(server, online, results)
 
 
 def test_online_everything_arrives_once(server: WandbServer, online: Sweep, results: Path) -> None:

@@ -76,7 +76,7 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
 def _evenly(steps: pd.Series) -> bool:
     """Tell whether steps (of more than the ends) are spaced evenly, as with ``train: {spacing: linear}``."""
     gaps = np.diff(np.unique(steps))
-    return len(gaps) > 2 and bool(gaps.max() <= gaps.min() + 1)
+    return len(gaps) > 2 and bool(gaps.min() > 1 and gaps.max() <= gaps.min() + 1)
 
 
 def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tuple[float, float]) -> Panel:
