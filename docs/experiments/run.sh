@@ -51,7 +51,7 @@ fi
 experiment ansatz_mlp
 experiment transformer
 experiment learning_rules --panel optimizer
-experiment ansatz_vgg --x layer --panel optimizer.lr --show uc_nfc haar_nfc c_nfc c_haar_nfc
+experiment ansatz_vgg --x layer --panel optimizer.lr
 
 # An ImageNet network from a package, measured as it is; read at run time, never part of this project.
 if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" pretrained "* ]]; then
