@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from nfa.warm import INTERRUPTED, STARTED
@@ -154,7 +154,7 @@ def _work(job: dict[str, Any], files: list[int]) -> None:
         from nfa.cli import run
         from nfa.temporary import own_temporary_folder
 
-        with own_temporary_folder():
+        with own_temporary_folder() if sys.argv[1] == "publish" else nullcontext():  # the others leave nothing
             status = run(sys.argv[1:])
         sys.stdout.flush()
         sys.stderr.flush()
