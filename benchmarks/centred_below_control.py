@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from centred_control import correlation, rotation
 from scipy import stats
 from torch import Tensor
 
@@ -88,21 +89,10 @@ def summed(kappa: Tensor, residuals: Tensor, inputs: Tensor) -> Tensor:
     return torch.einsum("nck,nc,nd->kd", kappa, residuals, inputs)
 
 
-def cosine(change: Tensor, covariance: Tensor) -> float:
-    """Correlation of the change's NFM and AGOP, both (d, d), from their k x k algebra."""
-    gram = change @ change.T
-    product = covariance @ gram
-    return float((product * gram).sum() / ((product * product.T).sum().sqrt() * gram.norm()))
-
-
 def turned(change: Tensor, covariance: Tensor) -> float:
-    """The same with K turned at random, mean over rotations."""
-    values = []
-    for _ in range(ROTATIONS):
-        q, r = torch.linalg.qr(torch.randn(*covariance.shape, dtype=torch.float64))
-        q = q * r.diagonal().sign()
-        values.append(cosine(change, q @ covariance @ q.T))
-    return float(np.mean(values))
+    """Correlation with K turned at random, mean over rotations."""
+    turns = (rotation(len(covariance), torch.default_generator) for _ in range(ROTATIONS))
+    return float(np.mean([correlation(change, q @ covariance @ q.T) for q in turns]))
 
 
 def covariances(weights: Weights, x: Tensor) -> list[Tensor]:
@@ -132,7 +122,7 @@ class Linearised:
         added = (self.vectors @ (gains * self.residuals)).view(-1, CLASSES)
         changes = [summed(kappa, added, given) for kappa, given in zip(self.kappas, self.inputs, strict=True)]
         pairs = zip(changes[:-1], self.covariances, strict=False)
-        return [[cosine(change, k), turned(change, k)] for change, k in pairs]
+        return [[correlation(change, k), turned(change, k)] for change, k in pairs]
 
 
 def train(case: Case, seed: int) -> dict[int, list[list[float]]]:
@@ -162,7 +152,7 @@ def train(case: Case, seed: int) -> dict[int, list[list[float]]]:
             for index, k in enumerate(covariances(weights, x)[:-1]):
                 change = weights[index] - initial[index]
                 values = torch.linalg.svdvals(change) ** 2
-                row = [loss, cosine(change, k), turned(change, k), *linear[index], float(values[0] / values.sum())]
+                row = [loss, correlation(change, k), turned(change, k), *linear[index], float(values[0] / values.sum())]
                 found[step].append(row)
     return found
 
