@@ -19,14 +19,16 @@ class SweepError(UserError):
     """A sweep file that cannot be run: names the file, the key, the value and what would be right."""
 
 
-def nearest(name: object, valid: Iterable[str]) -> str:
-    """Say which valid name is meant, or list the valid ones: the tail of an error message."""
+def nearest(name: object, valid: Iterable[str], listed: str | None = None) -> str:
+    """Say which valid name is meant and what is valid: the tail of an error message.
+
+    ``listed`` says it where a list of the valid names would be too long to read.
+    """
     names = sorted(valid)
     lower = {valid_name.lower(): valid_name for valid_name in names}
     close = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {lower[close[0]]!r}? valid: {', '.join(names)}"
-    return f"valid: {', '.join(names)}"
+    meant = f"did you mean {lower[close[0]]!r}? " if close else ""
+    return meant + (listed or f"valid: {', '.join(names)}")
 
 
 def one_line(text: object, limit: int = 120) -> str:

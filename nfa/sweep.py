@@ -247,7 +247,8 @@ class Sweep:
             SweepError: No cell has that id.
         """
         if cell_id not in self.by_id:
-            raise SweepError(f"{self.source}: no cell {cell_id!r}; {nearest(cell_id, self.by_id)}"[:400])
+            listed = f"`nfa expand {self.source}` lists the {len(self.cells):,} cells"
+            raise SweepError(f"{self.source}: no cell {one_line(cell_id)}; {nearest(cell_id, self.by_id, listed)}")
         return self.by_id[cell_id]
 
     @cached_property

@@ -1,5 +1,7 @@
 """The command as its users meet it: a subprocess, its output, its exit code."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import yaml
 
 from nfa.sweep import load
 from nfa.tracking.ledger import Entry, Ledger
-from tests.helpers import ROOT, nfa, tiny
+from tests.helpers import ROOT, environment, nfa, tiny
 
 VERBS = [
     "init",
@@ -73,11 +75,18 @@ def test_expand_tsv_has_every_parameter(config: Path) -> None:
     assert {"cell", "data.name", "model.width", "optimizer.lr", "train.steps"} <= set(lines[0].split("\t"))
 
 
+def test_the_command_is_there_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "nfa", "--help"], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == nfa("--help").stdout
+    assert done.stdout.startswith("usage: nfa ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["expand", "absent.yaml"], ["absent.yaml", "no such file"]),
-        (["train", "tiny.yaml", "--cells", "nonsense"], ["no cell 'nonsense'"]),
+        (["train", "tiny.yaml", "--cells", "nonsense"], ["no cell 'nonsense'; `nfa expand tiny.yaml` lists the 4"]),
         (["measure", "tiny.yaml"], ["cell.json", "nfa train"]),
         (["show", "nowhere"], ["nowhere"]),
         (["publish", "tiny.yaml", "--results", "nowhere"], ["nowhere/tiny", "no such folder", "--results"]),
