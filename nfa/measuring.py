@@ -11,10 +11,10 @@ from tempfile import NamedTemporaryFile
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.nn import functional
 
 from nfa.alignment import check, measure
 from nfa.alignment.layers import checked_device
+from nfa.alignment.targets import fitting_targets
 from nfa.errors import UserError, told
 from nfa.random import torch_generator
 from nfa.report.network import check_report, measure_report
@@ -124,25 +124,14 @@ def _targets(options: argparse.Namespace, targets: Tensor | None, outputs: Tenso
     """Bring targets to the shape of the outputs, or classes to their one-hot code.
 
     Raises:
-        UserError: There are none, or they do not fit: torch would broadcast them to something else.
+        UserError: There are none, or they do not fit.
     """
     if targets is None:
         raise UserError(f"--loss {options.loss}: needs targets, an array y beside x in {options.data}")
-    shape = tuple(outputs.shape[1:])
-    if options.loss == "cross_entropy" and len(shape) != 1:
-        raise UserError(f"--loss cross_entropy: needs outputs (n, classes), the network's are (n, *{shape})")
-    if options.loss == "cross_entropy" and targets.dim() == 1 and not targets.is_floating_point():
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= shape[0]:
-            raise UserError(
-                f"{options.data}: y holds classes {low} to {high}, the network has outputs 0 to {shape[0] - 1}"
-            )
-        return functional.one_hot(targets, shape[0]).to(outputs)
-    if targets.dim() == 1 and shape == (1,):
-        targets = targets[:, None]
-    if tuple(targets.shape[1:]) != shape:
-        raise UserError(f"{options.data}: one target in y has shape {tuple(targets.shape[1:])}, one output {shape}")
-    return targets.to(outputs)
+    try:
+        return fitting_targets(options.loss, outputs, targets)
+    except ValueError as error:
+        raise UserError(f"{options.data}: y: {str(error).removeprefix('targets: ')}") from None
 
 
 def try_to_write(path: Path) -> None:

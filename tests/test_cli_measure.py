@@ -50,6 +50,16 @@ class Mixing(nn.Linear):
         h = super().forward(x)
         return h * h.mean(0)
 
+class Drawing(nn.Linear):
+    """It draws random numbers, so that no two passes are alike."""
+
+    def __init__(self):
+        super().__init__(6, 3)
+
+    def forward(self, x):
+        h = super().forward(x)
+        return h * torch.randn_like(h)
+
 class Tokens(nn.Module):
     def __init__(self):
         super().__init__()
@@ -180,10 +190,20 @@ def test_check_names_what_is_left_out(folder: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_layer_that_fails_gives_exit_code_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check", own(folder, "Mixing"), "--input-shape", "6"]) == 1
+    assert run(["check", own(folder, "Drawing"), "--input-shape", "6"]) == 1
     shown = capsys.readouterr().out
     assert "FAILED" in shown
     assert "1 of 1 layer failed." in shown
+
+
+@pytest.mark.parametrize("verb", [["check", "--input-shape", "6"], ["measure", "--data", "regression.npz"]])
+def test_a_network_that_mixes_samples_is_refused(
+    verb: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([verb[0], own(folder, "Mixing"), *verb[1:]]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nfa: the network's output for a sample depends on the samples beside it")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["make", "instance"])

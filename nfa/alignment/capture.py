@@ -23,10 +23,11 @@ UNTOLD = (
     "whether the constant has a row for each"
 )
 UNUSED = "not used in the forward pass"
+CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
 LAZY = "not initialised: run the network once on a batch first"
 
 # Left out, and yet known to stand nowhere in a chain, or seen there as a product without a name.
-_NO_LAYER = {UNUSED, LAZY, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED}
+_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED}
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,9 @@ def record(
     leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
     parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
     watch, result = _watched(model, leaf, parameters, watching, copied=copied)
+    if any(name not in parameters and not nn.parameter.is_lazy(p) for name, p in parameters_of(model).items()):
+        # The pass has initialised lazy modules, whose products it could not know.
+        return record(model, inputs, heads=heads, copied=copied, watching=watching)
     outputs, shape = _flattened(result, len(inputs))
     _leave_out_constants(watch, model, inputs, parameters)
     reached = _reached(outputs)
@@ -131,6 +135,9 @@ def record(
     names = _Names(parameters)
     for index, seen in enumerate(watch.seen):
         if seen.view is None or seen.reading is None:
+            continue
+        if seen.view.parameter in watch.changed:
+            watch.uses[seen.view.parameter] = {CHANGED: None}
             continue
         reason = NO_AUTOGRAD if seen.edge is None else NO_PATH if seen.edge.node not in reached else None
         if reason is not None:

@@ -18,7 +18,7 @@ from nfa.alignment.copying import deep_copy
 from nfa.alignment.covariance import LayerCovariance, measure_covariances
 from nfa.alignment.direct import DirectLayer, direct_agop
 from nfa.alignment.feature_matrix import blocked
-from nfa.alignment.layers import checked_device
+from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.samples import Inputs, drawn
 from nfa.random import torch_generator
 
@@ -67,6 +67,7 @@ def check(
     Raises:
         ValueError: As ``measure``, or a network that does not run in float64.
     """
+    model = plain(model)
     checked_device(model)
     chosen, _ = drawn(inputs, samples, seed)
     chosen = chosen.double() if chosen.is_floating_point() else chosen
@@ -75,7 +76,7 @@ def check(
     network.register_forward_hook(few)
     generator = torch_generator("check", seed)
     try:
-        with _default_float64():
+        with _default_float64(), torch.autocast(chosen.device.type, enabled=False):
             measured = measure_covariances(network, chosen, layers=layers, estimator="exact", heads=heads)
             directions = {name: _directions(found, generator) for name, found in measured.layers.items()}
             direct = direct_agop(network, chosen, directions, heads=heads)

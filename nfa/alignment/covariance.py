@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from nfa.alignment.blocks import Blocks
 from nfa.alignment.capture import record
-from nfa.alignment.layers import checked_device, parameters_of, without_single_block
+from nfa.alignment.independence import refuse_mixed_samples
+from nfa.alignment.layers import checked_device, parameters_of, plain, without_single_block
 from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
 from nfa.alignment.topology import topology
@@ -143,25 +144,27 @@ def measure_covariances(
             smaller than the blocks that those are made of). None chooses by the size of the network's activations.
 
     Raises:
-        ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, or outputs that are no
-            tensor of n samples.
+        ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, outputs that are no
+            tensor of n samples, or outputs of a sample that depend on the others.
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator: {estimator!r} is none of {', '.join(ESTIMATORS)}")
     if probes < 1:
         raise ValueError(f"probes: {probes} must be at least 1")
+    model = plain(model)
     device = checked_device(model)
     population = None
     if samples is not None:
         inputs, total = drawn(inputs, samples, seed)
         population = total if total > len(inputs) else None
-    block = min(batch_size or MOST, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) else BLOCK)
+    block = min(batch_size or MOST, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) and inputs.dim() else BLOCK)
     stream = batches(inputs, MOST if batch_size is None else batch_size, device)
     start, _ = next(stream)
     generator = torch_generator("probes", seed)
     n = 0
     with undisturbed(model):
         first = record(model, start[:BLOCK], heads=heads)
+        refuse_mixed_samples(model, start[:BLOCK], first.outputs)
         outputs, places, order = first.outputs.shape[1], topology(first), list(first.layers)
         sketch = _chosen(estimator, outputs) == "sketched"
         in_blocks = sketch or population is not None

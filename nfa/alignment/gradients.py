@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nfa.alignment.capture import record
-from nfa.alignment.layers import Layer, checked_device, parameters_of
+from nfa.alignment.layers import Layer, checked_device, parameters_of, plain
 from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
 
@@ -40,6 +41,13 @@ class Gradients:
         return {name: layer.matrix(chosen) for name, layer in self.layers.items()}
 
 
+def _kind(value: Any) -> str:
+    """Say what a loss gave."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"a tensor of shape {tuple(value.shape)}" if value.dim() else "a number without a gradient"
+
+
 @unseen()
 def loss_gradients(
     model: nn.Module,
@@ -55,6 +63,7 @@ def loss_gradients(
     Raises:
         ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
     """
+    model = plain(model)
     device = checked_device(model)
     layers: dict[str, Layer] = {}
     n = 0
@@ -67,6 +76,8 @@ def loss_gradients(
             if not layers:
                 layers = record(model, batch[:2], heads=heads).layers
             value = loss(model(batch.detach().clone()), target)
+            if not isinstance(value, Tensor) or value.dim() > 0 or not value.requires_grad:
+                raise ValueError(f"loss: gives {_kind(value)}, not one number that autograd follows: the samples' mean")
             gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, gradients, strict=True):
                 if gradient is not None:

@@ -6,8 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from nfa.alignment.copying import deep_copy
-from nfa.alignment.layers import checked_device
+from nfa.alignment.layers import checked_device, plain
 from nfa.errors import nearest
+
+WRAPPERS = ("_orig_mod.", "module.")  # how names of compiled and of parallel networks begin
 
 
 def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) -> nn.Module:
@@ -22,8 +24,11 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
             measured or copied.
     """
     checked_device(model)
-    given = initial.state_dict() if isinstance(initial, nn.Module) else initial
+    given = plain(initial).state_dict() if isinstance(initial, nn.Module) else initial
+    if not isinstance(given, Mapping):
+        raise ValueError(f"initial: {type(given).__name__} is neither a network nor a state dict")
     own = model.state_dict()
+    given = _unwrapped(given, own)
     for name, value in own.items():
         if isinstance(value, Tensor):
             _check(name, value, given)
@@ -36,6 +41,14 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
     except Exception as error:  # a module's own set_extra_state or hooks may raise anything
         raise ValueError(f"initial: cannot be loaded: {' '.join(str(error).split())}") from error
     return network
+
+
+def _unwrapped(given: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take from all names what ``torch.compile`` and DataParallel put before them, where the model has none of it."""
+    for prefix in WRAPPERS:
+        if given and all(name.startswith(prefix) for name in given) and not any(n.startswith(prefix) for n in own):
+            return _unwrapped({name.removeprefix(prefix): value for name, value in given.items()}, own)
+    return given
 
 
 def _check(name: str, value: Tensor, given: Mapping[str, Any]) -> None:

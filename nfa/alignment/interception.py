@@ -99,6 +99,7 @@ class Interception(TorchDispatchMode):
         seen: Products, in order: of the samples, and of constants with a weight, of which ``capture`` leaves out those
             that have no row for each sample.
         uses: Parameter -> why it was not measured, for each operation that it went into other than as W.
+        changed: Parameters whose values the network changed.
         attends: Whether attention took place.
         elements: Numbers that were computed from the samples, all of which autograd may keep.
     """
@@ -124,6 +125,7 @@ class Interception(TorchDispatchMode):
         self._copies: list[_Range] = []
         self._from_samples = _Memory()
         self._from_samples.add(inputs)
+        self.changed: set[str] = set()
         self.attends = False
         self.elements = 0
         self._pending: tuple[list[Seen], Tensor] | None = None
@@ -137,7 +139,9 @@ class Interception(TorchDispatchMode):
             self.writes = True
             if not self._owned:
                 raise InputWritten
+        weights = [(tensor, found[0], tensor.clone()) for tensor in written if (found := self._find(tensor))]
         result = func(*args, **(kwargs or {}))
+        self.changed |= {name for tensor, name, before in weights if _differs(tensor, before)}
         tensors = [*_tensors(args), *_tensors((kwargs or {}).values())]
         name = func._schema.name.partition("::")[2]
         if name not in _FACTORIES and any(tensor in self._from_samples for tensor in tensors):
@@ -258,6 +262,13 @@ def _written(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
     given = {**dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)), **kwargs}
     aliases = ((argument.name, argument.alias_info) for argument in func._schema.arguments)
     return _tensors(given[name] for name, alias in aliases if alias is not None and alias.is_write and name in given)
+
+
+def _differs(tensor: Tensor, before: Tensor) -> bool:
+    """Whether a tensor's values are others than they were, by more than rounding."""
+    if not tensor.is_floating_point():
+        return not torch.equal(tensor, before)
+    return bool((tensor - before).norm() > 16 * torch.finfo(tensor.dtype).eps * before.norm())
 
 
 def _extent(tensor: Tensor) -> int:

@@ -6,6 +6,7 @@ from math import isfinite
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,21 @@ def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(model.named_parameters())
 
 
+def plain(model: nn.Module) -> nn.Module:
+    """Take off what ``torch.compile``, DataParallel and DistributedDataParallel put around a network, and its names.
+
+    Raises:
+        ValueError: It is no network.
+    """
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__} itself" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise ValueError(f"model: {what}, not a network: an instance of torch.nn.Module is needed")
+    if isinstance(model, nn.DataParallel | DistributedDataParallel):
+        return plain(model.module)
+    inner = getattr(model, "_orig_mod", None)  # of torch._dynamo's OptimizedModule, which takes seconds to import
+    return plain(inner) if isinstance(inner, nn.Module) else model
+
+
 def finite(values: Tensor) -> bool:
     """Whether no entry is NaN or infinite; without a mask as large as the tensor, which takes twenty times as long."""
     if not values.is_floating_point() or values.numel() == 0:
@@ -115,15 +131,18 @@ def checked_device(model: nn.Module) -> torch.device:
         if isinstance(module, torch.jit.ScriptModule):
             what = f"module {name!r}" if name else "the network"
             raise ValueError(f"{what} is a torch.jit.ScriptModule, whose products are hidden: pass what it was made of")
-    parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
+    everything = parameters_of(model)
+    parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
     for name, value in parameters.items():
         if value.is_complex():
             kind = str(value.dtype).removeprefix("torch.")
             raise ValueError(f"parameter {name!r} is {kind}: only networks of real parameters are measured")
+        if value.is_meta:
+            raise ValueError(f"parameter {name!r} is on the meta device: it has no values to measure")
         if not finite(value):
             raise ValueError(f"parameter {name!r} holds NaN or infinity: nothing can be measured")
         if value.is_inference():
             raise ValueError(f"parameter {name!r} was made in torch.inference_mode: autograd cannot follow it")
-    if not parameters:
+    if not everything:
         raise ValueError(f"{type(model).__name__} has no parameter, so no layer to measure")
-    return next(iter(parameters.values())).device
+    return next(iter((parameters or everything).values())).device

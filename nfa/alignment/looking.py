@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from nfa.alignment.capture import record
 from nfa.alignment.covariance import measure_covariances
 from nfa.alignment.feature_matrix import blocked
-from nfa.alignment.layers import checked_device
+from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
 
@@ -70,6 +70,7 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
         Qualified name of the module that owns the weight (of the parameter, where it is not called ``weight``) ->
         the reason, in plain words.
     """
+    model = plain(model)
     batch, _ = next(batches(inputs, 2, checked_device(model)))
     with undisturbed(model):
         return record(model, batch).left_out

@@ -15,6 +15,7 @@ import pandas as pd
 from torch import nn
 
 from nfa.alignment.copying import deep_copy
+from nfa.alignment.layers import plain
 from nfa.alignment.samples import Inputs, kept
 from nfa.alignment.table import COLUMNS, measure
 from nfa.alignment.values import CORRELATIONS, POWERS
@@ -60,6 +61,7 @@ class Monitor:
         for name in options:
             if name not in _OPTIONS:
                 raise ValueError(f"{name}: no such option; {nearest(name, _OPTIONS)}")
+        model = plain(model)
         self._model, self._inputs, self._options = model, kept(inputs), options
         self._initial = deep_copy(model)
         self._convention, self._prefix = (correlation, power), prefix

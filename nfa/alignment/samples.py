@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
@@ -32,7 +33,7 @@ def unseen() -> Iterator[None]:
 
 def kept(inputs: Inputs) -> Inputs:
     """Read an iterable once, so that reading again gives the same samples in the same order, whatever it shuffles."""
-    if isinstance(inputs, Tensor | list | tuple | Dataset):
+    if isinstance(inputs, Tensor | list | tuple | Dataset) or not isinstance(inputs, Iterable):
         return inputs
     with unseen():
         return list(inputs)
@@ -54,6 +55,11 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
         )
     if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
         raise ValueError("inputs: a Dataset gives one sample at a time: wrap it in a DataLoader")
+    if not isinstance(inputs, Tensor | Iterable):
+        what = f"{type(inputs).__name__} is neither a tensor (n, ...) nor an iterable of batches"
+        raise ValueError(f"inputs: {what}")
+    if not isinstance(targets, Tensor | None):
+        raise ValueError(f"targets: {type(targets).__name__} is no tensor; torch.as_tensor makes one")
     seen = 0
     for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
         part, own = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
@@ -61,6 +67,9 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
             raise ValueError(
                 f"inputs: a batch is a {type(batch).__name__}, not a tensor or a pair of inputs and targets"
             )
+        if part.dim() == 0 or part.layout != torch.strided:
+            kind = "a single number" if part.dim() == 0 else str(part.layout)
+            raise ValueError(f"inputs: {kind}, not a dense tensor (n, ...)")
         if targets is not None:
             own = targets[seen : seen + len(part)]
         if own is not None and len(own) != len(part):
@@ -115,6 +124,8 @@ def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
     Raises:
         ValueError: ``samples`` below 1, or no samples at all.
     """
+    if not isinstance(samples, Integral):
+        raise ValueError(f"samples: {samples!r} must be a whole number")
     if samples < 1:
         raise ValueError(f"samples: {samples} must be at least 1")
     generator = numpy_generator("samples", seed)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.gradients import BATCH, Loss, weight_gradients
 from nfa.alignment.initial import initial_network
+from nfa.alignment.layers import plain
 from nfa.alignment.quantities import LAYOUT, Reference, Values, limits, quantities
 from nfa.alignment.samples import Inputs, kept
+from nfa.alignment.targets import find_loss
 from nfa.alignment.values import exponents
 from nfa.errors import nearest
 from nfa.losses import LOSSES
@@ -221,11 +223,15 @@ def measure(
 
     Raises:
         ValueError: What ``measure_covariances`` refuses, an ``initial`` of other parameters than the model's, an
-            unknown loss, or targets without a loss.
+            unknown loss, targets that do not fit it, targets without a loss, a negative weight decay, or an update of
+            an unknown layer.
     """
     if loss is None and targets is not None:
         raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay: {weight_decay} must be a number of at least 0")
     chosen_loss = None if loss is None else find_loss(loss)
+    model = plain(model)
     start = None if initial is None else initial_network(model, initial)
     if start is not None or chosen_loss is not None:
         inputs = kept(inputs)  # read more than once
@@ -244,6 +250,9 @@ def measure(
         )
 
     measured = covariances(model)
+    for name in updates or {}:
+        if name not in measured.layers and (layers is None or name in layers):
+            raise ValueError(f"updates: no layer {name!r} is measured; {nearest(name, measured.layers)}")
     before = None if start is None else covariances(start).layers
     gradients = None
     if chosen_loss is not None:
@@ -259,19 +268,6 @@ def measure(
     )
     table.attrs["left_out"] = measured.left_out
     return table
-
-
-def find_loss(loss: Loss | str) -> Loss:
-    """Find a loss that may be given by its name.
-
-    Raises:
-        ValueError: An unknown name.
-    """
-    if not isinstance(loss, str):
-        return loss
-    if loss not in LOSSES:
-        raise ValueError(f"loss: {loss!r}: {nearest(loss, LOSSES)}")
-    return LOSSES[loss]
 
 
 def _fitting(what: str, tensor: Tensor | None, shape: torch.Size, layer: str) -> Tensor | None:

@@ -16,7 +16,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Eval mode makes samples independent of each other (BatchNorm uses its running statistics, dropout is off). Every
     floating-point parameter requires gradients meanwhile, so that autograd follows frozen layers and fused fast paths
     stay off; no gradient is accumulated, they are only ever taken with ``torch.autograd.grad``. Matrix products on a
-    GPU keep all 24 bits of float32.
+    GPU keep all 24 bits of float32. Under ``torch.autocast`` weights are cast anew at every use: those that it keeps
+    could not be told for weights.
 
     Restored are modes, buffers, parameters, and every attribute of a module: set, replaced, or changed inside lists,
     dicts and sets; so no graph stays alive in what a forward pass stored. Parameters are copied for the first pass;
@@ -32,7 +33,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     )
     try:
         model.eval()
-        with torch.random.fork_rng(devices=devices), torch.enable_grad(), _full_precision(bool(devices)):
+        with torch.random.fork_rng(devices=devices), torch.enable_grad(), _full_precision(bool(devices)), _cast_anew():
             for parameter in frozen:
                 parameter.requires_grad_()
             yield
@@ -42,6 +43,17 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(False)
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def _cast_anew() -> Iterator[None]:
+    """Keep ``torch.autocast`` from using casts of weights that it made before."""
+    enabled = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(enabled)
 
 
 @contextmanager

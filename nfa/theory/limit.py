@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from nfa.alignment import COLUMNS, LayerCovariance, limit_rows, loss_gradients, measure_covariances
 from nfa.alignment.gradients import BATCH, Loss
-from nfa.alignment.layers import parameters_of
+from nfa.alignment.layers import parameters_of, plain
 from nfa.alignment.samples import Inputs, kept
-from nfa.alignment.table import find_loss
+from nfa.alignment.targets import find_loss
 from nfa.optim import OPTIMIZERS, OptimizerSettings
 from nfa.optim.first import Maker, first_update
 
@@ -77,7 +77,7 @@ def limit(
     """
     if optimizer is not None and direction is not None:
         raise ValueError("optimizer and direction are both given: pass one of them")
-    inputs = kept(inputs)  # read more than once
+    model, inputs = plain(model), kept(inputs)  # read more than once
     gradients = loss_gradients(model, inputs, targets, find_loss(loss), heads=heads, batch_size=batch_size or BATCH)
     measured = measure_covariances(
         model,

@@ -77,6 +77,50 @@ INFERENCE = "torch.inference_mode is on: autograd cannot work there; call outsid
 SHAPE = "wrap it in a module that puts the samples first"
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "no parameter": (lambda: covariances(nn.ReLU(), INPUTS), "ReLU has no parameter, so no layer to measure"),
+    "class": (
+        lambda: covariances(nn.Linear, INPUTS),  # type: ignore[arg-type]
+        "model: the class Linear itself, not a network: an instance of torch.nn.Module is needed",
+    ),
+    "function": (
+        lambda: measure(lambda x: x, INPUTS),  # type: ignore[arg-type]
+        "model: a function, not a network: an instance of torch.nn.Module is needed",
+    ),
+    "no values": (
+        lambda: covariances(network().to("meta"), INPUTS),
+        "parameter '0.weight' is on the meta device: it has no values to measure",
+    ),
+    "no inputs": (
+        lambda: covariances(network(), None),  # type: ignore[arg-type]
+        "inputs: NoneType is neither a tensor (n, ...) nor an iterable of batches",
+    ),
+    "sparse inputs": (
+        lambda: covariances(network(), INPUTS.to_sparse()),
+        "inputs: torch.sparse_coo, not a dense tensor (n, ...)",
+    ),
+    "a number as inputs": (
+        lambda: covariances(network(), torch.tensor(1.0)),
+        "inputs: a single number, not a dense tensor (n, ...)",
+    ),
+    "half a sample": (
+        lambda: covariances(network(), INPUTS, samples=1.5),
+        "samples: 1.5 must be a whole number",
+    ),
+    "start in a file": (
+        lambda: measure(network(), INPUTS, initial="start.pt"),  # type: ignore[arg-type]
+        "initial: str is neither a network nor a state dict",
+    ),
+    "start that is used up": (
+        lambda: measure(network(), INPUTS, initial=iter([])),  # type: ignore[arg-type]
+        "initial: list_iterator is neither a network nor a state dict",
+    ),
+    "update of no layer": (
+        lambda: measure(network(), INPUTS, initial=network(), updates={"00": torch.zeros(4, 3)}),
+        "updates: no layer '00' is measured; did you mean '0'? valid: 0, 2",
+    ),
+    "negative weight decay": (
+        lambda: measure(network(), INPUTS, weight_decay=-1.0),
+        "weight_decay: -1.0 must be a number of at least 0",
+    ),
     "no layer": (
         lambda: covariances(nn.BatchNorm1d(3), INPUTS),
         "the network has no layer to measure (it has no weight matrix)",

@@ -1,0 +1,56 @@
+"""Losses by name, with targets brought to the outputs' shape: torch would broadcast what does not fit, in silence."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from nfa.alignment.gradients import Loss
+from nfa.errors import nearest
+from nfa.losses import LOSSES
+
+
+def find_loss(loss: Loss | str) -> Loss:
+    """Find a loss that may be given by its name; a named one takes targets as ``fitting_targets`` does.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in LOSSES:
+        raise ValueError(f"loss: {loss!r}: {nearest(loss, LOSSES)}")
+    return lambda outputs, targets: LOSSES[loss](outputs, fitting_targets(loss, outputs, targets))
+
+
+def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Bring targets to the shape and type of the outputs.
+
+    Args:
+        loss: Name of one of ``nfa.losses``.
+        outputs: (n, *shape).
+        targets: (n, *shape); (n,) or (n, 1) where a sample has one output; integers of the shape (n,) or (n, 1), the
+            classes 0 to C - 1 of outputs (n, C), for ``cross_entropy`` and ``logistic``.
+
+    Returns:
+        (n, *shape); classes as 1 for the class and -1 for every other.
+
+    Raises:
+        ValueError: Targets of another shape, classes that the outputs do not have, ``cross_entropy`` of outputs other
+            than (n, C) with C > 1, or a target of 0 for ``logistic``, which takes signs.
+    """
+    shape, single = tuple(outputs.shape[1:]), targets.shape[1:].numel() == 1
+    classes = len(shape) == 1 and shape[0] > 1
+    if loss == "cross_entropy" and not classes:
+        raise ValueError(f"loss: cross_entropy needs outputs (n, classes), two or more; one output here is {shape}")
+    if loss != "mse" and classes and single and not targets.is_floating_point():
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= shape[0]:
+            raise ValueError(f"targets: classes {low} to {high}, but the outputs are for classes 0 to {shape[0] - 1}")
+        return 2 * functional.one_hot(targets.flatten().long(), shape[0]).to(outputs) - 1
+    if tuple(targets.shape[1:]) != shape:
+        if not single or outputs.shape[1:].numel() != 1:
+            what = f"one target has shape {tuple(targets.shape[1:])}, one output {shape}"
+            raise ValueError(f"targets: {what}; they must be the same for loss {loss!r}")
+        targets = targets.reshape(len(targets), *shape)
+    if loss == "logistic" and not bool(targets.all()):
+        raise ValueError("targets: 0 has no sign; loss 'logistic' takes positive and negative ones, such as 1 and -1")
+    return targets.to(outputs) if targets.dtype != outputs.dtype or targets.device != outputs.device else targets
