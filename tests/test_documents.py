@@ -43,6 +43,14 @@ def test_whole_sweeps_on_a_page_parse(page: Path) -> None:
             assert parse(document, page.name).cells
 
 
+def test_optimizers_on_their_page_plan_with_a_network_that_has_their_layers() -> None:
+    fragments = blocks(ROOT / "docs" / "optimizers.md", "yaml")
+    assert fragments
+    for text in fragments:
+        rest = {"data": [{"name": "fashion_mini"}], "model": [{"name": "transformer"}]}
+        assert parse({**rest, **yaml.safe_load(text)}, "optimizers.md").cells
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
