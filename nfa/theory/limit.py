@@ -142,8 +142,8 @@ def _check_optimizer(optimizer: object) -> None:
     Raises:
         ValueError: It is none of what ``limit`` takes.
     """
-    made = isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
-    if optimizer is not None and not isinstance(optimizer, OptimizerSettings) and (made or not callable(optimizer)):
+    kind = isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer | OptimizerSettings)
+    if optimizer is not None and not isinstance(optimizer, OptimizerSettings) and (kind or not callable(optimizer)):
         what = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else one_line(optimizer, 40)
         raise ValueError(
             f"optimizer: {what}: pass settings such as nfa.optim.adam.Adam(lr=0.001), or a function that makes one, "

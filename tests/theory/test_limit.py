@@ -271,10 +271,11 @@ def test_mistakes_are_named() -> None:
     [
         ("adam", "optimizer: 'adam': pass settings such as"),
         (torch.optim.Adam, "optimizer: the class Adam: pass settings such as"),
+        (SGD, "optimizer: the class SGD: pass settings such as"),
         (torch.optim.Adam([torch.zeros(2)]), r"optimizer: Adam \( Parameter Group 0.*: pass settings such as"),
         (lambda named: named, "optimizer: the function returns dict, not a torch optimizer"),
     ],
-    ids=["name", "class", "made already", "no optimizer"],
+    ids=["name", "class", "class of settings", "made already", "no optimizer"],
 )
 def test_what_is_no_optimizer_is_named(given: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
