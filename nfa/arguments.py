@@ -1,7 +1,9 @@
 """Arguments of the command line that several verbs take."""
 
 import argparse
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from nfa.errors import one_line
 
@@ -19,3 +21,14 @@ def whole(low: int, high: int, what: str) -> Callable[[str], int]:
 
 
 positive = whole(1, 10**1000, "a number of 1 or more")  # whoever uses it says what is too many
+
+
+def sweep_folder(text: str) -> Path:
+    """Parse the folder of one sweep's results; what is not there is told by whoever reads it.
+
+    Raises:
+        ArgumentTypeError: It is a file, such as the sweep file itself.
+    """
+    if os.path.isfile(text):  # of a name that is too long, Path.is_file raises
+        raise argparse.ArgumentTypeError(f"{text} is a file; give the folder of a sweep's results, results/<sweep>")
+    return Path(text)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nfa.arguments import positive
+from nfa.arguments import positive, sweep_folder
 from nfa.errors import UserError
 from nfa.figure_cli import FIGURE, add_figure_arguments, run_figure
 from nfa.measuring_cli import (
@@ -133,13 +133,13 @@ def command_parser() -> argparse.ArgumentParser:
     verb.add_argument("--tracker", choices=["wandb", "mlflow"], default="wandb", help=text)
 
     verb = _verb(verbs, "show", "show the summary table of an aggregated sweep", _show)
-    verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+    verb.add_argument("results", type=sweep_folder, help="folder of a sweep, e.g. results/default")
     for name, text, run in (
         ("status", "show what of a sweep is done, running, failed and to go", _status),
         ("report", "report on the cells of a sweep that are done so far", _report),
     ):
         verb = _verb(verbs, name, text, run)
-        verb.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+        verb.add_argument("results", type=sweep_folder, help="folder of a sweep, e.g. results/default")
     add_figure_arguments(_verb(verbs, "figure", FIGURE, run_figure))
     verb = _verb(
         verbs, "clean", "list cells in results that no sweep file names any more; --remove deletes them", _clean

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from nfa.arguments import sweep_folder
 from nfa.errors import UserError
 
 FIGURE = "draw chosen quantities of an aggregated sweep, and print the numbers as a table"
@@ -16,7 +17,7 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
         "cells); any setting, e.g. model.init_scale; several, e.g. model.name+model.init; none. Of steps that are not "
         "compared: each run's last. Of layers: their mean. Readouts are left out. Intervals: 95% over seeds."
     )
-    parser.add_argument("results", type=Path, help="folder of a sweep, e.g. results/default")
+    parser.add_argument("results", type=sweep_folder, help="folder of a sweep, e.g. results/default")
     parser.add_argument("--x", default="layer", help="along each panel (default: layer)")
     parser.add_argument("--colour", default="quantity", help="line by line (default: quantity)")
     parser.add_argument("--panel", default="label", help="panel by panel (default: label, the cells)")

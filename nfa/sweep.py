@@ -570,6 +570,16 @@ def _check_fit(cell: Cell, chosen: dict[str, _Entry]) -> None:
             f"{chosen['train'].where}.loss: cross_entropy needs classes, but {data.settings.name} is a regression; "
             f"use mse"
         )
+    if cell.train.loss == "cross_entropy" and cell.shape.outputs < 2:
+        raise SweepError(
+            f"{chosen['train'].where}.loss: cross_entropy needs an output for each of several classes, but "
+            f"{data.settings.name} has one; use mse"
+        )
+    if cell.train.loss == "logistic" and cell.shape.classes and not getattr(cell.data, "centre", True):
+        raise SweepError(
+            f"{chosen['train'].where}.loss: logistic takes the sign of a target, and with centre: false that of "
+            f"{data.settings.name} is 0 for all classes but one; use centre: true, or mse"
+        )
     if cell.train.rule in LAYERWISE and model_entry(model.settings).chain is False:
         chains = [name for name, entry in MODELS.items() if entry.chain]
         raise SweepError(

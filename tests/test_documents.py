@@ -3,12 +3,17 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torch import nn
+from torch.nn.utils import parametrizations
 
+from nfa.alignment import left_out
 from nfa.data import DATA
 from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
@@ -41,6 +46,28 @@ def test_whole_sweeps_on_a_page_parse(page: Path) -> None:
         document = yaml.safe_load(text)
         if isinstance(document, dict) and {"data", "model", "optimizer"} <= document.keys():
             assert parse(document, page.name).cells
+
+
+def test_optimizers_on_their_page_plan_with_a_network_that_has_their_layers() -> None:
+    fragments = blocks(ROOT / "docs" / "optimizers.md", "yaml")
+    assert fragments
+    for text in fragments:
+        rest = {"data": [{"name": "fashion_mini"}], "model": [{"name": "transformer"}]}
+        assert parse({**rest, **yaml.safe_load(text)}, "optimizers.md").cells
+
+
+PARAMETRISATIONS = (parametrizations.weight_norm, parametrizations.spectral_norm, parametrizations.orthogonal)
+
+
+@pytest.mark.parametrize("kind", PARAMETRISATIONS)
+def test_why_a_parametrised_weight_is_left_out_is_on_the_page(kind: Callable[[nn.Module], nn.Module]) -> None:
+    page = (ROOT / "docs" / "measure-your-own.md").read_text()
+    model = nn.Sequential(kind(nn.Linear(4, 4)), nn.Tanh(), nn.Linear(4, 2))
+    reasons = left_out(model, torch.randn(5, 4))
+    assert reasons
+    for name, reason in reasons.items():
+        assert name.startswith("0.parametrizations.weight.original")
+        assert reason.partition(":")[0] in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

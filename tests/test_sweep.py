@@ -204,6 +204,10 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
     (lambda d: d["train"][1].update(batch_size=0), ["batch_size", "0", "full"]),
     (lambda d: d["train"][1].update(loss="msee"), ["train[1].loss", "did you mean 'mse'"]),
     (lambda d: d["train"][1].update(loss="cross_entropy"), ["train[1].loss", "chain_monomial", "mse"]),
+    (
+        lambda d: d.update(data={"name": "digits", "centre": False}, model={"name": "mlp"}, train={"loss": "logistic"}),
+        ["train.loss: logistic takes the sign of a target", "centre: false", "digits", "use centre: true"],
+    ),
     (lambda d: d["measure"].update(samples=0), ["measure.samples", "0", "at least 1"]),
     (lambda d: d["measure"].update(estimator="exat"), ["measure.estimator", "did you mean 'exact'"]),
     (lambda d: d["probe"].update(kind="logistic"), ["probe.kind", "chain_monomial", "ridge"]),
@@ -287,3 +291,20 @@ def test_a_rule_by_layer_needs_a_chain_of_layers(rule: str) -> None:
     with pytest.raises(SweepError, match=f"{rule} gives each layer its own error, but transformer is no chain.* mlp,"):
         parse(document, "x.yaml")
     parse({**document, "model": [{"name": "vgg11"}]}, "x.yaml")
+
+
+def test_cross_entropy_of_data_with_one_class_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss is 0 whatever the network gives; only data that a function gives finished can be so."""
+    lines = [
+        "import numpy as np",
+        "from nfa.data import Data",
+        "def make():",
+        "    x, y, labels = np.ones((9, 2), 'f'), np.ones((9, 1), 'f'), np.zeros(9, int)",
+        "    return Data(x, y, x, y, labels, labels)",
+    ]
+    (tmp_path / "one_class.py").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    document = {"data": {"name": "one_class:make"}, "model": {"name": "mlp"}, "optimizer": {"name": "sgd"}}
+    assert parse({**document, "train": {"loss": "mse"}}, "my.yaml").cells
+    with pytest.raises(SweepError, match="cross_entropy needs an output for each of several classes, but one_class"):
+        parse({**document, "train": {"loss": "cross_entropy"}}, "my.yaml")

@@ -34,13 +34,11 @@ def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
         (n, *shape); classes as 1 for the class and -1 for every other.
 
     Raises:
-        ValueError: Targets of another shape, classes that the outputs do not have, ``cross_entropy`` of outputs other
-            than (n, C) with C > 1, or a target of 0 for ``logistic``, which takes signs.
+        ValueError: Targets of another shape, classes that the outputs do not have, or a target of 0 for ``logistic``,
+            which takes signs.
     """
     shape, single = tuple(outputs.shape[1:]), targets.shape[1:].numel() == 1
     classes = len(shape) == 1 and shape[0] > 1
-    if loss == "cross_entropy" and not classes:
-        raise ValueError(f"loss: cross_entropy needs outputs (n, classes), two or more; one output here is {shape}")
     if loss != "mse" and classes and single and not targets.is_floating_point():
         low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= shape[0]:

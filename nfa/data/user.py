@@ -119,11 +119,15 @@ def _kept(data: Data, settings: User) -> Data:
             )
         keep = slice(_enough(where, split, wanted, len(x)))
         number = np.int64 if settings.vocabulary else np.float32
-        parts += [
-            np.ascontiguousarray(x[keep], number),
-            np.ascontiguousarray(y[keep], np.float32),
-            None if labels is None else labels[keep].astype(np.int64),
-        ]
+        with np.errstate(over="ignore"):
+            x, y = np.ascontiguousarray(x[keep], number), np.ascontiguousarray(y[keep], np.float32)
+        for name, values in (("x", x), ("y", y)):
+            if not np.isfinite(values).all():
+                raise UserError(
+                    f"{where}: {name}_{split} has values that are missing, infinite or beyond float32; remove or "
+                    f"replace them"
+                )
+        parts += [x, y, None if labels is None else labels[keep].astype(np.int64)]
     x_train, y_train, labels_train, x_test, y_test, labels_test = parts
     assert x_train is not None
     assert x_test is not None

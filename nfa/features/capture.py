@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nfa.alignment.capture import record
+from nfa.alignment.undisturbed import undisturbed
+
 MAX_FEATURES = 256  # larger feature maps are averaged over positions: a ridge probe costs the square of this
 FORWARD_BATCH = 1000  # samples per forward pass
 
@@ -57,17 +60,22 @@ def layer_features(
     Args:
         model: Network, left as it was; of a layer that is called several times, the last call counts.
         inputs: (n, *input_shape).
-        layers: Module names in forward order.
+        layers: Names of the layers wanted, some or all.
         max_features: Features (n, m) are flattened up to this m; larger ones are averaged, see ``flatten``.
 
     Returns:
-        Layer name -> its features; without those whose next layer is no module of its own (query, key and value that
-        share one weight).
+        Layer name -> its features, in forward order; without those whose next layer is no module of its own (query, key
+        and value that share one weight).
+
+    Raises:
+        ValueError: A name that is no layer of the network, or none at all.
     """
-    names = dict(model.named_modules())
-    following = {name: after for name, after in pairwise(layers) if after in names}
+    wanted, every = named_layers(model, inputs, layers)
+    names, after = dict(model.named_modules()), dict(pairwise(every))
+    following = {name: after[name] for name in wanted if after.get(name) in names}
+    readout = [name for name in wanted if name == every[-1]]
     last: dict[str, LayerFeatures] = {}
-    caught: dict[str, list[LayerFeatures]] = {name: [] for name in (*following, layers[-1])}
+    caught: dict[str, list[LayerFeatures]] = {name: [] for name in (*following, *readout)}
 
     def catch(name: str) -> Callable[[nn.Module, Any], None]:
         def hook(_: nn.Module, args: Any) -> None:
@@ -77,7 +85,8 @@ def layer_features(
 
     handles = [names[after].register_forward_pre_hook(catch(name)) for name, after in following.items()]
     for outputs in _forward(model, inputs, handles):
-        last[layers[-1]] = flatten(outputs, "output of the network", max_features)
+        for name in readout:
+            last[name] = flatten(outputs, "output of the network", max_features)
         for name, features in last.items():
             caught[name].append(features)
     return {
@@ -85,6 +94,20 @@ def layer_features(
         for name, parts in caught.items()
         if parts
     }
+
+
+def named_layers(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Find the layers of a network, as ``nfa.measure`` names them, by running it on two samples.
+
+    Returns:
+        Those of ``layers``, and all of them, both in forward order.
+
+    Raises:
+        ValueError: A name that is none of them, or no name.
+    """
+    with undisturbed(model):
+        seen = record(model, inputs[:2].clone())  # a tensor of torch.inference_mode has no gradient
+        return seen.chosen(layers), list(seen.layers)
 
 
 def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, LayerPass]:

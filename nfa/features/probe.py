@@ -12,9 +12,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from nfa.errors import nearest
 from nfa.features.ridge import RidgePath
 from nfa.features.split import Split, best, fitted_rows, merit, r2, score
 
+KINDS = ("ridge", "logistic")
 RIDGE_PENALTIES = tuple(10.0**power for power in range(-6, 2))  # per training sample
 LOGISTIC_PENALTIES = (1e-2, 1.0, 1e2)  # 1/C of scikit-learn
 NAN = float("nan")
@@ -42,9 +44,16 @@ def linear_probe(train: Split, test: Split, kind: str = "ridge") -> ProbeScores:
     Returns:
         ``train`` and ``test``: accuracy for classes, R^2 (uniform average over outputs) for regression; ``penalty``:
         per training sample for ridge, 1/C of scikit-learn for logistic.
+
+    Raises:
+        ValueError: An unknown kind, or ``logistic`` without labels.
     """
     if kind == "ridge":
         return RidgeProbe(train, test).scores()
+    if kind != "logistic":
+        raise ValueError(f"kind: {kind!r}: {nearest(kind, KINDS)}")
+    if train.labels is None or test.labels is None:
+        raise ValueError("kind: 'logistic' needs labels, and the samples are a regression's: use 'ridge'")
     return _logistic(train, test)
 
 
@@ -104,7 +113,7 @@ def _logistic(train: Split, test: Split) -> ProbeScores:
     train, test = standardised(train, test)
     fitted = fitted_rows(len(train.features))
     fit, validate = train.rows(slice(fitted)), train.rows(slice(fitted, None))
-    assert fit.labels is not None  # a sweep file asks for it with classes only
+    assert fit.labels is not None
     if len(np.unique(fit.labels)) < 2:
         return UNDEFINED
     scores = [_accuracy(_fit_logistic(penalty, fit), validate) for penalty in LOGISTIC_PENALTIES]

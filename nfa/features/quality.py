@@ -11,7 +11,6 @@ Each row: layer, probe, features, split, metric, value, the penalty and the band
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import isnan
 from typing import NamedTuple
 
@@ -21,12 +20,13 @@ from torch import Tensor, nn
 
 from nfa.alignment import LayerCovariance, measure_covariances
 from nfa.alignment.feature_matrix import blocked
-from nfa.features.capture import FORWARD_BATCH, MAX_FEATURES, LayerPass, layer_features, layer_passes
+from nfa.features.capture import FORWARD_BATCH, MAX_FEATURES, LayerPass, layer_features, layer_passes, named_layers
 from nfa.features.geometry import kernel_alignment, scatter_ratio
 from nfa.features.kernel import KernelScores, distances, kernel_machine, machine_of_distances, root
 from nfa.features.probe import ProbeScores, RidgeProbe, linear_probe
 from nfa.features.recovery import metric_correlation, recovery
 from nfa.features.rfm import FeatureMachine, recursive_feature_machine
+from nfa.features.samples import Samples, check_pair
 from nfa.features.split import Split
 
 INPUT = "input"  # stands in the layer column for the raw input
@@ -34,35 +34,6 @@ RAW = "raw input, flattened"
 OVERFLOW = "the features are not finite, or the target does not vary"
 NO_METRIC = "the metric is zero, not finite, or of lower rank than the directions"
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Samples:
-    """One split of a data set, as tensors.
-
-    Attributes:
-        inputs: (n, *input_shape); of training samples the order must be random: the last fifth validates.
-        targets: (n, C); for classes their code.
-        labels: (n,) int64, or None for regression.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    labels: Tensor | None = None
-
-    def first(self, n: int) -> "Samples":
-        """Return the first n samples."""
-        return Samples(self.inputs[:n], self.targets[:n], None if self.labels is None else self.labels[:n])
-
-    def split(self, features: Tensor) -> Split:
-        """Move features of these samples to where probes work: float64 arrays."""
-        labels = None if self.labels is None else self.labels.cpu().numpy()
-        return Split(features.flatten(1).double().cpu().numpy(), self.targets.double().cpu().numpy(), labels)
-
-    @property
-    def metric(self) -> str:
-        """What predictions are scored by."""
-        return "r2" if self.labels is None else "accuracy"
 
 
 class Row(NamedTuple):
@@ -94,13 +65,20 @@ def linear_rows(
         model: Network, left as it was.
         train: Samples to fit on.
         test: Samples to score only.
-        layers: Module names in forward order.
+        layers: Names of the layers wanted, some or all, as ``nfa.measure`` names them.
         kind: ``ridge`` or ``logistic`` (for classes).
         max_features: Larger feature maps are averaged over positions.
+
+    Returns:
+        Rows by layer, in forward order. The features of a layer are what enters the network's next one, listed or not.
+
+    Raises:
+        ValueError: A name that is no layer, an unknown kind, or test samples that do not match.
     """
+    check_pair(train, test)
     caught = [layer_features(model, part.inputs, layers, max_features) for part in (train, test)]
     rows: list[Row] = []
-    for layer in (name for name in layers if name in caught[0]):
+    for layer in caught[0]:
         pair = train.split(caught[0][layer].values), test.split(caught[1][layer].values)
         rows += _of_features(layer, caught[0][layer].about, *pair, kind, train.metric)
     return rows
@@ -120,7 +98,11 @@ def input_rows(
 
     Returns:
         The rows, and the feature machine, if there is one.
+
+    Raises:
+        ValueError: An unknown kind, or test samples that do not match.
     """
+    check_pair(train, test)
     pair = train.split(train.inputs), test.split(test.inputs)
     rows = list(_of_features(INPUT, RAW, *pair, kind, train.metric))
     machine = None
@@ -154,10 +136,15 @@ def metric_rows(
         model: Network, left as it was.
         train: Samples to fit on, all of them.
         test: Samples to score only.
-        layers: Module names; those that are no linear or convolutional module are left out.
+        layers: Names of layers; those that are no linear or convolutional module are left out.
         seed: Names the probes where K is sketched.
         machine: A feature machine to compare the first of the layers with, where that reads the raw input.
+
+    Raises:
+        ValueError: A name that is no layer, test samples that do not match, or what ``measure_covariances`` refuses.
     """
+    check_pair(train, test)
+    named_layers(model, train.inputs, layers)
     shapes = layer_passes(model, train.inputs[:1], layers)
     usable = [name for name in layers if name in shapes]
     if not usable:

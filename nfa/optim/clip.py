@@ -16,12 +16,17 @@ def clip_(parameters: Iterable[Tensor], norm: float | None, *, stacked: bool = F
 
     Args:
         parameters: Parameters; those without a gradient are left out.
-        norm: Largest norm; None changes nothing.
+        norm: Largest norm, more than 0; None changes nothing.
         stacked: Axis 0 counts independent networks, each clipped by itself.
 
     Returns:
         The norm before: a scalar, or (S,) where stacked; None where nothing is to be clipped. It is not waited for.
+
+    Raises:
+        ValueError: A norm that is not more than 0, by which gradients would turn round or vanish.
     """
+    if norm is not None and not norm > 0:  # NaN is not either
+        raise ValueError(f"norm: {norm} must be more than 0, or None not to clip")
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if norm is None or not gradients:
         return None

@@ -28,10 +28,18 @@ def first_update(
 
     Returns:
         Name -> W1 - W0, float64, laid out in memory as the parameter. Zero where the optimizer moves nothing.
+
+    Raises:
+        ValueError: What was made is no optimizer, or one of other tensors, whose step would move the network itself.
     """
     start = {name: value.detach().to(torch.float64, copy=True) for name, value in parameters.items()}
     moved = {name: value.clone().requires_grad_() for name, value in start.items()}
     optimizer = make(moved)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"optimizer: the function returns {type(optimizer).__name__}, not a torch optimizer")
+    given = {id(value) for value in moved.values()}
+    if any(id(value) not in given for group in optimizer.param_groups for value in group["params"]):
+        raise ValueError("optimizer: the function makes it of other tensors than those it is given: use named.values()")
     for name, value in moved.items():
         value.grad = gradients[name].detach().to(value, copy=True)
     clip_(moved.values(), clip)

@@ -11,7 +11,7 @@ AdamW or SGD.
 """
 
 from collections.abc import Callable, Iterable
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, Literal
 
 import torch
@@ -101,12 +101,12 @@ class Muon(Optimizer):
         stacked: bool = False,
     ) -> None:
         """Keep the settings."""
-        if not lr > 0 or not inner_lr >= 0:
+        if not 0 < lr < inf or not 0 <= inner_lr < inf:
             raise ValueError(f"lr, inner_lr: {lr}, {inner_lr} are not step lengths; use more than 0")
         if not all(0 <= decay < 1 for decay in (momentum, *betas)):
             raise ValueError(f"momentum, betas: {momentum}, {betas} must be 0 or more and less than 1")
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay: {weight_decay} must be 0 or more")
+        if not 0 <= weight_decay < inf:
+            raise ValueError(f"weight_decay: {weight_decay} must be 0 or more and finite")
         if adjust not in ("original", "match_rms_adamw") or inner not in ("adamw", "sgd"):
             raise ValueError(f"adjust, inner: {adjust!r}, {inner!r}: see Muon's docstring for those there are")
         defaults: dict[str, Any] = {

@@ -2,6 +2,10 @@
 
 import math
 
+from nfa.errors import nearest
+
+SCHEDULES = ("constant", "linear", "cosine")
+
 
 def schedule_factor(schedule: str, step: int, steps: int, warmup: float = 0.0) -> float:
     """Factor on the learning rate of the step from ``step`` to ``step + 1``, of ``steps`` in all.
@@ -12,7 +16,12 @@ def schedule_factor(schedule: str, step: int, steps: int, warmup: float = 0.0) -
         steps: All steps, the warm-up among them.
         warmup: Share of the steps in which the factor grows linearly, before the schedule sets in: over w = warmup *
             steps, step t has (t + 1) / (w + 1), so that no step is without effect.
+
+    Raises:
+        ValueError: An unknown schedule.
     """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule: {schedule!r}: {nearest(schedule, SCHEDULES)}")
     rising = round(warmup * steps)
     if step < rising:
         return (step + 1) / (rising + 1)

@@ -7,6 +7,7 @@ stacked networks need nothing.
 """
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
 import torch
@@ -35,12 +36,12 @@ class SignDescent(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         """Keep the settings."""
-        if not lr >= 0:
+        if not 0 <= lr < inf:
             raise ValueError(f"lr: {lr} is not a step length; use 0 or more")
         if not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas: {betas} must be 0 or more and less than 1")
-        if not weight_decay >= 0:
-            raise ValueError(f"weight_decay: {weight_decay} must be 0 or more")
+        if not 0 <= weight_decay < inf:
+            raise ValueError(f"weight_decay: {weight_decay} must be 0 or more and finite")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ def resolve_speeds(speeds: Mapping[str, float], layer_names: Sequence[str]) -> d
 
     Args:
         speeds: Key -> speed. A key is ``first``, ``last``, a layer's index in forward order (``"2"``, ``"-1"``), its
-            name, a pattern of names (``blocks.*.attention.*``: ``*``, ``?`` and ``[...]`` as in a shell, but a ``*``
+            name, a pattern of names (``blocks.*.query``: ``*``, ``?`` and ``[...]`` as in a shell, but a ``*``
             also takes dots), or ``others`` for every layer that no other key names (1 where ``others`` is not given).
             What names one layer comes before a pattern.
         layer_names: The layers in forward order.

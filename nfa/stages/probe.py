@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from nfa.features import FeatureMachine
-from nfa.features.quality import Row, Samples, input_rows, linear_rows, metric_rows, recovery_rows
+from nfa.features.quality import Row, input_rows, linear_rows, metric_rows, recovery_rows
+from nfa.features.samples import Samples
 from nfa.paths import SweepPaths
 from nfa.stages.checkpoints import load_weights
 from nfa.stages.growing import SAVE_SECONDS, GrowingTable

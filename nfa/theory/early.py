@@ -72,7 +72,7 @@ class LayerRates:
 
 
 def layer_rates(
-    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss, *, heads: bool = False, batch_size: int = BATCH
+    model: nn.Module, inputs: Tensor, targets: Tensor, loss: Loss | str, *, heads: bool = False, batch_size: int = BATCH
 ) -> dict[str, LayerRates]:
     """Find W', W'', K0 and K' of every layer: name -> rates, in forward order. Arguments as ``early_dynamics``."""
     flow = GradientFlow(model, inputs, targets, loss, heads=heads, batch_size=batch_size)
@@ -89,7 +89,7 @@ def early_dynamics(
     model: nn.Module,
     inputs: Tensor,
     targets: Tensor,
-    loss: Loss,
+    loss: Loss | str,
     *,
     times: Sequence[float] | np.ndarray | None = None,
     heads: bool = False,
@@ -102,7 +102,7 @@ def early_dynamics(
             Parameters that require no gradient stay where they are.
         inputs: (n, *input shape), the whole training set.
         targets: (n, ...).
-        loss: (outputs, targets) -> mean loss over the samples it is given, e.g. one of ``nfa.losses``.
+        loss: (outputs, targets) -> mean loss over the samples it is given, or the name of one of ``nfa.losses``.
         times: t > 0, where one unit is lr * steps of plain gradient descent with small lr. None takes 25, in equal
             ratios up to the shortest time at which a layer's W'' term is as large as its W' term.
         heads: Take query, key and value projections apart by head.
@@ -137,7 +137,7 @@ def measured_dynamics(
     model: nn.Module,
     inputs: Tensor,
     targets: Tensor,
-    loss: Loss,
+    loss: Loss | str,
     times: Sequence[float] | np.ndarray,
     *,
     substeps: int = 2,
@@ -150,7 +150,7 @@ def measured_dynamics(
         model: As in ``early_dynamics``.
         inputs: (n, *input shape), the whole training set.
         targets: (n, ...).
-        loss: (outputs, targets) -> mean loss over the samples it is given.
+        loss: As in ``early_dynamics``.
         times: t > 0, ascending.
         substeps: Classical Runge-Kutta steps, of four gradients each, from one time to the next.
         heads: Take query, key and value projections apart by head.

@@ -15,8 +15,9 @@ from nfa.alignment.capture import record
 from nfa.alignment.copying import deep_copy
 from nfa.alignment.covariance import LayerCovariance, measure_covariances
 from nfa.alignment.gradients import BATCH, Loss
-from nfa.alignment.layers import checked_device, parameters_of
+from nfa.alignment.layers import checked_device, parameters_of, plain
 from nfa.alignment.samples import batches
+from nfa.alignment.targets import find_loss
 from nfa.alignment.undisturbed import undisturbed
 
 
@@ -35,7 +36,7 @@ class GradientFlow:
         model: nn.Module,
         inputs: Tensor,
         targets: Tensor,
-        loss: Loss,
+        loss: Loss | str,
         *,
         heads: bool = False,
         batch_size: int = BATCH,
@@ -46,17 +47,19 @@ class GradientFlow:
             model: Any network that ``nfa.measure`` takes; parameters that require no gradient stay where they are.
             inputs: (n, *input shape), the whole training set.
             targets: (n, ...).
-            loss: (outputs, targets) -> mean loss over the samples it is given, a scalar tensor.
+            loss: (outputs, targets) -> mean loss over the samples it is given, a scalar tensor; or the name of one of
+                ``nfa.losses``.
             heads: Take query, key and value projections apart by head.
             batch_size: Most samples in one pass; changes time and memory, not the result.
 
         Raises:
-            ValueError: What ``nfa.measure`` refuses, or a network of which nothing is trained.
+            ValueError: What ``nfa.measure`` refuses, an unknown loss, or a network of which nothing is trained.
         """
+        model = plain(model)
         self._device = checked_device(model)
         self._network = deep_copy(model).double().eval()
         self._inputs, self._targets = _double(inputs), _double(targets)
-        self._loss, self._heads, self._batch_size = loss, heads, batch_size
+        self._loss, self._heads, self._batch_size = find_loss(loss), heads, batch_size
         self._trained = {name: p for name, p in parameters_of(self._network).items() if p.requires_grad}
         if not self._trained:
             raise ValueError("no parameter requires a gradient: nothing is trained")

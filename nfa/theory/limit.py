@@ -25,6 +25,7 @@ from nfa.alignment.gradients import BATCH, Loss
 from nfa.alignment.layers import parameters_of, plain
 from nfa.alignment.samples import Inputs, kept
 from nfa.alignment.targets import find_loss
+from nfa.errors import one_line
 from nfa.optim import OPTIMIZERS, OptimizerSettings
 from nfa.optim.first import Maker, first_update
 
@@ -73,10 +74,12 @@ def limit(
 
     Raises:
         ValueError: What ``measure_covariances`` refuses, an unknown loss, targets that do not match, both an optimizer
-            and a direction, or a direction that names no parameter.
+            and a direction, an optimizer that is neither settings nor a function that makes one of the tensors it is
+            given, or a direction that names no parameter.
     """
     if optimizer is not None and direction is not None:
         raise ValueError("optimizer and direction are both given: pass one of them")
+    _check_optimizer(optimizer)
     model, inputs = plain(model), kept(inputs)  # read more than once
     gradients = loss_gradients(model, inputs, targets, find_loss(loss), heads=heads, batch_size=batch_size or BATCH)
     measured = measure_covariances(
@@ -133,6 +136,21 @@ def limit_frame(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _check_optimizer(optimizer: object) -> None:
+    """Refuse an optimizer that is already made (of the network itself), a class, a name.
+
+    Raises:
+        ValueError: It is none of what ``limit`` takes.
+    """
+    kind = isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer | OptimizerSettings)
+    if optimizer is not None and not isinstance(optimizer, OptimizerSettings) and (kind or not callable(optimizer)):
+        what = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else one_line(optimizer, 40)
+        raise ValueError(
+            f"optimizer: {what}: pass settings such as nfa.optim.adam.Adam(lr=0.001), or a function that makes one, "
+            "such as lambda named: torch.optim.Adam(named.values())"
+        )
+
+
 def step_of(
     optimizer: OptimizerSettings | Maker,
     model: nn.Module,
@@ -151,6 +169,9 @@ def step_of(
 
     Returns:
         Parameter name -> step, float64; zero for parameters that are frozen.
+
+    Raises:
+        ValueError: What ``first_update`` refuses.
     """
     clip: float | None = None
     make: Maker

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nfa.data import Data
 from nfa.errors import UserError
 from nfa.losses import LOSSES, Loss, decoupled
 from nfa.random import numpy_generator, torch_generator
@@ -50,12 +51,20 @@ class Materials:
 
 
 def load_data(cell: Cell, seed: int, device: torch.device) -> Materials:
-    """Load or draw the data of a cell at a seed, and move them to the device."""
+    """Load or draw the data of a cell at a seed, and move them to the device.
+
+    Raises:
+        UserError: The cell's loss cannot be taken of its targets, or what the data's entry refuses.
+    """
     return next(iter(load_all(cell, [seed], device).values()))
 
 
 def load_all(cell: Cell, seeds: Sequence[int], device: torch.device) -> dict[int, Materials]:
-    """Load or draw the data of a cell at several seeds: seed -> its data, shared where loading drew nothing."""
+    """Load or draw the data of a cell at several seeds: seed -> its data, shared where loading drew nothing.
+
+    Raises:
+        UserError: As ``load_data``.
+    """
     loaded: dict[int, Materials] = {}
     for seed in seeds:
         generator = numpy_generator("data", seed, data=cell.content["data"])
@@ -70,6 +79,7 @@ def load_all(cell: Cell, seeds: Sequence[int], device: torch.device) -> dict[int
 def _load(cell: Cell, generator: np.random.Generator, device: torch.device) -> Materials:
     content = cell.content["data"]
     data = data_entry(cell.data).load(cell.data, generator)
+    _check_signs(cell, data)
     order = torch.randperm(len(data.x_train), generator=torch_generator("measured samples", 0, data=content))
 
     def tensor(array: np.ndarray | None) -> Tensor | None:
@@ -89,6 +99,23 @@ def _load(cell: Cell, generator: np.random.Generator, device: torch.device) -> M
         tensor(data.target_agop),
         order.to(device),
     )
+
+
+def _check_signs(cell: Cell, data: Data) -> None:
+    """Refuse targets without a sign where the loss takes it; planning sees this of one-hot codes alone.
+
+    Raises:
+        UserError: One of them is 0.
+    """
+    if cell.train.loss != "logistic":
+        return
+    zeros = sum(int((targets == 0).sum()) for targets in (data.y_train, data.y_test))
+    if zeros:
+        entries = data.y_train.size + data.y_test.size
+        raise UserError(
+            f"train.loss: logistic takes the sign of a target, and {zeros:,} of the {entries:,} of "
+            f"{cell.content['data']['name']} are 0; code them as -1 and 1, or use mse"
+        )
 
 
 def training_loss(cell: Cell) -> Loss:

@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[int, str, object, str]] = {
         1,
         "cross_entropy",
         CLASSES,
-        "loss: cross_entropy needs outputs (n, classes), two or more; one output here is (1,)",
+        "loss: cross_entropy: needs outputs (n, classes), two or more; one sample's here is (1,)",
     ),
     "labels that are numbers": (
         3,

@@ -241,6 +241,7 @@ def fails(): raise ValueError("two\\nlines")
 def nothing(): return None
 def unpaired(): return {"x": np.zeros((4, 2))}
 def wrong(): return Data(np.zeros((4, 2)), np.zeros(4), np.zeros((4, 2)), np.zeros(4))
+def endless(): return Data(*[np.full((4, 2), 1e39)] * 4)
 def labelled(): return Data(*[np.zeros((4, 2))] * 4, np.full(4, 2), np.full(4, 2))
 """
 
@@ -295,6 +296,7 @@ def test_a_function_is_called_once_to_plan_and_not_at_all_if_it_tells_its_shape(
         ("unpaired", {}, "has x; needs"),
         ("wrong", {}, "floating-point targets"),
         ("labelled", {}, "labels_train: needs"),
+        ("endless", {}, "x_train has values that are missing, infinite or beyond float32"),
         ("finished", {"label_noise": 0.5}, "label_noise: returns a Data, which is taken as it is"),
         ("finished", {"n_train": 21}, "n_train: 21 is more than the 20"),
         ("unsteady", {}, "must be the same for every seed"),

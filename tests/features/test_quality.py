@@ -1,5 +1,10 @@
 """All scores of one network: convolutions measured on patches, groups, in-place activations, and no trace left."""
 
+import math
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -110,6 +115,90 @@ def test_every_row_names_its_layer_and_its_reason() -> None:
     undefined = [row for row in rows if np.isnan(row.value)]
     assert {row.layer for row in undefined} == {"6"}
     assert all(row.note for row in undefined)
+
+
+def mlp() -> nn.Module:
+    """A chain of three layers."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
+
+
+@pytest.mark.parametrize("layers", [["0", "2"], ["0"], ["2"], ["4"], ["2", "0"], ["4", "2", "0"], ["0", "4"]], ids=str)
+def test_a_layers_rows_are_the_same_whichever_others_are_asked_for(layers: list[str]) -> None:
+    train, test = samples(60, (8,)), samples(40, (8,), seed=1)
+    every = linear_rows(mlp(), train, test, ["0", "2", "4"])
+    found = linear_rows(mlp(), train, test, layers)
+    assert found == [row for row in every if row.layer in layers]
+
+
+@pytest.mark.parametrize("rows", [linear_rows, metric_rows])
+def test_a_name_that_is_no_layer_is_refused(rows: Callable[..., object]) -> None:
+    train, test = samples(60, (8,)), samples(40, (8,), seed=1)
+    model = nn.Sequential(OrderedDict(hidden=nn.Linear(8, 6), act=nn.ReLU(), head=nn.Linear(6, 3)))
+    with pytest.raises(ValueError, match="layer 'hiden' is not measured: did you mean 'hidden'"):
+        rows(model, train, test, ["hiden", "head"])
+    with pytest.raises(ValueError, match=r"layer 'act' is not measured: .*valid: head, hidden"):
+        rows(model, train, test, ["act"])
+    with pytest.raises(ValueError, match="the list is empty"):
+        rows(model, train, test, [])
+
+
+def test_a_single_target_needs_no_axis() -> None:
+    x = torch.randn(60, 8)
+    flat, column = Samples(x, x[:, 0]), Samples(x, x[:, :1])
+    assert linear_rows(mlp(), flat, flat, ["0"]) == linear_rows(mlp(), column, column, ["0"])
+
+
+X, Y, LABELS = torch.ones(6, 2), torch.ones(6, 3), torch.arange(6) % 3
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "labels", "told"),
+    [
+        (X, Y[:5], None, "targets: shape (5, 3) for 6 inputs: give (6, outputs)"),
+        (X, Y[0], None, "targets: shape (3, 1) for 6 inputs"),
+        (X, Y[:, :, None], None, "targets: shape (6, 3, 1) for 6 inputs"),
+        (X * math.nan, Y, None, "inputs hold NaN or infinity: no probe can be fitted to them"),
+        (X, Y * math.inf, None, "targets hold NaN or infinity"),
+        (X, Y, LABELS[:5], "labels: torch.int64 of shape (5,): give one whole number per sample"),
+        (X, Y, LABELS[:, None], "labels: torch.int64 of shape (6, 1)"),
+        (X, Y, LABELS.float(), "labels: torch.float32 of shape (6,)"),
+        (X, Y[:, 0], LABELS, "labels: classes 0 to 2 for 1 outputs: give targets a column for each class"),
+        (X, Y, LABELS - 1, "labels: classes -1 to 1 for 3 outputs"),
+    ],
+)
+def test_samples_that_do_not_fit_together_are_refused(
+    inputs: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor | None, told: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        Samples(inputs, targets, labels)
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        (Samples(torch.ones(6, 3), Y, LABELS), "inputs: samples of shape (2,) in training and (3,) in test"),
+        (Samples(X, torch.ones(6, 4), LABELS), "targets: samples of shape (3,) in training and (4,) in test"),
+        (Samples(X, Y), "labels: only one of the training and test samples has them"),
+    ],
+)
+def test_test_samples_of_another_kind_are_refused(test: Samples, told: str) -> None:
+    train, model = Samples(X, Y, LABELS), nn.Linear(2, 3)
+    for rows in (
+        lambda: linear_rows(model, train, test, [""]),
+        lambda: metric_rows(model, train, test, [""]),
+        lambda: input_rows(train, test),
+    ):
+        with pytest.raises(ValueError, match=re.escape(told)):
+            rows()
+
+
+def test_an_unknown_probe_is_refused_and_one_that_needs_classes() -> None:
+    data = Samples(torch.randn(6, 2), torch.randn(6, 3))
+    with pytest.raises(ValueError, match="kind: 'rigde': did you mean 'ridge'"):
+        input_rows(data, data, kind="rigde")
+    with pytest.raises(ValueError, match="kind: 'logistic' needs labels"):
+        input_rows(data, data, kind="logistic")
 
 
 def test_baselines_need_no_network() -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -36,3 +37,12 @@ def test_clipping_is_by_network_where_stacked_and_leaves_a_zero_gradient() -> No
     torch.testing.assert_close(norms, torch.tensor([3.0, 0.3, 0.0]) * math.sqrt(2))
     after = torch.linalg.vector_norm(weight.grad.flatten(1), dim=1)
     torch.testing.assert_close(after, torch.tensor([1.0, 0.3 * math.sqrt(2), 0.0]))
+
+
+@pytest.mark.parametrize("norm", [-1.0, 0.0, math.nan])
+def test_a_limit_that_is_not_positive_is_refused_and_changes_no_gradient(norm: float) -> None:
+    weight = torch.zeros(2, requires_grad=True)
+    weight.grad = torch.ones(2)
+    with pytest.raises(ValueError, match=f"norm: {norm} must be more than 0, or None not to clip"):
+        clip_([weight], norm)
+    assert torch.equal(weight.grad, torch.ones(2))

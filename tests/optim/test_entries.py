@@ -99,6 +99,11 @@ def test_optimizers_refuse_what_makes_no_sense() -> None:
     tensor = torch.zeros(2, 2)
     wrong: list[Callable[[], optim.Optimizer]] = [
         lambda: Muon([tensor], lr=-1),
+        lambda: Muon([tensor], lr=float("inf")),
+        lambda: Muon([tensor], inner_lr=float("inf")),
+        lambda: Muon([tensor], weight_decay=float("inf")),
+        lambda: SignDescent([tensor], lr=float("inf")),
+        lambda: SignDescent([tensor], lr=0.1, weight_decay=float("inf")),
         lambda: Muon([tensor], momentum=1.0),
         lambda: Muon([tensor], inner="adam"),
         lambda: Muon([tensor], weight_decay=-1.0),

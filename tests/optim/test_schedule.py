@@ -1,8 +1,12 @@
 """Learning rates over training: schedules and warm-up."""
 
+import re
+from typing import get_args
+
 import pytest
 
-from nfa.optim.schedule import schedule_factor
+from nfa.optim.entry import ScheduleName
+from nfa.optim.schedule import SCHEDULES, schedule_factor
 
 
 def test_schedules_start_at_one_and_decay_to_zero() -> None:
@@ -23,3 +27,13 @@ def test_warm_up_rises_to_one_and_then_the_schedule_runs() -> None:
             schedule_factor(schedule, step, 7, 0.0) for step in range(8)
         ]
         assert all(0 < schedule_factor(schedule, step, 9, 0.3) <= 1 for step in range(9))
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_a_mistyped_schedule_is_refused_also_during_warm_up(step: int) -> None:
+    with pytest.raises(ValueError, match=re.escape("schedule: 'cosin': did you mean 'cosine'? valid: constant")):
+        schedule_factor("cosin", step, 10, warmup=0.3)
+
+
+def test_the_sweep_file_has_the_same_schedules() -> None:
+    assert get_args(ScheduleName) == SCHEDULES

@@ -283,6 +283,18 @@ def test_frozen_layers_stay_and_say_so() -> None:
         early_dynamics(model, x, y, loss)
 
 
+def test_a_loss_may_be_named() -> None:
+    model, x, y, _ = drawn(mlp)
+    pd.testing.assert_frame_equal(
+        early_dynamics(model, x, y, "mse", times=[1.0]), early_dynamics(model, x, y, squared_error, times=[1.0])
+    )
+    pd.testing.assert_frame_equal(
+        measured_dynamics(model, x, y, "mse", [1.0]), measured_dynamics(model, x, y, squared_error, [1.0])
+    )
+    with pytest.raises(ValueError, match="loss: 'msee': did you mean 'mse'"):
+        early_dynamics(model, x, y, "msee")
+
+
 def test_departure_is_where_a_curve_leaves() -> None:
     def curves(source: str, values: list[float]) -> pd.DataFrame:
         place = {"layer": "0", "layer_index": 0, "depth_from_output": 1, "quantity": "centred_nfm_norm"}

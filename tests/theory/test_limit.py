@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -263,6 +264,32 @@ def test_mistakes_are_named() -> None:
         limit(model, inputs, targets, "mse", direction=lambda g: {"head": g["0.weight"]})
     with pytest.raises(ValueError, match="did you mean 'mse'"):
         limit(model, inputs, targets, "msee")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("adam", "optimizer: 'adam': pass settings such as"),
+        (torch.optim.Adam, "optimizer: the class Adam: pass settings such as"),
+        (SGD, "optimizer: the class SGD: pass settings such as"),
+        (torch.optim.Adam([torch.zeros(2)]), r"optimizer: Adam \( Parameter Group 0.*: pass settings such as"),
+        (lambda named: named, "optimizer: the function returns dict, not a torch optimizer"),
+    ],
+    ids=["name", "class", "class of settings", "made already", "no optimizer"],
+)
+def test_what_is_no_optimizer_is_named(given: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        limit(mlp(), *samples(), "mse", optimizer=given)
+
+
+def test_an_optimizer_of_the_network_itself_is_refused_before_it_moves_it() -> None:
+    model = mlp()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="other tensors than those it is given: use named"):
+        limit(model, *samples(), "mse", optimizer=lambda named: torch.optim.SGD(model.parameters(), lr=0.1))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_one_sign_flip_is_not_small() -> None:

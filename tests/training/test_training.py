@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from nfa.errors import UserError
 from nfa.losses import LOSSES, cross_entropy, squared_error
 from nfa.stages.checkpoints import load_tensors, save_tensors
 from nfa.sweep import Cell
@@ -161,6 +162,12 @@ def test_nothing_constant_beats_the_constant_predictor_on_the_training_set() -> 
         for seed in range(20):
             shift = torch.randn(1, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
             assert loss((0.3 * shift).expand(200, -1), materials.y_train.double()).item() > best
+
+
+def test_the_logistic_loss_of_targets_that_are_0_is_refused_when_both_meet() -> None:
+    cell = cells(data=[{"name": "alignment_reversing"}], train={"steps": 10, "loss": "logistic"})[0]
+    with pytest.raises(UserError, match=r"sign of a target, and \d+ of the 5,120 of alignment_reversing are 0"):
+        load_data(cell, 0, CPU)
 
 
 def test_evaluating_leaves_mode_and_gradients_alone() -> None:

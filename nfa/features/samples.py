@@ -1,0 +1,80 @@
+"""One split of a data set as tensors, checked for what would be broadcast, or spoil every score, without a word."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nfa.alignment.layers import finite
+from nfa.features.split import Split
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One split of a data set, as tensors.
+
+    Attributes:
+        inputs: (n, *input_shape); of training samples the order must be random: the last fifth validates.
+        targets: (n, C), or (n,) for one target; for classes their code.
+        labels: (n,) int64, or None for regression.
+
+    Raises:
+        ValueError: Other shapes, or inputs or targets that are not finite.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    labels: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Give a single target its axis, and check the rest."""
+        n = len(self.inputs)
+        if self.targets.dim() == 1:
+            object.__setattr__(self, "targets", self.targets[:, None])
+        if self.targets.dim() != 2 or len(self.targets) != n:
+            raise ValueError(f"targets: shape {tuple(self.targets.shape)} for {n} inputs: give ({n}, outputs)")
+        for name, values in (("inputs", self.inputs), ("targets", self.targets)):
+            if not finite(values):
+                raise ValueError(f"{name} hold NaN or infinity: no probe can be fitted to them")
+        if self.labels is not None:
+            _check_labels(self.labels, n, self.targets.shape[1])
+
+    def first(self, n: int) -> "Samples":
+        """Return the first n samples."""
+        return Samples(self.inputs[:n], self.targets[:n], None if self.labels is None else self.labels[:n])
+
+    def split(self, features: Tensor) -> Split:
+        """Move features of these samples to where probes work: float64 arrays."""
+        labels = None if self.labels is None else self.labels.cpu().numpy()
+        return Split(features.flatten(1).double().cpu().numpy(), self.targets.double().cpu().numpy(), labels)
+
+    @property
+    def metric(self) -> str:
+        """What predictions are scored by."""
+        return "r2" if self.labels is None else "accuracy"
+
+
+def check_pair(train: Samples, test: Samples) -> None:
+    """Refuse training and test samples of different kinds.
+
+    Raises:
+        ValueError: Inputs or targets of different shapes, or labels in one of them alone.
+    """
+    for name, pair in (("inputs", (train.inputs, test.inputs)), ("targets", (train.targets, test.targets))):
+        if pair[0].shape[1:] != pair[1].shape[1:]:
+            shapes = f"{tuple(pair[0].shape[1:])} in training and {tuple(pair[1].shape[1:])} in test"
+            raise ValueError(f"{name}: samples of shape {shapes}: make them agree")
+    if (train.labels is None) != (test.labels is None):
+        raise ValueError("labels: only one of the training and test samples has them: give both, or none")
+
+
+def _check_labels(labels: Tensor, n: int, outputs: int) -> None:
+    """Refuse labels that are not one class for each sample, each with its output.
+
+    Raises:
+        ValueError: Another shape, numbers that are not whole, or classes without an output.
+    """
+    if labels.shape != (n,) or labels.is_floating_point():
+        raise ValueError(f"labels: {labels.dtype} of shape {tuple(labels.shape)}: give one whole number per sample")
+    if n and not 0 <= int(labels.min()) <= int(labels.max()) < outputs:
+        found = f"{int(labels.min())} to {int(labels.max())}"
+        raise ValueError(f"labels: classes {found} for {outputs} outputs: give targets a column for each class")
