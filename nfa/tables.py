@@ -6,6 +6,7 @@ A table is written to a temporary name in its own folder and renamed, so that a 
 import glob
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -108,6 +109,19 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """Give a temporary folder for whoever writes ``path`` through files of their own, whose names nobody can tell.
+
+    It is removed at the end; what a killed process left of it, by the next attempt to write ``path``.
+    """
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove(path: Path) -> None:
     """Remove a file, if it is there, and what a killed process left of attempts to write it."""
     path.unlink(missing_ok=True)
@@ -115,9 +129,12 @@ def remove(path: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of earlier attempts to write ``path``."""
+    """Remove temporary files and folders of earlier attempts to write ``path``."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{path.suffix}"):
-        stale.unlink(missing_ok=True)
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -120,9 +120,10 @@ def record(
         ValueError: The output is not a tensor of n samples, or carries no gradient.
     """
     leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
-    parameters = {name: p for name, p in parameters_of(model).items() if not nn.parameter.is_lazy(p)}
+    everything = parameters_of(model)
+    parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
     watch, result = _watched(model, leaf, parameters, watching, copied=copied)
-    if any(name not in parameters and not nn.parameter.is_lazy(p) for name, p in parameters_of(model).items()):
+    if any(name not in parameters and not nn.parameter.is_lazy(p) for name, p in everything.items()):
         # The pass has initialised lazy modules, whose products it could not know.
         return record(model, inputs, heads=heads, copied=copied, watching=watching)
     outputs, shape = _flattened(result, len(inputs))
@@ -166,6 +167,7 @@ def _watched(
     # It may change its input in place, which is the caller's (and autograd's, being a leaf): then it gets a copy.
     fed = leaf.clone() if copied else _Same.apply(leaf)  # type: ignore[no-untyped-call]
     watch = watching(parameters, fed) if copied else watching(parameters, fed, owned=False)
+    torch.clear_autocast_cache()  # casts of an earlier pass, which could not be told for weights
     try:
         with decomposed(model), watch:
             result = model(fed)

@@ -14,7 +14,7 @@ sketched    random v with independent +-1 entries for each sample: E[(J^T v)(J^T
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.blocks import Blocks
-from nfa.alignment.capture import record
+from nfa.alignment.capture import CHANGED, Recording, record
 from nfa.alignment.independence import refuse_mixed_samples
-from nfa.alignment.layers import checked_device, parameters_of, plain, without_single_block
+from nfa.alignment.layers import checked_device, owner, parameters_of, plain, without_single_block
 from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
 from nfa.alignment.topology import topology
@@ -178,6 +178,7 @@ def measure_covariances(
         whole = (part for part, _ in itertools.chain([(start, None)], stream))
         for batch in regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size)):
             recording = record(model, batch, heads=heads, copied=writes)
+            _refuse_changed(recording, sums)
             if sketch:
                 signs = torch.randint(2, (len(batch), 2 * probes, outputs), generator=generator, dtype=torch.int8)
                 sketched_passes(recording, sums, (2 * signs - 1).to(recording.outputs))
@@ -212,6 +213,17 @@ def measure_covariances(
         },
         left_out,
     )
+
+
+def _refuse_changed(recording: Recording, sums: Mapping[str, LayerSum]) -> None:
+    """Refuse a weight that only a later batch changes: K would lack what that batch adds.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for name, found in sums.items():
+        if recording.left_out.get(owner(found.layer.view.parameter)) == CHANGED:
+            raise ValueError(f"layer {name!r}: {CHANGED}")
 
 
 def _result(found: LayerSum, layer: LayerCovariance) -> LayerCovariance:

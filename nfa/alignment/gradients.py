@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.capture import record
-from nfa.alignment.layers import Layer, checked_device, parameters_of, plain
+from nfa.alignment.layers import Layer, checked_device, parameters_of, plain, refuse_lazy
 from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
 
@@ -64,6 +64,7 @@ def loss_gradients(
         ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
     """
     model = plain(model)
+    refuse_lazy(model)
     device = checked_device(model)
     layers: dict[str, Layer] = {}
     n = 0

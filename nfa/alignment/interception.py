@@ -26,6 +26,7 @@ _COPIES = ("_to_copy", "clone")
 # They take of a tensor its shape and number type, not its values.
 _FACTORIES = {f"new_{kind}" for kind in ("empty", "empty_strided", "full", "ones", "zeros")}
 _FACTORIES |= {f"{kind}_like" for kind in ("empty", "full", "ones", "zeros", "rand", "randn", "randint")}
+REWRITTEN = "copied, and the copy changed: the matrix is computed from it"
 _WATCHED_FOR_PARTS = 3  # query, key and value
 
 
@@ -139,6 +140,7 @@ class Interception(TorchDispatchMode):
             self.writes = True
             if not self._owned:
                 raise InputWritten
+        self._forget_copies(written)
         weights = [(tensor, found[0], tensor.clone()) for tensor in written if (found := self._find(tensor))]
         result = func(*args, **(kwargs or {}))
         self.changed |= {name for tensor, name, before in weights if _differs(tensor, before)}
@@ -175,6 +177,15 @@ class Interception(TorchDispatchMode):
         elif found is not None:
             self._note_reason(found[0], "copied in another layout before it is multiplied")
         self._note_parts(source)
+
+    def _forget_copies(self, written: list[Tensor]) -> None:
+        """Take a copy of a weight that is written to for no copy of it any more."""
+        for tensor in written:
+            if tensor.layout == torch.strided and tensor.numel():
+                address = tensor.data_ptr()
+                for copy in [known for known in self._copies if known.start <= address < known.stop]:
+                    self._copies.remove(copy)
+                    self._note_reason(copy.parameter, REWRITTEN)
 
     def _note_use(self, func: Any, name: str, args: Any, tensors: list[Tensor], result: Any) -> None:
         product = READERS[func](*args, result) if func in READERS else None
@@ -268,7 +279,9 @@ def _differs(tensor: Tensor, before: Tensor) -> bool:
     """Whether a tensor's values are others than they were, by more than rounding."""
     if not tensor.is_floating_point():
         return not torch.equal(tensor, before)
-    return bool((tensor - before).norm() > 16 * torch.finfo(tensor.dtype).eps * before.norm())
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    one, other = tensor.to(wide), before.to(wide)
+    return bool((one - other).norm() > 2 * torch.finfo(tensor.dtype).eps * other.norm())
 
 
 def _extent(tensor: Tensor) -> int:

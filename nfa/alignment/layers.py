@@ -118,6 +118,17 @@ def finite(values: Tensor) -> bool:
     return all(isfinite(bound.item()) for bound in values.detach().aminmax())
 
 
+def refuse_lazy(model: nn.Module) -> None:
+    """Refuse a network with parameters that are not there yet.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for name, value in parameters_of(model).items():
+        if nn.parameter.is_lazy(value):
+            raise ValueError(f"parameter {name!r} is not initialised: run the network once on a batch first")
+
+
 def checked_device(model: nn.Module) -> torch.device:
     """Device of a network whose parameters can be measured.
 

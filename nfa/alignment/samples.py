@@ -71,7 +71,9 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
             kind = "a single number" if part.dim() == 0 else str(part.layout)
             raise ValueError(f"inputs: {kind}, not a dense tensor (n, ...)")
         if targets is not None:
-            own = targets[seen : seen + len(part)]
+            own = targets[seen : seen + len(part)] if targets.dim() else targets
+        if own is not None and own.dim() == 0:
+            raise ValueError("targets: a single number, not a tensor (n, ...)")
         if own is not None and len(own) != len(part):
             what = f"{seen + len(part)} inputs but {seen + len(own)} targets"
             raise ValueError(f"{what}: one target per sample is needed")

@@ -22,7 +22,7 @@ def find_loss(loss: Loss | str) -> Loss:
 
 
 def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Bring targets to the shape and type of the outputs.
+    """Bring targets to the shape of the outputs, and integers to their type.
 
     Args:
         loss: Name of one of ``nfa.losses``.
@@ -51,4 +51,4 @@ def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
         targets = targets.reshape(len(targets), *shape)
     if loss == "logistic" and not bool(targets.all()):
         raise ValueError("targets: 0 has no sign; loss 'logistic' takes positive and negative ones, such as 1 and -1")
-    return targets.to(outputs) if targets.dtype != outputs.dtype or targets.device != outputs.device else targets
+    return targets.to(outputs.device) if targets.is_floating_point() else targets.to(outputs)

@@ -1,15 +1,17 @@
 """Weights on disk: safetensors files that say which run they belong to."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from nfa.errors import UserError
-from nfa.tables import replacing
+from nfa.tables import folder_beside, replacing
 
 METADATA = "nfa"  # key of our metadata in the file's
 
@@ -23,10 +25,16 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     # safetensors writes its metadata in no fixed order: one key keeps the bytes the same.
     text = {METADATA: json.dumps(metadata, sort_keys=True)}
     content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # Not save_file: it writes to a file of its own, under a name that nobody can tell, which a kill leaves for good.
-    serialized = save(content, text)
-    with replacing(path) as temporary:
-        temporary.write_bytes(serialized)
+    with replacing(path) as temporary, folder_beside(path) as folder:
+        try:
+            save_file(content, folder / "file", text)
+        except SafetensorError as error:
+            found = re.search(r"os error (\d+)", str(error))
+            if found is None:
+                raise
+            code = int(found.group(1))
+            raise OSError(code, os.strerror(code)) from None
+        (folder / "file").replace(temporary)
 
 
 def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -15,7 +15,7 @@ from nfa.alignment.capture import record
 from nfa.alignment.copying import deep_copy
 from nfa.alignment.covariance import LayerCovariance, measure_covariances
 from nfa.alignment.gradients import BATCH, Loss
-from nfa.alignment.layers import checked_device, parameters_of, plain
+from nfa.alignment.layers import checked_device, parameters_of, plain, refuse_lazy
 from nfa.alignment.samples import batches
 from nfa.alignment.targets import find_loss
 from nfa.alignment.undisturbed import undisturbed
@@ -56,6 +56,7 @@ class GradientFlow:
             ValueError: What ``nfa.measure`` refuses, an unknown loss, or a network of which nothing is trained.
         """
         model = plain(model)
+        refuse_lazy(model)
         self._device = checked_device(model)
         self._network = deep_copy(model).double().eval()
         self._inputs, self._targets = _double(inputs), _double(targets)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import nfa
+import nfa.theory
 from nfa.alignment import check, covariances, left_out, measure
 from nfa.alignment.capture import CHANGED
 
@@ -64,6 +65,30 @@ def test_under_autocast_every_layer_is_measured(make: Callable[[], nn.Module], u
     assert (table[ansatz].value - full[ansatz].value).abs().max() < 0.05
 
 
+class Decorated(nn.Module):
+    """Its own autocast keeps casts, whatever is around it."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.readout = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    @torch.autocast("cpu", dtype=torch.bfloat16)  # type: ignore[untyped-decorator]
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 8) -> (n, 3)."""
+        return self.readout(torch.relu(self.first(x)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "after a pass"])
+def test_autocast_of_the_network_s_own_in_another(used: bool) -> None:
+    torch.manual_seed(0)
+    model = Decorated()
+    expected = measure(model, INPUTS, initial=model, targets=INPUTS[:, :3], loss="mse")
+    with half(model if used else None):
+        table = measure(model, INPUTS, initial=model, targets=INPUTS[:, :3], loss="mse")
+    pd.testing.assert_frame_equal(table, expected)
+
+
 class MaxNorm(nn.Linear):
     """Limits the norm of its rows where it is used."""
 
@@ -113,6 +138,94 @@ def test_lazy_layers_are_measured_once_the_pass_has_made_them(all_lazy: bool) ->
     assert list(covariances(make(), INPUTS)) == ["0", "2"]
     assert left_out(make(), INPUTS) == {}
     assert check(made, INPUTS).passed.all()
+
+
+class Shrinking(nn.Linear):
+    """Makes its weight smaller, always or for large samples."""
+
+    def __init__(self, bound: float = 0.0) -> None:
+        """Take the bound of what is no large sample."""
+        super().__init__(8, 16)
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 8) -> (n, 16)."""
+        if x.abs().max() > self.bound:
+            with torch.no_grad():
+                self.weight.mul_(0.9)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_change_is_seen_in_every_number_type(dtype: torch.dtype) -> None:
+    for scale in (1.0, 1000.0):  # the squares of the second add up to more than float16 holds
+        model = nn.Sequential(Shrinking(), nn.Linear(16, 3)).to(dtype)
+        with torch.no_grad():
+            model.get_parameter("0.weight").mul_(scale)
+        assert left_out(model, INPUTS.to(dtype)) == {"0": CHANGED}
+
+
+def test_a_change_in_a_later_batch_is_refused() -> None:
+    """What is summed for the layer would lack that batch."""
+    inputs = INPUTS.repeat(20, 1)
+    model = nn.Sequential(Shrinking(bound=100.0), nn.ReLU(), nn.Linear(16, 3))
+    assert list(covariances(model, inputs)) == ["0", "2"]
+    inputs[900, 3] = 200.0
+    with pytest.raises(ValueError, match=f"^layer '0': {CHANGED}$"):
+        covariances(model, inputs, batch_size=100)
+    assert list(covariances(model, inputs, batch_size=100, layers=["2"])) == ["2"]
+
+
+class Copied(nn.Linear):
+    """Changes a copy of its weight: to look at it, or to multiply by it."""
+
+    def __init__(self, multiply: bool) -> None:
+        """Say what the copy is for."""
+        super().__init__(8, 16)
+        self.multiply = multiply
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 8) -> (n, 16)."""
+        copy = self.weight.clone()
+        copy -= copy.mean(1, keepdim=True)
+        return nn.functional.linear(x, copy if self.multiply else self.weight)
+
+
+@pytest.mark.parametrize("multiply", [False, True])
+def test_a_copy_that_is_changed_is_not_the_weight(multiply: bool) -> None:
+    model = nn.Sequential(Copied(multiply), nn.ReLU(), nn.Linear(16, 3))
+    reason = "copied, and the copy changed: the matrix is computed from it"
+    assert list(covariances(model, INPUTS)) == (["2"] if multiply else ["0", "2"])
+    assert (reason in left_out(model, INPUTS).get("0", "")) == multiply
+    assert check(model, INPUTS).passed.all()
+
+
+class Making(nn.Module):
+    """Makes a layer in the pass: in the first one, or in each."""
+
+    def __init__(self, always: bool) -> None:
+        """Say when."""
+        super().__init__()
+        self.first, self.always = nn.Linear(8, 16), always
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 8) -> (n, 3)."""
+        if self.always or not hasattr(self, "made"):
+            self.made = nn.Linear(16, 3)
+        return self.made(self.first(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_layer_that_the_pass_makes_is_none_of_the_network_s(always: bool) -> None:
+    assert list(covariances(Making(always), INPUTS)) == ["first"]
+
+
+def test_a_start_needs_parameters() -> None:
+    lazy = nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(1))
+    message = "^parameter '0.weight' is not initialised: run the network once on a batch first$"
+    for theory in (nfa.theory.limit, nfa.theory.early_dynamics):
+        with pytest.raises(ValueError, match=message):
+            theory(lazy, INPUTS, INPUTS[:, 0], "mse")
 
 
 WRAPPED: dict[str, Callable[[nn.Module], nn.Module]] = {

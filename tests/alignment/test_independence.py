@@ -52,6 +52,44 @@ def test_samples_that_see_each_other_are_refused(kind: str, samples: int) -> Non
             measurement(KINDS[kind](False), inputs)
 
 
+class StartsAtZero(nn.Module):
+    """The difference of two halves that begin alike: what it gives is rounding, which the number of samples changes."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.readout = nn.Linear(3, 128), nn.Linear(128, 2, bias=False)
+        with torch.no_grad():
+            for parameter in self.first.parameters():
+                parameter[64:] = parameter[:64]
+            self.readout.weight[:, 64:] = -self.readout.weight[:, :64]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return self.readout(torch.relu(self.first(x)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("samples", [2, 7, 33, 100])
+def test_outputs_that_are_rounding_alone_are_no_difference(samples: int, dtype: torch.dtype) -> None:
+    for _ in range(10):
+        model = StartsAtZero().to(dtype)
+        assert len(covariances(model, torch.randn(samples, 3).to(dtype))) == 2
+
+
+class Placed(nn.Linear):
+    """Adds a number that the place of a sample decides."""
+
+    def __init__(self) -> None:
+        """Make the layer and the numbers."""
+        super().__init__(3, 2)
+        self.code = nn.Parameter(torch.randn(40, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return super().forward(x) + self.code[: len(x)]
+
+
 class Whole(nn.Linear):
     """Written for one number of samples."""
 
@@ -80,10 +118,11 @@ class Counting(nn.Linear):
         return super().forward(x) * self.passes
 
 
-@pytest.mark.parametrize("kind", [Whole, Drawing, Counting])
-def test_what_differs_for_another_reason_is_measured(kind: type[nn.Linear]) -> None:
+@pytest.mark.parametrize("kind", [Whole, Drawing, Counting, Placed])
+def test_what_differs_for_another_reason_is_measured(kind: Callable[..., nn.Module]) -> None:
     for _ in range(20):
-        assert list(covariances(kind(3, 2), torch.randn(6, 3))) == [""]
+        model = kind() if kind is Placed else kind(3, 2)
+        assert list(covariances(model, torch.randn(6, 3))) == [""]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])

@@ -102,6 +102,7 @@ REFUSED: dict[str, tuple[int, str, object, str]] = {
         "targets: 0 has no sign; loss 'logistic' takes positive and negative ones, such as 1 and -1",
     ),
     "numpy": (1, "mse", VALUES.numpy(), "targets: ndarray is no tensor; torch.as_tensor makes one"),
+    "a number": (1, "mse", torch.tensor(1.0), "targets: a single number, not a tensor (n, ...)"),
     "unknown loss": (1, "msee", VALUES, "loss: 'msee': did you mean 'mse'? valid: cross_entropy, logistic, mse"),
 }
 
