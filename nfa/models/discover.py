@@ -75,7 +75,8 @@ def seen(model: torch.nn.Module, data: DataShape, name: str) -> tuple[LayerShape
     """List the matrices that a measurement would find, under its names, in forward order.
 
     Raises:
-        UserError: The network cannot read such samples, or gives anything but one row of outputs for each.
+        UserError: The network cannot read such samples, gives anything but one row of outputs for each, has no layer to
+            measure, or nothing to train.
     """
     from nfa.alignment.capture import record
     from nfa.alignment.interception import Interception
@@ -93,6 +94,11 @@ def seen(model: torch.nn.Module, data: DataShape, name: str) -> tuple[LayerShape
     except (Exception, SystemExit) as error:
         shape = " x ".join(map(str, data.input_shape))
         raise UserError(f"{name} raised {told(error)}, on {data.kind} of {shape}") from None
+    if not recording.calls:
+        why = "; ".join(f"{layer}: {reason}" for layer, reason in recording.left_out.items()) or "no weight matrix"
+        raise UserError(f"{name} has no layer to measure ({why})")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError(f"{name}: no parameter requires a gradient, so there is nothing to train")
     if recording.output_shape != (data.outputs,):
         shape = " x ".join(map(str, recording.output_shape)) or "no axis"
         raise UserError(f"{name} gives outputs of {shape} for a sample; the data have {data.outputs} target columns")

@@ -24,7 +24,12 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     """
     # safetensors writes its metadata in no fixed order: one key keeps the bytes the same.
     text = {METADATA: json.dumps(metadata, sort_keys=True)}
-    content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    content, memory = {}, set[int]()
+    for name, value in tensors.items():
+        own = value.detach().cpu().contiguous()
+        # A weight of two layers has two names, and a file no way to say so: it is written twice.
+        content[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
+        memory.add(own.untyped_storage().data_ptr())
     with replacing(path) as temporary, folder_beside(path) as folder:
         try:
             save_file(content, folder / "file", text)

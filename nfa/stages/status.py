@@ -52,12 +52,16 @@ class Status:
             [f"failed: {stage} {cell}: {reason} (log: {log})" for stage, cell, reason, log in self.failed], most
         )
         lines += _some([f"diverged: {cell} seed {seed} at step {step:,}" for cell, seed, step in self.diverged], most)
+        missing = sum(states["to go"] + states["failed"] for states in self.counts.values())
         running = sum(states["running"] for states in self.counts.values())
         if self.seconds and running:
             jobs = "1 job" if running == 1 else f"{running} jobs"
             lines.append(f"about {duration(self.seconds / running)} to go with {jobs} at work")
         elif self.seconds:
             lines.append(f"about {duration(self.seconds)} of one core to go; nothing is running")
+        elif self.seconds == 0 and missing:
+            tables = "1 table is" if missing == 1 else f"{missing:,} tables are"
+            lines.append(f"nothing is left to compute, but {tables} missing: the stage's own command joins it again")
         elif self.seconds == 0:
             lines.append("all cells are done")
         return lines

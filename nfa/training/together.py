@@ -27,16 +27,39 @@ ALIGNED = 16  # numbers of float32 in 64 bytes
 def stackable(run: TrainingRun) -> bool:
     """Whether a run can be trained together with others of its cell."""
     model = run.model
-    if run.cell.train.rule != "backpropagation" or not isinstance(model, nn.Sequential) or list(model.buffers()):
+    if run.cell.train.rule != "backpropagation" or not plain_chain(model, len(run.materials.x_train.shape) - 1):
         return False
     if run.speeds is not None and run.speeds.following:
         return False
-    if not all(type(module) in (nn.Linear, nn.Flatten, *ENTRYWISE) for module in model):
-        return False
     n = len(run.materials.x_train)
     batches = {run.batch, n % run.batch} - {0}
-    shapes = [(module.in_features, module.out_features) for module in model if isinstance(module, nn.Linear)]
+    shapes = [(module.in_features, module.out_features) for module in model.children() if isinstance(module, nn.Linear)]
     return all(a * b % ALIGNED == 0 for d, k in shapes for size in batches for a, b in ((size, d), (size, k), (d, k)))
+
+
+def plain_chain(model: nn.Module, axes: int) -> bool:
+    """Whether a network is what its children are one after the other, all of them trained: no forward of its own.
+
+    Args:
+        model: The network.
+        axes: Of one sample.
+    """
+    if type(model) is not nn.Sequential or list(model.buffers()):
+        return False
+    children = [module for module in model._modules.values() if module is not None]  # used twice, it comes twice
+    if not all(type(module) in (nn.Linear, nn.Flatten, *ENTRYWISE) for module in children):
+        return False
+    flat = [(module.start_dim, module.end_dim) == (1, -1) for module in children if isinstance(module, nn.Flatten)]
+    if not all(flat) or (axes > 1 and not isinstance(children[0], nn.Flatten)):
+        return False
+    parameters = [parameter for module in children for parameter in module.parameters()]
+    if len({id(parameter) for parameter in parameters}) < len(parameters) or not parameters:
+        return False
+    own = [vars(module) for module in (model, *children)]
+    if any("forward" in held or any(value for name, value in held.items() if name.endswith("_hooks")) for held in own):
+        return False
+    hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return all(p.requires_grad and not any(getattr(p, name, None) for name in hooks) for p in parameters)
 
 
 class Together:

@@ -179,3 +179,92 @@ def test_what_is_stacked() -> None:
         data=[DATA["shared"]], model=[{"name": "conv", "width": 2, "depth": 1}], optimizer=[{"name": "sgd"}]
     ).cells[0]
     assert not stackable(begin(conv, [0])[0])
+
+
+OWN = """
+import torch
+from torch import nn
+
+def plain():
+    return nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
+
+class Skip(nn.Sequential):
+    def forward(self, x):
+        h = self[0](x)
+        return self[4](h + self[2](torch.tanh(h)))
+
+def skip():
+    return Skip(*plain())
+
+def bound():
+    model = plain()
+    model.forward = lambda x: 0.1 * nn.Sequential.forward(model, x)
+    return model
+
+def hooked():
+    model = plain()
+    model[0].register_forward_hook(lambda module, given, outputs: 0.1 * outputs)
+    return model
+
+def gradient_hooked():
+    model = plain()
+    model[0].weight.register_hook(lambda gradient: 0.1 * gradient)
+    return model
+
+def frozen():
+    model = plain()
+    model[0].requires_grad_(False)
+    return model
+
+def twice():
+    shared = nn.Linear(16, 16)
+    return nn.Sequential(nn.Linear(16, 16), nn.Tanh(), shared, nn.Tanh(), shared, nn.Tanh(), nn.Linear(16, 1))
+
+def tied():
+    model = plain()
+    model[2].weight = model[0].weight
+    return model
+
+def apart():
+    return nn.Sequential(nn.Linear(16, 16), nn.Flatten(0, 0), nn.Tanh(), nn.Linear(16, 1))
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "skip", "bound", "hooked", "gradient_hooked", "frozen", "twice", "tied", "apart"]
+)
+def test_a_network_of_one_s_own_is_trained_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is stacked or not: by hand, with its own forward, its hooks, what it shares and what it freezes."""
+    (tmp_path / f"own_chains_{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    sweep = tiny_sweep(
+        data=[DATA["drawn"]],
+        model=[{"name": f"own_chains_{name}:{name}"}],
+        optimizer=[{"name": "sgd", "lr": 0.1}],
+        train={"steps": 8, "batch_size": "full", "checkpoints": 1},
+    )
+    runs = begin(sweep.cells[0], [0, 1])
+    assert stackable(runs[0]) == (name == "plain")
+    starts = [{key: value.detach().clone() for key, value in run.model.state_dict().items()} for run in runs]
+    if stackable(runs[0]):
+        together = Together(runs)
+        for _ in range(8):
+            assert together.advance()
+        together.part()
+    else:
+        for run in runs:
+            for _ in range(8):
+                run.advance()
+    for run, start in zip(runs, starts, strict=True):
+        model = run.model
+        found = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        model.load_state_dict(start)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        for _ in range(8):
+            loss = run.loss(model(run.materials.x_train), run.materials.y_train)
+            for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+                parameter.data -= 0.1 * gradient
+        expected = model.state_dict()
+        assert any(not torch.equal(expected[key], start[key]) for key in start)
+        for key, value in found.items():
+            torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-6)

@@ -30,7 +30,7 @@ def panels(study: Study) -> list[Panel]:
     found = []
     for data in dict.fromkeys(study.cells["data"]):
         for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC")):
-            part = means[(means["data"] == data) & (means["quantity"] == quantity)]
+            part = means[(means["data"] == data) & (means["quantity"] == quantity)].dropna(subset=["value", "probe"])
             if len(part):
                 found.append(_panel(study, str(data), name, part))
     return found
