@@ -82,6 +82,14 @@ def nothing():
 
 def too_many():
     return nn.Linear(6, 8)
+
+
+def frozen():
+    return nn.Linear(6, 3).requires_grad_(False)
+
+
+def without_layers():
+    return nn.Sequential(nn.BatchNorm1d(6), nn.AdaptiveAvgPool1d(3))
 """
 
 
@@ -184,6 +192,8 @@ def test_a_ready_made_network_is_copied_for_each_run(module: str) -> None:
         ("plain", {"depth": 2}, "calling it with depth raised TypeError"),
         ("nothing", {}, "returns NoneType, not a torch.nn.Module"),
         ("ready", {"depth": 2}, "it is a network, not a function"),
+        ("frozen", {}, "no parameter requires a gradient, so there is nothing to train"),
+        ("without_layers", {}, "has no layer to measure"),
         ("too_many", {}, "gives outputs of 8 for a sample; the data have 3 target columns"),
     ],
 )

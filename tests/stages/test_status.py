@@ -121,3 +121,18 @@ def test_the_commands(half: tuple[Sweep, SweepPaths], tmp_path: Path) -> None:
         assert wrong.returncode == 2
         assert "no sweep was started here" in wrong.stderr
         assert wrong.stderr.count("\n") == 1
+
+
+def test_a_table_that_was_removed_afterwards_is_missing(tmp_path: Path) -> None:
+    sweep = tiny_sweep(train=LARGE)
+    paths = write(sweep, tmp_path)
+    write_plan(sweep, paths)
+    for cell in sweep.cells:
+        for stage, stage_hash in sweep.hashes(cell).items():
+            for seed in sweep.seeds:
+                part = Parts(paths.cell(cell.id), stage, stage_hash)
+                write_text(part.file(seed, "json"), json.dumps({"seconds": 2.0, "files": {}}))
+    assert status(paths.folder).lines()[-1] == "all cells are done"
+    paths.cell(sweep.cells[0].id).probes.unlink()
+    said = "nothing is left to compute, but 1 table is missing: the stage's own command joins it again"
+    assert status(paths.folder).lines()[-1] == said
