@@ -78,9 +78,7 @@ def plan(
     counts = [_paired(where, headers, names) for names in parts]
     samples = [_sample(where, name, headers[name], settings) for name, _ in parts]
     if samples[0] != samples[-1]:
-        raise UserError(
-            f"{where}: samples of {parts[0][0]} are {samples[0]}, of {parts[1][0]} {samples[1]}; make them agree"
-        )
+        raise UserError(f"{where}: {_of(parts[0][0], samples[0])}, {_of(parts[1][0], samples[1])}; make them agree")
     widths = [_width(headers[name][0]) for _, name in parts]
     if widths[0] != widths[-1]:
         raise UserError(f"{where}: {parts[0][1]} has {widths[0]} columns, {parts[1][1]} {widths[1]}; make them agree")
@@ -163,6 +161,12 @@ def _paired(where: str, headers: Mapping[str, Header], names: tuple[str, str]) -
             f"{names[0]} needs another"
         )
     return x[0]
+
+
+def _of(name: str, sample: tuple[tuple[int, ...], bool]) -> str:
+    """Say what the samples of an array are."""
+    shape, moved = sample
+    return f"samples of {name} have shape {shape}{' (channels moved to the front)' if moved else ''}"
 
 
 def _sample(where: str, name: str, header: Header, settings: ArrayOptions) -> tuple[tuple[int, ...], bool]:

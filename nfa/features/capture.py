@@ -155,7 +155,7 @@ def _forward(model: nn.Module, inputs: Tensor, handles: Sequence[Any]) -> Any:
     try:
         with torch.no_grad():
             for batch in inputs.split(FORWARD_BATCH):
-                yield model(batch)
+                yield model(batch.clone())  # it may change its input in place
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -19,7 +19,8 @@ def evaluate(
     inputs, targets, labels = materials.split(split)
     training = model.training
     model.eval()
-    outputs = torch.cat([model(batch) for batch in inputs.split(EVALUATION_BATCH)])
+    # Copies: a network may change its input in place, which would be the data themselves.
+    outputs = torch.cat([model(batch.clone()) for batch in inputs.split(EVALUATION_BATCH)])
     model.train(training)
     scores = {"loss": loss(outputs.double(), targets.double()).item()}
     if labels is not None:

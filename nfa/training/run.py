@@ -83,8 +83,11 @@ class TrainingRun:
         rows = self.rows()
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
+        inputs = self.materials.x_train[rows]
+        if isinstance(rows, slice) and model_entry(self.cell.model).draws:
+            inputs = inputs.clone()  # code that nobody here knows may change its input in place: the data themselves
         with self._drawing("draws in training"):
-            loss = self.rule.backward(self.materials.x_train[rows], self.materials.y_train[rows], self.loss)
+            loss = self.rule.backward(inputs, self.materials.y_train[rows], self.loss)
         if not math.isfinite(loss.item()):
             self.mark_diverged()
             return

@@ -225,13 +225,25 @@ def tied():
     model[2].weight = model[0].weight
     return model
 
+class Writing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = plain()
+
+    def forward(self, x):
+        x += 1
+        return self.body(x)
+
+def writing():
+    return Writing()
+
 def apart():
     return nn.Sequential(nn.Linear(16, 16), nn.Flatten(0, 0), nn.Tanh(), nn.Linear(16, 1))
 """
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "skip", "bound", "hooked", "gradient_hooked", "frozen", "twice", "tied", "apart"]
+    "name", ["plain", "skip", "bound", "hooked", "gradient_hooked", "frozen", "twice", "tied", "writing", "apart"]
 )
 def test_a_network_of_one_s_own_is_trained_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether it is stacked or not: by hand, with its own forward, its hooks, what it shares and what it freezes."""
@@ -245,6 +257,9 @@ def test_a_network_of_one_s_own_is_trained_as_it_is(name: str, tmp_path: Path, m
     )
     runs = begin(sweep.cells[0], [0, 1])
     assert stackable(runs[0]) == (name == "plain")
+    inputs = [run.materials.x_train.clone() for run in runs]
+    for run in runs:
+        run.record()
     starts = [{key: value.detach().clone() for key, value in run.model.state_dict().items()} for run in runs]
     if stackable(runs[0]):
         together = Together(runs)
@@ -255,13 +270,14 @@ def test_a_network_of_one_s_own_is_trained_as_it_is(name: str, tmp_path: Path, m
         for run in runs:
             for _ in range(8):
                 run.advance()
-    for run, start in zip(runs, starts, strict=True):
+    for run, start, own in zip(runs, starts, inputs, strict=True):
         model = run.model
+        assert run.materials.x_train.equal(own)
         found = {key: value.detach().clone() for key, value in model.state_dict().items()}
         model.load_state_dict(start)
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for _ in range(8):
-            loss = run.loss(model(run.materials.x_train), run.materials.y_train)
+            loss = run.loss(model(own.clone()), run.materials.y_train)
             for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained), strict=True):
                 parameter.data -= 0.1 * gradient
         expected = model.state_dict()
