@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from nfa.errors import UserError
@@ -34,9 +35,19 @@ def checkpoint_bundles(sweep: Sweep, cell: Cell, seed: int, paths: SweepPaths) -
     return (Bundle(name, "checkpoints", files),)
 
 
-def sweep_is_aggregated(paths: SweepPaths) -> bool:
-    """Tell whether the aggregated tables and the report are there."""
-    return paths.report.exists() and all(table_path(paths, name).exists() for name in TABLES)
+def sweep_is_aggregated(sweep: Sweep, paths: SweepPaths) -> bool:
+    """Tell whether the aggregated tables and the report are there, and of this sweep's runs.
+
+    Two sweep files may say the same name, and one file other runs than before.
+    """
+    if not paths.report.exists() or not all(table_path(paths, name).exists() for name in TABLES):
+        return False
+    try:
+        runs = pq.read_table(table_path(paths, "runs"), columns=["cell", "seed"]).to_pydict()
+    except (OSError, ValueError):  # damaged (pyarrow's errors are ValueErrors): whoever reads it all says so
+        return True
+    there = set(zip(runs["cell"], runs["seed"], strict=True))
+    return there == {(cell.id, seed) for cell in sweep.cells for seed in sweep.seeds}
 
 
 def table_path(paths: SweepPaths, name: str) -> Path:

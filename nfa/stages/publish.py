@@ -266,7 +266,7 @@ class _Publication:
         """Publish the run that stands for the sweep, once it is aggregated; a stale aggregation is not its fault."""
         if self.given_up or self.summary.incomplete:
             return
-        if not sweep_is_aggregated(self.paths):
+        if not sweep_is_aggregated(self.sweep, self.paths):
             self.summary.summary_left_out = True
             return
         inputs = digest({"layout": LAYOUT, "files": sweep_files_digest(self.paths)})

@@ -21,7 +21,7 @@ def publish_report(sweep: Sweep, paths: SweepPaths) -> str:
         TrackerError: It could not be saved, or the sweep is not aggregated.
         UserError: A setting is wrong.
     """
-    if not sweep_is_aggregated(paths):
+    if not sweep_is_aggregated(sweep, paths):
         raise TrackerError("the sweep is not aggregated; run `nfa aggregate`, then `nfa publish --report`")
     record = paths.wandb / ".state" / "report.json"
     with closing(open_wandb(sweep, paths.wandb)) as tracker:

@@ -10,7 +10,7 @@ import pytest
 
 from nfa.paths import SweepPaths
 from nfa.stages.aggregate import aggregate
-from nfa.stages.bundles import sweep_is_aggregated
+from nfa.stages.bundles import sweep_is_aggregated, table_path
 from nfa.stages.publish import publish
 from nfa.sweep import Sweep, parse
 from nfa.tracking.sweep_record import KEY, TABLES
@@ -66,11 +66,25 @@ def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:
 
 def test_without_aggregation_it_is_left_out(sweep: Sweep, results: Path) -> None:
     """And that is said."""
-    assert not sweep_is_aggregated(SweepPaths(results / sweep.name))
+    assert not sweep_is_aggregated(sweep, SweepPaths(results / sweep.name))
     summary = publish(sweep, results)
     assert summary.summary_left_out
     assert "run `nfa aggregate`" in " ".join(summary.lines())
     assert len(run_folders(summary.place.folder)) == 4
+
+
+def test_tables_of_other_runs_are_not_this_sweep_s(sweep: Sweep, aggregated: Path) -> None:
+    """Another sweep file of the same name has been aggregated since, or the same one when it said fewer seeds."""
+    paths = SweepPaths(aggregated / sweep.name)
+    assert sweep_is_aggregated(sweep, paths)
+    path = table_path(paths, "runs")
+    frame = pd.read_parquet(path)
+    for other in (frame.assign(cell=frame["cell"] + "0"), frame.iloc[1:], pd.concat([frame, frame.assign(seed=99)])):
+        other.to_parquet(path)
+        assert not sweep_is_aggregated(sweep, paths)
+        assert publish(sweep, aggregated).summary_left_out
+    frame.to_parquet(path)
+    assert publish(sweep, aggregated).published == [KEY]
 
 
 def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> None:
