@@ -15,8 +15,8 @@ import numpy as np
 from nfa.errors import nearest
 from nfa.features.ridge import RidgePath
 from nfa.features.split import Split, best, fitted_rows, merit, r2, score
+from nfa.tables import LINEAR_PROBES
 
-KINDS = ("ridge", "logistic")
 RIDGE_PENALTIES = tuple(10.0**power for power in range(-6, 2))  # per training sample
 LOGISTIC_PENALTIES = (1e-2, 1.0, 1e2)  # 1/C of scikit-learn
 NAN = float("nan")
@@ -51,7 +51,7 @@ def linear_probe(train: Split, test: Split, kind: str = "ridge") -> ProbeScores:
     if kind == "ridge":
         return RidgeProbe(train, test).scores()
     if kind != "logistic":
-        raise ValueError(f"kind: {kind!r}: {nearest(kind, KINDS)}")
+        raise ValueError(f"kind: {kind!r}: {nearest(kind, LINEAR_PROBES)}")
     if train.labels is None or test.labels is None:
         raise ValueError("kind: 'logistic' needs labels, and the samples are a regression's: use 'ridge'")
     return _logistic(train, test)

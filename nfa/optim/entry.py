@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from nfa.optim.schedule import ScheduleName
 from nfa.settings import Settings, non_default, setting
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-ScheduleName = Literal["constant", "linear", "cosine"]
 COMMON_TAGS = {"schedule": "", "warmup": "warm", "clip": "clip"}
 
 

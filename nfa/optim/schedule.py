@@ -1,10 +1,12 @@
 """Learning-rate schedules, as a factor on the learning rate at each step."""
 
 import math
+from typing import Literal, get_args
 
 from nfa.errors import nearest
 
-SCHEDULES = ("constant", "linear", "cosine")
+ScheduleName = Literal["constant", "linear", "cosine"]
+SCHEDULES = get_args(ScheduleName)
 
 
 def schedule_factor(schedule: str, step: int, steps: int, warmup: float = 0.0) -> float:

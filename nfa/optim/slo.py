@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters, ScheduleName
+from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
+from nfa.optim.schedule import ScheduleName
 from nfa.optim.speeds import resolve_speeds
 from nfa.settings import non_default, setting
 

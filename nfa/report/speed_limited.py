@@ -15,6 +15,7 @@ from nfa.report.sentences import Answer, plural
 from nfa.report.speeds import CONTROLS, WHOLE, Matched, raised_layer
 from nfa.report.study import Study
 from nfa.report.tables import row_head, table
+from nfa.tables import LINEAR_PROBES
 
 Row = dict[Any, Any]
 SCORE_DIGITS = 4  # losses at one training loss differ by little
@@ -128,7 +129,7 @@ def _better(matched: Matched, cells: Sequence[str], quantity: str, sure: bool) -
 
 def _score(matched: Matched, cell: str, quantity: str) -> str:
     """Name the score that one of ``SCORES`` is, as the table does; empty where it is not there at matched loss."""
-    probes = {"probe": ("ridge", "logistic")}.get(quantity, (quantity,))
+    probes = {"probe": LINEAR_PROBES}.get(quantity, (quantity,))
     names = matched.scores(cell, WHOLE if quantity == "test loss" else matched.raised[cell])
     return next((name for name in names if name in probes or name.split(" ")[0] in probes), "")
 

@@ -5,8 +5,7 @@ from typing import get_args
 
 import pytest
 
-from nfa.optim.entry import ScheduleName
-from nfa.optim.schedule import SCHEDULES, schedule_factor
+from nfa.optim.schedule import SCHEDULES, ScheduleName, schedule_factor
 
 
 def test_schedules_start_at_one_and_decay_to_zero() -> None:
