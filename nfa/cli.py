@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nfa.arguments import positive, sweep_folder
-from nfa.errors import UserError
+from nfa.errors import UserError, told
 from nfa.figure_cli import FIGURE, add_figure_arguments, run_figure
 from nfa.measuring_cli import (
     CHECK,
@@ -62,6 +62,9 @@ def run(arguments: Sequence[str]) -> int:
         return PREEMPTED
     except BrokenPipeError:  # `nfa expand | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as left:  # code of the user's that no guard was around; argparse leaves above
+        print(f"nfa: code of yours raised {told(left)}", file=sys.stderr)
+        return 2
     except OSError as error:  # a full disk, a folder that is a file, no permission
         kept = "; finished work is kept, the same command goes on from it" if error.errno in NO_WRITING else ""
         print(f"nfa: {error.filename or 'input or output'}: {error.strerror or error}{kept}", file=sys.stderr)
@@ -229,6 +232,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     from nfa.stages.follow import followed
     from nfa.stages.memory import enough_memory
     from nfa.sweep import STAGES, load, load_cells
+    from nfa.users_code import of_users_code
 
     if options.cells and options.config.name == PLAN:
         sweep = load_cells(options.config, options.cells)
@@ -243,7 +247,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     with followed(sweep, cells, options.results):
         for cell in cells:
             for name, stage in stages.items():
-                with enough_memory(name, sweep, cell):
+                with of_users_code(f"{name} {cell.id}"), enough_memory(name, sweep, cell):
                     stage(sweep, cell, options.results, device, **more)
     return None
 

@@ -1,8 +1,19 @@
 """Mistakes a user can make: each is one line that names the thing, its value and the way out."""
 
 import difflib
+import math
+import os
+import reprlib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from itertools import islice
+from types import FrameType
 
+USERS_MODULES: set[str] = set()  # first names of the modules that a ``module:function`` named
+_INSTALLED = ("site-packages", "dist-packages", *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+
+LONGEST_ECHO = 80  # of a user's value or key in a message
 LONGEST_MESSAGE = 400  # of an exception that is not ours
 
 
@@ -26,19 +37,81 @@ def nearest(name: object, valid: Iterable[str], listed: str | None = None) -> st
     """
     names = sorted(valid)
     lower = {valid_name.lower(): valid_name for valid_name in names}
-    close = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    given = name if isinstance(name, str) else one_line(name)
+    close = difflib.get_close_matches(given[:LONGEST_ECHO].lower(), lower, n=1, cutoff=0.5)
     meant = f"did you mean {lower[close[0]]!r}? " if close else ""
-    return meant + (listed or f"valid: {', '.join(names)}")
+    return meant + (listed or f"valid: {', '.join(cut(valid_name) for valid_name in names)}")
 
 
-def one_line(text: object, limit: int = 120) -> str:
-    """Show a user's value on one line, cut when it is long."""
-    shown = " ".join(repr(text).split())
-    return shown if len(shown) <= limit else shown[: limit - 3] + "..."
+def one_line(value: object, limit: int = LONGEST_ECHO) -> str:
+    """Show a user's value on one line, cut when it is long; of one with many parts only the first are looked at."""
+    return cut(" ".join(_Short(limit).repr(value).split()), limit)
+
+
+def cut(text: object, limit: int = LONGEST_ECHO) -> str:
+    """Show a user's word, such as a key, without quotes, cut when it is long."""
+    if not isinstance(text, str):
+        return one_line(text, limit)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+class _Short(reprlib.Repr):
+    """Python's ``repr``, but in bounded time: also of large collections, long text and very long numbers."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.maxlevel, self.maxother = 4, 10 * limit
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 16
+
+    def repr_str(self, x: str, level: int) -> str:
+        """Show the beginning of a text."""
+        return repr(x[: self.limit])[:-1] + "..." if len(x) > self.limit else repr(x)
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Show a whole number, or how long it is: Python refuses to write thousands of digits."""
+        digits = int(x.bit_length() * math.log10(2)) + 1
+        return repr(x) if digits <= 1000 else f"a number of about {digits:,} digits"
+
+    def repr_dict(self, x: dict[object, object], level: int) -> str:
+        """Show a mapping in the order in which it was written."""
+        if level <= 0:
+            return "{...}"
+        parts = [f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in islice(x, self.maxdict)]
+        return "{" + ", ".join([*parts, *["..."] * (len(x) > self.maxdict)]) + "}"
 
 
 def told(error: BaseException) -> str:
-    """Name an exception and what it says, in one line; some of torch's go on for pages, with a C++ stack."""
-    message = " ".join(str(error).partition("\nException raised from")[0].split())
+    """Name an exception, what it says and where in the user's code it comes from, in one line.
+
+    Some messages of torch go on for pages, with a C++ stack.
+    """
+    try:
+        text = str(error)
+    except BaseException:  # a message of the user's own making
+        text = ""
+    message = " ".join(text.partition("\nException raised from")[0].split())
     message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 3] + "..."
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    said = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    place = None if isinstance(error, SyntaxError) else users_place(error)  # a syntax error names its own place
+    return said if place is None else f"{said} ({place})"
+
+
+def users_place(error: BaseException) -> str | None:
+    """Say in which file and line of the user's code an exception came up; None where none of it took part."""
+    found = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if _is_users(frame):
+            found = frame.f_code.co_filename, line
+    if found is None:
+        return None
+    path = os.path.relpath(found[0])
+    return f"{found[0] if path.startswith(os.pardir) else path}:{found[1]}"
+
+
+def _is_users(frame: FrameType) -> bool:
+    """Whether a frame runs code of a module that the user named, or of a file that is not installed."""
+    file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))
+    if file.startswith("<") or module.partition(".")[0] == "nfa":
+        return False
+    return module.partition(".")[0] in USERS_MODULES or not any(folder in file for folder in _INSTALLED)

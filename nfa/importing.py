@@ -5,21 +5,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nfa.errors import UserError, nearest, told
+from nfa.errors import USERS_MODULES, UserError, cut, nearest, one_line
+from nfa.users_code import users_code
 from nfa.vision import torchvision
 
 
-def named(reference: str) -> Any:
+def named(reference: str, *, alone: bool = False) -> Any:
     """Find what ``module:name`` names.
+
+    Args:
+        reference: The name.
+        alone: As for ``users_code``.
 
     Raises:
         UserError: No such module, one that cannot be imported, or nothing of that name in it.
     """
     module_name, _, name = reference.partition(":")
-    module = imported(module_name)
-    if not hasattr(module, name):
-        raise UserError(f"{reference}: {module_name} has no {name!r}: {nearest(name, functions_of(module))}")
-    return getattr(module, name)
+    module = imported(module_name, alone=alone)
+    with users_code(f"{cut(reference)}: looking it up", alone=alone):  # a module can have a __getattr__ of its own
+        if not hasattr(module, name):
+            known = nearest(name, functions_of(module))
+            raise UserError(f"{cut(reference)}: {cut(module_name)} has no {one_line(name)}: {known}")
+        return getattr(module, name)
 
 
 def functions_of(module: Any) -> list[str]:
@@ -27,8 +34,12 @@ def functions_of(module: Any) -> list[str]:
     return [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
 
 
-def imported(name: str) -> Any:
+def imported(name: str, *, alone: bool = False) -> Any:
     """Import a module, the current folder first.
+
+    Args:
+        name: The module.
+        alone: As for ``users_code``.
 
     Raises:
         UserError: It is not there, or importing it raised something.
@@ -36,16 +47,17 @@ def imported(name: str) -> Any:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserError(f"{name}: no such module in {folder} or among the installed ones") from None
-        raise UserError(f"{name}: importing it raised {told(error)}") from None
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise UserError(f"{name}: importing it raised {told(error)}") from None
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{name}: importing it raised {told(error)}") from None
-    torchvision()  # the module uses it: it can be imported once this has made up for what it lacks
-    return imported(name)
+    if name.partition(".")[0] not in ("torch", "torchvision", "numpy"):
+        USERS_MODULES.add(name.partition(".")[0])
+    with users_code(f"{cut(name)}: importing it", alone=alone):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+                raise UserError(f"{cut(name)}: no such module in {folder} or among the installed ones") from None
+            raise
+        except RuntimeError as error:
+            if "operator torchvision::" not in str(error):
+                raise
+            torchvision()  # the module uses it: it can be imported once this has made up for what it lacks
+            return importlib.import_module(name)

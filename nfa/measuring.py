@@ -22,6 +22,7 @@ from nfa.stages.environment import choose_device, set_threads
 from nfa.stages.memory import out_of_memory
 from nfa.tables import ALIGNMENT, write_output
 from nfa.user_model import fitted, load_model, load_samples, load_state, try_out
+from nfa.users_code import users_code
 
 
 def check_network(options: argparse.Namespace) -> int:
@@ -95,12 +96,13 @@ def _one_line(verb: str) -> Iterator[None]:
         UserError: In place of any exception.
     """
     try:
-        yield
+        with users_code(f"{verb}: the network", alone=True, ours=(Exception,)):
+            yield
     except UserError:
         raise
     except ValueError as error:  # the library's own are sentences
         raise UserError(" ".join(str(error).split())) from None
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         if out_of_memory(error):
             fewer = "--samples, or --estimator sketched" if verb == "measure" else "--samples"
             raise UserError(f"{verb}: out of memory; give fewer {fewer} ({told(error)})") from None
@@ -113,10 +115,8 @@ def _model(reference: str, weights: Path | None, seed: int) -> nn.Module:
     model = load_model(reference)
     if weights is not None:
         state = load_state(model, weights)  # complete, but for what is no tensor
-        try:
+        with users_code(f"{weights}: loading it", alone=True):  # a network can have a way of its own to load
             model.load_state_dict(state, strict=False)
-        except Exception as error:  # a network's own way of loading
-            raise UserError(f"{weights}: loading it raised {told(error)}") from None
     return model
 
 

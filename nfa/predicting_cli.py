@@ -54,11 +54,13 @@ def run_predict(options: argparse.Namespace) -> None:
     from nfa.report.prediction import prediction_report
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.predict import predict, write_predictions
+    from nfa.users_code import of_users_code
 
     if output is not None:
         try_to_write(output)
     set_threads(options.threads)
-    table = predict(sweep, cells, seeds, choose_device(options.device))
+    with of_users_code("predict"):
+        table = predict(sweep, cells, seeds, choose_device(options.device))
     console = Console()
     console.print(prediction_report(sweep, table, Convention(options.correlation, options.power), console.width))
     if output is not None:

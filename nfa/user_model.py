@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nfa.errors import UserError, nearest, told
 from nfa.importing import named
+from nfa.users_code import users_code
 
 
 def load_model(reference: str) -> nn.Module:
@@ -27,14 +28,12 @@ def load_model(reference: str) -> nn.Module:
     module_name, _, name = reference.partition(":")
     if not module_name or not name:
         raise UserError(f"{reference}: write module:function, e.g. my_models:make, for a function in my_models.py")
-    made = named(reference)
+    made = named(reference, alone=True)
     if not isinstance(made, nn.Module):
         if not callable(made):
             raise UserError(f"{reference}: is a {type(made).__name__}; name a function that returns a network")
-        try:
+        with users_code(f"{reference}: calling it without arguments", alone=True):
             made = made()
-        except (Exception, SystemExit) as error:
-            raise UserError(f"{reference}: calling it without arguments raised {told(error)}") from None
     if not isinstance(made, nn.Module):
         raise UserError(f"{reference}: returns {type(made).__name__}, not a torch.nn.Module")
     return made
@@ -124,11 +123,9 @@ def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
     from nfa.alignment.undisturbed import undisturbed
 
     shape = tuple(inputs.shape[1:])
-    try:
-        with undisturbed(model), torch.no_grad():
-            outputs = model(inputs[:2].clone())
-    except (Exception, SystemExit) as error:
-        raise UserError(f"the network raised {told(error)}, on samples of shape {shape}, {inputs.dtype}") from None
+    on = f", on samples of shape {shape}, {inputs.dtype}"
+    with users_code("the network", on, alone=True), undisturbed(model), torch.no_grad():
+        outputs = model(inputs[:2].clone())
     if not isinstance(outputs, Tensor):
         raise UserError(f"the network returns {type(outputs).__name__}, not a tensor: wrap it in a module that does")
     return outputs

@@ -6,9 +6,13 @@ is called once; one that takes long can have an attribute ``shape``, called with
 Nothing but name and arguments identifies such data: after a change of what is returned, rename it.
 """
 
+import hashlib
 import inspect
-from collections.abc import Mapping
-from dataclasses import replace
+import random
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,9 +20,10 @@ import numpy as np
 
 from nfa.data.arrays import ArrayOptions, from_arrays
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.errors import UserError, nearest, one_line, told
+from nfa.errors import UserError, cut, nearest, one_line
 from nfa.importing import functions_of, imported
 from nfa.settings import non_default, setting
+from nfa.users_code import users_code
 
 
 class User(ArrayOptions):
@@ -69,26 +74,77 @@ def _shape(settings_json: str) -> DataShape:
 
 def _made(settings: User, generator: np.random.Generator) -> Data:
     """Call the function and check what it gives."""
-    where, function = settings.name, _function(settings.name)
-    try:
-        takes = "generator" in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        takes = False
+    where, function = cut(settings.name), _function(settings.name)
+    takes = _takes_generator(function)
     made = _call(settings, function, where, {"generator": generator} if takes else {})
     if isinstance(made, Data):
-        return _kept(made, settings)
+        with users_code(f"{where}: reading the Data it returns"):
+            data = _kept(made, settings)
+        if not takes:
+            _same_again(settings, [getattr(data, field.name) for field in fields(data)])
+        return data
     if not isinstance(made, Mapping):
         raise UserError(f"{where}: returns {type(made).__name__}, not a mapping of arrays or a nfa.data.Data")
-    return from_arrays(where, {str(name): np.asarray(array) for name, array in made.items()}, settings, generator)
+    with users_code(f"{where}: reading the arrays it returns"):  # tensors, or classes of the user's
+        arrays = {str(name): np.asarray(array) for name, array in made.items()}
+    if not takes:
+        _same_again(settings, arrays.values())
+    return from_arrays(where, arrays, settings, generator)
+
+
+_digests: dict[str, bytes] = {}  # settings -> digest of what the function gave first
+
+
+def _same_again(settings: User, arrays: Iterable[Any]) -> None:
+    """Refuse a function that gives other data at each call: training and measuring would see different ones.
+
+    Raises:
+        UserError: The data differ from those of an earlier call in this process.
+    """
+    summed = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        if array is not None and array.dtype.kind != "O":  # Python objects have no bytes of their own
+            summed.update(f"{array.dtype.str} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes())
+    digest = summed.digest()
+    if _digests.setdefault(settings.model_dump_json(), digest) != digest:
+        raise UserError(
+            f"{cut(settings.name)}: gives other data each time it is called; draw from a parameter `generator`, which "
+            f"the seed names"
+        )
+
+
+def _takes_generator(function: Any) -> bool:
+    try:
+        return "generator" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # not written in Python
+        return False
 
 
 def _call(settings: User, function: Any, where: str, more: dict[str, Any]) -> Any:
-    try:
+    with users_code(f"{where}: calling it with {one_line(settings.arguments)}"), _seeded():
         return function(**settings.arguments, **more)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{where}: calling it with {one_line(settings.arguments)} raised {told(error)}") from None
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Seed the generators that everyone shares, and put them back: training, measuring and probing see the same data.
+
+    The seed is always the same one: data that differ by seed are drawn from the parameter ``generator``.
+    """
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may draw from it
+    torch = sys.modules.get("torch")  # one that the function imports first is seeded by its import in own modules
+    state = None if torch is None else torch.get_rng_state()
+    try:
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        if torch is not None:
+            torch.default_generator.manual_seed(0)
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        if torch is not None:
+            torch.set_rng_state(state)
 
 
 def _kept(data: Data, settings: User) -> Data:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nfa.data.shape import DataShape
-from nfa.errors import UserError, told
+from nfa.errors import UserError
 from nfa.models.entry import LayerShape
+from nfa.users_code import users_code
 
 if TYPE_CHECKING:
     import torch
@@ -88,12 +89,9 @@ def seen(model: torch.nn.Module, data: DataShape, name: str) -> tuple[LayerShape
         watches.append(Interception(*args, **keywords))
         return watches[-1]
 
-    try:
-        with undisturbed(model):
-            recording = record(model, sample(data), watching=watching)
-    except (Exception, SystemExit) as error:
-        shape = " x ".join(map(str, data.input_shape))
-        raise UserError(f"{name} raised {told(error)}, on {data.kind} of {shape}") from None
+    shape = " x ".join(map(str, data.input_shape))
+    with users_code(name, f", on {data.kind} of {shape}"), undisturbed(model):
+        recording = record(model, sample(data), watching=watching)
     if not recording.calls:
         why = "; ".join(f"{layer}: {reason}" for layer, reason in recording.left_out.items()) or "no weight matrix"
         raise UserError(f"{name} has no layer to measure ({why})")

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from nfa.data.shape import DataShape
-from nfa.errors import UserError, told
+from nfa.errors import UserError, cut
 from nfa.importing import named
 from nfa.models.discover import layers_of, sample, seeded
 from nfa.models.entry import ModelEntry
 from nfa.settings import Settings, setting
+from nfa.users_code import users_code
 
 if TYPE_CHECKING:
     import torch
@@ -57,22 +58,20 @@ def build(settings: OwnModel, data: DataShape, generator: torch.Generator) -> to
         found = named(settings.name)
     if isinstance(found, nn.Module):
         if settings.arguments:
-            raise UserError(f"{settings.name}: arguments: it is a network, not a function that takes any")
-        return copy.deepcopy(found)  # every run trains its own
+            raise UserError(f"{cut(settings.name)}: arguments: it is a network, not a function that takes any")
+        with users_code(f"{cut(settings.name)}: copying the network"):
+            return copy.deepcopy(found)  # every run trains its own
     if not callable(found):
-        raise UserError(f"{settings.name}: is a {type(found).__name__}; name a function that returns a network")
+        raise UserError(f"{cut(settings.name)}: is a {type(found).__name__}; name a function that returns a network")
     keywords = _keywords(found, data) | settings.arguments
-    called = f"with {', '.join(sorted(keywords))}" if keywords else "without arguments"
-    try:
-        with seeded(generator):
-            model = found(**keywords)
-            if isinstance(model, nn.Module) and any(nn.parameter.is_lazy(value) for value in model.parameters()):
-                with torch.no_grad():
-                    model(sample(data))  # lazy modules draw their weights now
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{settings.name}: calling it {called} raised {told(error)}") from None
+    called = f"with {cut(', '.join(sorted(keywords)))}" if keywords else "without arguments"
+    with users_code(f"{cut(settings.name)}: calling it {called}"), seeded(generator):
+        model = found(**keywords)
+        if isinstance(model, nn.Module) and any(nn.parameter.is_lazy(value) for value in model.parameters()):
+            with torch.no_grad():
+                model(sample(data))  # lazy modules draw their weights now
     if not isinstance(model, nn.Module):
-        raise UserError(f"{settings.name}: returns {type(model).__name__}, not a torch.nn.Module")
+        raise UserError(f"{cut(settings.name)}: returns {type(model).__name__}, not a torch.nn.Module")
     return model
 
 
