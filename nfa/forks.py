@@ -12,7 +12,8 @@ import sys
 from contextlib import nullcontext, suppress
 from typing import Any
 
-from nfa.warm import INTERRUPTED, STARTED
+from nfa.private_folder import emptied, remove_leftovers
+from nfa.warm import INTERRUPTED, STARTED, socket_in
 
 BACKLOG = 128
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all of a Snakemake's processes get them
@@ -20,18 +21,23 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all
 ALSO = ("nfa.cli", "nfa.stages.environment", "nfa.stages.documents", "nfa.stages.follow", "nfa.stages.memory")
 
 
-def serve(folder: str, owner: int, lock: int) -> None:
+def serve(folder: str, directory: int, owner: int, lock: int) -> None:
     """Fork a process for each job that is handed over, as long as the Snakemake with process id ``owner`` lives.
 
-    ``lock`` is the descriptor of the locked file that says that there is such a process.
+    Args:
+        folder: Where the socket is to be.
+        directory: Its descriptor.
+        owner: Process id of the Snakemake.
+        lock: Descriptor of the locked file that says that there is such a process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a fork finds what came before it could heed it
     try:
         ended = os.pidfd_open(owner)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(os.path.join(folder, "socket"))
+            listener.bind(socket_in(directory))
             listener.listen(BACKLOG)
-            forks = _Forks(lock)
+            remove_leftovers()
+            forks = _Forks(lock, directory)
             while True:
                 ready = select.select([listener, ended, *forks.watched()], [], [])[0]
                 if ended in ready:
@@ -42,17 +48,14 @@ def serve(folder: str, owner: int, lock: int) -> None:
                     else:
                         forks.attend(one)
     finally:
-        for name in ("socket", "lock"):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(folder, name))
-        os.rmdir(folder)
+        emptied(folder, directory)
 
 
 class _Forks:
     """The jobs under way: each a fork, and the connection of the command that waits for it."""
 
-    def __init__(self, lock: int) -> None:
-        self.lock = lock
+    def __init__(self, *ours: int) -> None:
+        self.ours = ours  # open files that no fork is to have
         self.commands: dict[socket.socket, int] = {}  # -> process id
         self.forks: dict[int, tuple[int, socket.socket]] = {}  # descriptor of the process -> id, command
 
@@ -72,7 +75,8 @@ class _Forks:
             fork = None
         if fork == 0:
             listener.close()
-            os.close(self.lock)
+            for file in self.ours:
+                os.close(file)
             for other in (command, *self.commands):
                 other.close()
             _work(job, files)

@@ -25,6 +25,8 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from nfa import private_folder
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from subprocess import Popen
@@ -85,60 +87,70 @@ def _fits(arguments: Sequence[str]) -> bool:
 def _folder(owner: str) -> str:
     """Folder of the socket: one for each user, Snakemake, interpreter and source tree."""
     code = zlib.crc32(f"{sys.executable}\n{__file__}".encode())
-    return os.path.join(os.environ.get("TMPDIR", "/tmp"), f"nfa-{os.getuid()}-{owner}-{code:08x}")
+    return os.path.join(private_folder.parent(), f"{private_folder.prefix()}{owner}-{code:08x}")
 
 
 def _connect(owner: str, start: bool) -> socket.socket | None:
     """Connect to the warm process, started if there is none and it may be."""
     folder = _folder(owner)
     if start:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    status = os.stat(folder)
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        return None  # somebody else's
-    started = _started(folder, owner) if start else None
-    deadline = time.monotonic() + (CONNECT_SECONDS if start else 0.0)
-    while True:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(os.path.join(folder, "socket"))
-        except (FileNotFoundError, ConnectionRefusedError):
-            connection.close()
-            if time.monotonic() >= deadline or (started is not None and started.poll() is not None):
-                return None
-            time.sleep(0.01)
-        else:
-            return connection
+        private_folder.make(folder)
+    directory = private_folder.opened(folder)  # or else the command does its work itself
+    try:
+        started = _started(folder, directory, owner) if start else None
+        deadline = time.monotonic() + (CONNECT_SECONDS if start else 0.0)
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                connection.connect(socket_in(directory))
+            except (FileNotFoundError, ConnectionRefusedError):
+                connection.close()
+                if time.monotonic() >= deadline or (started is not None and started.poll() is not None):
+                    return None
+                time.sleep(0.01)
+            else:
+                return connection
+    finally:
+        os.close(directory)
 
 
-def _started(folder: str, owner: str) -> Popen[bytes] | None:
+def socket_in(directory: int) -> str:
+    """Name of the socket in an open folder, whatever has become of the folder's own name."""
+    return f"/proc/self/fd/{directory}/{private_folder.SOCKET}"
+
+
+def _started(folder: str, directory: int, owner: str) -> Popen[bytes] | None:
     """Start the warm process; None where one is there, or about to be."""
-    lock = os.open(os.path.join(folder, "lock"), os.O_CREAT | os.O_RDWR, 0o600)
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    lock = os.open(private_folder.LOCK, flags, 0o600, dir_fd=directory)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.stat(private_folder.LOCK, dir_fd=directory), os.fstat(lock)):
+            return None  # another process has removed it since, and made a new one
+        os.truncate(lock, 0)
+        os.write(lock, (private_folder.begun(int(owner)) or "gone").encode())
     except BlockingIOError:
         return None
     else:
-        return _start(folder, owner, lock)  # it keeps the lock as long as it lives
+        return _start(folder, directory, owner, lock)  # it keeps the lock as long as it lives
     finally:
         os.close(lock)
 
 
-def _start(folder: str, owner: str, lock: int) -> Popen[bytes]:
+def _start(folder: str, directory: int, owner: str, lock: int) -> Popen[bytes]:
     """Start the process that imports, in this process group, so that what stops all jobs stops it."""
     from subprocess import DEVNULL, Popen
 
-    path = os.path.join(folder, "socket")
-    if os.path.exists(path):
-        os.unlink(path)  # of a dead one
+    with suppress(FileNotFoundError):
+        os.unlink(private_folder.SOCKET, dir_fd=directory)  # of a dead one
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
     return Popen(
-        [sys.executable, "-P", "-m", "nfa.forks", folder, owner, str(lock)],
+        [sys.executable, "-P", "-m", "nfa.forks", folder, str(directory), owner, str(lock)],
         env={**os.environ, **threads},
         stdin=DEVNULL,
         stdout=DEVNULL,
         stderr=DEVNULL,
-        pass_fds=(lock,),
+        pass_fds=(directory, lock),
     )
 
 
