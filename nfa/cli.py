@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nfa.arguments import positive, sweep_folder
-from nfa.errors import UserError, told
+from nfa.errors import UserError, cut, told
 from nfa.figure_cli import FIGURE, add_figure_arguments, run_figure
 from nfa.measuring_cli import (
     CHECK,
@@ -80,6 +81,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say it, and where more stands."""
+        message = re.sub(r"\S{81,}", lambda word: cut(word[0]), message)
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 

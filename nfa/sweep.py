@@ -27,13 +27,15 @@ from typing import Any, Literal
 from pydantic import ValidationError, model_validator
 
 from nfa.data import DATA, DataEntry, DataShape
-from nfa.errors import SweepError, UserError, nearest, one_line
+from nfa.errors import SweepError, UserError, cut, nearest, one_line
 from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
+from nfa.paths import PLAN
 from nfa.registry import entry_of
 from nfa.settings import Settings, non_default, setting
 from nfa.sizes import at_size
-from nfa.validation import explain, plain_numbers, read_yaml
+from nfa.validation import explain, plain_numbers
+from nfa.yaml_text import check_size, read_json, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
 REVISIONS = {"train": 1, "measure": 4, "probe": 2}
@@ -282,10 +284,20 @@ def load(path: str | Path, size: str | None = None) -> Sweep:
     Raises:
         SweepError: One line: the file, the key, the value, what would be right.
     """
-    document = read_yaml(Path(path))
+    document = _document(Path(path))
     if size is not None and isinstance(document, Mapping):
         document = {**document, "size": size}
     return parse(document, source=str(path))
+
+
+def _document(path: Path) -> Any:
+    """Read a sweep file, or the plan that was made of one."""
+    if path.name == PLAN:
+        try:
+            return read_json(path)
+        except ValueError:  # a sweep file of that name
+            pass
+    return read_yaml(path)
 
 
 def load_all_sizes(path: str | Path) -> list[Sweep]:
@@ -303,11 +315,7 @@ def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
     Raises:
         SweepError: As for ``load``, or no cell has one of the ids.
     """
-    try:  # a plan is JSON, which is read ten times faster
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        document = read_yaml(Path(path))
-    sweep = parse(document, str(path), frozenset(ids))
+    sweep = parse(_document(Path(path)), str(path), frozenset(ids))
     if len(sweep.cells) < len(set(ids)):
         sweep = load(path)
         for cell_id in ids:
@@ -321,12 +329,10 @@ def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Swee
     Raises:
         SweepError: One line: the source, the key, the value, what would be right.
     """
+    check_size(document, source)
     if not isinstance(document, Mapping):
         raise SweepError(f"{source}: {one_line(document)} is not a sweep; it has keys such as sweep, {', '.join(AXES)}")
-    try:
-        document = plain_numbers(document)
-    except RecursionError:
-        raise SweepError(f"{source}: nested without end; an alias (*name) stands inside what it names") from None
+    document = plain_numbers(document)
     for key in document:
         if key not in KEYS:
             raise SweepError(f"{source}: {one_line(key)}: no such key; {nearest(key, KEYS)}")
@@ -412,6 +418,8 @@ def _axis(content: Any, axis: str, source: str) -> list[_Entry]:
     entries = content if listed else [content]
     if not entries:
         raise SweepError(f"{source}: {axis}: the list is empty; give at least one entry, e.g. {_example(axis)}")
+    mappings = [entry for entry in entries if isinstance(entry, Mapping)]
+    _check_number(sum(_points({**entry, "for": None}) for entry in mappings), f"{source}: {axis}")
     expanded = []
     for number, entry in enumerate(entries):
         where = f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}"
@@ -421,8 +429,6 @@ def _axis(content: Any, axis: str, source: str) -> list[_Entry]:
         only = _only(fields.pop("for", {}), axis, where)
         for point in _grid(fields, where):
             expanded.append(_Entry(_settings(axis, point, where), where, only))
-        if len(expanded) > MAX_CELLS:
-            raise SweepError(f"{where}: the grid has more than {MAX_CELLS} points; split the sweep")
     return expanded
 
 
@@ -456,12 +462,24 @@ def _grid(content: Any, where: str) -> Iterator[Any]:
     for key, value in content.items():
         options = value if isinstance(value, list) else [value]
         if not options:
-            raise SweepError(f"{where}.{key}: an empty grid; give at least one value")
-        choices.append([(key, point) for option in options for point in _grid(option, f"{where}.{key}")])
-    if math.prod(len(options) for options in choices) > MAX_CELLS:
-        raise SweepError(f"{where}: the grid has more than {MAX_CELLS} points; split the sweep")
+            raise SweepError(f"{where}.{cut(key)}: an empty grid; give at least one value")
+        choices.append([(key, point) for option in options for point in _grid(option, f"{where}.{cut(key)}")])
     for combination in itertools.product(*choices):
         yield dict(combination)
+
+
+def _points(content: Any) -> int:
+    """Count the points of a grid without expanding it."""
+    if not isinstance(content, Mapping):
+        return 1
+    lists = [value if isinstance(value, list) else [value] for value in content.values()]
+    return math.prod(sum(map(_points, options)) for options in lists)
+
+
+def _check_number(points: int, where: str) -> None:
+    """Refuse a grid that is too large."""
+    if points > MAX_CELLS:
+        raise SweepError(f"{where}: a grid of {one_line(points)} points, and {MAX_CELLS} is the most; split the sweep")
 
 
 def _registry(axis: str) -> Mapping[str, Any]:
@@ -505,8 +523,7 @@ def _validate(kind: type[Settings], content: dict[Any, Any], where: str) -> Any:
 
 def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
     """Combine the axes, leaving out what ``for`` excludes; refuse what does not fit and what comes twice."""
-    if math.prod(len(entries) for entries in axes.values()) > 10 * MAX_CELLS:
-        raise SweepError(f"{source}: the grid has more than {MAX_CELLS} cells; split the sweep")
+    _check_number(_count(axes), source)
     seen: dict[str, str] = {}
     used: set[int] = set()
     for combination in itertools.product(*(axes[axis] for axis in AXES)):
@@ -527,12 +544,25 @@ def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
             raise SweepError(f"{source}: {places}: the same cell as {seen[cell.id]} ({cell.id}); name each cell once")
         seen[cell.id] = places
         used |= {id(entry) for entry in combination}
-        if len(seen) > MAX_CELLS:
-            raise SweepError(f"{source}: the grid has more than {MAX_CELLS} cells; split the sweep")
         yield cell
     for entry in itertools.chain.from_iterable(axes.values()):
         if id(entry) not in used:
             raise SweepError(f"{entry.where}: in no cell: its `for`, or others', excludes every combination; widen it")
+
+
+def _count(axes: dict[str, list[_Entry]]) -> int:
+    """Count the cells without going through them: entries of one place in the file and one name are left out alike."""
+    kinds: dict[str, dict[tuple[str, str], list[_Entry]]] = {axis: {} for axis in AXES}
+    for axis, entries in axes.items():
+        for entry in entries:
+            kinds[axis].setdefault((entry.where, getattr(entry.settings, "name", "")), []).append(entry)
+    if math.prod(map(len, kinds.values())) > MAX_CELLS:  # a `for` in each of many entries
+        return math.prod(map(len, axes.values()))
+    return sum(
+        math.prod(map(len, alike))
+        for alike in itertools.product(*(kinds[axis].values() for axis in AXES))
+        if not _excluded(tuple(entries[0] for entries in alike))
+    )
 
 
 def _excluded(combination: tuple[_Entry, ...]) -> bool:

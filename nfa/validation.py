@@ -1,14 +1,12 @@
-"""Reading a sweep file's YAML, and saying in one line what is wrong with it."""
+"""Saying in one line what is wrong with a setting of a sweep file."""
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from nfa.errors import SweepError, nearest, one_line
+from nfa.errors import LONGEST_MESSAGE, cut, nearest, one_line
 from nfa.settings import Settings
 
 # YAML 1.1 reads 1e-3 as text, because it has no dot; everyone means the number.
@@ -23,50 +21,6 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "finite_number": "a finite number",
 }
-
-
-_BOOL, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loading that refuses a key given twice, where YAML would silently keep the last, and keeps ``on`` a key."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build one mapping."""
-        seen = set()
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _MERGE:
-                if key_node.tag == _BOOL:
-                    key_node.tag = self.DEFAULT_SCALAR_TAG
-                key = self.construct_object(key_node)  # 0.5 and 0.50 are one key, too
-                if key in seen:
-                    line = key_node.start_mark.line + 1
-                    raise SweepError(f"line {line}: {key_node.value}: given twice; keep one of them")
-                seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file.
-
-    Raises:
-        SweepError: The file is not there, cannot be read, or is no YAML: one line.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SweepError(f"{path}: no such file; `nfa init {path}` writes one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SweepError(f"{path}: cannot be read: {reason}") from None
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except SweepError as error:
-        raise SweepError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise SweepError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, TypeError, RecursionError) as error:  # impossible dates, unhashable keys, bottomless nesting
-        raise SweepError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def plain_numbers(content: Any) -> Any:
@@ -92,7 +46,7 @@ def _key(key: Any) -> Any:
 def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
     """Say the first thing pydantic found, in one line: where, the value, what would be right."""
     found = min(error.errors(), key=_rank)
-    path = [str(part) for part in found["loc"] if part not in _UNION_BRANCHES]
+    path = [cut(part) for part in found["loc"] if part not in _UNION_BRANCHES]
     here = ".".join([where, *path])
     value, context = found["input"], found.get("ctx", {})
     if found["type"] == "extra_forbidden" and path[-1].isdigit() and value is None:
@@ -105,7 +59,8 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
         valid = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         return f"{here}: {one_line(value)}: {nearest(value, valid)}"
     if found["type"] == "value_error":
-        return f"{where}: {' '.join(str(context['error']).split())}" if not path else f"{here}.{context['error']}"
+        said = cut(" ".join(str(context["error"]).split()), LONGEST_MESSAGE)
+        return f"{here}.{said}" if path else f"{where}: {said}"
     if found["type"] == "string_too_short":
         return f"{here}: {one_line(value)} is empty; give it a name, or leave it out"
     if found["type"] == "string_too_long":

@@ -17,7 +17,7 @@ from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
 from nfa.schema import schema_text, sweep_schema
 from nfa.sweep import parse
-from nfa.validation import read_yaml
+from nfa.yaml_text import read_yaml
 from tests.helpers import ROOT, tiny
 from tests.test_sweep_properties import parent, places
 

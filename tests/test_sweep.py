@@ -15,7 +15,7 @@ from nfa.errors import SweepError
 from nfa.paths import SweepPaths
 from nfa.stages.documents import write_plan
 from nfa.sweep import SEGMENT, load, parse
-from nfa.validation import read_yaml
+from nfa.yaml_text import read_yaml
 from tests.helpers import ROOT, tiny
 
 DEFAULT = read_yaml(ROOT / "config" / "config.yaml")

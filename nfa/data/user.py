@@ -217,7 +217,8 @@ def _function(reference: str) -> Any:
     module_name, _, name = reference.partition(":")
     module = imported(module_name)
     if not callable(getattr(module, name, None)):
-        raise UserError(f"{reference}: {module_name} has no function {name!r}: {nearest(name, functions_of(module))}")
+        known = nearest(name, functions_of(module))
+        raise UserError(f"{cut(reference)}: {cut(module_name)} has no function {one_line(name)}: {known}")
     return getattr(module, name)
 
 

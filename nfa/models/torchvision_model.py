@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from nfa.data.shape import DataShape
-from nfa.errors import UserError, nearest, told
+from nfa.errors import UserError, cut, nearest, one_line, told
 from nfa.models.discover import layers_of, seeded
 from nfa.models.entry import ModelEntry
 from nfa.settings import Settings, setting
@@ -49,7 +49,7 @@ def build(settings: TorchvisionModel, data: DataShape, generator: torch.Generato
     models = torchvision().models
     name, valid = settings.name.partition(":")[2], models.list_models(module=models)
     if name not in valid:
-        raise UserError(f"{settings.name}: torchvision has no network {name!r}; {nearest(name, valid)}")
+        raise UserError(f"{cut(settings.name)}: torchvision has no network {one_line(name)}; {nearest(name, valid)}")
     if data.input_shape[0] not in (1, COLOURS):
         raise UserError(f"{settings.name} reads 1 or 3 channels; the data have {data.input_shape[0]}")
     try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from nfa.errors import cut
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
 from nfa.optim.schedule import ScheduleName
 from nfa.optim.speeds import resolve_speeds
@@ -56,7 +57,7 @@ class SLO(OptimizerSettings):
     def _not_negative(cls, speeds: dict[str, float]) -> dict[str, float]:
         for layer, speed in speeds.items():
             if speed < 0:
-                raise ValueError(f"{layer}: {speed:g} is negative; a speed is 0 or more")
+                raise ValueError(f"{cut(layer)}: {speed:g} is negative; a speed is 0 or more")
         return speeds
 
     @field_validator("later")
@@ -64,10 +65,10 @@ class SLO(OptimizerSettings):
     def _shares_of_the_steps(cls, later: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for share, speeds in later.items():
             if not 0 < _number(share) < 1:
-                raise ValueError(f"{share}: is no share of the steps; use a number between 0 and 1, e.g. 0.5")
+                raise ValueError(f"{cut(share)}: is no share of the steps; use a number between 0 and 1, e.g. 0.5")
             for layer, speed in speeds.items():
                 if speed < 0:
-                    raise ValueError(f"{share}.{layer}: {speed:g} is negative; a speed is 0 or more")
+                    raise ValueError(f"{cut(share)}.{cut(layer)}: {speed:g} is negative; a speed is 0 or more")
         if len({_number(share) for share in later}) < len(later):
             raise ValueError(f"{', '.join(later)}: a share stands there twice; give each once")
         return later

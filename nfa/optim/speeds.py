@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from nfa.errors import nearest
+from nfa.errors import cut, nearest
 
 _PART = re.compile(r"(\^T|#\d+|\[\d+:\d+\])$")  # how a layer that is a part or a further reading of a weight is named
 
@@ -40,7 +40,7 @@ def resolve_speeds(speeds: Mapping[str, float], layer_names: Sequence[str]) -> d
             else:
                 matched, into = [name for name in layer_names if fnmatchcase(name, key)], taken
         if not matched:
-            raise ValueError(f"{key}: no such layer; {nearest(key, ['first', 'last', 'others', *layer_names])}")
+            raise ValueError(f"{cut(key)}: no such layer; {nearest(key, ['first', 'last', 'others', *layer_names])}")
         for layer in matched:
             if layer in into:
                 raise ValueError(f"{key}: layer {layer} has a speed already, as {into[layer]!r}; name each layer once")

@@ -8,13 +8,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from nfa.command_line_config import refuse_nested_text
 from nfa.errors import SweepError, UserError
 from nfa.paths import SweepPaths
 from nfa.stages.documents import write_plan
 from nfa.stages.places import open_wandb
 from nfa.sweep import Sweep, parse
 from nfa.tracking.tracker import TrackerUnavailableError
-from nfa.validation import read_yaml
+from nfa.yaml_text import read_yaml
 
 _LOCKS: list[FileLock] = []  # held until the process ends, however it ends
 
@@ -34,7 +35,8 @@ def read_sweep(config: Mapping[str, Any], files: Sequence[str | Path]) -> Sweep:
     if Path("results").exists() and not Path("results").is_dir():
         raise UserError("results: is a file, and results belong in a folder of that name; move it away")
     source = os.path.relpath(files[0])
-    read_yaml(Path(source))  # finds a key given twice, which Snakemake's own reader drops
+    written = read_yaml(Path(source))  # finds a key given twice, which Snakemake's own reader drops
+    refuse_nested_text(config, written)
     return parse(dict(config), source)
 
 

@@ -1,0 +1,186 @@
+"""Reading YAML from a file: only from a plain file of a sensible size, and not what grows without end when read.
+
+A few lines of YAML can stand for more values than there are atoms (an alias names a list of aliases of a list ...),
+and reading a pipe or a device may take for ever. Such a file is refused within seconds.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nfa.errors import SweepError, cut
+
+MAX_BYTES = 500_000  # more takes longer than seconds to read
+MAX_PLAN_BYTES = 100_000_000  # JSON without aliases
+MAX_VALUES = 500_000  # in a document, aliases counted as often as they are used
+MAX_DEPTH = 50
+_BOOL, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
+_INT = "tag:yaml.org,2002:int"
+
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times faster, and not everywhere
+
+
+class _Loader(_Safe):  # type: ignore[misc]
+    """Safe loading that refuses a key given twice, where YAML would silently keep the last, and keeps ``on`` a key."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build one mapping."""
+        seen = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _MERGE:
+                if key_node.tag == _BOOL:
+                    key_node.tag = self.DEFAULT_SCALAR_TAG
+                key = self.construct_object(key_node)  # 0.5 and 0.50 are one key, too
+                if key in seen:
+                    line = key_node.start_mark.line + 1
+                    raise SweepError(f"line {line}: {cut(key_node.value)}: given twice; keep one of them")
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what ``<<`` names into a mapping; PyYAML keeps what is named twice, twice, and so on without end."""
+        merged = 0
+        for key_node, value in node.value:
+            if key_node.tag == _MERGE:
+                for part in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(part, yaml.MappingNode):
+                        self.flatten_mapping(part)
+                        merged += len(part.value)
+                        if merged > MAX_VALUES // 10:
+                            line = key_node.start_mark.line + 1
+                            raise SweepError(f"line {line}: <<: names more than {MAX_VALUES // 10:,} settings")
+        super().flatten_mapping(node)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number; Python refuses to convert thousands of digits, with advice for programmers."""
+        if len(node.value) > 1000:
+            line = node.start_mark.line + 1
+            raise SweepError(f"line {line}: {cut(node.value)}: a whole number of {len(node.value):,} digits")
+        return int(super().construct_yaml_int(node))
+
+
+_Loader.add_constructor(_INT, _Loader.construct_yaml_int)
+
+
+def _text(path: Path, most: int = MAX_BYTES) -> str:
+    """Read a text file, which must be a plain file: a pipe or a device may have no end, or nothing to give.
+
+    Raises:
+        SweepError: The file is not there, is none, is too large or is no text: one line.
+    """
+    try:
+        # Opening a pipe would wait for its other end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SweepError(f"{path}: is {_kind(status.st_mode)}, not a file; write the sweep into a file")
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        raise SweepError(f"{path}: no such file; `nfa init {path}` writes one to start from") from None
+    except IsADirectoryError:
+        raise SweepError(f"{path}: is a folder, not a file; give the sweep file in it") from None
+    except OSError as error:
+        raise SweepError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > most:
+        raise SweepError(
+            f"{path}: has {status.st_size:,} bytes, and a sweep file has at most {most:,}; give a sweep file"
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SweepError(f"{path}: cannot be read: not UTF-8 text") from None
+
+
+def _kind(mode: int) -> str:
+    """Name what is no plain file."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        SweepError: The file is not there, cannot be read, is no YAML or stands for too much: one line.
+    """
+    text = _text(path)
+    try:
+        _check_depth(text)
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except SweepError as error:
+        raise SweepError(f"{path}: {error}") from None
+    except RecursionError:
+        raise SweepError(f"{path}: not YAML: nested without end") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # the last two: impossible dates, unhashable keys
+        raise SweepError(f"{path}: not YAML: {cut(' '.join(str(error).split()), 300)}") from None
+    check_size(document, str(path))
+    return document
+
+
+def _check_depth(text: str) -> None:
+    """Refuse deep nesting before the fast loader meets it: it would end the process.
+
+    Raises:
+        SweepError: The document is nested more than ``MAX_DEPTH`` deep.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise SweepError(f"nested more than {MAX_DEPTH} deep")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, such as a plan, which is read ten times faster than YAML.
+
+    Raises:
+        SweepError: As for ``read_yaml``.
+        ValueError: It is no JSON.
+    """
+    try:
+        document = json.loads(_text(path, MAX_PLAN_BYTES))
+    except RecursionError:
+        raise SweepError(f"{path}: nested without end") from None
+    check_size(document, str(path))
+    return document
+
+
+def check_size(document: Any, source: str) -> None:
+    """Refuse a document whose aliases stand for too many values, without expanding them.
+
+    Raises:
+        SweepError: It stands for more than ``MAX_VALUES`` values, or is nested more than ``MAX_DEPTH`` deep.
+    """
+    counted: dict[int, int] = {}  # of a collection, by where it lies: aliases are one object
+    open_now: set[int] = set()
+
+    def count(value: Any, depth: int) -> int:
+        if not isinstance(value, Mapping | list | tuple | set):
+            return 1
+        if id(value) in open_now:
+            raise SweepError(f"{source}: nested without end; an alias (*name) stands inside what it names")
+        if depth > MAX_DEPTH:
+            raise SweepError(f"{source}: nested more than {MAX_DEPTH} deep")
+        if id(value) not in counted:
+            open_now.add(id(value))
+            parts = value.values() if isinstance(value, Mapping) else value
+            counted[id(value)] = 1 + sum(count(part, depth + 1) for part in parts)
+            open_now.remove(id(value))
+        return counted[id(value)]
+
+    total = count(document, 0)
+    if total > MAX_VALUES:
+        raise SweepError(
+            f"{source}: stands for {total:,} values with its aliases (*name), and a sweep file for at most "
+            f"{MAX_VALUES:,}; split the sweep"
+        )
