@@ -418,8 +418,10 @@ def _axis(content: Any, axis: str, source: str) -> list[_Entry]:
     entries = content if listed else [content]
     if not entries:
         raise SweepError(f"{source}: {axis}: the list is empty; give at least one entry, e.g. {_example(axis)}")
-    mappings = [entry for entry in entries if isinstance(entry, Mapping)]
-    _check_number(sum(_points({**entry, "for": None}) for entry in mappings), f"{source}: {axis}")
+    points = 0
+    for number, entry in enumerate(entries):  # before any of them is expanded
+        points += _points({**entry, "for": None}) if isinstance(entry, Mapping) else 1
+        _check_number(points, f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}")
     expanded = []
     for number, entry in enumerate(entries):
         where = f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}"

@@ -185,6 +185,16 @@ def test_training_fails_where_the_network_ends_it(mine: str, tmp_path: Path, end
     assert done.stdout == ""
 
 
+def test_a_job_that_leaves_without_python_is_a_failure(mine: str, tmp_path: Path) -> None:
+    (tmp_path / f"{mine}_net.py").write_text("import os\n" + NETWORKS.replace("{ending}", "os._exit(0)"))
+    path = sweep_file(tmp_path, f"{mine}:data", f"{mine}_net:make")
+    flow = Workflow(tmp_path, yaml.safe_load(path.read_text()))
+    done = flow.run()
+    assert done.returncode == 1, done.stdout
+    assert "missing" in done.stdout.lower()
+    assert not (flow.results / "report.html").exists()
+
+
 def test_predicting_measuring_and_checking_fail_where_the_network_ends_them(mine: str, tmp_path: Path) -> None:
     (tmp_path / f"{mine}_net.py").write_text(NETWORKS.replace("> 5", "> 1").replace("{ending}", "sys.exit(0)"))
     np.savez(tmp_path / "x.npz", x=np.ones((9, 3), np.float32))

@@ -1,7 +1,9 @@
 """What the profile for Slurm says, without a Slurm."""
 
 import math
+import os
 import runpy
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ import yaml
 
 from nfa.stages.estimate import estimate
 from nfa.sweep import parse
-from tests.helpers import ROOT, nfa, tiny
+from tests.helpers import ROOT, environment, nfa, tiny
 from tests.workflow.snakemake import Workflow
 
 PROFILES = {
@@ -59,3 +61,27 @@ def test_cells_computed_one_by_one_elsewhere_are_found_finished(tmp_path: Path) 
         done = nfa("stages", workflow.config, "--cells", line.split("\t")[0], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     assert workflow.planned() == {"aggregate": 1, "publish_runs": 1, "publish": 1, "all": 1, "total": 4}
+
+
+HIDDEN = """
+import pkgutil
+
+found = pkgutil.iter_modules
+pkgutil.iter_modules = lambda *a, **k: (m for m in found(*a, **k) if m.name != "snakemake_executor_plugin_slurm")
+"""
+
+
+def test_what_snakemake_says_without_the_plugin_is_in_the_page_and_in_the_profile(tmp_path: Path) -> None:
+    # It says so before it reads the Snakefile, so the words are its own; ours say what to install.
+    (tmp_path / "sitecustomize.py").write_text(HIDDEN)
+    workflow = Workflow(tmp_path, DOCUMENT)
+    command = workflow.command("-n", "--workflow-profile", str(ROOT / "profiles" / "slurm"))
+    path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    done = subprocess.run(command, env=environment(PYTHONPATH=path), capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    words = "argument --executor/-e: invalid choice: 'slurm'"
+    assert words in done.stderr
+    page, profile = ((ROOT / file).read_text() for file in ("docs/cluster.md", "profiles/slurm/config.yaml"))
+    told = page[page.index(words) :].partition("\n\n")[0]
+    assert "pip install snakemake-executor-plugin-slurm" in told
+    assert "invalid choice: 'slurm'" in profile
