@@ -41,7 +41,8 @@ class _Loader(_Safe):  # type: ignore[misc]
                     line = key_node.start_mark.line + 1
                     raise SweepError(f"line {line}: {cut(key_node.value)}: given twice; keep one of them")
                 seen.add(key)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put what ``<<`` names into a mapping; PyYAML keeps what is named twice, twice, and so on without end."""
