@@ -13,7 +13,6 @@ of a later version changes no id. For the same reason a default is never changed
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -31,6 +30,7 @@ from nfa.errors import SweepError, UserError, nearest, one_line
 from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
 from nfa.registry import entry_of
+from nfa.sealing import digest as digest
 from nfa.settings import Settings, non_default, setting
 from nfa.sizes import at_size
 from nfa.validation import explain, plain_numbers, read_yaml
@@ -264,12 +264,6 @@ class Sweep:
             "measure": digest({"measure": REVISIONS["measure"], "of": train, "settings": non_default(self.measure)}),
             "probe": digest({"probe": REVISIONS["probe"], "of": train, "settings": non_default(self.probe)}),
         }
-
-
-def digest(content: Any) -> str:
-    """Hash plain content: SHA-256, hexadecimal, the same whatever the order of keys."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load(path: str | Path, size: str | None = None) -> Sweep:

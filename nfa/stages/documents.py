@@ -6,18 +6,19 @@ from typing import Any
 import pandas as pd
 
 from nfa.paths import SweepPaths
+from nfa.sealing import sealed
 from nfa.stages.environment import provenance
 from nfa.sweep import Cell, Sweep
 from nfa.tables import replacing, write_text
 
 
 def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dict[str, Any]) -> dict[str, Any]:
-    """Describe a cell: parameters, hash, data, layers, each run, provenance (of the first seed's training).
+    """Describe a cell: parameters, hash, data, layers, each run, provenance (of the first seed's training), a digest.
 
     The hashes of the later stages are in the metadata of their own tables: a new setting changes those, and not this.
     """
     shape = cell.shape
-    return {
+    document = {
         "id": cell.id,
         "parameters": cell.parameters(),
         "hashes": {"train": sweep.hashes(cell)["train"]},
@@ -31,6 +32,7 @@ def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dic
         "runs": runs,
         "provenance": made_with,
     }
+    return sealed(json.loads(json.dumps(document)))
 
 
 def cells_frame(sweep: Sweep) -> pd.DataFrame:
