@@ -18,7 +18,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,8 @@ from nfa.data import DATA, DataEntry, DataShape
 from nfa.errors import SweepError, UserError, nearest, one_line
 from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
+from nfa.origin import Origin, read_plan
+from nfa.paths import PLAN
 from nfa.registry import entry_of
 from nfa.sealing import digest as digest
 from nfa.settings import Settings, non_default, setting
@@ -228,7 +230,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A parsed sweep file at one of its ``sizes``; ``document`` is what it says there, and parses to the same again."""
+    """A parsed sweep file at one of its ``sizes``; ``document`` is what it says there, and parses to the same again.
+
+    ``origin`` is the file, where it was read from one: from a plan it is the file that the plan was made of.
+    """
 
     name: str
     seeds: tuple[int, ...]
@@ -239,6 +244,7 @@ class Sweep:
     source: str
     document: dict[str, Any]
     sizes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def cell(self, cell_id: str) -> Cell:
         """Find a cell by its id.
@@ -276,15 +282,32 @@ def load(path: str | Path, size: str | None = None) -> Sweep:
     Raises:
         SweepError: One line: the file, the key, the value, what would be right.
     """
-    document = read_yaml(Path(path))
+    document, origin = _contents(Path(path))
     if size is not None and isinstance(document, Mapping):
         document = {**document, "size": size}
-    return parse(document, source=str(path))
+    return from_file(parse(document, source=str(path)), origin)
+
+
+def from_file(sweep: Sweep, origin: Origin | None) -> Sweep:
+    """Say which file a sweep was read from."""
+    return replace(sweep, origin=origin)
+
+
+def _contents(path: Path) -> tuple[Any, Origin | None]:
+    """Read a sweep file, or the plan that jobs read; return what it says, and the sweep file.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    if path.name == PLAN:
+        return read_plan(path)
+    content = read_yaml(path)
+    return content, Origin.of(path, content)
 
 
 def load_all_sizes(path: str | Path) -> list[Sweep]:
     """Read and check a sweep file as written and in each of its sizes."""
-    document = read_yaml(Path(path))
+    document, _ = _contents(Path(path))
     if not isinstance(document, Mapping):
         return [parse(document, str(path))]
     written = parse({key: value for key, value in document.items() if key != "size"}, str(path))
@@ -297,11 +320,8 @@ def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
     Raises:
         SweepError: As for ``load``, or no cell has one of the ids.
     """
-    try:  # a plan is JSON, which is read ten times faster
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        document = read_yaml(Path(path))
-    sweep = parse(document, str(path), frozenset(ids))
+    document, origin = _contents(Path(path))
+    sweep = from_file(parse(document, str(path), frozenset(ids)), origin)
     if len(sweep.cells) < len(set(ids)):
         sweep = load(path)
         for cell_id in ids:
@@ -324,6 +344,8 @@ def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Swee
     for key in document:
         if key not in KEYS:
             raise SweepError(f"{source}: {one_line(key)}: no such key; {nearest(key, KEYS)}")
+    if "sweep" not in document:
+        document = {"sweep": _stem(source), **document}
     written, document = document, at_size(document, SIZED, source)
     axes, sections = _read(document, source)
     sizes = tuple(written.get("sizes", ()))
@@ -348,7 +370,7 @@ def _read(document: Mapping[Any, Any], source: str) -> tuple[dict[str, list[_Ent
         if axis not in document:
             raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
     sections = {
-        "name": _name(document.get("sweep", "default"), source),
+        "name": _name(document["sweep"], source),
         "seeds": _seeds(document.get("seeds", 3), source),
         "measure": _section(Measure, document, "measure", source),
         "probe": _section(Probe, document, "probe", source),
@@ -377,6 +399,17 @@ def _name(name: Any, source: str) -> str:
             f"{source}: sweep: {one_line(name)} cannot name a folder; use letters, digits and . _ + - (64 at most)"
         )
     return name
+
+
+def _stem(source: str) -> str:
+    """Name a sweep whose file gives no name: as the file is called, without its ending."""
+    stem = Path(source).stem
+    if not SEGMENT.fullmatch(stem):
+        raise SweepError(
+            f"{source}: sweep: missing, and the file's own name {one_line(stem)} cannot name a folder; add "
+            f"`sweep: NAME` of letters, digits and . _ + - (64 at most)"
+        )
+    return stem
 
 
 def _seeds(seeds: Any, source: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from nfa.origin import plan_text
 from nfa.paths import SweepPaths
 from nfa.sealing import sealed
 from nfa.stages.environment import provenance
@@ -47,8 +48,10 @@ def write_cells(sweep: Sweep, paths: SweepPaths) -> None:
 
 
 def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> None:
-    """Write provenance.json: command, config, versions, git commit, machine."""
-    document = {"command": command, "config_file": sweep.source, "config": sweep.document, **provenance()}
+    """Write provenance.json: command, sweep file, config, versions, git commit, machine."""
+    origin = sweep.origin and sweep.origin.document(paths)
+    document = {"command": command, "config_file": origin["file"] if origin else sweep.source, "origin": origin}
+    document |= {"config": sweep.document, **provenance()}
     write_text(paths.provenance, json.dumps(document, indent=1) + "\n")
 
 
@@ -57,4 +60,4 @@ def write_plan(sweep: Sweep, paths: SweepPaths) -> None:
 
     So an edit of the sweep file while jobs run cannot change what they do, and ``snakemake --config`` reaches them.
     """
-    write_text(paths.plan, json.dumps(sweep.document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(paths.plan, plan_text(sweep.document, sweep.origin, paths))
