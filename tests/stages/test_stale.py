@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -50,8 +51,9 @@ def test_tables_of_other_settings_or_fewer_seeds_are_stale(done: tuple[Sweep, Sw
         "probe": [cell.probes for cell in cells],
         "seeds": [file for cell in cells for file in (cell.history, cell.alignment, cell.probes)],
     }
-    for key, value in (("measure", {"samples": 20}), ("probe", {"samples": 100}), ("seeds", 3)):
-        other = saved(tmp_path, **{key: value})
+    changes: dict[str, Any] = {"measure": {"samples": 20}, "probe": {"samples": 100}, "seeds": 3}
+    for key, value in changes.items():
+        other = saved(tmp_path, "sweep.yaml", **{key: value})
         assert stale_outputs(other, paths) == [*map(str, expected[key]), str(paths.report)]
     fewer = saved(tmp_path, seeds=[1])
     assert stale_outputs(fewer, paths) == [str(paths.report)]

@@ -69,7 +69,7 @@ def test_copied_results_of_the_same_sweep_file_are_not_made_again(origin: Workfl
     assert workflow.planned() == {}
 
 
-OTHERS = {
+OTHERS: dict[str, dict[str, Any]] = {
     "a measure setting": {"measure": {"samples": 40}},
     "another cell": {"optimizer": [{"name": "sgd", "lr": 0.2}]},
     "more seeds": {"seeds": 3},
