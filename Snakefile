@@ -10,6 +10,7 @@ from pathlib import Path
 from nfa.errors import UserError
 from nfa.paths import SweepPaths
 from nfa.stages.plan import begin, read_sweep
+from nfa.stages.stale import check_name, stale_outputs
 from nfa.sweep import digest
 from nfa.warm import VARIABLE
 
@@ -22,6 +23,7 @@ if not workflow.configfiles:
 try:
     SWEEP = read_sweep(config, workflow.configfiles)
     PATHS = SweepPaths(Path("results") / SWEEP.name)
+    check_name(SWEEP, PATHS)
 except UserError as error:
     print(f"nfa: {error}", file=sys.stderr)
     sys.exit(2)

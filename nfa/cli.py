@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nfa.arguments import positive, sweep_folder
 from nfa.errors import UserError, cut, told
@@ -26,6 +26,9 @@ from nfa.predicting_cli import PREDICT, add_predict_arguments, run_predict
 from nfa.stages.preemption import PREEMPTED, Preempted, leave_at_once
 from nfa.theory_cli import THEORY, add_theory_arguments, run_theory
 from nfa.warm import INTERRUPTED
+
+if TYPE_CHECKING:
+    from nfa.sweep import Sweep
 
 # A full disk or quota, a file larger than allowed, a disk that can only be read, a permission lost.
 NO_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES})
@@ -233,13 +236,13 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.follow import followed
     from nfa.stages.memory import enough_memory
-    from nfa.sweep import STAGES, load, load_cells
+    from nfa.sweep import STAGES, load_cells
     from nfa.users_code import of_users_code
 
     if options.cells and options.config.name == PLAN:
         sweep = load_cells(options.config, options.cells)
     else:
-        sweep = load(options.config, options.size)
+        sweep = _own_results(options)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(threads)
     device = choose_device(options.device)
@@ -260,9 +263,8 @@ def _aggregate(options: argparse.Namespace) -> None:
     from nfa.report.terminal import print_summary
     from nfa.stages.aggregate import aggregate
     from nfa.stages.documents import write_cells, write_provenance
-    from nfa.sweep import load
 
-    sweep = load(options.config, options.size)
+    sweep = _own_results(options)
     paths = SweepPaths(_existing(options.results / sweep.name))
     # An orphan of a killed Snakemake may still be writing.
     with waiting_lock(paths.folder / ".aggregate.lock", f"aggregate: another process works on {paths.folder}"):
@@ -270,6 +272,30 @@ def _aggregate(options: argparse.Namespace) -> None:
         write_cells(sweep, paths)
         write_provenance(sweep, paths, sys.argv)
     print_summary(paths.folder)
+
+
+def _own_results(options: argparse.Namespace) -> "Sweep":
+    """Read the sweep file, or the plan, of a stage.
+
+    Raises:
+        UserError: It cannot be run, or the results of its name are those of another sweep file.
+    """
+    from nfa.paths import SweepPaths
+    from nfa.stages.stale import check_name
+    from nfa.sweep import load
+
+    sweep = load(options.config, options.size)
+    check_name(sweep, SweepPaths(options.results / sweep.name))
+    return sweep
+
+
+def _remark(results: Path) -> None:
+    """Warn, on standard error, where results are not of their sweep file as it is now."""
+    from nfa.paths import SweepPaths
+    from nfa.stages.stale import remarks
+
+    for line in remarks(SweepPaths(results)):
+        print(f"nfa: warning: {line}", file=sys.stderr)
 
 
 def _existing(folder: Path) -> Path:
@@ -286,10 +312,9 @@ def _existing(folder: Path) -> Path:
 def _publish(options: argparse.Namespace) -> None:
     from nfa.stages.places import mlflow_place, wandb_place
     from nfa.stages.publish import publish
-    from nfa.sweep import load
 
     place = mlflow_place if options.tracker == "mlflow" else wandb_place
-    sweep = load(options.config, options.size)
+    sweep = _own_results(options)
     _existing(options.results / sweep.name)
     publish(sweep, options.results, place, options.report, options.runs_only)
 
@@ -298,18 +323,21 @@ def _show(options: argparse.Namespace) -> None:
     from nfa.report.terminal import print_summary
 
     print_summary(options.results)
+    _remark(options.results)
 
 
 def _status(options: argparse.Namespace) -> None:
     from nfa.stages.status import status
 
     print(*status(options.results).lines(), sep="\n")
+    _remark(options.results)
 
 
 def _report(options: argparse.Namespace) -> None:
     from nfa.stages.status import report_so_far
 
     print(report_so_far(options.results))
+    _remark(options.results)
 
 
 def _clean(options: argparse.Namespace) -> None:

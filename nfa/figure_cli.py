@@ -1,6 +1,7 @@
 """What ``nfa figure`` takes."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from nfa.arguments import sweep_folder
@@ -40,12 +41,16 @@ def run_figure(options: argparse.Namespace) -> None:
     out: Path = options.out
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out}: must end in .png or .svg")
+    from nfa.paths import SweepPaths
     from nfa.report.chart import Roles, make_chart, markdown
     from nfa.report.figures.chart import save_chart
     from nfa.report.points import Wanted, read_points
+    from nfa.stages.stale import remarks
 
     wanted = [Wanted.parse(text) for text in options.show]
     points = read_points(options.results, wanted, options.at_train_loss)
     chart = make_chart(points, Roles(options.x, options.colour, options.panel))
     save_chart(chart, out)
     print(markdown(chart))
+    for line in remarks(SweepPaths(options.results)):
+        print(f"nfa: warning: {line}", file=sys.stderr)

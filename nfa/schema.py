@@ -45,8 +45,7 @@ def sweep_schema() -> dict[str, Any]:
         "sweep": {
             "type": "string",
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$",
-            "default": "default",
-            "description": "name of the sweep; results go to results/<name>",
+            "description": "name of the sweep, that of the file if not given; results go to results/<name>",
         },
         "seeds": {
             "anyOf": [

@@ -24,7 +24,7 @@ def at_size(document: Mapping[Any, Any], keys: Sequence[str], source: str) -> di
     Sections that are mappings in both are joined setting by setting; lists and all else are replaced whole.
 
     Args:
-        document: A sweep document; ``size`` and ``sizes`` may be among its keys.
+        document: A sweep document with its name; ``size`` and ``sizes`` may be among its keys.
         keys: What a size may change.
         source: The file, for messages.
 
@@ -55,4 +55,4 @@ def at_size(document: Mapping[Any, Any], keys: Sequence[str], source: str) -> di
     for key, value in sizes[size].items():
         both = isinstance(value, Mapping) and isinstance(plain.get(key), Mapping)
         plain[key] = {**plain[key], **value} if both else value
-    return {**plain, "sweep": f"{plain.get('sweep', 'default')}-{size}"}
+    return {**plain, "sweep": f"{plain['sweep']}-{size}"}

@@ -13,13 +13,12 @@ of a later version changes no id. For the same reason a default is never changed
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -30,12 +29,14 @@ from nfa.data import DATA, DataEntry, DataShape
 from nfa.errors import SweepError, UserError, cut, nearest, one_line
 from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
+from nfa.origin import Origin, read_plan
 from nfa.paths import PLAN
 from nfa.registry import entry_of
+from nfa.sealing import digest as digest
 from nfa.settings import Settings, non_default, setting
 from nfa.sizes import at_size
 from nfa.validation import explain, plain_numbers
-from nfa.yaml_text import check_size, read_json, read_yaml
+from nfa.yaml_text import check_size, read_yaml
 
 # Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
 REVISIONS = {"train": 1, "measure": 4, "probe": 2}
@@ -230,7 +231,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A parsed sweep file at one of its ``sizes``; ``document`` is what it says there, and parses to the same again."""
+    """A parsed sweep file at one of its ``sizes``; ``document`` is what it says there, and parses to the same again.
+
+    ``origin`` is the file, where it was read from one: from a plan it is the file that the plan was made of.
+    """
 
     name: str
     seeds: tuple[int, ...]
@@ -241,6 +245,7 @@ class Sweep:
     source: str
     document: dict[str, Any]
     sizes: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def cell(self, cell_id: str) -> Cell:
         """Find a cell by its id.
@@ -268,12 +273,6 @@ class Sweep:
         }
 
 
-def digest(content: Any) -> str:
-    """Hash plain content: SHA-256, hexadecimal, the same whatever the order of keys."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def load(path: str | Path, size: str | None = None) -> Sweep:
     """Read and check a sweep file.
 
@@ -284,25 +283,32 @@ def load(path: str | Path, size: str | None = None) -> Sweep:
     Raises:
         SweepError: One line: the file, the key, the value, what would be right.
     """
-    document = _document(Path(path))
+    document, origin = _contents(Path(path))
     if size is not None and isinstance(document, Mapping):
         document = {**document, "size": size}
-    return parse(document, source=str(path))
+    return from_file(parse(document, source=str(path)), origin)
 
 
-def _document(path: Path) -> Any:
-    """Read a sweep file, or the plan that was made of one."""
+def from_file(sweep: Sweep, origin: Origin | None) -> Sweep:
+    """Say which file a sweep was read from."""
+    return replace(sweep, origin=origin)
+
+
+def _contents(path: Path) -> tuple[Any, Origin | None]:
+    """Read a sweep file, or the plan that jobs read; return what it says, and the sweep file.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     if path.name == PLAN:
-        try:
-            return read_json(path)
-        except ValueError:  # a sweep file of that name
-            pass
-    return read_yaml(path)
+        return read_plan(path)
+    content = read_yaml(path)
+    return content, Origin.of(path, content)
 
 
 def load_all_sizes(path: str | Path) -> list[Sweep]:
     """Read and check a sweep file as written and in each of its sizes."""
-    document = read_yaml(Path(path))
+    document, _ = _contents(Path(path))
     if not isinstance(document, Mapping):
         return [parse(document, str(path))]
     written = parse({key: value for key, value in document.items() if key != "size"}, str(path))
@@ -315,7 +321,8 @@ def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
     Raises:
         SweepError: As for ``load``, or no cell has one of the ids.
     """
-    sweep = parse(_document(Path(path)), str(path), frozenset(ids))
+    document, origin = _contents(Path(path))
+    sweep = from_file(parse(document, str(path), frozenset(ids)), origin)
     if len(sweep.cells) < len(set(ids)):
         sweep = load(path)
         for cell_id in ids:
@@ -336,6 +343,8 @@ def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Swee
     for key in document:
         if key not in KEYS:
             raise SweepError(f"{source}: {one_line(key)}: no such key; {nearest(key, KEYS)}")
+    if "sweep" not in document:
+        document = {"sweep": _stem(source), **document}
     written, document = document, at_size(document, SIZED, source)
     axes, sections = _read(document, source)
     sizes = tuple(written.get("sizes", ()))
@@ -360,7 +369,7 @@ def _read(document: Mapping[Any, Any], source: str) -> tuple[dict[str, list[_Ent
         if axis not in document:
             raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
     sections = {
-        "name": _name(document.get("sweep", "default"), source),
+        "name": _name(document["sweep"], source),
         "seeds": _seeds(document.get("seeds", 3), source),
         "measure": _section(Measure, document, "measure", source),
         "probe": _section(Probe, document, "probe", source),
@@ -389,6 +398,17 @@ def _name(name: Any, source: str) -> str:
             f"{source}: sweep: {one_line(name)} cannot name a folder; use letters, digits and . _ + - (64 at most)"
         )
     return name
+
+
+def _stem(source: str) -> str:
+    """Name a sweep whose file gives no name: as the file is called, without its ending."""
+    stem = Path(source).stem
+    if not SEGMENT.fullmatch(stem):
+        raise SweepError(
+            f"{source}: sweep: missing, and the file's own name {one_line(stem)} cannot name a folder; add "
+            f"`sweep: NAME` of letters, digits and . _ + - (64 at most)"
+        )
+    return stem
 
 
 def _seeds(seeds: Any, source: str) -> tuple[int, ...]:

@@ -21,11 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nfa.errors import UserError, one_line
+from nfa.sealing import KEY, digest
 
 STAMP = "nfa"  # key of our metadata in a parquet file
 # With checksums: a file whose bytes have changed on a disk would be read as other numbers, compressed or not.
 WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # pyarrow's errors are ValueErrors
+# Most of pyarrow's errors are ValueErrors; zipfile and pyarrow raise others for what they do not know.
+UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 HISTORY = pa.schema(
     [
@@ -161,19 +163,57 @@ def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema, stamp: dict[
     """
     table = pa.Table.from_pandas(frame[schema.names], schema=schema, preserve_index=False)
     with replacing(path) as temporary:
-        metadata = None if stamp is None else {STAMP: json.dumps(stamp, sort_keys=True)}
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, **WRITING)
+        pq.write_table(table.replace_schema_metadata(_metadata(table.schema, len(table), stamp)), temporary, **WRITING)
+
+
+def _metadata(schema: pa.Schema, rows: int, stamp: dict[str, Any] | None = None) -> dict[str, str]:
+    """Make a table's metadata: the stamp with a digest of it, of the columns and of the number of rows.
+
+    The values have checksums of their own; what stands at the end of a parquet file, these three, has none.
+    """
+    document = {**(stamp or {}), KEY: digest({"stamp": stamp or {}, **_layout(schema, rows)})}
+    return {STAMP: json.dumps(document, sort_keys=True)}
+
+
+def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
+    """Describe a table's columns and its number of rows, in what a parquet file preserves of their types.
+
+    A categorical column may come back as what its categories are, and large text as text.
+    """
+    kinds = [str(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in schema.types]
+    kinds = [kind.removeprefix("large_") for kind in kinds]
+    return {"columns": list(zip(schema.names, kinds, strict=True)), "rows": rows}
+
+
+def _checked_stamp(schema: pa.Schema, rows: int) -> dict[str, Any]:
+    """Take the stamp from a table's metadata.
+
+    Raises:
+        ValueError: The stamp, the columns or the number of rows are not what was written.
+    """
+    stamp = dict(json.loads((schema.metadata or {}).get(STAMP.encode(), b"{}")))
+    if stamp.pop(KEY, None) != digest({"stamp": stamp, **_layout(schema, rows)}):
+        raise ValueError("the end of the file is not what was written")
+    return stamp
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
-    """Read what a table was made from; empty where it does not say."""
-    metadata = pq.read_schema(path).metadata or {}
-    return dict(json.loads(metadata.get(STAMP.encode(), b"{}")))
+    """Read what a table was made from; empty where that was not written.
+
+    Raises:
+        OSError, ValueError: The table is missing or damaged.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            return _checked_stamp(file.schema_arrow, file.metadata.num_rows)
+    except RuntimeError as error:  # pyarrow raises NotImplementedError for a type it does not know
+        raise ValueError(str(error)) from None
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write a derived table as ``path``.parquet and ``path``.csv, each whole or not at all."""
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata(_metadata(table.schema, len(table)))
     with replacing(path.with_name(path.name + ".parquet")) as temporary:
         pq.write_table(table, temporary, **WRITING)
     with replacing(path.with_name(path.name + ".csv")) as temporary:
@@ -187,6 +227,7 @@ class LongTables:
         """Name the tables."""
         self._folder, self._names = folder, tuple(names)
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._rows: dict[str, int] = {}
         self._temporary: dict[str, Path] = {}
         self._stack = ExitStack()
 
@@ -198,7 +239,8 @@ class LongTables:
 
     def __exit__(self, *error: Any) -> None:
         """Put the tables in their places, and remove the text of an earlier, smaller sweep; on an exception neither."""
-        for writer in self._writers.values():
+        for name, writer in self._writers.items():
+            writer.add_key_value_metadata(_metadata(writer.schema, self._rows[name]))
             writer.close()
         self._stack.__exit__(*error)
         if error[0] is None:
@@ -214,6 +256,7 @@ class LongTables:
             path = self._temporary[name]
             writer = self._writers[name] = pq.ParquetWriter(path, table.schema, **WRITING)
         writer.write_table(table)
+        self._rows[name] = self._rows.get(name, 0) + len(table)
 
 
 def write_output(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
@@ -248,20 +291,47 @@ def read_arrow(path: Path) -> pa.Table:
     """Read one parquet table as it is, its stamp in its metadata: in a third of the time of pyarrow's ``read_table``.
 
     That one looks for a data set of many files first.
+
+    Raises:
+        OSError, ValueError: The table is missing or damaged.
     """
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        return file.read()
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+            if any(map(pa.types.is_dictionary, table.schema.types)):
+                table.validate(full=True)  # a damaged end of the file can leave codes of categories that are not there
+            _checked_stamp(file.schema_arrow, len(table))
+            return table
+    except RuntimeError as error:  # pyarrow raises NotImplementedError for a type it does not know
+        raise ValueError(str(error)) from None
 
 
 def stamp_of(table: pa.Table) -> dict[str, Any]:
     """What a table was made from, as ``read_stamp``."""
-    return dict(json.loads((table.schema.metadata or {}).get(STAMP.encode(), b"{}")))
+    return _checked_stamp(table.schema, len(table))
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz archive, whole or not at all; equal arrays give equal bytes."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **cast(dict[str, Any], arrays))
+
+
+def array_names(path: Path) -> list[str]:
+    """List the arrays of an .npz archive.
+
+    Every array has a checksum, but a list that has lost an entry is read without complaint: the number of entries at
+    the end of the file tells.
+
+    Raises:
+        OSError, ValueError, RuntimeError, BadZipFile: It is missing or damaged.
+    """
+    with np.load(path, allow_pickle=False) as archive, path.open("rb") as file:
+        file.seek(-12, os.SEEK_END)
+        entries = int.from_bytes(file.read(2), "little")
+        if entries != min(len(archive.files), 0xFFFF):  # of more the field says no more than that
+            raise ValueError("its list of arrays is not what was written")
+        return list(archive.files)
 
 
 def read_arrays(path: Path, wanted: Callable[[str], bool] = bool) -> dict[str, np.ndarray]:
@@ -271,8 +341,9 @@ def read_arrays(path: Path, wanted: Callable[[str], bool] = bool) -> dict[str, n
         UserError: It is damaged.
     """
     try:
+        names = array_names(path)
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files if wanted(name)}
+            return {name: archive[name] for name in names if wanted(name)}
     except FileNotFoundError:
         raise
     except UNREADABLE as error:

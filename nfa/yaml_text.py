@@ -4,7 +4,6 @@ A few lines of YAML can stand for more values than there are atoms (an alias nam
 and reading a pipe or a device may take for ever. Such a file is refused within seconds.
 """
 
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -16,7 +15,6 @@ import yaml
 from nfa.errors import SweepError, cut
 
 MAX_BYTES = 500_000  # more takes longer than seconds to read
-MAX_PLAN_BYTES = 100_000_000  # JSON without aliases
 MAX_VALUES = 500_000  # in a document, aliases counted as often as they are used
 MAX_DEPTH = 50
 _BOOL, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
@@ -69,7 +67,7 @@ class _Loader(_Safe):  # type: ignore[misc]
 _Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 
 
-def _text(path: Path, most: int = MAX_BYTES) -> str:
+def _text(path: Path) -> str:
     """Read a text file, which must be a plain file: a pipe or a device may have no end, or nothing to give.
 
     Raises:
@@ -81,16 +79,16 @@ def _text(path: Path, most: int = MAX_BYTES) -> str:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise SweepError(f"{path}: is {_kind(status.st_mode)}, not a file; write the sweep into a file")
-            content = file.read(most + 1)
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise SweepError(f"{path}: no such file; `nfa init {path}` writes one to start from") from None
     except IsADirectoryError:
         raise SweepError(f"{path}: is a folder, not a file; give the sweep file in it") from None
     except OSError as error:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > most:
+    if len(content) > MAX_BYTES:
         raise SweepError(
-            f"{path}: has {status.st_size:,} bytes, and a sweep file has at most {most:,}; give a sweep file"
+            f"{path}: has {status.st_size:,} bytes, and a sweep file has at most {MAX_BYTES:,}; give a sweep file"
         )
     try:
         return content.decode("utf-8")
@@ -139,21 +137,6 @@ def _check_depth(text: str) -> None:
             depth -= 1
         if depth > MAX_DEPTH:
             raise SweepError(f"nested more than {MAX_DEPTH} deep")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file, such as a plan, which is read ten times faster than YAML.
-
-    Raises:
-        SweepError: As for ``read_yaml``.
-        ValueError: It is no JSON.
-    """
-    try:
-        document = json.loads(_text(path, MAX_PLAN_BYTES))
-    except RecursionError:
-        raise SweepError(f"{path}: nested without end") from None
-    check_size(document, str(path))
-    return document
 
 
 def check_size(document: Any, source: str) -> None:

@@ -6,11 +6,13 @@ python -m tests.fake_results CONFIG FOLDER      writes FOLDER/<sweep>/<cell>/...
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nfa.paths import SweepPaths
+from nfa.paths import CellPaths, SweepPaths
+from nfa.sealing import KEY, sealed
 from nfa.stages.documents import cell_document
 from nfa.stages.parts import Parts
 from nfa.sweep import Cell, Sweep, load
@@ -176,6 +178,12 @@ def write(sweep: Sweep, folder: Path) -> SweepPaths:
         write_arrays(here.matrices, arrays)
         write_text(here.cell, json.dumps(cell_document(sweep, cell, runs_of(sweep, cell), MADE_WITH), indent=1))
     return paths
+
+
+def rewrite_cell(here: CellPaths, document: dict[str, Any]) -> None:
+    """Replace a cell's cell.json by a changed document, with the digest that belongs to it."""
+    content = {key: value for key, value in document.items() if key != KEY}
+    write_text(here.cell, json.dumps(sealed(content), indent=1))
 
 
 def write_alike(sweep: Sweep, folder: Path, draw: np.random.Generator) -> SweepPaths:

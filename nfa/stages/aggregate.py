@@ -1,6 +1,5 @@
 """The fourth stage: all cells of a sweep -> tables, figures and the report. Imports no torch."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from nfa.report.labels import cell_labels, shown_of
 from nfa.report.page import write_report
 from nfa.report.summaries import make_cell_tables, make_grid_tables, make_tables
 from nfa.report.thinned import named_by, thinned, together
-from nfa.stages.runs import check_matrices, check_stamp, finished_runs, outputs, unreadable
+from nfa.stages.runs import check_cell, check_matrices, check_stamp, outputs, unreadable
 from nfa.sweep import Cell, Sweep
 from nfa.tables import LongTables, read_arrow, stamp_of, write_frame
 
@@ -146,7 +145,7 @@ def _read_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> tuple[dict[str, An
     Raises:
         UserError: One is missing, damaged, or made with other settings or without one of the seeds.
     """
-    finished_runs(paths, sweep.seeds)
+    document = check_cell(sweep, cell, paths)
     tables = []
     for stage, path in outputs(paths).items():
         try:
@@ -156,7 +155,7 @@ def _read_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> tuple[dict[str, An
         check_stamp(sweep, cell, stage, path, stamp_of(table))
         tables.append(table.replace_schema_metadata(None))
     check_matrices(sweep, cell, paths)
-    return json.loads(paths.cell.read_text(encoding="utf-8")), tables
+    return document, tables
 
 
 def _join(sweep: Sweep, names: list[str], tables: list[pa.Table]) -> pd.DataFrame:

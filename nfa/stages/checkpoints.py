@@ -1,5 +1,6 @@
-"""Weights on disk: safetensors files that say which run they belong to."""
+"""Weights on disk: safetensors files that say which run they belong to, and carry a digest of all that they hold."""
 
+import hashlib
 import json
 import os
 import re
@@ -11,9 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nfa.errors import UserError
+from nfa.sealing import sealed, unsealed
 from nfa.tables import folder_beside, replacing
 
 METADATA = "nfa"  # key of our metadata in the file's
+TENSORS = "tensors"  # key, among our metadata, of the digest of the tensors
+
+
+class DamagedError(UserError):
+    """A file of weights that cannot be read, or whose content is not what was written."""
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -22,14 +29,14 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     Raises:
         OSError: The disk is full, or the file cannot be written for another reason of the system's.
     """
-    # safetensors writes its metadata in no fixed order: one key keeps the bytes the same.
-    text = {METADATA: json.dumps(metadata, sort_keys=True)}
     content, memory = {}, set[int]()
     for name, value in tensors.items():
         own = value.detach().cpu().contiguous()
         # A weight of two layers has two names, and a file no way to say so: it is written twice.
         content[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
         memory.add(own.untyped_storage().data_ptr())
+    # safetensors writes its metadata in no fixed order: one key keeps the bytes the same.
+    text = {METADATA: json.dumps(sealed({**metadata, TENSORS: _digest(content)}), sort_keys=True)}
     with replacing(path) as temporary, folder_beside(path) as folder:
         try:
             save_file(content, folder / "file", text)
@@ -43,20 +50,25 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 
 def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and their metadata, checking that the file belongs where it lies.
+    """Read tensors and their metadata, checking that they are as they were written and belong where they lie.
 
     Raises:
-        UserError: The file is missing, damaged, or belongs to another run; nothing is changed.
+        DamagedError: The file is not what was written.
+        UserError: The file is missing or belongs to another run. Nothing is changed in any case.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
+            metadata = unsealed(json.loads((file.metadata() or {}).get(METADATA, "{}")))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if metadata.pop(TENSORS, None) != _digest(tensors):
+            raise ValueError("the tensors do not have the digest that they were written with")
     except FileNotFoundError:
         raise UserError(f"{path}: checkpoint is missing; run `nfa train` for this cell to make it again") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: damaged checkpoint ({reason}); remove the file and train the cell again") from None
+        raise DamagedError(
+            f"{path}: damaged checkpoint ({reason}); run `nfa train` for this cell to make it again"
+        ) from None
     for key, value in expected.items():
         if metadata.get(key) != value:
             raise UserError(
@@ -76,3 +88,23 @@ def load_weights(model: torch.nn.Module, path: Path, expected: dict[str, str]) -
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise UserError(f"{path}: not this network's weights: {' '.join(str(error).split())[:200]}") from None
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a file of weights is there and holds what was written, whichever run it belongs to."""
+    if not path.exists():
+        return False
+    try:
+        load_tensors(path, {})
+    except DamagedError:
+        return False
+    return True
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Hash the names, types, shapes and bytes of tensors."""
+    total = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        total.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

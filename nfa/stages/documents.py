@@ -5,19 +5,21 @@ from typing import Any
 
 import pandas as pd
 
+from nfa.origin import plan_text
 from nfa.paths import SweepPaths
+from nfa.sealing import sealed
 from nfa.stages.environment import provenance
 from nfa.sweep import Cell, Sweep
 from nfa.tables import replacing, write_text
 
 
 def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dict[str, Any]) -> dict[str, Any]:
-    """Describe a cell: parameters, hash, data, layers, each run, provenance (of the first seed's training).
+    """Describe a cell: parameters, hash, data, layers, each run, provenance (of the first seed's training), a digest.
 
     The hashes of the later stages are in the metadata of their own tables: a new setting changes those, and not this.
     """
     shape = cell.shape
-    return {
+    document = {
         "id": cell.id,
         "parameters": cell.parameters(),
         "hashes": {"train": sweep.hashes(cell)["train"]},
@@ -31,6 +33,7 @@ def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dic
         "runs": runs,
         "provenance": made_with,
     }
+    return sealed(json.loads(json.dumps(document)))
 
 
 def cells_frame(sweep: Sweep) -> pd.DataFrame:
@@ -45,8 +48,10 @@ def write_cells(sweep: Sweep, paths: SweepPaths) -> None:
 
 
 def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> None:
-    """Write provenance.json: command, config, versions, git commit, machine."""
-    document = {"command": command, "config_file": sweep.source, "config": sweep.document, **provenance()}
+    """Write provenance.json: command, sweep file, config, versions, git commit, machine."""
+    origin = sweep.origin and sweep.origin.document(paths)
+    document = {"command": command, "config_file": origin["file"] if origin else sweep.source, "origin": origin}
+    document |= {"config": sweep.document, **provenance()}
     write_text(paths.provenance, json.dumps(document, indent=1) + "\n")
 
 
@@ -55,4 +60,4 @@ def write_plan(sweep: Sweep, paths: SweepPaths) -> None:
 
     So an edit of the sweep file while jobs run cannot change what they do, and ``snakemake --config`` reaches them.
     """
-    write_text(paths.plan, json.dumps(sweep.document, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(paths.plan, plan_text(sweep.document, sweep.origin, paths))

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 
 from nfa.errors import UserError
 from nfa.paths import CellPaths, SweepPaths
+from nfa.sealing import unsealed
 from nfa.stages.documents import cell_document
 from nfa.stages.parts import Parts
 from nfa.stages.places import open_wandb, wandb_place
@@ -290,7 +291,7 @@ def _saved_history(file: Path, seed: int) -> pd.DataFrame:
     with contextlib.suppress(FileNotFoundError, SafetensorError, OSError, KeyError, ValueError):
         with safe_open(file, framework="numpy") as opened:
             metadata = json.loads((opened.metadata() or {})["nfa"])
-        rows = json.loads(metadata["state"])["history"]
+        rows = json.loads(unsealed(metadata)["state"])["history"]
     return pd.DataFrame([[seed, *row] for row in rows], columns=HISTORY.names)
 
 

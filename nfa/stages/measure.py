@@ -57,8 +57,9 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
             took = time.perf_counter() - started
             event(f"measure {cell.id} seed {seed}: {len(run['checkpoints'])} checkpoints in {took:.1f} s")
         whole = pd.concat([tables[seed] for seed in sweep.seeds], ignore_index=True)
-        write_table(paths.alignment, whole, ALIGNMENT, parts.stamp(sweep.seeds))
+        # The arrays first: they carry no stamp, and the table's is to vouch for both after a kill between the two.
         write_arrays(paths.matrices, {name: each for seed in sweep.seeds for name, each in arrays[seed].items()})
+        write_table(paths.alignment, whole, ALIGNMENT, parts.stamp(sweep.seeds))
         write_timings(paths, hashes)
 
 

@@ -4,7 +4,6 @@ A part lies in <cell>/.state/<stage>/<hash>/: tables and arrays of one seed, and
 is there, the part is whole. Another hash is another folder, so that going back to an earlier setting finds its work.
 """
 
-import hashlib
 import json
 import resource
 import time
@@ -19,6 +18,7 @@ from filelock import FileLock
 
 from nfa.locks import waiting_lock
 from nfa.paths import CellPaths
+from nfa.sealing import file_digest, read_sealed, sealed
 from nfa.tables import TIMINGS, write_table, write_text
 
 
@@ -46,19 +46,19 @@ class Parts:
     def finished(self, seed: int) -> dict[str, Any] | None:
         """Return the record of a finished part; None if it is not there, or its files are not as they were written."""
         try:
-            record = json.loads(self.file(seed, "json").read_text())
-            whole = {suffix: _digest(self.file(seed, suffix)) for suffix in record["files"]} == record["files"]
+            record = read_sealed(self.file(seed, "json"))
+            whole = {suffix: file_digest(self.file(seed, suffix)) for suffix in record["files"]} == record["files"]
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
-        return dict(record) if whole else None
+        return record if whole else None
 
     def finish(self, seed: int, started: float, **record: Any) -> None:
         """Mark a part as whole, with its cost. ``started`` is ``time.perf_counter()`` at its start."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
         cost = {"seconds": record.pop("earlier", 0.0) + time.perf_counter() - started, "peak_memory_mib": peak}
         suffixes = [suffix for suffix in ("parquet", "npz") if self.file(seed, suffix).exists()]
-        files = {suffix: _digest(self.file(seed, suffix)) for suffix in suffixes}
-        write_text(self.file(seed, "json"), json.dumps({**record, **cost, "files": files}))
+        files = {suffix: file_digest(self.file(seed, suffix)) for suffix in suffixes}
+        write_text(self.file(seed, "json"), json.dumps(sealed({**record, **cost, "files": files})))
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep this stage of this cell to one process: a killed Snakemake can leave an orphan that goes on writing."""
@@ -77,8 +77,3 @@ def write_timings(paths: CellPaths, hashes: dict[str, str]) -> None:
                 if record is not None:
                     rows.append((stage, seed, record["seconds"], record["peak_memory_mib"]))
         write_table(paths.timings, pd.DataFrame(rows, columns=TIMINGS.names), TIMINGS)
-
-
-def _digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -10,10 +10,11 @@ from filelock import FileLock, Timeout
 
 from nfa.command_line_config import refuse_nested_text
 from nfa.errors import SweepError, UserError
+from nfa.origin import Origin
 from nfa.paths import SweepPaths
 from nfa.stages.documents import write_plan
 from nfa.stages.places import open_wandb
-from nfa.sweep import Sweep, parse
+from nfa.sweep import Sweep, from_file, parse
 from nfa.tracking.tracker import TrackerUnavailableError
 from nfa.yaml_text import read_yaml
 
@@ -35,9 +36,9 @@ def read_sweep(config: Mapping[str, Any], files: Sequence[str | Path]) -> Sweep:
     if Path("results").exists() and not Path("results").is_dir():
         raise UserError("results: is a file, and results belong in a folder of that name; move it away")
     source = os.path.relpath(files[0])
-    written = read_yaml(Path(source))  # finds a key given twice, which Snakemake's own reader drops
-    refuse_nested_text(config, written)
-    return parse(dict(config), source)
+    content = read_yaml(Path(source))  # finds a key given twice, which Snakemake's own reader drops
+    refuse_nested_text(config, content)
+    return from_file(parse(dict(config), source), Origin.of(Path(source), content))
 
 
 def begin(sweep: Sweep, paths: SweepPaths) -> None:

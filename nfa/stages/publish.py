@@ -148,7 +148,8 @@ def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: Pu
     keys += [] if runs_only else [KEY]
     entries = {key: ledger.read(key) for key in keys}
     runs = {key: _public(entry) for key, entry in entries.items() if entry}
-    document = {"mode": summary.place.how, "runs": runs, "unsent": summary.unsent, "incomplete": summary.incomplete}
+    unpublished = {"unsent": summary.unsent, "incomplete": summary.incomplete}
+    document = {"mode": summary.place.how, "sweep": digest(sweep.document), "runs": runs, **unpublished}
     write_text(file, json.dumps(document, indent=1) + "\n")
 
 

@@ -1,18 +1,33 @@
 """What the later stages need of a trained cell."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nfa.errors import UserError, one_line
 from nfa.paths import CellPaths
+from nfa.sealing import read_sealed
 from nfa.sweep import Cell, Sweep
-from nfa.tables import UNREADABLE, read_stamp
+from nfa.tables import UNREADABLE, array_names, read_stamp
 
 REQUIRED = {"status", "last_step", "checkpoints", "constant_predictor"}  # keys of a run in cell.json
+
+
+def read_cell(paths: CellPaths) -> dict[str, Any]:
+    """Read cell.json.
+
+    Raises:
+        UserError: The cell is not trained, or its file is damaged.
+    """
+    try:
+        document = read_sealed(paths.cell)
+        if document["hashes"]["train"] and all(run.keys() >= REQUIRED for run in document["runs"].values()):
+            return document
+    except FileNotFoundError:
+        raise UserError(f"{paths.cell}: missing; run `nfa train` for this cell first") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise UserError(f"{paths.cell}: damaged; run `nfa train` for this cell again")
 
 
 def finished_runs(paths: CellPaths, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
@@ -21,20 +36,24 @@ def finished_runs(paths: CellPaths, seeds: Iterable[int]) -> dict[int, dict[str,
     Raises:
         UserError: The cell, or one of the seeds, is not trained, or its file is damaged.
     """
-    try:
-        runs = json.loads(paths.cell.read_text(encoding="utf-8"))["runs"]
-        found = {seed: runs[str(seed)] for seed in seeds if str(seed) in runs}
-        whole = all(run.keys() >= REQUIRED for run in found.values())
-    except FileNotFoundError:
-        raise UserError(f"{paths.cell}: missing; run `nfa train` for this cell first") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        whole, found = False, {}
-    if not whole:
-        raise UserError(f"{paths.cell}: damaged; remove it and run `nfa train` for this cell again")
+    runs = read_cell(paths)["runs"]
+    found = {seed: runs[str(seed)] for seed in seeds if str(seed) in runs}
     missing = [seed for seed in seeds if seed not in found]
     if missing:
         raise UserError(f"{paths.cell}: seed {missing[0]} is not trained; run `nfa train` for this cell first")
     return found
+
+
+def check_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> dict[str, Any]:
+    """Read cell.json, and refuse one that was made with other settings or without one of the seeds.
+
+    Raises:
+        UserError: One line, with the command that mends it.
+    """
+    finished_runs(paths, sweep.seeds)
+    document = read_cell(paths)
+    check_stamp(sweep, cell, "train", paths.cell, {"hash": document["hashes"]["train"], "seeds": sweep.seeds})
+    return document
 
 
 def check_outputs(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
@@ -46,7 +65,7 @@ def check_outputs(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
     Raises:
         UserError: One line, with the command that mends it.
     """
-    finished_runs(paths, sweep.seeds)
+    check_cell(sweep, cell, paths)
     for stage, file in outputs(paths).items():
         try:
             stamp = read_stamp(file)
@@ -87,8 +106,7 @@ def check_matrices(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
         UserError: One line, with the command that mends it.
     """
     try:
-        with np.load(paths.matrices, allow_pickle=False):
-            pass
+        array_names(paths.matrices)
     except FileNotFoundError:
         raise UserError(f"{paths.matrices}: missing; {_remedy(sweep, cell, 'measure')}") from None
     except UNREADABLE:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from nfa.paths import CellPaths, SweepPaths
-from nfa.stages.checkpoints import load_tensors, save_tensors
+from nfa.stages.checkpoints import DamagedError, is_whole, load_tensors, save_tensors
 from nfa.stages.documents import cell_document
 from nfa.stages.environment import describe_device, provenance
 from nfa.stages.growing import SAVE_SECONDS
@@ -31,7 +31,7 @@ def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
     """Train all seeds of a cell that are not finished, then write the cell's files from all of them.
 
     Raises:
-        UserError: A saved state is damaged or belongs to another run.
+        UserError: A saved state belongs to another run.
     """
     paths = SweepPaths(results / sweep.name).cell(cell.id)
     hashes = sweep.hashes(cell)
@@ -55,10 +55,10 @@ def run_identity(cell: Cell, seed: int) -> dict[str, str]:
 
 
 def _whole(parts: Parts, seed: int) -> bool:
-    """Tell whether a seed is trained and all its checkpoints are there."""
+    """Tell whether a seed is trained and all its checkpoints are there, undamaged."""
     record = parts.finished(seed)
     return record is not None and all(
-        parts.paths.checkpoint(seed, step).exists() for step in record["run"]["checkpoints"]
+        is_whole(parts.paths.checkpoint(seed, step)) for step in record["run"]["checkpoints"]
     )
 
 
@@ -93,10 +93,16 @@ class _Job:
     def begin(cls, run: TrainingRun, parts: Parts) -> "_Job":
         """Take up the saved state, or record the run at step 0."""
         saved = _saved(parts, run.seed)
-        if not saved.exists():
+        identity = run_identity(run.cell, run.seed)
+        try:
+            found = load_tensors(saved, identity) if saved.exists() else None
+        except DamagedError:
+            event(f"train {run.cell.id} seed {run.seed}: {saved} is damaged; training begins again")
+            found = None
+        if found is None:
             _visit(run, parts.paths)
             return cls(run, 0.0)
-        tensors, text = load_tensors(saved, run_identity(run.cell, run.seed))
+        tensors, text = found
         run.restore(tensors, text)
         event(f"train {run.cell.id} seed {run.seed}: resumed at step {run.step}")
         return cls(run, float(text["seconds"]))

@@ -1,14 +1,15 @@
 """What is published of a cell, read from its files."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from nfa.errors import UserError
 from nfa.paths import CellPaths
+from nfa.sealing import read_sealed
 from nfa.tables import LINEAR_PROBES, TIMINGS, read_arrays, read_written
 
 
@@ -44,7 +45,7 @@ def read_results(paths: CellPaths) -> CellResults:
     scores = read_written(paths.probes, by="probe")
     linear = scores["probe"].isin(LINEAR_PROBES)
     return CellResults(
-        document=json.loads(paths.cell.read_text(encoding="utf-8")),
+        document=_document(paths),
         history=read_written(paths.history, by="train"),
         alignment=read_written(paths.alignment, by="measure"),
         probes=scores[linear],
@@ -54,6 +55,18 @@ def read_results(paths: CellPaths) -> CellResults:
         else pd.DataFrame(columns=TIMINGS.names),
         matrices=read_arrays(paths.matrices),
     )
+
+
+def _document(paths: CellPaths) -> dict[str, Any]:
+    """Read cell.json.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    try:
+        return read_sealed(paths.cell)
+    except ValueError:
+        raise UserError(f"{paths.cell}: damaged; run `nfa train` for this cell again") from None
 
 
 def files_digest(paths: CellPaths) -> str:

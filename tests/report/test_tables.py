@@ -11,7 +11,7 @@ from nfa.report.study import Study
 from nfa.report.summaries import make_tables
 from nfa.report.tables import training_table
 from nfa.stages.aggregate import aggregate, collect
-from tests.fake_results import write
+from tests.fake_results import rewrite_cell, write
 from tests.helpers import tiny_sweep
 
 
@@ -21,7 +21,7 @@ def hold_still(paths: SweepPaths, cell: str) -> None:
     document = json.loads(path.read_text())
     for run in document["runs"].values():
         run["constant_predictor"] = {"train_loss": 0.0, "test_loss": 0.0, "test_accuracy": None}
-    path.write_text(json.dumps(document))
+    rewrite_cell(paths.cell(cell), document)
 
 
 @pytest.mark.filterwarnings("error")

@@ -25,7 +25,7 @@ from nfa.report.terminal import read_cells, summary, summary_table, unlearned_li
 from nfa.stages.aggregate import AggregateSummary, aggregate, collect
 from nfa.sweep import Sweep
 from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_arrays, read_stamp, read_table, write_arrays, write_table
-from tests.fake_results import write
+from tests.fake_results import rewrite_cell, write
 from tests.helpers import tiny_sweep
 
 TABLES = {
@@ -202,7 +202,7 @@ def spoil(paths: SweepPaths, cell: str, seed: int, step: int, loss: float) -> No
     run = document["runs"][str(seed)]
     kept = [checkpoint for checkpoint in run["checkpoints"] if checkpoint <= step]
     document["runs"][str(seed)] = {**run, "status": "diverged", "last_step": step, "checkpoints": kept}
-    here.cell.write_text(json.dumps(document))
+    rewrite_cell(here, document)
     for path, schema in ((here.history, HISTORY), (here.alignment, ALIGNMENT), (here.probes, PROBES)):
         frame = read_table(path)
         frame = frame[(frame["seed"] != seed) | (frame["step"] <= step)]

@@ -13,7 +13,7 @@ from nfa.stages.parts import Parts
 from nfa.stages.status import status
 from nfa.sweep import Sweep
 from nfa.tables import read_table, write_text
-from tests.fake_results import write
+from tests.fake_results import rewrite_cell, write
 from tests.helpers import nfa, tiny_sweep
 
 SMALL, LARGE = ({"steps": steps, "batch_size": 32, "checkpoints": 3} for steps in (30, 10_000))
@@ -99,7 +99,7 @@ def test_a_diverged_run_is_done_and_named(half: tuple[Sweep, SweepPaths]) -> Non
     sweep, paths = half
     document = json.loads(paths.cell(sweep.cells[0].id).cell.read_text())
     document["runs"]["1"] |= {"status": "diverged", "last_step": 7}
-    write_text(paths.cell(sweep.cells[0].id).cell, json.dumps(document))
+    rewrite_cell(paths.cell(sweep.cells[0].id), document)
     found = status(paths.folder)
     assert found.diverged == [(sweep.cells[0].id, "1", 7)]
     assert found.counts["train"]["failed"] == 1

@@ -16,6 +16,21 @@ def stage_hash(cell, stage):
     return SWEEP.hashes(SWEEP.cell(cell))[stage]
 
 
+# Files that are there and are not of the sweep file as it is: this Snakemake's own question, not that of the jobs that
+# it sends elsewhere.
+STALE = stale_outputs(SWEEP, PATHS) if workflow.is_main_process else []
+
+
+def made_again(wildcards):
+    """Have the jobs of stale files run again, as by `--forcerun`; return no input.
+
+    The option itself is out of reach of a Snakefile, and an input function of the first rules is called for every
+    plan, when its jobs are known and before it is decided which of them run. Nothing is written.
+    """
+    workflow.dag.forcefiles.update(STALE)
+    return []
+
+
 def cell_files(*names):
     """Files of every cell, by their names in nfa/paths.py."""
     cells = [PATHS.cell(cell.id) for cell in SWEEP.cells]

@@ -1,6 +1,8 @@
 # One job for all stages of a cell with little work: what a job costs is paid once. Which cells these are, their settings
 # tell alone (nfa/stages/estimate.py). A job that failed finds its finished stages and seeds again.
 rule small_cell:
+    input:
+        made_again,
     output:
         cell=CELL.cell,
         history=CELL.history,

@@ -2,6 +2,8 @@
 # number fixes the bits, and small networks gain more from two cells at once. (`--set-threads train=4` for large ones.)
 # Checkpoints and finished seeds are declared nowhere: Snakemake deletes what it declares.
 rule train:
+    input:
+        made_again,
     output:
         cell=CELL.cell,
         history=CELL.history,
