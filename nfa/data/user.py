@@ -46,7 +46,8 @@ def load(settings: User, generator: np.random.Generator) -> Data:
     Raises:
         UserError: There is no such function, or it gives no data, or others than were promised.
     """
-    data, promised = _made(settings, generator), shape(settings)
+    promised = shape(settings)
+    data = _made(settings, generator, promised)
     if _described(data, settings) != replace(promised, relevant=None):
         gives = f"{data.x_train.shape} and {data.x_test.shape} inputs, {data.y_train.shape[1]} outputs"
         raise UserError(
@@ -67,8 +68,8 @@ def _shape(settings_json: str) -> DataShape:
     return replace(promised, n_train=settings.n_train or promised.n_train, n_test=settings.n_test or promised.n_test)
 
 
-def _made(settings: User, generator: np.random.Generator) -> Data:
-    """Call the function and check what it gives."""
+def _made(settings: User, generator: np.random.Generator, promised: DataShape | None = None) -> Data:
+    """Call the function and check what it gives; ``promised`` is the shape that was planned."""
     where, function = settings.name, _function(settings.name)
     try:
         takes = "generator" in inspect.signature(function).parameters
@@ -79,7 +80,8 @@ def _made(settings: User, generator: np.random.Generator) -> Data:
         return _kept(made, settings)
     if not isinstance(made, Mapping):
         raise UserError(f"{where}: returns {type(made).__name__}, not a mapping of arrays or a nfa.data.Data")
-    return from_arrays(where, {str(name): np.asarray(array) for name, array in made.items()}, settings, generator)
+    arrays = {str(name): np.asarray(array) for name, array in made.items()}
+    return from_arrays(where, arrays, settings, generator, promised)
 
 
 def _call(settings: User, function: Any, where: str, more: dict[str, Any]) -> Any:
