@@ -14,7 +14,7 @@ class Settings(BaseModel):
     # How the entry shows itself in a cell's readable id: {setting: tag}, and which of them show only when not default.
     tags: ClassVar[dict[str, str]] = {}
     quiet_tags: ClassVar[frozenset[str]] = frozenset()
-    # Settings whose value may be a list. A list of them is then one value in a sweep file, and a list of lists is a grid.
+    # Settings whose value is a list in a sweep file; there a list of lists is a grid.
     lists: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")

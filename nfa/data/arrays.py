@@ -209,8 +209,8 @@ def wrong_names(where: str, headers: Mapping[str, Header]) -> UserError:
     ranked = sorted(unknown, key=lambda name: -len(headers[name][0]))  # inputs have more axes than their targets
     x, y = ranked[0], ranked[1] if len(ranked) > 1 else "NAME"
     return UserError(
-        f"{where}: has {found}; {unknown[0]!r} is no name of an array here; {needs}; save inputs and targets under these "
-        f"names, e.g. numpy.savez('new.npz', x=old[{x!r}], y=old[{y!r}])"
+        f"{where}: has {found}; {unknown[0]!r} is no name of an array here; {needs}; save inputs and targets under "
+        f"these names, e.g. numpy.savez('new.npz', x=old[{x!r}], y=old[{y!r}])"
     )
 
 

@@ -1,8 +1,8 @@
 """The user's own file: .npz arrays, or a .csv or .parquet table. Nothing in it is ever unpickled.
 
-``nfa.data.table`` tells what a table must be, ``nfa.data.arrays`` what an .npz file must hold. The file's digest is part
-of a cell's identity: a changed file is another cell. Planning reads the file, so that whatever a job would refuse is
-refused before anything runs; while its time of modification and its size stay, once per process.
+``nfa.data.table`` tells what a table must be, ``nfa.data.arrays`` what an .npz file must hold. The file's digest is
+part of a cell's identity: a changed file is another cell. Planning reads the file, so that whatever a job would refuse
+is refused before anything runs; while its time of modification and its size stay, once per process.
 """
 
 import csv
@@ -43,7 +43,8 @@ class File(ArrayOptions):
     target: str = setting("target", "the column of a table that is to be predicted", min_length=1)
     targets: str = setting("", "several such columns, of a regression, in place of target: 'y1, y2'")
     features: ColumnNames = setting(
-        "", "the columns of a table that are inputs, [a, b] or 'a, b'; if not given all others, where none is suspicious"
+        "",
+        "the columns of a table that are inputs, [a, b]; if not given all others, and none may look like an index",
     )
     standardise: Standardise = setting("per_channel", STANDARDISE)
 
@@ -227,14 +228,15 @@ def _of_table(path: Path, table: Table, settings: File) -> Source:
         headers[f"y{part}"] = ((int(mask.sum()), *table.y.shape[1:]), table.y.dtype)
 
     def read(name: str) -> np.ndarray:
-        mask = table.rows[name[1:]]
-        if name.startswith("y"):
-            return table.y[mask]
         with _told(path):
-            return inputs(path, table)[mask]
+            values = table.y if name.startswith("y") else inputs(path, table)
+        part: np.ndarray = values[table.rows[name[1:]]]
+        return part
 
     columns = settings.columns()
-    target = f"column {one_line(columns[0], 60)}" if len(columns) == 1 else f"targets {one_line(', '.join(columns), 60)}"
+    target = (
+        f"column {one_line(columns[0], 60)}" if len(columns) == 1 else f"targets {one_line(', '.join(columns), 60)}"
+    )
     return Source(headers, read, target, table.left_out)
 
 

@@ -136,7 +136,7 @@ def _chosen(
         raise UserError(f"{path}: no column but {', '.join(names[:NAMED])}; needs features beside the target")
     unnamed = [name for name in features if _UNNAMED.fullmatch(name)]
     if unnamed:
-        listed = {name: "has no name in the header, like the index that pandas writes" for name in unnamed}
+        listed = dict.fromkeys(unnamed, "has no name in the header, like the index that pandas writes")
         raise _suspected(path, listed, features)
     return features, left_out
 
@@ -164,7 +164,9 @@ def _frame(path: Path, names: list[str], columns: list[str]) -> Any:
     for field in table.schema:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if not any(test(kind) for test in _parquet_types()):
-            raise UserError(f"{_at(path, field.name)}: holds {one_line(str(field.type), 60)}, not numbers or text; convert it")
+            raise UserError(
+                f"{_at(path, field.name)}: holds {one_line(str(field.type), 60)}, not numbers or text; convert it"
+            )
     return table.to_pandas(ignore_metadata=True)[columns]
 
 
@@ -193,7 +195,8 @@ def _check_filled(path: Path, column: Any, name: str) -> None:
     if column.isna().any():
         row = int(column.isna().to_numpy().argmax()) + 1
         raise UserError(
-            f"{_at(path, name)}: row {row} has no value (an empty field, or a word such as NA or None); fill or remove it"
+            f"{_at(path, name)}: row {row} has no value (an empty field, or a word such as NA or None); fill or remove "
+            f"it"
         )
 
 
@@ -208,7 +211,8 @@ def _labels(path: Path, column: Any, name: str) -> np.ndarray:
     for label in np.unique(text).tolist():
         other = bare.setdefault(label.strip(), label)
         if other != label:
-            raise UserError(f"{_at(path, name)}: {one_line(other, 40)} and {one_line(label, 40)} differ in blanks only; make them one")
+            both = f"{one_line(other, 40)} and {one_line(label, 40)}"
+            raise UserError(f"{_at(path, name)}: {both} differ in blanks only; make them one")
     return text
 
 

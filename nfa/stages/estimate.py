@@ -6,7 +6,6 @@ core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured l
 
 import os
 from dataclasses import dataclass
-
 from typing import TYPE_CHECKING
 
 from nfa.sweep import STAGES, Cell, Sweep, data_entry
@@ -125,7 +124,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("data", "train", "test", "inputs", "targets"):
         table.add_column(title, justify="right" if title in ("train", "test") else "left", overflow="fold")
-    lines = {}  # each once, though the settings of a file may be a grid
+    lines: dict[str, None] = {}  # each once, though the settings of a file may be a grid
     for label, cell in described[:DATA_SHOWN]:
         shape = cell.shape
         inputs = " x ".join(f"{size:,}" for size in shape.input_shape)
