@@ -12,12 +12,24 @@ ROWS = 10  # in a smaller table a column can look like this by chance
 FIRST_LOOK = 1000  # rows that are compared first: most columns are cleared by them
 
 
-def reason(values: np.ndarray, targets: np.ndarray, parts: Sequence[np.ndarray]) -> str:
+def classes_of(targets: np.ndarray) -> np.ndarray | None:
+    """Number the classes that (n, C) targets may stand for: (n,) whole numbers; None where a target is no class."""
+    if targets.dtype.kind == "f" and not (targets == np.floor(targets)).all():
+        return None
+    codes = np.zeros(len(targets), np.int64)
+    for target in targets.T:
+        numbered = np.unique(target, return_inverse=True)[1]
+        codes = np.unique(codes * (numbered.max() + 1) + numbered, return_inverse=True)[1]
+    return codes
+
+
+def reason(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None, parts: Sequence[np.ndarray]) -> str:
     """Say why a column is hardly an input.
 
     Args:
         values: (n,) numbers of the column.
         targets: (n, C) target columns: numbers, or text.
+        classes: (n,) their classes by number, as ``classes_of`` gives them.
         parts: (n,) true/false masks of the rows of each split.
 
     Returns:
@@ -25,7 +37,7 @@ def reason(values: np.ndarray, targets: np.ndarray, parts: Sequence[np.ndarray])
     """
     if len(values) < ROWS:
         return ""
-    return _of_target(values, targets) or _of_rows(values, parts)
+    return _of_target(values, targets, classes) or _of_rows(values, parts)
 
 
 def _of_rows(values: np.ndarray, parts: Sequence[np.ndarray]) -> str:
@@ -51,25 +63,27 @@ def _strict(values: np.ndarray, step: int) -> bool:
     return all(bool((part[1:] > part[:-1]).all()) for part in (values[:FIRST_LOOK], values))
 
 
-def _of_target(values: np.ndarray, targets: np.ndarray) -> str:
+def _of_target(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None) -> str:
     """Tell whether a column is a target column, or names its classes in another way."""
     if targets.dtype.kind in "fiub" and any(np.array_equal(values, target) for target in targets.T):
         return "equals the target in every row"
-    if targets.dtype.kind == "f" and not (targets == np.floor(targets)).all():
-        return ""
-    if not (_one_to_one(values[:FIRST_LOOK], targets[:FIRST_LOOK]) and _one_to_one(values, targets)):
+    if (
+        classes is None
+        or not _one_to_one(values[:FIRST_LOOK], classes[:FIRST_LOOK])
+        or not _one_to_one(values, classes)
+    ):
         return ""
     if not 2 <= len(np.unique(values)) <= len(values) // 2:
         return ""
     return "goes one to one with the target: it names the same classes with other values"
 
 
-def _one_to_one(values: np.ndarray, targets: np.ndarray) -> bool:
-    """Whether equal values always meet equal targets, and the other way round."""
-    left = np.unique(values, return_inverse=True)[1].reshape(-1)
-    right = np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
-    pairs = len(np.unique(left.astype(np.int64) * (right.max() + 1) + right))
-    return bool(pairs == left.max() + 1 == right.max() + 1)
+def _one_to_one(values: np.ndarray, classes: np.ndarray) -> bool:
+    """Whether equal values always meet equal classes, and the other way round."""
+    count = len(np.unique(classes))
+    numbered = np.unique(values, return_inverse=True)[1]
+    pairs = len(np.unique(numbered * (int(classes.max()) + 1) + classes))
+    return pairs == count == int(numbered.max()) + 1
 
 
 def _shown(value: np.generic) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nfa.data.suspects import reason
+from nfa.data.suspects import classes_of, reason
 from nfa.errors import UserError, nearest, one_line
 
 SPLIT = "split"
@@ -251,7 +251,8 @@ def _refuse_suspects(
     path: Path, columns: Mapping[str, np.ndarray], y: np.ndarray, rows: Mapping[str, np.ndarray]
 ) -> None:
     """Refuse columns that are hardly inputs, all of them in one message."""
-    reasons = {name: reason(values, y, list(rows.values())) for name, values in columns.items()}
+    classes, parts = classes_of(y), list(rows.values())
+    reasons = {name: reason(values, y, classes, parts) for name, values in columns.items()}
     found = {name: why for name, why in reasons.items() if why}
     if found:
         raise _suspected(path, found, list(columns))
