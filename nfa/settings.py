@@ -14,6 +14,8 @@ class Settings(BaseModel):
     # How the entry shows itself in a cell's readable id: {setting: tag}, and which of them show only when not default.
     tags: ClassVar[dict[str, str]] = {}
     quiet_tags: ClassVar[frozenset[str]] = frozenset()
+    # Settings whose value is a list in a sweep file; there a list of lists is a grid.
+    lists: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod

@@ -449,9 +449,22 @@ def _axis(content: Any, axis: str, source: str) -> list[_Entry]:
             raise SweepError(f"{where}: {one_line(entry)} must be a mapping of settings, e.g. {_example(axis)}")
         fields = dict(entry)
         only = _only(fields.pop("for", {}), axis, where)
-        for point in _grid(fields, where):
+        for point in _grid(_with_lists(fields, axis), where):
             expanded.append(_Entry(_settings(axis, point, where), where, only))
     return expanded
+
+
+def _with_lists(fields: dict[Any, Any], axis: str) -> dict[Any, Any]:
+    """Make a grid of one value of each list that is a value itself, e.g. of column names."""
+    name = fields.get("name")
+    entry = entry_of(_registry(axis), name) if axis != "train" and isinstance(name, str) else None
+    kept = entry.settings.lists if entry else frozenset()
+    return {
+        key: [value]
+        if key in kept and isinstance(value, list) and not any(isinstance(item, list) for item in value)
+        else value
+        for key, value in fields.items()
+    }
 
 
 def _only(content: Any, axis: str, where: str) -> dict[str, list[str]]:
@@ -556,6 +569,7 @@ def _cells(axes: dict[str, list[_Entry]], source: str) -> Iterator[Cell]:
         try:  # what lies in files or in the user's code is looked at here
             _check_fit(cell, chosen)
             cell.content  # noqa: B018
+            data_entry(cell.data).check(cell.data)
         except SweepError:
             raise
         except UserError as error:

@@ -2,8 +2,7 @@
 
 They are named ``x_train, y_train, x_test, y_test``, or ``x, y`` (or the training pair alone), of which a test share is
 then drawn by the seed. x is (n, ...): vectors, images (grey ones without a channel axis too), or integer tokens. y is
-either one label per sample, whole numbers, text or true/false, which are classes; or floating-point targets, (n,) or
-(n, C).
+(n,) or (n, C); ``nfa.data.labels`` tells how it is read.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,14 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import model_validator
 
+from nfa.data.labels import MAX_CLASSES, Labels, reading
 from nfa.data.options import ClassOptions, chosen, drawn_split, finish, held_out, scaled_targets
 from nfa.data.shape import Data, DataShape
 from nfa.errors import UserError
 from nfa.settings import setting
 
 NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y")
-_MAX_CLASSES = 10_000
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and number type of an array
 
@@ -33,7 +33,12 @@ class ArrayOptions(ClassOptions):
     )
     n_test: int | None = setting(None, "keep this many of the test samples, as n_train; all if not given", ge=1)
     task: Literal["auto", "classes", "regression"] = setting(
-        "auto", "auto: one whole number, text or true/false per sample is a class, all else a regression"
+        "auto", "another way to say labels: classes, or (regression) labels: values"
+    )
+    labels: Labels = setting(
+        "auto",
+        "how targets are read: classes, values of a regression, or onehot rows as classes; auto: a whole number, text "
+        "or true/false per sample is a class, decimals are values, and what can be both is refused",
     )
     test_share: float = setting(0.2, "share drawn for testing by the seed, where there is no test set", gt=0, lt=1)
     channels: Literal["auto", "first", "last"] = setting(
@@ -41,6 +46,19 @@ class ArrayOptions(ClassOptions):
     )
     vocabulary: int | None = setting(None, "inputs are integer tokens below this; not given: numbers", ge=2, le=10**7)
     standardise_targets: bool = setting(False, "give the training targets of a regression mean 0 and variance 1")
+
+    @model_validator(mode="after")
+    def _one_reading(self) -> "ArrayOptions":
+        allowed = {"auto": ("auto", "classes", "values", "onehot"), "classes": ("auto", "classes", "onehot")}
+        if self.labels not in allowed.get(self.task, ("auto", "values")):
+            raise ValueError(f"labels: {self.labels} and task: {self.task} contradict each other; keep labels")
+        return self
+
+    @property
+    def asked_labels(self) -> Labels:
+        """The setting ``labels``, also where it was given as ``task``."""
+        of_task: dict[str, Labels] = {"auto": "auto", "classes": "classes", "regression": "values"}
+        return of_task[self.task] if self.labels == "auto" else self.labels
 
 
 @dataclass(frozen=True)
@@ -52,16 +70,23 @@ class Layout:
         parts: Names of the training pair, and of the test pair, if there is one.
         classes: The labels in ascending order, which are the classes 0, 1, ...; None for regression.
         last: Images have their channels last.
+        one_hot: Targets are one-hot rows, which stand for the classes.
     """
 
     shape: DataShape
     parts: tuple[tuple[str, str], ...]
     classes: np.ndarray | None
     last: bool
+    one_hot: bool = False
 
 
 def plan(
-    where: str, headers: Mapping[str, Header], read: Callable[[str], np.ndarray], settings: ArrayOptions
+    where: str,
+    headers: Mapping[str, Header],
+    read: Callable[[str], np.ndarray],
+    settings: ArrayOptions,
+    target: str | None = None,
+    promised: DataShape | None = None,
 ) -> Layout:
     """Find out what arrays are, from their headers and the labels alone.
 
@@ -70,6 +95,8 @@ def plan(
         headers: Shape and number type by name.
         read: Name -> array; asked for labels only.
         settings: The options.
+        target: What errors call the targets; by default their array's name.
+        promised: What was said of the data before. It decides how targets are read that can be read in two ways.
 
     Raises:
         UserError: A name, a shape or a number type is not as it must be: one line.
@@ -82,13 +109,21 @@ def plan(
     widths = [_width(headers[name][0]) for _, name in parts]
     if widths[0] != widths[-1]:
         raise UserError(f"{where}: {parts[0][1]} has {widths[0]} columns, {parts[1][1]} {widths[1]}; make them agree")
+    _check_targets(where, [(name, headers[name]) for _, name in parts])
+    targets, called = [read(name) for _, name in parts], target or parts[0][1]
+    known = None if promised is None else promised.classes is not None
+    read_as = reading(where, called, targets, settings.asked_labels, known)
     classes = None
-    if _are_classes(where, [(name, headers[name]) for _, name in parts], settings):
-        classes = np.unique(np.concatenate([read(name).reshape(-1) for _, name in parts]))
-        if classes.dtype.kind == "f" and not np.isfinite(classes).all():
-            raise UserError(f"{where}: {parts[0][1]} has labels that are missing or infinite; remove or replace them")
-        if not 2 <= len(classes) <= _MAX_CLASSES:
-            raise UserError(f"{where}: {parts[0][1]} has {len(classes)} classes; with task: regression it is a target")
+    if read_as == "onehot":
+        classes = np.arange(widths[0])
+    elif read_as == "classes":
+        classes = np.unique(np.concatenate([y.reshape(-1) for y in targets]))
+    if classes is not None and not 2 <= len(classes) <= MAX_CLASSES:
+        found = f"{len(classes)} classes" if len(classes) > 1 else f"one class, {classes[0]},"
+        raise UserError(
+            f"{where}: {called} has {found} where 2 to {MAX_CLASSES:,} are possible; labels: values reads numbers as a "
+            f"regression"
+        )
     if len(parts) == 1:
         if counts[0] < 2:
             raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
@@ -103,7 +138,7 @@ def plan(
     shape = DataShape(
         image, outputs, None if classes is None else outputs, n_train, n_test, vocabulary=settings.vocabulary
     )
-    return Layout(shape, parts, classes, last)
+    return Layout(shape, parts, classes, last, read_as == "onehot")
 
 
 def assemble(
@@ -119,7 +154,7 @@ def assemble(
         UserError: A value is missing, not finite, or no token.
     """
     x = [_inputs(where, name, read(name), layout, settings) for name, _ in layout.parts]
-    y = [_targets(where, name, read(name), layout) for _, name in layout.parts]
+    y = [_targets(read(name), layout) for _, name in layout.parts]
     if len(x) == 1:
         rows = drawn_split(len(x[0]), settings.test_share, settings, generator)
         inputs, targets = (x[0][rows[0]], x[0][rows[1]]), (y[0][rows[0]], y[0][rows[1]])
@@ -132,24 +167,60 @@ def assemble(
 
 
 def from_arrays(
-    where: str, arrays: Mapping[str, np.ndarray], settings: ArrayOptions, generator: np.random.Generator
+    where: str,
+    arrays: Mapping[str, np.ndarray],
+    settings: ArrayOptions,
+    generator: np.random.Generator,
+    promised: DataShape | None = None,
 ) -> Data:
-    """Make a data set of arrays in memory."""
+    """Make a data set of arrays in memory; ``promised`` is what was said of it before (see ``plan``)."""
     headers = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    return assemble(where, plan(where, headers, arrays.__getitem__, settings), arrays.__getitem__, settings, generator)
+    layout = plan(where, headers, arrays.__getitem__, settings, promised=promised)
+    return assemble(where, layout, arrays.__getitem__, settings, generator)
+
+
+def check_inputs(where: str, name: str, low: Any, high: Any, settings: ArrayOptions) -> None:
+    """Refuse inputs by their least and greatest value, which are not a number where one of them is not.
+
+    Raises:
+        UserError: A value is missing, infinite or beyond float32, or no token.
+    """
+    if settings.vocabulary is not None:
+        if low < 0 or high >= settings.vocabulary:
+            raise UserError(
+                f"{where}: {name} has tokens from {low} to {high}; vocabulary: {settings.vocabulary} needs them from 0 "
+                f"to {settings.vocabulary - 1}"
+            )
+        return
+    with np.errstate(over="ignore"):
+        if not (np.isfinite(np.float32(low)) and np.isfinite(np.float32(high))):
+            raise UserError(
+                f"{where}: {name} has values that are missing, infinite or beyond float32; remove or replace them"
+            )
+
+
+def wrong_names(where: str, headers: Mapping[str, Header]) -> UserError:
+    """Say that arrays have other names than ``NAMES``, and how to save them under these."""
+    found = ", ".join(sorted(headers)) or "nothing"
+    needs = "needs x_train and y_train, perhaps x_test and y_test, or else x and y"
+    unknown = [name for name in headers if name not in NAMES]
+    if not unknown:
+        return UserError(f"{where}: has {found}; {needs}")
+    ranked = sorted(unknown, key=lambda name: -len(headers[name][0]))  # inputs have more axes than their targets
+    x, y = ranked[0], ranked[1] if len(ranked) > 1 else "NAME"
+    return UserError(
+        f"{where}: has {found}; {unknown[0]!r} is no name of an array here; {needs}; save inputs and targets under "
+        f"these names, e.g. numpy.savez('new.npz', x=old[{x!r}], y=old[{y!r}])"
+    )
 
 
 def _parts(where: str, headers: Mapping[str, Header]) -> tuple[tuple[str, str], ...]:
     """Name the pairs of arrays that are there."""
-    unknown = [name for name in headers if name not in NAMES]
-    if unknown:
-        raise UserError(f"{where}: {unknown[0]!r} is no name of an array; valid: {', '.join(NAMES)}")
     train, test, both = ("x_train", "y_train"), ("x_test", "y_test"), ("x", "y")
     for parts in ((train, test), (train,), (both,)):
         if set(headers) == {name for pair in parts for name in pair}:
             return parts
-    found = ", ".join(sorted(headers)) or "nothing"
-    raise UserError(f"{where}: has {found}; needs x_train and y_train, perhaps x_test and y_test, or else x and y")
+    raise wrong_names(where, headers)
 
 
 def _paired(where: str, headers: Mapping[str, Header], names: tuple[str, str]) -> int:
@@ -196,44 +267,22 @@ def _width(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape[1:], dtype=np.int64))
 
 
-def _are_classes(where: str, targets: list[tuple[str, Header]], settings: ArrayOptions) -> bool:
-    """Decide between classes and regression."""
+def _check_targets(where: str, targets: list[tuple[str, Header]]) -> None:
     for name, (shape, dtype) in targets:
         if dtype.kind not in "fiubUST" or len(shape) > 2 or 0 in shape:
             raise UserError(f"{where}: {name} is {dtype} of {shape}; give one label or a row of numbers per sample")
-    single = all(_width(shape) == 1 for _, (shape, _) in targets)
-    whole = all(dtype.kind != "f" for _, (_, dtype) in targets)
-    text = [name for name, (_, dtype) in targets if dtype.kind in "UST"]
-    if settings.task == "classes" and not single:
-        raise UserError(
-            f"{where}: task: classes needs one label per sample, and {targets[0][0]} has more; use regression"
-        )
-    if text and (settings.task == "regression" or not single):
-        raise UserError(f"{where}: {text[0]} holds text, which is no target of a regression")
-    return settings.task == "classes" or (settings.task == "auto" and single and whole)
 
 
 def _inputs(where: str, name: str, x: np.ndarray, layout: Layout, settings: ArrayOptions) -> np.ndarray:
+    check_inputs(where, name, x.min(), x.max(), settings)
     if settings.vocabulary is not None:
-        if x.min() < 0 or x.max() >= settings.vocabulary:
-            raise UserError(
-                f"{where}: {name} has tokens from {x.min()} to {x.max()}; vocabulary: {settings.vocabulary} needs them "
-                f"from 0 to {settings.vocabulary - 1}"
-            )
         return np.ascontiguousarray(x, np.int64)
-    with np.errstate(over="ignore"):
-        x = (np.moveaxis(x, -1, 1) if layout.last else x).astype(np.float32)
-    if not np.isfinite(x).all():
-        raise UserError(
-            f"{where}: {name} has values that are missing, infinite or beyond float32; remove or replace them"
-        )
+    x = (np.moveaxis(x, -1, 1) if layout.last else x).astype(np.float32)
     return np.ascontiguousarray(x.reshape(len(x), *layout.shape.input_shape))
 
 
-def _targets(where: str, name: str, y: np.ndarray, layout: Layout) -> np.ndarray:
-    if layout.classes is not None:
-        return np.searchsorted(layout.classes, y.reshape(-1))
-    values = y.reshape(len(y), -1).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise UserError(f"{where}: {name} has values that are missing or infinite; remove or replace them")
-    return values
+def _targets(y: np.ndarray, layout: Layout) -> np.ndarray:
+    if layout.classes is None:
+        return y.reshape(len(y), -1).astype(np.float64)
+    labels = y.argmax(axis=1) if layout.one_hot else y.reshape(-1)
+    return np.searchsorted(layout.classes, labels)

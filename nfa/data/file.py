@@ -1,29 +1,38 @@
 """The user's own file: .npz arrays, or a .csv or .parquet table. Nothing in it is ever unpickled.
 
-A table has one row per sample: the column ``target`` (or those named), perhaps a column ``split`` with ``train`` and
-``test``, and features in all others. What an .npz file must hold is told in ``nfa.data.arrays``. The file's digest is
-part of a cell's identity: a changed file is another cell. Planning reads headers and labels and, once per process, the
-file for its digest.
+``nfa.data.table`` tells what a table must be, ``nfa.data.arrays`` what an .npz file must hold. The file's digest is
+part of a cell's identity: a changed file is another cell. Planning reads the file, so that whatever a job would refuse
+is refused before anything runs; while its time of modification and its size stay, once per process.
 """
 
+import csv
 import hashlib
-import zipfile
-from collections.abc import Callable
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import WithJsonSchema, model_validator
 
-from nfa.data.arrays import ArrayOptions, Header, Layout, assemble, plan
+from nfa.data import npz
+from nfa.data.arrays import ArrayOptions, Header, Layout, assemble, check_inputs, plan
 from nfa.data.options import STANDARDISE, Standardise
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.errors import UserError, nearest
+from nfa.data.table import Table, inputs, read_table
+from nfa.errors import UserError, one_line
 from nfa.settings import setting
 
 SUFFIXES = (".npz", ".csv", ".parquet")
-SPLIT = "split"
+# Text with commas, or a list: one value each, and not a grid.
+ColumnNames = Annotated[
+    str,
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": ["string", "integer"]}}]}),
+]
 
 
 class File(ArrayOptions):
@@ -33,7 +42,29 @@ class File(ArrayOptions):
     path: str = setting(..., "a .npz, .csv or .parquet file", min_length=1)
     target: str = setting("target", "the column of a table that is to be predicted", min_length=1)
     targets: str = setting("", "several such columns, of a regression, in place of target: 'y1, y2'")
+    features: ColumnNames = setting(
+        "",
+        "the columns of a table that are inputs, [a, b]; if not given all others, and none may look like an index",
+    )
     standardise: Standardise = setting("per_channel", STANDARDISE)
+
+    lists: ClassVar[frozenset[str]] = frozenset({"features"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _features_as_text(cls, content: Any) -> Any:
+        """Write a list of column names as one text, which is what identifies it."""
+        if not isinstance(content, Mapping) or "features" not in content:
+            return content
+        given = content["features"]
+        names = _listed(given) if isinstance(given, str) else given
+        if not isinstance(names, list) or not names or not all(type(n) in (str, int) and n != "" for n in names):
+            raise ValueError(f"features: {one_line(given)} is no list of column names; write e.g. [age, height]")
+        names = [str(name) for name in names]
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            raise ValueError(f"features: {one_line(twice)} is listed twice; keep it once")
+        return {**content, "features": _written(names)}
 
     @model_validator(mode="after")
     def _fits(self) -> "File":
@@ -41,25 +72,66 @@ class File(ArrayOptions):
             raise ValueError(f"path: {self.path!r} is none of {', '.join(SUFFIXES)}")
         if self.targets and "target" in self.model_fields_set:
             raise ValueError("targets: given beside target; keep one of them")
-        if Path(self.path).suffix == ".npz" and {"target", "targets"} & self.model_fields_set:
-            raise ValueError("target: names a column of a table, and a .npz file has none; leave it out")
+        for key in ("target", "targets", "features"):
+            if Path(self.path).suffix == ".npz" and key in self.model_fields_set:
+                raise ValueError(f"{key}: names a column of a table, and a .npz file has none; leave it out")
         return self
 
-    def columns(self) -> list[str]:
+    def columns(self) -> tuple[str, ...]:
         """Name the columns to be predicted."""
-        return [name.strip() for name in self.targets.split(",") if name.strip()] or [self.target]
+        return tuple(name.strip() for name in self.targets.split(",") if name.strip()) or (self.target,)
 
 
-Source = tuple[dict[str, Header], Callable[[str], np.ndarray]]  # headers by name, and a reader of arrays by name
+def _listed(text: str) -> list[str]:
+    """Take a text of column names apart: names are separated by commas, and quoted where one needs it."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return [name for name in names if name]
+
+
+def _written(names: list[str]) -> str:
+    """Write column names as the text that ``_listed`` takes apart."""
+    special = re.compile(r'[",\r\n]|^\s|\s$')
+    return ", ".join('"' + name.replace('"', '""') + '"' if special.search(name) else name for name in names)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The arrays that a file gives, before they are read.
+
+    Attributes:
+        headers: Shape and number type by name.
+        read: Name -> array.
+        target: What errors call the targets; None for their array's name.
+        left_out: Columns that are not used, and why.
+    """
+
+    headers: Mapping[str, Header]
+    read: Callable[[str], np.ndarray]
+    target: str | None
+    left_out: Mapping[str, str]
 
 
 def shape(settings: File) -> DataShape:
-    """Describe the file from its headers and labels.
+    """Describe the file from its headers and labels; of a table, from all that it holds.
 
     Raises:
         UserError: It is not there, or not as it must be.
     """
-    return _layout(settings, _stamp(settings.path)).shape
+    return _layout(settings, _digest(settings.path, _stamp(settings.path))).shape
+
+
+def check(settings: File) -> None:
+    """Refuse what ``load`` would refuse and ``shape`` did not look at: the inputs of an .npz file.
+
+    Raises:
+        UserError: An array is cut off, or has a value that is not as it must be.
+    """
+    path, digest = _place(settings.path), _digest(settings.path, _stamp(settings.path))
+    if path.suffix == ".npz":
+        for name, _ in _layout(settings, digest).parts:
+            with _told(path):
+                low, high = npz.extremes(path, digest, name)
+            check_inputs(settings.path, name, low, high, settings)
 
 
 def load(settings: File, generator: np.random.Generator) -> Data:
@@ -68,8 +140,8 @@ def load(settings: File, generator: np.random.Generator) -> Data:
     Raises:
         UserError: It is not there, or not as it must be.
     """
-    layout = _layout(settings, _stamp(settings.path))
-    return assemble(settings.path, layout, _source(settings)[1], settings, generator)
+    digest = _digest(settings.path, _stamp(settings.path))
+    return assemble(settings.path, _layout(settings, digest), _source(settings, digest).read, settings, generator)
 
 
 def identity(settings: File) -> dict[str, Any]:
@@ -77,149 +149,95 @@ def identity(settings: File) -> dict[str, Any]:
     return {"sha256": _digest(settings.path, _stamp(settings.path))}
 
 
+def left_out(settings: File) -> dict[str, str]:
+    """Name the columns of a table that are not used, and why."""
+    return dict(_source(settings, _digest(settings.path, _stamp(settings.path))).left_out)
+
+
+def _place(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~name of a user who is not there
+        raise UserError(f"{path}: no such home folder") from None
+
+
 def _stamp(path: str) -> tuple[int, int]:
     """Return the time of modification and the size of a file: while they stay, it is not read again."""
     try:
-        found = Path(path).expanduser().stat()
+        found = _place(path).stat()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file (in {Path.cwd()})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a character that no path may have
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, and a device has no end
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(found.st_mode), "a device")
+        raise UserError(f"{path}: is {kind}; data are read from regular files")
     return found.st_mtime_ns, found.st_size
 
 
 @lru_cache(maxsize=1000)
 def _digest(path: str, stamp: tuple[int, int]) -> str:
     try:
-        with Path(path).expanduser().open("rb") as stream:
+        with _place(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 @lru_cache(maxsize=1000)
-def _layout(settings: File, stamp: tuple[int, int]) -> Layout:
-    return plan(settings.path, *_source(settings), settings)
+def _layout(settings: File, digest: str) -> Layout:
+    source = _source(settings, digest)
+    return plan(settings.path, source.headers, source.read, settings, source.target)
 
 
-def _source(settings: File) -> Source:
-    path = Path(settings.path).expanduser()
+def _source(settings: File, digest: str) -> Source:
+    path = _place(settings.path)
+    with _told(path):
+        if path.suffix != ".npz":
+            table = read_table(path, digest, settings.columns(), tuple(_listed(settings.features)))
+            return _of_table(path, table, settings)
+        headers = npz.headers(path, digest)
+
+    def read(name: str) -> np.ndarray:
+        with _told(path):
+            return npz.read(path, name)
+
+    return Source(headers, read, None, {})
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn whatever reading a file raises into one line: zipfile, numpy, pandas and pyarrow each have their own."""
     try:
-        return _npz(path) if path.suffix == ".npz" else _table(path, settings)
+        yield
     except UserError:
         raise
-    except Exception as error:  # zipfile, numpy, pandas and pyarrow each have their own
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    told = " ".join(f"{type(error).__name__}: {error}".split())
-    return UserError(f"{path}: cannot be read as {path.suffix} ({told[:160]})")
-
-
-def _npz(path: Path) -> Source:
-    """Read the headers of an .npz file's arrays."""
-    headers: dict[str, Header] = {}
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.namelist():
-            with archive.open(member) as stream:
-                version = np.lib.format.read_magic(stream)
-                is_first = version == (1, 0)
-                read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read_header(stream)
-            headers[member.removesuffix(".npy")] = (shape, dtype)
-    pickled = [name for name, (_, dtype) in headers.items() if dtype.hasobject]
-    if pickled:
-        raise UserError(f"{path}: {pickled[0]!r} holds Python objects, which are not read; save plain arrays")
-
-    def read(name: str) -> np.ndarray:
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                array: np.ndarray = arrays[name]
-        except Exception as error:
-            raise _unreadable(path, error) from None
-        return array
-
-    return headers, read
-
-
-def _table(path: Path, settings: File) -> Source:
-    """Read the target columns and the split of a table, and name its features."""
-    names = _column_names(path)
-    targets = settings.columns()
-    for name in targets:
-        if name not in names:
-            raise UserError(f"{path}: no column {name!r}; {nearest(name, names)}")
-    features = [name for name in names if name not in targets and name != SPLIT]
-    if not features:
-        raise UserError(f"{path}: no column but {', '.join(names)}; needs features beside the target")
-    split = [SPLIT] if SPLIT in names and SPLIT not in targets else []
-    known = _frame(path, targets + split)
-    rows = {"": np.ones(len(known), bool)}
-    if split:
-        told = known[SPLIT].astype(str).to_numpy()
-        odd = sorted(set(told) - {"train", "test"})
-        if odd:
-            raise UserError(f"{path}: column {SPLIT}: {odd[0]!r} is neither train nor test")
-        rows = {"_train": told == "train", "_test": told == "test"}
-    y = np.stack([_labels(path, known[name], name) for name in targets], axis=1)
-    y = y[:, 0] if len(targets) == 1 else y
-    headers: dict[str, Header] = {}
-    for part, mask in rows.items():
-        headers[f"x{part}"] = ((int(mask.sum()), len(features)), np.dtype(np.float64))
-        headers[f"y{part}"] = ((int(mask.sum()), *y.shape[1:]), y.dtype)
-
-    def read(name: str) -> np.ndarray:
-        mask = rows[name[1:]]
-        return y[mask] if name.startswith("y") else _features(path, features)[mask]
-
-    return headers, read
-
-
-def _column_names(path: Path) -> list[str]:
-    if path.suffix == ".csv":
-        import pandas as pd
-
-        return [str(name) for name in pd.read_csv(path, nrows=0).columns]
-    import pyarrow.parquet as pq
-
-    return [str(name) for name in pq.ParquetFile(path).schema_arrow.names]
-
-
-def _frame(path: Path, columns: list[str]) -> Any:
-    """Read some columns of a table: a pandas DataFrame."""
-    import pandas as pd
-
-    if path.suffix == ".csv":
-        return pd.read_csv(path, usecols=columns)
-    return pd.read_parquet(path, columns=columns)
-
-
-def _labels(path: Path, column: Any, name: str) -> np.ndarray:
-    """Turn a target column into an array of numbers, true/false or text."""
-    if column.isna().any():
-        raise UserError(f"{path}: column {name}: row {int(column.isna().to_numpy().argmax()) + 1} has no value")
-    values = column.to_numpy()
-    return values if values.dtype.kind in "fiub" else np.array([str(value) for value in values])
-
-
-def _features(path: Path, features: list[str]) -> np.ndarray:
-    """Read the features: (n, d) float64."""
-    try:
-        frame = _frame(path, features)[features]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: cannot be read as {path.suffix}: not UTF-8 text; save it as UTF-8") from None
     except Exception as error:
-        raise _unreadable(path, error) from None
-    for name in features:
-        if frame[name].to_numpy().dtype.kind not in "fiub":
-            raise UserError(
-                f"{path}: column {name}: not numbers; leave the column out, or name it as the target (a missing value "
-                f"is an empty field)"
-            )
-        if frame[name].isna().any():
-            row = int(frame[name].isna().to_numpy().argmax()) + 1
-            raise UserError(f"{path}: column {name}: row {row} has no value; fill or remove it")
-    values: np.ndarray = frame.to_numpy(dtype=np.float64)
-    return values
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path}: cannot be read as {path.suffix} ({told[:160]})") from None
 
 
-ENTRY = DataEntry(File, shape, load, "your own .npz, .csv or .parquet file", identity)
+def _of_table(path: Path, table: Table, settings: File) -> Source:
+    """Describe a table as arrays: x and y, or those of the training and of the test rows."""
+    headers: dict[str, Header] = {}
+    for part, mask in table.rows.items():
+        headers[f"x{part}"] = ((int(mask.sum()), len(table.features)), np.dtype(np.float64))
+        headers[f"y{part}"] = ((int(mask.sum()), *table.y.shape[1:]), table.y.dtype)
+
+    def read(name: str) -> np.ndarray:
+        with _told(path):
+            values = table.y if name.startswith("y") else inputs(path, table)
+        part: np.ndarray = values[table.rows[name[1:]]]
+        return part
+
+    columns = settings.columns()
+    target = (
+        f"column {one_line(columns[0], 60)}" if len(columns) == 1 else f"targets {one_line(', '.join(columns), 60)}"
+    )
+    return Source(headers, read, target, table.left_out)
+
+
+ENTRY = DataEntry(File, shape, load, "your own .npz, .csv or .parquet file", identity, check, left_out)

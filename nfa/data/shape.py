@@ -69,7 +69,7 @@ class Data:
 
 
 def _nothing(settings: Settings) -> dict[str, Any]:
-    """Settings alone identify the data."""
+    """Settings alone say all."""
     return {}
 
 
@@ -83,6 +83,8 @@ class DataEntry:
         load: (settings, generator) -> Data; the generator is seeded by the entry and the run's seed.
         about: One line for ``nfa init`` and the documentation.
         identity: Settings -> what else identifies the data, e.g. the digest of a file; part of a cell's content.
+        check: Called with the settings when a sweep is planned: refuses what ``load`` would, where ``shape`` does not.
+        left_out: Settings -> columns that the data have and that are not used, with the reason.
     """
 
     settings: type[Settings]
@@ -90,3 +92,5 @@ class DataEntry:
     load: Callable[[Any, np.random.Generator], Data]
     about: str
     identity: Callable[[Any], dict[str, Any]] = _nothing
+    check: Callable[[Any], object] = _nothing
+    left_out: Callable[[Any], dict[str, str]] = _nothing

@@ -51,7 +51,8 @@ def load(settings: User, generator: np.random.Generator) -> Data:
     Raises:
         UserError: There is no such function, or it gives no data, or others than were promised.
     """
-    data, promised = _made(settings, generator), shape(settings)
+    promised = shape(settings)
+    data = _made(settings, generator, promised)
     if _described(data, settings) != replace(promised, relevant=None):
         gives = f"{data.x_train.shape} and {data.x_test.shape} inputs, {data.y_train.shape[1]} outputs"
         raise UserError(
@@ -72,8 +73,8 @@ def _shape(settings_json: str) -> DataShape:
     return replace(promised, n_train=settings.n_train or promised.n_train, n_test=settings.n_test or promised.n_test)
 
 
-def _made(settings: User, generator: np.random.Generator) -> Data:
-    """Call the function and check what it gives."""
+def _made(settings: User, generator: np.random.Generator, promised: DataShape | None = None) -> Data:
+    """Call the function and check what it gives; ``promised`` is the shape that was planned."""
     where, function = cut(settings.name), _function(settings.name)
     takes = _takes_generator(function)
     made = _call(settings, function, where, {"generator": generator} if takes else {})
@@ -89,7 +90,7 @@ def _made(settings: User, generator: np.random.Generator) -> Data:
         arrays = {str(name): np.asarray(array) for name, array in made.items()}
     if not takes:
         _same_again(settings, arrays.values())
-    return from_arrays(where, arrays, settings, generator)
+    return from_arrays(where, arrays, settings, generator, promised)
 
 
 _digests: dict[str, bytes] = {}  # settings -> digest of what the function gave first

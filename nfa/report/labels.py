@@ -53,7 +53,8 @@ def axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[
     labels = []
     for cell in parameters:
         name = cell[axis].get("name", "")
-        shown = {key: value for key, value in cell[axis].items() if (name, key) in varying and value not in (None, {})}
+        varied = {key: value for key, value in cell[axis].items() if (name, key) in varying}
+        shown = {key: value for key, value in varied.items() if value not in (None, {}, "")}
         if shown.get("rule", FEEDBACK) != FEEDBACK:
             shown.pop("rho", None)  # of no meaning there
         if cell[axis].get("adapt") is None:  # no rule: neither are its settings

@@ -6,8 +6,12 @@ core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured l
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nfa.sweep import STAGES, Cell, Sweep
+from nfa.sweep import STAGES, Cell, Sweep, data_entry
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
 STEP_SECONDS = 4e-4  # optimizer step of a small network, beside its multiplications
@@ -16,6 +20,8 @@ JOB_SECONDS = 4.0  # interpreter, imports and scheduling of one job
 # Work of a small cell at most, whose stages are one job: two jobs more, of 0.1 s each on one machine, are 4% of it.
 SMALL_SECONDS = 5.0
 KERNEL_FITS = 24  # bandwidths times ridges that one kernel machine tries
+DATA_SHOWN = 20  # data entries that are described
+COLUMNS_SHOWN = 10  # columns left out that are named
 EVALUATIONS = 18  # passes over the whole data during training
 
 
@@ -93,6 +99,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     console.print(table)
     if len(sweep.cells) > shown:
         console.print(f"... and {len(sweep.cells) - shown:,} more; all of them: nfa expand --tsv {sweep.source}")
+    print_data(sweep, console)
     cores = os.cpu_count() or 1
     total, size = sum(cost.seconds for cost in estimates), sum(cost.bytes for cost in estimates)
     cells, seeds = len(sweep.cells), len(sweep.seeds)
@@ -103,6 +110,38 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     )
     if sweep.sizes:
         console.print(f"Sizes of this file, by --size: {', '.join(sweep.sizes)}.", soft_wrap=True)
+
+
+def print_data(sweep: Sweep, console: "Console") -> None:
+    """Print what each data entry is: its rows, inputs and targets, and the columns of a file that are not used."""
+    from rich.table import Table
+
+    from nfa.report.labels import axis_labels, name_list
+
+    labels = axis_labels("data", [cell.parameters() for cell in sweep.cells])
+    entries = {cell.data: (label, cell) for label, cell in reversed(list(zip(labels, sweep.cells, strict=True)))}
+    described = list(reversed(entries.values()))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("data", "train", "test", "inputs", "targets"):
+        table.add_column(title, justify="right" if title in ("train", "test") else "left", overflow="fold")
+    lines: dict[str, None] = {}  # each once, though the settings of a file may be a grid
+    for label, cell in described[:DATA_SHOWN]:
+        shape = cell.shape
+        inputs = " x ".join(f"{size:,}" for size in shape.input_shape)
+        inputs += f" tokens below {shape.vocabulary:,}" if shape.vocabulary else ""
+        outputs = f"regression, {shape.outputs:,} output{'s' if shape.outputs > 1 else ''}"
+        targets = outputs if shape.classes is None else f"{shape.classes:,} classes"
+        table.add_row(label, f"{shape.n_train:,}", f"{shape.n_test:,}", inputs, targets)
+        left_out = data_entry(cell.data).left_out(cell.data)
+        names = name_list((f"{name} ({why})" for name, why in left_out.items()), COLUMNS_SHOWN)
+        if left_out:
+            lines[f"{getattr(cell.data, 'path', label)}: columns left out: {names}"] = None
+    console.print()
+    console.print(table)
+    if len(described) > DATA_SHOWN:
+        console.print(f"... and {len(described) - DATA_SHOWN:,} more data entries")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def _training_labels(sweep: Sweep) -> list[str]:

@@ -99,8 +99,9 @@ def test_what_a_sample_is(folder: Path, x: np.ndarray, more: dict[str, Any], exp
         (LABELS[:, None], "auto", 3),
         (LABELS > 0, "auto", 2),
         (np.array(["a", "b", "c"])[LABELS], "auto", 3),
-        (LABELS.astype(float), "auto", None),
         (LABELS.astype(float), "classes", 3),
+        (LABELS.astype(float), "regression", None),
+        (np.arange(60.0), "auto", None),
         (LABELS, "regression", None),
         (X[:, :2], "auto", None),
     ],
@@ -179,7 +180,7 @@ def truncated() -> File:
         (lambda: savez(x=X * np.inf, y=LABELS), "missing, infinite"),
         (lambda: savez(x=X * 1e39, y=LABELS), "beyond float32"),
         (lambda: savez(x=X, y=X[:, 0] * np.nan), "y has values that are missing"),
-        (lambda: savez(x=X, y=LABELS * 0), "y has 1 classes"),
+        (lambda: savez(x=X, y=LABELS * 0), "y has one class, 0, where"),
         (lambda: savez(x_train=X, y_train=LABELS, x_test=X[:, 1:], y_test=LABELS), "make them agree"),
         (lambda: savez(x=X, y=LABELS).model_copy(update={"n_train": 49}), "n_train: 49 is more than the 48"),
         (lambda: savez(x=LABELS[:, None], y=LABELS).model_copy(update={"vocabulary": 2}), "tokens from 0 to 2"),
@@ -190,7 +191,7 @@ def truncated() -> File:
         (lambda: bad_csv("a,target\n1,0.5\n,0.7\n3,0.1\n"), "column a: row 2 has no value"),
         (lambda: bad_csv("a,target\n1,0.5\nred,0.7\n3,0.1\n"), "column a: not numbers"),
         (lambda: bad_csv("a,target\n1,0\n2,\n3,1\n"), "column target: row 2 has no value"),
-        (lambda: bad_csv(""), "t.csv: cannot be read as .csv"),
+        (lambda: bad_csv(""), "t.csv: is empty"),
         (lambda: bad_csv("a,target\n1,0.5\n"), "1 samples; at least two"),
         (lambda: bad_csv("a,target,split\n1,0,train\n2,1,train\n"), "x_test is (0, 1)"),
     ],
@@ -229,6 +230,15 @@ def slow(generator):
     return arrays(generator)
 
 slow.shape = lambda: DataShape((3,), 1, None, 30, 10, relevant=1)
+
+def signs(generator, rows="one"):
+    x = generator.standard_normal((40, 3))
+    return {"x": x, "y": np.sign(x[:, :1]) if rows == "one" else np.eye(2)[(x[:, 0] > 0).astype(int)]}
+
+def signs_told(generator, classes=0):
+    return signs(generator)
+
+signs_told.shape = lambda classes=0: DataShape((3,), classes or 1, classes or None, 32, 8)
 
 def tokens():
     return {"x": np.arange(40).reshape(20, 2) % 5, "y": np.arange(20) % 2}
@@ -284,6 +294,18 @@ def test_a_function_is_called_once_to_plan_and_not_at_all_if_it_tells_its_shape(
     assert calls == ["arrays"]
     load(User(name=f"{mine}:slow"))
     assert non_default(User(name="a:b", arguments={"x": 1})) == {"name": "a:b", "arguments": {"x": 1}}
+
+
+def test_targets_of_a_function_that_can_be_read_in_two_ways_are_asked_about(mine: str) -> None:
+    for arguments, reading in ({}, "classes"), ({"rows": "two"}, "onehot"):
+        asked: dict[str, Any] = {"name": f"{mine}:signs", "arguments": arguments}
+        with pytest.raises(UserError, match=f"signs: y h.* say labels: {reading}.*, or labels: values"):
+            DATA[USERS_OWN].shape(User(**asked))
+        assert load(User(**{**asked, "labels": reading})).labels_train is not None
+        assert load(User(**asked, labels="values")).labels_train is None
+    # The function's own shape has answered before.
+    assert load(User(name=f"{mine}:signs_told")).labels_train is None
+    assert load(User(name=f"{mine}:signs_told", arguments={"classes": 2})).labels_train is not None
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_learning_rules_are_compared_where_optimizers_are_one() -> None:
 
 def test_a_file_is_called_by_its_name(tmp_path: Path) -> None:
     for name in ("one.csv", "two.csv"):
-        (tmp_path / name).write_text("target,a,b\n" + "".join(f"{i}.5,{i},{-i}\n" for i in range(100)))
+        (tmp_path / name).write_text("target,a,b\n" + "".join(f"{i}.5,{i * 7 % 97},{i % 9}\n" for i in range(100)))
     data = [{"name": "file", "path": str(tmp_path / "one.csv")}]
     assert set(cell_labels(tiny_sweep(data=data))["data"]) == {"one.csv"}
     data.append({"name": "file", "path": str(tmp_path / "two.csv")})

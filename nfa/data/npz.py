@@ -1,0 +1,69 @@
+"""Reading an .npz file: the headers of its arrays, their least and greatest values, and the arrays themselves.
+
+Nothing is unpickled. To plan a sweep, the large arrays are read piece by piece and not kept.
+"""
+
+import math
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from nfa.data.arrays import Header
+from nfa.errors import UserError
+
+PIECE = 1 << 24  # bytes that are read at a time
+
+
+@lru_cache(maxsize=100)
+def headers(path: Path, digest: str) -> dict[str, Header]:
+    """Read shape and number type of every array of a file with this digest.
+
+    Raises:
+        UserError: An array holds Python objects.
+    """
+    found: dict[str, Header] = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            with archive.open(member) as stream:
+                found[member.removesuffix(".npy")] = _header(stream)
+    pickled = [name for name, (_, dtype) in found.items() if dtype.hasobject]
+    if pickled:
+        raise UserError(f"{path}: {pickled[0]!r} holds Python objects, which are not read; save plain arrays")
+    return found
+
+
+def read(path: Path, name: str) -> np.ndarray:
+    """Read one array."""
+    with np.load(path, allow_pickle=False) as arrays:
+        array: np.ndarray = arrays[name]
+    return array
+
+
+@lru_cache(maxsize=1000)
+def extremes(path: Path, digest: str, name: str) -> tuple[Any, Any]:
+    """Find the least and the greatest value of an array of numbers; both are NaN where it has a NaN."""
+    with zipfile.ZipFile(path) as archive:
+        member = name if name in archive.namelist() else f"{name}.npy"
+        with archive.open(member) as stream:
+            shape, dtype = _header(stream)
+            left, pieces = math.prod(shape) * dtype.itemsize, []
+            while left > 0:
+                block = stream.read(min(left, PIECE // dtype.itemsize * dtype.itemsize))
+                if not block:
+                    raise ValueError(f"{name}: {left} bytes are missing")
+                left -= len(block)
+                values = np.frombuffer(block, dtype)
+                pieces.append((values.min(), values.max()))
+    low, high = (np.array(ends) for ends in zip(*pieces, strict=True))
+    return low.min(), high.max()
+
+
+def _header(stream: IO[bytes]) -> Header:
+    version = np.lib.format.read_magic(stream)
+    is_first = version == (1, 0)
+    read_header = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(stream)
+    return shape, dtype

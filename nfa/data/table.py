@@ -1,0 +1,270 @@
+"""Reading a .csv or .parquet table: which columns are inputs, and their values. Whatever is odd is refused.
+
+A table has one row per sample. Its inputs are the columns that ``features`` lists, or else all but the targets, the
+column ``split`` and an index that pandas wrote into a .parquet file. In the latter case no column may be hardly an
+input (see ``nfa.data.suspects``).
+"""
+
+import csv
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nfa.data.suspects import classes_of, reason
+from nfa.errors import UserError, nearest, one_line
+
+SPLIT = "split"
+KEPT_BYTES = 1 << 24  # of inputs that are kept in memory between planning and loading
+NAMED = 30  # columns that a message names
+NUMBERS = "fiub"  # kinds of numpy's number types
+PANDAS_INDEX = "the index that pandas wrote"
+_UNNAMED = re.compile(r"\s*|Unnamed: \d+.*|__index_level_\d+__")  # what pandas calls a column without a name
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that was read.
+
+    Attributes:
+        features: The columns that are inputs, in order.
+        left_out: Columns that are neither inputs nor targets nor the split, and why.
+        rows: Masks of the rows by split: "_train" and "_test", or "" for all where there is no split.
+        y: (n,) or (n, C) targets: numbers, true/false or text.
+        x: (n, d) float64 inputs, or None where they are too large to keep.
+    """
+
+    features: tuple[str, ...]
+    left_out: Mapping[str, str]
+    rows: Mapping[str, np.ndarray]
+    y: np.ndarray
+    x: np.ndarray | None
+
+
+@lru_cache(maxsize=16)
+def read_table(path: Path, digest: str, targets: tuple[str, ...], wanted: tuple[str, ...]) -> Table:
+    """Read and check a table.
+
+    Args:
+        path: The file.
+        digest: Of its content: the same content is read once.
+        targets: The target columns.
+        wanted: The columns that are inputs; empty where all others are.
+
+    Raises:
+        UserError: Something in it is not as it must be.
+    """
+    names, index = _columns(path)
+    _check_names(path, names, targets, wanted)
+    features, left_out = _chosen(path, names, index, targets, wanted)
+    split = [SPLIT] if SPLIT in names and SPLIT not in (*targets, *features) else []
+    frame = _frame(path, names, [*targets, *split, *features])
+    if len(frame) == 0:
+        raise UserError(f"{path}: has a header and no rows; needs one row per sample")
+    rows = _rows(path, frame[SPLIT]) if split else {"": np.ones(len(frame), bool)}
+    y = np.stack([_labels(path, frame[name], name) for name in targets], axis=1)
+    columns = {name: _numbers(path, frame[name], name) for name in features}
+    if not wanted:
+        _refuse_suspects(path, columns, y, rows)
+    x = np.stack([values.astype(np.float64) for values in columns.values()], axis=1)
+    y = y[:, 0] if len(targets) == 1 else y
+    return Table(tuple(features), left_out, rows, y, x if x.nbytes <= KEPT_BYTES else None)
+
+
+def inputs(path: Path, table: Table) -> np.ndarray:
+    """Return the inputs of a table, read again where they were not kept: (n, d) float64."""
+    if table.x is not None:
+        return table.x
+    frame = _frame(path, _columns(path)[0], list(table.features))
+    return np.stack([frame[name].to_numpy().astype(np.float64) for name in table.features], axis=1)
+
+
+def _columns(path: Path) -> tuple[list[str], set[str]]:
+    """Name the columns of a table, and those of them that are an index which pandas wrote."""
+    if path.suffix == ".csv":
+        return _csv_header(path), set()
+    import pyarrow.parquet as pq
+
+    schema = pq.ParquetFile(path).schema_arrow
+    told = (schema.pandas_metadata or {}).get("index_columns", [])
+    return list(schema.names), {name for name in told if isinstance(name, str)}
+
+
+def _csv_header(path: Path) -> list[str]:
+    """Read the first line of a .csv file that is not blank; a column without a name is named as pandas does."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        for fields in csv.reader(stream):
+            if len(fields) > 1 or "".join(fields).strip():
+                return [name if name.strip() else f"Unnamed: {i}" for i, name in enumerate(fields)]
+    raise UserError(f"{path}: is empty; needs a header and one row per sample")
+
+
+def _check_names(path: Path, names: list[str], targets: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: two columns are called {one_line(twice[0])}; rename one of them")
+    if len(names) == 1 and set(names[0]) & set(";\t|"):
+        raise UserError(
+            f"{path}: one column, {one_line(names[0])}; a .csv file here has commas between columns, and a point in "
+            f"decimals"
+        )
+    for name in (*targets, *wanted):
+        if name not in names:
+            listed = None if len(names) <= NAMED else f"the file has {len(names)} columns"
+            raise UserError(f"{path}: no column {one_line(name)}; {nearest(name, names, listed)}")
+    both = next((name for name in wanted if name in targets), None)
+    if both is not None:
+        raise UserError(f"{path}: column {one_line(both)} is the target, and features lists it; keep it in one of them")
+
+
+def _chosen(
+    path: Path, names: list[str], index: set[str], targets: tuple[str, ...], wanted: tuple[str, ...]
+) -> tuple[list[str], dict[str, str]]:
+    """Choose the columns that are inputs, and say of the others why they are not."""
+    others = [name for name in names if name not in targets and name != SPLIT]
+    if wanted:
+        return list(wanted), {name: "not in features" for name in others if name not in wanted}
+    left_out = {name: PANDAS_INDEX for name in others if name in index}
+    features = [name for name in others if name not in left_out]
+    if not features:
+        raise UserError(f"{path}: no column but {', '.join(names[:NAMED])}; needs features beside the target")
+    unnamed = [name for name in features if _UNNAMED.fullmatch(name)]
+    if unnamed:
+        listed = dict.fromkeys(unnamed, "has no name in the header, like the index that pandas writes")
+        raise _suspected(path, listed, features)
+    return features, left_out
+
+
+def _frame(path: Path, names: list[str], columns: list[str]) -> Any:
+    """Read some columns of a table: a pandas DataFrame.
+
+    A .csv file is read whole, because pandas accepts rows of any length where it reads a part of the columns.
+    """
+    if path.suffix == ".csv":
+        import pandas as pd
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows that are longer than the header
+            try:
+                read: Any = pd.read_csv(path, header=0, names=names, index_col=False, low_memory=False)
+            except pd.errors.ParserWarning:
+                raise UserError(f"{path}: rows have more fields than the header; name every column") from None
+        return read[columns]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns=columns)
+    for field in table.schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if not any(test(kind) for test in _parquet_types()):
+            raise UserError(
+                f"{_at(path, field.name)}: holds {one_line(str(field.type), 60)}, not numbers or text; convert it"
+            )
+    return table.to_pandas(ignore_metadata=True)[columns]
+
+
+def _parquet_types() -> tuple[Any, ...]:
+    from pyarrow import types
+
+    text = (types.is_string, types.is_large_string, types.is_string_view)
+    return (types.is_integer, types.is_floating, types.is_boolean, types.is_null, *text)
+
+
+def _rows(path: Path, column: Any) -> dict[str, np.ndarray]:
+    """Tell the rows of each split."""
+    told = column.astype(str).to_numpy()
+    odd = sorted({str(value) for value in told} - {"train", "test"})
+    if odd:
+        raise UserError(f"{path}: column {SPLIT}: {one_line(odd[0])} is neither train nor test")
+    return {"_train": told == "train", "_test": told == "test"}
+
+
+def _at(path: Path, name: str) -> str:
+    """Begin a message about a column."""
+    return f"{path}: column {name if len(name) <= 60 else name[:57] + '...'}"
+
+
+def _check_filled(path: Path, column: Any, name: str) -> None:
+    if column.isna().any():
+        row = int(column.isna().to_numpy().argmax()) + 1
+        raise UserError(
+            f"{_at(path, name)}: row {row} has no value (an empty field, or a word such as NA or None); fill or remove "
+            f"it"
+        )
+
+
+def _labels(path: Path, column: Any, name: str) -> np.ndarray:
+    """Turn a target column into an array of numbers, true/false or text."""
+    _check_filled(path, column, name)
+    values: np.ndarray = column.to_numpy()
+    if values.dtype.kind in NUMBERS:
+        return values
+    text = np.array([str(value) for value in values])
+    bare: dict[str, str] = {}
+    for label in np.unique(text).tolist():
+        other = bare.setdefault(label.strip(), label)
+        if other != label:
+            both = f"{one_line(other, 40)} and {one_line(label, 40)}"
+            raise UserError(f"{_at(path, name)}: {both} differ in blanks only; make them one")
+    return text
+
+
+def _numbers(path: Path, column: Any, name: str) -> np.ndarray:
+    """Turn a column into numbers that are finite as float32."""
+    values: np.ndarray = column.to_numpy()
+    if values.dtype.kind not in NUMBERS:
+        _refuse_text(path, column, name)
+    _check_filled(path, column, name)
+    with np.errstate(over="ignore"):
+        beyond = ~np.isfinite(values.astype(np.float32))
+    if beyond.any():
+        row = int(beyond.argmax())
+        raise UserError(
+            f"{_at(path, name)}: row {row + 1} is {values[row]}, infinite or beyond float32; replace or remove it"
+        )
+    return values
+
+
+def _refuse_text(path: Path, column: Any, name: str) -> None:
+    """Refuse a column that is no numbers, unless all that it lacks is values."""
+    import pandas as pd
+
+    missing = column.isna()
+    wrong = (pd.to_numeric(column.astype(object), errors="coerce").isna() & ~missing).to_numpy()
+    if not wrong.any() and missing.any():
+        return
+    row = int(wrong.argmax())
+    raise UserError(
+        f"{_at(path, name)}: not numbers (row {row + 1} is {one_line(column.iloc[row], 40)}); encode it as numbers, "
+        f"remove it, or list the columns that are inputs in features"
+    )
+
+
+def _refuse_suspects(
+    path: Path, columns: Mapping[str, np.ndarray], y: np.ndarray, rows: Mapping[str, np.ndarray]
+) -> None:
+    """Refuse columns that are hardly inputs, all of them in one message."""
+    classes, parts = classes_of(y), list(rows.values())
+    reasons = {name: reason(values, y, classes, parts) for name, values in columns.items()}
+    found = {name: why for name, why in reasons.items() if why}
+    if found:
+        raise _suspected(path, found, list(columns))
+
+
+def _suspected(path: Path, found: Mapping[str, str], features: list[str]) -> UserError:
+    """Name columns that are hardly inputs, and the two ways out."""
+    told = "; ".join(f"column {one_line(name, 60)} {why}" for name, why in list(found.items())[:3])
+    more = f"; and {len(found) - 3} more columns" if len(found) > 3 else ""
+    rest = [name for name in features if name not in found] or features
+    example = ", ".join(rest[:5]) + (", ..." if len(rest) > 5 else "")
+    return UserError(
+        f"{path}: {told}{more}; it can give the target away: remove the column from the file, or list the columns that "
+        f"are inputs, features: [{example}]"
+    )
