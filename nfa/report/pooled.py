@@ -78,8 +78,9 @@ def _varied(parameters: pd.DataFrame) -> dict[str, list[str]]:
     """Find what varies among the rows of a table of parameters."""
     varied: dict[str, list[str]] = {}
     for axis in AXES:
-        columns = [column for column in parameters.columns if column.partition(".")[0] == axis]
         name = f"{axis}.name"
+        columns = [column for column in parameters.columns if column.partition(".")[0] == axis]
+        columns.sort(key=lambda column: column != name)
         entries = [part for _, part in parameters.groupby(name, sort=False)] if name in columns else [parameters]
         for column in columns:
             among = [parameters] if column == name else [e for e in entries if e[column].notna().any()]  # that have it

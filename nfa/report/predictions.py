@@ -84,7 +84,9 @@ def make_predictions(points: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
         default="",
     )
     table["n"] = table["n"].astype("int64")
-    table["pooled_over"] = pooling.column(table, pd.concat([long.assign(measure=m) for m in ("rho", "difference")]), KEYS)
+    table["pooled_over"] = pooling.column(
+        table, pd.concat([long.assign(measure=m) for m in ("rho", "difference")]), KEYS
+    )
     return table[KEYS + SPREAD].astype(dict.fromkeys([*KEYS, "note"], "string"))
 
 

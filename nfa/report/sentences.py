@@ -243,7 +243,8 @@ def for_whom(study: Study, convention: Convention) -> Answer:
     sentence = (
         f"{stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
         f"{name_list(optimizers, 8, lambda name: told('optimizer', name))}. "
-        f"By model: {name_list(means['model'].unique(), 8, lambda name: told('model', name))}. "
+        f"By model: {name_list(means['model'].unique(), 8, lambda name: told('model', name))}."
+        f"{pooled(study, means['cell'])} "
         f"At one seed all optimizers share data, initial weights and batches."
     )
     return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)
@@ -285,8 +286,9 @@ def _rank_words(row: Mapping[Any, Any]) -> str:
 
 
 def counted(study: Study, cells: "pd.Series[Any]") -> str:
-    """Count cells and name the settings that vary among them: ``3 cells: model.init_scale 0.1, 0.3, 1``."""
-    return ": ".join(filter(None, (plural(cells.nunique(), "cell"), study.collected.pooling.listed(cells))))
+    """Count cells and name the settings that vary among them: ``3 cells that differ in model.init_scale``."""
+    names = study.collected.pooling.names(cells)
+    return plural(cells.nunique(), "cell") + (f" that differ in {names}" if names else "")
 
 
 def pooled(study: Study, cells: Iterable[object]) -> str:
