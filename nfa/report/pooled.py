@@ -4,8 +4,9 @@ A mean, a median or a rank correlation over several cells hides the settings in 
 caption, legend and table that pools cells therefore names these settings, and all of them ask here.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,9 +65,9 @@ class Pooling:
             points: What its rows were made of, with the columns ``keys`` and ``cell``.
             keys: Columns that identify a row.
         """
-        found: Mapping[Hashable, object] = points.groupby(keys, sort=False, observed=True)["cell"].unique().to_dict()
+        found: dict[Any, Any] = points.groupby(keys, sort=False, observed=True)["cell"].unique().to_dict()
         places = table[keys].itertuples(index=False, name=None)
-        return pd.Series([self.listed(found.get(place, ())) for place in places], table.index, dtype="string")  # type: ignore[call-overload]
+        return pd.Series([self.listed(found.get(place, ())) for place in places], table.index, dtype="string")
 
 
 def sentence(listed: str) -> str:

@@ -95,7 +95,10 @@ def metrics_carry(study: Study) -> str:
         if part.empty:
             continue
         metric = "R²" if study.cells.loc[study.cells["data"] == data, "probe_metric"].iloc[0] == "r2" else "accuracy"
-        text = f"On {data} ({counted(study, part['cell'])}), a Laplace kernel machine's test {metric} is {_over(part, 'kernel_identity')} with the metric I"
+        text = (
+            f"On {data} ({counted(study, part['cell'])}), a Laplace kernel machine's test {metric} is "
+            f"{_over(part, 'kernel_identity')} with the metric I"
+        )
         for column, name in METRICS.items():
             gain = part.assign(gain=part[column] - part["kernel_identity"])
             text += f", {_over(part, column)} with the first layer's {name} (difference {_over(gain, 'gain')})"
