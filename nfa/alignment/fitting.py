@@ -102,7 +102,7 @@ def _first_layer(model: nn.Module, inputs: Tensor) -> tuple[bool, nn.Module | No
     try:
         with undisturbed(model), torch.no_grad():
             model(inputs[:TRIED].clone())
-    except Exception:
+    except (Exception, SystemExit):
         return True, entered[0] if len(entered) == 1 else None
     finally:
         for hook in hooks:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import nfa
 from nfa.alignment import weight_gradients
 from nfa.losses import squared_error
-from nfa.theory import limit
+from nfa.theory import early_dynamics, limit
 
 INPUTS = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randn(20, 3, generator=torch.Generator().manual_seed(2))
@@ -244,6 +244,21 @@ def test_an_exception_with_another_cause_is_left_as_it_is() -> None:
     broken = nn.Sequential(nn.Linear(6, 6), nn.Linear(5, 3))
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         nfa.covariances(broken, INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "words"),
+    [
+        (DataLoader(INPUTS, 8), {}, "inputs: gradient flow is followed on all samples at once"),  # type: ignore[arg-type]
+        (INPUTS[:0], {}, "inputs: gradient flow"),
+        (torch.ones(20, 7), {}, "layer '0' takes 6 inputs and was given 7"),
+        (INPUTS, {"batch_size": 2.5}, "batch_size: 2.5 must be a whole number"),
+        (INPUTS, {"heads": 1}, "heads: 1 must be True or False"),
+    ],
+    ids=["loader", "none", "width", "batch size", "heads"],
+)
+def test_early_dynamics_check_what_they_are_given(inputs: Any, options: dict[str, Any], words: str) -> None:
+    assert words in refused(lambda: early_dynamics(network(), inputs, TARGETS, "mse", **options))
 
 
 @pytest.mark.parametrize("number", [np.int64(4), 4])
