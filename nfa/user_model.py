@@ -1,5 +1,6 @@
 """A network of the user's own: ``module:function``, weights and samples from files. Every mistake is one line."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -137,11 +138,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _conversion(path: Path) -> str:
     """Give a command of the shell that converts what torch.save wrote; a restricted unpickler reads tensors alone."""
     name = f"{path.stem}.safetensors" if path.suffix != ".safetensors" else f"{path.stem}-converted.safetensors"
+
+    def quoted(file: Path) -> str:
+        return json.dumps(str(file))  # double quotes: the shell's are single ones
+
     lines = (
-        f"import torch, safetensors.torch as s; d = torch.load(open({str(path)!r}, 'rb'), 'cpu', weights_only=True)",
-        "d = d.get('state_dict', d.get('model', d))",
+        f'import torch, safetensors.torch as s; d = torch.load(open({quoted(path)}, "rb"), "cpu", weights_only=True)',
+        'd = d.get("state_dict", d.get("model", d))',
         "d = {k: v.contiguous().clone() for k, v in d.items() if isinstance(v, torch.Tensor)}",
-        f"s.save_file(d, {str(path.with_name(name))!r})",
+        f"s.save_file(d, {quoted(path.with_name(name))})",
     )
     return f"python -c {shlex.quote('; '.join(lines))}"
 
