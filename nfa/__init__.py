@@ -8,10 +8,11 @@ from importlib import import_module
 from typing import Any
 
 __version__: str
-_LAZY = {
-    **dict.fromkeys(("Monitor", "check", "covariances", "left_out", "matrices", "measure"), "nfa.alignment"),
-    "SpeedLimited": "nfa.optim.speed_limited",
-    "load_sweep": "nfa.sweep",
+_ALIGNMENT = ("Monitor", "check", "covariances", "left_out", "matrices", "measure")
+_LAZY = {  # public name -> module, and what it is called there
+    **{name: ("nfa.alignment", name) for name in _ALIGNMENT},
+    "SpeedLimited": ("nfa.optim.speed_limited", "SpeedLimited"),
+    "load_sweep": ("nfa.sweep", "load"),
 }
 __all__ = [
     "Monitor",
@@ -31,7 +32,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":  # found in 20 ms, half of what `nfa` takes to hand over a job
         return _version()
     if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+        module, own = _LAZY[name]
+        return getattr(import_module(module), own)
     raise AttributeError(f"module 'nfa' has no attribute {name!r}")
 
 

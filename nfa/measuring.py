@@ -13,15 +13,15 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from nfa.alignment import check, measure
-from nfa.alignment.layers import checked_device
-from nfa.alignment.targets import fitting_targets
+from nfa.alignment.layers import checked_device, plain
 from nfa.errors import UserError, told
 from nfa.random import torch_generator
 from nfa.report.network import check_report, measure_report
 from nfa.stages.environment import choose_device, set_threads
 from nfa.stages.memory import out_of_memory
 from nfa.tables import ALIGNMENT, write_output
-from nfa.user_model import fitted, load_model, load_samples, load_state, try_out
+from nfa.user_model import fitted, load_model, load_state, try_out
+from nfa.user_samples import load_samples, targets_for
 from nfa.users_code import users_code
 
 
@@ -35,7 +35,9 @@ def check_network(options: argparse.Namespace) -> int:
     with _one_line("check"):
         checked_device(model)
         if options.data is not None:
-            inputs, _ = load_samples(model, options.data)
+            samples = load_samples(model, options.data, options)
+            inputs = samples.inputs
+            tell(samples.notes)
         else:
             inputs = fitted(model, _normal((options.samples, *options.input_shape), options.seed))
         try_out(model, inputs)
@@ -61,12 +63,17 @@ def measure_network(options: argparse.Namespace) -> int:
     with _one_line("measure"):
         model = model.to(device)
         checked_device(model)
-        inputs, targets = load_samples(model, options.data)
+        samples = load_samples(model, options.data, options)
+        tell(samples.notes)
+        inputs = samples.inputs
         outputs = try_out(model, inputs)
         given = {name: getattr(options, name) for name in ("layers", "estimator", "samples", "probes", "heads", "seed")}
         given["initial"] = None if options.initial is None else load_state(model, options.initial)
         if options.loss is not None:
-            given |= {"loss": options.loss, "targets": _targets(options, targets, outputs)}
+            given |= {
+                "loss": options.loss,
+                "targets": targets_for(options.data, samples, options.loss, options.labels, outputs),
+            }
         table = measure(model, inputs, **{name: value for name, value in given.items() if value is not None})
     correlation, power = options.correlation or "cosine", options.power or "1"
     Console().print(measure_report(table, correlation, power, centred=options.initial is not None))
@@ -116,22 +123,14 @@ def _model(reference: str, weights: Path | None, seed: int) -> nn.Module:
     if weights is not None:
         state = load_state(model, weights)  # complete, but for what is no tensor
         with users_code(f"{weights}: loading it", alone=True):  # a network can have a way of its own to load
-            model.load_state_dict(state, strict=False)
+            plain(model).load_state_dict(state, strict=False)
     return model
 
 
-def _targets(options: argparse.Namespace, targets: Tensor | None, outputs: Tensor) -> Tensor:
-    """Bring targets to the shape of the outputs, or classes to their one-hot code.
-
-    Raises:
-        UserError: There are none, or they do not fit.
-    """
-    if targets is None:
-        raise UserError(f"--loss {options.loss}: needs targets, an array y beside x in {options.data}")
-    try:
-        return fitting_targets(options.loss, outputs, targets)
-    except ValueError as error:
-        raise UserError(f"{options.data}: y: {str(error).removeprefix('targets: ')}") from None
+def tell(notes: tuple[str, ...]) -> None:
+    """Say what was done to the samples, above the table."""
+    for note in notes:
+        print(note)
 
 
 def try_to_write(path: Path) -> None:

@@ -9,7 +9,7 @@ from nfa.errors import UserError
 CHECK = "check on a network of your own that W^T K W is its average gradient outer product, layer by layer"
 MODEL = "module:function that returns a network (an nn.Module, or its class, is one too); found from the current folder"
 WEIGHTS = "weights to load, as saved with safetensors.torch.save_file(model.state_dict(), FILE)"
-DATA = "samples: .npz or .safetensors with an array x (n, ...) and perhaps targets y"
+DATA = "samples: .npz or .safetensors with an array x (n, ...) and perhaps targets y; read as a sweep reads them"
 DESCRIPTION = """\
 Measure a network of your own, or every checkpoint of a sweep:
 alignment.parquet, matrices.npz.
@@ -29,10 +29,17 @@ SEED = whole(0, 2**63 - 1, "a number from 0 to 2**63 - 1")  # goes into a table'
 _ESTIMATORS = ("auto", "exact", "sketched")
 CORRELATIONS = ("cosine", "pearson", "offdiagonal")
 POWERS = ("1", "1/2", "depth")
+_LABELS = ("classes", "values", "onehot")
+_STANDARDISE = ("none", "global", "per_channel", "per_feature")
 _LOSSES = ("mse", "cross_entropy")
 _OWN = (
     "weights",
     "data",
+    "x",
+    "y",
+    "channels",
+    "standardise",
+    "labels",
     "initial",
     "layers",
     "heads",
@@ -54,6 +61,7 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--data", type=Path, metavar="FILE", help=DATA)
+    _add_reading_arguments(parser)
     text = "draw normal samples of this shape, e.g. 3,32,32 or 784"
     given.add_argument("--input-shape", type=_shape, metavar="SIZES", help=text)
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="layers to check (default: all)")
@@ -74,6 +82,9 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     own = parser.add_argument_group("with module:function")
     own.add_argument("--weights", type=Path, metavar="FILE", help=WEIGHTS)
     own.add_argument("--data", type=Path, metavar="FILE", help=DATA)
+    _add_reading_arguments(own)
+    text = "what the targets are, where they could be several things; as in a sweep"
+    own.add_argument("--labels", choices=_LABELS, help=text)
     own.add_argument("--initial", type=Path, metavar="FILE", help="weights before training, for the centred quantities")
     own.add_argument("--layers", nargs="+", metavar="NAME", help="layers to measure (default: all)")
     own.add_argument("--heads", action="store_true", default=None, help="take query, key and value apart by head")
@@ -86,6 +97,16 @@ def add_own_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--correlation", choices=CORRELATIONS, help="in the table shown (default: cosine)")
     own.add_argument("--power", choices=POWERS, help="in the table shown (default: 1)")
     own.add_argument("--output", type=Path, metavar="FILE", help="write every quantity to a .csv or .parquet table")
+
+
+def _add_reading_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Describe how the file with samples is read."""
+    parser.add_argument("--x", metavar="NAME", help="the array of samples (default: x, x_train, or the only one)")
+    parser.add_argument("--y", metavar="NAME", help="the array of their targets (default: y, or y_train)")
+    text = "where an image's channels are (default: auto, last if 1, 3 or 4 long there and not in front)"
+    parser.add_argument("--channels", choices=("auto", "first", "last"), help=text)
+    text = "scale the samples as the option of this name does in a sweep (default: none)"
+    parser.add_argument("--standardise", choices=_STANDARDISE, help=text)
 
 
 def is_own(reference: str) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def named_seed(purpose: str, seed: int, **depends_on: Any) -> int:
     """Hash a purpose, a run's seed and plain content to 63 bits."""
-    text = json.dumps([purpose, seed, depends_on], sort_keys=True, separators=(",", ":"))
+    text = json.dumps([purpose, int(seed), depends_on], sort_keys=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

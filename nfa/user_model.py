@@ -1,18 +1,24 @@
 """A network of the user's own: ``module:function``, weights and samples from files. Every mistake is one line."""
 
-from collections.abc import Mapping
+import json
+import shlex
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nfa.errors import UserError, nearest, told
+from nfa.alignment.fitting import misfit
+from nfa.alignment.initial import unused, unwrapped
+from nfa.alignment.layers import plain
+from nfa.alignment.undisturbed import undisturbed
+from nfa.errors import UserError, nearest
 from nfa.importing import named
 from nfa.users_code import users_code
+
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+STARTS = (b"PK\x03\x04", b"\x80\x02\x8a\n")  # of what torch.save writes: a zip archive, and formerly a pickle
 
 
 def load_model(reference: str) -> nn.Module:
@@ -45,13 +51,16 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: No such file, or names or shapes that are not the network's.
     """
+    model = plain(model)
     # State that is no tensor (``get_extra_state``) cannot be in such a file.
     own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     lazy = next((name for name, value in own.items() if nn.parameter.is_lazy(value)), None)
     if lazy is not None:
         raise UserError(f"{path}: the network's {lazy!r} has no shape yet: run it on a batch in the function")
-    state = _tensors(path)
+    state = dict(unwrapped(read_tensors(path), own))
     for name in own:
+        if name not in state and unused(name):
+            continue
         if name not in state:
             # A weight with two names is saved under one of them.
             shared = [
@@ -69,46 +78,20 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_samples(model: nn.Module, path: Path) -> tuple[Tensor, Tensor | None]:
-    """Read samples and, where there are any, their targets.
-
-    Args:
-        model: Floating-point arrays are brought to the number type and the device of its parameters.
-        path: A .npz or .safetensors file with an array ``x`` (or a single array of any name), and perhaps ``y``.
-
-    Returns:
-        Inputs (n, ...) and targets (n, ...) or None.
-
-    Raises:
-        UserError: No such file, or no such arrays.
-    """
-    arrays: Mapping[str, Tensor]
-    if path.suffix == ".npz":
-        arrays = _arrays(path)
-    elif path.suffix == ".safetensors":
-        arrays = _tensors(path)
-    else:
-        raise UserError(f"{path}: samples are read from .npz or .safetensors files")
-    if not arrays:
-        raise UserError(f"{path}: holds no array")
-    if "x" not in arrays and len(arrays) > 1:
-        raise UserError(f"{path}: no array 'x' among {', '.join(sorted(arrays))}: the samples must be called x")
-    inputs = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
-    targets = arrays.get("y") if "x" in arrays else None
-    for name, array in (("x", inputs), ("y", targets)):
-        if array is not None and array.dim() == 0:
-            raise UserError(f"{path}: {name!r} is a single number; its first axis must count samples")
-    if len(inputs) == 0:
-        raise UserError(f"{path}: zero samples; at least one is needed")
-    if targets is not None and len(targets) != len(inputs):
-        raise UserError(f"{path}: {len(inputs)} samples in x but {len(targets)} targets in y")
-    return fitted(model, inputs), None if targets is None else fitted(model, targets)
-
-
 def fitted(model: nn.Module, values: Tensor) -> Tensor:
     """Bring values to the device of a network and, where they are no integers, to its number type."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     return values.to(like.device, like.dtype if values.is_floating_point() else torch.int64)
+
+
+def raised(model: nn.Module, inputs: Tensor) -> Exception | SystemExit | None:
+    """Run a network on samples; return what it raises."""
+    try:
+        with undisturbed(model), torch.no_grad():
+            model(inputs.clone())
+    except (Exception, SystemExit) as error:
+        return error
+    return None
 
 
 def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -120,45 +103,54 @@ def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
     Raises:
         UserError: It raises, or does not return a tensor.
     """
-    from nfa.alignment.undisturbed import undisturbed
-
-    shape = tuple(inputs.shape[1:])
-    on = f", on samples of shape {shape}, {inputs.dtype}"
-    with users_code("the network", on, alone=True), undisturbed(model), torch.no_grad():
-        outputs = model(inputs[:2].clone())
+    few = inputs[:2]
+    on = f", on samples of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
+    with users_code("the network", on, alone=True):
+        try:
+            with undisturbed(model), torch.no_grad():
+                outputs = model(few.clone())
+        except Exception as error:
+            reason = misfit(model, few, error)
+            if reason is None:
+                raise
+            raise UserError(reason) from None
     if not isinstance(outputs, Tensor):
         raise UserError(f"the network returns {type(outputs).__name__}, not a tensor: wrap it in a module that does")
     return outputs
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a .safetensors file.
+
+    Raises:
+        UserError: It is not there, or no such file.
+    """
     _must_exist(path)
     try:
         return load_file(path)
     except SafetensorError as error:
+        with path.open("rb") as stream:
+            pickled = stream.read(4) in STARTS
+        if pickled or path.suffix in PICKLES:
+            told = f"{path}: is read by unpickling, which nfa does not do; convert it once: {_conversion(path)}"
+            raise UserError(told) from None
         raise UserError(f"{path}: not a .safetensors file ({error})") from None
 
 
-def _arrays(path: Path) -> dict[str, Tensor]:
-    _must_exist(path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise UserError(f"{path}: cannot be read as .npz with plain arrays ({told(error)})") from None
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise UserError(f"{path}: {name!r} holds {array.dtype}, not numbers")
-    return {name: torch.from_numpy(_native(array)) for name, array in arrays.items()}
+def _conversion(path: Path) -> str:
+    """Give a command of the shell that converts what torch.save wrote; a restricted unpickler reads tensors alone."""
+    name = f"{path.stem}.safetensors" if path.suffix != ".safetensors" else f"{path.stem}-converted.safetensors"
 
+    def quoted(file: Path) -> str:
+        return json.dumps(str(file))  # double quotes: the shell's are single ones
 
-def _native(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Bring an array to a number type that torch has, in this machine's byte order."""
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        return array.astype(np.float64)
-    if array.dtype.kind in "ui":
-        return array.astype(np.int64)
-    return array.astype(array.dtype.newbyteorder("="), order="C")
+    lines = (
+        f'import torch, safetensors.torch as s; d = torch.load(open({quoted(path)}, "rb"), "cpu", weights_only=True)',
+        'd = d.get("state_dict", d.get("model", d))',
+        "d = {k: v.contiguous().clone() for k, v in d.items() if isinstance(v, torch.Tensor)}",
+        f"s.save_file(d, {quoted(path.with_name(name))})",
+    )
+    return f"python -c {shlex.quote('; '.join(lines))}"
 
 
 def _must_exist(path: Path) -> None:

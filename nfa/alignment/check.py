@@ -14,10 +14,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.copying import deep_copy
 from nfa.alignment.covariance import LayerCovariance, measure_covariances
 from nfa.alignment.direct import DirectLayer, direct_agop
 from nfa.alignment.feature_matrix import blocked
+from nfa.alignment.fitting import explained
 from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.samples import Inputs, drawn
 from nfa.random import torch_generator
@@ -67,16 +69,25 @@ def check(
     Raises:
         ValueError: As ``measure``, or a network that does not run in float64.
     """
+    check_options(samples=samples, seed=seed, heads=heads)
+    layers = checked_layers(layers)
     model = plain(model)
-    checked_device(model)
-    chosen, _ = drawn(inputs, samples, seed)
-    chosen = chosen.double() if chosen.is_floating_point() else chosen
+    device = checked_device(model)
+    given, _ = drawn(inputs, samples, seed)
+    if given.device != device:
+        raise ValueError(f"inputs are on {given.device}, the network on {device}: move one of them")
+    chosen = given.double() if given.is_floating_point() else given
     network = _in_float64(deep_copy(model))
     few = _FewOutputs()
     network.register_forward_hook(few)
     generator = torch_generator("check", seed)
-    try:
-        with _default_float64(), torch.autocast(chosen.device.type, enabled=False):
+    like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    try:  # what the network does not take is told in the number types that it was given in, not in float64
+        with (
+            explained(model, given.to(like) if given.is_floating_point() else given),
+            _default_float64(),
+            torch.autocast(chosen.device.type, enabled=False),
+        ):
             measured = measure_covariances(network, chosen, layers=layers, estimator="exact", heads=heads)
             directions = {name: _directions(found, generator) for name, found in measured.layers.items()}
             direct = direct_agop(network, chosen, directions, heads=heads)

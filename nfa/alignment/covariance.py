@@ -21,8 +21,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.blocks import Blocks
 from nfa.alignment.capture import CHANGED, Recording, record
+from nfa.alignment.fitting import explained
 from nfa.alignment.independence import refuse_mixed_samples
 from nfa.alignment.layers import checked_device, owner, parameters_of, plain, without_single_block
 from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
@@ -32,7 +34,6 @@ from nfa.alignment.undisturbed import undisturbed
 from nfa.random import torch_generator
 
 DOUBLE = torch.finfo(torch.float64).eps
-ESTIMATORS = ("auto", "exact", "sketched")
 # "auto" is exact up to so many outputs per sample (outputs times positions): as many reverse passes.
 AFFORDABLE_OUTPUTS = 64
 BLOCKS = 32  # blocks of samples of which error bars are made, where the number of samples is known
@@ -147,10 +148,8 @@ def measure_covariances(
         ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, outputs that are no
             tensor of n samples, or outputs of a sample that depend on the others.
     """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator: {estimator!r} is none of {', '.join(ESTIMATORS)}")
-    if probes < 1:
-        raise ValueError(f"probes: {probes} must be at least 1")
+    check_options(estimator=estimator, samples=samples, probes=probes, seed=seed, heads=heads, batch_size=batch_size)
+    layers = checked_layers(layers)
     model = plain(model)
     device = checked_device(model)
     population = None
@@ -162,7 +161,7 @@ def measure_covariances(
     start, _ = next(stream)
     generator = torch_generator("probes", seed)
     n = 0
-    with undisturbed(model):
+    with explained(model, start), undisturbed(model):
         first = record(model, start[:BLOCK], heads=heads)
         refuse_mixed_samples(model, start[:BLOCK], first.outputs)
         outputs, places, order = first.outputs.shape[1], topology(first), list(first.layers)

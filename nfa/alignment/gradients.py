@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nfa.alignment.arguments import check_options
 from nfa.alignment.capture import record
+from nfa.alignment.fitting import explained
 from nfa.alignment.layers import Layer, checked_device, parameters_of, plain, refuse_lazy
 from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
@@ -49,6 +51,36 @@ def _kind(value: Any) -> str:
 
 
 @unseen()
+def check_targets(model: nn.Module, inputs: Inputs, targets: Tensor | None, loss: Loss, *, every: bool) -> None:
+    """Refuse targets that do not fit the samples or the loss, before anything that takes long is computed.
+
+    Args:
+        model: The network; it is run on two samples.
+        inputs: (n, *input shape), or batches that are in memory.
+        targets: (n, ...), or None where the batches hold them.
+        loss: (outputs, targets) -> mean loss.
+        every: Try the loss on all targets, each with the outputs of one sample; else on those of two samples.
+
+    Raises:
+        ValueError: As ``loss_gradients``.
+    """
+    refuse_lazy(model)
+    device = checked_device(model)
+    outputs = None
+    for batch, target in batches(inputs, BATCH, device, targets):
+        if target is None:
+            raise ValueError("targets: none given, and the batches hold none")
+        if outputs is None:
+            with explained(model, batch), undisturbed(model), torch.no_grad():
+                outputs = model(batch[:2].clone())
+            if not isinstance(outputs, Tensor) or len(outputs) != len(target[:2]):
+                return  # refused by the measurement, in its own words
+            loss(outputs, target[:2])
+        if every:
+            loss(outputs[:1].expand(len(target), *outputs.shape[1:]), target)
+
+
+@unseen()
 def loss_gradients(
     model: nn.Module,
     inputs: Inputs,
@@ -63,6 +95,9 @@ def loss_gradients(
     Raises:
         ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
     """
+    check_options(heads=heads, batch_size=batch_size)
+    if not callable(loss):
+        raise ValueError(f"loss: {loss!r} is no function of outputs and targets")
     model = plain(model)
     refuse_lazy(model)
     device = checked_device(model)
@@ -75,7 +110,8 @@ def loss_gradients(
             if target is None:
                 raise ValueError("targets: none given, and the batches hold none")
             if not layers:
-                layers = record(model, batch[:2], heads=heads).layers
+                with explained(model, batch):
+                    layers = record(model, batch[:2], heads=heads).layers
             value = loss(model(batch.detach().clone()), target)
             if not isinstance(value, Tensor) or value.dim() > 0 or not value.requires_grad:
                 raise ValueError(f"loss: gives {_kind(value)}, not one number that autograd follows: the samples' mean")

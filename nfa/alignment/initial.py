@@ -9,7 +9,8 @@ from nfa.alignment.copying import deep_copy
 from nfa.alignment.layers import checked_device, plain
 from nfa.errors import nearest
 
-WRAPPERS = ("_orig_mod.", "module.")  # how names of compiled and of parallel networks begin
+WRAPPERS = ("_orig_mod.", "module.", "model.")  # how names of compiled, parallel and Lightning's networks begin
+UNUSED = "num_batches_tracked"  # a counter of BatchNorm's that eval mode does not read; older files lack it
 
 
 def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) -> nn.Module:
@@ -28,9 +29,9 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
     if not isinstance(given, Mapping):
         raise ValueError(f"initial: {type(given).__name__} is neither a network nor a state dict")
     own = model.state_dict()
-    given = _unwrapped(given, own)
+    given = unwrapped(given, own)
     for name, value in own.items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and (name in given or not unused(name)):
             _check(name, value, given)
     for name in given:
         if name not in own:
@@ -43,11 +44,22 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
     return network
 
 
-def _unwrapped(given: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Take from all names what ``torch.compile`` and DataParallel put before them, where the model has none of it."""
+def unused(name: str) -> bool:
+    """Whether an entry of a state dict has no part in a measurement, so that it may be missing."""
+    return name.rpartition(".")[2] == UNUSED
+
+
+def unwrapped(given: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take from all names in a state dict what a wrapper put before them, where the model's own names have none of it.
+
+    Args:
+        given: Name -> value, as saved: ``torch.compile`` puts ``_orig_mod.`` before names, DataParallel ``module.``,
+            and a class that holds the network in an attribute ``model``, as Lightning's do, ``model.``.
+        own: Names of the model itself.
+    """
     for prefix in WRAPPERS:
         if given and all(name.startswith(prefix) for name in given) and not any(n.startswith(prefix) for n in own):
-            return _unwrapped({name.removeprefix(prefix): value for name, value in given.items()}, own)
+            return unwrapped({name.removeprefix(prefix): value for name, value in given.items()}, own)
     return given
 
 

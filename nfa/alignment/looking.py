@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from nfa.alignment.capture import record
 from nfa.alignment.covariance import measure_covariances
 from nfa.alignment.feature_matrix import blocked
+from nfa.alignment.fitting import explained
 from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
@@ -72,5 +73,5 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     """
     model = plain(model)
     batch, _ = next(batches(inputs, 2, checked_device(model)))
-    with undisturbed(model):
+    with explained(model, batch), undisturbed(model):
         return record(model, batch).left_out

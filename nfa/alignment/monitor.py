@@ -12,12 +12,16 @@ from inspect import signature
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import nn
 
+from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.copying import deep_copy
-from nfa.alignment.layers import plain
-from nfa.alignment.samples import Inputs, kept
+from nfa.alignment.fitting import explained
+from nfa.alignment.layers import checked_device, plain
+from nfa.alignment.samples import Inputs, batches, kept, unseen
 from nfa.alignment.table import COLUMNS, measure
+from nfa.alignment.undisturbed import undisturbed
 from nfa.alignment.values import CORRELATIONS, POWERS
 from nfa.errors import nearest
 
@@ -53,7 +57,8 @@ class Monitor:
             **options: As ``measure``: targets, loss, layers, estimator, samples, probes, seed, weight_decay, ...
 
         Raises:
-            ValueError: An unknown correlation, power or option.
+            ValueError: An unknown correlation, power or option, an option that cannot be used, or samples that the
+                network does not take.
         """
         for what, value, valid in (("correlation", correlation, CORRELATIONS), ("power", power, POWERS)):
             if value not in valid:
@@ -61,8 +66,13 @@ class Monitor:
         for name in options:
             if name not in _OPTIONS:
                 raise ValueError(f"{name}: no such option; {nearest(name, _OPTIONS)}")
+        check_options(**options)
+        if "layers" in options:
+            options["layers"] = checked_layers(options["layers"])
         model = plain(model)
-        self._model, self._inputs, self._options = model, kept(inputs), options
+        inputs = kept(inputs)
+        _try_out(model, inputs)
+        self._model, self._inputs, self._options = model, inputs, options
         self._initial = deep_copy(model)
         self._convention, self._prefix = (correlation, power), prefix
         self._frames: list[pd.DataFrame] = []
@@ -96,3 +106,12 @@ class Monitor:
         if not self._frames:
             return pd.DataFrame(columns=list(COLUMNS))
         return pd.concat(self._frames, ignore_index=True)
+
+
+@unseen()
+def _try_out(model: nn.Module, inputs: Inputs) -> None:
+    """Run the network on two samples: what it does not take is found now, and not after hours of training."""
+    device = checked_device(model)
+    batch = next(part for part, _ in batches(inputs, 2, device))
+    with explained(model, batch), undisturbed(model), torch.no_grad():
+        model(batch.clone())

@@ -1,16 +1,17 @@
 """The samples that a network is measured on: checked, cut into batches, and a random part of them on request."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from numbers import Integral
-from typing import TypeAlias
+from numbers import Real
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from nfa.alignment.arguments import checked_whole
 from nfa.alignment.layers import finite
 from nfa.random import numpy_generator
 
@@ -33,8 +34,10 @@ def unseen() -> Iterator[None]:
 
 def kept(inputs: Inputs) -> Inputs:
     """Read an iterable once, so that reading again gives the same samples in the same order, whatever it shuffles."""
-    if isinstance(inputs, Tensor | list | tuple | Dataset) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, Tensor | list | tuple | Mapping | np.ndarray) or not isinstance(inputs, Iterable):
         return inputs
+    if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
+        return inputs  # refused when it is read
     with unseen():
         return list(inputs)
 
@@ -55,6 +58,13 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
         )
     if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
         raise ValueError("inputs: a Dataset gives one sample at a time: wrap it in a DataLoader")
+    if isinstance(inputs, np.ndarray):
+        raise ValueError("inputs: a numpy array is no tensor; torch.from_numpy makes one")
+    if isinstance(inputs, Mapping):
+        raise ValueError(
+            f"inputs: a {type(inputs).__name__} holds names, not samples: wrap the network in a module that takes one "
+            "tensor"
+        )
     if not isinstance(inputs, Tensor | Iterable):
         what = f"{type(inputs).__name__} is neither a tensor (n, ...) nor an iterable of batches"
         raise ValueError(f"inputs: {what}")
@@ -62,10 +72,11 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
         raise ValueError(f"targets: {type(targets).__name__} is no tensor; torch.as_tensor makes one")
     seen = 0
     for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
-        part, own = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+        part, own = _taken_apart(batch)
         if not isinstance(part, Tensor) or not (own is None or isinstance(own, Tensor)):
             raise ValueError(
                 f"inputs: a batch is a {type(batch).__name__}, not a tensor or a pair of inputs and targets"
+                f"{_way_out(batch)}"
             )
         if part.dim() == 0 or part.layout != torch.strided:
             kind = "a single number" if part.dim() == 0 else str(part.layout)
@@ -83,6 +94,23 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
         raise ValueError(f"{seen} inputs but {len(targets)} targets: one target per sample is needed")
 
 
+def _taken_apart(batch: Any) -> tuple[Any, Any]:
+    """Take a batch apart: inputs and targets of a pair; a ``TensorDataset`` of inputs alone gives tuples of one."""
+    if isinstance(batch, tuple | list) and len(batch) in (1, 2):
+        return batch[0], batch[1] if len(batch) == 2 else None
+    return batch, None
+
+
+def _way_out(batch: Any) -> str:
+    """Say what makes a tensor of a batch, where something does."""
+    parts = batch if isinstance(batch, tuple | list) else [batch]
+    if any(isinstance(part, np.ndarray) for part in parts):
+        return "; torch.from_numpy makes a tensor of a numpy array"
+    if parts and all(isinstance(part, Real) for part in parts):
+        return "; torch.tensor makes a tensor of numbers"
+    return ""
+
+
 def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tensor | None = None) -> Iterator[Pair]:
     """Cut samples into batches of at most ``batch_size``.
 
@@ -90,8 +118,7 @@ def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tens
         ValueError: No samples, samples of several shapes, values that are not finite, something that is no tensor, or a
             tensor on another device.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size: {batch_size} must be at least 1")
+    checked_whole("batch_size", batch_size)
     seen, shape = 0, None
     for part, own in pairs(inputs, targets):
         shape = part.shape[1:] if shape is None else shape
@@ -126,10 +153,7 @@ def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
     Raises:
         ValueError: ``samples`` below 1, or no samples at all.
     """
-    if not isinstance(samples, Integral):
-        raise ValueError(f"samples: {samples!r} must be a whole number")
-    if samples < 1:
-        raise ValueError(f"samples: {samples} must be at least 1")
+    samples = checked_whole("samples", samples)
     generator = numpy_generator("samples", seed)
     kept = keys = places = None
     total = 0

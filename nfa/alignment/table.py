@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
-from nfa.alignment.gradients import BATCH, Loss, weight_gradients
+from nfa.alignment.gradients import BATCH, Loss, check_targets, weight_gradients
 from nfa.alignment.initial import initial_network
 from nfa.alignment.layers import plain
 from nfa.alignment.quantities import LAYOUT, Reference, Values, limits, quantities
@@ -226,15 +227,28 @@ def measure(
             unknown loss, targets that do not fit it, targets without a loss, a negative weight decay, or an update of
             an unknown layer.
     """
+    check_options(
+        estimator=estimator,
+        samples=samples,
+        probes=probes,
+        seed=seed,
+        step=step,
+        weight_decay=weight_decay,
+        heads=heads,
+        batch_size=batch_size,
+    )
+    layers = checked_layers(layers)
     if loss is None and targets is not None:
         raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")
-    if not 0 <= weight_decay < math.inf:
-        raise ValueError(f"weight_decay: {weight_decay} must be a number of at least 0")
+    if not isinstance(updates, Mapping | None):
+        raise ValueError(f"updates: a {type(updates).__name__} is no mapping of layers' names to tensors")
     chosen_loss = None if loss is None else find_loss(loss)
     model = plain(model)
     start = None if initial is None else initial_network(model, initial)
     if start is not None or chosen_loss is not None:
         inputs = kept(inputs)  # read more than once
+    if chosen_loss is not None:  # before K is measured, which takes far longer
+        check_targets(model, inputs, targets, chosen_loss, every=isinstance(loss, str))
 
     def covariances(network: nn.Module) -> Measured:
         return measure_covariances(

@@ -12,9 +12,11 @@ def find_loss(loss: Loss | str) -> Loss:
     """Find a loss that may be given by its name; a named one takes targets as ``fitting_targets`` does.
 
     Raises:
-        ValueError: An unknown name.
+        ValueError: An unknown name, or something that is neither a name nor a function.
     """
     if not isinstance(loss, str):
+        if not callable(loss):
+            raise ValueError(f"loss: {loss!r}: pass a function of outputs and targets, or one of {', '.join(LOSSES)}")
         return loss
     if loss not in LOSSES:
         raise ValueError(f"loss: {loss!r}: {nearest(loss, LOSSES)}")

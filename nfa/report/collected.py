@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import pandas as pd
 
 from nfa.report.labels import cell_labels
+from nfa.report.pooled import Pooling
 from nfa.sweep import AXES, Sweep
 from nfa.tables import LINEAR_PROBES
 
@@ -66,6 +67,11 @@ class Collected:
     def parameters(self) -> pd.DataFrame:
         """One row per cell: ``cell`` and every parameter as ``axis.setting``, with the dtypes of their declaration."""
         return parameter_table(self.sweep)
+
+    @cached_property
+    def pooling(self) -> Pooling:
+        """Says over which settings a number that is made of several cells is pooled."""
+        return Pooling(self.parameters)
 
     @cached_property
     def main_parameters(self) -> pd.DataFrame:

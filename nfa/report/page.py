@@ -55,6 +55,7 @@ def page(study: Study, figures: Iterable[str]) -> str:
     ]
     note = (
         f"NFC: {HEADLINE}; mean over hidden layers; {study.measured_with}; mean over {plural(study.n_seeds, 'seed')}."
+        f"{study.collected.pooling.sentence(study.cells.index)}"
     )
     body = el(
         "body",

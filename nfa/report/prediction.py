@@ -46,12 +46,34 @@ def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention,
     for group, cells in labels.groupby("group", sort=False):
         parts += [Text(""), Text(str(group), "bold")]
         here = means[means["cell"].isin(cells.index)]
-        flow = here[(here["quantity"] == "c_nfc") & (here["cell"] == cells.index[0])]
-        columns = {"gradient flow" if _by_gradient(shown, cells.index[0]) else "the rule's flow": flow}
+        columns = _flows(here, shown, cells["optimizer"])
         for cell, optimizer in cells["optimizer"].items():
             columns[str(optimizer)] = here[(here["quantity"] == "c_nfc_update") & (here["cell"] == cell)]
         parts += _tables(columns, width)
     return Group(*parts, *(Text(note, "dim") for note in _reasons(shown)))
+
+
+def _flows(means: pd.DataFrame, table: pd.DataFrame, optimizers: "pd.Series[str]") -> dict[str, pd.DataFrame]:
+    """Make a column of every flow: one, but where cells of a group differ in more than the optimizer, as in the loss.
+
+    Args:
+        means: Means over seeds of the group's cells.
+        table: Rows of all cells, with their notes.
+        optimizers: Cell -> label of its optimizer, for the group's cells.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    for cell in map(str, optimizers.index):
+        part = means[(means["quantity"] == "c_nfc") & (means["cell"] == cell)]
+        if not any(_same(part, other) for other in found.values()):
+            found[cell] = part
+    names = {cell: "gradient flow" if _by_gradient(table, cell) else "the rule's flow" for cell in found}
+    if len(found) == 1:
+        return {names[cell]: part for cell, part in found.items()}
+    return {f"{names[cell]}, {optimizers[cell]}": part for cell, part in found.items()}
+
+
+def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return np.array_equal(one["mean"].to_numpy(float), other["mean"].to_numpy(float), equal_nan=True)
 
 
 def _by_gradient(table: pd.DataFrame, cell: object) -> bool:

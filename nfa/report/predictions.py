@@ -9,13 +9,14 @@ import pandas as pd
 
 from nfa.report.collected import Collected
 from nfa.report.conventions import READOUT
+from nfa.report.pooled import Pooling
 from nfa.report.ranks import FEWEST_POINTS, POOLED, by_depth, spearman
 from nfa.report.runs import RUN, at_last_step, run_status
 from nfa.report.statistics import over_seeds
 
 CONVENTION = ["correlation", "power"]
 KEYS = ["data", "layers", *CONVENTION, "predictor", "at", "measure"]
-SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note"]
+SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note", "pooled_over"]
 PREDICTORS = {"flow": "c_nfc", "update": "c_nfc_update"}  # name -> quantity at step 0
 TARGETS = ("first", "last")  # checkpoints after step 0
 
@@ -47,23 +48,28 @@ def prediction_points(collected: Collected) -> pd.DataFrame:
     return points
 
 
-def make_predictions(points: pd.DataFrame) -> pd.DataFrame:
+def make_predictions(points: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
     """Compare predictions with what was measured.
+
+    Args:
+        points: As ``prediction_points`` gives them.
+        pooling: Names the settings that vary among the cells of a row.
 
     Returns:
         One row per data set, ``layers`` (a depth from the output, or hidden layers pooled), convention, ``predictor``
         (``flow`` or ``update``), ``at`` (``first`` or ``last`` checkpoint) and ``measure``: ``rho``, Spearman's over
         cells and layers, or ``difference``, the mean of |measured - predicted|; each per seed, then mean and interval
-        over seeds. ``n`` is the number of points per seed (the fewest of any seed).
+        over seeds. ``n`` is the number of points per seed (the fewest of any seed), ``pooled_over`` the settings
+        that vary among the cells that are taken together.
     """
     each = points.assign(layers=points["depth_from_output"].map(by_depth))
     pooled = points[points["depth_from_output"] != READOUT].assign(layers=POOLED)
     long = pd.concat([pooled, each], ignore_index=True)
-    identity = ["data", "layers", *CONVENTION, "seed"]
+    identity = ["data", "layers", *CONVENTION, "seed", "cell"]
     long = long.melt([*identity, *PREDICTORS], list(TARGETS), var_name="at", value_name="measured")
     long = long.melt([*identity, "at", "measured"], list(PREDICTORS), var_name="predictor", value_name="predicted")
     long = long.astype({"correlation": str, "power": str}).dropna(subset=["measured", "predicted"])
-    by = [*identity, "predictor", "at"]
+    by = [*identity[:-1], "predictor", "at"]
     rho = spearman(long, by, "predicted", "measured").rename(columns={"rho": "value"})
     gap = long.assign(value=(long["measured"] - long["predicted"]).abs())
     difference = gap.groupby(by, sort=True)["value"].agg(["mean", "size"]).reset_index()
@@ -78,6 +84,9 @@ def make_predictions(points: pd.DataFrame) -> pd.DataFrame:
         default="",
     )
     table["n"] = table["n"].astype("int64")
+    table["pooled_over"] = pooling.column(
+        table, pd.concat([long.assign(measure=m) for m in ("rho", "difference")]), KEYS
+    )
     return table[KEYS + SPREAD].astype(dict.fromkeys([*KEYS, "note"], "string"))
 
 

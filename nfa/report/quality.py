@@ -9,8 +9,9 @@ import pandas as pd
 from nfa.report.conventions import HEADLINE, READOUT
 from nfa.report.figures.forest import NAMES, scopes
 from nfa.report.markup import UNDEFINED, Safe, el, interval, plus_minus
+from nfa.report.pooled import sentence
 from nfa.report.runs import RUN, at_convention
-from nfa.report.sentences import Answer, plural
+from nfa.report.sentences import Answer, counted, plural
 from nfa.report.statistics import over_seeds
 from nfa.report.stratified import EVERYWHERE
 from nfa.report.study import Study
@@ -43,12 +44,14 @@ def better_features(study: Study) -> Answer:
     if not rows:
         notes = "; ".join(dict.fromkeys(ranks.loc[ranks["quantity"] == "uc_nfc", "note"]))
         return Answer(UNDEFINED, f"UC-NFC has no rank correlation with an interval with any score ({notes}).")
-    cells = max(row["n_cells"] for row in rows)
+    widest = max(rows, key=lambda row: row["n_cells"])
+    cells = widest["n_cells"]
     parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
     detail = (
         f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power} ({study.measured_with}): within strata of data "
         f"set and depth from the output, ranks of final UC-NFC correlate with those of each score of the same hidden "
         f"layer by (ρ and 95% interval over {plural(cells, 'cell')}): {parts}."
+        f"{sentence(widest['pooled_over'])}"
     )
     beyond = [row for row in pooled if row["quantity"] == "above_haar"]
     text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "UC-NFC above its rotated control") + " " + detail
@@ -93,7 +96,8 @@ def metrics_carry(study: Study) -> str:
             continue
         metric = "R²" if study.cells.loc[study.cells["data"] == data, "probe_metric"].iloc[0] == "r2" else "accuracy"
         text = (
-            f"On {data}, a Laplace kernel machine's test {metric} is {_over(part, 'kernel_identity')} with the metric I"
+            f"On {data} ({counted(study, part['cell'])}), a Laplace kernel machine's test {metric} is "
+            f"{_over(part, 'kernel_identity')} with the metric I"
         )
         for column, name in METRICS.items():
             gain = part.assign(gain=part[column] - part["kernel_identity"])
@@ -174,6 +178,7 @@ def strata_table(study: Study) -> Safe:
     caption = (
         f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata; 95% interval over cells by the "
         "jackknife; bold: without 0. With so many pairs some exclude 0 by chance"
+        f"{study.pooled_note()}"
     )
     return table(("stratum", "cells", *NAMES.values()), rows, caption, cls="numbers")
 

@@ -9,13 +9,14 @@ import pandas as pd
 
 from nfa.report.collected import Collected
 from nfa.report.conventions import READOUT
+from nfa.report.pooled import Pooling
 from nfa.report.runs import RUN, at_last_step, run_status
 from nfa.report.statistics import over_seeds
 
 FEWEST_POINTS = 3
 POOLED = "hidden layers pooled"
 KEYS = ["data", "layers", "quantity", "correlation", "power", "score"]
-SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note"]
+SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note", "pooled_over"]
 
 
 def probe_points(collected: Collected) -> pd.DataFrame:
@@ -47,22 +48,28 @@ def by_depth(depth_from_output: int) -> str:
     return f"depth_from_output {depth_from_output}"
 
 
-def make_rank_correlation(points: pd.DataFrame) -> pd.DataFrame:
+def make_rank_correlation(points: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
     """Correlate the ranks of alignment and probe scores.
+
+    Args:
+        points: As ``probe_points`` gives them.
+        pooling: Names the settings that vary among the cells of a row.
 
     Returns:
         One row per data set, ``layers`` (a depth from the output, or hidden layers pooled), quantity, convention and
-        ``score`` (``probe`` or ``gain``); ``n`` is the number of points per seed (the fewest of any seed).
+        ``score`` (``probe`` or ``gain``); ``n`` is the number of points per seed (the fewest of any seed),
+        ``pooled_over`` the settings that vary among the cells that are ranked.
     """
     each = points.assign(layers=points["depth_from_output"].map(by_depth))
     pooled = points[points["depth_from_output"] != READOUT].assign(layers=POOLED)
     long = pd.concat([pooled, each], ignore_index=True).melt(
-        id_vars=["data", "layers", "quantity", "correlation", "power", "seed", "value"],
+        id_vars=["data", "layers", "quantity", "correlation", "power", "seed", "cell", "value"],
         value_vars=["probe", "gain"],
         var_name="score",
         value_name="probed",
     )
-    rho = spearman(long.dropna(subset=["value", "probed"]), [*KEYS, "seed"], "value", "probed")
+    long = long.dropna(subset=["value", "probed"])
+    rho = spearman(long, [*KEYS, "seed"], "value", "probed")
     table = over_seeds(rho, KEYS, "rho")
     count = rho.groupby(KEYS, sort=True)["n"].min().rename("n").reset_index()
     table = table.merge(count, on=KEYS, validate="1:1")
@@ -71,6 +78,7 @@ def make_rank_correlation(points: pd.DataFrame) -> pd.DataFrame:
         [f"fewer than {FEWEST_POINTS} points", "all points are tied"],
         default="",
     )
+    table["pooled_over"] = pooling.column(table, long, KEYS)
     return table[KEYS + SPREAD].astype(dict.fromkeys([*KEYS, "note"], "string"))
 
 

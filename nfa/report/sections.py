@@ -182,7 +182,8 @@ def _quality(study: Study, live: Live) -> Section:
     carried = quality.metrics_carry(study)
     note = (
         "Ranks within strata (data set x depth from the output) and seed; dots: pooled over the strata of a data set; "
-        "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks."
+        "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks"
+        f"{study.pooled_note()}."
     )
     return _section(
         "quality",

@@ -1,6 +1,6 @@
 """One honest sentence per question: numbers, intervals over seeds, and the convention they are in."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -62,7 +62,7 @@ def trained(study: Study) -> Answer:
             f" (constant: {number(part['constant_test_accuracy'].mean(), 3)})"
             for data, part in accuracy
         )
-        sentence += "."
+        sentence += f".{pooled(study, finished['cell'])}"
     sentence += _named("Diverged", cells[cells["n_diverged"] > 0], "n_diverged")
     weak = cells.assign(n_weak=cells["n_seeds"] - cells["n_learned"] - cells["n_diverged"])
     sentence += _named("Did not learn", weak[weak["n_weak"] > 0], "n_weak")
@@ -91,7 +91,7 @@ def holds(study: Study, convention: Convention) -> Answer:
         f"{stated(study, convention)}: UC-NFC, averaged over hidden layers and {_counted(study, len(cells))}, "
         "went from "
         f"{initial} at initialisation to {final} at the last step (cells: {number(cells.min())} to "
-        f"{number(cells.max())})."
+        f"{number(cells.max())}).{pooled(study, means['cell'])}"
     )
     controls = _against_controls(study, convention, means)
     short = f"UC-NFC {_short(initial)} → {_short(final)}; {controls.short}"
@@ -156,7 +156,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     )
     sentence = (
         f"{stated(study, convention)}: final UC-NFC by hidden layer {by_layer}. "
-        f"{lead} {', '.join([f'{first} of {total}', *others])}."
+        f"{lead} {', '.join([f'{first} of {total}', *others])}.{pooled(study, layers['cell'])}"
     )
     return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", sentence)
 
@@ -194,7 +194,7 @@ def when(study: Study, convention: Convention) -> Answer:
         f"{start}half of the change in UC-NFC (mean over hidden layers) from step 0 to the last step was there by "
         f"the checkpoint at step {middle} in the "
         f"median of {plural(len(halves), 'run')} (quartiles {low} and {high}; last step "
-        f"{_last_steps(study)}{left_out}). "
+        f"{_last_steps(study)}{left_out}).{pooled(study, halves.index.get_level_values('cell'))} "
         f"C-NFC at step 0 is its limit t → 0+ along gradient flow, drawn as a hollow marker."
     )
     return Answer(f"half-way by step {middle}", sentence)
@@ -226,26 +226,25 @@ def for_whom(study: Study, convention: Convention) -> Answer:
     means = _at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
-    cells = means.groupby("optimizer", observed=True)["cell"].nunique()
-    optimizers = [name for name in study.optimizers if name in cells.index]
+    present = set(means["optimizer"])
+    optimizers = [name for name in study.optimizers if name in present]
 
     @cache
     def mean(axis: str, name: str, quantity: str) -> str:
         return seed_mean(study, means[means[axis] == name], quantity)
 
     def told(axis: str, name: str) -> str:
-        return f"{name} {mean(axis, name, 'uc_nfc')} / {mean(axis, name, 'c_nfc')}"
-
-    def counted(name: str) -> str:
-        return f"{told('optimizer', name)} ({plural(cells[name], 'cell')})"
+        here = means.loc[means[axis] == name, "cell"]
+        return f"{name} {mean(axis, name, 'uc_nfc')} / {mean(axis, name, 'c_nfc')} ({counted(study, here)})"
 
     def short(name: str) -> str:
         return f"{name} {_short(mean('optimizer', name, 'uc_nfc'))}"
 
     sentence = (
         f"{stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
-        f"{name_list(optimizers, 8, counted)}. "
-        f"By model: {name_list(means['model'].unique(), 8, lambda name: told('model', name))}. "
+        f"{name_list(optimizers, 8, lambda name: told('optimizer', name))}. "
+        f"By model: {name_list(means['model'].unique(), 8, lambda name: told('model', name))}."
+        f"{pooled(study, means['cell'])} "
         f"At one seed all optimizers share data, initial weights and batches."
     )
     return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)
@@ -263,8 +262,9 @@ def probes_better(study: Study) -> Answer:
         rows = {(row["quantity"], row["score"]): row for row in records}
         probe, gain = rows.get(("uc_nfc", "probe")), rows.get(("uc_nfc", "gain"))
         if probe:
+            points = "; over ".join(filter(None, (f"n = {probe['n']} points per seed", probe["pooled_over"])))
             sentences.append(
-                f"on {data} (n = {probe['n']} points per seed) {_rank_words(probe)} with the probe's test score and "
+                f"on {data} ({points}) {_rank_words(probe)} with the probe's test score and "
                 f"{_rank_words(gain) if gain else UNDEFINED} with its gain over the same layer untrained"
             )
             shorts.append(f"{data} ρ = {interval(probe['mean'], probe['ci_low'], probe['ci_high'], bound=1)}")
@@ -285,15 +285,27 @@ def _rank_words(row: Mapping[Any, Any]) -> str:
     return f"{shown} (better-aligned layers score {'higher' if row['mean'] > 0 else 'lower'})"
 
 
+def counted(study: Study, cells: "pd.Series[Any]") -> str:
+    """Count cells and name the settings that vary among them: ``3 cells that differ in model.init_scale``."""
+    names = study.collected.pooling.names(cells)
+    return plural(cells.nunique(), "cell") + (f" that differ in {names}" if names else "")
+
+
+def pooled(study: Study, cells: Iterable[object]) -> str:
+    """Name the settings that vary among the cells that a number is made of; see ``nfa.report.pooled``."""
+    return study.collected.pooling.sentence(cells)
+
+
 def pictured(study: Study, correlations: Sequence[tuple[float, float]]) -> Answer:
     """NFM beside AGOP: the first layers that are shown, at the first and the last checkpoint."""
     if not correlations:
         return Answer(UNDEFINED, "No matrices were kept.")
     first, last = (np.array(values, dtype=float) for values in zip(*correlations, strict=True))
+    over = pooled(study, [album.cell for album in study.albums])
     text = (
         f"First layer of one run per cell ({HEADLINE}; {study.measured_with}): UC-NFC of the whole matrices "
         f"is {_range(first)} at step 0 and "
-        f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}. Each picture has its own scale."
+        f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}.{over} Each picture has its own scale."
     )
     medians = [number(pd.Series(values).median()) for values in (first, last)]
     return Answer(f"first layer {' → '.join(medians)}", text)

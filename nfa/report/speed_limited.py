@@ -11,7 +11,7 @@ from nfa.report.figures.panels import Live, render
 from nfa.report.labels import name_list
 from nfa.report.live import live_text
 from nfa.report.markup import UNDEFINED, Safe, el, interval, number, significant
-from nfa.report.sentences import Answer, plural
+from nfa.report.sentences import Answer, plural, pooled
 from nfa.report.speeds import CONTROLS, WHOLE, Matched, raised_layer
 from nfa.report.study import Study
 from nfa.report.tables import row_head, table
@@ -89,7 +89,7 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
             continue
         better, worse = _better(matched, cells, quantity, sure)
         counts.append(f"{name} is better than every other's in {better}, worse than some other's in {worse}")
-    sentence += f" Of the same {total}: {'; '.join(counts)}."
+    sentence += f" Of the same {total}: {'; '.join(counts)}.{pooled(study, cells)}"
     better, worse = _better(matched, cells, "test loss", sure)
     short = f"raised layer above all others in {len(above)} of {total}; test loss better in {better}, worse in {worse}"
     return Answer(short, sentence)

@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from nfa.report.conventions import CONFIDENCE, CONVENTIONS, READOUT
+from nfa.report.pooled import Pooling
 from nfa.report.runs import at_convention
 
 QUANTITIES = ("uc_nfc", "c_nfc", "above_haar")
@@ -40,30 +41,32 @@ FEWEST_LEFT_OUT = 5  # with fewer a jackknife can agree with itself by chance, a
 MOST_GROUPS = 40  # of cells left out together, per data set: more cost more and say little
 CLOSEST = 1 - 1e-6  # to 1, where Fisher's z is infinite
 COLUMNS = ["data", "depth_from_output", "quantity", "correlation", "power", "score"]
-COLUMNS += ["n_cells", "n_points", "rho", "ci_low", "ci_high", "note"]
+COLUMNS += ["n_cells", "n_points", "rho", "ci_low", "ci_high", "note", "pooled_over"]
 
 
-def make_features_ranks(joined: pd.DataFrame) -> pd.DataFrame:
+def make_features_ranks(joined: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
     """Correlate the ranks of final alignment and final scores, hidden layers of finished runs.
 
     Args:
         joined: The table ``features_alignment``.
+        pooling: Names the settings that vary among the cells of a row.
 
     Returns:
         One row per stratum (``data`` and ``depth_from_output``), per data set (depth null) and over all (``data``
         "all"), alignment quantity, convention and score; ``n_cells``, ``n_points``, ``rho``, ``ci_low``, ``ci_high``,
-        ``note``.
+        ``note``, ``pooled_over`` (the settings that vary among the cells).
     """
     points = joined[joined["last"] & joined["finished"] & (joined["depth_from_output"] != READOUT)]
     rows: list[tuple[object, ...]] = []
     for convention in CONVENTIONS:
         part = points[at_convention(points, convention)]
-        for place, quantity, score, found in _of_convention(part):
-            rows.append((*place, quantity, *convention, score, *found))
+        for place, quantity, score, blocks, found in _of_convention(part):
+            over = pooling.listed(frozenset().union(*(block.cells for block in blocks)))
+            rows.append((*place, quantity, *convention, score, *found, over))
     table = pd.DataFrame(rows, columns=COLUMNS).astype(
         {"depth_from_output": "Int64", "n_cells": "int64", "n_points": "int64"}
         | dict.fromkeys(("rho", "ci_low", "ci_high"), "float64")
-        | dict.fromkeys(("data", "quantity", "correlation", "power", "score", "note"), "string")
+        | dict.fromkeys(("data", "quantity", "correlation", "power", "score", "note", "pooled_over"), "string")
     )
     return table
 
@@ -72,7 +75,7 @@ Found = tuple[int, int, float, float, float, str]
 Place = tuple[str, int | None]
 
 
-def _of_convention(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, Found]]:
+def _of_convention(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, "list[Pair]", Found]]:
     """Correlate every quantity with every score in every scope, in one convention."""
     groups = leave_out(points)
     sums: dict[Place, list[Sums]] = {}
@@ -91,7 +94,8 @@ def _of_convention(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, Foun
         data_sets = points["data"].nunique() if place[0] == EVERYWHERE else 1
         for i, quantity in enumerate(QUANTITIES):
             for j, score in enumerate(RANKED):
-                yield place, quantity, score, pooled([block.pairs[i, j] for block in blocks], data_sets)
+                pairs = [block.pairs[i, j] for block in blocks]
+                yield place, quantity, score, pairs, pooled(pairs, data_sets)
 
 
 def leave_out(points: pd.DataFrame) -> pd.Series:

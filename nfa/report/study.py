@@ -91,6 +91,17 @@ class Study:
         """Label -> number of each optimizer: the same colour everywhere."""
         return {label: index for index, label in enumerate(dict.fromkeys(self.cells["optimizer"]))}
 
+    def pooled_names(self, data: str | None = None) -> str:
+        """Name the settings that vary among the cells of one data set, or of each of them."""
+        sets = [part.index for name, part in self.cells.groupby("data", sort=False) if data in (None, name)]
+        pooling = self.collected.pooling
+        return ", ".join(dict.fromkeys(setting for cells in sets for setting in pooling.settings(cells)))
+
+    def pooled_note(self) -> str:
+        """Say below a table or figure which settings vary among the cells of a data set; empty where none does."""
+        names = self.pooled_names()
+        return f". Cells of a data set are taken together that differ in {names}" if names else ""
+
     def row(self, cell: str) -> dict[str, Any]:
         """Return one cell's row of ``cells``."""
         return self._rows[cell]

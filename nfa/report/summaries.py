@@ -51,9 +51,9 @@ def make_grid_tables(
         features_alignment: The table of that name; its rows of last checkpoints will do.
     """
     return {
-        "predictions": make_predictions(prediction_points(collected)),
-        "rank_correlation": make_rank_correlation(probe_points(collected)),
-        "features_ranks": make_features_ranks(features_alignment),
+        "predictions": make_predictions(prediction_points(collected), collected.pooling),
+        "rank_correlation": make_rank_correlation(probe_points(collected), collected.pooling),
+        "features_ranks": make_features_ranks(features_alignment, collected.pooling),
         "speed_limited": make_speed_limited(collected, runs),
     }
 

@@ -222,7 +222,7 @@ def rank_table(study: Study) -> Safe:
     caption = (
         "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained "
         f"({HEADLINE}; mean and 95% interval over seeds, cut at ±1; bold: without 0, and n at least {ENOUGH_POINTS}; "
-        f"one depth by itself where it has {FEWEST_POINTS} points)"
+        f"one depth by itself where it has {FEWEST_POINTS} points){study.pooled_note()}"
     )
     return table(names, rows, caption, cls="numbers")
 

@@ -12,7 +12,7 @@ from nfa.report.labels import name_list
 from nfa.report.markup import UNDEFINED, interval, number, significant
 from nfa.report.ranks import POOLED
 from nfa.report.runs import at_convention
-from nfa.report.sentences import Answer, plural, seed_mean, stated
+from nfa.report.sentences import Answer, plural, pooled, seed_mean, stated
 from nfa.report.study import Study
 
 NOT_FOLLOWED = (
@@ -38,9 +38,9 @@ def predicted(study: Study, convention: Convention) -> Answer:
             continue
         first, last = (_compared(found, data, "update", at) for at in ("first", "last"))
         flow = _compared(found, data, "flow", "last")
-        points = plural(here[0]["n"], "point")
+        points = "; over ".join(filter(None, (f"{plural(here[0]['n'], 'point')} per seed", here[0]["pooled_over"])))
         parts.append(
-            f"on {data} ({points} per seed) it is off by {first} at {_first_steps(study, data)}, the first "
+            f"on {data} ({points}) it is off by {first} at {_first_steps(study, data)}, the first "
             f"checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
         )
         rho, later = (number(found.get((data, "update", at, "rho"), {}).get("mean")) for at in ("first", "last"))
@@ -110,8 +110,10 @@ def depth_law(study: Study, convention: Convention) -> Answer:
         ["power", "fit", "law", "fit_at_law"]
     ].mean()
     known = layers.dropna(subset=["law", "fit_at_law"])
+    over = pooled(study, points["cell"])
     if known.empty:
-        return Answer("no law for branching networks", f"{lead}. The depth law is of chains of layers: none is here.")
+        text = f"{lead}.{over} The depth law is of chains of layers: none is here."
+        return Answer("no law for branching networks", text)
     good = int((known["fit"] - known["fit_at_law"] <= CLOSE).sum())
     ratio = known["power"] / known["law"]
     middle = [number(float(value)) for value in np.quantile(ratio, [0.5, 0.25, 0.75])]
@@ -122,7 +124,7 @@ def depth_law(study: Study, convention: Convention) -> Answer:
         f"{lead} and {law} at the depth law's 1/(L − l + 1). The law's power is as good as the best, within {CLOSE:g}, "
         f"in {good} of {plural(len(known), 'hidden layer')} (means over seeds); the best power is {middle[0]} x the "
         f"law's in the median layer (quartiles {middle[1]} and {middle[2]}). Median by depth: "
-        f"{name_list(by_depth, 8)}. The law is exact for deep linear networks from balanced initialisation alone."
+        f"{name_list(by_depth, 8)}.{over} The law is exact for deep linear networks from balanced initialisation alone."
     )
     return Answer(f"law as good as the best power in {good} of {len(known)} layers", text)
 
@@ -140,7 +142,7 @@ def early_dynamics(study: Study) -> Answer:
         f"Along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain SGD, "
         f"{plural(seeds, 'seed')}; C-NFC: {HEADLINE}), a prediction from the initial weights leaves what is measured, "
         f"by more than {SHARE:.0%}, in the median layer and seed after this many steps of the learning rate in use — "
-        f"{'; '.join(parts)}. Mini-batches add noise that no prediction here has."
+        f"{'; '.join(parts)}.{pooled(study, left['cell'])} Mini-batches add noise that no prediction here has."
     )
     return Answer("", text)
 

@@ -41,7 +41,7 @@ def prediction_table(study: Study) -> Safe:
         "C-NFC(0+) along the optimizer's first update, and of gradient flow, against C-NFC at the first checkpoint "
         "after step 0 and at the last: mean absolute difference, and Spearman's ρ over cells "
         f"({HEADLINE}; mean and 95% interval over seeds, cut at 0 and at ±1; bold: without 0, and n at least "
-        f"{ENOUGH_POINTS})"
+        f"{ENOUGH_POINTS}){study.pooled_note()}"
     )
     return table(("layers", "n", *names), rows, caption, cls="numbers")
 

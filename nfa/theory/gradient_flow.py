@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from nfa.alignment.arguments import check_options
 from nfa.alignment.capture import record
 from nfa.alignment.copying import deep_copy
 from nfa.alignment.covariance import LayerCovariance, measure_covariances
+from nfa.alignment.fitting import explained
 from nfa.alignment.gradients import BATCH, Loss
 from nfa.alignment.layers import checked_device, parameters_of, plain, refuse_lazy
 from nfa.alignment.samples import batches
@@ -55,6 +57,10 @@ class GradientFlow:
         Raises:
             ValueError: What ``nfa.measure`` refuses, an unknown loss, or a network of which nothing is trained.
         """
+        check_options(heads=heads, batch_size=batch_size)
+        for name, value in (("inputs", inputs), ("targets", targets)):
+            if not isinstance(value, Tensor) or value.dim() == 0 or len(value) == 0:
+                raise ValueError(f"{name}: gradient flow is followed on all samples at once: pass one tensor (n, ...)")
         model = plain(model)
         refuse_lazy(model)
         self._device = checked_device(model)
@@ -65,7 +71,7 @@ class GradientFlow:
         if not self._trained:
             raise ValueError("no parameter requires a gradient: nothing is trained")
         self.start = _joined([p.detach() for p in self._trained.values()])
-        with undisturbed(self._network):
+        with explained(self._network, self._inputs), undisturbed(self._network):
             self.layers = record(self._network, self._inputs[:2], heads=heads).layers
 
     def move_to(self, displacement: Tensor) -> None:

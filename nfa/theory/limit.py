@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import COLUMNS, LayerCovariance, limit_rows, loss_gradients, measure_covariances
+from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.gradients import BATCH, Loss
 from nfa.alignment.layers import parameters_of, plain
 from nfa.alignment.samples import Inputs, kept
@@ -80,6 +81,8 @@ def limit(
     if optimizer is not None and direction is not None:
         raise ValueError("optimizer and direction are both given: pass one of them")
     _check_optimizer(optimizer)
+    check_options(estimator=estimator, samples=samples, probes=probes, seed=seed, heads=heads, batch_size=batch_size)
+    layers = checked_layers(layers)
     model, inputs = plain(model), kept(inputs)  # read more than once
     gradients = loss_gradients(model, inputs, targets, find_loss(loss), heads=heads, batch_size=batch_size or BATCH)
     measured = measure_covariances(

@@ -9,7 +9,9 @@ import pandas as pd
 import wandb
 from wandb_workspaces.reports.v2 import interface as wr
 
+from nfa.report.collected import parameter_table
 from nfa.report.conventions import HEADLINE
+from nfa.report.pooled import Pooling
 from nfa.sweep import AXES, Cell, Sweep
 from nfa.tracking.wandb_client import explained
 from nfa.tracking.wandb_tracker import SUPERSEDED
@@ -55,7 +57,8 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.H1("Alignment and features"),
             runs.grid([], _scatter(), "each run"),
             wr.H1("By optimizer"),
-            runs.grid(["config.optimizer.name"], _bars()),
+            *_averaged(sweep, "optimizer.name"),
+            runs.grid(["config.optimizer.name"], _bars(), _run_set(sweep, "optimizer.name")),
             wr.H1("The axes together"),
             runs.grid([], _axes(swept), "each run"),
             wr.H1("All cells"),
@@ -195,9 +198,9 @@ def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = No
     )
 
 
-def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> list[wr.H2 | wr.PanelGrid]:
+def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
     """Means over layers, grouped by each axis that is swept; then layer by layer."""
-    blocks: list[wr.H2 | wr.PanelGrid] = []
+    blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
     for axis in AXES:
         varied = [name for name in swept if name.partition(".")[0] == axis]
         if varied:
@@ -206,7 +209,8 @@ def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> lis
                 _curve(f"alignment/{quantity}/mean", "alignment/step", by, f"{name}, mean over hidden layers")
                 for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
             ]
-            blocks += [wr.H2(f"By {axis} ({by})"), runs.grid([f"config.{by}"], panels)]
+            grid = runs.grid([f"config.{by}"], panels, _run_set(sweep, by))
+            blocks += [wr.H2(f"By {axis} ({by})"), *_averaged(sweep, by), grid]
     depth = max(len(cell.layers) for cell in sweep.cells)
     layers = range(depth) if depth <= MAX_LAYERS else [*range(MAX_LAYERS // 2), *range(depth - MAX_LAYERS // 2, depth)]
     panels = [
@@ -215,6 +219,26 @@ def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> lis
         for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
     ]
     return [*blocks, wr.H2("Layer by layer"), runs.grid([GROUP], panels)]
+
+
+def _pooled(sweep: Sweep, by: str) -> list[str]:
+    """Name the settings that vary among the cells of one group, whichever it is, where runs are grouped by one."""
+    parameters = parameter_table(sweep)
+    pooling = Pooling(parameters)
+    groups = [part["cell"] for _, part in parameters.groupby(by, sort=False, dropna=False)]
+    return list(dict.fromkeys(name for cells in groups for name in pooling.settings(cells)))
+
+
+def _run_set(sweep: Sweep, by: str) -> str:
+    """Name a set of runs, which is also its legend, by all that its means are over."""
+    return f"means over {', '.join(['seeds', *_pooled(sweep, by)])}"
+
+
+def _averaged(sweep: Sweep, by: str) -> list[wr.P]:
+    """Say over which settings the means of a group average, where there are any."""
+    names = _pooled(sweep, by)
+    text = f"A line or bar is the mean over seeds and over all cells of one {by}: these differ in {', '.join(names)}."
+    return [wr.P(text)] if names else []
 
 
 def _scatter() -> list[wr.ScatterPlot]:

@@ -81,6 +81,8 @@ def test_the_sentences_state_what_the_tables_hold(study: Study) -> None:
 def test_without_intervals_the_answer_says_why(study: Study) -> None:
     """Alignment that is tied everywhere: enough cells finished, so their number is not the reason."""
     tables = dict(study.tables)
-    tables["features_ranks"] = make_features_ranks(study.tables["features_alignment"].assign(uc_nfc=0.5))
+    tables["features_ranks"] = make_features_ranks(
+        study.tables["features_alignment"].assign(uc_nfc=0.5), study.collected.pooling
+    )
     answer = better_features(Study(study.collected, tables, study.paths))
     assert "(all points are tied)" in answer.sentence

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from nfa.report.pooled import Pooling
 from nfa.report.stratified import QUANTITIES, RANKED, make_features_ranks
 
 # Cells of the default sweep: data set, and depths of their hidden layers from the output.
@@ -33,7 +34,7 @@ def joined(draw: np.random.Generator, rho: float = 0.0, seeds: int = 3) -> pd.Da
 
 def row(table: pd.DataFrame, data: str, depth: int | None = None, score: str = "probe") -> pd.Series:
     """One row of the result."""
-    ranks = make_features_ranks(table)
+    ranks = make_features_ranks(table, Pooling(table[["cell"]].drop_duplicates()))
     place = ranks["depth_from_output"].isna() if depth is None else ranks["depth_from_output"] == depth
     found = ranks[(ranks["data"] == data) & place & (ranks["quantity"] == "uc_nfc") & (ranks["score"] == score)]
     assert len(found) == 1

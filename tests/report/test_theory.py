@@ -98,7 +98,7 @@ def test_sentences_state_convention_size_and_distance(study: Study) -> None:
         "and measure == 'difference'"
     ).iloc[0]
     assert f"by {row['mean']:.3f} [" in said.sentence
-    assert "(10 points per seed)" in said.sentence
+    assert "(10 points per seed; over model.depth 2, 3; optimizer.name sgd, adam)" in said.sentence
     assert "mini-batches" in said.sentence
     law = theory.depth_law(study, HEADLINE).sentence
     assert "in 0 of 20 hidden layers" in law  # fits of 0.95 beside UC-NFC below 0.9

@@ -1,5 +1,6 @@
 """Early training: the centred matrices' norms and C-NFC over time along gradient flow, predicted and measured."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -22,18 +23,31 @@ LINES: dict[str, Any] = {"leading": (0, (3, 2)), "next": "-"}
 def panels(study: Study) -> dict[str, list[Panel]]:
     """Three panels per data and model: both norms over their leading order, and C-NFC; of the first seed.
 
-    Cells that differ in the learning rate alone follow the same flow: the first is shown.
+    Cells that differ in the learning rate alone follow the same flow: the first is shown. Cells of other losses follow
+    another one, and have panels of their own.
     """
     curves = in_headline(study.collected.early)
-    found = {}
+    followed, found = set(curves["cell"]), {}
     for group, cells in study.groups.items():
-        here = curves[curves["cell"].isin(cells)]
-        if len(here):
-            first = here[(here["cell"] == here["cell"].iloc[0]) & (here["seed"] == here["seed"].iloc[0])]
-            found[group] = [
-                _panel(study, group, quantity, first[first["quantity"] == quantity]) for quantity in QUANTITIES
+        flows = _flows(study, [cell for cell in cells if cell in followed])
+        for cell in flows:
+            here = curves[curves["cell"] == cell]
+            first = here[here["seed"] == here["seed"].iloc[0]]
+            title = group if len(flows) == 1 else f"{group} · {study.row(cell)['optimizer']}"
+            found[title] = [
+                _panel(study, title, quantity, first[first["quantity"] == quantity]) for quantity in QUANTITIES
             ]
     return found
+
+
+def _flows(study: Study, cells: list[str]) -> list[str]:
+    """Choose the first cell of each flow."""
+    first: dict[str, str] = {}
+    for cell in cells:
+        own = study.collected.sweep.by_id[cell].parameters()
+        loss = {key: own["train"][key] for key in ("loss", "decoupling")}
+        first.setdefault(json.dumps([own["data"], own["model"], loss]), cell)
+    return list(first.values())
 
 
 def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Panel:

@@ -42,7 +42,13 @@ def colour(scope: str, scopes: Sequence[str]) -> str:
 def legend(study: Study) -> list[tuple[str, str]]:
     """Label the colours."""
     names = scopes(study)
-    return [("all, pooled over strata" if name == EVERYWHERE else name, colour(name, names)) for name in names]
+
+    def label(name: str) -> str:
+        over = study.pooled_names(None if name == EVERYWHERE else name)
+        shown = "all, pooled over strata" if name == EVERYWHERE else name
+        return f"{shown} (over {over})" if over else shown
+
+    return [(label(name), colour(name, names)) for name in names]
 
 
 def panels(study: Study) -> list[Panel]:

@@ -36,10 +36,18 @@ def panels(study: Study) -> list[Panel]:
     return found
 
 
+def raw_input(study: Study, data: str) -> str:
+    """Name the line of the raw input's score, and what it is a mean over where data of one name differ."""
+    cells = study.cells.index[study.cells["data"] == data]
+    varied = [name for name in study.collected.pooling.settings(cells) if name.startswith("data.")]
+    return f"raw input, mean over {', '.join(varied)}" if varied else "raw input"
+
+
 def _panel(study: Study, data: str, name: str, part: pd.DataFrame) -> Panel:
     cells = study.cells[study.cells["data"] == data]
     metric = {"r2": "R²"}.get(str(cells["probe_metric"].iloc[0]), "accuracy")
     baseline = float(cells["input_probe"].mean())
+    line = raw_input(study, data)
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, SIZE, (42, 34, 14, 12))
@@ -50,7 +58,7 @@ def _panel(study: Study, data: str, name: str, part: pd.DataFrame) -> Panel:
         if np.isfinite(baseline):
             axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-            axes.annotate("raw input", (1, baseline), (0, 3), ha="right", color=MUTED, fontsize=8, **place)
+            axes.annotate(line, (1, baseline), (0, 3), ha="right", color=MUTED, fontsize=8, **place)
         lowest = float(part["value"].min())
         axes.set_xlim(nfc_limits(lowest)[0] if lowest < 0.5 else np.floor(lowest * 10) / 10 - 0.02, 1.03)
         axes.margins(y=0.1)

@@ -1,0 +1,72 @@
+"""The options that the public functions share, checked in one place, before anything is computed."""
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+ESTIMATORS = ("auto", "exact", "sketched")
+
+
+def checked_whole(name: str, value: Any, least: int | None = 1) -> int:
+    """Check that an option is a whole number.
+
+    Args:
+        name: What the option is called.
+        value: What was given.
+        least: The smallest value allowed; None allows all.
+
+    Raises:
+        ValueError: It is none, or too small.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}: {value!r} must be a whole number")
+    if least is not None and value < least:
+        raise ValueError(f"{name}: {value} must be at least {least}")
+    return int(value)
+
+
+def checked_layers(layers: Any) -> list[str] | None:
+    """Check names of layers, and read them once: an iterator is empty when it is read a second time.
+
+    Raises:
+        ValueError: Text in place of a list, an empty list, or a name that is no text.
+    """
+    if layers is None:
+        return None
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        raise ValueError(f"layers: {layers!r} is not a list of names; pass for instance [{str(layers)!r}]")
+    names = list(layers)
+    if not names:
+        raise ValueError("layers: the list is empty; name at least one layer, or pass None for all")
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"layers: {name!r} is not text; names of layers are, such as {str(name)!r}")
+    return names
+
+
+def check_options(**given: Any) -> None:
+    """Check the options that are given, each by its name.
+
+    Args:
+        given: Any of ``estimator``, ``samples``, ``probes``, ``batch_size``, ``seed``, ``step``,
+            ``weight_decay``, ``heads``; ``samples`` and ``batch_size`` may be None. Others are passed over.
+
+    Raises:
+        ValueError: One of them cannot be used.
+    """
+    if "estimator" in given and given["estimator"] not in ESTIMATORS:
+        raise ValueError(f"estimator: {given['estimator']!r} is none of {', '.join(ESTIMATORS)}")
+    for name in ("probes", "samples", "batch_size"):
+        if name in given and not (given[name] is None and name != "probes"):
+            checked_whole(name, given[name])
+    for name, least in (("seed", 0), ("step", None)):
+        if name in given:
+            checked_whole(name, given[name], least)
+    decay = given.get("weight_decay", 0.0)
+    if not isinstance(decay, Real) or not 0 <= float(decay) < math.inf:
+        raise ValueError(f"weight_decay: {decay!r} must be a number of at least 0")
+    if not isinstance(given.get("heads", False), bool | np.bool_):
+        raise ValueError(f"heads: {given['heads']!r} must be True or False")
