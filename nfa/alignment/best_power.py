@@ -13,15 +13,15 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop
 from nfa.alignment.correlation import EQUAL, EQUAL_OFF_DIAGONAL, NEGLIGIBLE
-from nfa.alignment.values import CORRELATIONS, Value, undefined
+from nfa.alignment.values import CORRELATIONS, Value, reason, undefined
 
 LOWEST, HIGHEST = 1 / 64, 8.0  # powers searched
 PER_DOUBLING = 8  # of them at first in each factor of 2
 FINER, ROUNDS = 17, 5  # points of each finer grid, and finer grids: s to a relative 1e-5
 CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
-AT_AN_END = f"the best power is at an end of the range searched, {LOWEST:g} to {HIGHEST:g}"
-AS_FAR = f"as far as was searched, {LOWEST:g} to {HIGHEST:g}"
-ALIKE = "the non-zero eigenvalues of the AGOP are equal: all its powers are alike"
+AT_AN_END = reason(f"the best power is at an end of the range searched, {LOWEST:g} to {HIGHEST:g}")
+AS_FAR = reason(f"as far as was searched, {LOWEST:g} to {HIGHEST:g}")
+ALIKE = reason("the non-zero eigenvalues of the AGOP are equal: all its powers are alike")
 EVEN = 1e-9  # relative spread of eigenvalues below which they are equal
 
 
