@@ -178,7 +178,9 @@ def test_weights_that_a_forward_pass_changes_are_put_back(
     else:
         covariances(model, inputs, batch_size=4)
     assert all(changed)
-    assert len(changed) == (1 if fail else passes)  # to know the network, to compare two samples, for its rounding; three batches
+    assert len(changed) == (
+        1 if fail else passes
+    )  # to know the network, to compare two samples, for its rounding; three batches
     assert model.get_parameter("0.weight") is weight
     assert weight.data_ptr() == memory
     assert torch.equal(weight, before)
