@@ -94,7 +94,16 @@ def _measure_seed(
             ).layers
             initial = initial or measured
             moving = _start(cell, seed, model, materials) if step == 0 else _later(cell, model, materials)
-            rows = frame(measured, initial=initial, **moving, **_decay(cell), seed=seed, step=step)
+            coupled, decoupled = _decays(cell)
+            rows = frame(
+                measured,
+                initial=initial,
+                **moving,
+                weight_decay=coupled,
+                decoupled_decay=decoupled,
+                seed=seed,
+                step=step,
+            )
             table.add(step, rows)
             if step in (steps[0], steps[-1]):
                 for name, layer in measured.items():
@@ -115,13 +124,10 @@ def _early(cell: Cell, seed: int, samples: int, materials: Materials, device: to
     return {f"{seed}/0/{name}": array for name, array in curves.items()}
 
 
-def _decay(cell: Cell) -> dict[str, float]:
-    """Weight decay, coupled and decoupled, as arguments of ``frame``."""
+def _decays(cell: Cell) -> tuple[float, float]:
+    """Weight decay of a cell's optimizer, coupled and decoupled; at least one is 0."""
     entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
-    return {
-        "weight_decay": entry.weight_decay(cell.optimizer),
-        "decoupled_decay": entry.decoupled_decay(cell.optimizer),
-    }
+    return entry.weight_decay(cell.optimizer), entry.decoupled_decay(cell.optimizer)
 
 
 def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) -> Moving:
@@ -132,6 +138,6 @@ def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) 
 
 def _later(cell: Cell, model: torch.nn.Module, materials: Materials) -> Moving:
     """Gradient of the whole training loss, where a quantity needs it: FACT, under weight decay."""
-    if _decay(cell)["weight_decay"] == 0:
+    if _decays(cell)[0] == 0:
         return {}
     return {"gradients": weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))}
