@@ -52,7 +52,8 @@ def check_options(**given: Any) -> None:
 
     Args:
         given: Any of ``estimator``, ``samples``, ``probes``, ``batch_size``, ``seed``, ``step``,
-            ``weight_decay``, ``heads``; ``samples`` and ``batch_size`` may be None. Others are passed over.
+            ``weight_decay``, ``decoupled_decay``, ``heads``;
+            ``samples`` and ``batch_size`` may be None. Others are passed over.
 
     Raises:
         ValueError: One of them cannot be used.
@@ -65,8 +66,9 @@ def check_options(**given: Any) -> None:
     for name, least in (("seed", 0), ("step", None)):
         if name in given:
             checked_whole(name, given[name], least)
-    decay = given.get("weight_decay", 0.0)
-    if not isinstance(decay, Real) or not 0 <= float(decay) < math.inf:
-        raise ValueError(f"weight_decay: {decay!r} must be a number of at least 0")
+    for name in ("weight_decay", "decoupled_decay"):
+        decay = given.get(name, 0.0)
+        if not isinstance(decay, Real) or not 0 <= float(decay) < math.inf:
+            raise ValueError(f"{name}: {decay!r} must be a number of at least 0")
     if not isinstance(given.get("heads", False), bool | np.bool_):
         raise ValueError(f"heads: {given['heads']!r} must be True or False")

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop
 from nfa.alignment.correlation import EQUAL, EQUAL_OFF_DIAGONAL, NEGLIGIBLE
-from nfa.alignment.values import CORRELATIONS, Value, undefined
+from nfa.alignment.values import CORRELATIONS, Value, reason, undefined
 
 LOWEST, HIGHEST = 1 / 64, 8.0  # powers searched
 PER_DOUBLING = 8  # of them at first in each factor of 2
 FINER, ROUNDS = 17, 5  # points of each finer grid, and finer grids: s to a relative 1e-5
 CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
-AT_AN_END = f"the best power is at an end of the range searched, {LOWEST:g} to {HIGHEST:g}"
-AS_FAR = f"as far as was searched, {LOWEST:g} to {HIGHEST:g}"
-ALIKE = "the non-zero eigenvalues of the AGOP are equal: all its powers are alike"
+AT_AN_END = reason(f"the best power is at an end of the range searched, {LOWEST:g} to {HIGHEST:g}")
+AS_FAR = reason(f"as far as was searched, {LOWEST:g} to {HIGHEST:g}")
+ALIKE = reason("the non-zero eigenvalues of the AGOP are equal: all its powers are alike")
 EVEN = 1e-9  # relative spread of eigenvalues below which they are equal
 
 
@@ -55,7 +55,7 @@ def best_powers(agop: Agop) -> dict[str, BestPower]:
     at_one = agop.power_moments(1.0).correlations()
     values = agop.values[agop.kept]
     if values.numel() == 0 or values.max() <= values.min() * (1 + EVEN):
-        return {name: _undefined(value.note or ALIKE) for name, value in at_one.items()}
+        return {name: undefined_power(value.note or ALIKE) for name, value in at_one.items()}
     search = _Search(agop)
     count = round(log(HIGHEST / LOWEST, 2) * PER_DOUBLING) + 1
     grid = torch.linspace(log(LOWEST), log(HIGHEST), count, dtype=torch.float64)
@@ -73,7 +73,7 @@ def best_powers(agop: Agop) -> dict[str, BestPower]:
     found = {}
     for index, name in enumerate(CORRELATIONS):
         if torch.isnan(fits[index]):
-            found[name] = _undefined(at_one[name].note or (EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL))
+            found[name] = undefined_power(at_one[name].note or (EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL))
             continue
         at, fit = centre[index].item(), fits[index].item()
         note = AT_AN_END if not grid[0] < at < grid[-1] else ""
@@ -153,6 +153,7 @@ def _ratio(covariance: Tensor, a: Tensor | float, b: Tensor, scale_a: float, sca
     return torch.where(known, covariance / torch.where(known, a * b, 1).sqrt(), torch.nan).clamp(-1, 1)
 
 
-def _undefined(note: str) -> BestPower:
+def undefined_power(note: str) -> BestPower:
+    """Four undefined values, for one reason."""
     value = undefined(note)
     return BestPower(value, value, value, value)

@@ -365,6 +365,8 @@ def _flattened(outputs: Any, n: int) -> tuple[Tensor, tuple[int, ...]]:
         )
     if not outputs.requires_grad:
         raise ValueError("the network's output carries no gradient: it is detached, or made of integers")
+    if outputs.is_complex():  # real and imaginary parts are two outputs
+        outputs = torch.view_as_real(outputs.resolve_conj())
     return outputs.reshape(n, -1), tuple(outputs.shape[1:])
 
 

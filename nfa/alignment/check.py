@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.copying import deep_copy
-from nfa.alignment.covariance import LayerCovariance, measure_covariances
+from nfa.alignment.covariance import DRAWN, LayerCovariance, measure_covariances
 from nfa.alignment.direct import DirectLayer, direct_agop
 from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.fitting import explained
 from nfa.alignment.layers import checked_device, plain
+from nfa.alignment.quantities import K_ROUNDING
 from nfa.alignment.samples import Inputs, drawn
+from nfa.alignment.values import reason
 from nfa.random import torch_generator
 
 COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")
@@ -32,8 +34,12 @@ LARGEST_SIDE = 4096  # two float64 matrices of this side take 256 MiB
 DIRECTIONS = 4
 OUTPUTS = 16  # each is a reverse pass for each sample
 
-NO_GRADIENT = "no gradient on these samples"
-NOT_ALONE = "another product where a sample comes alone"
+NO_GRADIENT = reason("no gradient on these samples")
+NOT_ALONE = reason("another product where a sample comes alone")
+FEW_OUTPUTS = reason("{few} of {total} outputs")
+TWO_DRAWS = reason(
+    "the forward pass draws random numbers, other ones for each of the two sides: they cannot be compared"
+)
 
 
 def check(
@@ -49,7 +55,7 @@ def check(
 
     Both are computed in float64, on a copy of the network, with ``torch.set_default_dtype`` at float64 for the time of
     the call, for tensors that the network makes. K comes from this library, on all samples at once; the other
-    side from torch's own backward of every product, sample by sample, output by output.
+    side from torch's own backward of every product, sample by sample (each beside a copy of itself), output by output.
 
     Args:
         model: The network; left as it was.
@@ -62,7 +68,9 @@ def check(
     Returns:
         One row per layer in forward order, with columns layer, layer_index, shape (of W: k x d, or g x k x d in g
         groups), error (relative, in the Frobenius norm), compared ("matrix"; beyond d = 4,096 "4 random directions" u,
-        by G u), passed (error below 1e-6), note. Of more than 16 outputs per sample, 16 evenly spaced ones are
+        by G u), passed (error below 1e-6), note. A
+        layer whose gradient is zero up to rounding, and a network that draws random numbers, cannot be compared: error
+        is NaN, passed false, and note says why. Of more than 16 outputs per sample, 16 evenly spaced ones are
         differentiated, and ``note`` says so. ``frame.attrs["left_out"]`` maps each weight of two or more dimensions
         that is not measured to the reason.
 
@@ -153,7 +161,7 @@ class _FewOutputs:
         total = outputs[0].numel()
         if total <= OUTPUTS:
             return outputs
-        self.note = f"{OUTPUTS} of {total:,} outputs"
+        self.note = FEW_OUTPUTS.format(few=OUTPUTS, total=f"{total:,}")
         places = torch.linspace(0, total - 1, OUTPUTS, dtype=torch.float64, device=outputs.device).long()
         return outputs.flatten(1)[:, places]
 
@@ -172,7 +180,11 @@ def _compare(found: LayerCovariance, direct: DirectLayer | None, along: Tensor |
     product = weight.mT @ (blocked(found.covariance) @ (weight if along is None else weight @ along))
     notes = [note] if note else []
     error = float("nan")
-    if direct is None or direct.agop.shape != product.shape:
+    if DRAWN in found.remarks:
+        notes.append(TWO_DRAWS)
+    elif found.is_rounding:
+        notes.append(K_ROUNDING)
+    elif direct is None or direct.agop.shape != product.shape:
         notes.append(NOT_ALONE)
     elif not direct.agop.any() and not product.any():
         notes.append(NO_GRADIENT)

@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from nfa.alignment.values import CORRELATIONS, Value, undefined
+from nfa.alignment.values import CORRELATIONS, Value, reason, undefined
 
 # A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
 NEGLIGIBLE = 1e-11
 
-NFM_ZERO = "the NFM is zero"
-EQUAL = "all entries of a matrix are equal"
-EQUAL_OFF_DIAGONAL = "the off-diagonal entries of a matrix are all equal"
-NO_OFF_DIAGONAL = "a 1 x 1 matrix has no off-diagonal entries"
+NFM_ZERO = reason("the NFM is zero")
+OTHER_ZERO = reason("the matrix compared with the NFM is zero")
+EQUAL = reason("all entries of a matrix are equal")
+EQUAL_OFF_DIAGONAL = reason("the off-diagonal entries of a matrix are all equal")
+NO_OFF_DIAGONAL = reason("a 1 x 1 matrix has no off-diagonal entries")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Moments:
         """Correlate: correlation name -> value, undefined where a matrix is zero or its entries do not vary."""
         every = self.every
         if every.aa <= 0 or every.bb <= 0:
-            value = undefined(NFM_ZERO if every.aa <= 0 else "the matrix compared with the NFM is zero")
+            value = undefined(NFM_ZERO if every.aa <= 0 else OTHER_ZERO)
             return dict.fromkeys(names, value)
         return {name: self._correlation(name) for name in names}
 

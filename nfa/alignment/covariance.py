@@ -23,14 +23,17 @@ from torch import Tensor, nn
 
 from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.blocks import Blocks
-from nfa.alignment.capture import CHANGED, Recording, record
+from nfa.alignment.capture import CHANGED, Recording
+from nfa.alignment.draws import Draws
 from nfa.alignment.fitting import explained
-from nfa.alignment.independence import refuse_mixed_samples
-from nfa.alignment.layers import checked_device, owner, parameters_of, plain, without_single_block
+from nfa.alignment.layers import checked_device, finite, owner, parameters_of, plain, without_single_block
+from nfa.alignment.paired import record_paired
 from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
 from nfa.alignment.topology import topology
+from nfa.alignment.trial import PARTLY, PARTLY_HALF, tried
 from nfa.alignment.undisturbed import undisturbed
+from nfa.alignment.values import reason
 from nfa.random import torch_generator
 
 DOUBLE = torch.finfo(torch.float64).eps
@@ -42,6 +45,9 @@ BLOCK = 32  # samples in a block, where it is not
 # float32), but no more than cost less time together, and no fewer than keep the cores busy.
 ELEMENTS = 5 * 2**20
 FEWEST, MOST = 32, 1024
+
+DRAWN = reason("the forward pass draws random numbers: K is that of one draw")
+NOT_FINITE = reason("some outputs of the network are NaN or infinite: K is made of derivatives, which are finite")
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class LayerCovariance:
         blocks: K in blocks of samples, where there is an error to estimate; None when exact for these samples.
         population: N, samples in the whole data set when the target is its K; None when it is that of these samples.
         probes: Probes in each of the two sketches; 0 when exact.
+        rounding: tr K that the rounding of the network's number type makes by itself, as estimated from a few samples.
+        remarks: What is to be known of every value that depends on K.
     """
 
     layer: str
@@ -78,6 +86,8 @@ class LayerCovariance:
     blocks: Blocks | None = None
     population: int | None = None
     probes: int = 0
+    rounding: float = 0.0
+    remarks: tuple[str, ...] = ()
 
     @cached_property
     def weight(self) -> Tensor:
@@ -92,6 +102,26 @@ class LayerCovariance:
         assert self.blocks is not None
         first, second = self.blocks.means()
         return without_single_block((first + second) / 2)
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether K is no more than rounding: the true gradient is zero at this layer."""
+        partly = PARTLY if torch.finfo(self.own_weight.dtype).bits >= 32 else PARTLY_HALF
+        return 0 < self._trace <= partly * self.rounding
+
+    @property
+    def change_by_rounding(self) -> float:
+        """Relative change of K that rounding makes: twice that of J over the root of n, as it averages over samples.
+
+        No less than that of the weights, twice: K is quadratic in those after it.
+        """
+        relative = (self.rounding / self._trace) ** 0.5 if self._trace > 0 else 0.0
+        return max(float(relative * (2 / self.n**0.5 + relative)), 2 * torch.finfo(self.own_weight.dtype).eps)
+
+    @property
+    def _trace(self) -> float:
+        """The trace of K."""
+        return self.covariance.diagonal(dim1=-2, dim2=-1).sum().item()
 
     @property
     def estimator(self) -> str:
@@ -142,7 +172,8 @@ def measure_covariances(
         seed: Names the probes and the samples drawn.
         heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass; changes the time and memory, not the result (but an error bar, where it is
-            smaller than the blocks that those are made of). None chooses by the size of the network's activations.
+            smaller than the blocks that those are made of). A sample that comes alone is given twice, see
+            ``nfa.alignment.paired``. None chooses by the size of the network's activations.
 
     Raises:
         ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, outputs that are no
@@ -162,27 +193,31 @@ def measure_covariances(
     generator = torch_generator("probes", seed)
     n = 0
     with explained(model, start), undisturbed(model):
-        first = record(model, start[:BLOCK], heads=heads)
-        refuse_mixed_samples(model, start[:BLOCK], first.outputs)
+        before = Draws.now(device)
+        first = record_paired(model, start[:BLOCK], heads=heads)
+        chosen = first.chosen(layers)
+        trial = tried(model, start[:BLOCK], first, before, chosen, heads=heads)
         outputs, places, order = first.outputs.shape[1], topology(first), list(first.layers)
         sketch = _chosen(estimator, outputs) == "sketched"
         in_blocks = sketch or population is not None
-        sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in first.chosen(layers)}
+        sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in chosen}
         left_out = first.left_out
         writes = first.writes
         size = batch_size or _affordable(first.elements // len(first.outputs), len(start))
+        all_finite = True
         if in_blocks:  # where each row of J is one sample's, a batch can be cut into blocks afterwards
             size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
         whole = (part for part, _ in itertools.chain([(start, None)], stream))
         for batch in regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size)):
-            recording = record(model, batch, heads=heads, copied=writes)
+            recording = record_paired(model, batch, heads=heads, copied=writes, alone=trial.alone)
+            all_finite = all_finite and finite(recording.outputs)
             _refuse_changed(recording, sums)
             if sketch:
                 signs = torch.randint(2, (len(batch), 2 * probes, outputs), generator=generator, dtype=torch.int8)
                 sketched_passes(recording, sums, (2 * signs - 1).to(recording.outputs))
             else:
-                exact_passes(recording, sums)
+                exact_passes(recording, sums, len(batch))
             for layer in sums.values():
                 if sketch:
                     layer.end_sketched_batch(len(batch), probes, block)
@@ -190,6 +225,7 @@ def measure_covariances(
                     layer.end_exact_batch(len(batch))
             n += len(batch)
     parameters = parameters_of(model)
+    remarks = [remark for remark, so in ((DRAWN, trial.draws), (NOT_FINITE, not all_finite)) if so]
     return Measured(
         {
             name: _result(
@@ -206,6 +242,8 @@ def measure_covariances(
                     resolution=found.resolution,
                     population=population,
                     probes=probes if sketch else 0,
+                    rounding=trial.rounding.get(name, 0.0),
+                    remarks=tuple(remarks),
                 ),
             )
             for name, found in sums.items()

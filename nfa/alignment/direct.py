@@ -2,9 +2,9 @@
 
     G = (1/n) sum over samples, positions and outputs of g g^T,    g = d output / d x,    x what the weight multiplies
 
-Nothing here knows of K. Samples come one at a time and outputs one at a time, and every product is done again with
-autograd by x, so that torch's own backward says what g is. A convolution is written out as a product with patches
-first, and the result held against the network's.
+Nothing here knows of K. Samples come one at a time (each beside a copy of itself, whose gradients are zero) and outputs
+one at a time, and every product is done again with autograd by x, so that torch's own backward says what g is. A
+convolution is written out as a product with patches first, and the result held against the network's.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfa.alignment.capture import Call, record
+from nfa.alignment.capture import Call
 from nfa.alignment.interception import Interception
+from nfa.alignment.paired import record_paired
 from nfa.alignment.undisturbed import undisturbed
 
 aten = torch.ops.aten
@@ -179,10 +180,11 @@ def _vectors(
         watches.append(_Keeping(*arguments))
         return watches[-1]
 
-    recording = record(model, sample, heads=heads, watching=watching)
+    recording = record_paired(model, sample, heads=heads, watching=watching)
     calls = [call for call in recording.calls if call.layer.name in names]
-    again = {index: watches[0].products[index]() for index in sorted({call.product for call in calls})}
-    rows = {index: watches[0].seen[index].view for index in again}
+    # The last watch is that of the pass recorded: the pass is made again where the network writes to its input.
+    again = {index: watches[-1].products[index]() for index in sorted({call.product for call in calls})}
+    rows = {index: watches[-1].seen[index].view for index in again}
     edges: list[Any] = [recording.products[index] for index in again]
     for output in recording.outputs[0]:
         gradients = torch.autograd.grad(output, edges, retain_graph=True, allow_unused=True)

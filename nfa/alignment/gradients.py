@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.arguments import check_options
-from nfa.alignment.capture import record
 from nfa.alignment.fitting import explained
 from nfa.alignment.layers import Layer, checked_device, parameters_of, plain, refuse_lazy
+from nfa.alignment.paired import doubled, record_paired
 from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
 
@@ -48,6 +48,18 @@ def _kind(value: Any) -> str:
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
     return f"a tensor of shape {tuple(value.shape)}" if value.dim() else "a number without a gradient"
+
+
+def _outputs(model: nn.Module, batch: Tensor) -> Any:
+    """Run a network on samples, and on a single one twice where it gives two outputs then."""
+    if len(batch) == 1:
+        try:
+            outputs = model(doubled(batch))
+            if isinstance(outputs, Tensor) and outputs.dim() > 0 and len(outputs) == 2:
+                return outputs[:1]
+        except Exception:  # whatever a network raises that is written for one sample; its own comes from the next line
+            return model(batch.clone())
+    return model(batch.clone())
 
 
 @unseen()
@@ -111,8 +123,8 @@ def loss_gradients(
                 raise ValueError("targets: none given, and the batches hold none")
             if not layers:
                 with explained(model, batch):
-                    layers = record(model, batch[:2], heads=heads).layers
-            value = loss(model(batch.detach().clone()), target)
+                    layers = record_paired(model, batch[:2], heads=heads).layers
+            value = loss(_outputs(model, batch.detach()), target)
             if not isinstance(value, Tensor) or value.dim() > 0 or not value.requires_grad:
                 raise ValueError(f"loss: gives {_kind(value)}, not one number that autograd follows: the samples' mean")
             gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)

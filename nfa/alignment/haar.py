@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop, factor, significant
 from nfa.alignment.feature_matrix import FeatureMatrix
-from nfa.alignment.values import CORRELATIONS, Convention, Value, undefined
+from nfa.alignment.values import CORRELATIONS, Convention, Value, reason, undefined
 from nfa.random import torch_generator
 
 DRAWS = 20  # at power 1
@@ -24,12 +24,21 @@ DRAWS_DECOMPOSED = 5  # at other powers; its standard error says what that costs
 LARGEST_DECOMPOSED = 256
 LARGEST_DRAWN = 1024  # beyond it a draw would take seconds, and correlations vary over Q by some 1/k
 HARDLY = 1e-2  # share of |F|^2
-EXPECTED = f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}"
-TOO_LARGE = f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}"
+EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
+TOO_LARGE = reason(f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}")
+NO_CONTROL = reason("no control: no rotation of K changes this correlation")
+# Relative to 1, the largest correlation: spread over rotations that is rounding, in float64 and in float32.
+STILL, STILL_SINGLE = 1e-11, 3e-6
 
 
 def haar_control(
-    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], resolution: float, seed: int
+    features: FeatureMatrix,
+    eigenvalues: Tensor,
+    powers: Mapping[str, float],
+    resolution: float,
+    seed: int,
+    *,
+    readout: bool = False,
 ) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
     """Correlate under random rotations of K.
 
@@ -39,14 +48,18 @@ def haar_control(
         powers: Power name -> exponent, none NaN.
         resolution: Relative rounding of K's eigenvalues.
         seed: Names the rotations.
+        readout: Whether h is the network's output. There K is the identity, and the control 1 as the correlation is:
+            a known answer. Anywhere else a control that no rotation changes is none, and undefined.
 
     Returns:
         Mean over m rotations with its standard error sd / sqrt(m), and the standard deviation over them; both by
         (correlation, power). m is 20 at power 1 and 5 at others.
     """
     blocks, k = eigenvalues.shape
+    low, high = (bound.item() for bound in eigenvalues.aminmax())
+    known = readout and high - low <= STILL * high
     if k > LARGEST_DRAWN:
-        return _expected(features, eigenvalues, powers)
+        return _expected(features, eigenvalues, powers, known=known)
     draws: dict[Convention, list[Value]] = {}
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
     # Beyond that size float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
@@ -68,12 +81,14 @@ def haar_control(
                 draws.setdefault((correlation, power), []).append(value)
     means, deviations = {}, {}
     for convention, values in draws.items():
-        means[convention], deviations[convention] = _summary(values)
+        single = powers[convention[1] or "1"] == 1 and plain.gram.dtype == torch.float32
+        still = -1.0 if known else STILL_SINGLE if single else STILL
+        means[convention], deviations[convention] = _summary(values, still)
     return means, deviations
 
 
 def _expected(
-    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float]
+    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], *, known: bool
 ) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
     """The control at power 1 from moments over Haar measure, for k so large that correlations hardly vary over Q.
 
@@ -81,6 +96,12 @@ def _expected(
     E A = (tr lambda / k) I and E tr(A S A S) = (a + b) tr(S S) + b (tr S)^2 [derived].
     """
     k = eigenvalues.shape[1]
+    spread = eigenvalues.amax(1) - eigenvalues.amin(1)
+    if not known and bool((spread <= STILL * eigenvalues.amax(1).abs()).all()):
+        nothing: dict[Convention, Value] = {
+            (name, power): undefined(NO_CONTROL) for name in CORRELATIONS for power in powers
+        }
+        return nothing, nothing
     values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
     trace, squares = values.sum(1), values.square().sum(1)
     common = k * (k - 1) * (k + 2)
@@ -132,11 +153,17 @@ def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float
     return rotation
 
 
-def _summary(values: list[Value]) -> tuple[Value, Value]:
-    """Mean with its standard error, and standard deviation, over draws."""
+def _summary(values: list[Value], still: float) -> tuple[Value, Value]:
+    """Mean with its standard error, and standard deviation, over draws; no control where it is up to ``still``.
+
+    So it is where each block has one row, where K is a multiple of the identity in each block, where F is a single
+    number and, for some of the correlations, where the rows of W are orthonormal.
+    """
     notes = [value.note for value in values if value.note]
     if notes:
         return undefined(notes[0]), undefined(notes[0])
     draws = torch.tensor([value.value for value in values], dtype=torch.float64)
     deviation = draws.std().item()
+    if deviation <= still:
+        return undefined(NO_CONTROL), undefined(NO_CONTROL)
     return Value(draws.mean().item(), stderr=deviation / sqrt(len(values))), Value(deviation, stderr=float("nan"))

@@ -5,11 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.capture import record
 from nfa.alignment.covariance import measure_covariances
 from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.fitting import explained
 from nfa.alignment.layers import checked_device, plain
+from nfa.alignment.paired import record_paired
 from nfa.alignment.samples import Inputs, batches, unseen
 from nfa.alignment.undisturbed import undisturbed
 
@@ -74,4 +74,4 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     model = plain(model)
     batch, _ = next(batches(inputs, 2, checked_device(model)))
     with explained(model, batch), undisturbed(model):
-        return record(model, batch).left_out
+        return record_paired(model, batch).left_out

@@ -107,13 +107,19 @@ def _mean(rows: Sequence[Tensor], probes: int) -> Part:
     return Part.of_rows(joined if probes == 1 else joined / probes**0.5).compact()
 
 
-def exact_passes(recording: Recording, sums: Mapping[str, LayerSum]) -> None:
-    """One reverse pass for each output: all rows of J."""
+def exact_passes(recording: Recording, sums: Mapping[str, LayerSum], n: int) -> None:
+    """One reverse pass for each output: all rows of J.
+
+    Args:
+        recording: A forward pass.
+        sums: Layers to add to.
+        n: Samples, the first of those that the pass ran on: a single sample is there twice.
+    """
     calls, edges = wanted(recording, sums)
     outputs = recording.outputs.shape[1]
     direction = torch.zeros_like(recording.outputs)
     for c in range(outputs):
-        direction.zero_()[:, c] = 1
+        direction.zero_()[:n, c] = 1
         gradients = reverse(recording, edges, direction, last=c == outputs - 1)
         for call in calls:
             gradient = gradients[call.product]
@@ -125,7 +131,7 @@ def sketched_passes(recording: Recording, sums: Mapping[str, LayerSum], signs: T
     """One reverse pass for each probe of both sketches.
 
     Args:
-        recording: A forward pass of n samples.
+        recording: A forward pass of n samples; of two where n = 1, the second of which is a copy.
         sums: Layers to add to.
         signs: (n, 2 * probes, T) of +-1; the first half of the probes is the first sketch.
     """
@@ -133,7 +139,8 @@ def sketched_passes(recording: Recording, sums: Mapping[str, LayerSum], signs: T
     total = signs.shape[1]
     count = Counter(call.layer.name for call in calls)
     for probe in range(total):
-        direction = signs[:, probe].contiguous()
+        direction = torch.zeros_like(recording.outputs)
+        direction[: len(signs)] = signs[:, probe]
         gradients = reverse(recording, edges, direction, last=probe == total - 1)
         for call in calls:
             gradient, layer = gradients[call.product], sums[call.layer.name]

@@ -47,17 +47,33 @@ from nfa.alignment.haar import haar_control
 from nfa.alignment.layers import without_single_block
 from nfa.alignment.sketch import Estimator
 from nfa.alignment.spectra import commutator, localisation, stable_rank, subspace_overlap
-from nfa.alignment.values import CORRELATIONS, POWERS, Convention, Value, exponents, undefined
+from nfa.alignment.values import CORRELATIONS, POWERS, Convention, Value, exponents, reason, undefined
 
 Values = dict[Convention, Value]
 
-NO_DEPTH_POWER = "a branching network has no depth-matched power"
-GRADIENT_FLOW = "limit t -> 0+, gradient flow"
-RULE_FLOW = "limit t -> 0+, flow of the learning rule"
-FIRST_UPDATE = "limit t -> 0+, along the optimizer's first update"
+NO_DEPTH_POWER = reason("a branching network has no depth-matched power")
+GRADIENT_FLOW = reason("limit t -> 0+, gradient flow")
+RULE_FLOW = reason("limit t -> 0+, flow of the learning rule")
+FIRST_UPDATE = reason("limit t -> 0+, along the optimizer's first update")
 LIMITS = (GRADIENT_FLOW, RULE_FLOW, FIRST_UPDATE)
-OVERFLOW = "K is not finite: the network overflows"
-PLUG_IN = "of the samples drawn: no error estimate for the whole data set"
+OVERFLOW = reason("K is not finite: the network overflows")
+K_ROUNDING = reason("K is no more than rounding: the true gradient at this layer is zero")
+PLUG_IN = reason("of the samples drawn: no error estimate for the whole data set")
+NO_INITIAL = reason("no initial weights given")
+NO_INITIAL_K = reason("no initial covariance given")
+W_ZERO = reason("W is zero")
+AT_START = reason("W equals W0: 0/0")
+AT_START_TWICE = reason("W equals W0: 0/0, and K - K0 is 0 at second order")
+AT_START_NO_GRADIENT = reason("W equals W0 and no gradient given")
+FROZEN = reason("W equals W0 although the rest of the network has moved: 0/0")
+CHANGE_ROUNDING = reason("W - W0 is no more than rounding of W: hardly an entry moved by more than its last digit")
+CHANGE_NOT_FINITE = reason("the direction of change is not finite")
+K_UNCHANGED = reason("K has not changed")
+K_CHANGE_ROUNDING = reason("K has changed by no more than rounding")
+NO_DECAY = reason("weight decay is 0")
+DECOUPLED = reason("weight decay is decoupled, lambda = {decay:g}: FACT is about a coupled one, which is 0")
+NO_GRADIENT = reason("no gradient given")
+GRADIENT_NOT_FINITE = reason("the gradient is not finite")
 UNMOVED = 1e-4  # relative change of K below which a layer with W = W0 is taken to be at initialisation
 
 _ALL = tuple((correlation, power) for power in POWERS for correlation in CORRELATIONS)
@@ -88,6 +104,7 @@ LAYOUT: dict[str, tuple[Convention, ...]] = {
     "depth_law_low": _NO_POWER,
     "depth_law_high": _NO_POWER,
 }
+WITHOUT_K = ("relative_change", "localisation", "stable_rank_nfm")  # all others depend on the gradients of the network
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,7 @@ class Reference:
         instead: What a learning rule puts in its place, (k, d); None where the rule is backpropagation.
         update: Direction of the optimizer's first full-batch update, up to a positive factor, (k, d).
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
+        decoupled_decay: lambda of a decay that is decoupled, as AdamW's is.
     """
 
     initial_weight: Tensor | None = None
@@ -111,6 +129,7 @@ class Reference:
     instead: Tensor | None = None
     update: Tensor | None = None
     weight_decay: float = 0.0
+    decoupled_decay: float = 0.0
 
     @property
     def flow(self) -> tuple[Tensor | None, str]:
@@ -150,8 +169,9 @@ def limits(current: LayerCovariance, reference: Reference) -> dict[str, Values]:
     wanted = ["c_nfc"] if reference.update is None else ["c_nfc", "c_nfc_update"]
 
     def measured(layer: LayerCovariance, known: Reference) -> dict[str, Values]:
-        if not torch.isfinite(layer.covariance).all():
-            return {quantity: _same(quantity, undefined(OVERFLOW)) for quantity in wanted}
+        reason = _no_covariance(layer)
+        if reason:
+            return {quantity: _same(quantity, undefined(reason)) for quantity in wanted}
         powers = exponents(layer.depth_from_output, layer.chain_length)
         found = _limits(layer, Middle(layer.covariance, layer.resolution), known, powers)
         return {quantity: found[quantity] for quantity in wanted}
@@ -166,14 +186,14 @@ def _estimated(
 ) -> dict[str, Values]:
     """Measure with K taken for exact, then take out the bias of sketches and say what their errors are."""
     values = measured(current, reference)
-    if current.blocks is None or not torch.isfinite(current.covariance).all():
+    if current.blocks is None or _no_covariance(current):
         return values
     estimator = Estimator.of(current.blocks, current.population)
     if current.probes:
         starts = (None, None) if reference.initial_blocks is None else reference.initial_blocks.means()
         halves = [
             measured(
-                replace(current, total=total),
+                replace(current, total=total, rounding=0.0),
                 replace(reference, initial_covariance=None if k0 is None else without_single_block(k0)),
             )
             for total, k0 in zip(current.blocks.totals(), starts, strict=True)
@@ -222,22 +242,24 @@ def _extrapolated(value: Value, halves: list[Value]) -> Value:
 
 def _of_these_samples(quantity: str, value: Value) -> Value:
     """Say of a value that depends on K that it has no error estimate for the whole data set."""
-    if quantity in ("relative_change", "localisation", "stable_rank_nfm", "fact") or isnan(value.value):
+    if quantity in (*WITHOUT_K, "fact") or isnan(value.value):
         return value
     return Value(value.value, f"{value.note}; {PLUG_IN}" if value.note else PLUG_IN, nan)
 
 
 def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:
     """Measure everything with K taken for exact."""
-    if not torch.isfinite(current.covariance).all():
-        values = {quantity: _same(quantity, undefined(OVERFLOW)) for quantity in LAYOUT}
-        del values["c_nfc_update"]
-        return values
-    powers = exponents(current.depth_from_output, current.chain_length)
     features = FeatureMatrix(current.weight)
+    reason = _no_covariance(current)
+    if reason:
+        values = {quantity: _same(quantity, undefined(reason)) for quantity in LAYOUT}
+        del values["c_nfc_update"]
+        return values if reason == OVERFLOW else values | _without_covariance(current, features, reference)
+    powers = exponents(current.depth_from_output, current.chain_length)
     middle = Middle(current.covariance, current.resolution)
     agop = Agop.of(features, middle)
-    haar, haar_sd = haar_control(features, middle.spectrum, _defined(powers), current.resolution, seed)
+    readout = current.depth_from_output == 0
+    haar, haar_sd = haar_control(features, middle.spectrum, _defined(powers), current.resolution, seed, readout=readout)
     g, k, d = blocked(current.weight).shape
     rank = min(current.outputs, g * k, g * d)
     return {
@@ -245,8 +267,7 @@ def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> di
         **_centred(current, middle, reference, powers, seed),
         "haar_nfc": {c: haar.get(c, undefined(NO_DEPTH_POWER)) for c in LAYOUT["haar_nfc"]},
         "haar_nfc_sd": {c: haar_sd[c] for c in LAYOUT["haar_nfc_sd"]},
-        "localisation": _scalar(localisation(current.weight)),
-        "stable_rank_nfm": _scalar(stable_rank(features.spectrum[0])),
+        **_without_covariance(current, features, reference),
         "stable_rank_agop": _scalar(stable_rank(agop.values)),
         "stable_rank_k": _scalar(stable_rank(middle.spectrum)),
         "subspace_overlap": _scalar(subspace_overlap(agop, rank)),
@@ -256,23 +277,44 @@ def _quantities(current: LayerCovariance, reference: Reference, seed: int) -> di
     }
 
 
+def _no_covariance(current: LayerCovariance) -> str:
+    """Why K is no number to go by; empty where it is one."""
+    if not torch.isfinite(current.covariance).all():
+        return OVERFLOW
+    return K_ROUNDING if current.is_rounding else ""
+
+
+def _without_covariance(current: LayerCovariance, features: FeatureMatrix, reference: Reference) -> dict[str, Values]:
+    """Measure what depends on the weights alone."""
+    return {
+        "relative_change": _scalar(_relative_change(current, reference)),
+        "localisation": _scalar(localisation(current.weight)),
+        "stable_rank_nfm": _scalar(stable_rank(features.spectrum[0])),
+    }
+
+
+def _relative_change(current: LayerCovariance, reference: Reference) -> Value:
+    if reference.initial_weight is None:
+        return undefined(NO_INITIAL)
+    norm = current.weight.norm().item()
+    return Value((current.weight - reference.initial_weight).norm().item() / norm) if norm > 0 else undefined(W_ZERO)
+
+
 def _centred(
     current: LayerCovariance, middle: Middle, reference: Reference, powers: Mapping[str, float], seed: int
 ) -> dict[str, Values]:
     """Measure what needs the initial weights."""
     if reference.initial_weight is None:
-        missing = undefined("no initial weights given")
-        return {q: _same(q, missing) for q in ("c_nfc", "c_haar_nfc", "dc_nfc", "w0_nfc", "relative_change")}
+        missing = undefined(NO_INITIAL)
+        return {q: _same(q, missing) for q in ("c_nfc", "c_haar_nfc", "dc_nfc", "w0_nfc")}
     change = current.weight - reference.initial_weight
-    norm = current.weight.norm().item()
-    share = Value(change.norm().item() / norm) if norm > 0 else undefined("W is zero")
-    common = {
-        "w0_nfc": _direction(reference.initial_weight, middle, powers),
-        "relative_change": _scalar(share),
-    }
+    common = {"w0_nfc": _direction(reference.initial_weight, middle, powers)}
     if not change.any():
-        turned = undefined("W equals W0: 0/0")
+        turned = undefined(AT_START)
         return {**_limits(current, middle, reference, powers), "c_haar_nfc": _same("c_haar_nfc", turned), **common}
+    if change_is_rounding(current.own_weight, reference.initial_weight):
+        nothing = undefined(CHANGE_ROUNDING)
+        return {**{q: _same(q, nothing) for q in ("c_nfc", "c_haar_nfc", "dc_nfc")}, **common}
     return {
         "c_nfc": _direction(change, middle, powers),
         "c_haar_nfc": _turned(change, current, middle, seed),
@@ -281,20 +323,38 @@ def _centred(
     }
 
 
+def change_is_rounding(weight: Tensor, initial: Tensor) -> bool:
+    """Whether most of |W - W0|^2 is in entries that moved by no more than the last digit of W's number type.
+
+    Args:
+        weight: W in its own number type.
+        initial: W0 in float64.
+    """
+    now = weight.double()
+    squares = (now - initial).square()
+    digit = torch.finfo(weight.dtype).eps * torch.maximum(now.abs(), initial.abs())
+    return bool(squares[squares <= digit.square()].sum() > squares.sum() / 2)
+
+
 def _turned(change: Tensor, current: LayerCovariance, middle: Middle, seed: int) -> Values:
     """c_haar_nfc where the weights have changed."""
     if not torch.isfinite(change).all():
-        return _same("c_haar_nfc", undefined("the direction of change is not finite"))
-    return haar_control(FeatureMatrix(change), middle.spectrum, {"1": 1.0}, current.resolution, seed)[0]
+        return _same("c_haar_nfc", undefined(CHANGE_NOT_FINITE))
+    readout = current.depth_from_output == 0
+    features, powers = FeatureMatrix(change), {"1": 1.0}
+    return haar_control(features, middle.spectrum, powers, current.resolution, seed, readout=readout)[0]
 
 
 def _moved(current: LayerCovariance, reference: Reference, change: Tensor) -> Values:
     """dc_nfc where the weights have changed."""
     if reference.initial_covariance is None:
-        return _same("dc_nfc", undefined("no initial covariance given"))
+        return _same("dc_nfc", undefined(NO_INITIAL_K))
     difference = current.covariance - reference.initial_covariance
-    if difference.norm() <= 4 * current.resolution * current.covariance.norm():
-        return _same("dc_nfc", undefined("K has not changed"))
+    size = current.covariance.norm()
+    if difference.norm() <= 4 * current.resolution * size:
+        return _same("dc_nfc", undefined(K_UNCHANGED))
+    if difference.norm() <= current.change_by_rounding * size:
+        return _same("dc_nfc", undefined(K_CHANGE_ROUNDING))
     correlations = FeatureMatrix(change).moments(difference).correlations()
     return {(name, "1"): value for name, value in correlations.items()}
 
@@ -305,11 +365,11 @@ def _limits(
     """The centred quantities at W = W0."""
     start, now = reference.initial_covariance, current.covariance
     if start is not None and (now - start).norm() > UNMOVED * start.norm():
-        frozen = undefined("W equals W0 although the rest of the network has moved: 0/0")
+        frozen = undefined(FROZEN)
         return {"c_nfc": _same("c_nfc", frozen), "dc_nfc": _same("dc_nfc", frozen)}
     limits = {
-        "c_nfc": _same("c_nfc", undefined("W equals W0 and no gradient given")),
-        "dc_nfc": _same("dc_nfc", undefined("W equals W0: 0/0, and K - K0 is 0 at second order")),
+        "c_nfc": _same("c_nfc", undefined(AT_START_NO_GRADIENT)),
+        "dc_nfc": _same("dc_nfc", undefined(AT_START_TWICE)),
     }
     for quantity, velocity, note in (
         ("c_nfc", *reference.flow),
@@ -324,7 +384,7 @@ def _limits(
 def _direction(weight: Tensor, middle: Middle, powers: Mapping[str, float]) -> Values:
     """Correlate V^T V with (V^T K V)^s for some V in place of W."""
     if not torch.isfinite(weight).all():
-        return {c: undefined("the direction of change is not finite") for c in _ALL}
+        return {c: undefined(CHANGE_NOT_FINITE) for c in _ALL}
     features = FeatureMatrix(weight)
     return _agop_correlations(features, Agop.of(features, middle), middle, powers)
 
@@ -341,11 +401,12 @@ def _agop_correlations(features: FeatureMatrix, agop: Agop, middle: Middle, powe
 def _fact(features: FeatureMatrix, reference: Reference) -> Values:
     """rho(F, sym(W^T A)); the positive factor 1/lambda of A = -(dL/dW)/lambda changes no correlation."""
     if reference.weight_decay == 0:
-        return _same("fact", undefined("weight decay is 0"))
+        decay = reference.decoupled_decay
+        return _same("fact", undefined(DECOUPLED.format(decay=decay) if decay else NO_DECAY))
     if reference.gradient is None:
-        return _same("fact", undefined("no gradient given"))
+        return _same("fact", undefined(NO_GRADIENT))
     if not torch.isfinite(reference.gradient).all():
-        return _same("fact", undefined("the gradient is not finite"))
+        return _same("fact", undefined(GRADIENT_NOT_FINITE))
     correlations = features.moments_of_product(-reference.gradient).correlations()
     return {(name, None): value for name, value in correlations.items()}
 

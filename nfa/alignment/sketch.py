@@ -35,13 +35,13 @@ from nfa.alignment.correlation import (
 )
 from nfa.alignment.feature_matrix import largest
 from nfa.alignment.forms import Entries, Forms, OffDiagonal
-from nfa.alignment.values import CORRELATIONS, Value, undefined
+from nfa.alignment.values import CORRELATIONS, Value, reason, undefined
 
 FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
 AGREEMENT = 2 / 3  # the two sketches' products within a factor of two: else their mean is taken, not their root
 EXTREME = 1e9  # entries of K, or their inverse, whose fourth power float32 may not hold
 CANCELLING = 1e-2  # share of the squares below which a variance is computed in float64
-TOO_FEW = f"fewer than {FEW_BLOCKS} blocks of samples: no standard error"
+TOO_FEW = reason(f"fewer than {FEW_BLOCKS} blocks of samples: no standard error")
 
 
 @dataclass(frozen=True)

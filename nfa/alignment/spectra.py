@@ -5,7 +5,13 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop, significant
 from nfa.alignment.feature_matrix import FeatureMatrix, scaled
-from nfa.alignment.values import Value, undefined
+from nfa.alignment.values import Value, reason, undefined
+
+MATRIX_ZERO = reason("the matrix is zero")
+FEW_DIRECTIONS = reason("{name} has rank {nonzero}, fewer than the {rank} directions compared")
+NO_EIGENSPACE = reason("{name} has no top-{rank} eigenspace: eigenvalues {rank} and {next} are equal")
+EITHER_ZERO = reason("{name} is zero")
+WEIGHT_ZERO = reason("W is zero")
 
 TIE = 1e-10  # relative gap below which two neighbouring eigenvalues count as equal
 
@@ -13,7 +19,7 @@ TIE = 1e-10  # relative gap below which two neighbouring eigenvalues count as eq
 def stable_rank(eigenvalues: Tensor) -> Value:
     """|A|_F^2 / |A|_2^2 of a symmetric matrix from its eigenvalues, in any order and of all its blocks."""
     if eigenvalues.numel() == 0 or eigenvalues.max() <= 0:
-        return undefined("the matrix is zero")
+        return undefined(MATRIX_ZERO)
     return Value((eigenvalues / eigenvalues.max()).square().sum().item())
 
 
@@ -32,9 +38,9 @@ def subspace_overlap(agop: Agop, rank: int) -> Value:
         ordered = spectrum.flatten().sort(descending=True).values
         nonzero = int((ordered > 0).sum())
         if nonzero < rank:
-            return undefined(f"{name} has rank {nonzero}, fewer than the {rank} directions compared")
+            return undefined(FEW_DIRECTIONS.format(name=name, nonzero=nonzero, rank=rank))
         if nonzero > rank and ordered[rank - 1] - ordered[rank] < TIE * ordered[0]:
-            return undefined(f"{name} has no top-{rank} eigenspace: eigenvalues {rank} and {rank + 1} are equal")
+            return undefined(NO_EIGENSPACE.format(name=name, rank=rank, next=rank + 1))
     left = vectors * values.sqrt()[:, None] * _top(values, rank)[:, None]
     right = agop.middle_vectors * torch.where(_top(agop.values, rank), agop.values, torch.inf).rsqrt()[:, None]
     return Value((left.mT @ right).square().sum().item() / rank)
@@ -62,7 +68,7 @@ def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
     difference = product - product.mT
     moments = features.moments(covariance).every
     if moments.aa <= 0 or moments.bb <= 0:
-        return undefined(f"{'NFM' if moments.aa <= 0 else 'AGOP'} is zero")
+        return undefined(EITHER_ZERO.format(name="NFM" if moments.aa <= 0 else "AGOP"))
     squared = (difference * (gram @ difference @ gram)).sum().item()
     return Value((max(squared, 0.0) / (moments.aa * moments.bb)) ** 0.5)
 
@@ -77,6 +83,6 @@ def localisation(weight: Tensor) -> Value:
     sizes = rows.abs().amax(1, keepdim=True)
     kept = sizes[:, 0] > 0
     if not kept.any():
-        return undefined("W is zero")
+        return undefined(WEIGHT_ZERO)
     squares = (rows[kept] / sizes[kept]).square()
     return Value((squares.square().sum(1) / squares.sum(1).square()).mean().item())

@@ -13,10 +13,10 @@ from nfa.alignment.covariance import LayerCovariance, Measured, measure_covarian
 from nfa.alignment.gradients import BATCH, Loss, check_targets, weight_gradients
 from nfa.alignment.initial import initial_network
 from nfa.alignment.layers import plain
-from nfa.alignment.quantities import LAYOUT, Reference, Values, limits, quantities
+from nfa.alignment.quantities import LAYOUT, WITHOUT_K, Reference, Values, limits, quantities
 from nfa.alignment.samples import Inputs, kept
 from nfa.alignment.targets import find_loss
-from nfa.alignment.values import exponents
+from nfa.alignment.values import Value, exponents
 from nfa.errors import nearest
 from nfa.losses import LOSSES
 
@@ -46,6 +46,7 @@ def measure_layer(
     instead: Tensor | None = None,
     update: Tensor | None = None,
     weight_decay: float = 0.0,
+    decoupled_decay: float = 0.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Measure every quantity of one layer; what they are is said in ``nfa.alignment.quantities``.
@@ -57,6 +58,7 @@ def measure_layer(
         instead: What a learning rule that is not backpropagation puts in its place, for the limit.
         update: Direction of the optimizer's first full-batch update, shaped as W.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
+        decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: ``fact`` is then not defined.
         seed: Names the random rotations of ``haar_nfc``.
 
     Returns:
@@ -77,6 +79,7 @@ def measure_layer(
         instead=_fitting("instead", instead, shape, current.layer),
         update=_fitting("update", update, shape, current.layer),
         weight_decay=weight_decay,
+        decoupled_decay=decoupled_decay,
     )
     return _rows(current, quantities(current, reference, seed))
 
@@ -120,12 +123,17 @@ def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict
             "stderr": measured[quantity][correlation, power].stderr,
             "estimator": current.estimator,
             "n": current.n,
-            "note": measured[quantity][correlation, power].note,
+            "note": _note(measured[quantity][correlation, power], () if quantity in WITHOUT_K else current.remarks),
         }
         for quantity, conventions in LAYOUT.items()
         if quantity in measured
         for correlation, power in conventions
     ]
+
+
+def _note(value: Value, remarks: Sequence[str]) -> str:
+    """The note of a value, with what is to be known of every value of its layer that depends on K."""
+    return "; ".join(part for part in (value.note, *remarks) if part) if value.value == value.value else value.note
 
 
 def frame(
@@ -136,6 +144,7 @@ def frame(
     instead: Mapping[str, Tensor] | None = None,
     updates: Mapping[str, Tensor] | None = None,
     weight_decay: float = 0.0,
+    decoupled_decay: float = 0.0,
     seed: int = 0,
     step: int = 0,
 ) -> pd.DataFrame:
@@ -148,6 +157,7 @@ def frame(
         instead: Layer name -> what a learning rule that is not backpropagation puts in its place.
         updates: Layer name -> direction of the optimizer's first update.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
+        decoupled_decay: lambda of a decay that is decoupled, as AdamW's is.
         seed: Goes to the column, and names the random rotations: the same at every step.
         step: Goes to the column.
 
@@ -164,6 +174,7 @@ def frame(
             instead=(instead or {}).get(name),
             update=(updates or {}).get(name),
             weight_decay=weight_decay,
+            decoupled_decay=decoupled_decay,
             seed=seed,
         )
     ]
@@ -185,6 +196,7 @@ def measure(
     step: int = 0,
     updates: Mapping[str, Tensor] | None = None,
     weight_decay: float = 0.0,
+    decoupled_decay: float = 0.0,
     heads: bool = False,
     batch_size: int | None = None,
 ) -> pd.DataFrame:
@@ -211,6 +223,7 @@ def measure(
         step: Goes to the column.
         updates: Layer name -> direction of the optimizer's first update, used at W = W0.
         weight_decay: lambda, coupled as in torch's ``weight_decay``, for ``fact``.
+        decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: the note of ``fact`` then says so.
         heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass; None chooses by the size of the network's activations.
 
@@ -234,6 +247,7 @@ def measure(
         seed=seed,
         step=step,
         weight_decay=weight_decay,
+        decoupled_decay=decoupled_decay,
         heads=heads,
         batch_size=batch_size,
     )
@@ -277,6 +291,7 @@ def measure(
         gradients=gradients,
         updates=updates,
         weight_decay=weight_decay,
+        decoupled_decay=decoupled_decay,
         seed=seed,
         step=step,
     )

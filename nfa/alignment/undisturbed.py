@@ -1,7 +1,7 @@
 """A measurement leaves no trace on the network it measures."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -16,8 +16,9 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     Eval mode makes samples independent of each other (BatchNorm uses its running statistics, dropout is off). Every
     floating-point parameter requires gradients meanwhile, so that autograd follows frozen layers and fused fast paths
     stay off; no gradient is accumulated, they are only ever taken with ``torch.autograd.grad``. Matrix products on a
-    GPU keep all 24 bits of float32. Under ``torch.autocast`` weights are cast anew at every use: those that it keeps
-    could not be told for weights.
+    GPU keep all 24 bits of float32. A ``torch.autocast`` of the caller's is off: a network is measured in the number
+    type of its parameters, wherever it is called from. One that the network enters in its own forward pass is part of
+    it; there weights are cast anew at every use: casts that are kept could not be told for weights.
 
     Restored are modes, buffers, parameters, and every attribute of a module: set, replaced, or changed inside lists,
     dicts and sets; so no graph stays alive in what a forward pass stored. Parameters are copied for the first pass;
@@ -33,7 +34,12 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     )
     try:
         model.eval()
-        with torch.random.fork_rng(devices=devices), torch.enable_grad(), _full_precision(bool(devices)), _cast_anew():
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.enable_grad(),
+            _full_precision(bool(devices)),
+            _own_type(model),
+        ):
             for parameter in frozen:
                 parameter.requires_grad_()
             yield
@@ -46,12 +52,16 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _cast_anew() -> Iterator[None]:
-    """Keep ``torch.autocast`` from using casts of weights that it made before."""
+def _own_type(model: nn.Module) -> Iterator[None]:
+    """Keep the caller's ``torch.autocast`` out, and the network's own from using casts of weights made before."""
     enabled = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
+    devices = {"cpu", *(p.device.type for p in model.parameters())} - {"meta"}
     try:
-        yield
+        with ExitStack() as stack:
+            for device in sorted(devices):
+                stack.enter_context(torch.autocast(device, enabled=False))
+            torch.set_autocast_cache_enabled(False)
+            yield
     finally:
         torch.set_autocast_cache_enabled(enabled)
 

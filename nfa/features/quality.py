@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nfa.alignment import LayerCovariance, measure_covariances
 from nfa.alignment.feature_matrix import blocked
+from nfa.alignment.values import reason
 from nfa.features.capture import FORWARD_BATCH, MAX_FEATURES, LayerPass, layer_features, layer_passes, named_layers
 from nfa.features.geometry import kernel_alignment, scatter_ratio
 from nfa.features.kernel import KernelScores, distances, kernel_machine, machine_of_distances, root
@@ -31,8 +32,11 @@ from nfa.features.split import Split
 
 INPUT = "input"  # stands in the layer column for the raw input
 RAW = "raw input, flattened"
-OVERFLOW = "the features are not finite, or the target does not vary"
-NO_METRIC = "the metric is zero, not finite, or of lower rank than the directions"
+OVERFLOW = reason("the features are not finite, or the target does not vary")
+NO_METRIC = reason("the metric is zero, not finite, no more than rounding, or of lower rank than the directions")
+NO_KERNEL = reason("the features or the targets vanish, or are not finite")
+NO_SCATTER = reason("there is one class, or all class means are equal, or the features are not finite")
+ITERATION = reason("metric of iteration {iteration}")
 NAN = float("nan")
 
 
@@ -113,7 +117,7 @@ def input_rows(
             machine = recursive_feature_machine(few, pair[1], iterations=rfm)
             scores = KernelScores(machine.train, machine.test, machine.bandwidth, machine.ridge)
             for row in _machine_rows(INPUT, "rfm", RAW, train.metric, scores):
-                rows.append(row if row.note else row._replace(note=f"metric of iteration {machine.iteration}"))
+                rows.append(row if row.note else row._replace(note=ITERATION.format(iteration=machine.iteration)))
     return rows, machine
 
 
@@ -215,11 +219,11 @@ def layer_metrics(layer: LayerCovariance) -> dict[str, np.ndarray]:
 
     Returns:
         Name -> (g, k, k) float64 for g groups, so that |x - z|_A is the distance of h M^1/2, h = W x; NaN where K is
-        not finite, or A is zero.
+        not finite or no more than rounding, or A is zero.
     """
     weight, covariance = (blocked(matrix).numpy() for matrix in (layer.weight, layer.covariance))
     identity = np.broadcast_to(np.eye(weight.shape[1]), covariance.shape)
-    finite = bool(np.isfinite(covariance).all())
+    finite = bool(np.isfinite(covariance).all()) and not layer.is_rounding
     roots = {
         "nfm": identity,
         "agop": np.stack([root(block) for block in covariance]) if finite else np.full_like(covariance, NAN),
@@ -247,12 +251,10 @@ def _of_features(layer: str, about: str, train: Split, test: Split, kind: str, m
     for name, split in (("train", train), ("test", test)):
         both = kernel_alignment(split.features, split.targets)
         for quantity, value in zip(("kernel_alignment", "kernel_alignment_centred"), both, strict=True):
-            note = "the features or the targets vanish, or are not finite"
-            yield _noted(layer, "geometry", about, name, quantity, value, note)
+            yield _noted(layer, "geometry", about, name, quantity, value, NO_KERNEL)
         if split.labels is not None:
             value = scatter_ratio(split.features, split.labels)
-            note = "there is one class, or all class means are equal, or the features are not finite"
-            yield _noted(layer, "geometry", about, name, "scatter_ratio", value, note)
+            yield _noted(layer, "geometry", about, name, "scatter_ratio", value, NO_SCATTER)
 
 
 def _probe_rows(layer: str, probe: str, about: str, metric: str, scores: ProbeScores) -> Iterator[Row]:
@@ -267,6 +269,6 @@ def _machine_rows(layer: str, probe: str, about: str, metric: str, scores: Kerne
         yield row._replace(penalty=scores.ridge, bandwidth=scores.bandwidth)
 
 
-def _noted(layer: str, probe: str, about: str, split: str, metric: str, value: float, reason: str) -> Row:
+def _noted(layer: str, probe: str, about: str, split: str, metric: str, value: float, why: str) -> Row:
     """Make a row that gives the reason where its value is undefined."""
-    return Row(layer, probe, about, split, metric, value, note=reason if isnan(value) else "")
+    return Row(layer, probe, about, split, metric, value, note=why if isnan(value) else "")

@@ -32,4 +32,9 @@ def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
     return optim.AdamW(groups, lr=settings.lr, betas=(settings.beta1, settings.beta2))
 
 
-ENTRY = OptimizerEntry(AdamW, build, about="Adam with decoupled weight decay")
+ENTRY = OptimizerEntry(
+    AdamW,
+    build,
+    about="Adam with decoupled weight decay",
+    decoupled_decay=lambda settings: settings.weight_decay,
+)

@@ -93,6 +93,7 @@ class OptimizerEntry:
             ``lr`` is set before every step, to the scheduled ``settings.lr`` times the group's ``lr_factor``.
         about: One line for ``nfa init`` and the documentation.
         weight_decay: Settings -> lambda of a *coupled* decay (torch's ``weight_decay``), 0 where there is none.
+        decoupled_decay: Settings -> lambda of a *decoupled* decay, W shrinks by lr lambda W; 0 where there is none.
         canonical: (settings, layer names) -> what identifies the entry, the same for two ways to say the same; raises
             ValueError where a setting names a layer that is not there.
     """
@@ -101,6 +102,7 @@ class OptimizerEntry:
     make: Callable[[Any, Parameters], torch.optim.Optimizer]
     about: str
     weight_decay: Callable[[Any], float] = _none
+    decoupled_decay: Callable[[Any], float] = _none
     canonical: Callable[[Any, Sequence[str]], dict[str, Any]] = _plain
 
     def build(

@@ -32,4 +32,9 @@ def build(settings: Lion, parameters: Parameters) -> torch.optim.Optimizer:
     return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
-ENTRY = OptimizerEntry(Lion, build, about="sign of an interpolated momentum")
+ENTRY = OptimizerEntry(
+    Lion,
+    build,
+    about="sign of an interpolated momentum",
+    decoupled_decay=lambda settings: settings.weight_decay,
+)

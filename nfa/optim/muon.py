@@ -62,4 +62,10 @@ def canonical(settings: Muon, layer_names: Sequence[str]) -> dict[str, Any]:
     return {key: value for key, value in non_default(settings).items() if key not in unused}
 
 
-ENTRY = OptimizerEntry(Muon, build, about="momentum, orthogonalised matrix by matrix", canonical=canonical)
+ENTRY = OptimizerEntry(
+    Muon,
+    build,
+    about="momentum, orthogonalised matrix by matrix",
+    decoupled_decay=lambda settings: settings.weight_decay,
+    canonical=canonical,
+)

@@ -31,4 +31,9 @@ def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
     return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)
 
 
-ENTRY = OptimizerEntry(SignSGD, build, about="sign of the gradient, or of its mean")
+ENTRY = OptimizerEntry(
+    SignSGD,
+    build,
+    about="sign of the gradient, or of its mean",
+    decoupled_decay=lambda settings: settings.weight_decay,
+)

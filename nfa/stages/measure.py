@@ -95,7 +95,16 @@ def _measure_seed(
             ).layers
             initial = initial or measured
             moving = _start(cell, seed, model, materials) if step == 0 else _later(cell, model, materials)
-            rows = frame(measured, initial=initial, **moving, weight_decay=_weight_decay(cell), seed=seed, step=step)
+            coupled, decoupled = _decays(cell)
+            rows = frame(
+                measured,
+                initial=initial,
+                **moving,
+                weight_decay=coupled,
+                decoupled_decay=decoupled,
+                seed=seed,
+                step=step,
+            )
             table.add(step, rows)
             if step in (steps[0], steps[-1]):
                 for name, layer in measured.items():
@@ -116,8 +125,10 @@ def _early(cell: Cell, seed: int, samples: int, materials: Materials, device: to
     return {f"{seed}/0/{name}": array for name, array in curves.items()}
 
 
-def _weight_decay(cell: Cell) -> float:
-    return OPTIMIZERS[cell.content["optimizer"]["name"]].weight_decay(cell.optimizer)
+def _decays(cell: Cell) -> tuple[float, float]:
+    """Weight decay of a cell's optimizer, coupled and decoupled; at least one is 0."""
+    entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
+    return entry.weight_decay(cell.optimizer), entry.decoupled_decay(cell.optimizer)
 
 
 def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) -> Moving:
@@ -128,6 +139,6 @@ def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) 
 
 def _later(cell: Cell, model: torch.nn.Module, materials: Materials) -> Moving:
     """Gradient of the whole training loss, where a quantity needs it: FACT, under weight decay."""
-    if _weight_decay(cell) == 0:
+    if _decays(cell)[0] == 0:
         return {}
     return {"gradients": weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))}

@@ -16,10 +16,11 @@ from torch import nn
 
 from nfa.alignment import LayerCovariance, measure_covariances
 from nfa.alignment.agop import Agop, Middle
-from nfa.alignment.best_power import best_powers
+from nfa.alignment.best_power import best_powers, undefined_power
 from nfa.alignment.feature_matrix import FeatureMatrix
+from nfa.alignment.quantities import K_ROUNDING
 from nfa.alignment.samples import Inputs
-from nfa.alignment.values import exponents
+from nfa.alignment.values import CORRELATIONS, exponents
 
 
 def law(depth_from_output: int, chain_length: int | None) -> float:
@@ -60,8 +61,9 @@ def depth_law(
 
 def _rows(layer: LayerCovariance) -> list[dict[str, object]]:
     agop = Agop.of(FeatureMatrix(layer.weight), Middle(layer.covariance, layer.resolution))
+    known = dict.fromkeys(CORRELATIONS, undefined_power(K_ROUNDING)) if layer.is_rounding else best_powers(agop)
     predicted = law(layer.depth_from_output, layer.chain_length)
-    at_law = agop.power_moments(predicted).correlations() if predicted == predicted else {}
+    at_law = agop.power_moments(predicted).correlations() if predicted == predicted and not layer.is_rounding else {}
     return [
         {
             "layer": layer.layer,
@@ -76,5 +78,5 @@ def _rows(layer: LayerCovariance) -> list[dict[str, object]]:
             "fit_at_law": at_law[correlation].value if at_law else nan,
             "note": best.power.note,
         }
-        for correlation, best in best_powers(agop).items()
+        for correlation, best in known.items()
     ]

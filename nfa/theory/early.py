@@ -40,6 +40,8 @@ from torch import Tensor, nn
 from nfa.alignment.covariance import LayerCovariance
 from nfa.alignment.feature_matrix import correlations
 from nfa.alignment.gradients import BATCH, Loss
+from nfa.alignment.quantities import K_ROUNDING
+from nfa.alignment.values import CORRELATIONS, undefined
 from nfa.theory.gradient_flow import GradientFlow
 
 POINTS = 25  # times, where the caller names none
@@ -230,10 +232,14 @@ def _rows(
         "centred_nfm_norm": gram.square().sum(),
         "centred_agop_norm": (product * product.mT).sum().clamp(min=0),  # tr(K S K S), below 0 by rounding only
     }
+    doubtful = layer.is_rounding
     for quantity, squared in squares.items():
-        value = float(squared.sqrt())
-        yield {**place, "quantity": quantity, **nothing, "value": value, "n": layer.n, "note": ""}
-    for correlation, found in correlations(weight, covariance).items():
+        value, note = float(squared.sqrt()), ""
+        if doubtful and quantity == "centred_agop_norm":
+            value, note = math.nan, K_ROUNDING
+        yield {**place, "quantity": quantity, **nothing, "value": value, "n": layer.n, "note": note}
+    known = dict.fromkeys(CORRELATIONS, undefined(K_ROUNDING)) if doubtful else correlations(weight, covariance)
+    for correlation, found in known.items():
         convention = {"correlation": correlation, "power": "1", "exponent": 1.0}
         yield {**place, "quantity": "c_nfc", **convention, "value": found.value, "n": layer.n, "note": found.note}
 

@@ -28,11 +28,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nfa.alignment.correlation import Moments, Sums
-from nfa.alignment.values import Value, undefined
+from nfa.alignment.values import Value, reason, undefined
 from nfa.theory.free_probability import compound_poisson_cumulants, word_mean
 
 GAUSSIAN = (1.0, 3.0, 15.0, 105.0)  # E[a^2], E[a^4], E[a^6], E[a^8] of a ~ N(0, 1)
-OFF_DIAGONAL = "free probability gives no sums over diagonals: no off-diagonal correlation at finite width"
+OFF_DIAGONAL = reason("free probability gives no sums over diagonals: no off-diagonal correlation at finite width")
 
 
 def data_matrices(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

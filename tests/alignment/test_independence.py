@@ -52,6 +52,110 @@ def test_samples_that_see_each_other_are_refused(kind: str, samples: int) -> Non
             measurement(KINDS[kind](False), inputs)
 
 
+class LessTheMean(nn.Module):
+    """Takes a share of the batch's mean from every output; ``detached`` where autograd does not see it."""
+
+    def __init__(self, share: float, detached: bool) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.readout = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.share, self.detached = share, detached
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 6) -> (n, 3)."""
+        outputs: Tensor = self.readout(torch.tanh(self.first(x)))
+        mean = outputs.mean(0)
+        return outputs - self.share * (mean.detach() if self.detached else mean)
+
+
+def refused(model: nn.Module, inputs: Tensor) -> bool:
+    try:
+        covariances(model, inputs)
+    except ValueError as error:
+        assert str(error) == MIXED
+        return True
+    return False
+
+
+# The smallest share that is stated in docs/quantities.md, by number type, and whether autograd follows it.
+SMALLEST = {
+    (torch.float32, False): 1e-5,
+    (torch.float64, False): 1e-14,
+    (torch.bfloat16, False): 1e-5,
+    (torch.float32, True): 1e-4,
+    (torch.float64, True): 1e-12,
+    (torch.bfloat16, True): 1.0,
+}
+
+
+@pytest.mark.parametrize(("dtype", "detached"), SMALLEST)
+@pytest.mark.parametrize("times", [1, 10, 100])
+def test_a_share_of_the_mean_is_refused(dtype: torch.dtype, detached: bool, times: float) -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        inputs = torch.randn(40, 6).to(dtype)
+        assert refused(LessTheMean(times * SMALLEST[dtype, detached], detached).to(dtype), inputs)
+        assert not refused(LessTheMean(0.0, detached).to(dtype), inputs)
+
+
+class LastStep(nn.Module):
+    """torch's default LSTM takes the first axis for time; it may draw a number besides, and its outputs be large."""
+
+    def __init__(self, bias: float, batch_first: bool, draws: bool) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.cell, self.readout, self.draws = nn.LSTM(5, 16, batch_first=batch_first), nn.Linear(16, 1), draws
+        nn.init.constant_(self.readout.bias, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 10, 5) -> (n, 1)."""
+        if self.draws:
+            torch.rand(1)
+        return self.readout(self.cell(x)[0][:, -1])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("draws", [False, True])
+@pytest.mark.parametrize("bias", [0.0, 100.0, 1e4])
+def test_neither_large_outputs_nor_drawn_numbers_hide_it(bias: float, draws: bool) -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(64, 10, 5)
+    assert refused(LastStep(bias, False, draws), inputs)
+    assert not refused(LastStep(bias, True, draws), inputs)
+
+
+class DeadPath(nn.Module):
+    """Attends over the samples to a path that no sample reaches as long as its units are off."""
+
+    def __init__(self, *, off: bool = True) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.value, self.readout = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        nn.init.constant_(self.first.bias, -100.0 if off else 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 6) -> (n, 3)."""
+        value = self.value(torch.relu(self.first(x)))
+        return self.readout(value + value.mean(0)) + x[:, :3]  # type: ignore[no-any-return]
+
+
+def test_a_path_between_samples_that_is_constant_on_them_is_seen() -> None:
+    torch.manual_seed(0)
+    model, inputs = DeadPath(), torch.randn(20, 6)
+    with torch.no_grad():
+        alone = torch.cat([model(sample) for sample in inputs.split(1)])
+        torch.testing.assert_close(model(inputs), alone)  # values do not show it
+    assert refused(model, inputs)
+
+
+def test_tokens_that_see_those_of_other_samples_are_refused() -> None:
+    torch.manual_seed(0)
+    tokens = torch.randint(9, (20, 5))
+    for batch_first in (False, True):
+        model = nn.Sequential(nn.Embedding(9, 3), encoder(batch_first), nn.Flatten(), nn.Linear(20, 1))
+        nn.init.constant_(model[3].bias, 1e4)
+        assert refused(model, tokens) is not batch_first
+
+
 class StartsAtZero(nn.Module):
     """The difference of two halves that begin alike: what it gives is rounding, which the number of samples changes."""
 

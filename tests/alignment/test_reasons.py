@@ -1,0 +1,306 @@
+"""Every text that a note can hold is made to happen; one that is entered without a case here fails."""
+
+import ast
+import itertools
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nfa
+import nfa.features.quality as quality
+import nfa.theory.quadratic as quadratic
+from nfa.alignment import (
+    best_power,
+    check,
+    correlation,
+    covariance,
+    frame,
+    haar,
+    measure,
+    measure_covariances,
+    quantities,
+    sketch,
+    spectra,
+)
+from nfa.alignment.values import REASONS
+from nfa.features import Samples, linear_rows
+from tests.alignment.test_rounding import MeanAfterNorm, _next
+
+checking = sys.modules["nfa.alignment.check"]  # the package has a function of that name
+PACKAGE = Path(nfa.__file__).parent
+
+
+def chain(*sizes: int, dtype: torch.dtype = torch.float64) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b, bias=False), nn.Tanh())]
+    return nn.Sequential(*layers[:-1]).to(dtype)
+
+
+def inputs(n: int = 24, d: int = 4, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+
+
+def with_weight(weight: Tensor, *, readout: Tensor | None = None) -> nn.Sequential:
+    """A linear network of two layers of given weights."""
+    k, d = weight.shape
+    model = nn.Sequential(nn.Linear(d, k, bias=False), nn.Linear(k, 2, bias=False)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(weight)
+        if readout is not None:
+            model[1].weight.copy_(readout)
+    return model
+
+
+class Skip(nn.Module):
+    """A branching network."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4).double(), nn.Linear(4, 2).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4) -> (n, 2)."""
+        return self.second(x + torch.tanh(self.first(x)))  # type: ignore[no-any-return]
+
+
+class Dropping(nn.Module):
+    """Dropout that is on in eval mode, too."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 16), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4) -> (n, 2)."""
+        return self.second(nn.functional.dropout(self.first(x), 0.5, training=True))  # type: ignore[no-any-return]
+
+
+class Unnumbered(nn.Module):
+    """Two outputs, the second NaN with a gradient that is finite."""
+
+    def __init__(self) -> None:
+        """Make the layer."""
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4) -> (n, 2)."""
+        return self.second(torch.tanh(self.first(x))) + torch.tensor([0.0, math.nan])  # type: ignore[no-any-return]
+
+
+class Loop(nn.Module):
+    """Uses a layer where samples come in company alone."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.second, self.other = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4) -> (n, 2)."""
+        h = torch.tanh(self.first(x))
+        return self.second(h) if len(x) > 2 else self.other(h)  # type: ignore[no-any-return]
+
+
+def trained(model: nn.Module, scale: float = 0.1) -> dict[str, Tensor]:
+    """The state before some change of every weight."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(scale * torch.randn_like(parameter))
+    return before
+
+
+def limits_of(**moving: Any) -> pd.DataFrame:
+    model = chain(4, 6, 2)
+    layers = measure_covariances(model, inputs()).layers
+    velocities = {name: torch.ones_like(layer.weight) for name, layer in layers.items()}
+    return frame(layers, initial=layers, **dict.fromkeys(moving, velocities))
+
+
+def of_notes(table: pd.DataFrame) -> set[str]:
+    return set(table.note)
+
+
+def frozen_layer() -> pd.DataFrame:
+    model = chain(4, 6, 2)
+    before = trained(model)
+    with torch.no_grad():
+        model[0].weight.copy_(before["0.weight"])
+    return measure(model, inputs(), initial=before)
+
+
+def infinite(what: str) -> pd.DataFrame:
+    layers = measure_covariances(chain(4, 6, 2), inputs()).layers
+    given = {name: torch.full_like(layer.weight, math.inf) for name, layer in layers.items()}
+    initial = {"initial": layers} if what == "updates" else {"weight_decay": 0.1}
+    return frame(layers, **{what: given}, **initial)
+
+
+def overflowing() -> pd.DataFrame:
+    model = chain(4, 6, 2, dtype=torch.float32)
+    with torch.no_grad():
+        model[2].weight.fill_(1e38)
+    model.append(nn.Linear(2, 2)).append(nn.Linear(2, 2))
+    with torch.no_grad():
+        for place in (3, 4):
+            model[place].weight.fill_(1e38)
+    return measure(model, inputs(dtype=torch.float32))
+
+
+def last_digit(which: str) -> pd.DataFrame:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Linear(6, 2, bias=False))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before[which] = _next(before[which], 1)
+    if which == "1.weight":
+        before["0.weight"] = torch.randn(6, 4)
+    return measure(model, inputs(dtype=torch.float32), initial=before)
+
+
+def unmoved_covariance() -> pd.DataFrame:
+    model = chain(4, 6, 2)
+    return measure(model, inputs(), initial=trained(model))  # at the readout
+
+
+def no_initial_covariance() -> set[str]:
+    layer = measure_covariances(chain(4, 6, 2), inputs()).layers["0"]
+    reference = quantities.Reference(initial_weight=layer.weight + torch.randn_like(layer.weight))
+    return {value.note for value in quantities.quantities(layer, reference, 0)["dc_nfc"].values()}
+
+
+def wide() -> pd.DataFrame:
+    model = nn.Sequential(nn.Linear(4, 1100), nn.Tanh(), nn.Linear(1100, 1))
+    return measure(model, inputs(4, dtype=torch.float32), layers=["0"])
+
+
+def decomposed() -> pd.DataFrame:
+    model = nn.Sequential(nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 1))
+    return measure(model, inputs(4, 300, torch.float32), layers=["0"])
+
+
+def scores() -> set[str]:
+    """Notes of the probes of features that do not vary, for targets that do not vary."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    train, test = (Samples(torch.ones(n, 4), torch.zeros(n, 2), torch.zeros(n, dtype=torch.long)) for n in (30, 20))
+    return {row.note for row in linear_rows(model, train, test, ["0", "2"])}
+
+
+def recovered() -> set[str]:
+    """Notes of a layer whose K is zero."""
+    model = with_weight(torch.eye(3, 4), readout=torch.zeros(2, 3))
+    return {row.note for row in quality.recovery_rows(model, inputs(), "0", torch.eye(4)[:, :2].double().numpy())}
+
+
+def feature_machine() -> set[str]:
+    """Notes of a recursive feature machine."""
+    torch.manual_seed(0)
+    train, test = (Samples(torch.randn(n, 4), torch.randn(n, 2), torch.arange(n) % 2) for n in (40, 20))
+    return {row.note for row in quality.input_rows(train, test, kernel_samples=30, rfm=2)[0]}
+
+
+ENDS = torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+CASES: dict[str, Callable[[], Iterable[str]]] = {
+    quantities.NO_DEPTH_POWER: lambda: of_notes(measure(Skip(), inputs())),
+    quantities.GRADIENT_FLOW: lambda: of_notes(limits_of(gradients=1)),
+    quantities.RULE_FLOW: lambda: of_notes(limits_of(instead=1)),
+    quantities.FIRST_UPDATE: lambda: of_notes(limits_of(updates=1)),
+    quantities.OVERFLOW: lambda: of_notes(overflowing()),
+    quantities.K_ROUNDING: lambda: of_notes(measure(MeanAfterNorm().double(), torch.randn(8, 3, 8, 8).double())),
+    quantities.PLUG_IN: lambda: of_notes(measure(chain(4, 6, 2), inputs(), samples=12)),
+    quantities.NO_INITIAL: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
+    quantities.NO_INITIAL_K: no_initial_covariance,
+    quantities.W_ZERO: lambda: of_notes(
+        measure(with_weight(torch.zeros(3, 4)), inputs(), initial=with_weight(torch.eye(3, 4).double()))
+    ),
+    quantities.AT_START: lambda: of_notes(limits_of()),
+    quantities.AT_START_TWICE: lambda: of_notes(limits_of()),
+    quantities.AT_START_NO_GRADIENT: lambda: of_notes(limits_of()),
+    quantities.FROZEN: lambda: of_notes(frozen_layer()),
+    quantities.CHANGE_ROUNDING: lambda: of_notes(last_digit("0.weight")),
+    quantities.CHANGE_NOT_FINITE: lambda: [part for note in of_notes(infinite("updates")) for part in note.split(": ")],
+    quantities.K_UNCHANGED: lambda: of_notes(unmoved_covariance()),
+    quantities.K_CHANGE_ROUNDING: lambda: of_notes(last_digit("1.weight")),
+    quantities.NO_DECAY: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
+    quantities.DECOUPLED: lambda: of_notes(measure(chain(4, 6, 2), inputs(), decoupled_decay=0.01)),
+    quantities.NO_GRADIENT: lambda: of_notes(measure(chain(4, 6, 2), inputs(), weight_decay=0.1)),
+    quantities.GRADIENT_NOT_FINITE: lambda: of_notes(infinite("gradients")),
+    covariance.DRAWN: lambda: of_notes(measure(Dropping(), inputs(dtype=torch.float32))),
+    covariance.NOT_FINITE: lambda: of_notes(measure(Unnumbered(), inputs(dtype=torch.float32))),
+    correlation.NFM_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    correlation.OTHER_ZERO: lambda: of_notes(
+        measure(with_weight(torch.eye(3, 4), readout=torch.zeros(2, 3)), inputs())
+    ),
+    correlation.EQUAL: lambda: of_notes(measure(with_weight(torch.ones(3, 4)), inputs())),
+    correlation.EQUAL_OFF_DIAGONAL: lambda: of_notes(measure(with_weight(torch.eye(3)), inputs(d=3))),
+    correlation.NO_OFF_DIAGONAL: lambda: of_notes(measure(with_weight(torch.ones(3, 1)), inputs(d=1))),
+    spectra.MATRIX_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    spectra.FEW_DIRECTIONS: lambda: of_notes(measure(with_weight(torch.ones(3, 4)), inputs())),
+    spectra.NO_EIGENSPACE: lambda: of_notes(measure(with_weight(torch.eye(3, 4)), inputs())),
+    spectra.EITHER_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    spectra.WEIGHT_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    best_power.AT_AN_END: lambda: of_notes(measure(with_weight(ENDS[0], readout=ENDS[1]), inputs(d=3))),
+    best_power.AS_FAR: lambda: of_notes(measure(with_weight(ENDS[0], readout=ENDS[1]), inputs(d=3))),
+    best_power.ALIKE: lambda: of_notes(measure(chain(4, 1), inputs())),
+    sketch.TOO_FEW: lambda: of_notes(measure(chain(4, 6, 2), inputs(4), estimator="sketched", batch_size=4)),
+    haar.EXPECTED: lambda: of_notes(wide()),
+    haar.TOO_LARGE: lambda: of_notes(decomposed()),
+    haar.NO_CONTROL: lambda: of_notes(measure(chain(4, 1, 2), inputs())),
+    checking.NO_GRADIENT: lambda: of_notes(check(with_weight(torch.eye(3, 4), readout=torch.zeros(2, 3)), inputs())),
+    checking.NOT_ALONE: lambda: of_notes(check(Loop(), inputs(dtype=torch.float32))),
+    checking.FEW_OUTPUTS: lambda: of_notes(check(chain(4, 6, 20), inputs())),
+    checking.TWO_DRAWS: lambda: of_notes(check(Dropping(), inputs(dtype=torch.float32))),
+    quality.OVERFLOW: scores,
+    quality.NO_METRIC: recovered,
+    quality.NO_KERNEL: scores,
+    quality.NO_SCATTER: scores,
+    quality.ITERATION: feature_machine,
+    quadratic.OFF_DIAGONAL: lambda: [
+        found.note for found in quadratic.finite_width(torch.eye(3).numpy(), torch.eye(3).numpy(), 4).values()
+    ],
+}
+
+
+def matches(text: str) -> re.Pattern[str]:
+    """A pattern of a text whose {names} are filled in."""
+    return re.compile(".+?".join(re.escape(part) for part in re.split(r"\{[^}]*\}", text)))
+
+
+@pytest.mark.parametrize("text", REASONS)
+def test_it_happens(text: str) -> None:
+    assert text in CASES, "no case makes this note"
+    pattern = matches(text)
+    found = set(CASES[text]())
+    assert any(pattern.fullmatch(part) for note in found for part in (note, *note.split("; "), *note.split(": "))), (
+        found
+    )
+
+
+def test_no_reason_goes_around_the_list() -> None:
+    """A reason is entered by name: no call of ``undefined`` writes a text itself."""
+    written = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if called.startswith("undefined") and isinstance(node, ast.Call) and any(map(_is_text, node.args)):
+                written.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert not written
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether an expression is a text, or a text in one of two cases."""
+    if isinstance(node, ast.IfExp):
+        return _is_text(node.body) or _is_text(node.orelse)
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
