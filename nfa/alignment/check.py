@@ -78,8 +78,9 @@ def check(
     try:
         with _default_float64(), torch.autocast(chosen.device.type, enabled=False):
             measured = measure_covariances(network, chosen, layers=layers, estimator="exact", heads=heads)
+            names = None if measured.survey is None else measured.survey.names
             directions = {name: _directions(found, generator) for name, found in measured.layers.items()}
-            direct = direct_agop(network, chosen, directions, heads=heads)
+            direct = direct_agop(network, chosen, directions, heads=heads, names=names)
     except (RuntimeError, TypeError, LookupError) as error:
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise ValueError(
@@ -159,7 +160,7 @@ def _compare(found: LayerCovariance, direct: DirectLayer | None, along: Tensor |
     """Hold W^T K W against G, or W^T K W u against G u."""
     weight = blocked(found.weight)
     product = weight.mT @ (blocked(found.covariance) @ (weight if along is None else weight @ along))
-    notes = [note] if note else []
+    notes = [text for text in (note, found.note) if text]
     error = float("nan")
     if direct is None or direct.agop.shape != product.shape:
         notes.append(NOT_ALONE)

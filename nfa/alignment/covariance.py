@@ -14,7 +14,7 @@ sketched    random v with independent +-1 entries for each sample: E[(J^T v)(J^T
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from nfa.alignment.blocks import Blocks
 from nfa.alignment.capture import CHANGED, Recording, record
 from nfa.alignment.independence import refuse_mixed_samples
-from nfa.alignment.layers import checked_device, owner, parameters_of, plain, without_single_block
-from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
+from nfa.alignment.layers import WeightView, checked_device, owner, parameters_of, plain, without_single_block
+from nfa.alignment.passes import LayerSum, LayerSums, exact_passes, sketched_passes
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
-from nfa.alignment.topology import topology
+from nfa.alignment.survey import Survey
 from nfa.alignment.undisturbed import undisturbed
 from nfa.random import torch_generator
 
@@ -63,6 +63,8 @@ class LayerCovariance:
         blocks: K in blocks of samples, where there is an error to estimate; None when exact for these samples.
         population: N, samples in the whole data set when the target is its K; None when it is that of these samples.
         probes: Probes in each of the two sketches; 0 when exact.
+        view: Where W lies among the network's parameters.
+        note: What K does not cover, in words; empty for most layers.
     """
 
     layer: str
@@ -77,6 +79,8 @@ class LayerCovariance:
     blocks: Blocks | None = None
     population: int | None = None
     probes: int = 0
+    view: WeightView | None = None
+    note: str = ""
 
     @cached_property
     def weight(self) -> Tensor:
@@ -106,10 +110,12 @@ class Measured:
     Attributes:
         layers: Layer name -> its covariance, in forward order.
         left_out: Owner of a weight of two or more dimensions -> why it is not measured.
+        survey: The layers by their place in memory, for another measurement of the same network to match.
     """
 
     layers: dict[str, LayerCovariance]
     left_out: dict[str, str] = field(default_factory=dict)
+    survey: Survey | None = field(default=None, repr=False, compare=False)
 
 
 @unseen()
@@ -124,8 +130,12 @@ def measure_covariances(
     seed: int = 0,
     heads: bool = False,
     batch_size: int | None = None,
+    like: Survey | None = None,
 ) -> Measured:
     """Measure K of every layer.
+
+    The layers are those that any of the samples goes through; samples that do not go through a layer count as zeros in
+    its K, which is a mean over all samples.
 
     The network is measured in eval mode and left as it was. It may give any tensor that has the samples first; a
     sample's outputs must depend on that sample alone. Peak memory is that of one batch and of the results.
@@ -142,6 +152,8 @@ def measure_covariances(
         heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass; changes the time and memory, not the result (but an error bar, where it is
             smaller than the blocks that those are made of). None chooses by the size of the network's activations.
+        like: What an earlier measurement of the same network with other weights found: its layers keep their names,
+            and those that no sample goes through any more are there with K = 0.
 
     Raises:
         ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, outputs that are no
@@ -163,56 +175,79 @@ def measure_covariances(
     generator = torch_generator("probes", seed)
     n = 0
     with undisturbed(model):
-        first = record(model, start[:BLOCK], heads=heads)
+        survey = Survey(model, like)
+        first = record(model, start[:BLOCK], heads=heads, names=survey.names)
         refuse_mixed_samples(model, start[:BLOCK], first.outputs)
-        outputs, places, order = first.outputs.shape[1], topology(first), list(first.layers)
+        survey.add(first)
+        survey.refuse_unknown(layers, first)
+        outputs = first.outputs.shape[1]
         sketch = _chosen(estimator, outputs) == "sketched"
         in_blocks = sketch or population is not None
-        sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in first.chosen(layers)}
-        left_out = first.left_out
+        sums = LayerSums(layers, in_blocks=in_blocks, probes=probes if sketch else 0, block=block)
+        sums.find(first.layers)
         writes = first.writes
         size = batch_size or _affordable(first.elements // len(first.outputs), len(start))
         if in_blocks:  # where each row of J is one sample's, a batch can be cut into blocks afterwards
             size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
         whole = (part for part, _ in itertools.chain([(start, None)], stream))
-        for batch in regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size)):
-            recording = record(model, batch, heads=heads, copied=writes)
+        parts = regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size))
+        for batch, recording in _recorded(model, parts, survey, heads=heads, writes=writes, cut=block * in_blocks):
             _refuse_changed(recording, sums)
+            sums.find(recording.layers)
             if sketch:
                 signs = torch.randint(2, (len(batch), 2 * probes, outputs), generator=generator, dtype=torch.int8)
                 sketched_passes(recording, sums, (2 * signs - 1).to(recording.outputs))
             else:
                 exact_passes(recording, sums)
-            for layer in sums.values():
-                if sketch:
-                    layer.end_sketched_batch(len(batch), probes, block)
-                else:
-                    layer.end_exact_batch(len(batch))
+            sums.end_batch(len(batch))
             n += len(batch)
+    sums.find(survey.unused())
+    survey.refuse_missing(layers)
     parameters = parameters_of(model)
+    never = survey.never
+    order = [name for name in survey.order if name not in never]
     return Measured(
         {
             name: _result(
-                found,
+                sums[name],
                 LayerCovariance(
                     layer=name,
                     index=order.index(name),
-                    depth_from_output=places.depth_from_output[name],
-                    chain_length=places.chain_length,
-                    own_weight=found.layer.matrix(parameters, dtype=None),
+                    depth_from_output=survey.depth(name),
+                    chain_length=survey.chain_length,
+                    own_weight=sums[name].layer.matrix(parameters, dtype=None),
                     total=None,
                     n=n,
                     outputs=outputs,
-                    resolution=found.resolution,
+                    resolution=sums[name].resolution,
                     population=population,
                     probes=probes if sketch else 0,
+                    view=sums[name].layer.view,
+                    note=survey.note(name),
                 ),
             )
-            for name, found in sums.items()
+            for name in order
+            if name in sums
         },
-        left_out,
+        survey.left_out(),
+        survey,
     )
+
+
+def _recorded(
+    model: nn.Module, parts: Iterable[Tensor], survey: Survey, *, heads: bool, writes: bool, cut: int
+) -> Iterator[tuple[Tensor, Recording]]:
+    """Run batches; where ``cut`` is not 0 and not all samples of one go the same way, run it in pieces of so many."""
+    for batch in parts:
+        recording = record(model, batch, heads=heads, copied=writes, names=survey.names)
+        survey.add(recording)
+        if cut and len(batch) > cut and not recording.one_row_each:
+            del recording  # its graph
+            for piece in batch.split(cut):
+                yield piece, record(model, piece, heads=heads, copied=writes, names=survey.names)
+        else:
+            yield batch, recording
 
 
 def _refuse_changed(recording: Recording, sums: Mapping[str, LayerSum]) -> None:

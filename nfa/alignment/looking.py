@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.capture import record
-from nfa.alignment.covariance import measure_covariances
+from nfa.alignment.covariance import BLOCK, measure_covariances
 from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.samples import Inputs, batches, unseen
+from nfa.alignment.survey import Survey
 from nfa.alignment.undisturbed import undisturbed
 
 LARGEST_SIDE = 16384  # a float64 matrix of this side takes 2 GiB
@@ -64,13 +65,17 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
 
     Args:
         model: The network.
-        inputs: (n, *input shape), or an iterable of such batches; a few samples are enough.
+        inputs: (n, *input shape), or an iterable of such batches. A few samples are enough where all samples go through
+            the same layers.
 
     Returns:
         Qualified name of the module that owns the weight (of the parameter, where it is not called ``weight``) ->
         the reason, in plain words.
     """
     model = plain(model)
-    batch, _ = next(batches(inputs, 2, checked_device(model)))
+    survey = Survey(model)
     with undisturbed(model):
-        return record(model, batch).left_out
+        for batch, _ in batches(inputs, BLOCK, checked_device(model)):
+            for part in (batch[:2], batch) if not survey.layers else (batch,):  # twice: the first pass may store something
+                survey.add(record(model, part, names=survey.names))
+    return survey.left_out()

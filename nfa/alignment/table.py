@@ -119,7 +119,7 @@ def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict
             "stderr": measured[quantity][correlation, power].stderr,
             "estimator": current.estimator,
             "n": current.n,
-            "note": measured[quantity][correlation, power].note,
+            "note": "; ".join(filter(None, (measured[quantity][correlation, power].note, current.note))),
         }
         for quantity, conventions in LAYOUT.items()
         if quantity in measured
