@@ -140,7 +140,7 @@ def record(
     """
     names = Names() if names is None else names
     leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
-    everything = parameters_of(model)
+    everything = names.own(parameters_of(model))
     parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
     watch, result = _watched(model, leaf, parameters, names, watching, copied=copied)
     if any(name not in parameters and not nn.parameter.is_lazy(p) for name, p in everything.items()):
@@ -173,7 +173,7 @@ def record(
     for name in watch.stored:
         watch.uses[name] = {STORED: EVERYTHING}
     measured = {call.layer.view.parameter for call in calls}
-    left_out = _left_out(model, measured, watch)
+    left_out = _left_out(everything, measured, watch)
     products = [seen.edge for seen in watch.seen]
     opaque = any(reason not in _NO_LAYER for reason in left_out.values())
     one_row_each = all(call.rows == len(inputs) for call in calls)
@@ -352,10 +352,10 @@ def _decide_parts(
             names.parts[name] = by_head(rows, head_count(model, name)) if heads and rows is not None else rows
 
 
-def _left_out(model: nn.Module, measured: set[str], watch: Interception) -> dict[str, str]:
+def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: Interception) -> dict[str, str]:
     """Why each weight of two or more dimensions is not measured, by its owner."""
     reasons = {}
-    for name, parameter in parameters_of(model).items():
+    for name, parameter in parameters.items():
         if nn.parameter.is_lazy(parameter):
             reasons[owner(name)] = LAZY
         elif parameter.dim() >= 2 and name not in measured:
@@ -364,8 +364,8 @@ def _left_out(model: nn.Module, measured: set[str], watch: Interception) -> dict
                 known = dict.fromkeys([SPARSE])
             elif parameter.is_complex():
                 known = dict.fromkeys([COMPLEX])
-            elif name in watch.joint:
-                known = dict.fromkeys(JOINT if "is read here" in reason else reason for reason in known)
+            elif name in watch.joint and all("is read here" in reason for reason in known):
+                known = dict.fromkeys([JOINT])
             reasons[owner(name)] = "; ".join(known)
     return reasons | dict.fromkeys(watch.fixed, BUFFER)
 

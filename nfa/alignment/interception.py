@@ -277,11 +277,16 @@ class Interception(TorchDispatchMode):
         weights = self._read(product) if product is not None else {}
         for tensor in tensors:
             found = self._range_of(tensor)
-            if found is not None and found.parameter not in weights:
+            if found is not None and found.parameter not in weights and not self._refused(product, tensor):
                 self._note_reason(tensor, REASONS.get(name, f"used by {name}: no matrix product that is read here"))
             self._note_parts(tensor)
         if product is None and name == "convolution":  # transposed: seen, so that it counts in a chain
             self._append([Seen(None, None)], result)
+
+    def _refused(self, product: Product | None, tensor: Tensor) -> bool:
+        """Whether the reason is known why this operand of a product is no matrix."""
+        known = self._range_of(tensor) if product is not None else None
+        return known is not None and LAYOUT in self.uses.get(known.parameter, {})
 
     def _read(self, product: Product) -> dict[str, None]:
         """Note a product with a matrix; return the parameters that are the matrix, if one is.
@@ -327,9 +332,9 @@ class Interception(TorchDispatchMode):
         view = WeightView(found.parameter, place, lies.shape, lies.strides, row_axes=lies.row_axes)
         rows = reading.rows if lies.regroup is None else _both(reading.rows, lies.regroup)
         seen = Seen(view, replace(reading, weight=reading.weight.new_empty(0), rows=rows), regroup=lies.regroup)
-        start, stop = reading.between or (0, product.result.shape[0])
-        of_all = product.result.numel() // (lies.shape[0] * lies.shape[1])
-        seen.rows = of_all if reading.between is None else stop - start
+        seen.rows = product.result.numel() // (lies.shape[0] * lies.shape[1])
+        if reading.between is not None:
+            seen.rows = reading.between[1] - reading.between[0]
         seen.constant = None if other in self._from_samples else other.numel()
         return seen
 

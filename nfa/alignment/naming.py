@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from nfa.alignment.layers import WeightView, owner
@@ -28,6 +28,13 @@ class Names:
         self._readings: dict[str, int] = {} if like is None else dict(like._readings)
         self.parts: dict[str, Parts | None] = {} if like is None else dict(like.parts)
         self.stored: dict[StorageWeakRef, frozenset[str]] = {}
+        self._own: frozenset[str] | None = None
+
+    def own(self, parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+        """Give the parameters that there were before the first pass: a layer that a pass makes is none of them."""
+        if self._own is None:
+            self._own = frozenset(parameters)
+        return {name: parameter for name, parameter in parameters.items() if name in self._own}
 
     def of(self, view: WeightView, parameter: Tensor) -> str:
         """Name a matrix: its owner, its place where it is not all of the parameter, and which reading of that it is.

@@ -149,6 +149,8 @@ def _mean(rows: Sequence[Tensor], probes: int) -> Part:
 def exact_passes(recording: Recording, sums: Mapping[str, LayerSum]) -> None:
     """One reverse pass for each output: all rows of J."""
     calls, edges = wanted(recording, sums)
+    if not edges:  # these samples go through none of the layers
+        return
     outputs = recording.outputs.shape[1]
     direction = torch.zeros_like(recording.outputs)
     for c in range(outputs):
@@ -169,6 +171,8 @@ def sketched_passes(recording: Recording, sums: Mapping[str, LayerSum], signs: T
         signs: (n, 2 * probes, T) of +-1; the first half of the probes is the first sketch.
     """
     calls, edges = wanted(recording, sums)
+    if not edges:  # these samples go through none of the layers
+        return
     total = signs.shape[1]
     count = Counter(call.layer.name for call in calls)
     for probe in range(total):

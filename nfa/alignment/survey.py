@@ -8,12 +8,15 @@ from torch import nn
 from nfa.alignment.capture import CHANGED, NO_PATH, UNUSED, Recording
 from nfa.alignment.layers import Layer, owner, parameters_of
 from nfa.alignment.naming import Names, unused_places
-from nfa.alignment.operations import STORED
+from nfa.alignment.operations import REASONS, STORED
 from nfa.alignment.topology import topology
 from nfa.errors import nearest
 
 UNROUTED = "not used in the forward pass on these samples: no sample was sent to it"
 NOT_HERE = "not used in the forward pass on these samples, so K is 0"
+
+# Uses beside a measured one that need no note: without a path to the output, or of an embedding that is the readout too.
+_ORDINARY = {NO_PATH, REASONS["embedding"], REASONS["_embedding_bag"]}
 
 
 class Survey:
@@ -167,7 +170,7 @@ class Survey:
         notes = [
             f"K leaves out a use of the weight: {reason}"
             for reason in self._reasons(view.parameter, view.span)
-            if reason != NO_PATH
+            if reason not in _ORDINARY
         ]
         if name in self._together:
             notes.append(f"{self._together[name]} are measured as one matrix")
@@ -181,12 +184,13 @@ class Survey:
                 than that no sample went through them.
         """
         every = self.every_layer
-        hidden = {owner(parameter) for parameter in self._parameters}
+        own = {owner(parameter) for parameter in self._parameters}
         for name in names or []:
-            reason = recording.left_out.get(name, UNUSED)
-            if name not in every and (reason != UNUSED or not (name in hidden or name.partition("[")[0] in hidden)):
+            unrouted = recording.left_out.get(name, UNUSED) == UNUSED
+            possible = name in every or (unrouted and (name in own or name.partition("[")[0] in own))
+            if not possible:
                 recording.chosen(names)
-        if names is not None and not list(names):
+        if not recording.calls or (names is not None and not list(names)):
             recording.chosen(names)
 
     def refuse_missing(self, names: Sequence[str] | None) -> None:
