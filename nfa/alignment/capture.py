@@ -37,6 +37,10 @@ UNTOLD = (
 )
 UNUSED = "not used in the forward pass"
 CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
+OVERWRITTEN = (
+    "the network changes in place a tensor that its own gradient needs, so autograd can not differentiate it: replace the "
+    "operation that does so (x += y, x.mul_(y), x[...] = y) by one that makes a new tensor"
+)
 LAZY = "not initialised: run the network once on a batch first"
 
 # Left out, and yet known to stand nowhere in a chain, or seen there as a product without a name.
@@ -417,5 +421,14 @@ def wanted(recording: Recording, chosen: Iterable[str]) -> tuple[list[Call], lis
 
 
 def reverse(recording: Recording, edges: Sequence[GradientEdge], direction: Tensor, *, last: bool) -> tuple[Any, ...]:
-    """Gradients of <outputs, direction> at the edges; None where the outputs do not depend on one."""
-    return torch.autograd.grad(recording.outputs, edges, direction, retain_graph=not last, allow_unused=True)
+    """Gradients of <outputs, direction> at the edges; None where the outputs do not depend on one.
+
+    Raises:
+        ValueError: The network has overwritten what its own gradient needs.
+    """
+    try:
+        return torch.autograd.grad(recording.outputs, edges, direction, retain_graph=not last, allow_unused=True)
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise ValueError(OVERWRITTEN) from error
