@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from nfa.alignment.blocks import Blocks
 from nfa.alignment.capture import CHANGED, Recording, record
 from nfa.alignment.independence import refuse_mixed_samples
-from nfa.alignment.layers import WeightView, checked_device, owner, parameters_of, plain, without_single_block
+from nfa.alignment.layers import Layer, WeightView, checked_device, owner, parameters_of, plain, without_single_block
 from nfa.alignment.passes import LayerSum, LayerSums, exact_passes, sketched_passes
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
 from nfa.alignment.survey import Survey
@@ -116,6 +116,11 @@ class Measured:
     layers: dict[str, LayerCovariance]
     left_out: dict[str, str] = field(default_factory=dict)
     survey: Survey | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def places(self) -> dict[str, Layer]:
+        """Layer name -> where its weights are, in forward order."""
+        return {name: Layer(name, found.view) for name, found in self.layers.items() if found.view is not None}
 
 
 @unseen()
@@ -214,7 +219,7 @@ def measure_covariances(
                 LayerCovariance(
                     layer=name,
                     index=order.index(name),
-                    depth_from_output=survey.depth(name),
+                    depth_from_output=survey.every_depth[name],
                     chain_length=survey.chain_length,
                     own_weight=sums[name].layer.matrix(parameters, dtype=None),
                     total=None,

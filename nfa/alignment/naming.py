@@ -45,6 +45,8 @@ class Names:
         sizes = zip(view.shape, view.strides, strict=True)
         # Where there is one row (or column), how far it is to the next says nothing.
         view = replace(view, strides=tuple(step if size == 1 else stride for size, stride in sizes))
+        if not parameter.is_contiguous():
+            view = _as_if_contiguous(view, parameter)
         if view not in self._known:
             place = owner(view.parameter)
             if view.numel != parameter.numel():
@@ -53,6 +55,18 @@ class Names:
             self._readings[place] = before + 1
             self._known[view] = place + ("" if not before else "^T" if before == 1 else f"#{before}")
         return self._known[view]
+
+
+def _as_if_contiguous(view: WeightView, parameter: Tensor) -> WeightView:
+    """Write a view of a parameter in another memory format as that of a contiguous one: the same name in both."""
+    steps, contiguous = 1, []
+    for size in reversed(parameter.shape):
+        contiguous.append(steps)
+        steps *= size
+    strides = dict(zip(parameter.stride(), reversed(contiguous), strict=True))
+    if view.offset or view.row_axes or any(stride not in strides for stride in view.strides if stride):
+        return view
+    return replace(view, strides=tuple(strides[stride] if stride else 0 for stride in view.strides))
 
 
 def place_in(parameter: Tensor, offset: int, axes: Iterable[tuple[int, int]]) -> str:

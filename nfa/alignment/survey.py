@@ -38,7 +38,8 @@ class Survey:
         self.names = Names(None if like is None else like.names)
         self.layers: dict[str, Layer] = {}
         self.depths: dict[str, int] = {}
-        self._like = like
+        self._earlier: dict[str, Layer] = {} if like is None else like.every_layer
+        self._earlier_depths: dict[str, int] = {} if like is None else like.every_depth
         self._parameters = parameters_of(model)
         self._ways: set[tuple[str, ...]] = set()  # the layers of each kind of pass, in order
         self._orders: list[list[str]] = [] if like is None else [like.order]
@@ -89,7 +90,7 @@ class Survey:
         if len(self._orders) == 1:
             return list(self._orders[0])
         registered = {name: place for place, name in enumerate(self._parameters)}
-        layers = {**(self._like.every_layer if self._like is not None else {}), **self.layers}
+        layers = self.every_layer
         keys = {n: (registered.get(v.view.parameter, 0), v.view.offset, n) for n, v in layers.items()}
         after: dict[str, set[str]] = {name: set() for name in layers}
         before = dict.fromkeys(layers, 0)
@@ -103,11 +104,25 @@ class Survey:
     @property
     def every_layer(self) -> dict[str, Layer]:
         """Layers of this survey and of the one that it is like."""
-        return {**(self._like.every_layer if self._like is not None else {}), **self.layers}
+        return {**self._earlier, **self.layers}
+
+    @property
+    def every_depth(self) -> dict[str, int]:
+        """Their products after them on the longest path to the output."""
+        return {**self._earlier_depths, **self.depths}
+
+    @property
+    def complete(self) -> bool:
+        """Whether all weights were used whole, so that no sample can bring another layer."""
+        sizes: dict[str, int] = {}
+        for layer in self.layers.values():
+            sizes[layer.view.parameter] = sizes.get(layer.view.parameter, 0) + layer.view.numel
+        whole = all(size >= self._parameters[name].numel() for name, size in sizes.items() if name in self._parameters)
+        return whole and UNUSED not in self.left_out().values()
 
     def unused(self) -> dict[str, Layer]:
         """Layers of the survey that this one is like which no sample goes through here."""
-        if self._like is None:
+        if not self._earlier:
             return {}
         left_out = self.left_out()
         here = {layer.view.parameter for layer in self.layers.values()}
@@ -119,14 +134,7 @@ class Survey:
             vector = parameter in self._parameters and self._parameters[parameter].dim() < 2
             return vector or left_out.get(owner(parameter)) in (UNUSED, NO_PATH)
 
-        every = self._like.every_layer.items()
-        return {name: layer for name, layer in every if name not in self.layers and idle(layer)}
-
-    def depth(self, name: str) -> int:
-        """Products after a layer on the longest path to the output."""
-        if name in self.depths or self._like is None:
-            return self.depths[name]
-        return self._like.depth(name)
+        return {name: layer for name, layer in self._earlier.items() if name not in self.layers and idle(layer)}
 
     def left_out(self) -> dict[str, str]:
         """Why each weight of two or more dimensions is not measured by any pass, by its owner."""
