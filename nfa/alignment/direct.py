@@ -85,10 +85,14 @@ class _Keeping(Interception):
             if func._schema.name == "aten::convolution":
                 self.products[index] = partial(_patches, given, view.shape[0], expected)
             elif seen.reading.between is not None:
-                matrix = args[right].detach().as_strided(
-                    seen.reading.shape[1:],
-                    seen.reading.strides[1:],
-                    args[right].storage_offset() + seen.reading.start,
+                matrix = (
+                    args[right]
+                    .detach()
+                    .as_strided(
+                        seen.reading.shape[1:],
+                        seen.reading.strides[1:],
+                        args[right].storage_offset() + seen.reading.start,
+                    )
                 )
                 self.products[index] = partial(_group, given[left], matrix, seen.reading.between, expected)
             else:
@@ -118,9 +122,7 @@ def _group(inputs: Tensor, matrix: Tensor, between: tuple[int, int], expected: T
     return _Again(x, result, -1, lambda gradient: gradient[None], mismatch)
 
 
-def _multiplied(
-    func: Any, args: list[Any], kwargs: dict[str, Any], place: int, seen: Seen, expected: Tensor
-) -> _Again:
+def _multiplied(func: Any, args: list[Any], kwargs: dict[str, Any], place: int, seen: Seen, expected: Tensor) -> _Again:
     """Do a matrix product again."""
     assert seen.view is not None
     x = args[place].requires_grad_()

@@ -203,7 +203,9 @@ class Interception(TorchDispatchMode):
         if name in _COPIES:
             self._note_copy(tensors[0], result)
         else:
-            self._note_use(read(func, args, kwargs or {}, result) if _all_dense(tensors) else None, name, tensors, result)
+            self._note_use(
+                read(func, args, kwargs or {}, result) if _all_dense(tensors) else None, name, tensors, result
+            )
         return result
 
     def settle(self) -> None:
@@ -414,8 +416,6 @@ def _operands(product: Product) -> list[Tensor]:
     if len(product.readings) == 1:
         return [product.readings[0][0].weight, product.readings[0][1]]
     return [reading.weight for reading, _ in product.readings]
-
-
 
 
 def _all_dense(tensors: Iterable[Tensor]) -> bool:

@@ -109,5 +109,3 @@ def _regrouping(sizes: list[int], place: int | None) -> Callable[[Tensor], Tenso
         return apart.flatten(1, -2)
 
     return regroup
-
-

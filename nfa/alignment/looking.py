@@ -76,6 +76,8 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     survey = Survey(model)
     with undisturbed(model):
         for batch, _ in batches(inputs, BLOCK, checked_device(model)):
-            for part in (batch[:2], batch) if not survey.layers else (batch,):  # twice: the first pass may store something
+            for part in (
+                (batch[:2], batch) if not survey.layers else (batch,)
+            ):  # twice: the first pass may store something
                 survey.add(record(model, part, names=survey.names))
     return survey.left_out()

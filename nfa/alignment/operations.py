@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+
 @dataclass(frozen=True)
 class Reading:
     """An operand read as W.

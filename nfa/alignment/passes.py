@@ -87,7 +87,9 @@ class LayerSum:
         """Close a batch of n samples: one block, or blocks of ``block`` samples where each row is one sample's."""
         assert self.blocks is not None
         rows, self._rows = self._rows, ([], [])
-        if not rows[0]:  # not called on these samples: a row of zeros for each, so that blocks are cut as those of others
+        if not rows[
+            0
+        ]:  # not called on these samples: a row of zeros for each, so that blocks are cut as those of others
             rows = ([torch.zeros(self.layer.blocks, n, self.layer.fan_out)],) * 2
             self.identity_positions = None
         one_row_each = all(part.shape[1] == n for sketch in rows for part in sketch)
