@@ -279,7 +279,8 @@ class Interception(TorchDispatchMode):
         weights = self._read(product) if product is not None else {}
         for tensor in tensors:
             found = self._range_of(tensor)
-            if found is not None and found.parameter not in weights and not self._refused(product, tensor):
+            idle = name in _FACTORIES or self._refused(product, tensor)
+            if found is not None and found.parameter not in weights and not idle:
                 self._note_reason(tensor, REASONS.get(name, f"used by {name}: no matrix product that is read here"))
             self._note_parts(tensor)
         if product is None and name == "convolution":  # transposed: seen, so that it counts in a chain
