@@ -93,8 +93,7 @@ class Attending:
             shared = {product for product in left & right if isinstance(product, int)}
             self._scores |= shared
             for product in shared if _SOFTMAX in left ^ right else ():
-                value = tensors[-1] if _SOFTMAX in left else tensors[-2]
-                if self._is_part(value, product):
+                if self._is_part(tensors[-1] if _SOFTMAX in left else tensors[-2], product):
                     both = product in self._queried
                     self.together[product] = "query, key and value" if both else "key and value"
         if name in _SOFTMAXES:

@@ -38,8 +38,8 @@ UNTOLD = (
 UNUSED = "not used in the forward pass"
 CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
 OVERWRITTEN = (
-    "the network changes in place a tensor that its own gradient needs, so autograd can not differentiate it: replace the "
-    "operation that does so (x += y, x.mul_(y), x[...] = y) by one that makes a new tensor"
+    "the network changes in place a tensor that its own gradient needs, so autograd can not differentiate it: replace "
+    "the operation that does so (x += y, x.mul_(y), x[...] = y) by one that makes a new tensor"
 )
 LAZY = "not initialised: run the network once on a batch first"
 
@@ -173,7 +173,7 @@ def record(
             calls.append(Call(layer, index, seen.rows, read))
             if parts is None and index in watch.attending.together:
                 together[layer.name] = watch.attending.together[index]
-    names.stored.update(watch.kept())
+    names.stored.update(watch.still_held())
     for name in watch.stored:
         watch.uses[name] = {STORED: EVERYTHING}
     measured = {call.layer.view.parameter for call in calls}

@@ -48,7 +48,7 @@ def check(
 ) -> pd.DataFrame:
     """Compare W^T K W with the average gradient outer product, computed independently, at every layer.
 
-    Both are computed in float64 (in the network's own number type, with a note, where an operation of it does not run in
+    Both are computed in float64 (in the network's own number type, with a note, where one of its operations has no
     float64), on a copy of the network, with ``torch.set_default_dtype`` at float64 for the time of
     the call, for tensors that the network makes. K comes from this library, on all samples at once; the other
     side from torch's own backward of every product, sample by sample, output by output.
@@ -64,8 +64,8 @@ def check(
     Returns:
         One row per layer in forward order, with columns layer, layer_index, shape (of W: k x d, or g x k x d in g
         groups), error (relative, in the Frobenius norm), compared ("matrix"; beyond d = 4,096 "4 random directions" u,
-        by G u), passed (error below 1e-6; 1e-3 in float32), note. Of more than 16 outputs per sample, 16 evenly spaced ones are
-        differentiated, and ``note`` says so. ``frame.attrs["left_out"]`` maps each weight of two or more dimensions
+        by G u), passed (error below 1e-6, or 1e-3 in float32), note (what of a weight K leaves out). Of more than 16
+        outputs per sample, 16 evenly spaced ones are differentiated, and ``note`` says so. ``frame.attrs["left_out"]`` maps each weight of two or more dimensions
         that is not measured to the reason.
 
     Raises:

@@ -22,7 +22,7 @@ from nfa.alignment.attention import Attending, Consumption
 from nfa.alignment.labels import Labels, dense
 from nfa.alignment.layers import WeightView
 from nfa.alignment.layouts import Layout, Translated, translated
-from nfa.alignment.operations import BUFFER, COMPLEX, JOINT, LAYOUT, REASONS, ROUNDED, STORED, Product, Reading, read
+from nfa.alignment.operations import COMPLEX, LAYOUT, REASONS, ROUNDED, Product, Reading, read
 
 _COPIES = ("_to_copy", "clone")
 _VIEWS = ("_unsafe_view", "_reshape_alias", "lift_fresh")  # views that their schema does not call so
@@ -258,7 +258,7 @@ class Interception(TorchDispatchMode):
             return set()
         return {(name,) for name in self._stored.get(StorageWeakRef(tensor.untyped_storage()), ())}
 
-    def kept(self) -> dict[StorageWeakRef, frozenset[str]]:
+    def still_held(self) -> dict[StorageWeakRef, frozenset[str]]:
         """Memory that this pass computed from parameters and that is still held -> those parameters."""
         return {
             key: frozenset(name for name in labels if isinstance(name, str))

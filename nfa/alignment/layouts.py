@@ -106,6 +106,7 @@ def _regrouping(sizes: list[int], place: int | None) -> Callable[[Tensor], Tenso
     def regroup(values: Tensor) -> Tensor:
         apart = values.unflatten(0, sizes)
         apart = apart[None] if place is None else apart.movedim(place, 0)
-        return apart.flatten(1, -2)
+        rows: Tensor = apart.flatten(1, -2)
+        return rows
 
     return regroup

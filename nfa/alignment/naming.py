@@ -100,7 +100,8 @@ def ranges_in(parameter: Tensor, offset: int, axes: Iterable[tuple[int, int]]) -
     Returns:
         (first, how many, step) along each axis; None where the place is no such block.
     """
-    own = sorted(range(parameter.dim()), key=lambda axis: -parameter.stride(axis))
+    strides = parameter.stride()
+    own = sorted(range(parameter.dim()), key=lambda axis: -strides[axis])
     first = [0] * parameter.dim()
     rest = offset
     for axis in own:
@@ -108,10 +109,11 @@ def ranges_in(parameter: Tensor, offset: int, axes: Iterable[tuple[int, int]]) -
     found = [(start, 1, 1) for start in first]
     if rest or any(start >= size for start, size in zip(first, parameter.shape, strict=True)):
         return None
-    for size, stride in split(axes, [(parameter.shape[axis], parameter.stride(axis)) for axis in own]):
-        axis = next((a for a in own if parameter.stride(a) <= stride < parameter.stride(a) * parameter.shape[a]), None)
-        if axis is None or stride % parameter.stride(axis):
+    for size, stride in split(axes, [(parameter.shape[axis], strides[axis]) for axis in own]):
+        along = [a for a in own if strides[a] <= stride < strides[a] * parameter.shape[a]]
+        if not along or stride % strides[along[0]]:
             return None
+        axis = along[0]
         start, count, step = found[axis]
         own_step = stride // parameter.stride(axis)
         if count == 1:
@@ -153,8 +155,8 @@ def unused_places(parameter: Tensor, used: Iterable[WeightView]) -> Mapping[str,
     Experts are often held in one parameter so, and samples are sent to some of them.
 
     Returns:
-        Index of a part -> its first entry and the one past its last; nothing where a matrix has no place along the first
-        axis.
+        Index of a part -> its first entry and the one past its last; nothing where a matrix has no place along the
+        first axis.
     """
     if parameter.dim() < 3 or not parameter.is_contiguous():
         return {}

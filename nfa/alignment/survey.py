@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 
 from torch import nn
 
@@ -15,7 +16,7 @@ from nfa.errors import nearest
 UNROUTED = "not used in the forward pass on these samples: no sample was sent to it"
 NOT_HERE = "not used in the forward pass on these samples, so K is 0"
 
-# Uses beside a measured one that need no note: without a path to the output, or of an embedding that is the readout too.
+# Uses beside a measured one that need no note: without a path to the output, or of a readout that is the embedding.
 _ORDINARY = {NO_PATH, REASONS["embedding"], REASONS["_embedding_bag"]}
 
 
@@ -35,7 +36,7 @@ class Survey:
             model: The network.
             like: A survey of the same network with other weights: its matrices keep their names and order.
         """
-        self.names = Names(None if like is None else like.names)
+        self.names: Names = Names(None if like is None else like.names)
         self.layers: dict[str, Layer] = {}
         self.depths: dict[str, int] = {}
         self._earlier: dict[str, Layer] = {} if like is None else like.every_layer
@@ -95,7 +96,7 @@ class Survey:
         after: dict[str, set[str]] = {name: set() for name in layers}
         before = dict.fromkeys(layers, 0)
         for order in self._orders:
-            for first, second in zip(order, order[1:], strict=False):
+            for first, second in pairwise(order):
                 if second not in after[first]:
                     after[first].add(second)
                     before[second] += 1

@@ -289,10 +289,9 @@ def measured_table(
     batch_size: int | None = None,
     like: Survey | None = None,
 ) -> tuple[pd.DataFrame, Measured]:
-    """Measure as ``measure`` does; give the table, and what the covariances are.
+    """Measure as ``measure`` does, and give the table and the covariances.
 
-    Args:
-        like: The layers of an earlier step: each is in the table again, also where no sample goes through it any more.
+    ``like`` holds the layers of an earlier step: each is in the table again, also where no sample goes through it now.
     """
     if loss is None and targets is not None:
         raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")

@@ -26,9 +26,17 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     parameter that only a later pass changes, what objects other than modules hold, and lazy modules, which the first
     pass initialises.
     """
-    with _modes(model), _following(model), _remembered(model), torch.random.fork_rng(devices=_cuda(model)):
-        with torch.enable_grad(), _full_precision(bool(_cuda(model))), _cast_anew():
-            yield
+    devices = _cuda(model)
+    with (
+        _modes(model),
+        _following(model),
+        _remembered(model),
+        torch.random.fork_rng(devices=devices),
+        torch.enable_grad(),
+        _full_precision(bool(devices)),
+        _cast_anew(),
+    ):
+        yield
 
 
 def _cuda(model: nn.Module) -> list[int]:

@@ -207,7 +207,7 @@ def test_a_layer_can_be_asked_for_that_the_first_samples_do_not_use() -> None:
     assert list(measure_covariances(model, x, layers=[last]).layers) == [last]
     with pytest.raises(ValueError, match=r"^layer 'w\[9\]' is not measured: did you mean"):
         measure_covariances(model, x, layers=["w[9]"])
-    with pytest.raises(ValueError, match="^layer 'v' is not measured: "):
+    with pytest.raises(ValueError, match=r"^layer 'v' is not measured: "):
         measure_covariances(model, x, layers=["v"])
 
 

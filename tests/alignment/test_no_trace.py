@@ -329,9 +329,10 @@ def test_what_can_not_be_put_back_does_not_keep_the_rest_from_it() -> None:
             raise RuntimeError("never")
 
     model = Holding("complex", False)
-    model.log = Stubborn()  # type: ignore[assignment]
-    model.first.register_forward_hook(lambda *_: model.log.append(1))  # type: ignore[operator]
-    with pytest.raises(ValueError, match="^the network could not be put back as it was: RuntimeError: never$"):
+    log = Stubborn()
+    model.log = log  # type: ignore[assignment]
+    model.first.register_forward_hook(lambda *_: log.append(1))
+    with pytest.raises(ValueError, match=r"^the network could not be put back as it was: RuntimeError: never$"):
         covariances(model, torch.randn(5, 3))
     assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
     assert model.training

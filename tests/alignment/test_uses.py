@@ -1,4 +1,4 @@
-"""Uses of a weight that are not measured, and weights that are not measured at all: each is said with its true reason."""
+"""Uses of a weight that are not measured, and weights that are not measured at all, each with its true reason."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ import nfa
 from nfa.alignment import measure, measure_covariances
 from nfa.alignment.capture import CONSTANT, NO_AUTOGRAD, OVERWRITTEN
 from nfa.alignment.operations import BUFFER, COMPLEX, ENTRYWISE, JOINT, ROUNDED, SPARSE, STORED
-from tests.alignment.architectures import Net, draw
+from tests.alignment.architectures import Net, draw, softmax_attention
 from tests.alignment.comparing import assert_matrix_close
 from tests.alignment.jacobians import reference_layers, tap
 
@@ -68,8 +68,9 @@ def test_a_use_of_one_part_of_a_parameter_says_nothing_of_the_others() -> None:
         lambda m, x: m.readout(torch.tanh(x @ m.w[0] + torch.tanh(x @ m.w[1]) * m.w[1].sum())),
         w=draw(2, 3, 4),
     )
-    notes = measure(model, samples(6, 3)).groupby("layer").note.agg(lambda n: n.str.contains(LEAVES_OUT).all())
-    assert dict(notes) == {"w[0]": False, "w[1]": True, "readout": False}
+    table = measure(model, samples(6, 3))
+    notes = {name: rows.note.str.contains(LEAVES_OUT).all() for name, rows in table.groupby("layer")}
+    assert notes == {"w[0]": False, "w[1]": True, "readout": False}
 
 
 def attention(split: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], *, written: bool) -> Net:
@@ -77,10 +78,8 @@ def attention(split: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], *, writt
 
     def run(m: Any, x: Tensor) -> Tensor:
         q, k, v = split(m.qkv(x))
-        if written:
-            h = torch.softmax(q @ k.mT, -1) @ v
-        else:
-            h = functional.scaled_dot_product_attention(q, k, v)
+        attend = softmax_attention if written else functional.scaled_dot_product_attention
+        h = attend(q, k, v)
         return m.readout(h.transpose(1, 2).flatten(2)).mean(1)  # type: ignore[no-any-return]
 
     return net(run, qkv=nn.Linear(4, 24), readout=nn.Linear(8, 2))
@@ -125,13 +124,14 @@ class Storing(nn.Linear):
     def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
         """Say how."""
         super().__init__(4, 4)
-        self.make, self.cache = make, None
+        self.make = make
+        self.cache: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 4) -> (n, 4)."""
         if self.cache is None:
             self.cache = self.make(self.weight)
-        return functional.linear(x, self.cache, self.bias)  # type: ignore[arg-type]
+        return functional.linear(x, self.cache, self.bias)
 
 
 STORE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -186,7 +186,9 @@ def test_complex_numbers_are_measured_around() -> None:
     """A filter over frequencies between two layers, and a product of complex numbers."""
 
     def run(m: Any, x: Tensor) -> Tensor:
-        h = torch.fft.irfft(torch.fft.rfft(tap("lin", functional.linear(x, m.lin.weight), m.lin.weight)) * m.filter, n=4)
+        h = torch.fft.irfft(
+            torch.fft.rfft(tap("lin", functional.linear(x, m.lin.weight), m.lin.weight)) * m.filter, n=4
+        )
         mixed = torch.view_as_real(torch.fft.rfft(h) @ m.mix).flatten(1) @ torch.ones(4, 4).double()
         return m.readout(torch.tanh(h + mixed))  # type: ignore[no-any-return]
 
@@ -242,11 +244,11 @@ def test_a_state_that_is_overwritten_is_refused_in_one_sentence() -> None:
         return m.readout(state.add_(1))  # type: ignore[no-any-return]
 
     model = net(run, lin=nn.Linear(4, 4))
-    model.lin.weight.requires_grad_(False)
-    with pytest.raises(ValueError, match="^the network changes in place a tensor") as error:
+    model.get_parameter("lin.weight").requires_grad_(False)
+    with pytest.raises(ValueError, match=r"^the network changes in place a tensor") as error:
         measure_covariances(model, samples(5, 4))
     assert str(error.value) == OVERWRITTEN
-    assert not model.lin.weight.requires_grad
+    assert not model.get_parameter("lin.weight").requires_grad
 
 
 def test_an_exported_program_is_refused_in_one_sentence() -> None:
