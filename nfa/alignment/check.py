@@ -65,8 +65,8 @@ def check(
         One row per layer in forward order, with columns layer, layer_index, shape (of W: k x d, or g x k x d in g
         groups), error (relative, in the Frobenius norm), compared ("matrix"; beyond d = 4,096 "4 random directions" u,
         by G u), passed (error below 1e-6, or 1e-3 in float32), note (what of a weight K leaves out). Of more than 16
-        outputs per sample, 16 evenly spaced ones are differentiated, and ``note`` says so. ``frame.attrs["left_out"]`` maps each weight of two or more dimensions
-        that is not measured to the reason.
+        outputs per sample, 16 evenly spaced ones are differentiated, and ``note`` says so. ``frame.attrs["left_out"]``
+        maps each weight of two or more dimensions that is not measured to the reason.
 
     Raises:
         ValueError: As ``measure``, or a network that does not run in float64.
