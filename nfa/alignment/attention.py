@@ -1,9 +1,13 @@
 """Query, key and value projections, told apart where they share one weight."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from nfa.alignment.labels import Labels
 
 PARTS = ("q", "k", "v")
 _HEADS = ("num_heads", "n_heads", "n_head", "nhead", "heads", "num_attention_heads")
@@ -47,6 +51,60 @@ class Consumption:
         sets = sorted(self.sets)
         apart = len(sets) == len(PARTS) and len(set().union(*sets)) == k
         return sets if apart and not self.otherwise else []
+
+
+_SOFTMAX, _SOFTMAXES = "softmax", ("_softmax", "_safe_softmax")
+_PRODUCTS = ("mm", "bmm", "baddbmm", "addmm", "addbmm")
+
+
+class Attending:
+    """Which products with a weight give query, key and value, or two of them, together.
+
+    Attributes:
+        together: Product, by its number -> what it gives, in words.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.together: dict[int, str] = {}
+        self._sources = Labels()  # the products that a tensor was computed from, with no other product in between
+        self._scores: set[int] = set()  # products that gave both sides of a product of two tensors
+        self._queried: set[int] = set()  # those of them that went into a softmax
+        self._sizes: dict[int, int] = {}
+
+    def start(self, result: Tensor, product: int) -> None:
+        """Note a product with a weight."""
+        self._sources.put(result, (product,))
+        self._sizes[product] = result.numel()
+
+    def note(self, name: str, args: Any, tensors: list[Tensor], outputs: Iterable[Tensor]) -> None:
+        """Note an operation on what is computed from the samples."""
+        if "scaled_dot_product" in name and "attention" in name:
+            query, key, value = (self._sources.of(tensor) for tensor in args[:3])
+            for product in key & value:
+                if self._is_part(args[2], product):
+                    self.together[product] = "query, key and value" if product in query else "key and value"
+            return
+        labels = self._sources.of(*tensors)
+        if not labels:
+            return
+        if name in _PRODUCTS and len(tensors) >= 2:
+            left, right = (self._sources.of(tensor) for tensor in tensors[-2:])
+            shared = {product for product in left & right if isinstance(product, int)}
+            self._scores |= shared
+            for product in shared if _SOFTMAX in left ^ right else ():
+                if self._is_part(tensors[-1] if _SOFTMAX in left else tensors[-2], product):
+                    both = product in self._queried
+                    self.together[product] = "query, key and value" if both else "key and value"
+        if name in _SOFTMAXES:
+            self._queried |= {product for product in labels if product in self._scores}
+            labels |= {_SOFTMAX}
+        for output in outputs:
+            self._sources.add(output, labels)
+
+    def _is_part(self, tensor: Tensor, product: int) -> bool:
+        """Whether a tensor can be a part of a product's columns."""
+        return isinstance(product, int) and tensor.numel() < self._sizes[product]
 
 
 def packed_rows(model: nn.Module) -> dict[str, dict[str, tuple[int, ...]]]:

@@ -10,9 +10,22 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from nfa.alignment.attention import PARTS, by_head, head_count, packed_rows
-from nfa.alignment.interception import InputWritten, Interception, Seen, decomposed
-from nfa.alignment.layers import Layer, WeightView, owner, parameters_of
-from nfa.alignment.operations import COMPUTED, ENTRYWISE, NORMALISATION, TRANSPOSED, Reading
+from nfa.alignment.interception import EVERYTHING, InputWritten, Interception, Seen, Span, decomposed
+from nfa.alignment.labels import dense
+from nfa.alignment.layers import Layer, owner, parameters_of
+from nfa.alignment.naming import Names
+from nfa.alignment.operations import (
+    BUFFER,
+    COMPLEX,
+    COMPUTED,
+    ENTRYWISE,
+    JOINT,
+    NORMALISATION,
+    SPARSE,
+    STORED,
+    TRANSPOSED,
+    Reading,
+)
 from nfa.errors import nearest
 
 NO_PATH = "no differentiable path from its product to the output"
@@ -24,10 +37,14 @@ UNTOLD = (
 )
 UNUSED = "not used in the forward pass"
 CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
+OVERWRITTEN = (
+    "the network changes in place a tensor that its own gradient needs, so autograd can not differentiate it: replace "
+    "the operation that does so (x += y, x.mul_(y), x[...] = y) by one that makes a new tensor"
+)
 LAZY = "not initialised: run the network once on a batch first"
 
 # Left out, and yet known to stand nowhere in a chain, or seen there as a product without a name.
-_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED}
+_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED, BUFFER}
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,8 @@ class Recording:
         one_row_each: Whether every call of a layer gives one row of J for each sample: there are no positions.
         opaque: Whether a left-out weight is used in a way that hides its place among the layers.
         writes: Whether the network changes its input in place, and so needs a copy.
+        uses: Parameter -> reason -> entries, of uses of a weight that are not measured.
+        together: Layer -> which of query, key and value it gives as one matrix.
         elements: Numbers computed from the samples, all of which autograd may keep until the last reverse pass, and
             those of the copy of the input where there has to be one.
     """
@@ -74,6 +93,8 @@ class Recording:
     one_row_each: bool
     opaque: bool
     writes: bool
+    uses: dict[str, dict[str, Span]]
+    together: dict[str, str]
     elements: int
 
     @property
@@ -106,6 +127,7 @@ def record(
     heads: bool = False,
     copied: bool = True,
     watching: Callable[..., Interception] = Interception,
+    names: Names | None = None,
 ) -> Recording:
     """Run one batch and find the products of its samples with the network's weights.
 
@@ -115,50 +137,72 @@ def record(
         heads: Take query, key and value projections apart by head.
         copied: Give the network a copy; else it gets one only if it is about to change its input in place.
         watching: Makes what watches the pass.
+        names: Those of earlier passes over the same network, so that a matrix keeps its name.
 
     Raises:
         ValueError: The output is not a tensor of n samples, or carries no gradient.
     """
+    names = Names() if names is None else names
     leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
-    everything = parameters_of(model)
+    everything = names.own(parameters_of(model))
     parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
-    watch, result = _watched(model, leaf, parameters, watching, copied=copied)
+    watch, result = _watched(model, leaf, parameters, names, watching, copied=copied)
     if any(name not in parameters and not nn.parameter.is_lazy(p) for name, p in everything.items()):
         # The pass has initialised lazy modules, whose products it could not know.
-        return record(model, inputs, heads=heads, copied=copied, watching=watching)
+        return record(model, inputs, heads=heads, copied=copied, watching=watching, names=names)
     outputs, shape = _flattened(result, len(inputs))
     _leave_out_constants(watch, model, inputs, parameters)
     reached = _reached(outputs)
-    parts = packed_rows(model) | _fused_rows(watch, parameters)
-    if heads:
-        parts = {name: by_head(rows, head_count(model, name)) for name, rows in parts.items()}
+    _decide_parts(names, watch, model, parameters, heads=heads)
     calls: list[Call] = []
-    names = _Names(parameters)
+    together: dict[str, str] = {}
     for index, seen in enumerate(watch.seen):
         if seen.view is None or seen.reading is None:
             continue
-        if seen.view.parameter in watch.changed:
-            watch.uses[seen.view.parameter] = {CHANGED: None}
+        parameter = seen.view.parameter
+        never = CHANGED if parameter in watch.changed else STORED if parameter in watch.stored else None
+        if never is not None:
+            watch.uses[parameter] = {never: EVERYTHING}
             continue
         reason = NO_AUTOGRAD if seen.edge is None else NO_PATH if seen.edge.node not in reached else None
         if reason is not None:
-            watch.uses.setdefault(seen.view.parameter, {})[reason] = None
+            watch.uses.setdefault(parameter, {})[reason] = seen.view.span
             continue
-        for layer, read in _calls(seen, parts.get(seen.view.parameter), names):
+        parts = names.parts.get(parameter)
+        for layer, read in _calls(seen, parts, names, parameters[parameter]):
             calls.append(Call(layer, index, seen.rows, read))
+            if parts is None and index in watch.attending.together:
+                together[layer.name] = watch.attending.together[index]
+    names.stored.update(watch.still_held())
+    for name in watch.stored:
+        watch.uses[name] = {STORED: EVERYTHING}
     measured = {call.layer.view.parameter for call in calls}
-    left_out = _left_out(model, measured, watch.uses)
+    left_out = _left_out(everything, measured, watch)
     products = [seen.edge for seen in watch.seen]
     opaque = any(reason not in _NO_LAYER for reason in left_out.values())
     one_row_each = all(call.rows == len(inputs) for call in calls)
     elements = watch.elements + (leaf.numel() if watch.writes else 0)
-    return Recording(leaf, outputs, shape, products, calls, left_out, one_row_each, opaque, watch.writes, elements)
+    return Recording(
+        leaf,
+        outputs,
+        shape,
+        products,
+        calls,
+        left_out,
+        one_row_each,
+        opaque,
+        watch.writes,
+        watch.uses,
+        together,
+        elements,
+    )
 
 
 def _watched(
     model: nn.Module,
     leaf: Tensor,
     parameters: dict[str, nn.Parameter],
+    names: Names,
     watching: Callable[..., Interception] = Interception,
     *,
     copied: bool = True,
@@ -166,13 +210,14 @@ def _watched(
     """Run the network on samples; give what was seen, and what it returned."""
     # It may change its input in place, which is the caller's (and autograd's, being a leaf): then it gets a copy.
     fed = leaf.clone() if copied else _Same.apply(leaf)  # type: ignore[no-untyped-call]
-    watch = watching(parameters, fed) if copied else watching(parameters, fed, owned=False)
+    known = {"buffers": dict(model.named_buffers()), "stored": names.stored}
+    watch = watching(parameters, fed, owned=copied, **known)
     torch.clear_autocast_cache()  # casts of an earlier pass, which could not be told for weights
     try:
         with decomposed(model), watch:
             result = model(fed)
     except InputWritten:
-        return _watched(model, leaf, parameters, watching)
+        return _watched(model, leaf, parameters, names, watching)
     watch.settle()
     return watch, result
 
@@ -202,29 +247,29 @@ def _leave_out_constants(
     n = len(inputs)
     others = inputs[:2] if n > 2 else torch.cat([inputs, inputs[:1]])
     try:
-        again, _ = _watched(model, others.detach().requires_grad_(inputs.is_floating_point()), parameters)
+        again, _ = _watched(model, others.detach().requires_grad_(inputs.is_floating_point()), parameters, Names())
     except Exception:  # whatever a network raises that is written for one number of samples
         again = None
     known = {} if again is None else _constants(again)
     for parameter, products in _constants(watch).items():
         there = known.get(parameter, [])
         if again is not None and not there and all(seen.alternative for seen in products):
-            watch.uses[parameter] = again.uses.get(parameter, {CONSTANT: None})
+            watch.uses[parameter] = again.uses.get(parameter, {CONSTANT: EVERYTHING})
             for seen in products:
                 seen.leave_out()  # it is no W: a state repeated for a single sample looks like one
             continue
         grows = _grow([seen.constant for seen in products], [seen.constant for seen in there], len(others) / n)
         if grows is None:
-            watch.uses.setdefault(parameter, {})[UNTOLD] = None
+            watch.uses.setdefault(parameter, {})[UNTOLD] = EVERYTHING
             for seen in watch.seen:
                 if seen.view is not None and seen.view.parameter == parameter:
                     seen.view = None  # one call without the others would be another K; it still counts in a chain
             continue
         for seen, kept in zip(products, grows, strict=True):
             if not kept:
+                if seen.alternative < 2 and seen.view is not None:  # else it is named as what another weight multiplies
+                    watch.uses.setdefault(parameter, {})[CONSTANT] = seen.view.span
                 seen.leave_out()
-                if seen.alternative < 2:  # else it is named as what another weight multiplies
-                    watch.uses.setdefault(parameter, {})[CONSTANT] = None
     for first, second in itertools.pairwise(watch.seen):
         if second.alternative == 2 and (second.view is None or first.view is not None):
             second.leave_out()
@@ -257,14 +302,14 @@ def _grow(sizes: list[int | None], others: list[int | None], ratio: float) -> li
 
 
 def _calls(
-    seen: Seen, parts: dict[str, tuple[int, ...]] | None, names: "_Names"
+    seen: Seen, parts: dict[str, tuple[int, ...]] | None, names: Names, parameter: Tensor
 ) -> list[tuple[Layer, Callable[[Tensor], Tensor]]]:
     """Layers of one product, each with how its rows are read; several where parts share the weight."""
     view, reading = seen.view, seen.reading
     assert view is not None
     assert reading is not None
-    if parts is None or view.shape[0] != 1:
-        return [(Layer(names.of(view), view), reading.rows)]
+    if parts is None or view.shape[0] != 1 or view.row_axes:
+        return [(Layer(names.of(view, parameter), view), reading.rows)]
     start = view.offset // view.strides[1]  # first row of the parameter that this product used
     whole = replace(view, offset=0, shape=(1, start + view.shape[1], *view.shape[2:]))
     calls: list[tuple[Layer, Callable[[Tensor], Tensor]]] = []
@@ -298,43 +343,35 @@ def _fused_rows(watch: Interception, parameters: dict[str, nn.Parameter]) -> dic
     return fused
 
 
-class _Names:
-    """Names for the matrices of a pass: the owner's, and a suffix where one parameter is read in several ways."""
-
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
-        self._parameters = parameters
-        self._known: dict[str, dict[WeightView, str]] = {}
-
-    def of(self, view: WeightView) -> str:
-        """Name a matrix; the same name for the same matrix."""
-        known = self._known.setdefault(view.parameter, {})
-        step = self._parameters[view.parameter].stride(0) if self._parameters[view.parameter].dim() else 1
-        sizes = zip(view.shape, view.strides, strict=True)
-        # Where there is one row (or column), how far it is to the next says nothing.
-        view = replace(view, strides=tuple(step if size == 1 else stride for size, stride in sizes))
-        if view not in known:
-            parameter = self._parameters[view.parameter]
-            base = owner(view.parameter)
-            if view.numel == parameter.numel():
-                whole = sum(other.numel == view.numel for other in known)
-                suffix = "" if not whole else "^T" if whole == 1 else f"#{whole}"
-            else:
-                rows = view.strides[1] == parameter.stride(0) and view.shape[2:] == parameter.shape[1:]
-                start = view.offset // parameter.stride(0) if rows else len(known)
-                suffix = f"[{start}:{start + view.shape[1]}]" if rows else f"#{start}"
-            known[view] = base + suffix
-        return known[view]
+def _decide_parts(
+    names: Names, watch: Interception, model: nn.Module, parameters: dict[str, nn.Parameter], *, heads: bool
+) -> None:
+    """Decide of each weight that this pass is the first to multiply by whether it is measured in parts."""
+    packed = packed_rows(model)
+    fused = _fused_rows(watch, parameters)
+    for seen in watch.seen:
+        if seen.view is not None and seen.view.parameter not in names.parts:
+            name = seen.view.parameter
+            rows = fused.get(name, packed.get(name))
+            names.parts[name] = by_head(rows, head_count(model, name)) if heads and rows is not None else rows
 
 
-def _left_out(model: nn.Module, measured: set[str], uses: dict[str, dict[str, None]]) -> dict[str, str]:
+def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: Interception) -> dict[str, str]:
     """Why each weight of two or more dimensions is not measured, by its owner."""
     reasons = {}
-    for name, parameter in parameters_of(model).items():
+    for name, parameter in parameters.items():
         if nn.parameter.is_lazy(parameter):
             reasons[owner(name)] = LAZY
         elif parameter.dim() >= 2 and name not in measured:
-            reasons[owner(name)] = "; ".join(uses.get(name, {UNUSED: None}))
-    return reasons
+            known = dict.fromkeys(watch.uses.get(name, {UNUSED: EVERYTHING}))
+            if not dense(parameter):
+                known = dict.fromkeys([SPARSE])
+            elif parameter.is_complex():
+                known = dict.fromkeys([COMPLEX])
+            elif name in watch.joint and all("is read here" in reason for reason in known):
+                known = dict.fromkeys([JOINT])
+            reasons[owner(name)] = "; ".join(known)
+    return reasons | dict.fromkeys(watch.fixed, BUFFER)
 
 
 def _reached(outputs: Tensor) -> set[Any]:
@@ -386,5 +423,14 @@ def wanted(recording: Recording, chosen: Iterable[str]) -> tuple[list[Call], lis
 
 
 def reverse(recording: Recording, edges: Sequence[GradientEdge], direction: Tensor, *, last: bool) -> tuple[Any, ...]:
-    """Gradients of <outputs, direction> at the edges; None where the outputs do not depend on one."""
-    return torch.autograd.grad(recording.outputs, edges, direction, retain_graph=not last, allow_unused=True)
+    """Gradients of <outputs, direction> at the edges; None where the outputs do not depend on one.
+
+    Raises:
+        ValueError: The network has overwritten what its own gradient needs.
+    """
+    try:
+        return torch.autograd.grad(recording.outputs, edges, direction, retain_graph=not last, allow_unused=True)
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise ValueError(OVERWRITTEN) from error

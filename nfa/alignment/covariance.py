@@ -14,9 +14,10 @@ sketched    random v with independent +-1 entries for each sample: E[(J^T v)(J^T
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +27,20 @@ from nfa.alignment.blocks import Blocks
 from nfa.alignment.capture import CHANGED, Recording
 from nfa.alignment.draws import Draws
 from nfa.alignment.fitting import explained
-from nfa.alignment.layers import checked_device, finite, owner, parameters_of, plain, without_single_block
+from nfa.alignment.layers import (
+    Layer,
+    WeightView,
+    checked_device,
+    finite,
+    owner,
+    parameters_of,
+    plain,
+    without_single_block,
+)
 from nfa.alignment.paired import record_paired
-from nfa.alignment.passes import LayerSum, exact_passes, sketched_passes
+from nfa.alignment.passes import LayerSum, LayerSums, exact_passes, sketched_passes
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
-from nfa.alignment.topology import topology
+from nfa.alignment.survey import Survey
 from nfa.alignment.trial import PARTLY, PARTLY_HALF, tried
 from nfa.alignment.undisturbed import undisturbed
 from nfa.alignment.values import reason
@@ -72,6 +82,8 @@ class LayerCovariance:
         probes: Probes in each of the two sketches; 0 when exact.
         rounding: tr K that the rounding of the network's number type makes by itself, as estimated from a few samples.
         remarks: What is to be known of every value that depends on K.
+        view: Where W lies among the network's parameters.
+        note: What K does not cover, in words; empty for most layers.
     """
 
     layer: str
@@ -88,6 +100,8 @@ class LayerCovariance:
     probes: int = 0
     rounding: float = 0.0
     remarks: tuple[str, ...] = ()
+    view: WeightView | None = None
+    note: str = ""
 
     @cached_property
     def weight(self) -> Tensor:
@@ -137,10 +151,17 @@ class Measured:
     Attributes:
         layers: Layer name -> its covariance, in forward order.
         left_out: Owner of a weight of two or more dimensions -> why it is not measured.
+        survey: The layers by their place in memory, for another measurement of the same network to match.
     """
 
     layers: dict[str, LayerCovariance]
     left_out: dict[str, str] = field(default_factory=dict)
+    survey: Survey | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def places(self) -> dict[str, Layer]:
+        """Layer name -> where its weights are, in forward order."""
+        return {name: Layer(name, found.view) for name, found in self.layers.items() if found.view is not None}
 
 
 @unseen()
@@ -155,8 +176,12 @@ def measure_covariances(
     seed: int = 0,
     heads: bool = False,
     batch_size: int | None = None,
+    like: Survey | None = None,
 ) -> Measured:
     """Measure K of every layer.
+
+    The layers are those that any of the samples goes through; samples that do not go through a layer count as zeros in
+    its K, which is a mean over all samples.
 
     The network is measured in eval mode and left as it was. It may give any tensor that has the samples first; a
     sample's outputs must depend on that sample alone. Peak memory is that of one batch and of the results.
@@ -174,6 +199,8 @@ def measure_covariances(
         batch_size: Most samples in one pass; changes the time and memory, not the result (but an error bar, where it is
             smaller than the blocks that those are made of). A sample that comes alone is given twice, see
             ``nfa.alignment.paired``. None chooses by the size of the network's activations.
+        like: What an earlier measurement of the same network with other weights found: its layers keep their names,
+            and those that no sample goes through any more are there with K = 0.
 
     Raises:
         ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, outputs that are no
@@ -194,14 +221,17 @@ def measure_covariances(
     n = 0
     with explained(model, start), undisturbed(model):
         before = Draws.now(device)
-        first = record_paired(model, start[:BLOCK], heads=heads)
-        chosen = first.chosen(layers)
+        survey = Survey(model, like)
+        first = record_paired(model, start[:BLOCK], heads=heads, names=survey.names)
+        survey.add(first)
+        survey.refuse_unknown(layers, first)
+        chosen = [name for name in first.layers if layers is None or name in layers]
         trial = tried(model, start[:BLOCK], first, before, chosen, heads=heads)
-        outputs, places, order = first.outputs.shape[1], topology(first), list(first.layers)
+        outputs = first.outputs.shape[1]
         sketch = _chosen(estimator, outputs) == "sketched"
         in_blocks = sketch or population is not None
-        sums = {name: LayerSum(first.layers[name], in_blocks=in_blocks) for name in chosen}
-        left_out = first.left_out
+        sums = LayerSums(layers, in_blocks=in_blocks, probes=probes if sketch else 0, block=block)
+        sums.find(first.layers)
         writes = first.writes
         size = batch_size or _affordable(first.elements // len(first.outputs), len(start))
         all_finite = True
@@ -209,47 +239,68 @@ def measure_covariances(
             size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
         whole = (part for part, _ in itertools.chain([(start, None)], stream))
-        for batch in regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size)):
-            recording = record_paired(model, batch, heads=heads, copied=writes, alone=trial.alone)
+        parts = regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size))
+        options = {"heads": heads, "copied": writes, "alone": trial.alone}
+        for batch, recording in _recorded(model, parts, survey, cut=block * in_blocks, **options):
             all_finite = all_finite and finite(recording.outputs)
             _refuse_changed(recording, sums)
+            sums.find(recording.layers)
             if sketch:
                 signs = torch.randint(2, (len(batch), 2 * probes, outputs), generator=generator, dtype=torch.int8)
                 sketched_passes(recording, sums, (2 * signs - 1).to(recording.outputs))
             else:
                 exact_passes(recording, sums, len(batch))
-            for layer in sums.values():
-                if sketch:
-                    layer.end_sketched_batch(len(batch), probes, block)
-                else:
-                    layer.end_exact_batch(len(batch))
+            sums.end_batch(len(batch))
             n += len(batch)
+    sums.find(survey.unused())
+    survey.refuse_missing(layers)
     parameters = parameters_of(model)
     remarks = [remark for remark, so in ((DRAWN, trial.draws), (NOT_FINITE, not all_finite)) if so]
+    never = survey.never
+    order = [name for name in survey.order if name not in never]
     return Measured(
         {
             name: _result(
-                found,
+                sums[name],
                 LayerCovariance(
                     layer=name,
                     index=order.index(name),
-                    depth_from_output=places.depth_from_output[name],
-                    chain_length=places.chain_length,
-                    own_weight=found.layer.matrix(parameters, dtype=None),
+                    depth_from_output=survey.every_depth[name],
+                    chain_length=survey.chain_length,
+                    own_weight=sums[name].layer.matrix(parameters, dtype=None),
                     total=None,
                     n=n,
                     outputs=outputs,
-                    resolution=found.resolution,
+                    resolution=sums[name].resolution,
                     population=population,
                     probes=probes if sketch else 0,
                     rounding=trial.rounding.get(name, 0.0),
                     remarks=tuple(remarks),
+                    view=sums[name].layer.view,
+                    note=survey.note(name),
                 ),
             )
-            for name, found in sums.items()
+            for name in order
+            if name in sums
         },
-        left_out,
+        survey.left_out(),
+        survey,
     )
+
+
+def _recorded(
+    model: nn.Module, parts: Iterable[Tensor], survey: Survey, *, cut: int, **options: Any
+) -> Iterator[tuple[Tensor, Recording]]:
+    """Run batches; where ``cut`` is not 0 and not all samples of one go the same way, run it in pieces of so many."""
+    for batch in parts:
+        recording = record_paired(model, batch, names=survey.names, **options)
+        survey.add(recording)
+        if cut and len(batch) > cut and not recording.one_row_each:
+            del recording  # its graph
+            for piece in batch.split(cut):
+                yield piece, record_paired(model, piece, names=survey.names, **options)
+        else:
+            yield batch, recording
 
 
 def _refuse_changed(recording: Recording, sums: Mapping[str, LayerSum]) -> None:

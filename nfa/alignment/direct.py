@@ -17,25 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nfa.alignment.capture import Call
-from nfa.alignment.interception import Interception
+from nfa.alignment.interception import Interception, Seen
+from nfa.alignment.naming import Names
 from nfa.alignment.paired import record_paired
 from nfa.alignment.undisturbed import undisturbed
 
-aten = torch.ops.aten
+# Places of the two operands among the arguments, where they are not the first two.
+_OPERANDS = {"aten::addmm": (1, 2), "aten::addmv": (1, 2), "aten::baddbmm": (1, 2), "aten::addbmm": (1, 2)}
 
-# Places of the two operands among the arguments, for every operation that is measured.
-_OPERANDS: dict[Any, tuple[int, int]] = {
-    aten.mm.default: (0, 1),
-    aten.mv.default: (0, 1),
-    aten.dot.default: (0, 1),
-    aten.vdot.default: (0, 1),
-    aten.bmm.default: (0, 1),
-    aten.linear.default: (0, 1),
-    aten.convolution.default: (0, 1),
-    aten.addmm.default: (1, 2),
-    aten.addmv.default: (1, 2),
-    aten.baddbmm.default: (1, 2),
-}
+
+def _places(func: Any) -> tuple[int, int]:
+    return _OPERANDS.get(func._schema.name, (0, 1))
 
 
 @dataclass(frozen=True)
@@ -73,48 +65,85 @@ class _Again:
 class _Keeping(Interception):
     """Also keeps what was multiplied: product -> how to do it again."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
         self.products: dict[int, Callable[[], _Again]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = len(self.seen)
         result = super().__torch_dispatch__(func, types, args, kwargs)
         for index in range(before, len(self.seen)):
-            view = self.seen[index].view
-            if view is None:
+            seen = self.seen[index]
+            view = seen.view
+            if view is None or seen.reading is None:
                 continue
-            left, right = _OPERANDS[func]
-            is_right = (
-                self._find(args[right]) == (view.parameter, view.offset) and args[right] not in self._from_samples
-            )
-            place = left if is_right else right
+            left, right = _places(func)
+            place = left if self._is_weight(args[right], seen) else right
             # The network may change x and the result in place later on; its weights it does not.
             given = [value.detach() if isinstance(value, Tensor) else value for value in args]
             given[place] = given[place].clone()
-            redo = _patches if func is aten.convolution.default else _multiplied
-            values = (func, given, dict(kwargs or {}), place, view.shape[0], result.detach().clone())
-            self.products[index] = partial(redo, *values)
+            expected = result.detach().clone()
+            if func._schema.name == "aten::convolution":
+                self.products[index] = partial(_patches, given, view.shape[0], expected)
+            elif seen.reading.between is not None:
+                matrix = (
+                    args[right]
+                    .detach()
+                    .as_strided(
+                        seen.reading.shape[1:],
+                        seen.reading.strides[1:],
+                        args[right].storage_offset() + seen.reading.start,
+                    )
+                )
+                self.products[index] = partial(_group, given[left], matrix, seen.reading.between, expected)
+            else:
+                values = (func, given, dict(kwargs or {}), place, seen, expected)
+                self.products[index] = partial(_multiplied, *values)
         return result
 
+    def _is_weight(self, tensor: Tensor, seen: Seen) -> bool:
+        """Whether an operand is the matrix of a product."""
+        known = None if tensor in self._from_samples else self._range_of(tensor)
+        assert seen.view is not None
+        if known is None or known.parameter != seen.view.parameter:
+            return False
+        if seen.reading is not None and seen.reading.between is not None:
+            return True
+        return self._find(tensor) == (seen.view.parameter, seen.view.offset)
 
-def _multiplied(
-    func: Any, args: list[Any], kwargs: dict[str, Any], place: int, blocks: int, expected: Tensor
-) -> _Again:
+
+def _group(inputs: Tensor, matrix: Tensor, between: tuple[int, int], expected: Tensor) -> _Again:
+    """Do the product of one group of rows with their matrix again."""
+    first, last = between
+    x = inputs[first:last].clone().requires_grad_()
+    own = x @ matrix.mT
+    result = torch.zeros_like(expected)
+    result[first:last] = own
+    mismatch = _difference(own, expected[first:last])
+    return _Again(x, result, -1, lambda gradient: gradient[None], mismatch)
+
+
+def _multiplied(func: Any, args: list[Any], kwargs: dict[str, Any], place: int, seen: Seen, expected: Tensor) -> _Again:
     """Do a matrix product again."""
+    assert seen.view is not None
     x = args[place].requires_grad_()
     result = func(*args, **kwargs)
     # The weight is on the left: x has positions as columns, but for a single vector.
-    transposed = place == _OPERANDS[func][1] and x.dim() > 1
+    transposed = place == _places(func)[1] and x.dim() > 1
+    blocks = seen.view.shape[0]
 
     def vectors(gradient: Tensor) -> Tensor:
         rows = gradient.mT if transposed else gradient
+        if func._schema.name == "aten::addbmm":  # the blocks stand side by side
+            return rows.movedim(0, 1).flatten(1)[None]
+        if seen.regroup is not None:
+            return seen.regroup(rows)
         return rows.reshape(blocks, -1, rows.shape[-1])
 
     return _Again(x, result, -2 if transposed else -1, vectors, _difference(result, expected))
 
 
-def _patches(_func: Any, args: list[Any], _kwargs: Any, _place: int, groups: int, expected: Tensor) -> _Again:
+def _patches(args: list[Any], groups: int, expected: Tensor) -> _Again:
     """Write a convolution out as W times patches, in any number of dimensions."""
     inputs, weight, bias, stride, padding, dilation, *_ = args
     kernel = weight.shape[2:]
@@ -143,7 +172,12 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 
 
 def direct_agop(
-    model: nn.Module, inputs: Tensor, directions: Mapping[str, Tensor | None], *, heads: bool = False
+    model: nn.Module,
+    inputs: Tensor,
+    directions: Mapping[str, Tensor | None],
+    *,
+    heads: bool = False,
+    names: Names | None = None,
 ) -> dict[str, DirectLayer]:
     """Compute G of some layers.
 
@@ -152,6 +186,7 @@ def direct_agop(
         inputs: (n, *input shape).
         directions: Layer name -> u (g, d, r) float64, for G u in place of G; None for G.
         heads: As in ``measure_covariances``.
+        names: Under which the layers were measured.
 
     Returns:
         Layer name -> G; a layer that does not come up in single samples is not there.
@@ -160,7 +195,7 @@ def direct_agop(
     mismatch: dict[str, float] = {}
     with undisturbed(model):
         for sample in inputs.split(1):
-            for call, again, vectors in _vectors(model, sample, set(directions), heads=heads):
+            for call, again, vectors in _vectors(model, sample, set(directions), heads=heads, names=names):
                 name = call.layer.name
                 vectors = vectors.to("cpu", torch.float64)
                 along = directions[name]
@@ -171,17 +206,17 @@ def direct_agop(
 
 
 def _vectors(
-    model: nn.Module, sample: Tensor, names: set[str], *, heads: bool
+    model: nn.Module, sample: Tensor, layers: set[str], *, heads: bool, names: Names | None
 ) -> Iterator[tuple[Call, _Again, Tensor]]:
     """Give g (g, m, d) for every call of the layers and every output of one sample."""
     watches: list[_Keeping] = []
 
-    def watching(*arguments: Any) -> _Keeping:
-        watches.append(_Keeping(*arguments))
+    def watching(*arguments: Any, **keywords: Any) -> _Keeping:
+        watches.append(_Keeping(*arguments, **keywords))
         return watches[-1]
 
-    recording = record_paired(model, sample, heads=heads, watching=watching)
-    calls = [call for call in recording.calls if call.layer.name in names]
+    recording = record_paired(model, sample, heads=heads, watching=watching, names=Names(names))
+    calls = [call for call in recording.calls if call.layer.name in layers]
     # The last watch is that of the pass recorded: the pass is made again where the network writes to its input.
     again = {index: watches[-1].products[index]() for index in sorted({call.product for call in calls})}
     rows = {index: watches[-1].seen[index].view for index in again}

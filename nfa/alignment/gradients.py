@@ -12,6 +12,7 @@ from nfa.alignment.fitting import explained
 from nfa.alignment.layers import Layer, checked_device, parameters_of, plain, refuse_lazy
 from nfa.alignment.paired import doubled, record_paired
 from nfa.alignment.samples import Inputs, batches, unseen
+from nfa.alignment.survey import Survey
 from nfa.alignment.undisturbed import undisturbed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -101,8 +102,11 @@ def loss_gradients(
     *,
     heads: bool = False,
     batch_size: int = BATCH,
+    layers: Mapping[str, Layer] | None = None,
 ) -> Gradients:
     """Gradient of the mean loss over all samples for every parameter; see ``weight_gradients``.
+
+    ``layers``, where they are known, are those of the result; else they are found, those that any sample goes through.
 
     Raises:
         ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
@@ -113,17 +117,19 @@ def loss_gradients(
     model = plain(model)
     refuse_lazy(model)
     device = checked_device(model)
-    layers: dict[str, Layer] = {}
-    n = 0
+    survey, n, whole = Survey(model), 0, False
     with undisturbed(model):
         parameters = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
         for batch, target in batches(inputs, batch_size, device, targets):
             if target is None:
                 raise ValueError("targets: none given, and the batches hold none")
-            if not layers:
+            if layers is None and not n:
                 with explained(model, batch):
-                    layers = record_paired(model, batch[:2], heads=heads).layers
+                    survey.add(record_paired(model, batch[:2], heads=heads, names=survey.names))
+                whole = survey.complete
+            if layers is None and not whole:
+                survey.add(record_paired(model, batch, heads=heads, names=survey.names))
             value = loss(_outputs(model, batch.detach()), target)
             if not isinstance(value, Tensor) or value.dim() > 0 or not value.requires_grad:
                 raise ValueError(f"loss: gives {_kind(value)}, not one number that autograd follows: the samples' mean")
@@ -132,7 +138,9 @@ def loss_gradients(
                 if gradient is not None:
                     sums[name].add_(gradient, alpha=len(batch))
             n += len(batch)
-    return Gradients({name: total.div_(n) for name, total in sums.items()}, layers)
+    if layers is None:
+        layers = {name: survey.layers[name] for name in survey.order}
+    return Gradients({name: total.div_(n) for name, total in sums.items()}, dict(layers))
 
 
 def weight_gradients(
@@ -143,6 +151,7 @@ def weight_gradients(
     *,
     heads: bool = False,
     batch_size: int = BATCH,
+    layers: Mapping[str, Layer] | None = None,
 ) -> dict[str, Tensor]:
     """Gradient of the mean loss over all samples, dL/dW, for every layer.
 
@@ -156,6 +165,8 @@ def weight_gradients(
         loss: (outputs, targets) -> mean loss over the samples it is given, a scalar tensor.
         heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass.
+        layers: Those wanted, from ``nfa.alignment.Measured``; all that any sample goes through when None, which takes
+            one more forward pass over all samples where the first ones do not use all weights.
 
     Returns:
         Layer name -> (k, d) or (g, k, d) float64 on the CPU, in forward order. May hold NaN where the loss overflows.
@@ -163,4 +174,5 @@ def weight_gradients(
     Raises:
         ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
     """
-    return loss_gradients(model, inputs, targets, loss, heads=heads, batch_size=batch_size).matrices()
+    found = loss_gradients(model, inputs, targets, loss, heads=heads, batch_size=batch_size, layers=layers)
+    return found.matrices()

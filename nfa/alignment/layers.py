@@ -1,12 +1,14 @@
 """A layer is one matrix W that a network multiplies its samples by: where it lies in a parameter, how it is read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+_SPARSE_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class WeightView:
         strides: In elements, one for each entry of ``shape``.
         rows: Rows of the (only) block that belong to the layer; None for all. Query, key and value can share one
             parameter.
+        row_axes: (size, stride) of each axis of the parameter that the k rows run over, where one stride does not
+            reach all of them; empty where ``strides[1]`` does.
     """
 
     parameter: str
@@ -27,11 +31,16 @@ class WeightView:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     rows: tuple[int, ...] | None = None
+    row_axes: tuple[tuple[int, int], ...] = ()
 
     def block(self, parameter: Tensor) -> Tensor:
         """Read the matrix out of the parameter's value: (g, k, d), in its own number type."""
         values = parameter.detach()
-        view = values.as_strided(self.shape, self.strides, values.storage_offset() + self.offset).flatten(2)
+        sizes, strides = zip(*self.row_axes or ((self.shape[1], self.strides[1]),), strict=True)
+        shape = (self.shape[0], *sizes, *self.shape[2:])
+        whole = (self.strides[0], *strides, *self.strides[2:])
+        entries = values.as_strided(shape, whole, values.storage_offset() + self.offset)
+        view = entries.reshape(self.shape[0], self.shape[1], -1)
         return view if self.rows is None else view[:, list(self.rows)]
 
     @property
@@ -39,11 +48,18 @@ class WeightView:
         """Entries, all rows counted."""
         return int(torch.Size(self.shape).numel())
 
-    def transposed(self) -> "WeightView":
-        """The same entries with fan-out and fan-in exchanged; for views of three axes (g, k, d)."""
-        g, k, d = self.shape
-        sg, sk, sd = self.strides
-        return replace(self, shape=(g, d, k), strides=(sg, sd, sk))
+    @property
+    def axes(self) -> list[tuple[int, int]]:
+        """(size, stride) of the axes that it runs over, those of a single entry left out."""
+        rows = self.row_axes or ((self.shape[1], self.strides[1]),)
+        others = zip(self.shape, self.strides, strict=True)
+        first, _, *rest = others
+        return [(size, stride) for size, stride in (first, *rows, *rest) if size > 1]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Entries of the parameter from its first to past its last."""
+        return self.offset, self.offset + sum((size - 1) * stride for size, stride in self.axes) + 1
 
 
 @dataclass(frozen=True)
@@ -113,6 +129,10 @@ def plain(model: nn.Module) -> nn.Module:
 
 def finite(values: Tensor) -> bool:
     """Whether no entry is NaN or infinite; without a mask as large as the tensor, which takes twenty times as long."""
+    if values.layout in _SPARSE_COMPRESSED:
+        values = values.values()
+    elif values.layout == torch.sparse_coo:
+        values = values.detach().coalesce().values()
     if not values.is_floating_point() or values.numel() == 0:
         return bool(torch.isfinite(values).all())
     return all(isfinite(bound.item()) for bound in values.detach().aminmax())
@@ -145,9 +165,6 @@ def checked_device(model: nn.Module) -> torch.device:
     everything = parameters_of(model)
     parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
     for name, value in parameters.items():
-        if value.is_complex():
-            kind = str(value.dtype).removeprefix("torch.")
-            raise ValueError(f"parameter {name!r} is {kind}: only networks of real parameters are measured")
         if value.is_meta:
             raise ValueError(f"parameter {name!r} is on the meta device: it has no values to measure")
         if not finite(value):

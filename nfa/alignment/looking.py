@@ -5,12 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.covariance import measure_covariances
+from nfa.alignment.covariance import BLOCK, measure_covariances
 from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.fitting import explained
 from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.paired import record_paired
 from nfa.alignment.samples import Inputs, batches, unseen
+from nfa.alignment.survey import Survey
 from nfa.alignment.undisturbed import undisturbed
 
 LARGEST_SIDE = 16384  # a float64 matrix of this side takes 2 GiB
@@ -65,13 +66,17 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
 
     Args:
         model: The network.
-        inputs: (n, *input shape), or an iterable of such batches; a few samples are enough.
+        inputs: (n, *input shape), or an iterable of such batches. A few samples are enough where all samples go through
+            the same layers.
 
     Returns:
         Qualified name of the module that owns the weight (of the parameter, where it is not called ``weight``) ->
         the reason, in plain words.
     """
     model = plain(model)
-    batch, _ = next(batches(inputs, 2, checked_device(model)))
-    with explained(model, batch), undisturbed(model):
-        return record_paired(model, batch).left_out
+    survey = Survey(model)
+    for batch, _ in batches(inputs, BLOCK, checked_device(model)):
+        with explained(model, batch), undisturbed(model):
+            for part in (batch,) if survey.layers else (batch[:2], batch):  # twice: the first pass may store something
+                survey.add(record_paired(model, part, names=survey.names))
+    return survey.left_out()

@@ -20,7 +20,8 @@ from nfa.alignment.copying import deep_copy
 from nfa.alignment.fitting import explained
 from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.samples import Inputs, batches, kept, unseen
-from nfa.alignment.table import COLUMNS, measure
+from nfa.alignment.survey import Survey
+from nfa.alignment.table import COLUMNS, measure, measured_table
 from nfa.alignment.undisturbed import undisturbed
 from nfa.alignment.values import CORRELATIONS, POWERS
 from nfa.errors import nearest
@@ -76,6 +77,8 @@ class Monitor:
         self._initial = deep_copy(model)
         self._convention, self._prefix = (correlation, power), prefix
         self._frames: list[pd.DataFrame] = []
+        self._like: Survey | None = None
+        self._numbers: dict[str, int] = {}
 
     def __call__(self, step: int) -> dict[str, float]:
         """Measure now.
@@ -85,16 +88,23 @@ class Monitor:
             ``<prefix>/<quantity>/<layer index>`` and ``<prefix>/<quantity>/mean`` over all layers but the readout.
             Undefined values are not there.
         """
-        table = measure(self._model, self._inputs, initial=self._initial, step=step, **self._options)
+        table, measured = measured_table(
+            self._model, self._inputs, initial=self._initial, step=step, like=self._like, **self._options
+        )
         self._frames.append(table)
+        self._like = measured.survey
+        for name, index in zip(table.layer, table.layer_index, strict=True):
+            if name not in self._numbers:  # a layer keeps its number, whichever layers later steps have besides
+                taken = set(self._numbers.values())
+                self._numbers[name] = index if index not in taken else max(taken) + 1
         logged: dict[str, float] = {f"{self._prefix}/step": step}
         correlation, power = self._convention
         for quantity in LOGGED:
             rows = table[(table.quantity == quantity) & table.value.notna()]
             if quantity != "relative_change":
                 rows = rows[(rows.correlation == correlation) & (rows.power == power)]
-            for index, value in zip(rows.layer_index, rows.value, strict=True):
-                logged[f"{self._prefix}/{quantity}/{index}"] = float(value)
+            for name, value in zip(rows.layer, rows.value, strict=True):
+                logged[f"{self._prefix}/{quantity}/{self._numbers[name]}"] = float(value)
             hidden = rows[rows.depth_from_output > 0]
             if len(hidden):
                 logged[f"{self._prefix}/{quantity}/mean"] = float(hidden.value.mean())

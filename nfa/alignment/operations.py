@@ -5,14 +5,11 @@ kinds of product. Its reading says which operand would be W, how W's rows and co
 the operation's result turns into rows of J.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
-
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
@@ -24,12 +21,16 @@ class Reading:
         shape: (g, k, *fan-in).
         strides: Of the operand's memory, one for each entry of ``shape``.
         rows: Gradient of the operation's result -> (g, rows, k); the rows of one sample, position and call are one.
+        start: Elements from the operand's first to the matrix's.
+        between: First and past the last row of the result that the matrix gives; None where it gives all.
     """
 
     weight: Tensor
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     rows: Callable[[Tensor], Tensor]
+    start: int = 0
+    between: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,12 @@ class Product:
     Attributes:
         result: Its result, h up to a bias.
         readings: One for each operand that can be W, with the other operand.
+        grouped: The readings are matrices of one operand instead, each for rows of its own of the other.
     """
 
     result: Tensor
     readings: Sequence[tuple[Reading, Tensor]]
+    grouped: bool = False
 
 
 def _flat(gradient: Tensor) -> Tensor:
@@ -87,6 +90,56 @@ def _vector_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
     return Product(result, [(as_left, right), (row(right), left)])
 
 
+def _summed_product(left: Tensor, right: Tensor, result: Tensor) -> Product | None:
+    """Read the sum over b of left (b, m, i) @ right (b, i, j): the blocks stand side by side in one matrix."""
+    if left.stride(0) == 0 or right.stride(0) == 0:
+        return None  # one matrix for a sum of inputs
+
+    def reading(weight: Tensor, rows: Callable[[Tensor], Tensor]) -> Reading:
+        b, k, d = weight.shape
+        of_b, of_k, of_d = weight.stride()
+        return Reading(weight, (1, k, b, d), (0, of_k, of_b, of_d), rows)
+
+    return Product(result, [(reading(right.mT, _flat), left), (reading(left, _flat_transposed), right)])
+
+
+def _grouped_product(left: Tensor, right: Tensor, *rest: Any) -> Product | None:
+    """Read left (m, i), rows cut into e groups, by right (e, i, j): a matrix for each group that has rows."""
+    ends, result = (rest[0] if len(rest) > 1 else None), rest[-1]
+    if ends is None or left.dim() != 2 or right.dim() != 3:
+        return None
+    k, d = right.shape[2], right.shape[1]
+    readings, start = [], 0
+    for group, end in enumerate(ends.tolist()):
+        if end > start:
+
+            def rows(gradient: Tensor, between: slice = slice(start, end)) -> Tensor:
+                return gradient[between][None]
+
+            strides = (0, right.stride(2), right.stride(1))
+            place = group * right.stride(0)
+            readings.append((Reading(right, (1, k, d), strides, rows, place, (start, end)), left))
+        start = end
+    return Product(result, readings, grouped=True)
+
+
+def _added(read: Callable[..., Product | None]) -> Callable[..., Product | None]:
+    """Read beta * bias + alpha * product: a gradient of the result is one of the product times alpha."""
+
+    def reader(_bias: Tensor, *operands: Any, alpha: float = 1, **_: Any) -> Product | None:
+        product = read(*operands)
+        if product is None or alpha == 1:
+            return product
+        readings = [(replace(one, rows=_scaled(one.rows, alpha)), other) for one, other in product.readings]
+        return replace(product, readings=readings)
+
+    return reader
+
+
+def _scaled(rows: Callable[[Tensor], Tensor], factor: float) -> Callable[[Tensor], Tensor]:
+    return lambda gradient: factor * rows(gradient)
+
+
 def _linear(inputs: Tensor, weight: Tensor, _bias: Any, result: Tensor) -> Product:
     return Product(result, [(Reading(weight, (1, *weight.shape), (0, *weight.stride()), _flat), inputs)])
 
@@ -108,18 +161,44 @@ def _convolution(inputs: Tensor, weight: Tensor, *rest: Any) -> Product | None:
     return Product(result, [(reading, inputs)])
 
 
-READERS: dict[Any, Callable[..., Product | None]] = {
-    aten.mm.default: _matrix_product,
-    aten.addmm.default: lambda _bias, left, right, result: _matrix_product(left, right, result),
-    aten.mv.default: _vector_product,
-    aten.addmv.default: lambda _bias, left, right, result: _vector_product(left, right, result),
-    aten.dot.default: _vector_product,
-    aten.vdot.default: _vector_product,
-    aten.bmm.default: _batched_product,
-    aten.baddbmm.default: lambda _bias, left, right, result: _batched_product(left, right, result),
-    aten.linear.default: lambda inputs, weight, *rest: _linear(inputs, weight, None, rest[-1]),
-    aten.convolution.default: _convolution,
+# By the operation's arguments and, last of those without a name, its result.
+READERS: dict[str, Callable[..., Product | None]] = {
+    "aten::mm": _matrix_product,
+    "aten::addmm": _added(_matrix_product),
+    "aten::mv": _vector_product,
+    "aten::addmv": _added(_vector_product),
+    "aten::dot": _vector_product,
+    "aten::vdot": _vector_product,
+    "aten::bmm": _batched_product,
+    "aten::baddbmm": _added(_batched_product),
+    "aten::addbmm": _added(_summed_product),
+    "aten::linear": lambda inputs, weight, *rest: _linear(inputs, weight, None, rest[-1]),
+    "aten::convolution": _convolution,
+    "aten::_grouped_mm": _grouped_product,
+    "transformers::grouped_mm_fallback": _grouped_product,  # theirs, where torch has none
 }
+
+
+def read(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Product | None:
+    """Read an operation as a product; None where it is none that is read here."""
+    schema = func._schema
+    if schema.name not in READERS or schema.overload_name not in ("", "default"):
+        return None
+    if schema.name in _GROUPED:
+        args, kwargs = (args[0], args[1], kwargs.get("offs", args[2] if len(args) > 2 else None)), {}
+    return READERS[schema.name](*args, result, **kwargs)
+
+
+_GROUPED = ("aten::_grouped_mm", "transformers::grouped_mm_fallback")
+
+# Kinds of numbers and layouts in which a weight is no matrix that is measured.
+SPARSE = "a sparse tensor: only dense matrices are measured"
+COMPLEX = "complex: only real matrices are measured"
+ROUNDED = "turned into integers before it is multiplied: the matrix is computed from it"
+LAYOUT = "copied in another layout before it is multiplied"
+JOINT = "multiplied by another weight first: the samples meet only the product of the two"
+STORED = "the network stores what its first pass computes from it, and later passes multiply by what is stored"
+BUFFER = "a buffer, not a parameter: it multiplies the samples and is not trained, so it is not measured"
 
 # What else a weight can go through, by the operation's name, and why it is then not measured.
 INDEXED = "its weight is indexed, not multiplied"

@@ -87,8 +87,11 @@ class LayerSum:
         """Close a batch of n samples: one block, or blocks of ``block`` samples where each row is one sample's."""
         assert self.blocks is not None
         rows, self._rows = self._rows, ([], [])
-        if not rows[0]:  # not called on these samples
-            rows = ([torch.zeros(self.layer.blocks, 1, self.layer.fan_out)],) * 2
+        if not rows[
+            0
+        ]:  # not called on these samples: a row of zeros for each, so that blocks are cut as those of others
+            rows = ([torch.zeros(self.layer.blocks, n, self.layer.fan_out)],) * 2
+            self.identity_positions = None
         one_row_each = all(part.shape[1] == n for sketch in rows for part in sketch)
         size = block if one_row_each else n
         sizes = [min(size, n - start) for start in range(0, n, size)]
@@ -99,6 +102,44 @@ class LayerSum:
         parts = ([_mean(piece, probes) for piece in zip(*sketch, strict=True)] for sketch in pieces)
         for length, first, second in zip(sizes, *parts, strict=True):
             self.blocks.add(length, first, second)
+
+
+class LayerSums(dict[str, LayerSum]):
+    """Sums of the layers that are wanted, of which later batches may bring more."""
+
+    def __init__(self, wanted: Sequence[str] | None, *, in_blocks: bool, probes: int, block: int) -> None:
+        """Begin with no layer.
+
+        Args:
+            wanted: Names of the layers; all when None.
+            in_blocks: Whether error bars are to be made.
+            probes: Probes in each of the two sketches; 0 when exact.
+            block: Samples in a block.
+        """
+        super().__init__()
+        self._wanted = None if wanted is None else set(wanted)
+        self._in_blocks, self._probes, self._block = in_blocks, probes, block
+        self._ended: list[int] = []
+
+    def find(self, layers: Mapping[str, Layer]) -> None:
+        """Add the wanted ones among some layers, at zero for the batches so far."""
+        for name, layer in layers.items():
+            if name not in self and (self._wanted is None or name in self._wanted):
+                self[name] = LayerSum(layer, in_blocks=self._in_blocks)
+                for n in self._ended if self._in_blocks else ():
+                    self._end(self[name], n)
+
+    def end_batch(self, n: int) -> None:
+        """Close a batch of n samples."""
+        for found in self.values():
+            self._end(found, n)
+        self._ended.append(n)
+
+    def _end(self, found: LayerSum, n: int) -> None:
+        if self._probes:
+            found.end_sketched_batch(n, self._probes, self._block)
+        else:
+            found.end_exact_batch(n)
 
 
 def _mean(rows: Sequence[Tensor], probes: int) -> Part:
@@ -116,6 +157,8 @@ def exact_passes(recording: Recording, sums: Mapping[str, LayerSum], n: int) -> 
         n: Samples, the first of those that the pass ran on: a single sample is there twice.
     """
     calls, edges = wanted(recording, sums)
+    if not edges:  # these samples go through none of the layers
+        return
     outputs = recording.outputs.shape[1]
     direction = torch.zeros_like(recording.outputs)
     for c in range(outputs):
@@ -136,6 +179,8 @@ def sketched_passes(recording: Recording, sums: Mapping[str, LayerSum], signs: T
         signs: (n, 2 * probes, T) of +-1; the first half of the probes is the first sketch.
     """
     calls, edges = wanted(recording, sums)
+    if not edges:  # these samples go through none of the layers
+        return
     total = signs.shape[1]
     count = Counter(call.layer.name for call in calls)
     for probe in range(total):

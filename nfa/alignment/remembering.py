@@ -1,8 +1,9 @@
 """What a network holds before it is measured, to be put back afterwards."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._mode_utils import no_dispatch
 
 from nfa.alignment.copying import tensors_in
+from nfa.alignment.labels import dense
+from nfa.errors import told
 
 _Container = dict[Any, Any] | list[Any] | set[Any] | deque[Any]
 
@@ -43,19 +46,62 @@ class _Value:
         """Whether it is as it was, and no attempt to change it was made; ``p.data`` can be changed unseen."""
         return (
             self.copy is not None
-            and self.tensor.data_ptr() == self.memory.data_ptr()
+            and _in_place(self.tensor, self.memory)
             and _version(self.tensor) == self.version
-            and torch.equal(self.tensor, self.copy)
+            and _alike(self.tensor, self.copy)
         )
 
     def restore(self) -> None:
         """Put it back; what was not changed is not written to: a graph of the caller's may hold it."""
-        if self.tensor.data_ptr() != self.memory.data_ptr():
+        if not _in_place(self.tensor, self.memory):
             self.tensor.data = self.memory
-        if self.copy is not None and not torch.equal(self.tensor, self.copy):
-            self.tensor.detach().copy_(self.copy)
+        if self.copy is not None and not _alike(self.tensor, self.copy):
+            with torch.inference_mode(self.tensor.is_inference()):
+                self.tensor.detach().copy_(self.copy)
         if self.tensor.grad_fn is not None and not self.computed and not self.tensor._is_view():
             self.tensor.detach_()  # written to from what autograd follows: it holds the graph
+
+
+def _values(tensors: Iterable[Tensor]) -> list[_Value]:
+    """Remember tensors; of sparse and nested ones the dense tensors that they consist of."""
+    found = []
+    for tensor in tensors:
+        if nn.parameter.is_lazy(tensor) or tensor.is_meta:
+            continue  # it has no values
+        found += [_Value.of(part) for part in _parts(tensor) if not part.is_meta]
+    return found
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    """The dense tensors that hold the values of a tensor, sharing its memory."""
+    if dense(tensor):
+        return [tensor]
+    whole = tensor.detach()
+    if tensor.layout == torch.sparse_coo:
+        return [whole._indices(), whole._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [whole.crow_indices(), whole.col_indices(), whole.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [whole.ccol_indices(), whole.row_indices(), whole.values()]
+    if tensor.is_nested:
+        return [whole.values()]
+    return []  # of a backend's own, which nothing is known about
+
+
+def _in_place(tensor: Tensor, memory: Tensor) -> bool:
+    """Whether a tensor has the memory that it had."""
+    return tensor.data_ptr() == memory.data_ptr() and tensor.shape == memory.shape
+
+
+def _alike(tensor: Tensor, copy: Tensor) -> bool:
+    """Whether two tensors have the same values; NaN equals NaN."""
+    if torch.equal(tensor, copy):
+        return True
+    if tensor.shape != copy.shape or not (tensor.is_floating_point() or tensor.is_complex()):
+        return False
+    return torch.equal(tensor.isnan(), copy.isnan()) and torch.equal(
+        tensor.masked_fill(tensor.isnan(), 0), copy.masked_fill(copy.isnan(), 0)
+    )
 
 
 class Remembered:
@@ -77,8 +123,8 @@ class Remembered:
         held = {id(tensor): tensor for module in modules for tensor in tensors_in(vars(module).values())}
         # One that autograd computed is replaced by the next pass, never written to.
         others = (tensor for key, tensor in held.items() if key not in parameters and tensor.is_leaf)
-        self._others = [_Value.of(tensor) for tensor in others if not nn.parameter.is_lazy(tensor)]
-        self._parameters = [_Value.of(p) for p in parameters.values()]
+        self._others = _values(others)
+        self._parameters = _values(parameters.values())
         self._kept = renormalised
         self._hook = model.register_forward_hook(self._after_first_pass)
 
@@ -91,18 +137,30 @@ class Remembered:
                     value.copy = None
 
     def restore(self) -> None:
-        """Put everything back."""
+        """Put everything back; what can not be put back does not keep the rest from it.
+
+        Raises:
+            ValueError: Something could not be put back.
+        """
         self._hook.remove()
-        for attributes, before in self._attributes:
-            if not _same(attributes, before):
-                attributes.clear()
-                attributes.update(before)
-        for container, entries in self._contents:
-            if not _same(container, entries):
-                _refill(container, entries)
+        failures: list[Exception] = []
         with torch.no_grad():
-            for value in (*self._others, *self._parameters):
-                value.restore()
+            for step in self._steps():
+                try:
+                    step()
+                except Exception as error:  # whatever a tensor or a container of the network's own raises
+                    failures.append(error)
+        if failures:
+            raise ValueError(f"the network could not be put back as it was: {told(failures[0])}") from failures[0]
+
+    def _steps(self) -> Iterator[Callable[[], None]]:
+        """What there is to do, each on its own."""
+        for attributes, before in self._attributes:
+            yield partial(_put_back, attributes, before)
+        for container, entries in self._contents:
+            yield partial(_put_back, container, entries)
+        for value in (*self._others, *self._parameters):
+            yield value.restore
 
 
 def _version(tensor: Tensor) -> int:
@@ -139,6 +197,11 @@ def _same(container: _Container, before: _Container) -> bool:
         entries = zip(container.items(), before.items(), strict=True)
         return all(key is other_key and value is other for (key, value), (other_key, other) in entries)
     return all(one is other for one, other in zip(container, before, strict=True))
+
+
+def _put_back(container: _Container, before: _Container) -> None:
+    if not _same(container, before):
+        _refill(container, before)
 
 
 def _refill(container: _Container, before: _Container) -> None:

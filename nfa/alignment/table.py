@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -12,14 +13,17 @@ from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.gradients import BATCH, Loss, check_targets, weight_gradients
 from nfa.alignment.initial import initial_network
-from nfa.alignment.layers import plain
+from nfa.alignment.layers import WeightView, plain
 from nfa.alignment.quantities import LAYOUT, WITHOUT_K, Reference, Values, limits, quantities
 from nfa.alignment.samples import Inputs, kept
+from nfa.alignment.survey import Survey
 from nfa.alignment.targets import find_loss
 from nfa.alignment.values import Value, exponents
 from nfa.errors import nearest
 from nfa.losses import LOSSES
 
+NO_START = "the network at initialisation has no such layer on these samples"
+OTHER_START = "the layer of this name at initialisation is another part of the weights"
 COLUMNS = (
     "seed",
     "step",
@@ -123,7 +127,7 @@ def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict
             "stderr": measured[quantity][correlation, power].stderr,
             "estimator": current.estimator,
             "n": current.n,
-            "note": _note(measured[quantity][correlation, power], () if quantity in WITHOUT_K else current.remarks),
+            "note": _note(measured[quantity][correlation, power], current, of_k=quantity not in WITHOUT_K),
         }
         for quantity, conventions in LAYOUT.items()
         if quantity in measured
@@ -131,9 +135,10 @@ def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict
     ]
 
 
-def _note(value: Value, remarks: Sequence[str]) -> str:
-    """The note of a value, with what is to be known of every value of its layer that depends on K."""
-    return "; ".join(part for part in (value.note, *remarks) if part) if value.value == value.value else value.note
+def _note(value: Value, layer: LayerCovariance, *, of_k: bool) -> str:
+    """Join the note of a value and those of its layer, some of which are only about values that depend on K."""
+    remarks = layer.remarks if of_k and value.value == value.value else ()
+    return "; ".join(part for part in (value.note, *remarks, layer.note) if part)
 
 
 def frame(
@@ -152,7 +157,8 @@ def frame(
 
     Args:
         measured: Layer name -> W and K, from ``measure_covariances``.
-        initial: The same at initialisation; a layer that is not in a mapping counts as not given.
+        initial: The same at initialisation; a layer that is not in a mapping counts as not given, and so does one of
+            another place among the parameters: then its rows say so.
         gradients: Layer name -> dL/dW, from ``weight_gradients``.
         instead: Layer name -> what a learning rule that is not backpropagation puts in its place.
         updates: Layer name -> direction of the optimizer's first update.
@@ -166,10 +172,11 @@ def frame(
     """
     rows = [
         {"seed": seed, "step": step, **row}
-        for name, current in measured.items()
+        for name, given in measured.items()
+        for current, start in [_with_start(given, initial)]
         for row in measure_layer(
             current,
-            initial=(initial or {}).get(name),
+            initial=start,
             gradient=(gradients or {}).get(name),
             instead=(instead or {}).get(name),
             update=(updates or {}).get(name),
@@ -179,6 +186,25 @@ def frame(
         )
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _with_start(
+    current: LayerCovariance, initial: Mapping[str, LayerCovariance] | None
+) -> tuple[LayerCovariance, LayerCovariance | None]:
+    """Find a layer at initialisation; say in its note when there is another or none."""
+    start = (initial or {}).get(current.layer)
+    if not initial or (start is not None and _same_place(current.view, start.view)):
+        return current, start
+    note = NO_START if start is None else OTHER_START
+    return replace(current, note="; ".join(filter(None, (current.note, note)))), None
+
+
+def _same_place(one: WeightView | None, other: WeightView | None) -> bool:
+    """Whether two matrices lie in the same place of a parameter, or it is not known where one lies."""
+    if one is None or other is None:
+        return True
+    alike = (one.parameter, one.shape, one.rows) == (other.parameter, other.shape, other.rows)
+    return alike and (one.strides != other.strides or one.offset == other.offset)
 
 
 def measure(
@@ -240,6 +266,50 @@ def measure(
             unknown loss, targets that do not fit it, targets without a loss, a negative weight decay, or an update of
             an unknown layer.
     """
+    return measured_table(
+        model,
+        inputs,
+        targets=targets,
+        loss=loss,
+        initial=initial,
+        layers=layers,
+        estimator=estimator,
+        samples=samples,
+        probes=probes,
+        seed=seed,
+        step=step,
+        updates=updates,
+        weight_decay=weight_decay,
+        decoupled_decay=decoupled_decay,
+        heads=heads,
+        batch_size=batch_size,
+    )[0]
+
+
+def measured_table(
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    targets: Tensor | None = None,
+    loss: Loss | str | None = None,
+    initial: nn.Module | Mapping[str, Tensor] | None = None,
+    layers: Sequence[str] | None = None,
+    estimator: str = "auto",
+    samples: int | None = None,
+    probes: int = 1,
+    seed: int = 0,
+    step: int = 0,
+    updates: Mapping[str, Tensor] | None = None,
+    weight_decay: float = 0.0,
+    decoupled_decay: float = 0.0,
+    heads: bool = False,
+    batch_size: int | None = None,
+    like: Survey | None = None,
+) -> tuple[pd.DataFrame, Measured]:
+    """Measure as ``measure`` does, and give the table and the covariances.
+
+    ``like`` holds the layers of an earlier step: each is in the table again, also where no sample goes through it now.
+    """
     check_options(
         estimator=estimator,
         samples=samples,
@@ -264,7 +334,7 @@ def measure(
     if chosen_loss is not None:  # before K is measured, which takes far longer
         check_targets(model, inputs, targets, chosen_loss, every=isinstance(loss, str))
 
-    def covariances(network: nn.Module) -> Measured:
+    def covariances(network: nn.Module, like: Survey | None) -> Measured:
         return measure_covariances(
             network,
             inputs,
@@ -275,16 +345,25 @@ def measure(
             seed=seed,
             heads=heads,
             batch_size=batch_size,
+            like=like,
         )
 
-    measured = covariances(model)
+    measured = covariances(model, like)
     for name in updates or {}:
         if name not in measured.layers and (layers is None or name in layers):
             raise ValueError(f"updates: no layer {name!r} is measured; {nearest(name, measured.layers)}")
-    before = None if start is None else covariances(start).layers
+    before = None if start is None else covariances(start, measured.survey).layers
     gradients = None
     if chosen_loss is not None:
-        gradients = weight_gradients(model, inputs, targets, chosen_loss, heads=heads, batch_size=batch_size or BATCH)
+        gradients = weight_gradients(
+            model,
+            inputs,
+            targets,
+            chosen_loss,
+            heads=heads,
+            batch_size=batch_size or BATCH,
+            layers=measured.places,
+        )
     table = frame(
         measured.layers,
         initial=before,
@@ -296,7 +375,7 @@ def measure(
         step=step,
     )
     table.attrs["left_out"] = measured.left_out
-    return table
+    return table, measured
 
 
 def _fitting(what: str, tensor: Tensor | None, shape: torch.Size, layer: str) -> Tensor | None:

@@ -35,7 +35,7 @@ def topology(recording: Recording) -> Topology:
     output. A connection that skips a layer makes it none; an activation written with several operations does not. A
     product with a weight that is left out counts as a layer.
     """
-    first = _one_by_one(recording)
+    first = _grouped(recording) | _one_by_one(recording)
     products = enumerate(recording.products)
     places = {edge.node: first.get(index, index) for index, edge in products if edge is not None}
     if recording.inputs.requires_grad:
@@ -75,6 +75,19 @@ def _one_by_one(recording: Recording) -> dict[int, int]:
         by_layer.setdefault(call.layer.name, []).append(call)
     loops = (calls for calls in by_layer.values() if len(calls) == len(recording.outputs))
     return {c.product: calls[0].product for calls in loops if all(call.rows == 1 for call in calls) for c in calls}
+
+
+def _grouped(recording: Recording) -> dict[int, int]:
+    """Take the products of one operation, by a matrix for each group of rows, for one.
+
+    Returns:
+        Product -> first product of its operation.
+    """
+    by_node: dict[Node, int] = {}
+    for index, edge in enumerate(recording.products):
+        if edge is not None:
+            by_node.setdefault(edge.node, index)
+    return {index: by_node[edge.node] for index, edge in enumerate(recording.products) if edge is not None}
 
 
 def _postorder(root: Node) -> Iterator[Node]:

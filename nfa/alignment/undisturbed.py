@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from nfa.alignment.remembering import Remembered
+from nfa.errors import told
 
 
 @contextmanager
@@ -26,29 +27,68 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     parameter that only a later pass changes, what objects other than modules hold, and lazy modules, which the first
     pass initialises.
     """
+    devices = _cuda(model)
+    with (
+        _modes(model),
+        _following(model),
+        _remembered(model),
+        torch.random.fork_rng(devices=devices),
+        torch.enable_grad(),
+        _full_precision(bool(devices)),
+        _own_type(model),
+    ):
+        yield
+
+
+def _cuda(model: nn.Module) -> list[int]:
+    """Devices of a network that have random states of their own."""
+    used = {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
+    return sorted(used)
+
+
+@contextmanager
+def _remembered(model: nn.Module) -> Iterator[None]:
+    """Put back what the network holds."""
     remembered = Remembered(model)
-    modes = {module: module.training for module in model.modules()}
-    frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
-    devices = sorted(
-        {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
-    )
     try:
-        model.eval()
-        with (
-            torch.random.fork_rng(devices=devices),
-            torch.enable_grad(),
-            _full_precision(bool(devices)),
-            _own_type(model),
-        ):
-            for parameter in frozen:
-                parameter.requires_grad_()
-            yield
+        yield
     finally:
         remembered.restore()
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+
+
+@contextmanager
+def _modes(model: nn.Module) -> Iterator[None]:
+    """Put a network into eval mode, and every module of it back into its own.
+
+    Raises:
+        ValueError: It has no eval mode.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        try:
+            model.eval()
+        except NotImplementedError as error:
+            raise ValueError(
+                "the network is a program made by torch.export, which has no eval mode: pass the network that it was "
+                f"made of ({told(error)})"
+            ) from error
+        yield
+    finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def _following(model: nn.Module) -> Iterator[None]:
+    """Let every floating-point parameter require gradients."""
+    frozen = [p for p in model.parameters() if p.is_floating_point() and not p.requires_grad]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_()
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 @contextmanager

@@ -81,6 +81,7 @@ def _measure_seed(
     model = build_model(cell, seed, device)
     arrays: dict[str, np.ndarray] = {}
     initial: dict[str, LayerCovariance] = {}
+    like = None
     with progress_bar(f"measure {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
         for done, step in enumerate(steps):
             if step in table.steps and step not in (steps[0], steps[-1]):
@@ -90,9 +91,10 @@ def _measure_seed(
                 raise Preempted(f"measure {cell.id} seed {seed}: told to stop; {done} of {len(steps)} checkpoints kept")
             identity = run_identity(cell, seed) | {"step": str(step)}
             load_weights(model, parts.paths.checkpoint(seed, step), identity)
-            measured = measure_covariances(
-                model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed
-            ).layers
+            found = measure_covariances(
+                model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed, like=like
+            )
+            measured, like = found.layers, found.survey
             initial = initial or measured
             moving = _start(cell, seed, model, materials) if step == 0 else _later(cell, model, materials)
             coupled, decoupled = _decays(cell)

@@ -501,6 +501,153 @@ PLAIN_PARAMETERS = [
     ),
 ]
 
+# What an operation multiplies by alpha, and what it copies before it multiplies.
+SCALED_AND_COPIED = [
+    Architecture(
+        "addmm with alpha",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(
+                    m.b / 2 + 3 * tap("w", x @ m.w, m.w.T)
+                    if computing_reference()
+                    else torch.addmm(m.b, x, m.w, beta=0.5, alpha=3)
+                )
+            ),
+            w=draw(4, 5),
+            b=draw(5),
+            readout=nn.Linear(5, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "baddbmm with alpha",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(
+                    3 * m.b + 0.5 * tap("w", x @ m.w, m.w.T)
+                    if computing_reference()
+                    else torch.baddbmm(m.b, x, m.w.expand(len(x), -1, -1), beta=3, alpha=0.5)
+                )
+            ).flatten(1),
+            w=draw(4, 3),
+            b=draw(3),
+            readout=nn.Linear(3, 2),
+        ),
+        (2, 4),
+    ),
+    Architecture(
+        "addmv with alpha, sample by sample",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(
+                    torch.stack(
+                        [
+                            m.b - 2 * tap("w", m.w @ one, m.w)
+                            if computing_reference()
+                            else torch.addmv(m.b, m.w, one, alpha=-2)
+                            for one in x
+                        ]
+                    )
+                )
+            ),
+            w=draw(5, 4),
+            b=draw(5),
+            readout=nn.Linear(5, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "addbmm with alpha, sample by sample",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(
+                    torch.stack(
+                        [
+                            m.b + 2 * tap("w", torch.einsum("bti,bij->tj", one, m.w), m.w.permute(2, 0, 1).flatten(1))
+                            if computing_reference()
+                            else torch.addbmm(m.b, one, m.w, alpha=2)
+                            for one in x
+                        ]
+                    )
+                )
+            ),
+            w=draw(3, 4, 2),
+            b=draw(2),
+            readout=nn.Linear(2, 2),
+        ),
+        (3, 2, 4),
+    ),
+    Architecture(
+        "one weight with two alphas",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(m.b - 3 * tap("w", torch.tanh(2 * tap("w", x @ m.w, m.w.T)) @ m.w, m.w.T))
+                if computing_reference()
+                else torch.tanh(torch.addmm(m.b, torch.tanh(torch.addmm(m.b, x, m.w, beta=0, alpha=2)), m.w, alpha=-3))
+            ),
+            w=draw(4, 4),
+            b=draw(4),
+            readout=nn.Linear(4, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "einsum btd,hde->bhte",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(
+                    tap(
+                        "w",
+                        torch.einsum("btd,hde->bthe", x, m.w).flatten(2),
+                        m.w.permute(0, 2, 1).flatten(0, 1),
+                    )
+                    .unflatten(-1, (3, 2))
+                    .transpose(1, 2)
+                    if computing_reference()
+                    else torch.einsum("btd,hde->bhte", x, m.w)
+                )
+            ).flatten(1),
+            w=draw(3, 4, 2),
+            readout=nn.Linear(2, 2),
+        ),
+        (2, 4),
+    ),
+    Architecture(
+        "x[:, None] @ W",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", x[:, None] @ m.w, m.w.mT, (1, 3)))).flatten(1),
+            w=draw(3, 4, 2),
+            readout=nn.Linear(2, 2),
+        ),
+        (2, 4),
+    ),
+    Architecture(
+        "a copy in another layout",
+        lambda: Net(
+            lambda m, x: m.readout(torch.tanh(tap("w", x @ m.w.T.contiguous(), m.w))),
+            w=draw(5, 4),
+            readout=nn.Linear(5, 2),
+        ),
+        (4,),
+    ),
+    Architecture(
+        "columns and blocks of W",
+        lambda: Net(
+            lambda m, x: m.readout(
+                torch.tanh(
+                    tap("w[:,0:2]", functional.linear(x[:, :2], m.w[:, :2]), m.w[:, :2])
+                    + tap("v[1]", functional.linear(x, m.v[1]), m.v[1])
+                    + tap("v[0,:,2:4]", functional.linear(x[:, 2:], m.v[0, :, 2:]), m.v[0, :, 2:])
+                )
+            ),
+            w=draw(3, 4),
+            v=draw(2, 3, 4),
+            readout=nn.Linear(3, 2),
+        ),
+        (4,),
+    ),
+]
+
 VECTORS = [
     Architecture(
         "x @ a",
@@ -785,4 +932,14 @@ CIRCUMSTANCES = [
     ),
 ]
 
-ARCHITECTURES = [*MODULES, *PLAIN_PARAMETERS, *VECTORS, *LEFT_OUT, *ATTENTION, *RECURRENT, *READOUTS, *CIRCUMSTANCES]
+ARCHITECTURES = [
+    *MODULES,
+    *PLAIN_PARAMETERS,
+    *SCALED_AND_COPIED,
+    *VECTORS,
+    *LEFT_OUT,
+    *ATTENTION,
+    *RECURRENT,
+    *READOUTS,
+    *CIRCUMSTANCES,
+]

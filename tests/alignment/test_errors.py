@@ -61,12 +61,6 @@ def without(name: str) -> dict[str, Tensor]:
     return {key: value for key, value in network().state_dict().items() if key != name}
 
 
-def complex_bias() -> nn.Sequential:
-    model = network()
-    model.register_parameter("phase", nn.Parameter(torch.zeros(2, dtype=torch.cfloat)))
-    return model
-
-
 def in_inference_mode(call: Callable[..., object], **options: object) -> object:
     with torch.inference_mode():
         return call(network(), INPUTS, **options)
@@ -201,10 +195,6 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "NaN weights": (
         lambda: covariances(with_nan(), INPUTS),
         "parameter '0.weight' holds NaN or infinity: nothing can be measured",
-    ),
-    "complex weights": (
-        lambda: covariances(complex_bias(), INPUTS),
-        "parameter 'phase' is complex64: only networks of real parameters are measured",
     ),
     "scripted": (lambda: covariances(torch.jit.script(network()), INPUTS), f"the network is a {SCRIPTED}"),
     "scripted, with a start": (

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nfa import check
 from nfa.alignment import measure_covariances
 from nfa.alignment.interception import Interception
-from tests.alignment.architectures import ARCHITECTURES, CONSTANT, Architecture, Net, counted, draw
+from tests.alignment.architectures import ARCHITECTURES, CONSTANT, SCALED_AND_COPIED, Architecture, Net, counted, draw
 
 BATCHES = [1, 2, 3, 4, 5]  # tables have 4 rows
 
@@ -142,6 +142,13 @@ def test_what_is_measured_does_not_depend_on_the_batch_size(case: Architecture) 
 def test_the_independent_check_reads_the_same(case: Architecture) -> None:
     table = check(case.network(), case.inputs())
     assert table.passed.all(), table
+
+
+@pytest.mark.parametrize("case", SCALED_AND_COPIED, ids=lambda case: case.name)
+def test_the_independent_check_reads_scaled_and_copied_products(case: Architecture) -> None:
+    table = check(case.network(), case.inputs())
+    assert table.passed.all(), table
+    assert not table.note.any()
 
 
 @pytest.mark.parametrize("n", BATCHES)

@@ -267,3 +267,75 @@ def test_given_tensors_are_not_changed() -> None:
         assert torch.equal(given[name][""], tensors[""])
     for name, value in initial_copy.items():
         assert torch.equal(initial[name], value)
+
+
+class Holding(nn.Module):
+    """Holds tensors of every kind, in training mode, with a frozen weight; writes to those that are sparse."""
+
+    def __init__(self, kind: str, fail: bool) -> None:
+        """Make the tensors."""
+        super().__init__()
+        self.first, self.readout = nn.Linear(3, 4).requires_grad_(False), nn.Linear(4, 2)
+        self.held, self.fail = KINDS[kind](), fail
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        if self.held.layout == torch.sparse_coo:
+            self.held._values().mul_(2)
+        if self.fail:
+            raise RuntimeError("failed on purpose")
+        return self.readout(torch.tanh(self.first(x)))  # type: ignore[no-any-return]
+
+
+def inference_tensor() -> Tensor:
+    with torch.inference_mode():
+        return torch.ones(3)
+
+
+KINDS: dict[str, Callable[[], Tensor]] = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "compressed": lambda: torch.eye(3).to_sparse_csr(),
+    "complex": lambda: torch.ones(3, dtype=torch.cfloat),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "jagged": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "meta": lambda: torch.ones(3, device="meta"),
+    "inference": inference_tensor,
+    "not a number": lambda: torch.tensor([1.0, float("nan")]),
+}
+
+
+@pytest.mark.parametrize("fail", [False, True], ids=["success", "failure"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_holds_other_tensors_is_put_back(kind: str, fail: bool) -> None:
+    model, x = Holding(kind, fail), torch.randn(5, 3)
+    random = torch.get_rng_state()
+    if fail:
+        with pytest.raises(RuntimeError, match="failed on purpose"):
+            covariances(model, x)
+    else:
+        assert list(covariances(model, x)) == ["first", "readout"]
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
+    assert model.training
+    assert not model._forward_hooks
+    assert torch.equal(torch.get_rng_state(), random)
+    if kind == "sparse":
+        assert torch.equal(model.held.to_dense(), torch.eye(3))
+
+
+def test_what_can_not_be_put_back_does_not_keep_the_rest_from_it() -> None:
+    class Stubborn(list[int]):
+        """Can be added to only."""
+
+        def clear(self) -> None:
+            raise RuntimeError("never")
+
+    model = Holding("complex", False)
+    log = Stubborn()
+    model.log = log  # type: ignore[assignment]
+    model.first.register_forward_hook(lambda *_: log.append(1))
+    with pytest.raises(ValueError, match=r"^the network could not be put back as it was: RuntimeError: never$"):
+        covariances(model, torch.randn(5, 3))
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
+    assert model.training
+    assert not model._forward_hooks
