@@ -9,13 +9,14 @@ from typing import Any
 
 __version__: str
 _LAZY = {
-    **dict.fromkeys(("Monitor", "check", "covariances", "left_out", "matrices", "measure"), "nfa.alignment"),
+    **dict.fromkeys(("Monitor", "Wrapped", "check", "covariances", "left_out", "matrices", "measure"), "nfa.alignment"),
     "SpeedLimited": "nfa.optim.speed_limited",
     "load_sweep": "nfa.sweep",
 }
 __all__ = [
     "Monitor",
     "SpeedLimited",
+    "Wrapped",
     "__version__",
     "check",
     "covariances",
