@@ -41,6 +41,7 @@ class Wrapped(nn.Module):
         """
         super().__init__()
         self.model = plain(model)
+        self.training = self.model.training
         self._run = forward
         self._parts: dict[str, tuple[torch.Size, torch.dtype]] | None = None
         if isinstance(samples, Mapping):
@@ -96,7 +97,8 @@ class Wrapped(nn.Module):
     # The names below are the network's own, so that a layer, a reason and a state dict have them with and without this.
 
     def named_modules(self, *arguments: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
-        """Give the modules of the network."""
+        """Give this module, which has modes and hooks of its own, and the modules of the network."""
+        yield "", self
         yield from self.model.named_modules(*arguments, **options)
 
     def named_parameters(self, *arguments: Any, **options: Any) -> Iterator[tuple[str, nn.Parameter]]:
@@ -110,11 +112,6 @@ class Wrapped(nn.Module):
     def state_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """Give the state of the network."""
         return self.model.state_dict(*arguments, **options)
-
-    def train(self, mode: bool = True) -> "Wrapped":
-        """Set the mode of the network; this module has none of its own."""
-        self.model.train(mode)
-        return self
 
     def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
         """Load a state of the network."""

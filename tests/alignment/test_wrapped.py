@@ -85,6 +85,7 @@ def test_a_wrapped_network_is_measured_through_training_and_left_as_it_was() -> 
     assert model.training
     assert model.dropout.training
     assert wrapped.training
+    assert list(wrapped.named_buffers()) == []
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
