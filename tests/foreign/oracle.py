@@ -2,12 +2,13 @@
 
 Functions of torch are watched above autograd (``nfa`` watches operations below it): the result of every function that
 multiplies by a parameter is kept, and each output of each sample is differentiated by it. Nothing of ``nfa`` is used.
-Whether a product is one of the samples is found by running other samples, and one more of them: what a matrix multiplies
-is then different. (A constant that has a row for each sample, such as an initial state, counts as one of them.)
+Whether a product is one of the samples is found by running other samples, and one more of them: what a matrix
+multiplies is then different. (A constant that has a row for each sample, such as an initial state, counts as one of them.)
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
@@ -65,14 +66,22 @@ class Answer:
 
     def place(self, rows: Tensor) -> tuple[Place, int, list[int]]:
         """Find a matrix and a block in it that hold some rows (k, d)."""
+        found = [self._rows.get(row.numpy().tobytes(), []) for row in rows]
+        places = set.intersection(*({entry[:2] for entry in entries} for entries in found)) if found else set()
+        assert places, "no product of the samples with these rows was seen"
+        place, block = min(places)
+        return place, block, [next(entry[2] for entry in entries if entry[:2] == (place, block)) for entries in found]
+
+    @cached_property
+    def _rows(self) -> dict[bytes, list[tuple[Place, int, int]]]:
+        """Where rows of matrices that multiply samples are: matrix, block, index."""
+        known: dict[bytes, list[tuple[Place, int, int]]] = {}
         for place, matrix in self.matrices.items():
-            if matrix.of_samples and matrix.weight.shape[2] == rows.shape[1]:
-                for block, candidates in enumerate(matrix.weight):
-                    known = {tuple(row): index for index, row in enumerate(candidates.tolist())}
-                    indices = [known.get(tuple(row)) for row in rows.tolist()]
-                    if None not in indices:
-                        return place, block, [index for index in indices if index is not None]
-        raise AssertionError("no product of the samples with these rows was seen")
+            if matrix.of_samples:
+                for block, rows in enumerate(matrix.weight):
+                    for index, row in enumerate(rows):
+                        known.setdefault(row.contiguous().numpy().tobytes(), []).append((place, block, index))
+        return known
 
     def _of_rows(self, rows: Tensor) -> Tensor:
         place, block, indices = self.place(rows)

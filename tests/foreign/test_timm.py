@@ -1,0 +1,18 @@
+"""Networks of timm: K of every layer against the oracle, every reason against what the weight is used for."""
+
+import pytest
+
+from nfa.vision import torchvision
+from tests.foreign.checking import assert_measured, assert_theory_holds, randomised
+from tests.foreign.timm_families import FAMILIES, Family
+
+torchvision()  # first: timm imports it, and may find one that does not load
+timm = pytest.importorskip("timm", reason="pip install -c constraints.txt timm")
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_layer_of(family: Family) -> None:
+    model = randomised(family.build())
+    assert_measured(model, family.inputs(4, 0), family.inputs(5, 1), family.tolerance, family.products)
+    assert_theory_holds(model, family.inputs(2, 2))
