@@ -3,7 +3,7 @@
 Functions of torch are watched above autograd (``nfa`` watches operations below it): the result of every function that
 multiplies by a parameter is kept, and each output of each sample is differentiated by it. Nothing of ``nfa`` is used.
 Whether a product is one of the samples is found by running other samples, and one more of them: what a matrix
-multiplies is then different. (A constant that has a row for each sample, such as an initial state, counts as one of them.)
+multiplies is then different. (A constant with a row for each sample, such as an initial state, counts as one of them.)
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -106,7 +106,7 @@ class _Products(TorchFunctionMode):
     """Keeps every product with a parameter."""
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.parameters = parameters
         self.watch = _Watch()
         self._memory = {p.untyped_storage().data_ptr(): (name, p) for name, p in parameters.items()}
@@ -158,7 +158,8 @@ class _Products(TorchFunctionMode):
         blocks = flat.unflatten(0, (groups, -1)) if self._owner(flat) is not None else weight
 
         def rows(g: Tensor) -> Tensor:
-            return g.movedim(1, -1).flatten(0, -2).unflatten(-1, (groups, -1)).movedim(1, 0)
+            by_group: Tensor = g.movedim(1, -1).flatten(0, -2).unflatten(-1, (groups, -1)).movedim(1, 0)
+            return by_group
 
         return self._keep(blocks, given["input"], h, rows)
 

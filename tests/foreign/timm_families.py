@@ -37,7 +37,7 @@ class Family:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             if "." not in self.name:
-                return timm.create_model(self.name, pretrained=False, **settings)  # type: ignore[no-any-return]
+                return timm.create_model(self.name, pretrained=False, **settings)
             path, _, name = self.name.partition(".")
             module = import_module(f"timm.models.{path}")
             if "cfg" in settings:
