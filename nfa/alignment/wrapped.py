@@ -42,6 +42,7 @@ class Wrapped(nn.Module):
         super().__init__()
         self.model = plain(model)
         self.training = self.model.training
+        self._parameters, self._buffers = self.model._parameters, self.model._buffers
         self._run = forward
         self._parts: dict[str, tuple[torch.Size, torch.dtype]] | None = None
         if isinstance(samples, Mapping):
@@ -95,6 +96,15 @@ class Wrapped(nn.Module):
         }
 
     # The names below are the network's own, so that a layer, a reason and a state dict have them with and without this.
+
+    def __getattr__(self, name: str) -> Any:
+        """Find attributes of the network, which ``torch.func.functional_call`` follows from the names of parameters."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "model" or name.startswith("__"):
+                raise
+            return getattr(self.model, name)
 
     def named_modules(self, *arguments: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
         """Give this module, which has modes and hooks of its own, and the modules of the network."""

@@ -86,7 +86,20 @@ def test_a_wrapped_network_is_measured_through_training_and_left_as_it_was() -> 
     assert model.dropout.training
     assert wrapped.training
     assert list(wrapped.named_buffers()) == []
+    twice = {name: 2 * value for name, value in wrapped.named_parameters()}
+    doubled = torch.func.functional_call(wrapped.eval(), twice, (inputs,))
+    assert torch.equal(doubled, torch.func.functional_call(model, twice, kwargs=samples)["logits"])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_layer_that_is_the_network_itself() -> None:
+    wrapped = Wrapped(nn.Linear(3, 2), lambda model, x: model(x).square())
+    x = torch.randn(6, 3)
+    assert [name for name, _ in wrapped.named_parameters()] == ["weight", "bias"]
+    assert list(covariances(wrapped, x)) == [""]
+    assert check(wrapped, x).passed.all()
+    state = {name: torch.zeros_like(value) for name, value in wrapped.named_parameters()}
+    assert not torch.func.functional_call(wrapped, state, (x,)).any()
 
 
 def test_one_tensor_goes_through_as_it_is() -> None:
