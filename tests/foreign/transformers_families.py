@@ -33,14 +33,18 @@ class Family:
     tolerance: float = 1e-10
     products: str = ""
 
-    def build(self) -> nn.Module:
-        """Make the network with random weights, float64, in eval mode."""
+    def build(self, experts_implementation: str = "eager") -> nn.Module:
+        """Make the network with random weights; experts are asked one by one, since float64 has no grouped product."""
         import transformers
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            # float64 does not run through grouped products, so experts are asked one by one.
-            known = {"experts_implementation": "eager", "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+            known = {
+                "experts_implementation": experts_implementation,
+                "bos_token_id": 0,
+                "eos_token_id": 1,
+                "pad_token_id": 0,
+            }
             config = getattr(transformers, f"{self.name}Config")(**{**known, **self.settings})
             return getattr(transformers, self.model)(config)  # type: ignore[no-any-return]
 
