@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import check, measure_covariances
+from nfa.alignment import check, left_out, measure_covariances
 from nfa.alignment.layers import owner
 from tests.alignment.comparing import assert_matrix_close
 from tests.foreign.oracle import Answer, Matrix, ask
@@ -19,6 +19,8 @@ FUNCTIONS = {
     r"transposed convolution: .*": {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"},
     r"normalisation: its weight multiplies entry by entry": {"layer_norm", "rms_norm", "group_norm"},
 }
+# Reasons that tell how a weight is used, in no product of the samples.
+USED = r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*|multiplied by another weight first: .*"
 UNUSED = "not used in the forward pass"
 NO_PATH = "no differentiable path from its product to the output"
 CONSTANT = "what it multiplies does not depend on the samples"
@@ -54,8 +56,9 @@ def assert_measured(model: nn.Module, inputs: Tensor, others: Tensor, tolerance:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     trained = [parameter.requires_grad for parameter in model.parameters()]
     measured = measure_covariances(model, inputs, estimator="exact")
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "the network is changed"
-    assert not model.training
+    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    assert not changed, "the network is changed"
+    assert not any(module.training for module in model.modules())
     assert [parameter.requires_grad for parameter in model.parameters()] == trained
     assert all(parameter.grad is None for parameter in model.parameters())
     answer = ask(model, inputs, others)
@@ -101,7 +104,7 @@ def _assert_true(name: str, reason: str, answer: Answer, products: str) -> None:
         elif functions:
             assert functions[0] & uses, told
         else:
-            assert re.fullmatch(r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*", part), told
+            assert re.fullmatch(USED, part), told
             assert uses, told
 
 
@@ -123,3 +126,4 @@ def assert_theory_holds(model: nn.Module, inputs: Tensor) -> None:
     """Hold W^T K W against the direct sum of gradients, as ``nfa check`` does."""
     table = check(model, inputs)
     assert table.passed.all(), table[~table.passed].to_string()
+    assert table.attrs["left_out"] == left_out(model, inputs)

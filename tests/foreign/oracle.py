@@ -66,7 +66,7 @@ class Answer:
 
     def place(self, rows: Tensor) -> tuple[Place, int, list[int]]:
         """Find a matrix and a block in it that hold some rows (k, d)."""
-        found = [self._rows.get(row.numpy().tobytes(), []) for row in rows]
+        found = [self._rows.get(_entries(row), []) for row in rows]
         places = set.intersection(*({entry[:2] for entry in entries} for entries in found)) if found else set()
         assert places, "no product of the samples with these rows was seen"
         place, block = min(places)
@@ -80,12 +80,17 @@ class Answer:
             if matrix.of_samples:
                 for block, rows in enumerate(matrix.weight):
                     for index, row in enumerate(rows):
-                        known.setdefault(row.contiguous().numpy().tobytes(), []).append((place, block, index))
+                        known.setdefault(_entries(row), []).append((place, block, index))
         return known
 
     def _of_rows(self, rows: Tensor) -> Tensor:
         place, block, indices = self.place(rows)
         return self.matrices[place].covariance[block][indices][:, indices]
+
+
+def _entries(row: Tensor) -> bytes:
+    """Entries of a row in an order of their own: a product may sum over its columns in any, and K is the same."""
+    return row.sort().values.numpy().tobytes()
 
 
 @dataclass

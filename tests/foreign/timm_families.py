@@ -139,7 +139,6 @@ FAMILIES = [
         side=64,
     ),
     Family("edgenext_xx_small", {"dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1), "heads": (2, 2, 2, 2)}, side=64),
-    Family("mobilevit_xxs"),
     Family("davit_tiny", {"depths": (1, 1), "embed_dims": (8, 16), "num_heads": (1, 2)}),
     Family(
         "hiera_tiny_224", {"img_size": (64, 64), "embed_dim": 8, "num_heads": 1, "stages": (1, 1), "q_pool": 1}, side=64
