@@ -68,13 +68,11 @@ FAMILIES = [
     Family("skresnet18", {"layers": (1, 1, 1, 1), "channels": (16, 16, 16, 16), "stem_width": 8}),
     Family("mobilenetv3_small_050"),
     Family("test_efficientnet"),
-    Family("test_efficientnet_evos"),
     Family("test_byobnet"),
     Family("test_nfnet"),
     Family("test_mambaout"),
     Family("convnext_atto", STAGES),
     Family("convnextv2_atto", STAGES),
-    Family("test_convnext3"),
     Family("inception_next_atto", STAGES),
     Family("densenet.DenseNet", {"growth_rate": 4, "block_config": (2, 2), "bn_size": 2}),
     # Attention.
@@ -116,7 +114,6 @@ FAMILIES = [
         side=64,
     ),
     Family("test_coatnet", {"img_size": 64}, side=64),
-    Family("test_maxvit", {"img_size": 64}, side=64),
     Family(
         "pvt_v2_b0",
         {"depths": (1, 1), "embed_dims": (8, 16), "num_heads": (1, 2), "sr_ratios": (2, 1), "mlp_ratios": (2, 2)},
