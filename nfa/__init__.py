@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 __version__: str
-_ALIGNMENT = ("Monitor", "check", "covariances", "left_out", "matrices", "measure")
+_ALIGNMENT = ("Monitor", "Wrapped", "check", "covariances", "left_out", "matrices", "measure")
 _LAZY = {  # public name -> module, and what it is called there
     **{name: ("nfa.alignment", name) for name in _ALIGNMENT},
     "SpeedLimited": ("nfa.optim.speed_limited", "SpeedLimited"),
@@ -17,6 +17,7 @@ _LAZY = {  # public name -> module, and what it is called there
 __all__ = [
     "Monitor",
     "SpeedLimited",
+    "Wrapped",
     "__version__",
     "check",
     "covariances",

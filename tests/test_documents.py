@@ -1,23 +1,27 @@
 """README and docs are kept true: their code runs, their sweeps parse, their links lead somewhere."""
 
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+import nfa
 from nfa.alignment import left_out
 from nfa.data import DATA
 from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
 from nfa.sweep import Measure, Probe, Train, Wandb, parse
+from nfa.vision import torchvision
 from tests.helpers import ROOT, environment
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,6 +42,69 @@ def test_the_ten_lines_of_the_readme_run(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
     assert done.returncode == 0, done.stderr
     assert "value" in done.stdout
+
+
+OWN = ROOT / "docs" / "measure-your-own.md"
+LIBRARIES = ("timm", "transformers")  # tests only; slow to import, and built on torchvision
+
+
+class OneBlock(nn.Module):
+    """The user's network on the page."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3, 2, 2) -> (n, 3)."""
+        return self.mlp(x.flatten(1))  # type: ignore[no-any-return]
+
+
+def ready() -> dict[str, Any]:
+    """The names that a reader of the page has in a training script."""
+    model = nn.Sequential()
+    model.add_module("blocks", nn.Sequential(OneBlock()))
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    wandb = SimpleNamespace(log=lambda row: row["alignment/uc_nfc/0"])
+    images = torch.randn(20, 3, 2, 2)
+    return {
+        "nfa": nfa,
+        "model": model,
+        "images": images,
+        "state_dict_before_training": start,
+        "wandb": wandb,
+        "step": 0,
+    }
+
+
+def snippets(page: Path) -> list[Any]:
+    """The blocks of Python on a page; those that import another library are slow."""
+    return [
+        pytest.param(code, marks=pytest.mark.slow if any(f"from {name} " in code for name in LIBRARIES) else ())
+        for code in blocks(page, "python")
+    ]
+
+
+@pytest.mark.parametrize(
+    "code", snippets(OWN), ids=lambda code: f"line {OWN.read_text().partition(code)[0].count(chr(10))}"
+)
+def test_what_the_page_on_a_network_of_ones_own_shows_runs(code: str, tmp_path: Path) -> None:
+    for name in LIBRARIES:
+        if f"from {name} " in code:
+            torchvision()
+            pytest.importorskip(name, reason=f"{name} is not installed: pip install -c constraints.txt {name}")
+    torch.manual_seed(0)
+    (tmp_path / "snippet.py").write_text(code)
+    whole = "import torch" in code
+    found = runpy.run_path(str(tmp_path / "snippet.py"), init_globals={} if whole else ready())
+    table = found["table"]
+    values = table[(table.quantity == "uc_nfc") & (table.power == "1")].value
+    assert len(values)
+    assert values.between(-1, 1).all(), "every layer has a number"
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.name)
@@ -72,7 +139,8 @@ def test_why_a_parametrised_weight_is_left_out_is_on_the_page(kind: Callable[[nn
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_pictures_of_a_page_exist(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)  # code calls what it takes from a list
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text)
     local = [target for target in targets if not target.startswith(("http://", "https://"))]
     assert [target for target in local if not (page.parent / target).exists()] == []
 

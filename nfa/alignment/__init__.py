@@ -25,6 +25,7 @@ from nfa.alignment.monitor import Monitor
 from nfa.alignment.pictures import pictures
 from nfa.alignment.table import COLUMNS, frame, limit_rows, measure, measure_layer
 from nfa.alignment.values import CORRELATIONS, POWERS, Value
+from nfa.alignment.wrapped import Wrapped
 
 __all__ = [
     "COLUMNS",
@@ -35,6 +36,7 @@ __all__ = [
     "Measured",
     "Monitor",
     "Value",
+    "Wrapped",
     "check",
     "correlations",
     "covariances",
