@@ -218,8 +218,8 @@ def test_a_product_read_in_the_wrong_rows_fails(monkeypatch: pytest.MonkeyPatch)
     from nfa.alignment import operations
 
     monkeypatch.setattr(operations, "_flat", lambda gradient: gradient.flip(-1).flatten(0, -2)[None])
-    reader = operations._matrix_product
-    monkeypatch.setitem(operations.READERS, torch.ops.aten.mm.default, reader)
+    readers: dict[Any, Any] = operations.READERS
+    monkeypatch.setitem(readers, torch.ops.aten.mm.default, operations._matrix_product)
     model, inputs = built(
         lambda: nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 4, bias=False), nn.Tanh()), 3
     )

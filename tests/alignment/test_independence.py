@@ -152,7 +152,7 @@ def test_tokens_that_see_those_of_other_samples_are_refused() -> None:
     tokens = torch.randint(9, (20, 5))
     for batch_first in (False, True):
         model = nn.Sequential(nn.Embedding(9, 3), encoder(batch_first), nn.Flatten(), nn.Linear(20, 1))
-        nn.init.constant_(model[3].bias, 1e4)
+        nn.init.constant_(model.get_parameter("3.bias"), 1e4)
         assert refused(model, tokens) is not batch_first
 
 

@@ -130,5 +130,5 @@ def test_a_network_that_takes_one_sample_runs_on_it_alone(kind: type[nn.Module])
         return model.second(h - h.mean(0))  # type: ignore[operator, no-any-return]
 
     jacobian = torch.autograd.functional.jacobian(readout, model.first(inputs[0]))  # type: ignore[operator]
-    rows = jacobian.flatten(0, 1).flatten(0, 1)  # type: ignore[union-attr]
+    rows = jacobian.flatten(0, 1).flatten(0, 1)
     assert_matrix_close(layers["first"].covariance, rows.T @ rows, 1e-12)

@@ -53,9 +53,9 @@ def with_weight(weight: Tensor, *, readout: Tensor | None = None) -> nn.Sequenti
     k, d = weight.shape
     model = nn.Sequential(nn.Linear(d, k, bias=False), nn.Linear(k, 2, bias=False)).double()
     with torch.no_grad():
-        model[0].weight.copy_(weight)
+        model.get_parameter("0.weight").copy_(weight)
         if readout is not None:
-            model[1].weight.copy_(readout)
+            model.get_parameter("1.weight").copy_(readout)
     return model
 
 
@@ -125,7 +125,8 @@ def limits_of(**moving: Any) -> pd.DataFrame:
     model = chain(4, 6, 2)
     layers = measure_covariances(model, inputs()).layers
     velocities = {name: torch.ones_like(layer.weight) for name, layer in layers.items()}
-    return frame(layers, initial=layers, **dict.fromkeys(moving, velocities))
+    given: dict[str, Any] = dict.fromkeys(moving, velocities)
+    return frame(layers, initial=layers, **given)
 
 
 def of_notes(table: pd.DataFrame) -> set[str]:
@@ -136,25 +137,25 @@ def frozen_layer() -> pd.DataFrame:
     model = chain(4, 6, 2)
     before = trained(model)
     with torch.no_grad():
-        model[0].weight.copy_(before["0.weight"])
+        model.get_parameter("0.weight").copy_(before["0.weight"])
     return measure(model, inputs(), initial=before)
 
 
 def infinite(what: str) -> pd.DataFrame:
     layers = measure_covariances(chain(4, 6, 2), inputs()).layers
     given = {name: torch.full_like(layer.weight, math.inf) for name, layer in layers.items()}
-    initial = {"initial": layers} if what == "updates" else {"weight_decay": 0.1}
-    return frame(layers, **{what: given}, **initial)
+    more: dict[str, Any] = {"initial": layers} if what == "updates" else {"weight_decay": 0.1}
+    return frame(layers, **(more | {what: given}))
 
 
 def overflowing() -> pd.DataFrame:
     model = chain(4, 6, 2, dtype=torch.float32)
     with torch.no_grad():
-        model[2].weight.fill_(1e38)
+        model.get_parameter("2.weight").fill_(1e38)
     model.append(nn.Linear(2, 2)).append(nn.Linear(2, 2))
     with torch.no_grad():
         for place in (3, 4):
-            model[place].weight.fill_(1e38)
+            model.get_parameter(f"{place}.weight").fill_(1e38)
     return measure(model, inputs(dtype=torch.float32))
 
 

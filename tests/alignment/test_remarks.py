@@ -1,5 +1,7 @@
 """What holds for all numbers of a network: draws, outputs that are no numbers, complex ones, autocast, no control."""
 
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
 import torch
@@ -32,11 +34,12 @@ class Variational(nn.Module):
         import numpy as np
 
         mean, scale = self.encode(x).chunk(2, 1)
-        noise = {
+        draws: dict[str, Callable[[], Tensor]] = {
             "torch": lambda: torch.randn_like(mean),
             "numpy": lambda: torch.from_numpy(np.random.randn(*mean.shape)).to(mean),  # noqa: NPY002
             "python": lambda: mean.new_tensor([random.gauss(0, 1)]),
-        }[self.source]()
+        }
+        noise = draws[self.source]()
         return self.decode(mean + scale.exp() * noise)  # type: ignore[no-any-return]
 
 
@@ -146,7 +149,7 @@ def vacuous() -> dict[str, tuple[nn.Module, Tensor, str]]:
     depthwise(images)
     narrow = nn.Sequential(nn.Linear(6, 1), nn.Tanh(), nn.Linear(1, 2))
     isotropic = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 4, bias=False))
-    nn.init.orthogonal_(isotropic[1].weight)
+    nn.init.orthogonal_(isotropic.get_parameter("1.weight"))
     single = nn.Sequential(nn.Linear(1, 5), nn.Tanh(), nn.Linear(5, 2))
     vectors = torch.randn(12, 6)
     return {
@@ -173,7 +176,7 @@ def test_a_control_that_no_rotation_changes_is_none(kind: str) -> None:
 def test_a_large_isotropic_covariance_has_no_control() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 1100, bias=False), nn.Linear(1100, 1100, bias=False)).double()
-    nn.init.orthogonal_(model[1].weight)
+    nn.init.orthogonal_(model.get_parameter("1.weight"))
     table = measure(model, torch.randn(4, 3).double(), layers=["0"], estimator="exact", batch_size=4)
     assert note_of(table, "haar_nfc_sd", "0") == NO_CONTROL
 
@@ -183,7 +186,7 @@ def test_every_decay_is_coupled_or_decoupled(name: str) -> None:
     """An optimizer with a weight decay says which kind it is."""
     entry = OPTIMIZERS[name]
     if "weight_decay" in entry.settings.model_fields:
-        settings = entry.settings(lr=0.1, weight_decay=0.25)
+        settings = entry.settings.model_validate({"name": name, "lr": 0.1, "weight_decay": 0.25})
         assert sorted((entry.weight_decay(settings), entry.decoupled_decay(settings))) == [0.0, 0.25]
 
 
