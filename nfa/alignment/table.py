@@ -182,6 +182,8 @@ def _with_start(
     start = (initial or {}).get(current.layer)
     if not initial or (start is not None and _same_place(current.view, start.view)):
         return current, start
+    if start is not None and start.own_weight.shape != current.own_weight.shape:
+        return current, start  # which ``measure_layer`` refuses
     note = NO_START if start is None else OTHER_START
     return replace(current, note="; ".join(filter(None, (current.note, note)))), None
 
