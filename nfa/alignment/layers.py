@@ -153,7 +153,7 @@ def checked_device(model: nn.Module) -> torch.device:
     """Device of a network whose parameters can be measured.
 
     Raises:
-        ValueError: No parameter or no real one, one that is not finite or made in inference mode; a scripted network; or
+        ValueError: No parameter or no real one, one not finite or made in inference mode; a scripted network; or
             inference mode is on.
     """
     if torch.is_inference_mode_enabled():
