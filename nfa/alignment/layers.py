@@ -153,7 +153,7 @@ def checked_device(model: nn.Module) -> torch.device:
     """Device of a network whose parameters can be measured.
 
     Raises:
-        ValueError: No parameter, one that is not finite, complex, or made in inference mode; a scripted network; or
+        ValueError: No parameter or no real one, one not finite or made in inference mode; a scripted network; or
             inference mode is on.
     """
     if torch.is_inference_mode_enabled():
@@ -165,6 +165,9 @@ def checked_device(model: nn.Module) -> torch.device:
     everything = parameters_of(model)
     parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
     for name, value in parameters.items():
+        if value.is_complex() and all(other.is_complex() for other in everything.values()):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ValueError(f"parameter {name!r} is {kind}, and no parameter is real: only real weights are measured")
         if value.is_meta:
             raise ValueError(f"parameter {name!r} is on the meta device: it has no values to measure")
         if not finite(value):

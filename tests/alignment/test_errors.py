@@ -196,6 +196,10 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: covariances(with_nan(), INPUTS),
         "parameter '0.weight' holds NaN or infinity: nothing can be measured",
     ),
+    "complex weights": (
+        lambda: covariances(nn.Linear(3, 2, dtype=torch.cfloat), INPUTS),
+        "parameter 'weight' is complex64, and no parameter is real: only real weights are measured",
+    ),
     "scripted": (lambda: covariances(torch.jit.script(network()), INPUTS), f"the network is a {SCRIPTED}"),
     "scripted, with a start": (
         lambda: measure(torch.jit.script(network()), INPUTS, initial=network()),
