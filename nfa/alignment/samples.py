@@ -1,7 +1,7 @@
 """The samples that a network is measured on: checked, cut into batches, and a random part of them on request."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import TypeAlias
@@ -18,6 +18,11 @@ Batch: TypeAlias = Tensor | tuple[Tensor, ...] | list[Tensor]
 Inputs: TypeAlias = Tensor | Iterable[Batch]
 Pair: TypeAlias = tuple[Tensor, Tensor | None]
 
+DICT = (
+    "inputs: a dict, not a tensor: network = nfa.Wrapped(model, lambda model, batch: model(**batch), batch) takes "
+    "network.pack(batch)"
+)
+
 
 @contextmanager
 def unseen() -> Iterator[None]:
@@ -33,7 +38,7 @@ def unseen() -> Iterator[None]:
 
 def kept(inputs: Inputs) -> Inputs:
     """Read an iterable once, so that reading again gives the same samples in the same order, whatever it shuffles."""
-    if isinstance(inputs, Tensor | list | tuple | Dataset) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, Tensor | list | tuple | Mapping | Dataset) or not isinstance(inputs, Iterable):
         return inputs
     with unseen():
         return list(inputs)
@@ -60,8 +65,12 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
         raise ValueError(f"inputs: {what}")
     if not isinstance(targets, Tensor | None):
         raise ValueError(f"targets: {type(targets).__name__} is no tensor; torch.as_tensor makes one")
+    if isinstance(inputs, Mapping):
+        raise ValueError(DICT)
     seen = 0
     for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
+        if isinstance(batch, Mapping):
+            raise ValueError(DICT)
         part, own = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
         if not isinstance(part, Tensor) or not (own is None or isinstance(own, Tensor)):
             raise ValueError(
