@@ -163,4 +163,4 @@ def test_a_dict_without_the_wrapper_is_told_the_way(measurement: Callable[..., A
         with pytest.raises(ValueError, match=r"^inputs: a dict, not a tensor: network = nfa\.Wrapped\("):
             measurement(network(), inputs)
     with pytest.raises(ValueError, match=r"^inputs: a dict"):
-        measure(network(), samples, initial=network())
+        measure(network(), samples, initial=network())  # type: ignore[arg-type]
