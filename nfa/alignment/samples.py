@@ -19,6 +19,11 @@ Batch: TypeAlias = Tensor | tuple[Tensor, ...] | list[Tensor]
 Inputs: TypeAlias = Tensor | Iterable[Batch]
 Pair: TypeAlias = tuple[Tensor, Tensor | None]
 
+DICT = (
+    "inputs: a dict, not a tensor: network = nfa.Wrapped(model, lambda model, batch: model(**batch), batch) takes "
+    "network.pack(batch)"
+)
+
 
 @contextmanager
 def unseen() -> Iterator[None]:
@@ -61,10 +66,7 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
     if isinstance(inputs, np.ndarray):
         raise ValueError("inputs: a numpy array is no tensor; torch.from_numpy makes one")
     if isinstance(inputs, Mapping):
-        raise ValueError(
-            f"inputs: a {type(inputs).__name__} holds names, not samples: wrap the network in a module that takes one "
-            "tensor"
-        )
+        raise ValueError(DICT)
     if not isinstance(inputs, Tensor | Iterable):
         what = f"{type(inputs).__name__} is neither a tensor (n, ...) nor an iterable of batches"
         raise ValueError(f"inputs: {what}")
@@ -72,6 +74,8 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
         raise ValueError(f"targets: {type(targets).__name__} is no tensor; torch.as_tensor makes one")
     seen = 0
     for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
+        if isinstance(batch, Mapping):
+            raise ValueError(DICT)
         part, own = _taken_apart(batch)
         if not isinstance(part, Tensor) or not (own is None or isinstance(own, Tensor)):
             raise ValueError(

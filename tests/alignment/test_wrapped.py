@@ -1,5 +1,6 @@
 """A network of several inputs, wrapped: the layers and the numbers are those of the same network written for one."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -153,3 +154,13 @@ def test_tensors_that_do_not_fit_are_refused_in_a_sentence() -> None:
         Wrapped(network(), logits).pack(samples)
     with pytest.raises(ValueError, match="NaN or infinity"):
         measure(wrapped, wrapped.pack({**samples, "numbers": samples["numbers"] / 0}))
+
+
+@pytest.mark.parametrize("measurement", [measure, covariances, check, left_out])
+def test_a_dict_without_the_wrapper_is_told_the_way(measurement: Callable[..., Any]) -> None:
+    samples = batch()
+    for inputs in (samples, [samples], (samples for _ in range(2))):
+        with pytest.raises(ValueError, match=r"^inputs: a dict, not a tensor: network = nfa\.Wrapped\("):
+            measurement(network(), inputs)
+    with pytest.raises(ValueError, match=r"^inputs: a dict"):
+        measure(network(), samples, initial=network())  # type: ignore[arg-type]

@@ -129,7 +129,7 @@ def test_one_position_left_has_no_gradient_of_query_and_key() -> None:
     answer = ask(network(family), family.inputs(8, 0), family.inputs(9, 1))
     exact = {place[0]: matrix.covariance.norm() for place, matrix in answer.matrices.items()}
     zero = {owner(name) for name, size in exact.items() if size < 1e-20}
-    assert {name.split(".")[-1] for name in zero} >= {"query", "key"}
+    assert {name.split(".")[-1] for name in zero} >= {"q_proj", "k_proj"}
     table = nfa.measure(model, family.inputs(8, 0).float())
     rows = table[table.layer.isin(zero) & table.quantity.isin(["uc_nfc", "haar_nfc", "subspace_overlap"])]
     assert len(rows)
