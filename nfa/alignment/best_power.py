@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop
 from nfa.alignment.correlation import EQUAL, EQUAL_OFF_DIAGONAL, NEGLIGIBLE
-from nfa.alignment.values import CORRELATIONS, Value, reason, undefined
+from nfa.alignment.reasons import reason
+from nfa.alignment.values import CORRELATIONS, Value, undefined
 
 LOWEST, HIGHEST = 1 / 64, 8.0  # powers searched
 PER_DOUBLING = 8  # of them at first in each factor of 2

@@ -22,8 +22,8 @@ from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.fitting import explained
 from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.quantities import K_ROUNDING
+from nfa.alignment.reasons import reason
 from nfa.alignment.samples import Inputs, drawn
-from nfa.alignment.values import reason
 from nfa.random import torch_generator
 
 COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from nfa.alignment.values import CORRELATIONS, Value, reason, undefined
+from nfa.alignment.reasons import reason
+from nfa.alignment.values import CORRELATIONS, Value, undefined
 
 # A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
 NEGLIGIBLE = 1e-11

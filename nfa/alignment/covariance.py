@@ -39,11 +39,11 @@ from nfa.alignment.layers import (
 )
 from nfa.alignment.paired import record_paired
 from nfa.alignment.passes import LayerSum, LayerSums, exact_passes, sketched_passes
+from nfa.alignment.reasons import reason
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
 from nfa.alignment.survey import Survey
 from nfa.alignment.trial import PARTLY, PARTLY_HALF, tried
 from nfa.alignment.undisturbed import undisturbed
-from nfa.alignment.values import reason
 from nfa.random import torch_generator
 
 DOUBLE = torch.finfo(torch.float64).eps

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop, factor, significant
 from nfa.alignment.feature_matrix import FeatureMatrix
-from nfa.alignment.values import CORRELATIONS, Convention, Value, reason, undefined
+from nfa.alignment.reasons import reason
+from nfa.alignment.values import CORRELATIONS, Convention, Value, undefined
 from nfa.random import torch_generator
 
 DRAWS = 20  # at power 1

@@ -45,9 +45,10 @@ from nfa.alignment.covariance import LayerCovariance
 from nfa.alignment.feature_matrix import FeatureMatrix, blocked
 from nfa.alignment.haar import haar_control
 from nfa.alignment.layers import without_single_block
+from nfa.alignment.reasons import reason
 from nfa.alignment.sketch import Estimator
 from nfa.alignment.spectra import commutator, localisation, stable_rank, subspace_overlap
-from nfa.alignment.values import CORRELATIONS, POWERS, Convention, Value, exponents, reason, undefined
+from nfa.alignment.values import CORRELATIONS, POWERS, Convention, Value, exponents, undefined
 
 Values = dict[Convention, Value]
 

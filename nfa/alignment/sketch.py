@@ -35,7 +35,8 @@ from nfa.alignment.correlation import (
 )
 from nfa.alignment.feature_matrix import largest
 from nfa.alignment.forms import Entries, Forms, OffDiagonal
-from nfa.alignment.values import CORRELATIONS, Value, reason, undefined
+from nfa.alignment.reasons import reason
+from nfa.alignment.values import CORRELATIONS, Value, undefined
 
 FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
 AGREEMENT = 2 / 3  # the two sketches' products within a factor of two: else their mean is taken, not their root

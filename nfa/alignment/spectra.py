@@ -5,7 +5,8 @@ from torch import Tensor
 
 from nfa.alignment.agop import Agop, significant
 from nfa.alignment.feature_matrix import FeatureMatrix, scaled
-from nfa.alignment.values import Value, reason, undefined
+from nfa.alignment.reasons import reason
+from nfa.alignment.values import Value, undefined
 
 MATRIX_ZERO = reason("the matrix is zero")
 FEW_DIRECTIONS = reason("{name} has rank {nonzero}, fewer than the {rank} directions compared")

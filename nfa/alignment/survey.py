@@ -10,11 +10,14 @@ from nfa.alignment.capture import CHANGED, NO_PATH, UNUSED, Recording
 from nfa.alignment.layers import Layer, owner, parameters_of
 from nfa.alignment.naming import Names, unused_places
 from nfa.alignment.operations import REASONS, STORED
+from nfa.alignment.reasons import reason
 from nfa.alignment.topology import topology
 from nfa.errors import nearest
 
 UNROUTED = "not used in the forward pass on these samples: no sample was sent to it"
-NOT_HERE = "not used in the forward pass on these samples, so K is 0"
+NOT_HERE = reason("not used in the forward pass on these samples, so K is 0")
+LEAVES_OUT = reason("K leaves out a use of the weight: {use}")
+AS_ONE = reason("{parts} are measured as one matrix")
 
 # Uses beside a measured one that need no note: without a path to the output, or of a readout that is the embedding.
 _ORDINARY = {NO_PATH, REASONS["embedding"], REASONS["_embedding_bag"]}
@@ -56,9 +59,9 @@ class Survey:
             self._left_out.append(recording.left_out)
         for parameter, reasons in recording.uses.items():
             known = self._uses.setdefault(parameter, {})
-            for reason, (start, stop) in reasons.items():
-                before = known.get(reason, (start, stop))
-                known[reason] = (min(start, before[0]), max(stop, before[1]))
+            for use, (start, stop) in reasons.items():
+                before = known.get(use, (start, stop))
+                known[use] = (min(start, before[0]), max(stop, before[1]))
         self._together |= recording.together
         if way in self._ways:
             return
@@ -144,9 +147,9 @@ class Survey:
         owners = {owner(name) for name in measured}
         found: dict[str, dict[str, None]] = {}
         for left_out in self._left_out:
-            for name, reason in left_out.items():
+            for name, why in left_out.items():
                 if name not in owners:
-                    found.setdefault(name, {})[reason] = None
+                    found.setdefault(name, {})[why] = None
         for reasons in found.values():
             if STORED in reasons:
                 reasons.clear()
@@ -176,13 +179,9 @@ class Survey:
         if name not in self.layers:
             return NOT_HERE
         view = self.layers[name].view
-        notes = [
-            f"K leaves out a use of the weight: {reason}"
-            for reason in self._reasons(view.parameter, view.span)
-            if reason not in _ORDINARY
-        ]
+        notes = [LEAVES_OUT.format(use=use) for use in self._reasons(view.parameter, view.span) if use not in _ORDINARY]
         if name in self._together:
-            notes.append(f"{self._together[name]} are measured as one matrix")
+            notes.append(AS_ONE.format(parts=self._together[name]))
         return "; ".join(notes)
 
     def refuse_unknown(self, names: Sequence[str] | None, recording: Recording) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 CORRELATIONS = ("cosine", "pearson", "offdiagonal")
 POWERS = ("1", "1/2", "depth")
-REASONS: list[str] = []  # every text that a note can hold; a test makes each of them happen
 
 Convention = tuple[str | None, str | None]  # correlation, power; None where a quantity has none
 
@@ -23,12 +22,6 @@ class Value:
     value: float
     note: str = ""
     stderr: float = 0.0
-
-
-def reason(text: str) -> str:
-    """Enter a text into the list of those that a note can hold; {names} in it are filled in by ``str.format``."""
-    REASONS.append(text)
-    return text
 
 
 def undefined(reason: str) -> Value:

@@ -71,7 +71,7 @@ def refused(call: Callable[[], Any]) -> str:
         (network, INPUTS.numpy(), ["numpy array", "torch.from_numpy"]),
         (network, [INPUTS.numpy()], ["a batch is a ndarray", "torch.from_numpy"]),
         (network, [[1.0, 2.0, 3.0]], ["a batch is a list", "torch.tensor"]),
-        (network, {"x": INPUTS}, ["dict holds names", "wrap the network"]),
+        (network, {"x": INPUTS}, ["inputs: a dict, not a tensor", "nfa.Wrapped"]),
         (network, "images", ["a batch is a str"]),
     ],
     ids=[

@@ -47,8 +47,8 @@ def experts(seed: int = 0, **options: Any) -> Experts:
         return Experts(**options).double()
 
 
-def inputs(n: int = 90, seed: int = 1) -> Tensor:
-    return torch.randn(n, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def inputs(n: int = 90, seed: int = 1, d: int = 6) -> Tensor:
+    return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def late(model: Experts, x: Tensor) -> Tensor:

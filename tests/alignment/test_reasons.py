@@ -29,9 +29,13 @@ from nfa.alignment import (
     quantities,
     sketch,
     spectra,
+    survey,
 )
-from nfa.alignment.values import REASONS
+from nfa.alignment.reasons import REASONS
 from nfa.features import Samples, linear_rows
+from tests.alignment import test_experts as experts
+from tests.alignment import test_uses as uses
+from tests.alignment.architectures import Net, draw
 from tests.alignment.test_rounding import MeanAfterNorm, _next
 
 checking = sys.modules["nfa.alignment.check"]  # the package has a function of that name
@@ -146,6 +150,19 @@ def infinite(what: str) -> pd.DataFrame:
     given = {name: torch.full_like(layer.weight, math.inf) for name, layer in layers.items()}
     more: dict[str, Any] = {"initial": layers} if what == "updates" else {"weight_decay": 0.1}
     return frame(layers, **(more | {what: given}))
+
+
+def without_float64() -> nn.Module:
+    """A network of grouped products, which torch has in float32 only."""
+    torch.manual_seed(0)
+    return Net(experts.grouped, gate=nn.Linear(8, 5), w=draw(5, 8, 4), readout=nn.Linear(4, 2)).float()
+
+
+def unrouted() -> pd.DataFrame:
+    """Experts that were there in an earlier step, of which these few samples reach one."""
+    model = experts.experts()
+    everywhere = measure_covariances(model, experts.inputs())
+    return frame(measure_covariances(model, experts.inputs(1), like=everywhere.survey).layers)
 
 
 def overflowing() -> pd.DataFrame:
@@ -263,6 +280,10 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     checking.NOT_ALONE: lambda: of_notes(check(Loop(), inputs(dtype=torch.float32))),
     checking.FEW_OUTPUTS: lambda: of_notes(check(chain(4, 6, 20), inputs())),
     checking.TWO_DRAWS: lambda: of_notes(check(Dropping(), inputs(dtype=torch.float32))),
+    checking.NO_FLOAT64: lambda: of_notes(check(without_float64(), experts.inputs(20, d=8).float())),
+    survey.NOT_HERE: lambda: of_notes(unrouted()),
+    survey.LEAVES_OUT: lambda: of_notes(measure(uses.IN_PART["norm"][0], uses.samples(6, 4))),
+    survey.AS_ONE: lambda: of_notes(measure(uses.attention(uses.rotated, written=False), uses.samples(5, 3, 4))),
     quality.OVERFLOW: scores,
     quality.NO_METRIC: recovered,
     quality.NO_KERNEL: scores,
@@ -279,7 +300,7 @@ def matches(text: str) -> re.Pattern[str]:
     return re.compile(".+?".join(re.escape(part) for part in re.split(r"\{[^}]*\}", text)))
 
 
-@pytest.mark.parametrize("text", REASONS)
+@pytest.mark.parametrize("text", sorted(REASONS))
 def test_it_happens(text: str) -> None:
     assert text in CASES, "no case makes this note"
     pattern = matches(text)
