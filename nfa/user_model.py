@@ -13,7 +13,7 @@ from nfa.alignment.fitting import misfit
 from nfa.alignment.initial import unused, unwrapped
 from nfa.alignment.layers import plain
 from nfa.alignment.undisturbed import undisturbed
-from nfa.errors import UserError, nearest
+from nfa.errors import UserError, nearest, one_line
 from nfa.importing import named
 from nfa.users_code import users_code
 
@@ -56,7 +56,7 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
     own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     lazy = next((name for name, value in own.items() if nn.parameter.is_lazy(value)), None)
     if lazy is not None:
-        raise UserError(f"{path}: the network's {lazy!r} has no shape yet: run it on a batch in the function")
+        raise UserError(f"{path}: the network's {one_line(lazy)} has no shape yet: run it on a batch in the function")
     state = dict(unwrapped(read_tensors(path), own))
     for name in own:
         if name not in state and unused(name):
@@ -67,14 +67,14 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
                 other for other in state if other in own and own[other].is_set_to(own[name]) and own[name].numel() > 0
             ]
             if not shared:
-                raise UserError(f"{path}: {name!r} is missing: {nearest(name, state)}")
+                raise UserError(f"{path}: {one_line(name)} is missing: {nearest(name, state)}")
             state[name] = state[shared[0]]
         if own[name].shape != state[name].shape:
             shapes = f"{tuple(state[name].shape)}, the network's is {tuple(own[name].shape)}"
-            raise UserError(f"{path}: {name!r} has shape {shapes}")
+            raise UserError(f"{path}: {one_line(name)} has shape {shapes}")
     for name in state:
         if name not in own:
-            raise UserError(f"{path}: the network has no {name!r}: {nearest(name, own)}")
+            raise UserError(f"{path}: the network has no {one_line(name)}: {nearest(name, own)}")
     return state
 
 

@@ -18,7 +18,7 @@ from nfa.alignment.targets import fitting_targets
 from nfa.data.arrays import ArrayOptions, plan
 from nfa.data.options import moments, standardised
 from nfa.data.targets import centred_one_hot
-from nfa.errors import UserError, nearest, told
+from nfa.errors import UserError, nearest, one_line, told
 from nfa.user_model import raised, read_tensors
 
 Read = np.ndarray | Tensor
@@ -57,10 +57,10 @@ def load_samples(model: nn.Module, path: Path, options: argparse.Namespace) -> S
     (name, inputs), (target_name, targets) = arrays
     for each, array in arrays:
         if array is not None and array.ndim == 0:
-            raise UserError(f"{path}: {each!r} is a single number; its first axis must count samples")
+            raise UserError(f"{path}: {one_line(each)} is a single number; its first axis must count samples")
     if isinstance(inputs, np.ndarray):
         if inputs.dtype.kind not in "fiub":
-            raise UserError(f"{path}: {name!r} holds {inputs.dtype}, not numbers")
+            raise UserError(f"{path}: {one_line(name)} holds {inputs.dtype}, not numbers")
         inputs = torch.from_numpy(_native(inputs))
     assert inputs is not None
     if len(inputs) == 0 or inputs.numel() == 0:

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from nfa.data.labels import MAX_CLASSES, Labels, reading
 from nfa.data.options import ClassOptions, chosen, drawn_split, finish, held_out, scaled_targets
 from nfa.data.shape import Data, DataShape
-from nfa.errors import UserError
+from nfa.errors import UserError, one_line
 from nfa.settings import setting
 
 NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y")
@@ -209,8 +209,8 @@ def wrong_names(where: str, headers: Mapping[str, Header]) -> UserError:
     ranked = sorted(unknown, key=lambda name: -len(headers[name][0]))  # inputs have more axes than their targets
     x, y = ranked[0], ranked[1] if len(ranked) > 1 else "NAME"
     return UserError(
-        f"{where}: has {found}; {unknown[0]!r} is no name of an array here; {needs}; save inputs and targets under "
-        f"these names, e.g. numpy.savez('new.npz', x=old[{x!r}], y=old[{y!r}])"
+        f"{where}: has {found}; {one_line(unknown[0])} is no name of an array here; {needs}; save inputs and targets under "
+        f"these names, e.g. numpy.savez('new.npz', x=old[{one_line(x)}], y=old[{one_line(y)}])"
     )
 
 

@@ -69,7 +69,7 @@ class File(ArrayOptions):
     @model_validator(mode="after")
     def _fits(self) -> "File":
         if Path(self.path).suffix not in SUFFIXES:
-            raise ValueError(f"path: {self.path!r} is none of {', '.join(SUFFIXES)}")
+            raise ValueError(f"path: {one_line(self.path)} is none of {', '.join(SUFFIXES)}")
         if self.targets and "target" in self.model_fields_set:
             raise ValueError("targets: given beside target; keep one of them")
         for key in ("target", "targets", "features"):

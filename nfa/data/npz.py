@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from nfa.data.arrays import Header
-from nfa.errors import UserError
+from nfa.errors import UserError, one_line
 
 PIECE = 1 << 24  # bytes that are read at a time
 
@@ -31,7 +31,7 @@ def headers(path: Path, digest: str) -> dict[str, Header]:
                 found[member.removesuffix(".npy")] = _header(stream)
     pickled = [name for name, (_, dtype) in found.items() if dtype.hasobject]
     if pickled:
-        raise UserError(f"{path}: {pickled[0]!r} holds Python objects, which are not read; save plain arrays")
+        raise UserError(f"{path}: {one_line(pickled[0])} holds Python objects, which are not read; save plain arrays")
     return found
 
 

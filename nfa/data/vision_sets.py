@@ -17,7 +17,7 @@ from pydantic import model_validator
 
 from nfa.data.options import STANDARDISE, ClassOptions, Standardise, chosen, finish
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.errors import UserError, nearest
+from nfa.errors import UserError, nearest, one_line
 from nfa.settings import setting
 from nfa.vision import torchvision
 
@@ -131,7 +131,7 @@ def _gtsrb(found: Any, rows: np.ndarray, settings: Gtsrb) -> tuple[np.ndarray, n
 def _celeba(found: Any, rows: np.ndarray, settings: CelebA) -> tuple[np.ndarray, np.ndarray]:
     names = [name for name in found.attr_names if name]
     if settings.attribute not in names:
-        raise UserError(f"celeba: attribute: no {settings.attribute!r}; {nearest(settings.attribute, names)}")
+        raise UserError(f"celeba: attribute: no {one_line(settings.attribute)}; {nearest(settings.attribute, names)}")
     labels = found.attr[:, names.index(settings.attribute)].numpy()[rows]
     return np.stack([_resized(_central(found[int(row)][0]), settings.size) for row in rows]), labels
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from nfa.errors import UserError
+from nfa.errors import UserError, one_line
 from nfa.sealing import sealed, unsealed
 from nfa.tables import folder_beside, replacing
 
@@ -72,7 +72,7 @@ def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor
     for key, value in expected.items():
         if metadata.get(key) != value:
             raise UserError(
-                f"{path}: a foreign checkpoint: its {key} is {metadata.get(key)!r}, expected {value!r}; move it away"
+                f"{path}: a foreign checkpoint: its {key} is {one_line(metadata.get(key))}, expected {one_line(value)}; move it away"
             )
     return tensors, metadata
 

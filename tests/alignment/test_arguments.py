@@ -120,7 +120,7 @@ def test_samples_that_cannot_be_taken_are_refused(
         ("heads", "no", "heads: 'no' must be True or False"),
         ("layers", "0", "layers: '0' is not a list of names; pass for instance ['0']"),
         ("layers", [0], "layers: 0 is not text; names of layers are, such as '0'"),
-        ("layers", iter([]), "layers: the list is empty"),
+        ("layers", range(0), "layers: the list is empty"),
         ("weight_decay", "0.1", "weight_decay: '0.1' must be a number of at least 0"),
     ],
     ids=str,
