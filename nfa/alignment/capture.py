@@ -76,7 +76,8 @@ class Recording:
         calls: Every call of a layer, in forward order.
         left_out: Owner of a weight of two or more dimensions -> why it is not measured.
         one_row_each: Whether every call of a layer gives one row of J for each sample: there are no positions.
-        opaque: Whether a left-out weight is used in a way that hides its place among the layers.
+        opaque: Whether the graph hides how the layers follow each other: a left-out weight is used in such a way, or
+            samples of whole numbers skip a layer.
         writes: Whether the network changes its input in place, and so needs a copy.
         uses: Parameter -> reason -> entries, of uses of a weight that are not measured.
         together: Layer -> which of query, key and value it gives as one matrix.
@@ -179,7 +180,7 @@ def record(
     measured = {call.layer.view.parameter for call in calls}
     left_out = _left_out(everything, measured, watch)
     products = [seen.edge for seen in watch.seen]
-    opaque = any(reason not in _NO_LAYER for reason in left_out.values())
+    opaque = watch.skips or any(reason not in _NO_LAYER for reason in left_out.values())
     one_row_each = all(call.rows == len(inputs) for call in calls)
     elements = watch.elements + (leaf.numel() if watch.writes else 0)
     return Recording(

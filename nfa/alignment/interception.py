@@ -118,6 +118,7 @@ class Interception(TorchDispatchMode):
         changed: Parameters whose values the network changed.
         attends: Whether attention took place.
         elements: Numbers that were computed from the samples, all of which autograd may keep.
+        skips: Whether samples of whole numbers, which autograd does not follow, met what a layer computed.
     """
 
     def __init__(
@@ -168,6 +169,8 @@ class Interception(TorchDispatchMode):
         self.changed: set[str] = set()
         self.attends = False
         self.elements = 0
+        self.skips = False
+        self._followed = inputs.is_floating_point() or inputs.is_complex()
         self._pending: tuple[list[Seen], Tensor] | None = None
         self._split: list[tuple[int, int, int, Seen, Tensor]] = []
 
@@ -189,6 +192,9 @@ class Interception(TorchDispatchMode):
         if dependent:
             for output in (*_tensors((result,)), *written):
                 self._from_samples.add(output)
+        if dependent and not self._followed:
+            numbers = [t for t in tensors if t.is_floating_point() and t in self._from_samples]
+            self.skips |= len({t.requires_grad for t in numbers}) == 2
         returns = func._schema.returns
         if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
             return result  # a view: the memory tells what it is

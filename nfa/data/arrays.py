@@ -209,8 +209,8 @@ def wrong_names(where: str, headers: Mapping[str, Header]) -> UserError:
     ranked = sorted(unknown, key=lambda name: -len(headers[name][0]))  # inputs have more axes than their targets
     x, y = ranked[0], ranked[1] if len(ranked) > 1 else "NAME"
     return UserError(
-        f"{where}: has {found}; {one_line(unknown[0])} is no name of an array here; {needs}; save inputs and targets under "
-        f"these names, e.g. numpy.savez('new.npz', x=old[{one_line(x)}], y=old[{one_line(y)}])"
+        f"{where}: has {found}; {one_line(unknown[0])} is no name of an array here; {needs}; save inputs and "
+        f"targets under these names, e.g. numpy.savez('new.npz', x=old[{one_line(x)}], y=old[{one_line(y)}])"
     )
 
 

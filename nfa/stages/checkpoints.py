@@ -72,7 +72,8 @@ def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor
     for key, value in expected.items():
         if metadata.get(key) != value:
             raise UserError(
-                f"{path}: a foreign checkpoint: its {key} is {one_line(metadata.get(key))}, expected {one_line(value)}; move it away"
+                f"{path}: a foreign checkpoint: its {key} is {one_line(metadata.get(key))}, expected "
+                f"{one_line(value)}; move it away"
             )
     return tensors, metadata
 

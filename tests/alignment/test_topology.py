@@ -197,3 +197,23 @@ def test_states_that_go_through_a_buffer(name: str) -> None:
     case = next(case for case in ARCHITECTURES if case.name == name)
     measured = layers_of(case.network(), case.inputs())
     assert places(measured) == {"u": (0, 4), "w": (1, 4), "readout": (2, 0)}
+
+
+def around(m: Net, x: Tensor) -> Tensor:
+    x = x.float() * 2
+    return m.readout(x + torch.relu(m.first(x)))  # type: ignore[no-any-return, operator]
+
+
+def through(m: Net, x: Tensor) -> Tensor:
+    return m.readout(torch.relu(m.first(x.float() * 2)))  # type: ignore[no-any-return, operator]
+
+
+@pytest.mark.parametrize(("forward", "length"), [(around, None), (through, 2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_samples_of_whole_numbers_that_skip_a_layer_make_no_chain(
+    forward: Forward, length: int | None, dtype: torch.dtype
+) -> None:
+    """Autograd follows no whole numbers, so the skipping connection is not in its graph."""
+    model = Net(forward, first=nn.Linear(4, 4), readout=nn.Linear(4, 2))
+    measured = layers_of(model, torch.arange(12).reshape(3, 4).to(dtype))
+    assert {layer.chain_length for layer in measured.values()} == {length}
