@@ -11,6 +11,7 @@ from itertools import islice
 from types import FrameType
 
 USERS_MODULES: set[str] = set()  # first names of the modules that a ``module:function`` named
+_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _INSTALLED = ("site-packages", "dist-packages", *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 
 LONGEST_ECHO = 80  # of a user's value or key in a message
@@ -112,6 +113,9 @@ def users_place(error: BaseException) -> str | None:
 def _is_users(frame: FrameType) -> bool:
     """Whether a frame runs code of a module that the user named, or of a file that is not installed."""
     file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))
-    if file.startswith("<") or module.partition(".")[0] == "nfa":
+    if file.startswith("<") or module.partition(".")[0] == "nfa" or os.path.abspath(file).startswith(_OWN):
         return False
-    return module.partition(".")[0] in USERS_MODULES or not any(folder in file for folder in _INSTALLED)
+    if module.partition(".")[0] in USERS_MODULES:
+        return True
+    # Compiled modules name files that are not here.
+    return os.path.isfile(file) and not any(folder in file for folder in _INSTALLED)

@@ -1,6 +1,7 @@
 """What ``nfa check`` and ``nfa measure`` do with a network of the user's own."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EISDIR
@@ -128,9 +129,9 @@ def _model(reference: str, weights: Path | None, seed: int) -> nn.Module:
 
 
 def tell(notes: tuple[str, ...]) -> None:
-    """Say what was done to the samples, above the table."""
+    """Print what was done to the samples, to standard error: standard output holds the table."""
     for note in notes:
-        print(note)
+        print(note, file=sys.stderr)
 
 
 def try_to_write(path: Path) -> None:

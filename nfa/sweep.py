@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -286,7 +287,7 @@ def load(path: str | Path, size: str | None = None) -> Sweep:
     document, origin = _contents(Path(path))
     if size is not None and isinstance(document, Mapping):
         document = {**document, "size": size}
-    return from_file(parse(document, source=str(path)), origin)
+    return from_file(parse(document, _source(Path(path), origin)), origin)
 
 
 def from_file(sweep: Sweep, origin: Origin | None) -> Sweep:
@@ -306,6 +307,11 @@ def _contents(path: Path) -> tuple[Any, Origin | None]:
     return content, Origin.of(path, content)
 
 
+def _source(path: Path, origin: Origin | None) -> str:
+    """Name a sweep file in messages; of a plan, which nobody has written by hand, the sweep file that it is of."""
+    return os.path.relpath(origin.file) if origin is not None and path.name == PLAN else str(path)
+
+
 def load_all_sizes(path: str | Path) -> list[Sweep]:
     """Read and check a sweep file as written and in each of its sizes."""
     document, _ = _contents(Path(path))
@@ -322,7 +328,7 @@ def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
         SweepError: As for ``load``, or no cell has one of the ids.
     """
     document, origin = _contents(Path(path))
-    sweep = from_file(parse(document, str(path), frozenset(ids)), origin)
+    sweep = from_file(parse(document, _source(Path(path), origin), frozenset(ids)), origin)
     if len(sweep.cells) < len(set(ids)):
         sweep = load(path)
         for cell_id in ids:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -185,13 +185,13 @@ def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
     return {"columns": list(zip(schema.names, kinds, strict=True)), "rows": rows}
 
 
-def _checked_stamp(schema: pa.Schema, rows: int) -> dict[str, Any]:
-    """Take the stamp from a table's metadata.
+def _checked_stamp(schema: pa.Schema, rows: int, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    """Take the stamp from the metadata of a table of these columns and so many rows.
 
     Raises:
         ValueError: The stamp, the columns or the number of rows are not what was written.
     """
-    stamp = dict(json.loads((schema.metadata or {}).get(STAMP.encode(), b"{}")))
+    stamp = dict(json.loads((metadata or {}).get(STAMP.encode(), b"{}")))
     if stamp.pop(KEY, None) != digest({"stamp": stamp, **_layout(schema, rows)}):
         raise ValueError("the end of the file is not what was written")
     return stamp
@@ -205,7 +205,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
     """
     try:
         with pq.ParquetFile(path) as file:
-            return _checked_stamp(file.schema_arrow, file.metadata.num_rows)
+            return _checked_stamp(file.schema_arrow, file.metadata.num_rows, file.metadata.metadata)
     except RuntimeError as error:  # pyarrow raises NotImplementedError for a type it does not know
         raise ValueError(str(error)) from None
 
@@ -300,15 +300,16 @@ def read_arrow(path: Path) -> pa.Table:
             table = file.read()
             if any(map(pa.types.is_dictionary, table.schema.types)):
                 table.validate(full=True)  # a damaged end of the file can leave codes of categories that are not there
-            _checked_stamp(file.schema_arrow, len(table))
-            return table
+            stored = file.metadata.metadata  # not in the schema where it was added when the file was closed
+            _checked_stamp(file.schema_arrow, len(table), stored)
+            return table.replace_schema_metadata({**(table.schema.metadata or {}), STAMP: stored[STAMP.encode()]})
     except RuntimeError as error:  # pyarrow raises NotImplementedError for a type it does not know
         raise ValueError(str(error)) from None
 
 
 def stamp_of(table: pa.Table) -> dict[str, Any]:
     """What a table was made from, as ``read_stamp``."""
-    return _checked_stamp(table.schema, len(table))
+    return _checked_stamp(table.schema, len(table), table.schema.metadata)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -70,7 +70,7 @@ def of_users_code(doing: str) -> Iterator[None]:
             raise
         except BaseException as error:
             ours = users_place(error) is None and not isinstance(error, SystemExit)
-            if ours or interrupted(error) or isinstance(error, GeneratorExit):
+            if ours or interrupted(error):
                 raise
             raise UserError(f"{doing}: code of yours raised {told(error)}") from None
 
@@ -83,7 +83,7 @@ def _told_as(doing: str, after: str, ours: tuple[type[BaseException], ...]) -> I
         except ours:
             raise
         except BaseException as error:
-            if interrupted(error) or isinstance(error, GeneratorExit):
+            if interrupted(error):
                 raise
             raise UserError(f"{doing} raised {told(error)}{after}") from None
 

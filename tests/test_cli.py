@@ -152,3 +152,19 @@ def test_clean_lists_and_on_request_removes_what_no_sweep_names(config: Path, tm
 
 def test_the_committed_schema_is_up_to_date() -> None:
     assert nfa("schema").stdout == (ROOT / "workflow" / "schemas" / "sweep.schema.json").read_text()
+
+
+@pytest.mark.parametrize("arguments", [None, {"n": 30}])
+def test_expand_of_a_data_function(arguments: dict[str, int] | None, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "def make(n=20):\n"
+        "    x = np.random.default_rng(0).normal(size=(n, 3))\n"
+        "    return {'x_train': x, 'y_train': x[:, :1], 'x_test': x, 'y_test': x[:, :1]}\n"
+    )
+    entry: dict[str, object] = {"name": "mine:make"} | ({"arguments": arguments} if arguments else {})
+    config = tmp_path / "mine.yaml"
+    config.write_text(yaml.safe_dump({**tiny(), "data": [entry]}))
+    done = nfa("expand", config, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "regression, 1 output" in done.stdout

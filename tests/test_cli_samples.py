@@ -81,10 +81,10 @@ def test_images_of_bytes_are_read_as_a_sweep_reads_them(name: str, capsys: pytes
     np.savez("last.npz", x=np.moveaxis(IMAGES, 1, -1), y=LABELS)
     save_file({"x": torch.from_numpy(IMAGES).movedim(1, -1).contiguous()}, "last.safetensors")
     same(measured(name, "--data", "first.npz"), expected)
-    assert "channels moved" not in capsys.readouterr().out
+    assert "channels moved" not in capsys.readouterr().err
     for path in ("last.npz", "last.safetensors"):
         same(measured(name, "--data", path), expected)
-        shown = capsys.readouterr().out
+        shown = capsys.readouterr().err
         assert "x: channels moved to the front, 3 x 8 x 8; --channels first keeps them" in shown
         assert "x: whole numbers from 0 to 255, taken as they are; --standardise scales them" in shown
 

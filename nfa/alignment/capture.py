@@ -429,8 +429,19 @@ def reverse(recording: Recording, edges: Sequence[GradientEdge], direction: Tens
     Raises:
         ValueError: The network has overwritten what its own gradient needs.
     """
+    return differentiated(recording.outputs, edges, direction, retain_graph=not last)
+
+
+def differentiated(
+    outputs: Tensor, targets: Sequence[Any], direction: Tensor, *, retain_graph: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradients of <outputs, direction> at edges or leaves; None where the outputs do not depend on one.
+
+    Raises:
+        ValueError: The network has overwritten what its own gradient needs.
+    """
     try:
-        return torch.autograd.grad(recording.outputs, edges, direction, retain_graph=not last, allow_unused=True)
+        return torch.autograd.grad(outputs, targets, direction, retain_graph=retain_graph, allow_unused=True)
     except RuntimeError as error:
         if "modified by an inplace operation" not in str(error):
             raise

@@ -23,7 +23,7 @@ from nfa.alignment.correlation import Moments, Sums
 from nfa.alignment.values import CORRELATIONS, Value
 
 VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
-FAINT = 0.1  # the same in float32, over the root of the side of S: rounding has random signs
+FAINT = 0.2  # the same in float32, over the root of the side of S: rounding has random signs
 CANCELLING = 3e-2  # share of the squares below which a variance is computed in float64
 EXTREME_SINGLE = 1e9  # entries of W, or their inverse, whose squares float32 may not hold
 EXTREME = 1e30  # entries, or their inverse, whose fourth power float64 may not hold beside k^4

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.capture import Call, Recording, wanted
+from nfa.alignment.capture import Call, Recording, differentiated, wanted
 from nfa.alignment.draws import Draws
 from nfa.alignment.independence import MIXED, differ, numbers_again, reaches_two, values_mix
 from nfa.alignment.layers import parameters_of
@@ -115,7 +115,7 @@ class _Halves:
 
 def _reverse(outputs: Tensor, targets: Sequence[Any], sources: Sequence[Tensor]) -> list[tuple[Tensor | None, ...]]:
     """Gradients at some edges and leaves from each of several combinations of the outputs; the graph stays."""
-    return [torch.autograd.grad(outputs, targets, one, retain_graph=True, allow_unused=True) for one in sources]
+    return [differentiated(outputs, targets, one, retain_graph=True) for one in sources]
 
 
 def directions(outputs: Tensor) -> Tensor:

@@ -265,6 +265,6 @@ def _suspected(path: Path, found: Mapping[str, str], features: list[str]) -> Use
     rest = [name for name in features if name not in found] or features
     example = ", ".join(rest[:5]) + (", ..." if len(rest) > 5 else "")
     return UserError(
-        f"{path}: {told}{more}; it can give the target away: remove the column from the file, or list the columns that "
-        f"are inputs, features: [{example}]"
+        f"{path}: {told}{more}; it can give the target away: remove the column from the file, or leave it out by "
+        f"features: [{example}], or, if it is a real input, name it there, too"
     )

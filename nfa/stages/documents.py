@@ -52,7 +52,7 @@ def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> Non
     origin = sweep.origin and sweep.origin.document(paths)
     document = {"command": command, "config_file": origin["file"] if origin else sweep.source, "origin": origin}
     document |= {"config": sweep.document, **provenance()}
-    write_text(paths.provenance, json.dumps(document, indent=1) + "\n")
+    write_text(paths.provenance, json.dumps(sealed(json.loads(json.dumps(document))), indent=1) + "\n")
 
 
 def write_plan(sweep: Sweep, paths: SweepPaths) -> None:

@@ -119,7 +119,8 @@ def print_data(sweep: Sweep, console: "Console") -> None:
     from nfa.report.labels import axis_labels, name_list
 
     labels = axis_labels("data", [cell.parameters() for cell in sweep.cells])
-    entries = {cell.data: (label, cell) for label, cell in reversed(list(zip(labels, sweep.cells, strict=True)))}
+    cells = list(zip(labels, sweep.cells, strict=True))
+    entries = {cell.data.model_dump_json(): (label, cell) for label, cell in reversed(cells)}
     described = list(reversed(entries.values()))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("data", "train", "test", "inputs", "targets"):

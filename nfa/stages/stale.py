@@ -15,7 +15,7 @@ from typing import Any
 from nfa.errors import UserError
 from nfa.origin import Origin, plan_text, read_plan
 from nfa.paths import CellPaths, SweepPaths
-from nfa.sealing import digest
+from nfa.sealing import digest, read_sealed
 from nfa.stages.runs import outputs
 from nfa.sweep import Cell, Sweep, parse
 from nfa.tables import read_stamp
@@ -41,7 +41,7 @@ def stale_outputs(sweep: Sweep, paths: SweepPaths) -> list[str]:
 
 def is_current(sweep: Sweep, paths: SweepPaths) -> bool:
     """Tell whether tables and report were made from a sweep as it is, by provenance.json, which is written last."""
-    made = _read(paths.provenance)
+    made = _made(paths)
     origin = sweep.origin.document(paths) if sweep.origin else made.get("origin")
     return digest(made.get("config")) == digest(sweep.document) and made.get("origin") == origin
 
@@ -58,6 +58,14 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _made(paths: SweepPaths) -> dict[str, Any]:
+    """Read provenance.json; empty where it is missing or damaged."""
+    try:
+        return read_sealed(paths.provenance)
+    except (OSError, ValueError):
         return {}
 
 
@@ -96,11 +104,11 @@ def _cell_fits(file: Path, train_hash: str, seeds: set[int]) -> bool:
     """Tell whether cell.json is missing, or of these settings and seeds."""
     if not file.exists():
         return True
-    document = _read(file)
     try:
+        document = read_sealed(file)
         of_these = {str(seed) for seed in seeds} <= document["runs"].keys()
         return bool(of_these and document["hashes"]["train"] == train_hash)
-    except (KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -109,7 +117,7 @@ def remembered(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
     try:
         document, origin = read_plan(paths.plan)
     except UserError:
-        made = _read(paths.provenance)
+        made = _made(paths)
         try:
             document, origin = made["config"], Origin.remembered(made["origin"], paths)
         except (KeyError, TypeError):
@@ -169,9 +177,37 @@ def remarks(paths: SweepPaths) -> list[str]:
     elif now.digest != origin.digest:
         again = f"`snakemake -n --configfile {file}` shows what would run again"
         lines.append(f"{file}: the sweep file has changed since these results were started; {again}")
-    if paths.report.exists() and digest(_read(paths.provenance).get("config")) != digest(document):
+    elif changed := _changed_data(document, origin, paths):
+        lines.append(changed)
+    made = _made(paths)
+    if paths.provenance.exists() and not made:
+        lines.append(f"{paths.provenance}: damaged; `snakemake --configfile {file}` makes it anew")
+    elif paths.report.exists() and digest(made.get("config")) != digest(document):
         lines.append(
             f"{paths.folder}: tables and report are of an earlier state of the sweep file than the results started "
             f"last; `snakemake --configfile {file}` makes them anew"
         )
     return lines
+
+
+def _changed_data(document: dict[str, Any], origin: Origin, paths: SweepPaths) -> str:
+    """Say where a data file has changed since the tables were made from it; empty where none has.
+
+    The content of a data file is part of a cell's id. Data functions of the user's are not called for this.
+    """
+    entries = document.get("data")
+    names = [entry.get("name") for entry in (entries if isinstance(entries, list) else [entries]) if entry]
+    made_of_it = digest(_made(paths).get("config")) == digest(document)
+    if "file" not in names or any(":" in str(name) for name in names) or not made_of_it or not paths.cells.exists():
+        return ""
+    file = os.path.relpath(origin.file)
+    try:
+        sweep = parse(document, file)
+    except UserError as error:
+        return f"{error}: whether the data of these results have changed is not known"
+    rows = paths.cells.read_text(encoding="utf-8").splitlines()[1:]
+    changed = sum(row.partition("\t")[0] not in sweep.by_id for row in rows)
+    if not changed:
+        return ""
+    again = f"`snakemake -n --configfile {file}` shows what would run again"
+    return f"{file}: the data of {changed:,} of {len(rows):,} cells have changed since the tables were made; {again}"

@@ -215,7 +215,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "inference mode, checked": (lambda: in_inference_mode(check), INFERENCE),
     "no tensors": (
         lambda: covariances(network(), [{"x": INPUTS}]),  # type: ignore[list-item]
-        "inputs: a batch is a dict, not a tensor or a pair of inputs and targets",
+        "inputs: a dict, not a tensor: network = nfa.Wrapped(model, lambda model, batch: model(**batch), batch) takes "
+        "network.pack(batch)",
     ),
     "triples": (
         lambda: covariances(network(), [(INPUTS, INPUTS, INPUTS)]),

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from nfa.paths import SweepPaths
 from nfa.stages.estimate import estimate
 from nfa.sweep import parse
 from tests.helpers import ROOT, environment, nfa, tiny
@@ -42,9 +43,13 @@ def test_the_stages_of_a_cell_are_one_job(steps: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("steps", "least"), [(30, 10), (5_000_000, 100)])
-def test_memory_and_time_double_with_each_attempt(steps: int, least: int) -> None:
+def test_memory_and_time_double_with_each_attempt(steps: int, least: int, tmp_path: Path) -> None:
     sweep = parse(tiny(train={"steps": steps, "batch_size": 32}, seeds=2), "x")
-    rules = runpy.run_path(str(ROOT / "workflow" / "rules" / "common.smk"), {"SWEEP": sweep})  # plain Python
+    elsewhere = SimpleNamespace(is_main_process=False)  # a job on another machine: the files are plain Python
+    rules = runpy.run_path(
+        str(ROOT / "workflow" / "rules" / "common.smk"),
+        {"SWEEP": sweep, "PATHS": SweepPaths(tmp_path), "workflow": elsewhere},
+    )
     wildcards = SimpleNamespace(cell=sweep.cells[-1].id)
     minutes = max(10, math.ceil(2 * estimate(sweep, sweep.cells[-1]).seconds / 60))
     assert minutes >= least

@@ -10,7 +10,7 @@ import yaml
 
 from nfa.errors import SweepError, UserError
 from nfa.paths import SweepPaths
-from nfa.stages.documents import write_plan, write_provenance
+from nfa.stages.documents import write_cells, write_plan, write_provenance
 from nfa.stages.stale import check_name, remarks, stale_outputs
 from nfa.sweep import Sweep, load, load_cells, parse
 from nfa.tables import write_text
@@ -154,3 +154,33 @@ def test_a_file_whose_name_cannot_name_a_folder_needs_one(file: str) -> None:
         parse(nameless, f"folder/{file}")
     assert "\n" not in str(told.value)
     assert parse(nameless | {"sweep": "mine"}, file).name == "mine"
+
+
+def test_a_damaged_provenance_is_told_as_such(done: tuple[Sweep, SweepPaths]) -> None:
+    _, paths = done
+    text = paths.provenance.read_text()
+    paths.provenance.write_text(text.replace('"steps"', '"stets"', 1))
+    assert [line.partition(";")[0] for line in remarks(paths)] == [f"{paths.provenance}: damaged"]
+
+
+def test_a_data_file_that_has_changed_or_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables are of what it held before; the sweep file alone does not tell."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{0.1 * i:.1f},{0.3 * i * i:.2f}" for i in range(40)]
+    table = tmp_path / "q.csv"
+    table.write_text("\n".join(["a,y", *rows]))
+    document = {**DOCUMENT, "data": [{"name": "file", "path": "q.csv", "targets": "y"}]}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(document))
+    sweep = load("sweep.yaml")
+    paths = write(sweep, tmp_path / "results")
+    write_plan(sweep, paths)
+    write_cells(sweep, paths)
+    write_provenance(sweep, paths, ["nfa"])
+    assert remarks(paths) == []
+    table.write_text("\n".join(["a,y", "7.5,1.25", *rows[1:]]))
+    (line,) = remarks(paths)
+    assert f"the data of {len(sweep.cells)} of {len(sweep.cells)} cells have changed since the tables were made" in line
+    table.unlink()
+    (line,) = remarks(paths)
+    assert line.startswith("sweep.yaml: data[0]: q.csv: no such file")
+    assert line.endswith("whether the data of these results have changed is not known")

@@ -13,6 +13,7 @@ from nfa.stages.aggregate import aggregate
 from nfa.stages.bundles import sweep_is_aggregated, table_path
 from nfa.stages.publish import publish
 from nfa.sweep import Sweep, parse
+from nfa.tables import write_frame
 from nfa.tracking.sweep_record import KEY, TABLES
 from tests.tracking.reading import ONLINE, Logged, run_folders
 from tests.tracking.wandb_server import WandbServer
@@ -80,10 +81,10 @@ def test_tables_of_other_runs_are_not_this_sweep_s(sweep: Sweep, aggregated: Pat
     path = table_path(paths, "runs")
     frame = pd.read_parquet(path)
     for other in (frame.assign(cell=frame["cell"] + "0"), frame.iloc[1:], pd.concat([frame, frame.assign(seed=99)])):
-        other.to_parquet(path)
+        write_frame(path.with_suffix(""), other)
         assert not sweep_is_aggregated(sweep, paths)
         assert publish(sweep, aggregated).summary_left_out
-    frame.to_parquet(path)
+    write_frame(path.with_suffix(""), frame)
     assert publish(sweep, aggregated).published == [KEY]
 
 
@@ -93,7 +94,7 @@ def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> 
     path = SweepPaths(aggregated / sweep.name).tables / "runs.parquet"
     frame = pd.read_parquet(path)
     frame["test_loss"] += 1.0
-    frame.to_parquet(path)
+    write_frame(path.with_suffix(""), frame)
     assert publish(sweep, aggregated).published == [KEY]
     assert sum("-sweep-" in folder.name for folder in run_folders(SweepPaths(aggregated / sweep.name).wandb)) == 1
 
