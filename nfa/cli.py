@@ -232,7 +232,7 @@ def _cell_stage(options: argparse.Namespace) -> int | None:
     os.environ.update({f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")})
     from importlib import import_module
 
-    from nfa.paths import PLAN
+    from nfa.origin import PLAN
     from nfa.stages.environment import choose_device, set_threads
     from nfa.stages.follow import followed
     from nfa.stages.memory import enough_memory

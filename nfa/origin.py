@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nfa.errors import SweepError, UserError
-from nfa.paths import SweepPaths
 from nfa.sealing import digest, read_sealed
 from nfa.validation import plain_numbers
 from nfa.yaml_text import read_yaml
+
+PLAN = ".plan.json"  # name of the file in a sweep's results that says what its jobs are to do
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,16 @@ class Origin:
         return cls(Path(os.path.abspath(file)), str(name), said)
 
     @classmethod
-    def remembered(cls, document: Mapping[str, Any], paths: SweepPaths) -> "Origin":
-        """Take it from a plan or from provenance.json below ``paths``."""
-        return cls(_working_folder(paths) / document["file"], document["name"], document["digest"])
+    def remembered(cls, document: Mapping[str, Any], results: Path) -> "Origin":
+        """Take it from a plan or from provenance.json in the folder ``results``, results/<sweep>."""
+        return cls(_working_folder(results) / document["file"], document["name"], document["digest"])
 
-    def document(self, paths: SweepPaths) -> dict[str, str]:
-        """Describe it for results below ``paths``: relative to the folder that holds ``results``, where it lies there.
+    def document(self, results: Path) -> dict[str, str]:
+        """Describe it for results in the folder ``results``: relative to the folder that holds ``results``, where it lies there.
 
         So results and sweep file can be moved together.
         """
-        folder = _working_folder(paths)
+        folder = _working_folder(results)
         inside = self.file.is_relative_to(folder)
         file = self.file.relative_to(folder).as_posix() if inside else str(self.file)
         return {"file": file, "name": self.name, "digest": self.digest}
@@ -61,14 +62,14 @@ class Origin:
             return None
 
 
-def _working_folder(paths: SweepPaths) -> Path:
+def _working_folder(results: Path) -> Path:
     """The folder in which Snakemake works: that of the folder ``results``."""
-    return Path(os.path.abspath(paths.folder)).parent.parent
+    return Path(os.path.abspath(results)).parent.parent
 
 
-def plan_text(document: Mapping[str, Any], origin: Origin | None, paths: SweepPaths) -> str:
+def plan_text(document: Mapping[str, Any], origin: Origin | None, results: Path) -> str:
     """Write out a plan: the sweep as its jobs read it, and the file that it comes from."""
-    plan = {"document": document, "origin": origin.document(paths) if origin else None}
+    plan = {"document": document, "origin": origin.document(results) if origin else None}
     return json.dumps({**plan, "digest": digest(plan)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -80,7 +81,7 @@ def read_plan(path: Path) -> tuple[dict[str, Any], Origin | None]:
     """
     try:
         plan = read_sealed(path)
-        origin = plan["origin"] and Origin.remembered(plan["origin"], SweepPaths(path.parent))
+        origin = plan["origin"] and Origin.remembered(plan["origin"], path.parent)
         return dict(plan["document"]), origin
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"

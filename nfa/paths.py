@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-PLAN = ".plan.json"
+from nfa.origin import PLAN
 
 
 @dataclass(frozen=True)

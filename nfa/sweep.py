@@ -30,8 +30,7 @@ from nfa.data import DATA, DataEntry, DataShape
 from nfa.errors import SweepError, UserError, cut, nearest, one_line
 from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS, OptimizerSettings
-from nfa.origin import Origin, read_plan
-from nfa.paths import PLAN
+from nfa.origin import PLAN, Origin, read_plan
 from nfa.registry import entry_of
 from nfa.sealing import digest as digest
 from nfa.settings import Settings, non_default, setting

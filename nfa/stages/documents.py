@@ -49,7 +49,7 @@ def write_cells(sweep: Sweep, paths: SweepPaths) -> None:
 
 def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> None:
     """Write provenance.json: command, sweep file, config, versions, git commit, machine."""
-    origin = sweep.origin and sweep.origin.document(paths)
+    origin = sweep.origin and sweep.origin.document(paths.folder)
     document = {"command": command, "config_file": origin["file"] if origin else sweep.source, "origin": origin}
     document |= {"config": sweep.document, **provenance()}
     write_text(paths.provenance, json.dumps(sealed(json.loads(json.dumps(document))), indent=1) + "\n")
@@ -60,4 +60,4 @@ def write_plan(sweep: Sweep, paths: SweepPaths) -> None:
 
     So an edit of the sweep file while jobs run cannot change what they do, and ``snakemake --config`` reaches them.
     """
-    write_text(paths.plan, plan_text(sweep.document, sweep.origin, paths))
+    write_text(paths.plan, plan_text(sweep.document, sweep.origin, paths.folder))

@@ -42,13 +42,13 @@ def stale_outputs(sweep: Sweep, paths: SweepPaths) -> list[str]:
 def is_current(sweep: Sweep, paths: SweepPaths) -> bool:
     """Tell whether tables and report were made from a sweep as it is, by provenance.json, which is written last."""
     made = _made(paths)
-    origin = sweep.origin.document(paths) if sweep.origin else made.get("origin")
+    origin = sweep.origin.document(paths.folder) if sweep.origin else made.get("origin")
     return digest(made.get("config")) == digest(sweep.document) and made.get("origin") == origin
 
 
 def _plan_is_current(sweep: Sweep, paths: SweepPaths) -> bool:
     try:
-        return paths.plan.read_text(encoding="utf-8") == plan_text(sweep.document, sweep.origin, paths)
+        return paths.plan.read_text(encoding="utf-8") == plan_text(sweep.document, sweep.origin, paths.folder)
     except (OSError, ValueError):
         return False
 
@@ -119,7 +119,7 @@ def remembered(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
     except UserError:
         made = _made(paths)
         try:
-            document, origin = made["config"], Origin.remembered(made["origin"], paths)
+            document, origin = made["config"], Origin.remembered(made["origin"], paths.folder)
         except (KeyError, TypeError):
             return None
     return (document, origin) if origin else None
