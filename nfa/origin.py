@@ -45,7 +45,7 @@ class Origin:
         return cls(_working_folder(results) / document["file"], document["name"], document["digest"])
 
     def document(self, results: Path) -> dict[str, str]:
-        """Describe it for results in the folder ``results``: relative to the folder that holds ``results``, where it lies there.
+        """Describe it for the folder ``results``: relative to where Snakemake works, where the file lies there.
 
         So results and sweep file can be moved together.
         """
