@@ -30,6 +30,7 @@ from nfa.alignment import (
     sketch,
     spectra,
     survey,
+    trial,
 )
 from nfa.alignment.reasons import REASONS
 from nfa.features import Samples, linear_rows
@@ -255,7 +256,7 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     quantities.DECOUPLED: lambda: of_notes(measure(chain(4, 6, 2), inputs(), decoupled_decay=0.01)),
     quantities.NO_GRADIENT: lambda: of_notes(measure(chain(4, 6, 2), inputs(), weight_decay=0.1)),
     quantities.GRADIENT_NOT_FINITE: lambda: of_notes(infinite("gradients")),
-    covariance.DRAWN: lambda: of_notes(measure(Dropping(), inputs(dtype=torch.float32))),
+    trial.DRAWN: lambda: of_notes(measure(Dropping(), inputs(dtype=torch.float32))),
     covariance.NOT_FINITE: lambda: of_notes(measure(Unnumbered(), inputs(dtype=torch.float32))),
     correlation.NFM_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
     correlation.OTHER_ZERO: lambda: of_notes(
