@@ -249,6 +249,7 @@ def measure_covariances(
                 exact_passes(recording, sums, len(batch))
             sums.end_batch(len(batch))
             n += len(batch)
+        guard.finish()
     sums.find(survey.unused())
     survey.refuse_missing(layers)
     parameters = parameters_of(model)

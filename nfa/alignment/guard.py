@@ -1,6 +1,8 @@
 """The trial of ``nfa.alignment.trial`` at the beginning of a measurement, and again where later samples bring layers."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,29 @@ from nfa.alignment.survey import Survey
 from nfa.alignment.trial import Trial, tried
 
 BLOCK = 32  # most samples of a trial
+# Where only some samples go through a layer, it is tried again on batches that do, up to so many rows or trials.
+ROWS, TRIALS = 32, 8
+
+
+@dataclass
+class _Pooled:
+    """Several trials of a layer that not all samples go through.
+
+    Attributes:
+        rounding: Sum of tr K that is rounding, over the samples of all trials.
+        trace: Sum of tr K.
+        rows: Products of a sample with the layer's weight.
+        trials: How many.
+    """
+
+    rounding: float = 0.0
+    trace: float = 0.0
+    rows: int = 0
+    trials: int = 0
+
+    @property
+    def enough(self) -> bool:
+        return self.rows >= ROWS or self.trials >= TRIALS
 
 
 def opened(inputs: Inputs, stream: Iterator[Pair]) -> tuple[list[Tensor], Tensor]:
@@ -49,7 +74,6 @@ class Guard:
     Attributes:
         alone: Whether a single sample has to be measured as a batch of one.
         rounding: Layer name -> tr K that rounding makes by itself, for one sample.
-        relative: The same as a share of tr K, for layers that later samples brought.
         remarks: What is to be known of every value that depends on K.
     """
 
@@ -68,7 +92,8 @@ class Guard:
         self._first: tuple[Trial, Tensor] | None = None
         self.alone = False
         self.rounding: dict[str, float] = {}
-        self.relative: dict[str, float] = {}
+        self._pooled: dict[str, _Pooled] = {}
+        self._waiting: list[Tensor] = []
         self.remarks: dict[str, None] = {}
 
     def begin(self, samples: Tensor, places: Tensor, fewer: Tensor) -> Recording:
@@ -97,7 +122,8 @@ class Guard:
         self._survey.add(recording)
         self._survey.refuse_unknown(self._layers, recording)
         trial = self._try(samples, recording, before, self._wanted(recording))
-        self.alone, self.rounding = trial.alone, dict(trial.rounding)
+        self.alone = trial.alone
+        self.rounding = {name: rounding for name, rounding in trial.rounding.items() if name in self._known}
         self._first = (trial, places)
         return recording
 
@@ -110,9 +136,26 @@ class Guard:
 
     def _try(self, samples: Tensor, recording: Recording, before: Draws, layers: list[str]) -> Trial:
         trial = tried(self._model, samples, recording, before, layers, heads=self._heads)
-        self._known |= set(recording.layers)
         self.remarks |= dict.fromkeys(trial.remarks)
+        rows = Counter[str]()
+        for call in recording.calls:
+            rows[call.layer.name] += call.rows
+        for name in layers:
+            if self._first is None and rows[name] >= len(recording.outputs):
+                self._known.add(name)
+                continue
+            pooled = self._pooled.setdefault(name, _Pooled())
+            pooled.rounding += trial.rounding.get(name, 0.0) * len(samples)
+            pooled.trace += trial.traces.get(name, 0.0) * len(samples)
+            pooled.rows, pooled.trials = pooled.rows + rows[name], pooled.trials + 1
+            if pooled.enough:
+                self._known.add(name)
         return trial
+
+    @property
+    def relative(self) -> dict[str, float]:
+        """Layer name -> share of tr K that is rounding, for layers that not all samples go through."""
+        return {name: pooled.rounding / pooled.trace for name, pooled in self._pooled.items() if pooled.trace > 0}
 
     def watch(self, batch: Tensor, recording: Recording, start: int) -> None:
         """Compare a batch with the first trial, and try the network out again where the batch brings layers.
@@ -128,16 +171,45 @@ class Guard:
         self._compare(recording, start, start + len(batch))
         if self.alone or not self._wanted(recording):
             return
+        if len(batch) <= BLOCK:
+            self._await(batch)
+            return
         before = Draws.now(self._device)
         for samples in batch.split(BLOCK):
-            part = self._record(samples)
-            if layers := self._wanted(part):
-                trial = self._try(samples, part, before, layers)
-                shares = {name: trial.rounding[name] / trace for name, trace in trial.traces.items() if trace > 0}
-                self.relative |= shares
+            if self._wanted(self._record(samples)):
+                self._await(samples)
                 if not self._wanted(recording):
                     break
         before.restore()
+
+    def _await(self, samples: Tensor) -> None:
+        """Collect samples that go through a layer that is to be tried, until there are enough for a trial."""
+        self._waiting.append(samples)
+        if sum(map(len, self._waiting)) >= BLOCK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Try the network out on the samples that wait for it.
+
+        Raises:
+            ValueError: The samples are not treated apart.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        joined = torch.cat(waiting)[:BLOCK]
+        before = Draws.now(self._device)
+        for samples in (joined, *waiting):
+            try:
+                part = self._record(samples)
+            except Exception:  # whatever a network raises that is written for one number of samples
+                before.restore()
+                continue
+            if layers := self._wanted(part):
+                self._try(samples, part, before, layers)
+            before.restore()
+            if samples is joined:
+                break
 
     def _compare(self, recording: Recording, start: int, stop: int) -> None:
         """Hold outputs against those that the same samples gave in the trial, beside others."""

@@ -365,7 +365,7 @@ def late_inputs(late: slice) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("parts", [None, 40])
+@pytest.mark.parametrize("parts", [None, 40, 1])
 def test_a_part_that_later_samples_reach_is_tried(parts: int | None) -> None:
     torch.manual_seed(0)
     inputs = late_inputs(slice(200, 216))
