@@ -1,4 +1,4 @@
-"""The trial of ``nfa.alignment.trial`` at the beginning of a measurement, and again where later samples bring layers."""
+"""The trial of ``nfa.alignment.trial`` at the beginning of a measurement, and again as later samples bring layers."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -131,7 +131,8 @@ class Guard:
         return record_paired(self._model, samples, heads=self._heads, names=self._survey.names)
 
     def _wanted(self, recording: Recording) -> list[str]:
-        names = [name for name in recording.layers if name not in self._known]
+        never = self._survey.never
+        names = [name for name in recording.layers if name not in self._known and name not in never]
         return [name for name in names if self._layers is None or name in self._layers]
 
     def _try(self, samples: Tensor, recording: Recording, before: Draws, layers: list[str]) -> Trial:

@@ -91,7 +91,8 @@ class Repeats:
             self._before.restore()
             outputs = functional_call(self._model, state, (samples.detach().clone(),)).detach()
             outputs = torch.view_as_real(outputs.resolve_conj()) if outputs.is_complex() else outputs
-            return outputs.reshape(self._outputs.shape)
+            moved: Tensor = outputs.reshape(self._outputs.shape)
+            return moved
         except Exception:  # a network that does not take other weights, or raises on such samples
             return None
 

@@ -156,7 +156,7 @@ class Remembered:
         if failures:
             raise ValueError(f"the network could not be put back as it was: {told(failures[0])}") from failures[0]
 
-    def _steps(self) -> Iterator[Callable[[], None]]:
+    def _steps(self) -> Iterator[Callable[[], Any]]:
         """What there is to do, each on its own."""
         for attributes, before in self._attributes:
             yield partial(_put_back, attributes, before)
@@ -167,7 +167,7 @@ class Remembered:
         yield from self._generators
 
 
-def _generators(attributes: Iterable[dict[str, Any]]) -> Iterator[Callable[[], None]]:
+def _generators(attributes: Iterable[dict[str, Any]]) -> Iterator[Callable[[], Any]]:
     """Give what puts back the state of each generator of random numbers that modules hold."""
     for value in {id(value): value for held in attributes for value in held.values()}.values():
         if isinstance(value, torch.Generator):

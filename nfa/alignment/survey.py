@@ -47,7 +47,7 @@ class Survey:
         self._ways: set[tuple[str, ...]] = set()  # the layers of each kind of pass, in order
         self._orders: list[list[str]] = [] if like is None else [like.order]
         self._in_part: set[str] = set() if like is None else set(like._in_part)
-        self._apart = like is not None and like._apart
+        self._apart: bool = like is not None and like._apart
         self._chains: set[int | None] = set()
         self._left_out: list[dict[str, str]] = []
         self._uses: dict[str, dict[str, tuple[int, int]]] = {}
@@ -236,4 +236,3 @@ class Survey:
         if not measured:
             reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
             raise ValueError(f"the network has no layer to measure ({reasons or 'it has no weight matrix'})")
-

@@ -38,8 +38,8 @@ PARTLY, PARTLY_HALF = 30.0, 4.0
 DRAWN = reason("the forward pass draws random numbers: K is that of one draw")
 UNSTEADY = reason("two passes over the same samples give different outputs: K is that of one of them")
 MAGNIFIED = reason(
-    "the outputs change by more than {percent}% when the last digits of the samples or weights change: K cannot be told "
-    "from rounding in {dtype}"
+    "the outputs change by more than {percent}% when the last digits of the samples or weights change: "
+    "K cannot be told from rounding in {dtype}"
 )
 
 

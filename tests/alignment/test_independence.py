@@ -336,7 +336,7 @@ def test_small_batches_do_not_turn_the_guard_off(kind: str) -> None:
     torch.manual_seed(0)
     inputs = torch.randn(60, 15)
     given: Any = {"options": inputs, "loader": list(inputs.split(1)), "short first batch": [inputs[:1], inputs[1:]]}
-    options = {"batch_size": 1} if kind == "options" else {}
+    options: dict[str, Any] = {"batch_size": 1} if kind == "options" else {}
     assert measure_covariances(normalised(True), given[kind], **options).layers
     with pytest.raises(ValueError, match=f"^{re.escape(MIXED)}$"):
         measure_covariances(normalised(False), given[kind], **options)

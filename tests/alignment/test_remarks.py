@@ -67,7 +67,7 @@ class OwnDraws(nn.Module):
         self.first, self.second, self.kind, self.passes = nn.Linear(4, 6), nn.Linear(6, 2), kind, 0
         self.torch = torch.Generator().manual_seed(0)
         self.numpy = np.random.default_rng(0)
-        self.python = random.Random(0)  # noqa: S311
+        self.python = random.Random(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 4) -> (n, 2)."""
