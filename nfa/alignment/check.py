@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.copying import deep_copy
-from nfa.alignment.covariance import DRAWN, LayerCovariance, measure_covariances
+from nfa.alignment.covariance import LayerCovariance, measure_covariances
 from nfa.alignment.direct import DirectLayer, direct_agop
 from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.fitting import explained
@@ -24,6 +24,7 @@ from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.quantities import K_ROUNDING
 from nfa.alignment.reasons import reason
 from nfa.alignment.samples import Inputs, drawn
+from nfa.alignment.trial import DRAWN, UNSTEADY
 from nfa.random import torch_generator
 
 COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")
@@ -198,6 +199,8 @@ def _compare(
     error = float("nan")
     if DRAWN in found.remarks:
         notes.append(TWO_DRAWS)
+    elif UNSTEADY in found.remarks:
+        notes.append(UNSTEADY)
     elif found.is_rounding:
         notes.append(K_ROUNDING)
     elif direct is None or direct.agop.shape != product.shape:

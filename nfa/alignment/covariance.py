@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from nfa.alignment.arguments import check_options, checked_layers
 from nfa.alignment.blocks import Blocks
 from nfa.alignment.capture import CHANGED, Recording
-from nfa.alignment.draws import Draws
 from nfa.alignment.fitting import explained
+from nfa.alignment.guard import BLOCK, Guard, chosen_samples, opened
 from nfa.alignment.layers import (
     Layer,
     WeightView,
@@ -42,21 +42,20 @@ from nfa.alignment.passes import LayerSum, LayerSums, exact_passes, sketched_pas
 from nfa.alignment.reasons import reason
 from nfa.alignment.samples import Inputs, batches, drawn, regrouped, unseen
 from nfa.alignment.survey import Survey
-from nfa.alignment.trial import PARTLY, PARTLY_HALF, tried
+from nfa.alignment.trial import PARTLY, PARTLY_HALF
 from nfa.alignment.undisturbed import undisturbed
 from nfa.random import torch_generator
 
 DOUBLE = torch.finfo(torch.float64).eps
 # "auto" is exact up to so many outputs per sample (outputs times positions): as many reverse passes.
 AFFORDABLE_OUTPUTS = 64
-BLOCKS = 32  # blocks of samples of which error bars are made, where the number of samples is known
-BLOCK = 32  # samples in a block, where it is not
+# Blocks of samples of which error bars are made, where the number of samples is known; else BLOCK samples make a block.
+BLOCKS = 32
 # Samples in one pass, where the caller does not say: as many as keep the graph within so many numbers (20 MiB in
 # float32), but no more than cost less time together, and no fewer than keep the cores busy.
 ELEMENTS = 5 * 2**20
 FEWEST, MOST = 32, 1024
 
-DRAWN = reason("the forward pass draws random numbers: K is that of one draw")
 NOT_FINITE = reason("some outputs of the network are NaN or infinite: K is made of derivatives, which are finite")
 
 
@@ -119,9 +118,9 @@ class LayerCovariance:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether K is no more than rounding: the true gradient is zero at this layer."""
+        """Whether K is no more than rounding: the true gradient is zero, or the network magnifies rounding."""
         partly = PARTLY if torch.finfo(self.own_weight.dtype).bits >= 32 else PARTLY_HALF
-        return 0 < self._trace <= partly * self.rounding
+        return 0 < self.trace <= partly * self.rounding
 
     @property
     def change_by_rounding(self) -> float:
@@ -129,11 +128,11 @@ class LayerCovariance:
 
         No less than that of the weights, twice: K is quadratic in those after it.
         """
-        relative = (self.rounding / self._trace) ** 0.5 if self._trace > 0 else 0.0
+        relative = (self.rounding / self.trace) ** 0.5 if self.trace > 0 else 0.0
         return max(float(relative * (2 / self.n**0.5 + relative)), 2 * torch.finfo(self.own_weight.dtype).eps)
 
     @property
-    def _trace(self) -> float:
+    def trace(self) -> float:
         """The trace of K."""
         return self.covariance.diagonal(dim1=-2, dim2=-1).sum().item()
 
@@ -216,32 +215,30 @@ def measure_covariances(
         population = total if total > len(inputs) else None
     block = min(batch_size or MOST, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) and inputs.dim() else BLOCK)
     stream = batches(inputs, MOST if batch_size is None else batch_size, device)
-    start, _ = next(stream)
+    held, places = opened(inputs, stream)
+    trial = chosen_samples(inputs, held, places)
     generator = torch_generator("probes", seed)
     n = 0
-    with explained(model, start), undisturbed(model):
-        before = Draws.now(device)
+    with explained(model, trial), undisturbed(model):
         survey = Survey(model, like)
-        first = record_paired(model, start[:BLOCK], heads=heads, names=survey.names)
-        survey.add(first)
-        survey.refuse_unknown(layers, first)
-        chosen = [name for name in first.layers if layers is None or name in layers]
-        trial = tried(model, start[:BLOCK], first, before, chosen, heads=heads)
+        guard = Guard(model, survey, layers, heads=heads)
+        first = guard.begin(trial, places, held[0])
         outputs = first.outputs.shape[1]
         sketch = _chosen(estimator, outputs) == "sketched"
         in_blocks = sketch or population is not None
         sums = LayerSums(layers, in_blocks=in_blocks, probes=probes if sketch else 0, block=block)
         sums.find(first.layers)
         writes = first.writes
-        size = batch_size or _affordable(first.elements // len(first.outputs), len(start))
+        elements = first.elements // len(first.outputs)
+        size = batch_size or _affordable(elements, max(map(len, held)))
         all_finite = True
         if in_blocks:  # where each row of J is one sample's, a batch can be cut into blocks afterwards
             size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
-        whole = (part for part, _ in itertools.chain([(start, None)], stream))
-        parts = regrouped(whole, size) if in_blocks else (part for one in whole for part in one.split(size))
-        options = {"heads": heads, "copied": writes, "alone": trial.alone}
-        for batch, recording in _recorded(model, parts, survey, cut=block * in_blocks, **options):
+        whole = itertools.chain(held, (part for part, _ in stream))
+        parts = regrouped(whole, size) if in_blocks else _cut(whole, batch_size, elements)
+        options = {"heads": heads, "copied": writes, "alone": guard.alone}
+        for batch, recording in _recorded(model, parts, survey, guard, cut=block * in_blocks, **options):
             all_finite = all_finite and finite(recording.outputs)
             _refuse_changed(recording, sums)
             sums.find(recording.layers)
@@ -252,16 +249,18 @@ def measure_covariances(
                 exact_passes(recording, sums, len(batch))
             sums.end_batch(len(batch))
             n += len(batch)
+        guard.finish()
     sums.find(survey.unused())
     survey.refuse_missing(layers)
     parameters = parameters_of(model)
-    remarks = [remark for remark, so in ((DRAWN, trial.draws), (NOT_FINITE, not all_finite)) if so]
+    remarks = [*guard.remarks, *([] if all_finite else [NOT_FINITE])]
     never = survey.never
     order = [name for name in survey.order if name not in never]
     return Measured(
         {
             name: _result(
                 sums[name],
+                guard.relative.get(name),
                 LayerCovariance(
                     layer=name,
                     index=order.index(name),
@@ -274,7 +273,7 @@ def measure_covariances(
                     resolution=sums[name].resolution,
                     population=population,
                     probes=probes if sketch else 0,
-                    rounding=trial.rounding.get(name, 0.0),
+                    rounding=guard.rounding.get(name, 0.0),
                     remarks=tuple(remarks),
                     view=sums[name].layer.view,
                     note=survey.note(name),
@@ -289,12 +288,15 @@ def measure_covariances(
 
 
 def _recorded(
-    model: nn.Module, parts: Iterable[Tensor], survey: Survey, *, cut: int, **options: Any
+    model: nn.Module, parts: Iterable[Tensor], survey: Survey, guard: Guard, *, cut: int, **options: Any
 ) -> Iterator[tuple[Tensor, Recording]]:
     """Run batches; where ``cut`` is not 0 and not all samples of one go the same way, run it in pieces of so many."""
+    n = 0
     for batch in parts:
         recording = record_paired(model, batch, names=survey.names, **options)
         survey.add(recording)
+        guard.watch(batch, recording, n)
+        n += len(batch)
         if cut and len(batch) > cut and not recording.one_row_each:
             del recording  # its graph
             for piece in batch.split(cut):
@@ -314,15 +316,31 @@ def _refuse_changed(recording: Recording, sums: Mapping[str, LayerSum]) -> None:
             raise ValueError(f"layer {name!r}: {CHANGED}")
 
 
-def _result(found: LayerSum, layer: LayerCovariance) -> LayerCovariance:
-    """Fill in K, from the sum over samples, from two sketches, or in closed form where h is the output."""
+def _result(found: LayerSum, rounding: float | None, layer: LayerCovariance) -> LayerCovariance:
+    """Fill in K, from the sum over samples, from two sketches, or in closed form where h is the output.
+
+    Args:
+        found: The sum.
+        rounding: Share of tr K that is rounding, where it is known as a share.
+        layer: The rest of the result.
+    """
     if found.blocks is None:
-        return replace(layer, total=found.total())
-    if found.identity_positions:
+        result = replace(layer, total=found.total())
+    elif found.identity_positions:
         identity = torch.eye(found.layer.fan_out, dtype=torch.float64).repeat(found.layer.blocks, 1, 1)
         total = found.identity_positions * layer.n * identity
-        return replace(layer, total=total, probes=0, population=None, resolution=DOUBLE)
-    return replace(layer, blocks=found.blocks)
+        result = replace(layer, total=total, probes=0, population=None, resolution=DOUBLE)
+    else:
+        result = replace(layer, blocks=found.blocks)
+    return result if rounding is None else replace(result, rounding=rounding * result.trace)
+
+
+def _cut(whole: Iterable[Tensor], batch_size: int | None, elements: int) -> Iterator[Tensor]:
+    """Cut chunks of samples into passes; each by the largest chunk so far, where no size is given."""
+    largest = 0
+    for one in whole:
+        largest = max(largest, len(one))
+        yield from one.split(batch_size or _affordable(elements, largest))
 
 
 def _affordable(elements: int, samples: int) -> int:

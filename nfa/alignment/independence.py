@@ -3,6 +3,7 @@
 ``nfa.alignment.trial`` says how it is tried; here is what is compared.
 """
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nfa.alignment.draws import Draws
 
 MIXED = (
-    "the network's output for a sample depends on the samples beside it, so there is no gradient of one sample; is the "
-    "first axis that of the samples (batch_first=True), and does normalisation use running statistics?"
+    "the network's output for a sample depends on the samples beside it, on their number, or on its place among them, "
+    "so there is no gradient of one sample; is the first axis that of the samples (batch_first=True), and does "
+    "normalisation use running statistics?"
 )
 # Outputs of the same shapes are the same bits on a CPU; else they differ by rounding, up to so many times what the same
 # pass differs by when it is done again, or when its samples or weights change in the last digit.
@@ -38,50 +40,117 @@ def reaches_two(one: Tensor | None, other: Tensor | None) -> bool:
     return bool(shared > min(torch.finfo(one.dtype).eps, SHARED) * largest)
 
 
-def values_mix(model: nn.Module, inputs: Tensor, outputs: Tensor, before: Draws) -> bool:
-    """Run two samples among copies of one of them, in their places and in as many, and compare their outputs.
+class Repeats:
+    """The same samples run again: as they are, in other places, in other company, and with other last digits.
 
-    As many, because the last bits depend on the number of samples. Not the first ones: a recurrent network that takes
-    its samples for time steps does not see later ones. Every pass draws the same random numbers. A network that gives
-    other outputs in the same pass done again is let through, as far as they differ.
+    The outputs of a network that treats its samples apart differ by rounding at most. Every pass draws the same random
+    numbers; where the outputs depend on them, other places and other numbers of samples say nothing.
 
-    Args:
-        model: Network in eval mode.
-        inputs: (n, *input shape).
-        outputs: (n, T), what the network gave for them.
-        before: Random states before it did.
-
-    Returns:
-        Whether the outputs of the two are others than they were, by more than rounding.
+    Attributes:
+        steady: Whether two passes over the same samples give the same outputs, up to rounding.
     """
-    if len(inputs) < 2:
+
+    def __init__(self, model: nn.Module, inputs: Tensor, outputs: Tensor, before: Draws, *, draws: bool) -> None:
+        """Run the samples again.
+
+        Args:
+            model: Network in eval mode.
+            inputs: (n, *input shape).
+            outputs: (n, T), the network's outputs for them.
+            before: Random states before it gave them.
+            draws: Whether the outputs depend on random numbers.
+        """
+        self._model, self._inputs, self._before, self._draws = model, inputs, before, draws
+        self._outputs = outputs.detach()
+        with _Coarsest() as coarsest:
+            self._same = numbers_again(model, inputs, before)
+        self._after = Draws.now(before.where)
+        self._eps = coarsest.eps
+        self.steady = self._is_steady()
+
+    def _is_steady(self) -> bool:
+        same = self._same
+        if same is None or same.shape != self._outputs.shape or _same_bits(same, self._outputs):
+            return True
+        again = numbers_again(self._model, self._inputs, self._before)
+        return again is None or not differ(again, same, self._eps * _distance(same, None))
+
+    @cached_property
+    def _sizes(self) -> Tensor:
+        """How far the outputs of every sample move when nothing changes, or only last digits; (n,) float64."""
+        known = [again for again in (self._same, self._moved()) if again is not None]
+        sizes = [self._eps * _norms(self._outputs, None)]
+        sizes += [_norms(again, self._outputs) for again in known if again.shape == self._outputs.shape]
+        return torch.stack(sizes).amax(0)
+
+    def _moved(self) -> Tensor | None:
+        step = 1 + self._eps
+        state = {name: p.detach() * step for name, p in self._model.named_parameters() if p.is_floating_point()}
+        samples = self._inputs * step if self._inputs.is_floating_point() else self._inputs
+        try:
+            self._before.restore()
+            outputs = functional_call(self._model, state, (samples.detach().clone(),)).detach()
+            outputs = torch.view_as_real(outputs.resolve_conj()) if outputs.is_complex() else outputs
+            moved: Tensor = outputs.reshape(self._outputs.shape)
+            return moved
+        except Exception:  # a network that does not take other weights, or raises on such samples
+            return None
+
+    def rounding(self, rows: slice | Tensor) -> float:
+        """How far the outputs of some samples move by rounding."""
+        return float(self._sizes[rows].norm())
+
+    @property
+    def mix(self) -> bool:
+        """Whether a sample's outputs depend on the other samples, on their number, or on its place among them."""
+        return len(self._inputs) > 1 and (self._among_copies() or self._arranged())
+
+    def _among_copies(self) -> bool:
+        """Run two samples among copies of one of them, in their places and in as many, and compare their outputs.
+
+        As many, because the last bits depend on the number of samples. Not the first ones: a recurrent network that
+        takes its samples for time steps does not see later ones.
+        """
+        few = slice(1, 3)
+        others = self._inputs[1:2].expand_as(self._inputs).clone()
+        others[few] = self._inputs[few]
+        beside = numbers_again(self._model, others, self._before)
+        if beside is None or beside.shape != self._outputs.shape:
+            return False
+        if self._draws and self._after.drawn_since():  # a part of the samples drew, and not as many of them
+            return False
+        return self.other(beside[few], few)
+
+    def _arranged(self) -> bool:
+        """Run the samples in reverse, then every other one of them and the rest, and compare all outputs."""
+        if self._draws or not self.steady:
+            return False
+        places = torch.arange(len(self._inputs), device=self._inputs.device)
+        for chosen in (places.flip(0), places[0::2], places[1::2]):
+            given = self._inputs[chosen]
+            # Not in a batch of one, which some operations treat in another way.
+            given = torch.cat([given, given]) if len(given) == 1 else given
+            outputs = numbers_again(self._model, given, self._before)
+            if outputs is None or outputs.shape != (len(given), self._outputs.shape[1]):
+                continue
+            if self.other(outputs[: len(chosen)], chosen.to(self._outputs.device)):
+                return True
         return False
-    few = slice(1, 3)
-    others = inputs[1:2].expand_as(inputs).clone()
-    others[few] = inputs[few]
-    outputs = outputs.detach()
-    beside = numbers_again(model, others, before)
-    if beside is None or beside.shape != outputs.shape or _same_bits(beside[few], outputs[few]):
-        return False
-    return differ(beside[few], outputs[few], _rounding(model, inputs, outputs, few, before))
+
+    def comparable(self) -> bool:
+        """Whether outputs for the same samples in another pass can be held against these."""
+        return self.steady and not self._draws
+
+    def other(self, outputs: Tensor, rows: slice | Tensor) -> bool:
+        """Whether outputs of some samples are others than they were, by more than rounding."""
+        expected = self._outputs[rows]
+        return not _same_bits(outputs, expected) and differ(outputs, expected, self.rounding(rows))
 
 
-def _rounding(model: nn.Module, inputs: Tensor, outputs: Tensor, rows: slice, before: Draws) -> float:
-    """How far outputs of some samples move when nothing changes, or only the last digits of samples and weights."""
-    with _Coarsest() as coarsest:
-        same = numbers_again(model, inputs, before)
-    step = 1 + coarsest.eps
-    state = {name: p.detach() * step for name, p in model.named_parameters() if p.is_floating_point()}
-    samples = inputs * step if inputs.is_floating_point() else inputs
-    moved: Tensor | None = None
-    try:
-        before.restore()
-        moved = functional_call(model, state, (samples.detach().clone(),)).detach().reshape(outputs.shape)
-    except Exception:  # a network that does not take other weights, or raises on such samples
-        pass
-    known = [again for again in (same, moved) if again is not None and again.shape == outputs.shape]
-    sizes = [_distance(again[rows], outputs[rows]) for again in known]
-    return max(float(coarsest.eps * _distance(outputs[rows], None)), *sizes, 0.0)
+def _norms(one: Tensor, other: Tensor | None) -> Tensor:
+    """Norm of a difference, or of the first, for every sample; entries that are not finite in either are left out."""
+    difference = one.double() if other is None else one.double() - other.double()
+    return difference.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(1).norm(dim=1)
 
 
 class _Coarsest(TorchDispatchMode):

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.covariance import BLOCK, measure_covariances
+from nfa.alignment.covariance import measure_covariances
 from nfa.alignment.feature_matrix import blocked
 from nfa.alignment.fitting import explained
+from nfa.alignment.guard import BLOCK
 from nfa.alignment.layers import checked_device, plain
 from nfa.alignment.paired import record_paired
 from nfa.alignment.samples import Inputs, batches, unseen

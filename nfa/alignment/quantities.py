@@ -58,7 +58,10 @@ RULE_FLOW = reason("limit t -> 0+, flow of the learning rule")
 FIRST_UPDATE = reason("limit t -> 0+, along the optimizer's first update")
 LIMITS = (GRADIENT_FLOW, RULE_FLOW, FIRST_UPDATE)
 OVERFLOW = reason("K is not finite: the network overflows")
-K_ROUNDING = reason("K is no more than rounding: the true gradient at this layer is zero")
+K_ROUNDING = reason(
+    "K cannot be told from rounding in the network's number type: the true gradient at this layer is zero, or the "
+    "network magnifies rounding"
+)
 PLUG_IN = reason("of the samples drawn: no error estimate for the whole data set")
 NO_INITIAL = reason("no initial weights given")
 NO_INITIAL_K = reason("no initial covariance given")

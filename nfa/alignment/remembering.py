@@ -1,11 +1,13 @@
 """What a network holds before it is measured, to be put back afterwards."""
 
+import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -124,6 +126,7 @@ class Remembered:
         # One that autograd computed is replaced by the next pass, never written to.
         others = (tensor for key, tensor in held.items() if key not in parameters and tensor.is_leaf)
         self._others = _values(others)
+        self._generators = list(_generators(vars(module) for module in modules))
         self._parameters = _values(parameters.values())
         self._kept = renormalised
         self._hook = model.register_forward_hook(self._after_first_pass)
@@ -153,7 +156,7 @@ class Remembered:
         if failures:
             raise ValueError(f"the network could not be put back as it was: {told(failures[0])}") from failures[0]
 
-    def _steps(self) -> Iterator[Callable[[], None]]:
+    def _steps(self) -> Iterator[Callable[[], Any]]:
         """What there is to do, each on its own."""
         for attributes, before in self._attributes:
             yield partial(_put_back, attributes, before)
@@ -161,6 +164,20 @@ class Remembered:
             yield partial(_put_back, container, entries)
         for value in (*self._others, *self._parameters):
             yield value.restore
+        yield from self._generators
+
+
+def _generators(attributes: Iterable[dict[str, Any]]) -> Iterator[Callable[[], Any]]:
+    """Give what puts back the state of each generator of random numbers that modules hold."""
+    for value in {id(value): value for held in attributes for value in held.values()}.values():
+        if isinstance(value, torch.Generator):
+            yield partial(value.set_state, value.get_state())
+        elif isinstance(value, np.random.Generator):
+            yield partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+        elif isinstance(value, np.random.RandomState):
+            yield partial(value.set_state, value.get_state())
+        elif isinstance(value, random.Random):
+            yield partial(value.setstate, value.getstate())
 
 
 def _version(tensor: Tensor) -> int:

@@ -1,8 +1,7 @@
 """The layers of a network as several forward passes found them: those of all samples, whatever way each one took."""
 
-from collections.abc import Mapping, Sequence
-from heapq import heapify, heappop, heappush
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -47,6 +46,8 @@ class Survey:
         self._parameters = parameters_of(model)
         self._ways: set[tuple[str, ...]] = set()  # the layers of each kind of pass, in order
         self._orders: list[list[str]] = [] if like is None else [like.order]
+        self._in_part: set[str] = set() if like is None else set(like._in_part)
+        self._apart: bool = like is not None and like._apart
         self._chains: set[int | None] = set()
         self._left_out: list[dict[str, str]] = []
         self._uses: dict[str, dict[str, tuple[int, int]]] = {}
@@ -63,6 +64,7 @@ class Survey:
                 before = known.get(use, (start, stop))
                 known[use] = (min(start, before[0]), max(stop, before[1]))
         self._together |= recording.together
+        self._count_rows(recording)
         if way in self._ways:
             return
         self._ways.add(way)
@@ -72,6 +74,15 @@ class Survey:
         for name, layer in recording.layers.items():
             self.layers.setdefault(name, layer)
             self.depths[name] = max(self.depths.get(name, 0), places.depth_from_output[name])
+
+    def _count_rows(self, recording: Recording) -> None:
+        """Note the layers that not all samples, or positions, go through, and whether these go different ways."""
+        rows = Counter[str]()
+        for call in recording.calls:
+            rows[call.layer.name] += call.rows
+        in_part = {name: count for name, count in rows.items() if count % len(recording.outputs)}
+        self._in_part |= set(in_part)
+        self._apart = self._apart or len(set(in_part.values())) > 1
 
     @property
     def never(self) -> set[str]:
@@ -90,20 +101,30 @@ class Survey:
 
     @property
     def order(self) -> list[str]:
-        """All layers in forward order; where passes do not tell, in that of the parameters and of their entries."""
-        if len(self._orders) == 1:
+        """All layers in forward order, whatever batches the samples came in.
+
+        Layers that only some samples go through stand between the same layers of all samples as in the forward pass;
+        there, where a batch may hold any of them, they are in the order of the parameters and of their entries.
+        """
+        if len(self._orders) == 1 and not self._apart:
             return list(self._orders[0])
         registered = {name: place for place, name in enumerate(self._parameters)}
         layers = self.every_layer
-        keys = {n: (registered.get(v.view.parameter, 0), v.view.offset, n) for n, v in layers.items()}
-        after: dict[str, set[str]] = {name: set() for name in layers}
-        before = dict.fromkeys(layers, 0)
+        always = set(layers).intersection(*self._orders) - self._in_part
+        ends = [name for name in self._orders[0] if name in always]
+        gaps = dict.fromkeys(layers, 0)
         for order in self._orders:
-            for first, second in pairwise(order):
-                if second not in after[first]:
-                    after[first].add(second)
-                    before[second] += 1
-        return _sorted(keys, after, before)
+            gap = 0
+            for name in order:
+                gap += name in always
+                gaps[name] = max(gaps[name], gap)
+        gaps |= {name: place + 1 for place, name in enumerate(ends)}
+
+        def key(name: str) -> tuple[int, bool, int, int, str]:
+            view = layers[name].view
+            return gaps[name], name not in always, registered.get(view.parameter, 0), view.offset, name
+
+        return sorted(layers, key=key)
 
     @property
     def every_layer(self) -> dict[str, Layer]:
@@ -215,24 +236,3 @@ class Survey:
         if not measured:
             reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
             raise ValueError(f"the network has no layer to measure ({reasons or 'it has no weight matrix'})")
-
-
-def _sorted(
-    keys: Mapping[str, tuple[int, int, str]], after: Mapping[str, set[str]], before: dict[str, int]
-) -> list[str]:
-    """Put names in an order that keeps to what comes before what; a circle is opened at the smallest key."""
-    ready = [keys[name] for name, count in before.items() if count == 0]
-    heapify(ready)
-    found: dict[str, None] = {}
-    while len(found) < len(keys):
-        if not ready:
-            heappush(ready, min(key for name, key in keys.items() if name not in found))
-        *_, name = heappop(ready)
-        if name in found:
-            continue
-        found[name] = None
-        for other in after[name]:
-            before[other] -= 1
-            if before[other] == 0:
-                heappush(ready, keys[other])
-    return list(found)

@@ -4,12 +4,13 @@
    one from the outputs of half of the samples and one from those of the others, must not both reach the same row of a
    product, or the same sample of the input. Rows they reach differ from zero exactly, so that a mixing of any strength
    above the rounding of the number type is found. What autograd does not follow (statistics under ``no_grad``, a
-   detached mean) is looked for in the values: two samples among copies of one of them, in the same places, must give
-   the outputs that they gave among the others, up to a small multiple of rounding.
+   detached mean) is looked for in the values: two samples among copies of one of them, the samples in reverse, and
+   every other one of them must give the outputs that they gave, up to a small multiple of rounding.
 2. *More than rounding.* Where the true gradient is zero by cancellation, J is what rounding leaves. The same J is
    computed again from samples, or weights, that differ in their last digits. |J - J'|^2 then estimates the part of
    tr K that is rounding, whatever the scale of the outputs and however fast gradients vanish with depth.
-3. *Random numbers.* A network that draws gives another output each time; one draw is measured.
+3. *Random numbers.* A network that draws gives another output each time; one draw is measured. So is one of the
+   passes of a network whose outputs change for another reason, such as a counter or a generator of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,10 @@ from torch import Tensor, nn
 
 from nfa.alignment.capture import Call, Recording, differentiated, wanted
 from nfa.alignment.draws import Draws
-from nfa.alignment.independence import MIXED, differ, numbers_again, reaches_two, values_mix
+from nfa.alignment.independence import MIXED, Repeats, differ, numbers_again, reaches_two
 from nfa.alignment.layers import parameters_of
 from nfa.alignment.paired import doubled, record_paired
+from nfa.alignment.reasons import reason
 from nfa.random import torch_generator
 
 STEP = 1.5  # relative change of samples or weights, in units of the number type's rounding
@@ -32,6 +34,13 @@ SAME = 0.05  # relative change of the outputs above which the two passes are not
 # tr K up to so many times its rounding counts as rounding: J is wrong by a fifth. Half-precision numbers are known to a
 # few per cent, and their errors average out in K: there J has to be wrong by half.
 PARTLY, PARTLY_HALF = 30.0, 4.0
+
+DRAWN = reason("the forward pass draws random numbers: K is that of one draw")
+UNSTEADY = reason("two passes over the same samples give different outputs: K is that of one of them")
+MAGNIFIED = reason(
+    "the outputs change by more than {percent}% when the last digits of the samples or weights change: "
+    "K cannot be told from rounding in {dtype}"
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,18 @@ class Trial:
         draws: Whether the outputs depend on random numbers that the forward pass draws.
         alone: Whether a single sample has to be measured as a batch of one.
         rounding: Layer name -> tr K that rounding makes by itself, for one sample.
+        traces: Layer name -> tr K of these samples, as estimated from the same random combination of the outputs.
+        remarks: What is to be known of every value that depends on K.
+        repeats: The samples run again, for later passes over the same samples to be compared with; None where outputs
+            of two passes cannot be compared.
     """
 
     draws: bool = False
     alone: bool = False
     rounding: dict[str, float] = field(default_factory=dict)
+    traces: dict[str, float] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    repeats: Repeats | None = None
 
 
 def tried(
@@ -67,19 +83,23 @@ def tried(
     """
     drew = before.drawn_since()
     given = doubled(inputs) if len(recording.outputs) > len(inputs) else inputs
+    outputs = recording.outputs.detach()
     halves = _Halves(recording, layers)
-    mixed = halves.mixed or values_mix(model, given, recording.outputs, before)
+    draws = drew and _depends_on_draws(model, given, outputs)
+    repeats = Repeats(model, given, outputs, before, draws=draws)
+    mixed = halves.mixed or repeats.mix
     alone = len(inputs) == 1 and len(given) == 2 and (mixed or _another_alone(model, inputs, recording, before))
     if mixed and not alone:
         raise ValueError(MIXED)
+    remarks = [remark for remark, so in ((DRAWN, draws), (UNSTEADY, not repeats.steady)) if so]
     if alone:
         before.restore()
-        return Trial(draws=drew, alone=True)
-    outputs = recording.outputs.detach()
-    rounding = _rounding(model, inputs, halves, outputs, before, layers, heads=heads)
-    draws = drew and _depends_on_draws(model, given, outputs)
+        return Trial(draws=draws, alone=True, remarks=tuple(remarks))
+    rounding, traces, magnified = _rounding(model, inputs, halves, outputs, before, layers, heads=heads)
+    if magnified and repeats.steady:
+        remarks.append(MAGNIFIED.format(percent=round(100 * SAME), dtype=str(outputs.dtype).removeprefix("torch.")))
     before.restore()
-    return Trial(draws, rounding=rounding)
+    return Trial(draws, False, rounding, traces, tuple(remarks), repeats if repeats.comparable() else None)
 
 
 class _Halves:
@@ -138,26 +158,35 @@ def _rounding(
     layers: Sequence[str],
     *,
     heads: bool,
-) -> dict[str, float]:
-    """Trace of K that rounding makes, for every layer; none where the second pass is not the same computation."""
+) -> tuple[dict[str, float], dict[str, float], bool]:
+    """Trace of K that rounding makes, and that of K, for every layer; and whether the network magnifies rounding.
+
+    The traces are left out where the second pass is not the same computation.
+    """
     try:
         with _last_digits(model, inputs) as samples:
             before.restore()
             again = record_paired(model, samples, heads=heads, alone=len(outputs) == 1)
             calls, edges = wanted(again, layers)
-            if _signature(calls) != _signature(halves.calls) or _far(again.outputs.detach(), outputs):
-                return {}
+            if _signature(calls) != _signature(halves.calls):
+                return {}, {}, False
+            far = _far(again.outputs.detach(), outputs)
             direction = halves.directions * (1 + STEP * torch.finfo(outputs.dtype).eps)
             gradients = torch.autograd.grad(again.outputs, edges, direction, allow_unused=True)
     except Exception:  # whatever a network raises that runs on these very samples only
-        return {}
+        return {}, {}, False
     found: dict[str, float] = {}
+    traces: dict[str, float] = {}
     for call, other in zip(halves.calls, calls, strict=True):
         one, two = halves.gradients[call.product], gradients[other.product]
         if one is not None and two is not None:
-            squares = _squares(call.read(one) - other.read(two))
-            found[call.layer.name] = found.get(call.layer.name, 0.0) + squares / len(inputs)
-    return found
+            name, rows = call.layer.name, call.read(one)
+            found[name] = found.get(name, 0.0) + _squares(rows - other.read(two)) / len(inputs)
+            traces[name] = traces.get(name, 0.0) + _squares(rows) / len(inputs)
+    if not far:
+        return found, traces, False
+    finite = bool(outputs.isfinite().all() and again.outputs.isfinite().all())
+    return {}, {}, finite and any(found[name] > SAME**2 * traces[name] for name in found)
 
 
 def _signature(calls: Sequence[Call]) -> list[tuple[str, int]]:

@@ -250,3 +250,34 @@ def test_the_check_runs_in_float32_what_has_no_float64() -> None:
     table = nfa.check(model, torch.randn(20, 8), samples=6)
     assert table.passed.all()
     assert table.note.str.contains("float32").all()
+
+
+class Reversed(nn.Module):
+    """Runs its experts, of two layers each, from the last one to the first, between two layers of all samples."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.readout, self.first = nn.Linear(4, 2), nn.Linear(6, 4)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 4)) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 6) -> (n, 2)."""
+        chosen, h = x[:, :4].argmax(1), torch.tanh(self.first(x))
+        out = h
+        for e in reversed(range(4)):
+            rows = (chosen == e).nonzero().flatten()
+            if len(rows):
+                out = out.index_add(0, rows, self.experts[e](h[rows]))
+        return self.readout(torch.tanh(out))  # type: ignore[no-any-return]
+
+
+def test_the_order_of_layers_does_not_depend_on_the_batches() -> None:
+    torch.manual_seed(0)
+    model, x = Reversed().double(), inputs(90)
+    experts_layers = [f"experts.{e}.{place}" for e in range(4) for place in (0, 2)]
+    for order in (torch.arange(90), x[:, :4].argmax(1).argsort(), x[:, :4].argmax(1).argsort(descending=True)):
+        for batch_size in (None, 1, 7, 40):
+            found = measure_covariances(model, x[order], batch_size=batch_size).layers
+            assert list(found) == ["first", *experts_layers, "readout"]
+            assert [layer.index for layer in found.values()] == list(range(10))

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import check, covariances, measure
+from nfa.alignment import check, covariances, measure, measure_covariances
 from nfa.alignment.independence import MIXED
+from nfa.alignment.samples import Inputs
 
 
 class Recurrent(nn.Module):
@@ -68,7 +70,7 @@ class LessTheMean(nn.Module):
         return outputs - self.share * (mean.detach() if self.detached else mean)
 
 
-def refused(model: nn.Module, inputs: Tensor) -> bool:
+def refused(model: nn.Module, inputs: Inputs) -> bool:
     try:
         covariances(model, inputs)
     except ValueError as error:
@@ -211,6 +213,26 @@ class Drawing(nn.Linear):
         return h * (1 + torch.rand_like(h))
 
 
+class DrawingForSome(nn.Linear):
+    """Draws random numbers for the samples that are on one side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        some = (x[:, 0] > 0).nonzero().flatten()
+        return super().forward(x.index_add(0, some, torch.randn_like(x[some])))
+
+
+class CountingDown(nn.Linear):
+    """Gives smaller outputs in every pass."""
+
+    passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        self.passes += 1
+        return super().forward(x) / self.passes
+
+
 class Counting(nn.Linear):
     """Gives other outputs in every pass."""
 
@@ -222,10 +244,10 @@ class Counting(nn.Linear):
         return super().forward(x) * self.passes
 
 
-@pytest.mark.parametrize("kind", [Whole, Drawing, Counting, Placed])
+@pytest.mark.parametrize("kind", [Whole, Drawing, DrawingForSome, Counting, CountingDown])
 def test_what_differs_for_another_reason_is_measured(kind: Callable[..., nn.Module]) -> None:
     for _ in range(20):
-        model = kind() if kind is Placed else kind(3, 2)
+        model = kind(3, 2)
         assert list(covariances(model, torch.randn(6, 3))) == [""]
 
 
@@ -236,3 +258,118 @@ def test_rounding_is_no_difference(dtype: torch.dtype) -> None:
     layers = [module for _ in range(12) for module in (nn.Linear(300, 300), nn.ReLU())]
     model = nn.Sequential(*layers, nn.Linear(300, 3)).to(dtype)
     assert len(covariances(model, torch.randn(40, 300).to(dtype), samples=34, estimator="sketched")) == 13
+
+
+def body() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+class Capacity(nn.Module):
+    """Sends samples to one expert, but no more than a share of the batch; the rest goes another way."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.body = body()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        y = self.body(x)
+        on = x[:, 0] > 0
+        return torch.where((on & (on.cumsum(0) <= len(x) // 4))[:, None], y, torch.tanh(3 * y))
+
+
+class ByBatch(nn.Module):
+    """Changes the outputs by something that the batch decides."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.body, self.change = body(), change
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return self.change(self.body(x))
+
+
+BY_BATCH: dict[str, Callable[[], nn.Module]] = {
+    "capacity": Capacity,
+    "code of the place": Placed,
+    "number": lambda: ByBatch(lambda y: y * len(y)),
+    "place": lambda: ByBatch(lambda y: y * (1 + 0.1 * torch.arange(len(y))[:, None])),
+    "more than 32": lambda: ByBatch(lambda y: y * 2 if len(y) > 32 else y),
+    "largest": lambda: ByBatch(lambda y: y / y.abs().max().detach()),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 1}, {"samples": 36}, {"estimator": "sketched"}], ids=str)
+@pytest.mark.parametrize("kind", BY_BATCH)
+def test_outputs_by_place_or_number_are_refused(kind: str, options: dict[str, Any]) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model, inputs = BY_BATCH[kind](), torch.randn(40, 3)
+        if kind == "more than 32" and {"batch_size", "samples"} & set(options):
+            assert measure_covariances(model, inputs, **options).layers  # it does not run on so many
+            continue
+        with pytest.raises(ValueError, match=f"^{re.escape(MIXED)}$"):
+            measure_covariances(model, inputs, **options)
+
+
+@pytest.mark.parametrize("samples", [3, 5, 10, 32, 200])
+def test_a_detached_largest_output_is_refused(samples: int) -> None:
+    for seed in range(20):
+        torch.manual_seed(seed)
+        assert refused(BY_BATCH["largest"](), torch.randn(samples, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_what_the_batch_does_not_change_is_measured(dtype: torch.dtype) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model = ByBatch(lambda y: y / y.abs().amax(1, keepdim=True).detach()).to(dtype)
+        for samples in (2, 3, 33, 1500):
+            assert not refused(model, torch.randn(samples, 3).to(dtype))
+
+
+@pytest.mark.parametrize("kind", ["options", "loader", "short first batch"])
+def test_small_batches_do_not_turn_the_guard_off(kind: str) -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(60, 15)
+    given: Any = {"options": inputs, "loader": list(inputs.split(1)), "short first batch": [inputs[:1], inputs[1:]]}
+    options: dict[str, Any] = {"batch_size": 1} if kind == "options" else {}
+    assert measure_covariances(normalised(True), given[kind], **options).layers
+    with pytest.raises(ValueError, match=f"^{re.escape(MIXED)}$"):
+        measure_covariances(normalised(False), given[kind], **options)
+
+
+class Late(nn.Module):
+    """Sends samples of one kind through a part of its own."""
+
+    def __init__(self, part: nn.Module) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.part = nn.Linear(6, 2), part
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 6) -> (n, 2)."""
+        some = (x[:, 0] > 0).nonzero().flatten()
+        y: Tensor = self.first(x)
+        return y.index_add(0, some, self.part(x[some])) if len(some) else y
+
+
+def late_inputs(late: slice) -> Tensor:
+    """600 samples, of which some take the late part; in places that the first trial does not see."""
+    x = torch.randn(600, 6)
+    x[:, 0] = -x[:, 0].abs()
+    x[late, 0] = x[late, 0].abs()
+    return x
+
+
+@pytest.mark.parametrize("parts", [None, 40, 1])
+def test_a_part_that_later_samples_reach_is_tried(parts: int | None) -> None:
+    torch.manual_seed(0)
+    inputs = late_inputs(slice(200, 216))
+    given = inputs if parts is None else list(inputs.split(parts))
+    norm = nn.BatchNorm1d(2, track_running_stats=False)
+    for part, mixes in ((nn.Linear(6, 2), False), (nn.Sequential(nn.Linear(6, 2), norm), True)):
+        assert refused(Late(part), given) is mixes

@@ -158,9 +158,9 @@ def replaced(model: nn.Linear) -> None:
 
 
 @pytest.mark.parametrize("fail", [False, True], ids=["success", "failure"])
-@pytest.mark.parametrize(("change", "passes"), [(clamped, 6), (scaled, 8), (replaced, 8)])
+@pytest.mark.parametrize(("change", "passes"), [(clamped, {10}), (scaled, {9}), (replaced, {10, 11, 12})])
 def test_weights_that_a_forward_pass_changes_are_put_back(
-    change: Callable[[nn.Linear], None], passes: int, fail: bool
+    change: Callable[[nn.Linear], None], passes: set[int], fail: bool
 ) -> None:
     torch.manual_seed(0)
     model, inputs = nn.Sequential(nn.Linear(3, 4), nn.Linear(5 if fail else 4, 2)), torch.randn(9, 3)
@@ -179,9 +179,9 @@ def test_weights_that_a_forward_pass_changes_are_put_back(
     else:
         covariances(model, inputs, batch_size=4)
     assert all(changed)
-    assert len(changed) == (
-        1 if fail else passes
-    )  # to know the network, to compare two samples, for its rounding; three batches
+    # To know the network, to compare the same samples in other places and numbers, for its rounding; three batches. One
+    # that fails is tried on the first batch, too. Rounding of the norm decides how often ``replaced`` is compared.
+    assert len(changed) in ({2} if fail else passes)
     assert model.get_parameter("0.weight") is weight
     assert weight.data_ptr() == memory
     assert torch.equal(weight, before)

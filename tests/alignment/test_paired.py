@@ -56,8 +56,7 @@ def test_no_batch_of_one(n: int, options: dict[str, Any]) -> None:
     measure_covariances(model, inputs, **{"batch_size": 4} | options)
     weight_gradients(model, inputs, torch.zeros(n, 2).double(), squared_error, batch_size=4)
     nfa.left_out(model, inputs)
-    single = n == 1 or options.get("batch_size") == 1
-    assert SEEN.count(1) == single  # once, to see that the sample gives the same beside its copy
+    assert SEEN.count(1) == (n == 1)  # once, to see that the sample gives the same beside its copy
 
 
 @pytest.mark.parametrize("estimator", ["exact", "sketched"])
@@ -132,3 +131,23 @@ def test_a_network_that_takes_one_sample_runs_on_it_alone(kind: type[nn.Module])
     jacobian = torch.autograd.functional.jacobian(readout, model.first(inputs[0]))  # type: ignore[operator]
     rows = jacobian.flatten(0, 1).flatten(0, 1)
     assert_matrix_close(layers["first"].covariance, rows.T @ rows, 1e-12)
+
+
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_a_network_of_one_sample_measures_many_one_by_one(one_by_one: bool) -> None:
+    """It does not run on the samples of a trial together."""
+    model, inputs = OneGraph().double(), torch.randn(4, 7, 3).double()
+    given = list(inputs.split(1)) if one_by_one else inputs
+    found = measure_covariances(model, given, batch_size=1).layers
+    parts = [measure_covariances(model, sample).layers for sample in inputs.split(1)]
+    for name, layer in found.items():
+        mean = torch.stack([part[name].covariance for part in parts]).mean(0)
+        assert_matrix_close(layer.covariance, mean, 1e-12, name)
+
+
+def test_a_small_first_batch_does_not_make_all_batches_small() -> None:
+    model, inputs = Counting(), torch.randn(200, 3, 4, 4)
+    for parts in (inputs, [inputs[:3], inputs[3:]], [inputs[:1], inputs[1:]]):
+        SEEN.clear()
+        measure_covariances(model, parts, estimator="exact")
+        assert len(SEEN) < 20, len(SEEN)

@@ -30,13 +30,14 @@ from nfa.alignment import (
     sketch,
     spectra,
     survey,
+    trial,
 )
 from nfa.alignment.reasons import REASONS
 from nfa.features import Samples, linear_rows
 from tests.alignment import test_experts as experts
 from tests.alignment import test_uses as uses
 from tests.alignment.architectures import Net, draw
-from tests.alignment.test_rounding import MeanAfterNorm, _next
+from tests.alignment.test_rounding import Chaotic, MeanAfterNorm, _next
 
 checking = sys.modules["nfa.alignment.check"]  # the package has a function of that name
 PACKAGE = Path(nfa.__file__).parent
@@ -102,13 +103,28 @@ class Unnumbered(nn.Module):
         return self.second(torch.tanh(self.first(x))) + torch.tensor([0.0, math.nan])  # type: ignore[no-any-return]
 
 
+class Counter(nn.Module):
+    """Gives other outputs in every pass."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.second, self.passes = nn.Linear(4, 6), nn.Linear(6, 2), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4) -> (n, 2)."""
+        self.passes += 1
+        return self.second(torch.tanh(self.first(x + self.passes / 10)))  # type: ignore[no-any-return]
+
+
 class Loop(nn.Module):
-    """Uses a layer where samples come in company alone."""
+    """Uses a layer where samples come in company alone, and elsewhere another one of the same weights."""
 
     def __init__(self) -> None:
         """Make the layers."""
         super().__init__()
         self.first, self.second, self.other = nn.Linear(4, 6), nn.Linear(6, 2), nn.Linear(6, 2)
+        self.other.load_state_dict(self.second.state_dict())
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 4) -> (n, 2)."""
@@ -255,7 +271,9 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     quantities.DECOUPLED: lambda: of_notes(measure(chain(4, 6, 2), inputs(), decoupled_decay=0.01)),
     quantities.NO_GRADIENT: lambda: of_notes(measure(chain(4, 6, 2), inputs(), weight_decay=0.1)),
     quantities.GRADIENT_NOT_FINITE: lambda: of_notes(infinite("gradients")),
-    covariance.DRAWN: lambda: of_notes(measure(Dropping(), inputs(dtype=torch.float32))),
+    trial.DRAWN: lambda: of_notes(measure(Dropping(), inputs(dtype=torch.float32))),
+    trial.UNSTEADY: lambda: of_notes(measure(Counter(), inputs(dtype=torch.float32))),
+    trial.MAGNIFIED: lambda: of_notes(measure(Chaotic(), inputs(dtype=torch.float32))),
     covariance.NOT_FINITE: lambda: of_notes(measure(Unnumbered(), inputs(dtype=torch.float32))),
     correlation.NFM_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
     correlation.OTHER_ZERO: lambda: of_notes(

@@ -1,7 +1,11 @@
 """What holds for all numbers of a network: draws, outputs that are no numbers, complex ones, autocast, no control."""
 
+import random
+import time
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,9 +14,10 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment import covariances, measure, measure_covariances, weight_gradients
 from nfa.alignment.check import TWO_DRAWS
-from nfa.alignment.covariance import DRAWN, NOT_FINITE
+from nfa.alignment.covariance import NOT_FINITE
 from nfa.alignment.haar import NO_CONTROL
 from nfa.alignment.quantities import DECOUPLED, WITHOUT_K
+from nfa.alignment.trial import DRAWN, UNSTEADY
 from nfa.optim import OPTIMIZERS
 from tests.alignment.comparing import assert_matrix_close, note_of
 from tests.alignment.networks import squared_error
@@ -29,10 +34,6 @@ class Variational(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 4) -> (n, 2)."""
-        import random
-
-        import numpy as np
-
         mean, scale = self.encode(x).chunk(2, 1)
         draws: dict[str, Callable[[], Tensor]] = {
             "torch": lambda: torch.randn_like(mean),
@@ -55,6 +56,69 @@ def test_a_network_that_draws_is_measured_on_one_draw_and_says_so(model: nn.Modu
     assert not checked.passed.any()
     assert set(checked.note) == {TWO_DRAWS}
     assert checked.error.isna().all()
+
+
+class OwnDraws(nn.Module):
+    """Changes its outputs in every pass, by something that no global random state decides."""
+
+    def __init__(self, kind: str) -> None:
+        """Make the layers and what decides."""
+        super().__init__()
+        self.first, self.second, self.kind, self.passes = nn.Linear(4, 6), nn.Linear(6, 2), kind, 0
+        self.torch = torch.Generator().manual_seed(0)
+        self.numpy = np.random.default_rng(0)
+        self.python = random.Random(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4) -> (n, 2)."""
+        self.passes += 1
+        change: dict[str, Callable[[], Any]] = {
+            "torch": lambda: torch.randn(x.shape, generator=self.torch),
+            "numpy": lambda: torch.from_numpy(self.numpy.normal(size=x.shape)).to(x),
+            "python": lambda: self.python.gauss(0, 1),
+            "passes": lambda: self.passes / 10,
+            "time": lambda: time.perf_counter_ns() % 1000 / 1000,
+            "for some": lambda: torch.where(x[:, :1] > 0, torch.randn(x.shape, generator=self.torch), x),
+        }
+        return self.second(torch.tanh(self.first(x + change[self.kind]())))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "python", "passes", "time", "for some"])
+def test_a_network_with_draws_of_its_own_says_so(kind: str) -> None:
+    torch.manual_seed(0)
+    model, inputs = OwnDraws(kind), torch.randn(20, 4)
+    states = model.torch.get_state(), model.numpy.bit_generator.state, model.python.getstate(), model.passes
+    table = measure(model, inputs)
+    known = table[table.value.notna() & ~table.quantity.isin(WITHOUT_K)]
+    assert len(known)
+    assert known.note.str.contains(UNSTEADY, regex=False).all()
+    checked = nfa.check(model, inputs, samples=20)
+    assert not checked.passed.any()
+    assert set(checked.note) == {UNSTEADY}
+    assert torch.equal(model.torch.get_state(), states[0])
+    assert (model.numpy.bit_generator.state, model.python.getstate(), model.passes) == states[1:]
+    if kind != "time":
+        pd.testing.assert_frame_equal(measure(model, inputs), table)
+
+
+def test_a_part_that_later_samples_reach_may_draw() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.noisy = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            some = (x[:, 0] > 0).nonzero().flatten()
+            y: Tensor = self.first(x)
+            return y.index_add(0, some, self.noisy(x[some] + torch.randn_like(x[some]))) if len(some) else y
+
+    torch.manual_seed(0)
+    inputs = torch.randn(600, 4)
+    inputs[:, 0] = -inputs[:, 0].abs()
+    inputs[200:216, 0] = inputs[200:216, 0].abs()
+    for given in (inputs, list(inputs.split(40))):
+        found = measure_covariances(Late(), given).layers
+        assert all(layer.remarks == (DRAWN,) for layer in found.values())
 
 
 def test_a_number_that_is_drawn_and_not_used_is_no_matter() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment import measure, measure_covariances
 from nfa.alignment.quantities import CHANGE_ROUNDING, K_CHANGE_ROUNDING, K_ROUNDING, WITHOUT_K
+from nfa.alignment.trial import MAGNIFIED
 from nfa.theory.limit import limit
 from tests.alignment.architectures import ARCHITECTURES
 from tests.alignment.comparing import note_of
@@ -160,3 +161,64 @@ def test_a_covariance_that_moved_by_rounding_has_not_changed() -> None:
     start["1.weight"] = start["1.weight"] * (1 + 1e-5 * torch.rand(3, 12))
     table = measure(model, torch.randn(40, 6), initial=start)
     assert table[(table.layer == "0") & (table.quantity == "dc_nfc")].value.notna().all()
+
+
+class SomeThroughEqualValues(nn.Module):
+    """Sends samples of one kind through attention over values that are equal, whose query and key have no gradient."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.late = nn.Linear(8, 3), EqualValues()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 5, 8) -> (n, 3)."""
+        some = (x[:, 0, 0] > 0).nonzero().flatten()
+        y: Tensor = self.first(x.mean(1))
+        return y.index_add(0, some, self.late(x[some])) if len(some) else y
+
+
+@pytest.mark.parametrize("options", [{}, {"estimator": "sketched"}, {"batch_size": 10}], ids=str)
+def test_rounding_in_a_part_that_later_samples_reach_is_undefined(options: dict[str, Any]) -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        inputs = torch.randn(600, 5, 8)
+        inputs[:, 0, 0] = -inputs[:, 0, 0].abs()
+        inputs[200:216, 0, 0] = inputs[200:216, 0, 0].abs()
+        found = measure_covariances(SomeThroughEqualValues(), inputs, **options).layers
+        assert {name: layer.is_rounding for name, layer in found.items()} == {
+            "first": False,
+            "late.q": True,
+            "late.k": True,
+            "late.v": False,
+            "late.r": False,
+        }
+
+
+class Chaotic(nn.Module):
+    """A recurrent network whose weights magnify every difference, step by step."""
+
+    def __init__(self, gain: float = 4.0) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.step, self.readout = nn.Linear(4, 30), nn.Linear(30, 30), nn.Linear(30, 2)
+        nn.init.normal_(self.step.weight, std=gain / 30**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 4) -> (n, 2)."""
+        h = self.first(x)
+        for _ in range(40):
+            h = torch.tanh(self.step(h))
+        return self.readout(h)  # type: ignore[no-any-return]
+
+
+def test_a_network_that_magnifies_rounding_says_so() -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model, inputs = Chaotic(), torch.randn(40, 4)
+        table = measure(model, inputs)
+        known = table[table.value.notna() & ~table.quantity.isin(WITHOUT_K)]
+        note = MAGNIFIED.format(percent=5, dtype="float32")
+        assert len(known)
+        assert known.note.str.contains(note, regex=False).all()
+        assert not measure(Chaotic(0.5), inputs).note.str.contains("last digits of the samples").any()
