@@ -21,11 +21,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     type of its parameters, wherever it is called from. One that the network enters in its own forward pass is part of
     it; there weights are cast anew at every use: casts that are kept could not be told for weights.
 
-    Restored are modes, buffers, parameters, the states of generators of random numbers, and every attribute of a module: set, replaced, or changed inside lists,
-    dicts and sets; so no graph stays alive in what a forward pass stored. Parameters are copied for the first pass;
-    afterwards only copies of those that it changed are kept, and of embeddings with ``max_norm``. Not restored: a
-    parameter that only a later pass changes, what objects other than modules hold, and lazy modules, which the first
-    pass initialises.
+    Restored are modes, buffers, parameters, the states of generators of random numbers, and every attribute of a
+    module: set, replaced, or changed inside lists, dicts and sets; so no graph stays alive in what a forward pass
+    stored. Parameters are copied for the first pass; afterwards only copies of those that it changed are kept, and of
+    embeddings with ``max_norm``. Not restored: a parameter that only a later pass changes, what objects other than
+    modules hold, and lazy modules, which the first pass initialises.
     """
     devices = _cuda(model)
     with (
