@@ -150,7 +150,8 @@ class Repeats:
 def _norms(one: Tensor, other: Tensor | None) -> Tensor:
     """Norm of a difference, or of the first, for every sample; entries that are not finite in either are left out."""
     difference = one.double() if other is None else one.double() - other.double()
-    return difference.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(1).norm(dim=1)
+    norms: Tensor = difference.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(1).norm(dim=1)
+    return norms
 
 
 class _Coarsest(TorchDispatchMode):
