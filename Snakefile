@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 from nfa.errors import UserError
-from nfa.paths import SweepPaths
+from nfa.storage.paths import SweepPaths
 from nfa.stages.plan import begin, read_sweep
-from nfa.stages.stale import check_name, stale_outputs
-from nfa.sweep import digest
-from nfa.warm import VARIABLE
+from nfa.storage.stale import check_name, stale_outputs
+from nfa.digests import digest
+from nfa.import_server.hand_over import VARIABLE
 
 # `configfile:` would be merged with --configfile; a given file is to replace the default.
 if not workflow.configfiles:

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nfa.paths import SweepPaths
-from nfa.sweep import Cell, load
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Cell
+from nfa.sweep.grid import load
 from nfa.training.materials import load_data
 
 ROTATIONS = 20

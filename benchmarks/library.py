@@ -5,10 +5,10 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from nfa.alignment import LayerCovariance, Measured, correlations, measure_covariances
-from nfa.alignment.agop import Agop, Middle
-from nfa.alignment.feature_matrix import FeatureMatrix
-from nfa.alignment.sketch import Estimator
-from nfa.alignment.values import exponents
+from nfa.alignment.quantities.agop import Agop, Middle
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix
+from nfa.alignment.quantities.sketch import Estimator
+from nfa.alignment.quantities.values import exponents
 
 PEARSON = ("pearson",)
 

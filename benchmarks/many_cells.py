@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nfa.sweep import load
+from nfa.sweep.grid import load
 from tests.fake_results import write_alike
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from networks import CASES, NARROW, WIDE, Case
 from timing import Times, interleaved, milliseconds, seconds
 
 from nfa.alignment import measure_covariances
-from nfa.alignment.accumulate import add_products_
+from nfa.alignment.covariance.products import add_products_
 
 ROWS = 500  # added at a time in the accumulation
 AGREEMENT = 2e-3  # float32 sums over d x d matrices are off by up to 5e-4

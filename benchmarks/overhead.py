@@ -26,13 +26,14 @@ import pandas as pd
 import yaml
 
 import nfa.stages.publish as publishing
+from nfa.jobs.environment import choose_device, set_threads
 from nfa.stages.aggregate import aggregate
-from nfa.stages.environment import choose_device, set_threads
 from nfa.stages.measure import measure
 from nfa.stages.probe import probe
 from nfa.stages.publish import publish
 from nfa.stages.train import train
-from nfa.sweep import Sweep, load
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import load
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBREAPER = 36  # prctl: orphans below become ours, so that their time is counted

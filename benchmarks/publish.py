@@ -19,13 +19,18 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from nfa.paths import SweepPaths
 from nfa.stages import publish as stage
-from nfa.stages.documents import cell_document
-from nfa.stages.parts import Parts
-from nfa.stages.places import mlflow_place, wandb_place
-from nfa.sweep import Cell, Sweep, parse
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, write_arrays, write_table, write_text
+from nfa.storage.arrays import write_arrays
+from nfa.storage.atomic import write_text
+from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES
+from nfa.storage.documents import cell_document
+from nfa.storage.parts import Parts
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import write_table
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking.destinations import mlflow_place, wandb_place
+from nfa.tracking.publication import Publication
 from tests import fake_results
 
 SEEDS = 4
@@ -111,7 +116,7 @@ def main() -> None:
 
 def _observe(seconds: list[float], memory: list[tuple[float, float]], service_cpu: list[float]) -> None:
     """Note time and memory whenever a run is published."""
-    publish_run = stage._Publication._publish_run
+    publish_run = Publication._publish_run
     here = psutil.Process()
 
     def observed(publication: Any, record: Any, *rest: Any) -> None:
@@ -122,7 +127,7 @@ def _observe(seconds: list[float], memory: list[tuple[float, float]], service_cp
         service_cpu.append(sum(sum(each.cpu_times()[:2]) for each in services))
         memory.append((here.memory_info().rss / 2**20, sum(each.memory_info().rss for each in services) / 2**20))
 
-    stage._Publication._publish_run = observed  # type: ignore[method-assign, assignment]
+    Publication._publish_run = observed  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":

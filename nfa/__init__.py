@@ -11,8 +11,8 @@ __version__: str
 _ALIGNMENT = ("Monitor", "Wrapped", "check", "covariances", "left_out", "matrices", "measure")
 _LAZY = {  # public name -> module, and what it is called there
     **{name: ("nfa.alignment", name) for name in _ALIGNMENT},
-    "SpeedLimited": ("nfa.optim.speed_limited", "SpeedLimited"),
-    "load_sweep": ("nfa.sweep", "load"),
+    "SpeedLimited": ("nfa.optim.algorithms.speed_limited", "SpeedLimited"),
+    "load_sweep": ("nfa.sweep.grid", "load"),
 }
 __all__ = [
     "Monitor",

@@ -119,3 +119,7 @@ def _is_users(frame: FrameType) -> bool:
         return True
     # Compiled modules name files that are not here.
     return os.path.isfile(file) and not any(folder in file for folder in _INSTALLED)
+
+
+class Preempted(Exception):
+    """The work was saved because the process was told to stop."""

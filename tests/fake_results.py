@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfa.paths import CellPaths, SweepPaths
-from nfa.sealing import KEY, sealed
-from nfa.stages.documents import cell_document
-from nfa.stages.parts import Parts
-from nfa.sweep import Cell, Sweep, load
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, TIMINGS, write_arrays, write_table, write_text
+from nfa.digests import KEY, sealed
+from nfa.storage.arrays import write_arrays
+from nfa.storage.atomic import write_text
+from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES, TIMINGS
+from nfa.storage.documents import cell_document
+from nfa.storage.parts import Parts
+from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.storage.tables import write_table
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.grid import load
 
 CORRELATIONS = ("cosine", "pearson", "offdiagonal")
 MADE_WITH = {"nfa": "0", "packages": {"torch": "2.13.0"}, "commit": "0" * 40, "device": "cpu", "threads": 1}

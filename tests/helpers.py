@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nfa.sweep import Sweep, parse
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,5 +45,5 @@ def environment(**more: str) -> dict[str, str]:
 
 def nfa(*arguments: object, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the ``nfa`` command as a user would."""
-    command = [sys.executable, "-m", "nfa.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "nfa", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=environment(**more), capture_output=True, text=True, timeout=300)

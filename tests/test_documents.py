@@ -18,10 +18,11 @@ from torch.nn.utils import parametrizations
 import nfa
 from nfa.alignment import left_out
 from nfa.data import DATA
+from nfa.external.torchvision_import import torchvision
 from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
-from nfa.sweep import Measure, Probe, Train, Wandb, parse
-from nfa.vision import torchvision
+from nfa.sweep.grid import parse
+from nfa.sweep.sections import Measure, Probe, Train, Wandb
 from tests.helpers import ROOT, environment
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

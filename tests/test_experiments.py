@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nfa.cli import command_parser
-from nfa.report.chart import AXES, OWN
-from nfa.report.points import Wanted
+from nfa.cli.main import command_parser
+from nfa.report.statistics.chart_data import AXES, OWN
+from nfa.report.statistics.points import Wanted
 from tests.helpers import ROOT, environment
 
 PAGES = ROOT / "docs/experiments"

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_sample_images
 
 import nfa
-from nfa.report.figures.panels import write_figure
+from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import styled
-from nfa.tables import write_frame
+from nfa.storage.tables import write_frame
 
 HERE = Path(__file__).resolve().parent
 CROPS, SIDE = 16, 96  # images, and their side in pixels

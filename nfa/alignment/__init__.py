@@ -15,17 +15,17 @@ into K, ``feature_matrix`` and ``agop`` correlate W^T W with powers of W^T K W i
 bars, ``quantities`` names what is reported, ``table`` writes it down.
 """
 
-from nfa.alignment.agop import power_middle
 from nfa.alignment.check import check
-from nfa.alignment.covariance import LayerCovariance, Measured, measure_covariances
-from nfa.alignment.feature_matrix import correlations
-from nfa.alignment.gradients import Gradients, loss_gradients, weight_gradients
-from nfa.alignment.looking import covariances, left_out, matrices
+from nfa.alignment.covariance.gradients import Gradients, loss_gradients, weight_gradients
+from nfa.alignment.covariance.measure import LayerCovariance, Measured, measure_covariances
+from nfa.alignment.matrices import covariances, left_out, matrices
+from nfa.alignment.measure import COLUMNS, frame, limit_rows, measure, measure_layer
 from nfa.alignment.monitor import Monitor
+from nfa.alignment.network.wrapped import Wrapped
 from nfa.alignment.pictures import pictures
-from nfa.alignment.table import COLUMNS, frame, limit_rows, measure, measure_layer
-from nfa.alignment.values import CORRELATIONS, POWERS, Value
-from nfa.alignment.wrapped import Wrapped
+from nfa.alignment.quantities.agop import power_middle
+from nfa.alignment.quantities.feature_matrix import correlations
+from nfa.alignment.quantities.values import CORRELATIONS, POWERS, Value
 
 __all__ = [
     "COLUMNS",

@@ -14,17 +14,17 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.arguments import check_options, checked_layers
-from nfa.alignment.copying import deep_copy
-from nfa.alignment.covariance import LayerCovariance, measure_covariances
-from nfa.alignment.direct import DirectLayer, direct_agop
-from nfa.alignment.feature_matrix import blocked
-from nfa.alignment.fitting import explained
-from nfa.alignment.layers import checked_device, plain
-from nfa.alignment.quantities import K_ROUNDING
-from nfa.alignment.reasons import reason
-from nfa.alignment.samples import Inputs, drawn
-from nfa.alignment.trial import DRAWN, UNSTEADY
+from nfa.alignment.covariance.direct_agop import DirectLayer, direct_agop
+from nfa.alignment.covariance.measure import LayerCovariance, measure_covariances
+from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.network.copies import deep_copy
+from nfa.alignment.network.fitting import explained
+from nfa.alignment.network.layers import checked_device, plain
+from nfa.alignment.network.reasons import reason
+from nfa.alignment.network.samples import Inputs, drawn
+from nfa.alignment.network.trial import DRAWN, UNSTEADY
+from nfa.alignment.quantities.feature_matrix import blocked
+from nfa.alignment.quantities.layer import K_ROUNDING
 from nfa.random import torch_generator
 
 COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")

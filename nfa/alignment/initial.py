@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nfa.alignment.copying import deep_copy
-from nfa.alignment.layers import checked_device, plain
+from nfa.alignment.network.copies import deep_copy
+from nfa.alignment.network.layers import checked_device, plain
 from nfa.errors import nearest
 
 WRAPPERS = ("_orig_mod.", "module.", "model.")  # how names of compiled, parallel and Lightning's networks begin

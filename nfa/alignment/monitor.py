@@ -15,15 +15,15 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nfa.alignment.arguments import check_options, checked_layers
-from nfa.alignment.copying import deep_copy
-from nfa.alignment.fitting import explained
-from nfa.alignment.layers import checked_device, plain
-from nfa.alignment.samples import Inputs, batches, kept, unseen
-from nfa.alignment.survey import Survey
-from nfa.alignment.table import COLUMNS, measure, measured_table
-from nfa.alignment.undisturbed import undisturbed
-from nfa.alignment.values import CORRELATIONS, POWERS
+from nfa.alignment.measure import COLUMNS, measure, measured_table
+from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.network.copies import deep_copy
+from nfa.alignment.network.fitting import explained
+from nfa.alignment.network.layers import checked_device, plain
+from nfa.alignment.network.samples import Inputs, batches, kept, unseen
+from nfa.alignment.network.survey import Survey
+from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.quantities.values import CORRELATIONS, POWERS
 from nfa.errors import nearest
 
 _OPTIONS = tuple(name for name in signature(measure).parameters if name not in ("model", "inputs", "initial", "step"))

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nfa.alignment.agop import factor
+from nfa.alignment.quantities.agop import factor
 
 
 def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int = 4) -> dict[str, np.ndarray]:

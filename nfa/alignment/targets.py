@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from nfa.alignment.gradients import Loss
+from nfa.alignment.covariance.gradients import Loss
 from nfa.errors import nearest
 from nfa.losses import LOSSES
 

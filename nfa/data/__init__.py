@@ -13,11 +13,11 @@ from nfa.data import (
     teacher,
     translation_invariant,
     two_features,
-    user,
     vision_sets,
 )
+from nfa.data import function as user
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.registry import USERS_OWN
+from nfa.entries import USERS_OWN
 
 DATA: dict[str, DataEntry] = {
     "fashion_mini": fashion_mini.ENTRY,

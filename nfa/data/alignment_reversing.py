@@ -11,7 +11,7 @@ import numpy as np
 
 from nfa.data.options import DrawnOptions, finish_drawn, tagged
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 
 class AlignmentReversing(DrawnOptions):

@@ -15,8 +15,8 @@ from pydantic import model_validator
 from nfa.data.labels import MAX_CLASSES, Labels, reading
 from nfa.data.options import ClassOptions, chosen, drawn_split, finish, held_out, scaled_targets
 from nfa.data.shape import Data, DataShape
+from nfa.entries import setting
 from nfa.errors import UserError, one_line
-from nfa.settings import setting
 
 NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y")
 

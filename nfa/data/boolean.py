@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from nfa.data.options import ClassOptions, DrawnOptions, coordinates, finish_drawn, tagged
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 
 class Staircase(DrawnOptions):

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from nfa.data.options import DrawnOptions, coordinates, finish_drawn, tagged
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 
 class ChainMonomial(DrawnOptions):

@@ -11,7 +11,7 @@ import numpy as np
 
 from nfa.data.options import STANDARDISE, ClassOptions, Standardise, finish
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 CLASSES = 10
 

@@ -24,8 +24,8 @@ from nfa.data.arrays import ArrayOptions, Header, Layout, assemble, check_inputs
 from nfa.data.options import STANDARDISE, Standardise
 from nfa.data.shape import Data, DataEntry, DataShape
 from nfa.data.table import Table, inputs, read_table
+from nfa.entries import setting
 from nfa.errors import UserError, one_line
-from nfa.settings import setting
 
 SUFFIXES = (".npz", ".csv", ".parquet")
 # Text with commas, or a list: one value each, and not a grid.

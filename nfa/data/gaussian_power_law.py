@@ -12,7 +12,7 @@ from pydantic import model_validator
 from nfa.data import chain_monomial
 from nfa.data.options import DrawnOptions, coordinates, finish_drawn, orthonormal, tagged
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 
 class GaussianPowerLaw(DrawnOptions):

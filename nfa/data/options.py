@@ -12,7 +12,7 @@ import numpy as np
 
 from nfa.data.shape import Data
 from nfa.data.targets import centred_one_hot
-from nfa.settings import Settings, setting
+from nfa.entries import Settings, setting
 
 MAX_SAMPLES = 10_000_000
 ROWS = 4096  # that are brought to float64 at a time

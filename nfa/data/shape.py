@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nfa.settings import Settings
+from nfa.entries import Settings
 
 Kind = Literal["vectors", "images", "tokens"]
 

@@ -16,7 +16,7 @@ from nfa.data.options import (
     scaled_targets,
 )
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 _TEST_SHARE = "share of the samples that is for testing, drawn by the seed"
 _N_TRAIN = "keep this many of the training samples; all if not given"

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from nfa.data.options import DrawnOptions, finish_drawn, orthonormal, tagged
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 
 class Teacher(DrawnOptions):

@@ -13,7 +13,7 @@ import numpy as np
 
 from nfa.data.options import ClassOptions, DrawnOptions, coordinates, finish_drawn, tagged
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.settings import setting
+from nfa.entries import setting
 
 
 class TwoFeatures(DrawnOptions, ClassOptions):

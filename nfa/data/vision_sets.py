@@ -17,9 +17,9 @@ from pydantic import model_validator
 
 from nfa.data.options import STANDARDISE, ClassOptions, Standardise, chosen, finish
 from nfa.data.shape import Data, DataEntry, DataShape
+from nfa.entries import setting
 from nfa.errors import UserError, nearest, one_line
-from nfa.settings import setting
-from nfa.vision import torchvision
+from nfa.external.torchvision_import import torchvision
 
 
 class _Images(ClassOptions):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfa.alignment.capture import record
-from nfa.alignment.undisturbed import undisturbed
+from nfa.alignment.network.recording import record
+from nfa.alignment.network.undisturbed import undisturbed
 
 MAX_FEATURES = 256  # larger feature maps are averaged over positions: a ridge probe costs the square of this
 FORWARD_BATCH = 1000  # samples per forward pass

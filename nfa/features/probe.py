@@ -12,10 +12,10 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from nfa.conventions import LINEAR_PROBES
 from nfa.errors import nearest
 from nfa.features.ridge import RidgePath
 from nfa.features.split import Split, best, fitted_rows, merit, r2, score
-from nfa.tables import LINEAR_PROBES
 
 RIDGE_PENALTIES = tuple(10.0**power for power in range(-6, 2))  # per training sample
 LOGISTIC_PENALTIES = (1e-2, 1.0, 1e2)  # 1/C of scikit-learn

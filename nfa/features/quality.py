@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import LayerCovariance, measure_covariances
-from nfa.alignment.feature_matrix import blocked
-from nfa.alignment.reasons import reason
+from nfa.alignment.network.reasons import reason
+from nfa.alignment.quantities.feature_matrix import blocked
 from nfa.features.capture import FORWARD_BATCH, MAX_FEATURES, LayerPass, layer_features, layer_passes, named_layers
 from nfa.features.geometry import kernel_alignment, scatter_ratio
 from nfa.features.kernel import KernelScores, distances, kernel_machine, machine_of_distances, root

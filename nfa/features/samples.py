@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nfa.alignment.layers import finite
+from nfa.alignment.network.layers import finite
 from nfa.features.split import Split
 
 

@@ -1,8 +1,9 @@
 """The model axis. To add a network: write one file with its settings, ``layers`` and ``build``, and name it here."""
 
-from nfa.models import conv, deep_linear, mlp, own, recurrent, resnet, torchvision_model, transformer, vgg11
+from nfa.entries import USERS_OWN
+from nfa.models import conv, deep_linear, mlp, recurrent, resnet, torchvision_model, transformer, vgg11
+from nfa.models import function as own
 from nfa.models.entry import LayerShape, ModelEntry
-from nfa.registry import USERS_OWN
 
 MODELS: dict[str, ModelEntry] = {
     "mlp": mlp.ENTRY,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from nfa.settings import Settings, setting
+from nfa.entries import Settings, setting
 
 ActivationName = Literal["relu", "gelu", "tanh", "erf", "quadratic", "linear"]
 Initialisation = Literal["he", "pytorch", "lecun", "xavier", "orthogonal", "normal"]

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Literal
 
 from nfa.data.shape import DataShape
+from nfa.entries import setting
 from nfa.models.common import ActivationName, Drawn
 from nfa.models.entry import LayerShape, ModelEntry
-from nfa.settings import setting
 
 if TYPE_CHECKING:
     import torch

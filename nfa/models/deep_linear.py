@@ -20,8 +20,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from nfa.data.shape import DataShape
+from nfa.entries import Settings, setting
 from nfa.models.entry import LayerShape, ModelEntry
-from nfa.settings import Settings, setting
 
 if TYPE_CHECKING:
     import torch

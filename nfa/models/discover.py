@@ -12,8 +12,8 @@ import numpy as np
 
 from nfa.data.shape import DataShape
 from nfa.errors import UserError
+from nfa.external.users_code import users_code
 from nfa.models.entry import LayerShape
-from nfa.users_code import users_code
 
 if TYPE_CHECKING:
     import torch
@@ -79,9 +79,9 @@ def seen(model: torch.nn.Module, data: DataShape, name: str) -> tuple[LayerShape
         UserError: The network cannot read such samples, gives anything but one row of outputs for each, has no layer to
             measure, or nothing to train.
     """
-    from nfa.alignment.capture import record
-    from nfa.alignment.interception import Interception
-    from nfa.alignment.undisturbed import undisturbed
+    from nfa.alignment.network.interception import Interception
+    from nfa.alignment.network.recording import record
+    from nfa.alignment.network.undisturbed import undisturbed
 
     watches: list[Interception] = []
 

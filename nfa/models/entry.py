@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nfa.data.shape import DataShape, Kind
-from nfa.settings import Settings
+from nfa.entries import Settings
 
 if TYPE_CHECKING:
     import torch

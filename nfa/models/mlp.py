@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from nfa.data.shape import DataShape
+from nfa.entries import setting
 from nfa.models.common import ActivationName, Drawn
 from nfa.models.entry import LayerShape, ModelEntry
-from nfa.settings import setting
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from nfa.data.shape import DataShape
+from nfa.entries import setting
 from nfa.models.common import INIT, ActivationName, Drawn, Initialisation
 from nfa.models.entry import LayerShape, ModelEntry
-from nfa.settings import setting
 
 if TYPE_CHECKING:
     import torch

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from nfa.data.shape import DataShape
+from nfa.entries import Settings, setting
 from nfa.errors import UserError, cut, nearest, one_line, told
 from nfa.models.discover import layers_of, seeded
 from nfa.models.entry import ModelEntry
-from nfa.settings import Settings, setting
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def build(settings: TorchvisionModel, data: DataShape, generator: torch.Generato
     """
     from torch import nn
 
-    from nfa.vision import torchvision
+    from nfa.external.torchvision_import import torchvision
 
     models = torchvision().models
     name, valid = settings.name.partition(":")[2], models.list_models(module=models)

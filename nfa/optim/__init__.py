@@ -22,10 +22,10 @@ OPTIMIZERS: dict[str, OptimizerEntry] = {
 }
 
 _LAZY = {
-    "Muon": "nfa.optim.orthogonal",
-    "SignDescent": "nfa.optim.sign_descent",
-    "SpeedLimited": "nfa.optim.speed_limited",
-    "clip_": "nfa.optim.clip",
+    "Muon": "nfa.optim.algorithms.muon",
+    "SignDescent": "nfa.optim.algorithms.sign",
+    "SpeedLimited": "nfa.optim.algorithms.speed_limited",
+    "clip_": "nfa.optim.algorithms.clip",
 }
 __all__ = [
     "OPTIMIZERS",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from nfa.entries import setting
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
-from nfa.settings import setting
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nfa.entries import Settings, non_default, setting
 from nfa.optim.schedule import ScheduleName
-from nfa.settings import Settings, non_default, setting
 
 if TYPE_CHECKING:
     import torch

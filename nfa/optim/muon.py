@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from nfa.entries import non_default, setting
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
-from nfa.settings import non_default, setting
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class Muon(OptimizerSettings):
 
 def build(settings: Muon, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
-    from nfa.optim import orthogonal
+    from nfa.optim.algorithms import muon as orthogonal
 
     groups = parameters.groups(settings.lr)
     for group in groups:  # the factors are for entrywise steps: those of the inner AdamW

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import model_validator
 
+from nfa.entries import setting
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
-from nfa.settings import setting
 
 if TYPE_CHECKING:
     import torch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from nfa.entries import setting
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
-from nfa.settings import setting
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ class SignSGD(OptimizerSettings):
 
 def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer: Lion's, with one beta for both."""
-    from nfa.optim.sign_descent import SignDescent
+    from nfa.optim.algorithms.sign import SignDescent
 
     betas = (settings.momentum, settings.momentum)
     return SignDescent(parameters.groups(settings.lr, settings.weight_decay), lr=settings.lr, betas=betas)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from nfa.entries import non_default, setting
 from nfa.errors import cut
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
 from nfa.optim.schedule import ScheduleName
 from nfa.optim.speeds import resolve_speeds
-from nfa.settings import non_default, setting
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ def _number(share: str) -> float:
 
 def build(settings: SLO, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
-    from nfa.optim.speed_limited import SpeedLimited
+    from nfa.optim.algorithms.speed_limited import SpeedLimited
 
     return SpeedLimited(
         parameters.named,

@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from nfa.paths import CellPaths, SweepPaths
-from nfa.report.collected import Collected, parameter_table
-from nfa.report.conventions import CORRELATIONS, POWERS
-from nfa.report.early import read_early
-from nfa.report.labels import cell_labels, shown_of
-from nfa.report.page import write_report
-from nfa.report.summaries import make_cell_tables, make_grid_tables, make_tables
-from nfa.report.thinned import named_by, thinned, together
-from nfa.stages.runs import check_cell, check_matrices, check_stamp, outputs, unreadable
-from nfa.sweep import Cell, Sweep
-from nfa.tables import LongTables, read_arrow, stamp_of, write_frame
+from nfa.conventions import CORRELATIONS, POWERS
+from nfa.report.page.page import write_report
+from nfa.report.statistics.collected import Collected, parameter_table
+from nfa.report.statistics.early_dynamics import read_early
+from nfa.report.statistics.labels import cell_labels, shown_of
+from nfa.report.statistics.large_sweeps import named_by, thinned, together
+from nfa.report.statistics.summaries import make_cell_tables, make_grid_tables, make_tables
+from nfa.storage.checks import check_cell, check_matrices, check_stamp, outputs, unreadable
+from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.storage.tables import LongTables, read_arrow, stamp_of, write_frame
+from nfa.sweep.cells import Cell, Sweep
 
 CELLS_AT_ONCE = 500  # read and summarised at a time, so that memory does not grow with the sweep
 LONG = (  # many rows a cell

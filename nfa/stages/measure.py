@@ -9,17 +9,20 @@ import pandas as pd
 import torch
 
 from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures, weight_gradients
+from nfa.errors import Preempted
+from nfa.jobs.preemption import preemption
+from nfa.jobs.progress import event, progress_bar
 from nfa.optim import OPTIMIZERS
-from nfa.paths import SweepPaths
-from nfa.stages.checkpoints import load_weights
-from nfa.stages.growing import SAVE_SECONDS, GrowingTable
-from nfa.stages.parts import Parts, write_timings
-from nfa.stages.preemption import Preempted, preemption
-from nfa.stages.progress import event, progress_bar
-from nfa.stages.runs import finished_runs
-from nfa.stages.train import run_identity
-from nfa.sweep import Cell, Measure, Sweep
-from nfa.tables import ALIGNMENT, read_arrays, read_table, write_arrays, write_table
+from nfa.storage.arrays import read_arrays, write_arrays
+from nfa.storage.checkpoints import load_weights, run_identity
+from nfa.storage.checks import finished_runs
+from nfa.storage.columns import ALIGNMENT
+from nfa.storage.partial_table import SAVE_SECONDS, GrowingTable
+from nfa.storage.parts import Parts, write_timings
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_table, write_table
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.sections import Measure
 from nfa.theory.early import early_arrays
 from nfa.training import Materials, build_model, load_data
 from nfa.training.materials import training_loss

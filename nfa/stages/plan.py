@@ -8,15 +8,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nfa.command_line_config import refuse_nested_text
 from nfa.errors import SweepError, UserError
-from nfa.origin import Origin
-from nfa.paths import SweepPaths
-from nfa.stages.documents import write_plan
-from nfa.stages.places import open_wandb
-from nfa.sweep import Sweep, from_file, parse
+from nfa.storage.documents import write_plan
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.sweep.command_line_config import refuse_nested_text
+from nfa.sweep.grid import from_file, parse
+from nfa.sweep.origin import Origin
+from nfa.sweep.read_yaml import read_yaml
+from nfa.tracking.destinations import open_wandb
 from nfa.tracking.tracker import TrackerUnavailableError
-from nfa.yaml_text import read_yaml
 
 _LOCKS: list[FileLock] = []  # held until the process ends, however it ends
 

@@ -8,9 +8,12 @@ import pyarrow as pa
 import torch
 
 from nfa.alignment import measure_covariances
-from nfa.stages.progress import progress_bar
-from nfa.sweep import Cell, Measure, Sweep, digest
-from nfa.tables import ALIGNMENT, write_output
+from nfa.digests import digest
+from nfa.jobs.progress import progress_bar
+from nfa.storage.columns import ALIGNMENT
+from nfa.storage.tables import write_output
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.sections import Measure
 from nfa.theory.limit import limit_frame
 from nfa.training import build_model, load_data
 from nfa.training.start import Slopes

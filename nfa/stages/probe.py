@@ -8,19 +8,21 @@ import pandas as pd
 import torch
 from torch import nn
 
+from nfa.errors import Preempted
 from nfa.features import FeatureMachine
 from nfa.features.quality import Row, input_rows, linear_rows, metric_rows, recovery_rows
 from nfa.features.samples import Samples
-from nfa.paths import SweepPaths
-from nfa.stages.checkpoints import load_weights
-from nfa.stages.growing import SAVE_SECONDS, GrowingTable
-from nfa.stages.parts import Parts, write_timings
-from nfa.stages.preemption import Preempted, preemption
-from nfa.stages.progress import event, progress_bar
-from nfa.stages.runs import finished_runs
-from nfa.stages.train import run_identity
-from nfa.sweep import Cell, Probe, Sweep
-from nfa.tables import PROBES, read_table, write_table
+from nfa.jobs.preemption import preemption
+from nfa.jobs.progress import event, progress_bar
+from nfa.storage.checkpoints import load_weights, run_identity
+from nfa.storage.checks import finished_runs
+from nfa.storage.columns import PROBES
+from nfa.storage.partial_table import SAVE_SECONDS, GrowingTable
+from nfa.storage.parts import Parts, write_timings
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_table, write_table
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.sections import Probe
 from nfa.training import Materials, build_model, load_all
 
 

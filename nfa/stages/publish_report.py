@@ -3,11 +3,12 @@
 import json
 from contextlib import closing
 
-from nfa.paths import SweepPaths
-from nfa.stages.bundles import sweep_is_aggregated, table_path
-from nfa.stages.places import open_wandb
-from nfa.sweep import Sweep
-from nfa.tables import read_written, write_text
+from nfa.storage.atomic import write_text
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_written
+from nfa.sweep.cells import Sweep
+from nfa.tracking.bundles import sweep_is_aggregated, table_path
+from nfa.tracking.destinations import open_wandb
 from nfa.tracking.tracker import TrackerError
 
 
@@ -25,7 +26,7 @@ def publish_report(sweep: Sweep, paths: SweepPaths) -> str:
         raise TrackerError("the sweep is not aggregated; run `nfa aggregate`, then `nfa publish --report`")
     record = paths.wandb / ".state" / "report.json"
     with closing(open_wandb(sweep, paths.wandb)) as tracker:
-        from nfa.tracking.wandb_report import build_report, save_report
+        from nfa.tracking.weights_and_biases.report import build_report, save_report
 
         entity = tracker.account()
         report = build_report(sweep, read_written(table_path(paths, "cells_summary")), entity, sweep.wandb.project)

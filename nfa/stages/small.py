@@ -7,8 +7,8 @@ every output, and reads through it for every job: so it is kept short, by as muc
 import re
 from collections.abc import Collection
 
-from nfa.stages.estimate import estimate
-from nfa.sweep import Sweep
+from nfa.sweep.cells import Sweep
+from nfa.sweep.estimate import estimate
 
 ANY, NONE = "[^/]+", "(?!)"
 

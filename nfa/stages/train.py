@@ -9,16 +9,19 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from nfa.paths import CellPaths, SweepPaths
-from nfa.stages.checkpoints import DamagedError, is_whole, load_tensors, save_tensors
-from nfa.stages.documents import cell_document
-from nfa.stages.environment import describe_device, provenance
-from nfa.stages.growing import SAVE_SECONDS
-from nfa.stages.parts import Parts, write_timings
-from nfa.stages.preemption import Preempted, preemption
-from nfa.stages.progress import event, progress_bar
-from nfa.sweep import Cell, Sweep
-from nfa.tables import HISTORY, read_table, remove, write_table, write_text
+from nfa.errors import Preempted
+from nfa.jobs.environment import describe_device, provenance
+from nfa.jobs.preemption import preemption
+from nfa.jobs.progress import event, progress_bar
+from nfa.storage.atomic import remove, write_text
+from nfa.storage.checkpoints import DamagedError, is_whole, load_tensors, run_identity, save_tensors
+from nfa.storage.columns import HISTORY
+from nfa.storage.documents import cell_document
+from nfa.storage.partial_table import SAVE_SECONDS
+from nfa.storage.parts import Parts, write_timings
+from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.storage.tables import read_table, write_table
+from nfa.sweep.cells import Cell, Sweep
 from nfa.training import TrainingRun
 from nfa.training.evaluate import constant_predictor
 from nfa.training.materials import load_all
@@ -47,11 +50,6 @@ def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
             _train_seeds(cell, waiting[start : start + TOGETHER], parts, device, save_seconds)
         _write_outputs(sweep, cell, parts)
         write_timings(paths, hashes)
-
-
-def run_identity(cell: Cell, seed: int) -> dict[str, str]:
-    """Which run a checkpoint belongs to, as its metadata say."""
-    return {"cell": cell.id, "seed": str(seed)}
 
 
 def _whole(parts: Parts, seed: int) -> bool:

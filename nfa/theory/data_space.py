@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from nfa.alignment import power_middle
-from nfa.alignment.feature_matrix import correlations
-from nfa.alignment.values import Value
+from nfa.alignment.quantities.feature_matrix import correlations
+from nfa.alignment.quantities.values import Value
 
 
 def start_matrices(inputs: Tensor, residuals: Tensor, gram: Tensor, n: int) -> tuple[Tensor, Tensor]:

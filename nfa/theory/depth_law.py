@@ -15,12 +15,12 @@ import pandas as pd
 from torch import nn
 
 from nfa.alignment import LayerCovariance, measure_covariances
-from nfa.alignment.agop import Agop, Middle
-from nfa.alignment.best_power import best_powers, undefined_power
-from nfa.alignment.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities import K_ROUNDING
-from nfa.alignment.samples import Inputs
-from nfa.alignment.values import CORRELATIONS, exponents
+from nfa.alignment.network.samples import Inputs
+from nfa.alignment.quantities.agop import Agop, Middle
+from nfa.alignment.quantities.best_power import best_powers, undefined_power
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix
+from nfa.alignment.quantities.layer import K_ROUNDING
+from nfa.alignment.quantities.values import CORRELATIONS, exponents
 
 
 def law(depth_from_output: int, chain_length: int | None) -> float:

@@ -24,7 +24,7 @@ sample crosses one; W'' and K' are then those between jumps, and the orders hold
 
     predicted = early_dynamics(model, inputs, targets, squared_error)       # inputs (n, d), targets (n, C)
     measured = measured_dynamics(model, inputs, targets, squared_error, predicted["t"].unique())
-    nfa.report.departure.departure(predicted, measured)     # per layer and quantity: until when it holds to 10%
+    nfa.report.statistics.departure.departure(predicted, measured)  # per layer and quantity: until when it holds to 10%
 """
 
 import math
@@ -37,11 +37,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.covariance import LayerCovariance
-from nfa.alignment.feature_matrix import correlations
-from nfa.alignment.gradients import BATCH, Loss
-from nfa.alignment.quantities import K_ROUNDING
-from nfa.alignment.values import CORRELATIONS, undefined
+from nfa.alignment.covariance.gradients import BATCH, Loss
+from nfa.alignment.covariance.measure import LayerCovariance
+from nfa.alignment.quantities.feature_matrix import correlations
+from nfa.alignment.quantities.layer import K_ROUNDING
+from nfa.alignment.quantities.values import CORRELATIONS, undefined
 from nfa.theory.gradient_flow import GradientFlow
 
 POINTS = 25  # times, where the caller names none

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from nfa.alignment.arguments import check_options
-from nfa.alignment.capture import record
-from nfa.alignment.copying import deep_copy
-from nfa.alignment.covariance import LayerCovariance, measure_covariances
-from nfa.alignment.fitting import explained
-from nfa.alignment.gradients import BATCH, Loss
-from nfa.alignment.layers import checked_device, parameters_of, plain, refuse_lazy
-from nfa.alignment.samples import batches
+from nfa.alignment.covariance.gradients import BATCH, Loss
+from nfa.alignment.covariance.measure import LayerCovariance, measure_covariances
+from nfa.alignment.network.arguments import check_options
+from nfa.alignment.network.copies import deep_copy
+from nfa.alignment.network.fitting import explained
+from nfa.alignment.network.layers import checked_device, parameters_of, plain, refuse_lazy
+from nfa.alignment.network.recording import record
+from nfa.alignment.network.samples import batches
+from nfa.alignment.network.undisturbed import undisturbed
 from nfa.alignment.targets import find_loss
-from nfa.alignment.undisturbed import undisturbed
 
 
 class GradientFlow:

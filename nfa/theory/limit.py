@@ -21,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import COLUMNS, LayerCovariance, limit_rows, loss_gradients, measure_covariances
-from nfa.alignment.arguments import check_options, checked_layers
-from nfa.alignment.gradients import BATCH, Loss
-from nfa.alignment.layers import parameters_of, plain
-from nfa.alignment.samples import Inputs, kept
+from nfa.alignment.covariance.gradients import BATCH, Loss
+from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.network.layers import parameters_of, plain
+from nfa.alignment.network.samples import Inputs, kept
 from nfa.alignment.targets import find_loss
 from nfa.errors import one_line
 from nfa.optim import OPTIMIZERS, OptimizerSettings
-from nfa.optim.first import Maker, first_update
+from nfa.optim.algorithms.first_step import Maker, first_update
 
 Direction: TypeAlias = Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 

@@ -27,9 +27,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nfa.alignment.correlation import Moments, Sums
-from nfa.alignment.reasons import reason
-from nfa.alignment.values import Value, undefined
+from nfa.alignment.network.reasons import reason
+from nfa.alignment.quantities.correlation import Moments, Sums
+from nfa.alignment.quantities.values import Value, undefined
 from nfa.theory.free_probability import compound_poisson_cumulants, word_mean
 
 GAUSSIAN = (1.0, 3.0, 15.0, 105.0)  # E[a^2], E[a^4], E[a^6], E[a^8] of a ~ N(0, 1)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from nfa.locks import waiting_lock
-from nfa.tables import write_text
+from nfa.storage.atomic import write_text
+from nfa.storage.locks import waiting_lock
 
-# A run's folder as W&B names it, ending in an id as nfa.tracking.record makes it: no one else's folder is ever removed.
+# A run's folder as W&B names it, ending in an id as nfa.tracking.record.run makes it: no one else's folder is removed.
 RUN_FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-[0-9a-f]{8}-(s\d+|sweep)-[0-9a-f]{8}(-\d+)?")
 
 

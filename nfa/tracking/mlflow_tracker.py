@@ -23,7 +23,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from nfa.tracking.record import RunRecord
+from nfa.tracking.record.run import RunRecord
 from nfa.tracking.tracker import Sent, TrackerError
 
 ID = "nfa.id"  # tag by which a run is found again

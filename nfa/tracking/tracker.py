@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from nfa.tracking.record import RunRecord
+    from nfa.tracking.record.run import RunRecord
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from nfa.errors import UserError
 from nfa.losses import LOSSES, Loss, decoupled
 from nfa.random import numpy_generator, torch_generator
 from nfa.rules import RULES, Rule
-from nfa.sweep import Cell, data_entry, model_entry
+from nfa.sweep.cells import Cell, data_entry, model_entry
 
 
 @dataclass(frozen=True)

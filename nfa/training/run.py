@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from nfa.models.discover import seeded
 from nfa.optim import OPTIMIZERS
-from nfa.optim.clip import clip_
+from nfa.optim.algorithms.clip import clip_
 from nfa.optim.entry import set_learning_rate
 from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
-from nfa.sweep import Cell, model_entry
+from nfa.sweep.cells import Cell, model_entry
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
 from nfa.training.speeds import SAMPLES, Speeds

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from nfa.alignment import correlations, measure_covariances
 from nfa.optim.adapt import adapted_speeds
+from nfa.optim.algorithms.speed_limited import SpeedLimited
 from nfa.optim.slo import SLO
-from nfa.optim.speed_limited import SpeedLimited
-from nfa.sweep import Cell
+from nfa.sweep.cells import Cell
 
 SAMPLES = 256  # that the rule measures on: a measurement then costs about as much as ten steps (docs/slo.md)
 

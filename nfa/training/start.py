@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import Gradients, loss_gradients
-from nfa.alignment.layers import parameters_of
-from nfa.sweep import Cell, model_entry
+from nfa.alignment.network.layers import parameters_of
+from nfa.sweep.cells import Cell, model_entry
 from nfa.theory.limit import step_of
 from nfa.training.materials import Materials, build_rule, training_loss
 

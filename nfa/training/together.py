@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.optim.clip import clip_
+from nfa.optim.algorithms.clip import clip_
 from nfa.training.run import TrainingRun
 
 EXACT = (nn.ReLU, nn.Identity)  # rounds nothing, so it can be applied to all runs at once

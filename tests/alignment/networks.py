@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nfa.alignment import LayerCovariance, measure_covariances
-from nfa.alignment.samples import Inputs
+from nfa.alignment.network.samples import Inputs
 
 
 @dataclass(frozen=True)

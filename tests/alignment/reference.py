@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nfa.alignment.haar import DRAWS_DECOMPOSED
+from nfa.alignment.quantities.haar import DRAWS_DECOMPOSED
 
 Row = tuple[str, str | None, str | None]  # quantity, correlation, power
 CUT = 1e-13  # relative eigenvalue below which a matrix counts as rank-deficient

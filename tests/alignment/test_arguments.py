@@ -230,7 +230,7 @@ def test_an_iterable_dataset_is_read_once() -> None:
 def test_targets_are_refused_before_anything_is_measured(
     targets: Any, loss: Any, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nfa.alignment import table
+    from nfa.alignment import measure as table
 
     def measured(*_: object, **__: object) -> None:
         pytest.fail("K was measured first, which can take an hour")

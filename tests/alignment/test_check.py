@@ -14,7 +14,7 @@ import nfa
 from nfa.alignment import check as function
 from nfa.alignment import measure_covariances
 from nfa.alignment.check import COLUMNS
-from nfa.alignment.covariance import Measured
+from nfa.alignment.covariance.measure import Measured
 from tests.alignment.networks import CASES, Case
 
 check_module = sys.modules[function.__module__]  # the package's attribute of this name is the function
@@ -215,7 +215,7 @@ def test_a_wrong_covariance_fails(wrong: Callable[[Tensor], Tensor], monkeypatch
 
 
 def test_a_product_read_in_the_wrong_rows_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nfa.alignment import operations
+    from nfa.alignment.network import operations
 
     monkeypatch.setattr(operations, "_flat", lambda gradient: gradient.flip(-1).flatten(0, -2)[None])
     readers: dict[Any, Any] = operations.READERS

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nfa.alignment import pictures
-from nfa.alignment.haar import haar
+from nfa.alignment.quantities.haar import haar
 
 
 def draw(k: int, d: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,27 +17,17 @@ from torch import Tensor, nn
 import nfa
 import nfa.features.quality as quality
 import nfa.theory.quadratic as quadratic
-from nfa.alignment import (
-    best_power,
-    check,
-    correlation,
-    covariance,
-    frame,
-    haar,
-    measure,
-    measure_covariances,
-    quantities,
-    sketch,
-    spectra,
-    survey,
-    trial,
-)
-from nfa.alignment.reasons import REASONS
+from nfa.alignment import check, frame, measure, measure_covariances
+from nfa.alignment.covariance import measure as covariance
+from nfa.alignment.network import survey, trial
+from nfa.alignment.network.reasons import REASONS
+from nfa.alignment.quantities import best_power, correlation, haar, sketch, spectra
+from nfa.alignment.quantities import layer as quantities
 from nfa.features import Samples, linear_rows
-from tests.alignment import test_experts as experts
-from tests.alignment import test_uses as uses
 from tests.alignment.architectures import Net, draw
-from tests.alignment.test_rounding import Chaotic, MeanAfterNorm, _next
+from tests.alignment.covariance.test_rounding import Chaotic, MeanAfterNorm, _next
+from tests.alignment.network import test_experts as experts
+from tests.alignment.network import test_uses as uses
 
 checking = sys.modules["nfa.alignment.check"]  # the package has a function of that name
 PACKAGE = Path(nfa.__file__).parent

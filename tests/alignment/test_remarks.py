@@ -14,10 +14,10 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment import covariances, measure, measure_covariances, weight_gradients
 from nfa.alignment.check import TWO_DRAWS
-from nfa.alignment.covariance import NOT_FINITE
-from nfa.alignment.haar import NO_CONTROL
-from nfa.alignment.quantities import DECOUPLED, WITHOUT_K
-from nfa.alignment.trial import DRAWN, UNSTEADY
+from nfa.alignment.covariance.measure import NOT_FINITE
+from nfa.alignment.network.trial import DRAWN, UNSTEADY
+from nfa.alignment.quantities.haar import NO_CONTROL
+from nfa.alignment.quantities.layer import DECOUPLED, WITHOUT_K
 from nfa.optim import OPTIMIZERS
 from tests.alignment.comparing import assert_matrix_close, note_of
 from tests.alignment.networks import squared_error

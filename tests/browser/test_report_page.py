@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from nfa.paths import SweepPaths
-from nfa.report.collected import Collected
-from nfa.report.page import page as page_of
-from nfa.report.study import Study
-from nfa.report.summaries import make_tables
+from nfa.report.page.page import page as page_of
+from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.study import Study
+from nfa.report.statistics.summaries import make_tables
 from nfa.stages.aggregate import aggregate, collect
+from nfa.storage.paths import SweepPaths
 from tests.fake_results import write
 from tests.helpers import tiny_sweep
 
@@ -155,7 +155,7 @@ def test_text_from_data_stays_text(chromium: Any, tmp_path: Path) -> None:
 
 
 def test_a_large_sweep_is_thinned_and_says_so(chromium: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nfa.report.labels.CELLS_SHOWN", 2)
+    monkeypatch.setattr("nfa.report.statistics.labels.CELLS_SHOWN", 2)
     sweep = tiny_sweep(
         data=[{"name": "chain_monomial"}],
         model=[{"name": "mlp", "depth": 1, "width": 8}],

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from nfa.paths import SweepPaths
-from nfa.stages.estimate import estimate
-from nfa.sweep import parse
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.estimate import estimate
+from nfa.sweep.grid import parse
 from tests.helpers import ROOT, environment, nfa, tiny
 from tests.workflow.snakemake import Workflow
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nfa.sweep import parse
+from nfa.sweep.grid import parse
 from tests.cluster.slurm import NODES, Slurm, wait_until
 from tests.cluster.sweep import PROFILE, WAIT, ClusterSweep
 from tests.helpers import ROOT

@@ -12,9 +12,8 @@ from pydantic import ValidationError
 
 from nfa.data import DATA, Data, DataEntry, DataShape
 from nfa.data.options import ClassOptions, Options
+from nfa.entries import USERS_OWN, Settings, non_default
 from nfa.random import numpy_generator
-from nfa.registry import USERS_OWN
-from nfa.settings import Settings, non_default
 
 FILES = {"file", USERS_OWN, "mnist", "fashion_mnist", "kmnist", "emnist", "cifar10", "cifar100", "svhn", "stl10"}
 FILES |= {"gtsrb", "celeba"}

@@ -24,7 +24,8 @@ from nfa.data import table as table_reader
 from nfa.data.file import File
 from nfa.errors import SweepError, UserError
 from nfa.random import numpy_generator
-from nfa.sweep import Sweep, parse
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
 from tests.helpers import nfa, tiny
 from tests.workflow.snakemake import Workflow
 

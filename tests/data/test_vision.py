@@ -11,8 +11,8 @@ from PIL import Image
 from nfa.data import DATA
 from nfa.data.vision_sets import _SETS, CelebA
 from nfa.errors import UserError
+from nfa.external.torchvision_import import torchvision
 from nfa.random import numpy_generator
-from nfa.vision import torchvision
 from tests.data.test_entries import check
 
 RNG = np.random.default_rng(0)

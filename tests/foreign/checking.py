@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import check, left_out, measure_covariances
-from nfa.alignment.layers import owner
+from nfa.alignment.network.layers import owner
 from tests.alignment.comparing import assert_matrix_close
 from tests.foreign.oracle import Answer, Matrix, ask
 

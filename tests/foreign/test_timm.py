@@ -3,7 +3,7 @@
 import pytest
 
 import nfa
-from nfa.vision import torchvision
+from nfa.external.torchvision_import import torchvision
 from tests.foreign.checking import assert_measured, assert_theory_holds, randomised
 from tests.foreign.timm_families import FAMILIES, MIXED, Family
 

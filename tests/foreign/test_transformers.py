@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 import nfa
-from nfa.alignment.layers import owner
-from nfa.vision import torchvision
+from nfa.alignment.network.layers import owner
+from nfa.external.torchvision_import import torchvision
 from tests.alignment.comparing import assert_matrix_close
 from tests.foreign.checking import CONSTANT, assert_measured, assert_theory_holds, randomised
 from tests.foreign.oracle import ask

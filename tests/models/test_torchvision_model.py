@@ -9,10 +9,10 @@ from torch import nn
 
 from nfa.alignment import measure_covariances
 from nfa.data import DataShape
+from nfa.entries import entry_of
 from nfa.errors import UserError
 from nfa.models import MODELS, LayerShape
 from nfa.models.torchvision_model import TorchvisionModel
-from nfa.registry import entry_of
 from tests.models.test_models import built_layers
 
 ENTRY = MODELS["torchvision:NAME"]

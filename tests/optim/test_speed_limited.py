@@ -8,8 +8,8 @@ import torch
 from torch import nn, optim
 
 from nfa.optim import OPTIMIZERS
+from nfa.optim.algorithms.speed_limited import SpeedLimited
 from nfa.optim.slo import SLO
-from nfa.optim.speed_limited import SpeedLimited
 from tests.optim.families import SHAPES, STEPS, gradients, parameters
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nfa.optim.speed_limited import SpeedLimited
+from nfa.optim.algorithms.speed_limited import SpeedLimited
 from nfa.optim.speeds import resolve_speeds
 
 LAYERS = ["hidden0", "hidden1", "readout"]

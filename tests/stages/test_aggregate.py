@@ -14,17 +14,20 @@ import pytest
 from scipy import stats
 
 from nfa.errors import UserError
-from nfa.paths import SweepPaths
-from nfa.report.collected import column_dtype
 from nfa.report.figures.files import FIGURES
-from nfa.report.labels import cell_labels
-from nfa.report.ranks import spearman
-from nfa.report.statistics import over_seeds
-from nfa.report.summaries import make_tables
-from nfa.report.terminal import read_cells, summary, summary_table, unlearned_line
+from nfa.report.statistics.collected import column_dtype
+from nfa.report.statistics.intervals import over_seeds
+from nfa.report.statistics.labels import cell_labels
+from nfa.report.statistics.points import read_cells
+from nfa.report.statistics.rank_correlation import spearman
+from nfa.report.statistics.summaries import make_tables
+from nfa.report.terminal.summary import summary, summary_table, unlearned_line
 from nfa.stages.aggregate import AggregateSummary, aggregate, collect
-from nfa.sweep import Sweep
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, read_arrays, read_stamp, read_table, write_arrays, write_table
+from nfa.storage.arrays import read_arrays, write_arrays
+from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_stamp, read_table, write_table
+from nfa.sweep.cells import Sweep
 from tests.fake_results import rewrite_cell, write
 from tests.helpers import tiny_sweep
 

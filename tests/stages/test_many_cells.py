@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nfa.paths import SweepPaths
-from nfa.report.study import Study
-from nfa.report.terminal import read_cells, summary_table, thinned_line
+from nfa.report.statistics.points import read_cells
+from nfa.report.statistics.study import Study
+from nfa.report.terminal.summary import summary_table, thinned_line
 from nfa.stages import aggregate as stage
-from nfa.tables import read_table
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_table
 from tests.fake_results import write
 from tests.helpers import tiny_sweep
 
@@ -35,7 +36,7 @@ def test_in_parts_tables_and_page_are_the_same(tmp_path: Path, monkeypatch: pyte
 def test_of_cells_that_are_not_shown_enough_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = tiny_sweep(seeds=2, train={"steps": 20, "checkpoints": 3})
     paths = write(sweep, tmp_path)
-    monkeypatch.setattr("nfa.report.labels.CELLS_SHOWN", 2)
+    monkeypatch.setattr("nfa.report.statistics.labels.CELLS_SHOWN", 2)
     found = []
     for at_once in (500, 1):
         monkeypatch.setattr(stage, "CELLS_AT_ONCE", at_once)
@@ -57,6 +58,6 @@ def test_the_terminal_shows_the_same_cells_and_says_so(tmp_path: Path, monkeypat
     cells = read_cells(paths.folder)
     assert summary_table(cells, 120).row_count == len(sweep.cells)
     assert thinned_line(cells, paths.folder) == ""
-    monkeypatch.setattr("nfa.report.labels.CELLS_SHOWN", 2)
+    monkeypatch.setattr("nfa.report.statistics.labels.CELLS_SHOWN", 2)
     assert summary_table(cells, 120).row_count == 2
     assert thinned_line(cells, paths.folder).startswith(f"Shown: 2 of {len(sweep.cells)} cells, evenly spread")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from nfa.cli import run
-from nfa.paths import SweepPaths
-from nfa.stages.checkpoints import load_tensors
-from nfa.sweep import load
-from nfa.tables import read_table
+from nfa.cli.main import run
+from nfa.storage.checkpoints import load_tensors
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_table
+from nfa.sweep.grid import load
 from tests.helpers import tiny
 
 TWICE = """

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.overhead import tiny as benchmark
-from nfa.stages.estimate import estimate
 from nfa.stages.small import cell_patterns, pattern
-from nfa.sweep import load, parse
+from nfa.sweep.estimate import estimate
+from nfa.sweep.grid import load, parse
 from tests.helpers import ROOT, tiny, tiny_sweep
 
 

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from nfa.errors import UserError
-from nfa.paths import CellPaths, SweepPaths
 from nfa.stages.aggregate import aggregate
-from nfa.stages.checkpoints import load_tensors
 from nfa.stages.measure import measure
 from nfa.stages.probe import probe
-from nfa.stages.runs import check_outputs
 from nfa.stages.train import train
-from nfa.sweep import Sweep, parse
-from nfa.tables import read_arrays
+from nfa.storage.arrays import read_arrays
+from nfa.storage.checkpoints import load_tensors
+from nfa.storage.checks import check_outputs
+from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
 from nfa.theory.early import early_arrays
 from nfa.training import build_model, load_data
 from nfa.training.materials import training_loss

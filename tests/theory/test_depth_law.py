@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nfa.theory.depth_law import depth_law, law
 from tests.alignment.networks import CASES, trained
-from tests.alignment.test_known_answers import balanced_network
+from tests.alignment.quantities.test_known_answers import balanced_network
 
 
 def drawn(*shape: int, seed: int) -> Tensor:

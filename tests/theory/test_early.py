@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nfa.alignment import measure
 from nfa.losses import cross_entropy, squared_error
-from nfa.report.departure import departure
+from nfa.report.statistics.departure import departure
 from nfa.theory import early_dynamics, layer_rates, measured_dynamics
 from nfa.theory.early import early_arrays
 

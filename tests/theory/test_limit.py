@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import CORRELATIONS, POWERS, measure
-from nfa.alignment.gradients import loss_gradients
-from nfa.alignment.layers import parameters_of
+from nfa.alignment.covariance.gradients import loss_gradients
+from nfa.alignment.network.layers import parameters_of
 from nfa.losses import LOSSES, Loss, decoupled
 from nfa.optim import OPTIMIZERS, OptimizerSettings, clip_, schedule_factor
 from nfa.optim.adam import Adam

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfa.report.quadratic import quadratic_summary
+from nfa.report.terminal.quadratic import quadratic_summary
 from nfa.theory import quadratic_draws
 from tests.helpers import nfa
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from nfa.paths import SweepPaths
 from nfa.stages.aggregate import aggregate
-from nfa.stages.publish import PublishSummary, publish
-from nfa.sweep import Sweep, parse
-from nfa.tracking import wandb_client
+from nfa.stages.publish import publish
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking.publication import PublishSummary
+from nfa.tracking.weights_and_biases import client as wandb_client
 from tests import fake_results
 from tests.tracking.reading import DOCUMENT, ONLINE
 from tests.tracking.wandb_server import KEY, WandbServer

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfa.sweep import Cell
-from nfa.tables import read_table
-from nfa.tracking.record import build_record
-from nfa.tracking.results import read_results
-from nfa.tracking.wide import column_name
+from nfa.storage.tables import read_table
+from nfa.sweep.cells import Cell
+from nfa.tracking.record.cell import read_results
+from nfa.tracking.record.run import build_record
+from nfa.tracking.record.tables import column_name
 from tests.tracking.conftest import Published
 from tests.tracking.reading import Logged, run_folders, same
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from nfa.paths import CellPaths, SweepPaths
-from nfa.stages import follow
-from nfa.sweep import Cell, Sweep, parse
+from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking import live as follow
 from tests.tracking.test_online import assert_everything_once
 from tests.tracking.wandb_server import KEY, Fault, WandbServer
 
@@ -50,7 +51,7 @@ def stage(server: WandbServer, tmp_path: Path) -> Iterator[Stage]:
         config = tmp_path / "live.yaml"
         config.write_text(yaml.safe_dump(document))
         environment = {**os.environ, "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.address, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "nfa.cli", name, str(config), "--results", str(tmp_path / "results"), *options]
+        command = [sys.executable, "-m", "nfa", name, str(config), "--results", str(tmp_path / "results"), *options]
         pipe = subprocess.PIPE
         begun.append(subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=subprocess.STDOUT))
         return begun[-1]

@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from nfa.errors import UserError
-from nfa.paths import SweepPaths
-from nfa.stages.places import mlflow_place
 from nfa.stages.publish import publish
-from nfa.sweep import Sweep
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.tracking.destinations import mlflow_place
 from nfa.tracking.mlflow_tracker import ID, flat
 from tests.tracking.test_online import records_of
 from tests.tracking.test_publish import change_history
@@ -98,8 +98,9 @@ def test_not_installed_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mlflow.py").write_text("raise ImportError('no mlflow here')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     code = (
-        "from pathlib import Path; from nfa.paths import SweepPaths; from nfa.stages.places import mlflow_place;"
-        "from nfa.sweep import parse; from tests.tracking.reading import DOCUMENT;"
+        "from pathlib import Path; from nfa.storage.paths import SweepPaths;"
+        "from nfa.tracking.destinations import mlflow_place;"
+        "from nfa.sweep.grid import parse; from tests.tracking.reading import DOCUMENT;"
         f"mlflow_place(parse(DOCUMENT, 't'), SweepPaths(Path({str(tmp_path)!r}))).open()"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)

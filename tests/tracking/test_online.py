@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 
 from nfa.errors import UserError
-from nfa.paths import SweepPaths
 from nfa.stages.aggregate import aggregate
 from nfa.stages.plan import begin
-from nfa.stages.publish import PublishSummary, publish
-from nfa.sweep import Sweep, parse
-from nfa.tracking import wandb_client
-from nfa.tracking.record import RunRecord, build_record
-from nfa.tracking.results import read_results
-from nfa.tracking.sweep_record import KEY
+from nfa.stages.publish import publish
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking.publication import PublishSummary
+from nfa.tracking.record.cell import read_results
+from nfa.tracking.record.run import RunRecord, build_record
+from nfa.tracking.record.sweep import KEY
+from nfa.tracking.weights_and_biases import client as wandb_client
 from tests.tracking.reading import ONLINE, same
 from tests.tracking.test_publish import change_history
 from tests.tracking.wandb_server import ENTITY, Fault, WandbServer

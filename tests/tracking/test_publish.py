@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 
 from nfa.errors import UserError
-from nfa.paths import SweepPaths
-from nfa.stages import places
 from nfa.stages.publish import publish
-from nfa.sweep import Sweep, parse
-from nfa.tables import HISTORY, read_stamp, read_table, write_table
-from nfa.tracking import wandb_tracker
+from nfa.storage.columns import HISTORY
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_stamp, read_table, write_table
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking import destinations as places
+from nfa.tracking.weights_and_biases import tracker as wandb_tracker
 from tests.tracking.reading import DOCUMENT, records, run_folders
 
 KEY = "f00dfacef00dfacef00dfacef00dfacef00dface"
@@ -29,7 +31,7 @@ PUBLISH = f"""
 import sys
 from pathlib import Path
 from nfa.stages.publish import publish
-from nfa.sweep import parse
+from nfa.sweep.grid import parse
 DOCUMENT = {DOCUMENT!r}
 """
 
@@ -175,7 +177,7 @@ def test_killed_half_way_resumes(sweep: Sweep, results: Path, tmp_path: Path) ->
         PUBLISH
         + f"""
 import os, signal
-from nfa.tracking import wandb_tracker
+from nfa.tracking.weights_and_biases import tracker
 whole, done = wandb_tracker.OpenRun.write, []
 def half(opened, lines):
     done.append(opened)
@@ -223,7 +225,7 @@ def test_failing_runs_cost_nothing(sweep: Sweep, results: Path, monkeypatch: pyt
 def test_missing_wandb_costs_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not installed: a warning, and published.json is there."""
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.delitem(sys.modules, "nfa.tracking.wandb_tracker")
+    monkeypatch.delitem(sys.modules, "nfa.tracking.weights_and_biases.tracker")
     summary = publish(sweep, results)
     assert len(summary.unsent) == 4
     assert SweepPaths(results / sweep.name).published.exists()

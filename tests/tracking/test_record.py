@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nfa.sweep import Sweep, parse
-from nfa.tracking.pictures import SPECTRA, pictures_of
-from nfa.tracking.record import RunRecord, build_record
-from nfa.tracking.results import CellResults, read_results
-from nfa.tracking.wide import tables_of
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking.record.cell import CellResults, read_results
+from nfa.tracking.record.pictures import SPECTRA, pictures_of
+from nfa.tracking.record.run import RunRecord, build_record
+from nfa.tracking.record.tables import tables_of
 from tests.tracking.conftest import Published
 from tests.tracking.reading import DOCUMENT
 

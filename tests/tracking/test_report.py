@@ -10,10 +10,11 @@ import pytest
 from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.errors import UserError
-from nfa.paths import SweepPaths
 from nfa.stages.publish import publish
-from nfa.sweep import Sweep, parse
-from nfa.tracking.wandb_report import MAX_LAYERS, build_report, cells_markdown, swept_settings
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking.weights_and_biases.report import MAX_LAYERS, build_report, cells_markdown, swept_settings
 from tests.tracking.reading import DOCUMENT, ONLINE
 from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
 

@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nfa.paths import SweepPaths
 from nfa.stages.aggregate import aggregate
-from nfa.stages.bundles import sweep_is_aggregated, table_path
 from nfa.stages.publish import publish
-from nfa.sweep import Sweep, parse
-from nfa.tables import write_frame
-from nfa.tracking.sweep_record import KEY, TABLES
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import write_frame
+from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import parse
+from nfa.tracking.bundles import sweep_is_aggregated, table_path
+from nfa.tracking.record.sweep import KEY, TABLES
 from tests.tracking.reading import ONLINE, Logged, run_folders
 from tests.tracking.wandb_server import WandbServer
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nfa.paths import SweepPaths
 from nfa.stages.publish import publish
-from nfa.sweep import Sweep
-from nfa.tracking.sweep_record import KEY as SUMMARY
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.tracking.record.sweep import KEY as SUMMARY
 from tests.tracking.reading import run_folders
 from tests.tracking.test_online import assert_everything_once
 from tests.tracking.wandb_server import KEY, Fault, WandbServer

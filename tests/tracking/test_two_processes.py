@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from nfa.paths import SweepPaths
 from nfa.stages import publish as stage
 from nfa.stages.publish import publish
-from nfa.sweep import Sweep
-from nfa.tracking.record import RunRecord
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.tracking.record.run import RunRecord
 from nfa.tracking.tracker import Sent, TrackerError
-from nfa.tracking.wandb_tracker import WandbTracker
+from nfa.tracking.weights_and_biases.tracker import WandbTracker
 from tests.tracking.reading import run_folders
 from tests.tracking.test_online import assert_everything_once
 from tests.tracking.test_publish import PUBLISH, change_history, python

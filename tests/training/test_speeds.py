@@ -9,8 +9,8 @@ from torch import Tensor
 
 from nfa.alignment import correlations, measure_covariances
 from nfa.optim import SpeedLimited
-from nfa.stages.checkpoints import load_tensors, save_tensors
-from nfa.sweep import Cell
+from nfa.storage.checkpoints import load_tensors, save_tensors
+from nfa.sweep.cells import Cell
 from nfa.training import TrainingRun, load_data
 from nfa.training.speeds import hidden_nfc
 from nfa.training.together import Together, stackable

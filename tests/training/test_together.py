@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from nfa.stages.checkpoints import load_tensors, save_tensors
-from nfa.sweep import Cell
+from nfa.storage.checkpoints import load_tensors, save_tensors
+from nfa.sweep.cells import Cell
 from nfa.training import TrainingRun
 from nfa.training.materials import Materials, load_all
 from nfa.training.together import Together, stackable

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from nfa.errors import UserError
 from nfa.losses import LOSSES, cross_entropy, squared_error
-from nfa.stages.checkpoints import load_tensors, save_tensors
-from nfa.sweep import Cell
+from nfa.storage.checkpoints import load_tensors, save_tensors
+from nfa.sweep.cells import Cell
 from nfa.training import TrainingRun, build_model, load_data
 from nfa.training.evaluate import constant_predictor, evaluate
 from tests.helpers import tiny_sweep

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from nfa.paths import CellPaths
-from nfa.tables import read_stamp
+from nfa.storage.paths import CellPaths
+from nfa.storage.tables import read_stamp
 from tests.helpers import environment
 
 STAGES = ("train", "measure", "probe")
@@ -26,7 +26,7 @@ class Stage:
 
     def start(self, save_every: float = 0.0, cwd: Path | None = None) -> "subprocess.Popen[str]":
         """Start it; its messages are read by ``communicate``."""
-        command = [sys.executable, "-m", "nfa.cli", self.name, str(self.config), "--results", str(self.results)]
+        command = [sys.executable, "-m", "nfa", self.name, str(self.config), "--results", str(self.results)]
         return subprocess.Popen(
             [*command, "--save-every", str(save_every)], env=environment(), stderr=subprocess.PIPE, text=True, cwd=cwd
         )

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from nfa.optim import OPTIMIZERS
-from nfa.paths import SweepPaths
 from nfa.rules import RULES
-from nfa.sweep import parse
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.grid import parse
 from tests.helpers import tiny
 from tests.workflow.snakemake import Workflow
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nfa.paths import CellPaths, SweepPaths
-from nfa.stages.preemption import PREEMPTED
-from nfa.sweep import parse
+from nfa.jobs.exit_codes import PREEMPTED
+from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.sweep.grid import parse
 from tests.helpers import nfa, tiny
 from tests.workflow.snakemake import Workflow
 from tests.workflow.stages import STAGES, Stage, differing

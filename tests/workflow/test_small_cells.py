@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from nfa.paths import SweepPaths
 from nfa.stages.small import cell_patterns
-from nfa.sweep import parse
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.grid import parse
 from tests.helpers import nfa, tiny
 from tests.workflow.snakemake import Workflow
 

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nfa.sweep import load
-from nfa.tables import read_stamp
+from nfa.storage.tables import read_stamp
+from nfa.sweep.grid import load
 from tests.helpers import nfa, tiny
 from tests.workflow.snakemake import Workflow
 

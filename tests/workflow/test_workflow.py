@@ -9,9 +9,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from nfa.paths import SweepPaths
-from nfa.sweep import parse
-from nfa.tables import ALIGNMENT, HISTORY, PROBES, TIMINGS, read_stamp
+from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES, TIMINGS
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_stamp
+from nfa.sweep.grid import parse
 from tests.helpers import tiny
 from tests.workflow.snakemake import Workflow, wait_for
 

@@ -2,9 +2,9 @@
 from functools import cache
 from math import ceil
 
-from nfa.stages.estimate import estimate
+from nfa.sweep.estimate import estimate
 from nfa.stages.small import cell_patterns
-from nfa.sweep import STAGES
+from nfa.sweep.cells import STAGES
 
 # The cells whose stages are one job, and those with a job for each stage.
 SMALL, LARGE = cell_patterns(SWEEP)
@@ -32,7 +32,7 @@ def made_again(wildcards):
 
 
 def cell_files(*names):
-    """Files of every cell, by their names in nfa/paths.py."""
+    """Files of every cell, by their names in nfa/storage/paths.py."""
     cells = [PATHS.cell(cell.id) for cell in SWEEP.cells]
     return [getattr(cell, name) for name in names for cell in cells]
 

@@ -1,5 +1,5 @@
 # One job for all stages of a cell with little work: what a job costs is paid once. Which cells these are, their settings
-# tell alone (nfa/stages/estimate.py). A job that failed finds its finished stages and seeds again.
+# tell alone (nfa/sweep/estimate.py). A job that failed finds its finished stages and seeds again.
 rule small_cell:
     input:
         made_again,

@@ -3,10 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.conventions import Convention
+from nfa.conventions import Convention
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
-from nfa.report.study import Study
+from nfa.report.statistics.study import Study
 
 WIDTH, ROW, LAYER_GAP = 360.0, 11.0, 9.0
 MARGIN, LETTER, LONGEST_NAME = 72.0, 4.9, 30  # points left of the axes, points a letter, letters of a layer's name

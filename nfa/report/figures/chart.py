@@ -9,9 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.chart import DEPTH, LAYER, NOTHING, QUANTITY, STEP, Chart, named, show
-from nfa.report.figures.panels import Mark, Panel, add_axes, save
+from nfa.report.figures.panels import Mark, Panel, add_axes
+from nfa.report.figures.saving import save
 from nfa.report.figures.style import INK, OPTIMIZER_COLOURS, step_axis
+from nfa.report.statistics.chart_data import DEPTH, LAYER, NOTHING, QUANTITY, STEP, Chart, named, show
 
 WIDTH, HEIGHT, COLUMNS = 270.0, 200.0, 3
 LETTER, PER_LABEL = 4.9, 34.0  # points a letter of a tick label, and points a label needs not to be turned

@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.conventions import HEADLINE, Convention
+from nfa.conventions import HEADLINE, Convention
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import LAYER_COLOURS, layer_colour, layer_shade, nfc_limits, step_axis
-from nfa.report.study import Study
+from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 190.0)
 CROWD = 8  # layers whose lines and bands a panel has room for

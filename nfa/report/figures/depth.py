@@ -6,7 +6,7 @@ from nfa.report.figures.ansatz import at_step
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.panels import Mark, Panel, add_axes, draw_mark
 from nfa.report.figures.style import nfc_limits, optimizer_colour
-from nfa.report.study import Study
+from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 190.0)
 

@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import NullLocator
 
-from nfa.report.conventions import Convention
+from nfa.conventions import Convention
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import MUTED, optimizer_colour
-from nfa.report.study import Study
+from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 210.0)
 TICKS = {-6: "1/64", -5: "1/32", -4: "1/16", -3: "1/8", -2: "1/4", -1: "1/2", 0: "1", 1: "2", 2: "4", 3: "8"}

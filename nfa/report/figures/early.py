@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from nfa.report.departure import first_crossing
-from nfa.report.early import NORMS, ORDERS, QUANTITIES, in_headline
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MUTED, layer_colour, nfc_limits
-from nfa.report.study import Study
+from nfa.report.statistics.departure import first_crossing
+from nfa.report.statistics.early_dynamics import NORMS, ORDERS, QUANTITIES, in_headline
+from nfa.report.statistics.study import Study
 
 SIZE = (300.0, 200.0)
 WIDE = [0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]  # ticks of norms over their leading order

@@ -18,10 +18,11 @@ from nfa.report.figures import (
     raised,
     training,
 )
-from nfa.report.figures.panels import Panel, save
+from nfa.report.figures.panels import Panel
+from nfa.report.figures.saving import save
 from nfa.report.figures.style import optimizer_colour
-from nfa.report.speeds import Matched
-from nfa.report.study import Study
+from nfa.report.statistics.speed_limited import Matched
+from nfa.report.statistics.study import Study
 
 Drawing = Callable[[Path], None]  # writes path.svg and path.png
 

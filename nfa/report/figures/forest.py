@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.conventions import Convention
+from nfa.conventions import Convention
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import INK, LAYER_COLOURS, MUTED
-from nfa.report.stratified import EVERYWHERE
-from nfa.report.study import Study
+from nfa.report.statistics.stratified_ranks import EVERYWHERE
+from nfa.report.statistics.study import Study
 
 NAMES = {
     "probe": "linear probe",

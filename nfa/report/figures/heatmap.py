@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nfa.report.conventions import HEADLINE
+from nfa.conventions import HEADLINE
 from nfa.report.figures.ansatz import ending
 from nfa.report.figures.curves import QUANTITIES
-from nfa.report.figures.panels import write_figure
+from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import styled
-from nfa.report.study import Study
+from nfa.report.statistics.study import Study
 
 LONGEST_LABEL = 70  # characters
 WIDEST, FEW_CELLS = 12, 6  # layers beside each other; cells beside each other where layers are below

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.conventions import HEADLINE, READOUT
+from nfa.conventions import HEADLINE, READOUT
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.probing import marker
 from nfa.report.figures.style import MUTED, optimizer_colour
-from nfa.report.predictions import TARGETS
-from nfa.report.runs import at_convention
-from nfa.report.study import Study
+from nfa.report.statistics.predictions import TARGETS
+from nfa.report.statistics.runs import at_convention
+from nfa.report.statistics.study import Study
 
 SIZE = (300.0, 270.0)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.report.conventions import HEADLINE, READOUT
+from nfa.conventions import HEADLINE, READOUT
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MARKERS, MUTED, nfc_limits, optimizer_colour
-from nfa.report.runs import at_convention
-from nfa.report.study import Study
+from nfa.report.statistics.runs import at_convention
+from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 240.0)
 

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
-from nfa.report.conventions import Convention
+from nfa.conventions import Convention
 from nfa.report.figures.ansatz import ending
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
-from nfa.report.speeds import WHOLE, Matched
-from nfa.report.study import Study
+from nfa.report.statistics.speed_limited import WHOLE, Matched
+from nfa.report.statistics.study import Study
 
 WIDTH, ROW, GAP, AROUND = 400.0, 11.0, 10.0, 44.0
 

@@ -5,10 +5,10 @@ import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from nfa.report.conventions import LEARNED_BELOW
+from nfa.conventions import LEARNED_BELOW
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MUTED, optimizer_colour, step_axis
-from nfa.report.study import Study
+from nfa.report.statistics.study import Study
 
 SIZE = (300.0, 190.0)
 

@@ -1,0 +1,1 @@
+"""The covariance K of the pre-activation tangent features of every layer."""

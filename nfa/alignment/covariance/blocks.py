@@ -1,0 +1,217 @@
+"""K in blocks of samples, twice over: what error bars are made from.
+
+A block holds the sum of K_i over its samples, in two independent sketches (or the exact sum, twice the same). Kept as
+rows of J^T v where that is smaller than a k x k matrix, or as long as nobody asks for a block.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.covariance.products import add_products_, mirrored_
+
+MOST = 64  # blocks; then neighbours are merged, so that memory does not grow with the number of samples
+
+
+@dataclass(frozen=True)
+class _Uncut:
+    """Rows of blocks side by side."""
+
+    sizes: list[int]
+    first: Tensor
+    second: Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sum of outer products: rows^T diag(signs) rows, or a matrix.
+
+    Attributes:
+        values: (g, m, k) rows, or (g, k, k) matrix; on the CPU, in the number type it was measured in.
+        signs: (m,) for rows; None for a matrix.
+    """
+
+    values: Tensor
+    signs: Tensor | None
+
+    @classmethod
+    def of_rows(cls, rows: Tensor) -> "Part":
+        """rows^T rows."""
+        return cls(rows, rows.new_ones(rows.shape[1]))
+
+    def matrix(self) -> Tensor:
+        """(g, k, k), in its own number type."""
+        return self.values if self.signs is None else (self.values.mT * self.signs) @ self.values
+
+    def squared(self, other: "Part", gram: Tensor) -> float:
+        """tr(A S B S) for two parts of a kind, S = gram (g, k, k)."""
+        if self.signs is None or other.signs is None:
+            products = [part.matrix().to(gram) @ gram for part in (self, other)]
+            return float((products[0] * products[1].mT).sum(dtype=torch.float64))
+        cross = (self.values.to(gram) @ gram @ other.values.to(gram).mT).square_().sum(0, dtype=torch.float64)
+        return float(self.signs.double() @ cross @ other.signs.double())
+
+    def diagonal(self, weight: Tensor) -> Tensor:
+        """Diagonal of W^T (self) W: (g, d) float64, W (g, k, d)."""
+        product = self.values.to(weight) @ weight
+        if self.signs is None:
+            return (product * weight).sum(1).double()
+        return torch.einsum("gmd,m->gd", product.square_(), self.signs.to(weight)).double()
+
+    def __sub__(self, other: "Part") -> "Part":
+        """Difference of two parts of a kind."""
+        if self.signs is None or other.signs is None:
+            return Part(self.matrix() - other.matrix(), None)
+        return Part(torch.cat([self.values, other.values], 1), torch.cat([self.signs, -other.signs]))
+
+    def __add__(self, other: "Part") -> "Part":
+        """Sum of two parts of a kind."""
+        if self.signs is None or other.signs is None:
+            return Part(self.matrix() + other.matrix(), None)
+        return Part(torch.cat([self.values, other.values], 1), torch.cat([self.signs, other.signs])).compact()
+
+    def compact(self) -> "Part":
+        """The same as a matrix, where that is smaller than the rows."""
+        return Part(self.matrix(), None) if self.values.shape[1] > self.values.shape[2] else self
+
+
+class Blocks:
+    """Blocks of samples in forward order.
+
+    Rows that come one for each sample are kept as they come, and cut into blocks when a block is first asked for.
+    """
+
+    def __init__(self, sizes: Iterable[int] = (), first: Iterable[Part] = (), second: Iterable[Part] = ()) -> None:
+        """Take blocks: their samples, and the sum of K_i over each in two sketches."""
+        self._sizes, self._first, self._second = list(sizes), list(first), list(second)
+        self._uncut: list[_Uncut] = []
+        self._span = 1  # how many of the blocks that come make one of those that are kept
+        self._filled = 1  # how many the last has
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples of each block."""
+        return self._sizes + [size for rows in self._uncut for size in rows.sizes]
+
+    @property
+    def first(self) -> list[Part]:
+        """Sum of K_i over each block, first sketch."""
+        self._cut()
+        return self._first
+
+    @property
+    def second(self) -> list[Part]:
+        """The same from independent probes; the same objects where the sum is exact."""
+        self._cut()
+        return self._second
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the sums: the widest, as the zeros of a layer that is not called may have another."""
+        kept = [part.values.dtype for part in self._first] + [rows.first.dtype for rows in self._uncut]
+        return reduce(torch.promote_types, kept)
+
+    def add(self, size: int, first: Part, second: Part) -> None:
+        """Append a block; merge neighbours when there are too many."""
+        self._cut()
+        self._append(size, first, second)
+
+    def add_rows(self, sizes: Sequence[int], first: Tensor, second: Tensor) -> None:
+        """Append blocks of rows, (g, samples, k), one row for each sample in both sketches."""
+        self._uncut.append(_Uncut(list(sizes), first, second))
+        if len(self.sizes) > MOST:
+            self._cut()
+
+    def _cut(self) -> None:
+        waiting, self._uncut = self._uncut, []
+        for rows in waiting:
+            pieces = (part.split(rows.sizes, 1) for part in (rows.first, rows.second))
+            for size, *both in zip(rows.sizes, *pieces, strict=True):
+                self._append(size, *(Part.of_rows(part).compact() for part in both))
+
+    def _append(self, size: int, first: Part, second: Part) -> None:
+        exact = first is second
+        if self._sizes and self._filled < self._span:  # the last block is still smaller than its neighbours
+            exact = exact and self._first[-1] is self._second[-1]
+            self._sizes[-1] += size
+            self._first[-1] = self._first[-1] + first
+            self._second[-1] = self._first[-1] if exact else self._second[-1] + second
+            self._filled += 1
+            return
+        self._sizes.append(size)
+        self._first.append(first)
+        self._second.append(second)
+        self._filled = 1
+        if len(self._sizes) > MOST:  # an odd number: the last, half as large as the others, is filled next
+            exact = all(a is b for a, b in zip(self._first, self._second, strict=True))
+            self._sizes = [sum(self._sizes[i : i + 2]) for i in range(0, len(self._sizes), 2)]
+            self._first = _merged(self._first)
+            self._second = self._first[:] if exact else _merged(self._second)
+            self._span *= 2
+
+    def __iter__(self) -> Iterator[tuple[Part, Part]]:
+        """Give the two sketches of each block."""
+        return iter(zip(self.first, self.second, strict=True))
+
+    def __sub__(self, other: "Blocks") -> "Blocks":
+        """Difference over the same samples and probes, block by block."""
+        first = [a - b for a, b in zip(self.first, other.first, strict=True)]
+        exact = all(a is b for blocks in (self, other) for a, b in blocks)
+        second = first if exact else [a - b for a, b in zip(self.second, other.second, strict=True)]
+        return Blocks(
+            self.sizes,
+            first,
+            second,
+        )
+
+    def totals(self) -> tuple[Tensor, Tensor]:
+        """Sum of K_i by the first and by the second sketch: (g, k, k), in the number type it was measured in."""
+        rows = ([part.first for part in self._uncut], [part.second for part in self._uncut])
+        dtype = self.dtype
+        first = _total(self._first, rows[0], dtype)
+        exact = not self._uncut and all(a is b for a, b in self)
+        return first, first if exact else _total(self._second, rows[1], dtype)
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """K by the first and by the second sketch: (g, k, k) float64."""
+        n = sum(self.sizes)
+        first, second = self.totals()
+        return first.double() / n, second.double() / n
+
+
+def _merged(parts: list[Part]) -> list[Part]:
+    return [parts[i] + parts[i + 1] if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
+
+
+def _total(parts: Sequence[Part], uncut: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Sum of all parts and of the products of uncut rows; one triangle of what is left to multiply."""
+    matrices = [part.values for part in parts if part.signs is None]
+    rows = [part for part in parts if part.signs is not None]
+    signed = [(1, values) for values in uncut]
+    if rows:
+        values = torch.cat([part.values for part in rows], 1)
+        signs = torch.cat([part.signs for part in rows if part.signs is not None])
+        signed += [(sign, values[:, signs == sign]) for sign in (1, -1) if (signs == sign).any()]
+    total = None
+    for sign, values in signed:
+        if total is None:
+            total = torch.zeros(len(values), values.shape[2], values.shape[2], dtype=dtype)
+        add_products_(total, values.to(dtype), sign)
+    if total is not None:
+        matrices.append(mirrored_(total))
+    if len(matrices) == 1:
+        return matrices[0]
+    return torch.stack(matrices).sum(0, dtype=torch.float64)
+
+
+def inner_products(parts: Sequence[Part], other: Tensor) -> Tensor:
+    """<part, other> of each, other (g, k, k) symmetric in the same number type: (number of parts,) float64."""
+    if any(part.signs is None for part in parts):
+        return torch.stack([(part.matrix().to(other) * other).sum(dtype=torch.float64) for part in parts])
+    values = torch.cat([part.values for part in parts], 1).to(other)
+    of_rows = (values @ other).mul_(values).sum((0, 2), dtype=torch.float64)
+    signs = torch.cat([part.signs for part in parts if part.signs is not None])
+    return torch.stack([piece.sum() for piece in (of_rows * signs).split([part.values.shape[1] for part in parts])])

@@ -1,0 +1,1 @@
+"""See every product with a weight W, and the gradient of its result, in any network."""

@@ -1,0 +1,225 @@
+"""The trial of ``trial.py`` at the beginning of a measurement, and again when later samples bring new layers."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nfa.alignment.network.draws import Draws
+from nfa.alignment.network.independence import MIXED
+from nfa.alignment.network.paired import record_paired
+from nfa.alignment.network.recording import Recording
+from nfa.alignment.network.samples import Inputs, Pair
+from nfa.alignment.network.survey import Survey
+from nfa.alignment.network.trial import Trial, tried
+
+BLOCK = 32  # most samples of a trial
+# Where only some samples go through a layer, it is tried again on batches that do, up to so many rows or trials.
+ROWS, TRIALS = 32, 8
+
+
+@dataclass
+class _Pooled:
+    """Several trials of a layer that not all samples go through.
+
+    Attributes:
+        rounding: Sum of tr K that is rounding, over the samples of all trials.
+        trace: Sum of tr K.
+        rows: Products of a sample with the layer's weight.
+        trials: How many.
+    """
+
+    rounding: float = 0.0
+    trace: float = 0.0
+    rows: int = 0
+    trials: int = 0
+
+    @property
+    def enough(self) -> bool:
+        return self.rows >= ROWS or self.trials >= TRIALS
+
+
+def opened(inputs: Inputs, stream: Iterator[Pair]) -> tuple[list[Tensor], Tensor]:
+    """Read as many batches as hold the samples of a trial, and choose these.
+
+    Args:
+        inputs: Where the samples come from.
+        stream: Its batches; read from here.
+
+    Returns:
+        The batches that were read, and places of the chosen samples among all of them: of a tensor evenly spread ones,
+        because samples may be sorted by class; of an iterable the first.
+    """
+    held = [next(stream)[0]]
+    if isinstance(inputs, Tensor):
+        n = len(inputs)
+        return held, torch.linspace(0, n - 1, min(n, BLOCK), dtype=torch.float64).round().long()
+    while sum(map(len, held)) < BLOCK and (pair := next(stream, None)) is not None:
+        held.append(pair[0])
+    return held, torch.arange(min(sum(map(len, held)), BLOCK))
+
+
+def chosen_samples(inputs: Inputs, held: Sequence[Tensor], places: Tensor) -> Tensor:
+    """Give the samples at some places."""
+    if isinstance(inputs, Tensor):
+        return inputs[places.to(inputs.device)] if len(places) < len(inputs) else inputs.detach().clone()
+    return (held[0] if len(held) == 1 else torch.cat(list(held)))[: len(places)]
+
+
+class Guard:
+    """Trials on a network that is being measured.
+
+    Attributes:
+        alone: Whether a single sample has to be measured as a batch of one.
+        rounding: Layer name -> tr K that rounding makes by itself, for one sample.
+        remarks: What is to be known of every value that depends on K.
+    """
+
+    def __init__(self, model: nn.Module, survey: Survey, layers: Sequence[str] | None, *, heads: bool) -> None:
+        """Begin without a trial.
+
+        Args:
+            model: Network in eval mode.
+            survey: What passes over it find.
+            layers: Names of the layers to measure; all when None.
+            heads: Take query, key and value projections apart by head.
+        """
+        self._model, self._survey, self._layers, self._heads = model, survey, layers, heads
+        self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._known: set[str] = set()
+        self._first: tuple[Trial, Tensor] | None = None
+        self.alone = False
+        self.rounding: dict[str, float] = {}
+        self._pooled: dict[str, _Pooled] = {}
+        self._waiting: list[Tensor] = []
+        self.remarks: dict[str, None] = {}
+
+    def begin(self, samples: Tensor, places: Tensor, fewer: Tensor) -> Recording:
+        """Run and try the first samples.
+
+        Args:
+            samples: Those chosen for the trial.
+            places: Their places among all samples.
+            fewer: The first batch, for a network that does not run on samples of several batches together.
+
+        Returns:
+            The pass over them.
+
+        Raises:
+            ValueError: The samples are not treated apart, or a layer is none.
+        """
+        before = Draws.now(self._device)
+        try:
+            recording = self._record(samples)
+        except Exception:  # whatever a network raises that is written for one number of samples
+            if len(fewer) == len(samples):
+                raise
+            before.restore()
+            samples, places = fewer[:BLOCK], torch.empty(0, dtype=torch.long)
+            recording = self._record(samples)
+        self._survey.add(recording)
+        self._survey.refuse_unknown(self._layers, recording)
+        trial = self._try(samples, recording, before, self._wanted(recording))
+        self.alone = trial.alone
+        self.rounding = {name: rounding for name, rounding in trial.rounding.items() if name in self._known}
+        self._first = (trial, places)
+        return recording
+
+    def _record(self, samples: Tensor) -> Recording:
+        return record_paired(self._model, samples, heads=self._heads, names=self._survey.names)
+
+    def _wanted(self, recording: Recording) -> list[str]:
+        never = self._survey.never
+        names = [name for name in recording.layers if name not in self._known and name not in never]
+        return [name for name in names if self._layers is None or name in self._layers]
+
+    def _try(self, samples: Tensor, recording: Recording, before: Draws, layers: list[str]) -> Trial:
+        trial = tried(self._model, samples, recording, before, layers, heads=self._heads)
+        self.remarks |= dict.fromkeys(trial.remarks)
+        rows = Counter[str]()
+        for call in recording.calls:
+            rows[call.layer.name] += call.rows
+        for name in layers:
+            if self._first is None and rows[name] >= len(recording.outputs):
+                self._known.add(name)
+                continue
+            pooled = self._pooled.setdefault(name, _Pooled())
+            pooled.rounding += trial.rounding.get(name, 0.0) * len(samples)
+            pooled.trace += trial.traces.get(name, 0.0) * len(samples)
+            pooled.rows, pooled.trials = pooled.rows + rows[name], pooled.trials + 1
+            if pooled.enough:
+                self._known.add(name)
+        return trial
+
+    @property
+    def relative(self) -> dict[str, float]:
+        """Layer name -> share of tr K that is rounding, for layers that not all samples go through."""
+        return {name: pooled.rounding / pooled.trace for name, pooled in self._pooled.items() if pooled.trace > 0}
+
+    def watch(self, batch: Tensor, recording: Recording, start: int) -> None:
+        """Compare a batch with the first trial, and try the network out again where the batch brings layers.
+
+        Args:
+            batch: (n, *input shape).
+            recording: The pass over it.
+            start: Samples before this batch.
+
+        Raises:
+            ValueError: The samples are not treated apart.
+        """
+        self._compare(recording, start, start + len(batch))
+        if self.alone or not self._wanted(recording):
+            return
+        if len(batch) <= BLOCK:
+            self._await(batch)
+            return
+        before = Draws.now(self._device)
+        for samples in batch.split(BLOCK):
+            if self._wanted(self._record(samples)):
+                self._await(samples)
+                if not self._wanted(recording):
+                    break
+        before.restore()
+
+    def _await(self, samples: Tensor) -> None:
+        """Collect samples that go through a layer that is to be tried, until there are enough for a trial."""
+        self._waiting.append(samples)
+        if sum(map(len, self._waiting)) >= BLOCK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Try the network out on the samples that wait for it.
+
+        Raises:
+            ValueError: The samples are not treated apart.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        joined = torch.cat(waiting)[:BLOCK]
+        before = Draws.now(self._device)
+        for samples in (joined, *waiting):
+            try:
+                part = self._record(samples)
+            except Exception:  # whatever a network raises that is written for one number of samples
+                before.restore()
+                continue
+            if layers := self._wanted(part):
+                self._try(samples, part, before, layers)
+            before.restore()
+            if samples is joined:
+                break
+
+    def _compare(self, recording: Recording, start: int, stop: int) -> None:
+        """Hold outputs against those that the same samples gave in the trial, beside others."""
+        if self._first is None or self._first[0].repeats is None or self.alone:
+            return
+        trial, places = self._first
+        rows = ((places >= start) & (places < stop)).nonzero().flatten()
+        if len(rows) and trial.repeats is not None:
+            outputs = recording.outputs.detach()
+            here = (places[rows] - start).to(outputs.device)
+            if trial.repeats.other(outputs[here], rows.to(outputs.device)):
+                raise ValueError(MIXED)

@@ -1,0 +1,203 @@
+"""Whether a network treats its samples apart, as K, a mean over samples, takes for granted.
+
+``nfa.alignment.network.trial`` says how it is tried; here is what is compared.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nfa.alignment.network.draws import Draws
+
+MIXED = (
+    "the network's output for a sample depends on the samples beside it, on their number, or on its place among them, "
+    "so there is no gradient of one sample; is the first axis that of the samples (batch_first=True), and does "
+    "normalisation use running statistics?"
+)
+# Outputs of the same shapes are the same bits on a CPU; else they differ by rounding, up to so many times what the same
+# pass differs by when it is done again, or when its samples or weights change in the last digit.
+MULTIPLE = 16.0
+# A row that samples do not share is zero exactly, in any number type. Running sums over several samples that are taken
+# apart again, leave rounding.
+SHARED = torch.finfo(torch.float32).eps
+
+
+def reaches_two(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether reverse passes from two sets of samples reach the same row, by more than rounding.
+
+    Args:
+        one: Rows of J (g, m, k) from the outputs of some samples; None where they do not reach the product.
+        other: From those of the others.
+    """
+    if one is None or other is None or one.numel() == 0:
+        return False
+    sizes = [rows.abs().amax(-1).nan_to_num(nan=0.0, posinf=0.0) for rows in (one, other)]
+    shared, largest = torch.minimum(*sizes).max(), torch.maximum(*sizes).max()
+    return bool(shared > min(torch.finfo(one.dtype).eps, SHARED) * largest)
+
+
+class Repeats:
+    """The same samples run again: as they are, in other places, in other company, and with other last digits.
+
+    The outputs of a network that treats its samples apart differ by rounding at most. Every pass draws the same random
+    numbers; where the outputs depend on them, other places and other numbers of samples say nothing.
+
+    Attributes:
+        steady: Whether two passes over the same samples give the same outputs, up to rounding.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Tensor, outputs: Tensor, before: Draws, *, draws: bool) -> None:
+        """Run the samples again.
+
+        Args:
+            model: Network in eval mode.
+            inputs: (n, *input shape).
+            outputs: (n, T), the network's outputs for them.
+            before: Random states before it gave them.
+            draws: Whether the outputs depend on random numbers.
+        """
+        self._model, self._inputs, self._before, self._draws = model, inputs, before, draws
+        self._outputs = outputs.detach()
+        with _Coarsest() as coarsest:
+            self._same = numbers_again(model, inputs, before)
+        self._after = Draws.now(before.where)
+        self._eps = coarsest.eps
+        self.steady = self._is_steady()
+
+    def _is_steady(self) -> bool:
+        same = self._same
+        if same is None or same.shape != self._outputs.shape or _same_bits(same, self._outputs):
+            return True
+        again = numbers_again(self._model, self._inputs, self._before)
+        return again is None or not differ(again, same, self._eps * _distance(same, None))
+
+    @cached_property
+    def _sizes(self) -> Tensor:
+        """How far the outputs of every sample move when nothing changes, or only last digits; (n,) float64."""
+        known = [again for again in (self._same, self._moved()) if again is not None]
+        sizes = [self._eps * _norms(self._outputs, None)]
+        sizes += [_norms(again, self._outputs) for again in known if again.shape == self._outputs.shape]
+        return torch.stack(sizes).amax(0)
+
+    def _moved(self) -> Tensor | None:
+        step = 1 + self._eps
+        state = {name: p.detach() * step for name, p in self._model.named_parameters() if p.is_floating_point()}
+        samples = self._inputs * step if self._inputs.is_floating_point() else self._inputs
+        try:
+            self._before.restore()
+            outputs = functional_call(self._model, state, (samples.detach().clone(),)).detach()
+            outputs = torch.view_as_real(outputs.resolve_conj()) if outputs.is_complex() else outputs
+            moved: Tensor = outputs.reshape(self._outputs.shape)
+            return moved
+        except Exception:  # a network that does not take other weights, or raises on such samples
+            return None
+
+    def rounding(self, rows: slice | Tensor) -> float:
+        """How far the outputs of some samples move by rounding."""
+        return float(self._sizes[rows].norm())
+
+    @property
+    def mix(self) -> bool:
+        """Whether a sample's outputs depend on the other samples, on their number, or on its place among them."""
+        return len(self._inputs) > 1 and (self._among_copies() or self._arranged())
+
+    def _among_copies(self) -> bool:
+        """Run two samples among copies of one of them, in their places and in as many, and compare their outputs.
+
+        As many, because the last bits depend on the number of samples. Not the first ones: a recurrent network that
+        takes its samples for time steps does not see later ones.
+        """
+        few = slice(1, 3)
+        others = self._inputs[1:2].expand_as(self._inputs).clone()
+        others[few] = self._inputs[few]
+        beside = numbers_again(self._model, others, self._before)
+        if beside is None or beside.shape != self._outputs.shape:
+            return False
+        if self._draws and self._after.drawn_since():  # a part of the samples drew, and not as many of them
+            return False
+        return self.other(beside[few], few)
+
+    def _arranged(self) -> bool:
+        """Run the samples in reverse, then every other one of them and the rest, and compare all outputs."""
+        if self._draws or not self.steady:
+            return False
+        places = torch.arange(len(self._inputs), device=self._inputs.device)
+        for chosen in (places.flip(0), places[0::2], places[1::2]):
+            given = self._inputs[chosen]
+            # Not in a batch of one, which some operations treat in another way.
+            given = torch.cat([given, given]) if len(given) == 1 else given
+            outputs = numbers_again(self._model, given, self._before)
+            if outputs is None or outputs.shape != (len(given), self._outputs.shape[1]):
+                continue
+            if self.other(outputs[: len(chosen)], chosen.to(self._outputs.device)):
+                return True
+        return False
+
+    def comparable(self) -> bool:
+        """Whether outputs for the same samples in another pass can be held against these."""
+        return self.steady and not self._draws
+
+    def other(self, outputs: Tensor, rows: slice | Tensor) -> bool:
+        """Whether outputs of some samples are others than they were, by more than rounding."""
+        expected = self._outputs[rows]
+        return not _same_bits(outputs, expected) and differ(outputs, expected, self.rounding(rows))
+
+
+def _norms(one: Tensor, other: Tensor | None) -> Tensor:
+    """Norm of a difference, or of the first, for every sample; entries that are not finite in either are left out."""
+    difference = one.double() if other is None else one.double() - other.double()
+    norms: Tensor = difference.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(1).norm(dim=1)
+    return norms
+
+
+class _Coarsest(TorchDispatchMode):
+    """Watches the rounding of the coarsest number type that a pass computes in."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.eps = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and (result.is_floating_point() or result.is_complex()):
+            self.eps = max(self.eps, torch.finfo(result.dtype).eps)
+        return result
+
+
+def numbers_again(model: nn.Module, inputs: Tensor, before: Draws | None) -> Tensor | None:
+    """Outputs (n, T) for some samples, with the draws that follow a state; None where the network does not run."""
+    try:
+        if before is not None:
+            before.restore()
+        outputs: Tensor = model(inputs.detach().clone()).detach()
+        outputs = torch.view_as_real(outputs.resolve_conj()) if outputs.is_complex() else outputs
+        return outputs.reshape(len(inputs), -1)
+    except Exception:  # whatever a network raises to which such samples make no sense
+        return None
+
+
+def differ(one: Tensor, other: Tensor, rounding: float) -> bool:
+    """Whether outputs differ by more than a small multiple of their rounding.
+
+    Args:
+        one: (n, T).
+        other: (n, T).
+        rounding: Euclidean norm of the difference that rounding makes; at least that of the number type is taken.
+    """
+    least = torch.finfo(other.dtype).eps * _distance(other, None)
+    return _distance(one, other) > MULTIPLE * max(rounding, least)
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
+def _distance(one: Tensor, other: Tensor | None) -> float:
+    """Norm of a difference, or of the first; what is not finite in either is left out."""
+    difference = one.double() if other is None else one.double() - other.double()
+    norm: float = difference.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).norm().item()
+    return norm

@@ -1,0 +1,480 @@
+"""See every product of a forward pass with one of the network's weights, whoever multiplies.
+
+Hooks on modules miss what functions, attention, recurrent modules and plain parameters do. Here operations are watched
+below autograd, in a dispatch mode: an operand is a weight when its memory lies in a parameter's (a view, a row range, a
+transpose), and the gradient of its product is asked from the node that autograd made for it. Nothing is replaced, so
+the forward pass is the network's own to the last bit, in-place activations included.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from nfa.alignment.network.attention import Attending, Consumption
+from nfa.alignment.network.layers import WeightView
+from nfa.alignment.network.layouts import Layout, Translated, translated
+from nfa.alignment.network.memory_labels import Labels, dense
+from nfa.alignment.network.operations import COMPLEX, LAYOUT, REASONS, ROUNDED, Product, Reading, read
+
+_COPIES = ("_to_copy", "clone")
+_VIEWS = ("_unsafe_view", "_reshape_alias", "lift_fresh")  # views that their schema does not call so
+# They take of a tensor its shape and number type, not its values.
+_FACTORIES = {f"new_{kind}" for kind in ("empty", "empty_strided", "full", "ones", "zeros")}
+_FACTORIES |= {f"{kind}_like" for kind in ("empty", "full", "ones", "zeros", "rand", "randn", "randint")}
+EVERYTHING = (0, 2**62)  # a span of more entries than any parameter has
+REWRITTEN = "copied, and the copy changed: the matrix is computed from it"
+_WATCHED_FOR_PARTS = 3  # query, key and value
+
+
+@dataclass
+class Seen:
+    """A product of the samples with a matrix.
+
+    Attributes:
+        view: Where the matrix lies; None when it is no view of a parameter.
+        reading: How the gradient of the product becomes rows; the operand itself is let go.
+        edge: Where autograd hands out the gradient of the product; None where autograd does not follow.
+        rows: Rows of J that its gradient gives.
+        parts: Column sets of h that the network used apart, when it split h in three.
+        constant: Numbers in what the matrix multiplies, where that is not computed from the samples; else None.
+        alternative: 1 or 2 for the two readings of a product of two weights, one of which may be an initial state that
+            is repeated for each sample; 0 where there is one reading.
+        regroup: Brings blocks of rows of the operation's operands to the blocks of the view; None where they are those.
+    """
+
+    view: WeightView | None
+    reading: Reading | None
+    edge: GradientEdge | None = None
+    rows: int = 0
+    parts: Consumption = field(default_factory=Consumption)
+    constant: int | None = None
+    alternative: int = 0
+    regroup: Callable[[Tensor], Tensor] | None = None
+
+    def leave_out(self) -> None:
+        """Take it for no product."""
+        self.view = self.reading = self.edge = None
+
+
+class _Memory:
+    """A set of tensors that holds with one all that shares its memory: its base, its views, views made later."""
+
+    def __init__(self) -> None:
+        self._storages: set[StorageWeakRef] = set()  # while a weak reference lives, no other storage has its key
+        self._without = WeakTensorKeyDictionary()  # sparse tensors, which have no storage
+
+    def add(self, tensor: Tensor) -> None:
+        if tensor.layout == torch.strided:
+            self._storages.add(StorageWeakRef(tensor.untyped_storage()))
+        else:
+            self._without[tensor] = True
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        if tensor.layout == torch.strided:
+            return StorageWeakRef(tensor.untyped_storage()) in self._storages
+        return tensor in self._without
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Memory of a parameter, or of a copy of one in the same layout."""
+
+    start: int
+    stop: int
+    parameter: str
+    offset: int  # elements from the parameter's first to the first of this memory
+    keep: Tensor
+    layout: Layout | None = None  # of a copy that has the entries in another order
+
+
+Span: TypeAlias = tuple[int, int]  # entries of a parameter: the first, and the one past the last
+
+
+class InputWritten(BaseException):
+    """The network is about to change its input in place; no ``except Exception`` of its own is to stop it."""
+
+
+class Interception(TorchDispatchMode):
+    """Watches one forward pass.
+
+    Attributes:
+        writes: Whether the network changed its input in place.
+        seen: Products, in order: of the samples, and of constants with a weight, of which ``capture`` leaves out those
+            that have no row for each sample.
+        uses: Parameter -> why it was not measured, for each operation that it went into other than as W -> the entries
+            that went into it.
+        joint: Parameters that were multiplied by another weight, before the product met the samples.
+        fixed: Buffers that multiplied the samples.
+        stored: Parameters that were met only in what an earlier pass computed from them.
+        attending: Which products became query, key and value.
+        changed: Parameters whose values the network changed.
+        attends: Whether attention took place.
+        elements: Numbers that were computed from the samples, all of which autograd may keep.
+        skips: Whether samples of whole numbers, which autograd does not follow, met what a layer computed.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        inputs: Tensor,
+        *,
+        buffers: Mapping[str, Tensor] | None = None,
+        stored: Mapping[StorageWeakRef, frozenset[str]] | None = None,
+        owned: bool = True,
+    ) -> None:
+        """Watch for these parameters; what is computed from ``inputs`` depends on the samples.
+
+        Args:
+            parameters: Of the network, by name.
+            inputs: What it is given.
+            buffers: Of the network, by name.
+            stored: Memory that earlier passes computed from parameters -> those parameters.
+            owned: Whether it may change the inputs; else ``InputWritten`` is raised before it does.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.writes = False
+        self._owned = owned
+        self._input = _Memory()
+        self._input.add(inputs)
+        self.seen: list[Seen] = []
+        self.uses: dict[str, dict[str, Span]] = {}
+        self.joint: set[str] = set()
+        self.fixed: dict[str, None] = {}
+        self.stored: set[str] = set()
+        self.attending = Attending()
+        self._ranges = [
+            _Range(p.data_ptr(), p.data_ptr() + _extent(p), name, 0, p)
+            for name, p in parameters.items()
+            if dense(p) and p.numel()
+        ]
+        self._buffers = {
+            StorageWeakRef(b.untyped_storage()): name
+            for name, b in (buffers or {}).items()
+            if dense(b) and b.dim() >= 2 and b.is_floating_point()
+        }
+        self._stored = stored or {}
+        self._computed = Labels()  # what was computed from parameters alone -> the parameters
+        self._multiplied: set[str] = set()  # parameters that another one multiplied
+        self._copies: list[_Range] = []
+        self._from_samples = _Memory()
+        self._from_samples.add(inputs)
+        self.changed: set[str] = set()
+        self.attends = False
+        self.elements = 0
+        self.skips = False
+        self._followed = inputs.is_floating_point() or inputs.is_complex()
+        self._pending: tuple[list[Seen], Tensor] | None = None
+        self._split: list[tuple[int, int, int, Seen, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and note what it did."""
+        self.settle()
+        written = _written(func, args, kwargs or {})
+        if any(tensor in self._input for tensor in written):
+            self.writes = True
+            if not self._owned:
+                raise InputWritten
+        self._forget_copies(written)
+        weights = [(tensor, found.parameter, tensor.clone()) for tensor in written if (found := self._range_of(tensor))]
+        result = func(*args, **(kwargs or {}))
+        self.changed |= {name for tensor, name, before in weights if _differs(tensor, before)}
+        tensors = [*_tensors(args), *_tensors((kwargs or {}).values())]
+        name = func._schema.name.partition("::")[2]
+        dependent = name not in _FACTORIES and any(tensor in self._from_samples for tensor in tensors)
+        if dependent:
+            for output in (*_tensors((result,)), *written):
+                self._from_samples.add(output)
+        if dependent and not self._followed:
+            numbers = [t for t in tensors if t.is_floating_point() and t in self._from_samples]
+            self.skips |= len({t.requires_grad for t in numbers}) == 2
+        returns = func._schema.returns
+        if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
+            return result  # a view: the memory tells what it is
+        if name in _VIEWS:
+            return result
+        if dependent:
+            self.attending.note(name, args, tensors, (*_tensors((result,)), *written))
+        elif name not in _FACTORIES:
+            self._note_computed(tensors, (*_tensors((result,)), *written))
+        self.elements += sum(output.numel() for output in _tensors((result,)) if output in self._from_samples)
+        self.attends |= name == "_softmax" or "scaled_dot_product" in name
+        if name in _COPIES:
+            self._note_copy(tensors[0], result)
+        else:
+            self._note_use(
+                read(func, args, kwargs or {}, result) if _all_dense(tensors) else None, name, tensors, result
+            )
+        return result
+
+    def settle(self) -> None:
+        """Ask the last product for its node, before anything changes the tensor in place."""
+        if self._pending is not None:
+            products, result = self._pending
+            self._pending = None
+            for seen in products:
+                seen.edge = get_gradient_edge(result) if result.grad_fn is not None else None
+
+    def _note_copy(self, source: Tensor, copy: Tensor) -> None:
+        """Take a copy of a weight (another number type, place or order of the entries) for the weight."""
+        known = self._range_of(source)
+        if known is not None:
+            offset = known.offset + (source.data_ptr() - known.start) // source.element_size()
+            same = dense(copy) and copy.stride() == source.stride()
+            layout = known.layout if same else Layout.of(copy, source) if dense(copy) and known.layout is None else None
+            if not copy.is_floating_point():
+                self._note_reason(source, COMPLEX if copy.is_complex() else ROUNDED)
+            elif layout is not None and known.layout is not None and offset != known.offset:
+                self._note_reason(source, LAYOUT)
+            elif same or layout is not None:
+                start = copy.data_ptr()
+                found = _Range(start, start + _extent(copy), known.parameter, offset, copy, layout)
+                self._copies.append(found)
+            else:
+                self._note_reason(source, LAYOUT)
+        self._note_parts(source)
+
+    def _note_computed(self, tensors: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
+        """Note what is computed from parameters and from no sample."""
+        parameters = self._parameters_in(tensors)
+        if parameters:
+            for output in outputs:
+                self._computed.add(output, parameters)
+
+    def _parameters_in(self, tensors: Iterable[Tensor]) -> frozenset[Any]:
+        """Parameters that tensors are, or were computed from in this pass."""
+        found: set[Any] = set()
+        for tensor in tensors:
+            known = self._range_of(tensor)
+            found |= {known.parameter} if known is not None else self._computed.of(tensor)
+            if dense(tensor):
+                found |= self._earlier(tensor)
+        return frozenset(found)
+
+    def _earlier(self, tensor: Tensor) -> set[Any]:
+        """Parameters that a tensor which this pass did not compute was computed from in an earlier one, marked so."""
+        if not self._stored or self._computed.of(tensor) or self._range_of(tensor) is not None:
+            return set()
+        return {(name,) for name in self._stored.get(StorageWeakRef(tensor.untyped_storage()), ())}
+
+    def still_held(self) -> dict[StorageWeakRef, frozenset[str]]:
+        """Memory that this pass computed from parameters and that is still held -> those parameters."""
+        return {
+            key: frozenset(name for name in labels if isinstance(name, str))
+            for key, labels in self._computed.items()
+            if not key.expired()
+        }
+
+    def _forget_copies(self, written: list[Tensor]) -> None:
+        """Take a copy of a weight that is written to for no copy of it any more."""
+        for tensor in written:
+            if tensor.layout == torch.strided and tensor.numel():
+                address = tensor.data_ptr()
+                for copy in [known for known in self._copies if known.start <= address < known.stop]:
+                    self._copies.remove(copy)
+                    self._add_reason(copy.parameter, REWRITTEN, EVERYTHING)
+
+    def _note_use(self, product: Product | None, name: str, tensors: list[Tensor], result: Any) -> None:
+        weights = self._read(product) if product is not None else {}
+        for tensor in tensors:
+            found = self._range_of(tensor)
+            idle = name in _FACTORIES or self._refused(product, tensor)
+            if found is not None and found.parameter not in weights and not idle:
+                self._note_reason(tensor, REASONS.get(name, f"used by {name}: no matrix product that is read here"))
+            self._note_parts(tensor)
+        if product is None and name == "convolution":  # transposed: seen, so that it counts in a chain
+            self._append([Seen(None, None)], result)
+
+    def _refused(self, product: Product | None, tensor: Tensor) -> bool:
+        """Whether the reason is known why this operand of a product is no matrix."""
+        known = self._range_of(tensor) if product is not None else None
+        return known is not None and LAYOUT in self.uses.get(known.parameter, {})
+
+    def _read(self, product: Product) -> dict[str, None]:
+        """Note a product with a matrix; return the parameters that are the matrix, if one is.
+
+        Where both operands are parameters, either may be the one that is repeated for each sample, as a learned initial
+        state is: both readings are noted.
+        """
+        products = [seen for reading, other in product.readings if (seen := self._matrix(reading, other, product))]
+        if products:
+            self._append(products, product.result)
+            for place, seen in enumerate(products, start=1):
+                seen.alternative = place if len(products) > 1 and not product.grouped else 0
+                self._watch_parts(seen, product.result)
+            self.attending.start(product.result, len(self.seen) - 1)
+        dependent = [tensor in self._from_samples for tensor in _operands(product)]
+        if len(dependent) == 2 and dependent[0] != dependent[1]:
+            if not products:
+                self._append([Seen(None, None)], product.result)  # with a computed matrix: it counts in a chain
+            for constant, of_samples in zip(_operands(product), dependent, strict=True):
+                if not of_samples:
+                    self._note_constant(constant)
+        elif len(dependent) == 2 and not any(dependent):
+            parameters = [self._parameters_in([tensor]) for tensor in _operands(product)]
+            if all(parameters):
+                self._multiplied |= frozenset().union(*parameters)
+        return {seen.view.parameter: None for seen in products[: 1 if not product.grouped else None] if seen.view}
+
+    def _matrix(self, reading: Reading, other: Tensor, product: Product) -> Seen | None:
+        """Read one operand of a product as a matrix that lies in a parameter; None where it does not."""
+        found = None if reading.weight in self._from_samples else self._range_of(reading.weight)
+        if found is None or product.result.is_complex():
+            return None
+        size = reading.weight.element_size()
+        elements = (reading.weight.data_ptr() - found.start) // size + reading.start
+        place, lies = found.offset + elements, Translated(reading.shape, reading.strides)
+        if found.layout is not None:
+            within = found.layout.offset(elements)
+            there = translated(found.layout, reading.shape, reading.strides)
+            if within is None or there is None:
+                self._note_reason(reading.weight, LAYOUT)
+                return None
+            place, lies = found.offset + within, there
+        view = WeightView(found.parameter, place, lies.shape, lies.strides, row_axes=lies.row_axes)
+        rows = reading.rows if lies.regroup is None else _both(reading.rows, lies.regroup)
+        seen = Seen(view, replace(reading, weight=reading.weight.new_empty(0), rows=rows), regroup=lies.regroup)
+        seen.rows = product.result.numel() // (lies.shape[0] * lies.shape[1])
+        if reading.between is not None:
+            seen.rows = reading.between[1] - reading.between[0]
+        seen.constant = None if other in self._from_samples else other.numel()
+        return seen
+
+    def _note_constant(self, matrix: Tensor) -> None:
+        """Note what multiplies the samples and is not computed from them: a buffer, or what is made of parameters."""
+        if self._range_of(matrix) is not None or not dense(matrix):
+            return
+        parameters = self._parameters_in([matrix])
+        self.joint |= {name for name in parameters if name in self._multiplied}
+        self.stored |= {name[0] for name in parameters if not isinstance(name, str)}
+        buffer = self._buffers.get(StorageWeakRef(matrix.untyped_storage()))
+        if buffer is not None:
+            self.fixed[buffer] = None
+
+    def _append(self, products: list[Seen], result: Tensor) -> None:
+        """Note what may be W in one product."""
+        self.seen += products
+        self._pending = (products, result)
+
+    def _watch_parts(self, seen: Seen, result: Tensor) -> None:
+        """Follow h to what uses it, if it could be query, key and value side by side."""
+        k = seen.reading.shape[1] if seen.reading is not None else 0
+        if k % _WATCHED_FOR_PARTS == 0 and result.is_contiguous() and result.shape[-1] == k:
+            start = result.data_ptr()
+            self._split.append((start, start + _extent(result), k, seen, result.detach()))
+
+    def _note_parts(self, tensor: Tensor) -> None:
+        if not self._split or not dense(tensor):
+            return
+        for start, stop, k, seen, kept in self._split:
+            if start <= tensor.data_ptr() < stop:
+                offset = (tensor.data_ptr() - start) // tensor.element_size()
+                seen.parts.note(tensor, offset, k, whole=tensor.numel() == kept.numel())
+
+    def _find(self, tensor: Tensor) -> tuple[str, int] | None:
+        """Find the parameter that a tensor's first element lies in, and how many elements from its first."""
+        known = self._range_of(tensor)
+        if known is None:
+            return None
+        elements: int | None = (tensor.data_ptr() - known.start) // tensor.element_size()
+        if known.layout is not None and elements is not None:
+            elements = known.layout.offset(elements)
+        return None if elements is None else (known.parameter, known.offset + elements)
+
+    def _range_of(self, tensor: Tensor) -> _Range | None:
+        """Find the memory of a parameter, or of a copy of one, that a tensor's first element lies in."""
+        if not dense(tensor) or tensor.numel() == 0:
+            return None
+        address = tensor.data_ptr()
+        for known in (*self._ranges, *self._copies):
+            if known.start <= address < known.stop:
+                return known
+        return None
+
+    def _note_reason(self, tensor: Tensor, reason: str) -> None:
+        """Note that a weight was used in a way that is not measured."""
+        known, found = self._range_of(tensor), self._find(tensor)
+        if known is not None and known.layout is None and found is not None:
+            self._add_reason(found[0], reason, (found[1], found[1] + _extent(tensor) // tensor.element_size()))
+        elif known is not None:
+            self._add_reason(known.parameter, reason, EVERYTHING)
+
+    def _add_reason(self, parameter: str, reason: str, span: Span) -> None:
+        reasons = self.uses.setdefault(parameter, {})
+        before = reasons.get(reason, span)
+        reasons[reason] = (min(before[0], span[0]), max(before[1], span[1]))
+
+
+def _both(rows: Callable[[Tensor], Tensor], regroup: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda gradient: regroup(rows(gradient))
+
+
+def _operands(product: Product) -> list[Tensor]:
+    """The distinct operands that a product's readings name, in the order of the readings."""
+    if product.grouped:
+        return [product.readings[0][0].weight, product.readings[0][1]] if product.readings else []
+    if len(product.readings) == 1:
+        return [product.readings[0][0].weight, product.readings[0][1]]
+    return [reading.weight for reading, _ in product.readings]
+
+
+def _all_dense(tensors: Iterable[Tensor]) -> bool:
+    return all(dense(tensor) for tensor in tensors)
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    """Tensors among arguments or results, those in lists and tuples included."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found.extend(_tensors(value))
+    return found
+
+
+def _written(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Arguments that an operation writes to; some return nothing."""
+    if not func._schema.is_mutable:
+        return []
+    given = {**dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)), **kwargs}
+    aliases = ((argument.name, argument.alias_info) for argument in func._schema.arguments)
+    return _tensors(given[name] for name, alias in aliases if alias is not None and alias.is_write and name in given)
+
+
+def _differs(tensor: Tensor, before: Tensor) -> bool:
+    """Whether a tensor's values are others than they were, by more than rounding."""
+    if not tensor.is_floating_point():
+        return not torch.equal(tensor, before)
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    one, other = tensor.to(wide), before.to(wide)
+    return bool((one - other).norm() > 2 * torch.finfo(tensor.dtype).eps * other.norm())
+
+
+def _extent(tensor: Tensor) -> int:
+    """Bytes from a tensor's first element to past its last."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.element_size()
+
+
+@contextmanager
+def decomposed(model: nn.Module) -> Iterator[None]:
+    """Keep recurrent modules from running as one fused operation, in which no product can be seen."""
+    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        yield
+        return
+    # torch.backends.mkldnn.flags would set other flags as well, and warn about them.
+    mkldnn = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    finally:
+        torch._C._set_mkldnn_enabled(mkldnn)

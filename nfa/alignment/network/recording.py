@@ -1,0 +1,448 @@
+"""One forward pass that finds every layer and where its gradients come out, ready for reverse passes."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
+
+from nfa.alignment.network.attention import PARTS, by_head, head_count, packed_rows
+from nfa.alignment.network.interception import EVERYTHING, InputWritten, Interception, Seen, Span, decomposed
+from nfa.alignment.network.layers import Layer, owner, parameters_of
+from nfa.alignment.network.memory_labels import dense
+from nfa.alignment.network.naming import Names
+from nfa.alignment.network.operations import (
+    BUFFER,
+    COMPLEX,
+    COMPUTED,
+    ENTRYWISE,
+    JOINT,
+    NORMALISATION,
+    SPARSE,
+    STORED,
+    TRANSPOSED,
+    Reading,
+)
+from nfa.errors import nearest
+
+NO_PATH = "no differentiable path from its product to the output"
+NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
+CONSTANT = "what it multiplies does not depend on the samples"
+UNTOLD = (
+    "it multiplies a constant, and the network does not run alike on another number of samples, which would tell "
+    "whether the constant has a row for each"
+)
+UNUSED = "not used in the forward pass"
+CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
+OVERWRITTEN = (
+    "the network changes in place a tensor that its own gradient needs, so autograd can not differentiate it: replace "
+    "the operation that does so (x += y, x.mul_(y), x[...] = y) by one that makes a new tensor"
+)
+LAZY = "not initialised: run the network once on a batch first"
+
+# Left out, and yet known to stand nowhere in a chain, or seen there as a product without a name.
+_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED, BUFFER}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One product of one layer in one forward pass.
+
+    Attributes:
+        layer: Whose matrix it is.
+        product: Index of the product; parts of one weight share it.
+        rows: Rows of J that it gives: one for each sample and position that it multiplies.
+        read: Gradient of the product -> rows of J, (g, rows, k).
+    """
+
+    layer: Layer
+    product: int
+    rows: int
+    read: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one forward pass left.
+
+    Attributes:
+        inputs: The leaf whose copy was fed in, so that paths from the input can be told; shares the samples' memory.
+        outputs: (n, T): all that the network gives for a sample, flattened.
+        output_shape: Shape of one sample's output, e.g. (C,) or (positions, C).
+        products: Edge that hands out the gradient of each product, in order; None where autograd does not follow.
+        calls: Every call of a layer, in forward order.
+        left_out: Owner of a weight of two or more dimensions -> why it is not measured.
+        one_row_each: Whether every call of a layer gives one row of J for each sample: there are no positions.
+        opaque: Whether the graph hides how the layers follow each other: a left-out weight is used in such a way, or
+            samples of whole numbers skip a layer.
+        writes: Whether the network changes its input in place, and so needs a copy.
+        uses: Parameter -> reason -> entries, of uses of a weight that are not measured.
+        together: Layer -> which of query, key and value it gives as one matrix.
+        elements: Numbers computed from the samples, all of which autograd may keep until the last reverse pass, and
+            those of the copy of the input where there has to be one.
+    """
+
+    inputs: Tensor
+    outputs: Tensor
+    output_shape: tuple[int, ...]
+    products: list[GradientEdge | None]
+    calls: list[Call]
+    left_out: dict[str, str]
+    one_row_each: bool
+    opaque: bool
+    writes: bool
+    uses: dict[str, dict[str, Span]]
+    together: dict[str, str]
+    elements: int
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """Layers by name, in forward order of first calls."""
+        return {call.layer.name: call.layer for call in self.calls}
+
+    def chosen(self, names: Sequence[str] | None) -> list[str]:
+        """Pick the layers asked for, all when None, in forward order.
+
+        Raises:
+            ValueError: No layer, an unknown name, or one that is left out.
+        """
+        layers = list(self.layers)
+        if names is not None and not list(names):
+            raise ValueError("layers: the list is empty; name at least one layer, or pass None for all")
+        for name in names or []:
+            if name not in layers:
+                raise ValueError(f"layer {name!r} is not measured: {self.left_out.get(name) or nearest(name, layers)}")
+        if not layers:
+            reasons = "; ".join(f"{name!r}: {reason}" for name, reason in self.left_out.items())
+            raise ValueError(f"the network has no layer to measure ({reasons or 'it has no weight matrix'})")
+        return [name for name in layers if names is None or name in names]
+
+
+def record(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    heads: bool = False,
+    copied: bool = True,
+    watching: Callable[..., Interception] = Interception,
+    names: Names | None = None,
+) -> Recording:
+    """Run one batch and find the products of its samples with the network's weights.
+
+    Args:
+        model: Network in eval mode, its floating-point parameters requiring gradients, with autograd on.
+        inputs: (n, *input shape); never changed.
+        heads: Take query, key and value projections apart by head.
+        copied: Give the network a copy; else it gets one only if it is about to change its input in place.
+        watching: Makes what watches the pass.
+        names: Those of earlier passes over the same network, so that a matrix keeps its name.
+
+    Raises:
+        ValueError: The output is not a tensor of n samples, or carries no gradient.
+    """
+    names = Names() if names is None else names
+    leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
+    everything = names.own(parameters_of(model))
+    parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
+    watch, result = _watched(model, leaf, parameters, names, watching, copied=copied)
+    if any(name not in parameters and not nn.parameter.is_lazy(p) for name, p in everything.items()):
+        # The pass has initialised lazy modules, whose products it could not know.
+        return record(model, inputs, heads=heads, copied=copied, watching=watching, names=names)
+    outputs, shape = _flattened(result, len(inputs))
+    _leave_out_constants(watch, model, inputs, parameters)
+    reached = _reached(outputs)
+    _decide_parts(names, watch, model, parameters, heads=heads)
+    calls: list[Call] = []
+    together: dict[str, str] = {}
+    for index, seen in enumerate(watch.seen):
+        if seen.view is None or seen.reading is None:
+            continue
+        parameter = seen.view.parameter
+        never = CHANGED if parameter in watch.changed else STORED if parameter in watch.stored else None
+        if never is not None:
+            watch.uses[parameter] = {never: EVERYTHING}
+            continue
+        reason = NO_AUTOGRAD if seen.edge is None else NO_PATH if seen.edge.node not in reached else None
+        if reason is not None:
+            watch.uses.setdefault(parameter, {})[reason] = seen.view.span
+            continue
+        parts = names.parts.get(parameter)
+        for layer, read in _calls(seen, parts, names, parameters[parameter]):
+            calls.append(Call(layer, index, seen.rows, read))
+            if parts is None and index in watch.attending.together:
+                together[layer.name] = watch.attending.together[index]
+    names.stored.update(watch.still_held())
+    for name in watch.stored:
+        watch.uses[name] = {STORED: EVERYTHING}
+    measured = {call.layer.view.parameter for call in calls}
+    left_out = _left_out(everything, measured, watch)
+    products = [seen.edge for seen in watch.seen]
+    opaque = watch.skips or any(reason not in _NO_LAYER for reason in left_out.values())
+    one_row_each = all(call.rows == len(inputs) for call in calls)
+    elements = watch.elements + (leaf.numel() if watch.writes else 0)
+    return Recording(
+        leaf,
+        outputs,
+        shape,
+        products,
+        calls,
+        left_out,
+        one_row_each,
+        opaque,
+        watch.writes,
+        watch.uses,
+        together,
+        elements,
+    )
+
+
+def _watched(
+    model: nn.Module,
+    leaf: Tensor,
+    parameters: dict[str, nn.Parameter],
+    names: Names,
+    watching: Callable[..., Interception] = Interception,
+    *,
+    copied: bool = True,
+) -> tuple[Interception, Any]:
+    """Run the network on samples; give what was seen, and what it returned."""
+    # It may change its input in place, which is the caller's (and autograd's, being a leaf): then it gets a copy.
+    fed = leaf.clone() if copied else _Same.apply(leaf)  # type: ignore[no-untyped-call]
+    known = {"buffers": dict(model.named_buffers()), "stored": names.stored}
+    watch = watching(parameters, fed, owned=copied, **known)
+    torch.clear_autocast_cache()  # casts of an earlier pass, which could not be told for weights
+    try:
+        with decomposed(model), watch:
+            result = model(fed)
+    except InputWritten:
+        return _watched(model, leaf, parameters, names, watching)
+    watch.settle()
+    return watch, result
+
+
+class _Same(torch.autograd.Function):
+    """The same memory as a tensor of its own, which autograd knows to come from the leaf."""
+
+    @staticmethod
+    def forward(ctx: Any, leaf: Tensor) -> Tensor:
+        return leaf.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0]
+
+
+def _leave_out_constants(
+    watch: Interception, model: nn.Module, inputs: Tensor, parameters: dict[str, nn.Parameter]
+) -> None:
+    """Leave out products of a weight with a constant that has no row for each sample, such as a table of positions.
+
+    A recurrent network's initial state is a constant too, and has one. What tells them apart is whether the constant
+    grows with the number of samples: the network runs once more, on two samples (or three, when it ran on two).
+    """
+    if all(seen.constant is None for seen in watch.seen):
+        return
+    n = len(inputs)
+    others = inputs[:2] if n > 2 else torch.cat([inputs, inputs[:1]])
+    try:
+        again, _ = _watched(model, others.detach().requires_grad_(inputs.is_floating_point()), parameters, Names())
+    except Exception:  # whatever a network raises that is written for one number of samples
+        again = None
+    known = {} if again is None else _constants(again)
+    for parameter, products in _constants(watch).items():
+        there = known.get(parameter, [])
+        if again is not None and not there and all(seen.alternative for seen in products):
+            watch.uses[parameter] = again.uses.get(parameter, {CONSTANT: EVERYTHING})
+            for seen in products:
+                seen.leave_out()  # it is no W: a state repeated for a single sample looks like one
+            continue
+        grows = _grow([seen.constant for seen in products], [seen.constant for seen in there], len(others) / n)
+        if grows is None:
+            watch.uses.setdefault(parameter, {})[UNTOLD] = EVERYTHING
+            for seen in watch.seen:
+                if seen.view is not None and seen.view.parameter == parameter:
+                    seen.view = None  # one call without the others would be another K; it still counts in a chain
+            continue
+        for seen, kept in zip(products, grows, strict=True):
+            if not kept:
+                if seen.alternative < 2 and seen.view is not None:  # else it is named as what another weight multiplies
+                    watch.uses.setdefault(parameter, {})[CONSTANT] = seen.view.span
+                seen.leave_out()
+    for first, second in itertools.pairwise(watch.seen):
+        if second.alternative == 2 and (second.view is None or first.view is not None):
+            second.leave_out()
+
+
+def _constants(watch: Interception) -> dict[str, list[Seen]]:
+    """Products with constants, in order, by parameter."""
+    found: dict[str, list[Seen]] = {}
+    for seen in watch.seen:
+        if seen.view is not None and seen.constant is not None:
+            found.setdefault(seen.view.parameter, []).append(seen)
+    return found
+
+
+def _grow(sizes: list[int | None], others: list[int | None], ratio: float) -> list[bool] | None:
+    """Tell which constants grow with the number of samples.
+
+    Args:
+        sizes: Of the constants that a weight multiplies, in order.
+        others: The same in a pass over ``ratio`` times as many samples.
+        ratio: Other than 1.
+
+    Returns:
+        Whether each grows; None where the two passes do not match.
+    """
+    if len(sizes) == len(others):
+        return [size is not None and other == round(size * ratio) for size, other in zip(sizes, others, strict=True)]
+    alike = set(sizes) == set(others) and len(others) == round(len(sizes) * ratio)
+    return [True] * len(sizes) if alike else None  # the network takes its samples one by one
+
+
+def _calls(
+    seen: Seen, parts: dict[str, tuple[int, ...]] | None, names: Names, parameter: Tensor
+) -> list[tuple[Layer, Callable[[Tensor], Tensor]]]:
+    """Layers of one product, each with how its rows are read; several where parts share the weight."""
+    view, reading = seen.view, seen.reading
+    assert view is not None
+    assert reading is not None
+    if parts is None or view.shape[0] != 1 or view.row_axes:
+        return [(Layer(names.of(view, parameter), view), reading.rows)]
+    start = view.offset // view.strides[1]  # first row of the parameter that this product used
+    whole = replace(view, offset=0, shape=(1, start + view.shape[1], *view.shape[2:]))
+    calls: list[tuple[Layer, Callable[[Tensor], Tensor]]] = []
+    for name, rows in parts.items():
+        if start <= min(rows) and max(rows) < start + view.shape[1]:
+            columns = [row - start for row in rows]
+            contiguous = columns == list(range(columns[0], columns[0] + len(columns)))
+            index = slice(columns[0], columns[0] + len(columns)) if contiguous else columns
+            part = replace(whole, rows=rows)
+            if contiguous:
+                part = replace(whole, shape=(1, len(rows), *view.shape[2:]), offset=rows[0] * view.strides[1])
+            calls.append((Layer(name, part), _columns(reading, index)))
+    return calls
+
+
+def _columns(reading: Reading, index: slice | list[int]) -> Callable[[Tensor], Tensor]:
+    """Read some columns of the rows of J."""
+    return lambda gradient: reading.rows(gradient)[..., index]
+
+
+def _fused_rows(watch: Interception, parameters: dict[str, nn.Parameter]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Rows of query, key and value where attention took the result of one product apart into three."""
+    fused: dict[str, dict[str, tuple[int, ...]]] = {}
+    if watch.attends:
+        for seen in watch.seen:
+            if seen.view is not None and seen.view.numel == parameters[seen.view.parameter].numel():
+                thirds = seen.parts.thirds(seen.view.shape[1])
+                if thirds:
+                    prefix = owner(seen.view.parameter)
+                    fused[seen.view.parameter] = {f"{prefix}.{p}": rows for p, rows in zip(PARTS, thirds, strict=True)}
+    return fused
+
+
+def _decide_parts(
+    names: Names, watch: Interception, model: nn.Module, parameters: dict[str, nn.Parameter], *, heads: bool
+) -> None:
+    """Decide of each weight that this pass is the first to multiply by whether it is measured in parts."""
+    packed = packed_rows(model)
+    fused = _fused_rows(watch, parameters)
+    for seen in watch.seen:
+        if seen.view is not None and seen.view.parameter not in names.parts:
+            name = seen.view.parameter
+            rows = fused.get(name, packed.get(name))
+            names.parts[name] = by_head(rows, head_count(model, name)) if heads and rows is not None else rows
+
+
+def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: Interception) -> dict[str, str]:
+    """Why each weight of two or more dimensions is not measured, by its owner."""
+    reasons = {}
+    for name, parameter in parameters.items():
+        if nn.parameter.is_lazy(parameter):
+            reasons[owner(name)] = LAZY
+        elif parameter.dim() >= 2 and name not in measured:
+            known = dict.fromkeys(watch.uses.get(name, {UNUSED: EVERYTHING}))
+            if not dense(parameter):
+                known = dict.fromkeys([SPARSE])
+            elif parameter.is_complex():
+                known = dict.fromkeys([COMPLEX])
+            elif name in watch.joint and all("is read here" in reason for reason in known):
+                known = dict.fromkeys([JOINT])
+            reasons[owner(name)] = "; ".join(known)
+    return reasons | dict.fromkeys(watch.fixed, BUFFER)
+
+
+def _reached(outputs: Tensor) -> set[Any]:
+    """Nodes of the autograd graph that lead to the outputs."""
+    node = outputs.grad_fn
+    seen = {node}
+    stack = [node]
+    while stack:
+        current = stack.pop()
+        for child, _ in current.next_functions if current is not None else ():
+            if child is not None and child not in seen:
+                seen.add(child)
+                stack.append(child)
+    return seen
+
+
+def _flattened(outputs: Any, n: int) -> tuple[Tensor, tuple[int, ...]]:
+    """Bring the network's outputs to (n, T), with the shape of one sample's."""
+    if not isinstance(outputs, Tensor):
+        raise ValueError(
+            f"the network returns {type(outputs).__name__}, not a tensor: "
+            "wrap it in a module that returns the tensor to be differentiated"
+        )
+    if outputs.dim() == 0 or len(outputs) != n or outputs[0].numel() == 0:
+        raise ValueError(
+            f"the network's output has shape {tuple(outputs.shape)} for {n} samples, not (n, ...): "
+            "wrap it in a module that puts the samples first"
+        )
+    if not outputs.requires_grad:
+        raise ValueError("the network's output carries no gradient: it is detached, or made of integers")
+    if outputs.is_complex():  # real and imaginary parts are two outputs
+        outputs = torch.view_as_real(outputs.resolve_conj())
+    return outputs.reshape(n, -1), tuple(outputs.shape[1:])
+
+
+def wanted(recording: Recording, chosen: Iterable[str]) -> tuple[list[Call], list[GradientEdge]]:
+    """Calls of the chosen layers, and the distinct edges that their gradients come from.
+
+    Returns:
+        Calls with ``product`` renumbered to an index into the edges.
+    """
+    names = set(chosen)
+    calls = [call for call in recording.calls if call.layer.name in names]
+    products = sorted({call.product for call in calls})
+    edges = [recording.products[product] for product in products]
+    place = {product: index for index, product in enumerate(products)}
+    assert all(edge is not None for edge in edges)  # a call without one is left out
+    return [replace(call, product=place[call.product]) for call in calls], [e for e in edges if e is not None]
+
+
+def reverse(recording: Recording, edges: Sequence[GradientEdge], direction: Tensor, *, last: bool) -> tuple[Any, ...]:
+    """Gradients of <outputs, direction> at the edges; None where the outputs do not depend on one.
+
+    Raises:
+        ValueError: The network has overwritten what its own gradient needs.
+    """
+    return differentiated(recording.outputs, edges, direction, retain_graph=not last)
+
+
+def differentiated(
+    outputs: Tensor, targets: Sequence[Any], direction: Tensor, *, retain_graph: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradients of <outputs, direction> at edges or leaves; None where the outputs do not depend on one.
+
+    Raises:
+        ValueError: The network has overwritten what its own gradient needs.
+    """
+    try:
+        return torch.autograd.grad(outputs, targets, direction, retain_graph=retain_graph, allow_unused=True)
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise ValueError(OVERWRITTEN) from error

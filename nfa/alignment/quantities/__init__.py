@@ -1,0 +1,1 @@
+"""Numbers from W and K: correlations, controls, spectra, powers, and their errors."""

@@ -1,0 +1,113 @@
+"""Three correlations of two symmetric matrices, from a handful of sums over their entries.
+
+cosine       <A, B> / (|A| |B|)                               (Beaglehole et al., arXiv 2402.05271)
+pearson      the same after subtracting each matrix's mean entry      (the authors' public code)
+offdiagonal  pearson over the off-diagonal entries alone
+
+No matrix needs to be formed to know its sums, see ``nfa.alignment.quantities.feature_matrix``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from nfa.alignment.network.reasons import reason
+from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+
+# A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
+NEGLIGIBLE = 1e-11
+
+NFM_ZERO = reason("the NFM is zero")
+OTHER_ZERO = reason("the matrix compared with the NFM is zero")
+EQUAL = reason("all entries of a matrix are equal")
+EQUAL_OFF_DIAGONAL = reason("the off-diagonal entries of a matrix are all equal")
+NO_OFF_DIAGONAL = reason("a 1 x 1 matrix has no off-diagonal entries")
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over a set of entries of A and of B.
+
+    Attributes:
+        count: Number of entries.
+        a: sum A.
+        b: sum B.
+        aa: sum A^2.
+        bb: sum B^2.
+        ab: sum A B.
+    """
+
+    count: int
+    a: float
+    b: float
+    aa: float
+    bb: float
+    ab: float
+
+    def __sub__(self, part: "Sums") -> "Sums":
+        """Leave out the entries of ``part``."""
+        return Sums(
+            self.count - part.count,
+            self.a - part.a,
+            self.b - part.b,
+            self.aa - part.aa,
+            self.bb - part.bb,
+            self.ab - part.ab,
+        )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """All that the three correlations need to know of two d x d matrices.
+
+    Attributes:
+        every: Sums over all d^2 entries.
+        diagonal: Sums over the d diagonal entries; None where no off-diagonal correlation is wanted.
+    """
+
+    every: Sums
+    diagonal: Sums | None
+
+    def correlations(self, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
+        """Correlate: correlation name -> value, undefined where a matrix is zero or its entries do not vary."""
+        every = self.every
+        if every.aa <= 0 or every.bb <= 0:
+            value = undefined(NFM_ZERO if every.aa <= 0 else OTHER_ZERO)
+            return dict.fromkeys(names, value)
+        return {name: self._correlation(name) for name in names}
+
+    def remaining(self, names: Sequence[str]) -> float:
+        """Smallest share of the squares that is left of a variance when means, or diagonals, are subtracted."""
+        every = self.every
+        if every.aa <= 0 or every.bb <= 0:
+            return 0.0
+        shares = [1.0]
+        for name, over in (("pearson", every), ("offdiagonal", self.diagonal and every - self.diagonal)):
+            if name in names and over is not None and over.count > 0:
+                shares += [(over.aa - over.a**2 / over.count) / every.aa, (over.bb - over.b**2 / over.count) / every.bb]
+        return min(shares)
+
+    def _correlation(self, name: str) -> Value:
+        every = self.every
+        if name == "cosine":
+            return Value(bounded(every.ab / sqrt(every.aa * every.bb)))
+        if name == "pearson":
+            return _pearson(every, every, EQUAL)
+        assert self.diagonal is not None
+        return _pearson(every - self.diagonal, every, EQUAL_OFF_DIAGONAL)
+
+
+def _pearson(over: Sums, every: Sums, reason: str) -> Value:
+    """Pearson correlation over some of the entries; ``every`` gives the scale of rounding."""
+    if over.count == 0:
+        return undefined(NO_OFF_DIAGONAL)
+    variance_a = over.aa - over.a**2 / over.count
+    variance_b = over.bb - over.b**2 / over.count
+    if variance_a <= NEGLIGIBLE * every.aa or variance_b <= NEGLIGIBLE * every.bb:
+        return undefined(reason)
+    return Value(bounded((over.ab - over.a * over.b / over.count) / sqrt(variance_a * variance_b)))
+
+
+def bounded(correlation: float) -> float:
+    """Undo the rounding that carries a correlation past +-1."""
+    return max(-1.0, min(1.0, correlation))

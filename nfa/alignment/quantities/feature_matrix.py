@@ -1,0 +1,230 @@
+"""The neural feature matrix F = W^T W (d x d), correlated without ever being formed when d > k.
+
+With S = W W^T, r = W 1 and M any symmetric k x k matrix [derived]:
+
+    <F, W^T M W> = tr(M S S)        <W^T M W, W^T N W> = tr(M S N S)        |F|^2 = tr(S S)
+    sums of entries: r^T r and r^T M r        diagonals: |w_j|^2 and w_j^T M w_j for each column w_j of W
+
+When k > d, W = Q R (Q: k x d with orthonormal columns), so that W^T M W = R^T (Q^T M Q) R and everything is d x d.
+
+A grouped convolution has a block-diagonal W: g blocks (k, d) that see different inputs. All d x d matrices are then
+block-diagonal too, their correlations run over the entries of the blocks, and every sum here is over the blocks.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.covariance.products import add_products_, mirrored_
+from nfa.alignment.quantities.correlation import Moments, Sums
+from nfa.alignment.quantities.values import CORRELATIONS, Value
+
+VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
+FAINT = 0.2  # the same in float32, over the root of the side of S: rounding has random signs
+CANCELLING = 3e-2  # share of the squares below which a variance is computed in float64
+EXTREME_SINGLE = 1e9  # entries of W, or their inverse, whose squares float32 may not hold
+EXTREME = 1e30  # entries, or their inverse, whose fourth power float64 may not hold beside k^4
+COLUMNS = 512  # of W brought to another number type at a time
+
+
+def correlations(weight: Tensor, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
+    """rho(W^T W, W^T M W) in every correlation.
+
+    A float32 W is multiplied in float32 and summed up in float64 where nothing cancels: the result differs from that of
+    the float64 algebra by less than K itself is rounded. Everything else is float64 throughout.
+
+    Args:
+        weight: W, (k, d) or (g, k, d), in any floating-point type.
+        middle: M, symmetric (k, k) or (g, k, k) float64, e.g. K, or ``power_middle(W, K, 0.5)``.
+        names: Correlations wanted; "offdiagonal" costs as much as all else.
+
+    Returns:
+        Correlation name -> value; NaN with its reason where it is undefined.
+    """
+    if weight.dtype == torch.float32 and 1 / EXTREME_SINGLE < largest(weight) < EXTREME_SINGLE:
+        moments = FeatureMatrix(weight, torch.float32).moments(middle, names)
+        if moments.remaining(names) > CANCELLING:
+            return moments.correlations(names)
+    return FeatureMatrix(weight).moments(middle, names).correlations(names)
+
+
+def scaled(matrix: Tensor, extreme: float = EXTREME) -> Tensor:
+    """Divide a matrix whose products could overflow or vanish by its largest absolute entry; zero stays zero."""
+    size = largest(matrix)
+    return matrix if 1 / extreme < size < extreme else matrix / size
+
+
+def inner(left: Tensor, right: Tensor) -> float:
+    """Sum of the products of entries: of each row in the matrices' number type, over the rows in float64."""
+    return float((left * right).sum(-1).sum(dtype=torch.float64))
+
+
+def largest(matrix: Tensor) -> float:
+    """Largest absolute entry, or 1 where all are zero."""
+    low, high = matrix.aminmax()
+    return max(-low.item(), high.item()) or 1.0
+
+
+def blocked(matrix: Tensor) -> Tensor:
+    """Give a matrix the leading axis of its blocks: (k, d) -> (1, k, d); (g, k, d) stays."""
+    return matrix[None] if matrix.dim() == 2 else matrix
+
+
+class FeatureMatrix:
+    """W, scaled and reduced once, for all that it is correlated with.
+
+    Correlations do not depend on scale, so W is divided by its largest absolute entry.
+
+    Attributes:
+        basis: Q (g, k, m) when k > d, else None.
+        gram: S = W W^T, (g, m, m).
+        row_sums: r = W 1, (g, m).
+        total_of_entries: Sum of the entries of F.
+        squared: |F|^2.
+    """
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype = torch.float64) -> None:
+        """Reduce a weight (k, d) or (g, k, d), in any floating-point type; what is made of it has type ``dtype``."""
+        self._weight = blocked(weight)
+        self._scale = largest(self._weight)
+        self.basis: Tensor | None = None
+        if self._weight.shape[1] > self._weight.shape[2]:
+            basis, rows = torch.linalg.qr(self._weight.double() / self._scale)
+            self.basis, self.rows = basis.to(dtype), rows.to(dtype)
+            self.gram, self.row_sums = self.rows @ self.rows.mT, self.rows.sum(2)
+        else:
+            self.gram, self.row_sums = _gram(self._weight, self._scale, dtype)
+        self.total_of_entries = self.row_sums.square().sum(dtype=torch.float64).item()
+        self.squared = inner(self.gram, self.gram)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of blocks g, and side d of each block of F."""
+        return self._weight.shape[0], self._weight.shape[2]
+
+    @property
+    def variation(self) -> float:
+        """Share of |F|^2 that is left when the mean entry is subtracted, over all entries or off the diagonal."""
+        g, d = self.shape
+        trace, squares = self.diagonal.sum().item(), self.diagonal.square().sum().item()
+        every = self.squared - self.total_of_entries**2 / (g * d * d)
+        rest = self.squared - squares - (self.total_of_entries - trace) ** 2 / max(g * d * (d - 1), 1)
+        return min(every, rest) / self.squared if self.squared > 0 else 0.0
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """W, or R when k > d; (g, m, d) with m = min(k, d)."""
+        return self._weight.to(self.gram.dtype) / self._scale
+
+    @cached_property
+    def diagonal(self) -> Tensor:
+        """Diagonal of F, (g, d)."""
+        return self.rows.square().sum(1)
+
+    @cached_property
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of S, ascending in each block, (g, m), and its eigenvectors, (g, m, m)."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        return values, vectors
+
+    def to(self, dtype: torch.dtype) -> "FeatureMatrix":
+        """The same in another number type."""
+        if dtype == self.gram.dtype:
+            return self
+        other = copy(self)
+        for name in ("rows", "diagonal", "spectrum"):
+            other.__dict__.pop(name, None)
+        other.gram, other.row_sums = self.gram.to(dtype), self.row_sums.to(dtype)
+        if self.basis is not None:
+            other.basis, other.rows = self.basis.to(dtype), self.rows.to(dtype)
+        return other
+
+    def reduce(self, middle: Tensor) -> Tensor:
+        """Bring a matrix (k, k) or (g, k, k) to the (g, m, m) of the reduced rows."""
+        middle = blocked(middle)
+        return middle if self.basis is None else self.basis.mT @ middle @ self.basis
+
+    def rounding(self, middle: Tensor) -> float:
+        """Size |W^T M W| below which it is rounding: M acts only on directions that W does not reach."""
+        share = VANISHING if self.gram.dtype == torch.float64 else FAINT / self.gram.shape[-1] ** 0.5
+        return share * float(self.gram.norm()) * float(middle.norm())
+
+    def moments(self, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> Moments:
+        """Moments of F and W^T M W.
+
+        Args:
+            middle: M, symmetric (k, k) or (g, k, k).
+            names: Correlations that they are for.
+        """
+        dtype = self.gram.dtype
+        middle = scaled(middle, EXTREME if dtype == torch.float64 else EXTREME_SINGLE).to(dtype)
+        rounding = self.rounding(middle)
+        middle = self.reduce(middle)
+        product = middle @ self.gram
+        squared = inner(product, product.mT)
+        return self.moments_with(
+            total=self.total(middle),
+            squared=squared if squared > rounding**2 else 0.0,
+            product=inner(product, self.gram),
+            diagonal=((middle @ self.rows) * self.rows).sum(1) if "offdiagonal" in names else None,
+        )
+
+    def total(self, middle: Tensor) -> float:
+        """Sum of the entries of W^T M W, M reduced to (g, m, m)."""
+        return float((self.row_sums[:, None] @ middle @ self.row_sums[..., None]).sum())
+
+    def moments_with(self, total: float, squared: float, product: float, diagonal: Tensor | None) -> Moments:
+        """Moments of F and another symmetric d x d matrix B known by its sums.
+
+        Args:
+            total: Sum of B's entries.
+            squared: |B|^2.
+            product: <F, B>.
+            diagonal: B's diagonal, (g, d); None where no off-diagonal correlation is wanted.
+        """
+        g, d = self.shape
+        every = Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product)
+        if diagonal is None:
+            return Moments(every, None)
+        own = self.diagonal
+        sums = (own, diagonal, own.square(), diagonal.square(), own * diagonal)
+        return Moments(every, Sums(g * d, *(entries.sum().item() for entries in sums)))
+
+    def moments_of_product(self, other: Tensor) -> Moments:
+        """Moments of F and sym(W^T A), A (k, d) or (g, k, d): the algebra of FACT, which is not of the form W^T M W.
+
+        With X = W A^T: <F, sym(W^T A)> = <S W, A>, |sym(W^T A)|^2 = (tr(S A A^T) + tr(X X)) / 2 [derived].
+        """
+        other = scaled(blocked(other))
+        if self.basis is not None:
+            other = self.basis.mT @ other
+        cross = self.rows @ other.mT
+        squared = ((self.gram * (other @ other.mT)).sum() + (cross * cross.mT).sum()).item() / 2
+        rounding = VANISHING * self.rows.norm().item() * other.norm().item()
+        return self.moments_with(
+            total=(self.row_sums * other.sum(2)).sum().item(),
+            squared=squared if squared > rounding**2 else 0.0,
+            product=((self.gram @ self.rows) * other).sum().item(),
+            diagonal=(self.rows * other).sum(1),
+        )
+
+
+def _gram(weight: Tensor, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """S = W W^T and r = W 1 of a weight (g, k, d) divided by its scale, from a few columns of W at a time.
+
+    S is divided afterwards, which is less to divide, unless squares of W could overflow or vanish.
+    """
+    g, k, d = weight.shape
+    extreme = EXTREME if dtype == torch.float64 else EXTREME_SINGLE
+    first, last = (1.0, scale) if 1 / extreme < scale < extreme else (scale, 1.0)
+    total = torch.zeros(g, k, k, dtype=dtype)
+    sums = torch.zeros(g, k, dtype=torch.float64)
+    for start in range(0, d, COLUMNS):
+        columns = weight[..., start : start + COLUMNS].to(dtype)
+        columns = columns if first == 1 else columns / first
+        sums += columns.sum(2)
+        add_products_(total, columns.mT)
+    return mirrored_(total).div_(last).div_(last), sums.div_(last).to(dtype)

@@ -1,0 +1,169 @@
+"""Linear and quadratic forms of two sketches of K, from which correlations at power 1 and their errors are made."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.covariance.blocks import Blocks, inner_products
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix, inner
+
+Two = tuple[Tensor, Tensor]  # by the first and by the second sketch
+
+
+@dataclass(frozen=True)
+class Own:
+    """The same forms of each block by itself: sums of K_i over the block in place of K.
+
+    Attributes:
+        products: <F, W^T S_b W>, (number of blocks,) each.
+        sums: Sum of the entries of W^T S_b W.
+        squared: Sum over blocks of <W^T S1_b W, W^T S2_b W>.
+    """
+
+    products: Two
+    sums: Two
+    squared: float
+
+
+class Entries:
+    """Sums over all entries of F = W^T W and of G1, G2 = W^T K1 W, W^T K2 W.
+
+    Attributes:
+        count: Entries.
+        sum_f: Sum of F.
+        squared_f: |F|^2.
+        products: <F, G1> and <F, G2>.
+        sums: Sums of G1 and of G2.
+        squared: <G1, G2>.
+        whole: The same over all entries, whichever these are.
+    """
+
+    def __init__(self, forms: "Forms") -> None:
+        """Sum up."""
+        self.forms = forms
+        features, (first, second) = forms.features, forms.products
+        g, d = features.shape
+        self.count = g * d * d
+        self.sum_f, self.squared_f = features.total_of_entries, features.squared
+        self.products = [inner(product, features.gram) for product in forms.products]
+        self.sums = [features.total(k) for k in forms.reduced]
+        self.squared = self.whole = inner(first, second.mT)
+
+    def own(self) -> Own:
+        """The forms of each block."""
+        forms, features = self.forms, self.forms.features
+        gram = forms.unreduced(features.gram)
+        return Own(
+            forms.of_blocks(features.gram @ features.gram),
+            forms.of_blocks(features.row_sums[..., None] * features.row_sums[:, None]),
+            sum(first.squared(second, gram) for first, second in forms.blocks),
+        )
+
+    def slope(self, by_product: float, by_squared: float, shift: float) -> Tensor:
+        """by_product d<F, G> - by_squared d|G|^2 / 2, as a derivative by K, (g, m, m), both forms centred by ``shift``.
+
+        Args:
+            by_product: Factor of the derivative of <F, G> - shift sum(F) sum(G).
+            by_squared: Factor of half the derivative of |G|^2 - shift sum(G)^2.
+            shift: 1 / number of entries, or 0 where nothing is centred.
+        """
+        features = self.forms.features
+        mean = (self.forms.products[0] + self.forms.products[1]) / 2
+        slope = features.gram @ (by_product * features.gram - by_squared * mean)
+        centre = shift * (by_squared * sum(self.sums) / 2 - by_product * self.sum_f)
+        slope = slope + centre * self.centred()
+        return (slope + slope.mT) / 2
+
+    def centred(self) -> Tensor:
+        """Derivative of the sum of G by K."""
+        sums = self.forms.features.row_sums
+        return sums[..., None] * sums[:, None]
+
+
+class OffDiagonal(Entries):
+    """The same over the off-diagonal entries alone."""
+
+    def __init__(self, forms: "Forms") -> None:
+        """Take the diagonals off the sums over all entries."""
+        super().__init__(forms)
+        own, (first, second) = forms.features.diagonal, forms.diagonals
+        self.count -= own.numel()
+        self.sum_f -= _sum(own)
+        self.squared_f -= _sum(own.square())
+        self.products = [x - _sum(own * g) for x, g in zip(self.products, forms.diagonals, strict=True)]
+        self.sums = [t - _sum(g) for t, g in zip(self.sums, forms.diagonals, strict=True)]
+        self.squared -= _sum(first * second)
+
+    def own(self) -> Own:
+        """The forms of each block."""
+        whole, features = super().own(), self.forms.features
+        weight = self.forms.unreduced_rows()
+        diagonals = [
+            torch.stack([part.diagonal(weight) for part in parts])
+            for parts in (self.forms.blocks.first, self.forms.blocks.second)
+        ]
+        products = [x - (g * features.diagonal).sum((1, 2)) for x, g in zip(whole.products, diagonals, strict=True)]
+        sums = [t - g.sum((1, 2)) for t, g in zip(whole.sums, diagonals, strict=True)]
+        squared = whole.squared - (diagonals[0] * diagonals[1]).sum().item()
+        return Own((products[0], products[1]), (sums[0], sums[1]), squared)
+
+    def slope(self, by_product: float, by_squared: float, shift: float) -> Tensor:
+        """As for all entries, less what the diagonals add."""
+        features, (first, second) = self.forms.features, self.forms.diagonals
+        columns = by_product * features.diagonal - by_squared * (first + second) / 2
+        diagonal = (features.rows * columns[:, None]) @ features.rows.mT
+        return super().slope(by_product, by_squared, shift) - diagonal
+
+    def centred(self) -> Tensor:
+        """Derivative of the sum of G's off-diagonal entries by K."""
+        return super().centred() - self.forms.features.gram
+
+
+class Forms:
+    """F = W^T W beside two sketches of K, all in one number type.
+
+    Attributes:
+        features: W.
+        blocks: K in blocks.
+        reduced: K1 and K2 in the space of the reduced rows, (g, m, m).
+        products: K1 S and K2 S.
+    """
+
+    def __init__(self, weight: Tensor, blocks: Blocks, first: Tensor, second: Tensor, dtype: torch.dtype) -> None:
+        """Multiply by S."""
+        self.dtype = dtype
+        self.features, self.blocks = FeatureMatrix(weight, self.dtype), blocks
+        same = first is second
+        first = self.features.reduce(first.to(self.dtype))
+        self.reduced = first, first if same else self.features.reduce(second.to(self.dtype))
+        product = first @ self.features.gram
+        self.products = product, product if same else self.reduced[1] @ self.features.gram
+
+    @cached_property
+    def diagonals(self) -> Two:
+        """Diagonals of G1 and of G2, (g, d)."""
+        first, second = (((k @ self.features.rows) * self.features.rows).sum(1) for k in self.reduced)
+        return first, second
+
+    def unreduced(self, middle: Tensor) -> Tensor:
+        """(g, m, m) of the reduced rows to (g, k, k)."""
+        basis = self.features.basis
+        return middle if basis is None else basis @ middle @ basis.mT
+
+    def unreduced_rows(self) -> Tensor:
+        """W, scaled, (g, k, d)."""
+        basis, rows = self.features.basis, self.features.rows
+        return rows if basis is None else basis @ rows
+
+    def of_blocks(self, middle: Tensor) -> Two:
+        """<middle, S_b> for every block, middle (g, m, m) symmetric."""
+        whole = self.unreduced(middle)
+        first = inner_products(self.blocks.first, whole)
+        exact = all(a is b for a, b in self.blocks)
+        return first, first if exact else inner_products(self.blocks.second, whole)
+
+
+def _sum(entries: Tensor) -> float:
+    return entries.sum(dtype=torch.float64).item()

@@ -1,0 +1,170 @@
+"""The control: K's spectrum without its directions.
+
+The correlation of W^T W with W^T Q K Q^T W over random orthogonal Q, distributed by Haar measure. As Q V is distributed
+as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from math import nan, sqrt
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.network.reasons import reason
+from nfa.alignment.quantities.agop import Agop, factor, significant
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix
+from nfa.alignment.quantities.values import CORRELATIONS, Convention, Value, undefined
+from nfa.random import torch_generator
+
+DRAWS = 20  # at power 1
+DRAWS_DECOMPOSED = 5  # at other powers; its standard error says what that costs
+
+# Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than all
+# the rest together.
+LARGEST_DECOMPOSED = 256
+LARGEST_DRAWN = 1024  # beyond it a draw would take seconds, and correlations vary over Q by some 1/k
+HARDLY = 1e-2  # share of |F|^2
+EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
+TOO_LARGE = reason(f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}")
+NO_CONTROL = reason("no control: no rotation of K changes this correlation")
+# Relative to 1, the largest correlation: spread over rotations that is rounding, in float64 and in float32.
+STILL, STILL_SINGLE = 1e-11, 3e-6
+
+
+def haar_control(
+    features: FeatureMatrix,
+    eigenvalues: Tensor,
+    powers: Mapping[str, float],
+    resolution: float,
+    seed: int,
+    *,
+    readout: bool = False,
+) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
+    """Correlate under random rotations of K.
+
+    Args:
+        features: W.
+        eigenvalues: Of K, ascending in each block, (g, k).
+        powers: Power name -> exponent, none NaN.
+        resolution: Relative rounding of K's eigenvalues.
+        seed: Names the rotations.
+        readout: Whether h is the network's output. There K is the identity, and the control 1 as the correlation is:
+            a known answer. Anywhere else a control that no rotation changes is none, and undefined.
+
+    Returns:
+        Mean over m rotations with its standard error sd / sqrt(m), and the standard deviation over them; both by
+        (correlation, power). m is 20 at power 1 and 5 at others.
+    """
+    blocks, k = eigenvalues.shape
+    low, high = (bound.item() for bound in eigenvalues.aminmax())
+    known = readout and high - low <= STILL * high
+    if k > LARGEST_DRAWN:
+        return _expected(features, eigenvalues, powers, known=known)
+    draws: dict[Convention, list[Value]] = {}
+    decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
+    # Beyond that size float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
+    plain = features if k <= LARGEST_DECOMPOSED or features.variation < HARDLY else features.to(torch.float32)
+    spectrum = eigenvalues.to(plain.rows.dtype)
+    for number, rotation in enumerate(rotations(k, blocks, seed)):
+        rotated = None
+        if decomposed and number < DRAWS_DECOMPOSED:
+            rotated = _rotated(features, eigenvalues, rotation, resolution)
+        for power, exponent in powers.items():
+            if exponent == 1:
+                turned = rotation.to(spectrum.dtype)
+                found = plain.moments((turned * spectrum[:, None]) @ turned.mT).correlations()
+            elif rotated is not None:
+                found = rotated.power_moments(exponent).correlations()
+            else:
+                found = {} if decomposed else dict.fromkeys(CORRELATIONS, undefined(TOO_LARGE))
+            for correlation, value in found.items():
+                draws.setdefault((correlation, power), []).append(value)
+    means, deviations = {}, {}
+    for convention, values in draws.items():
+        single = powers[convention[1] or "1"] == 1 and plain.gram.dtype == torch.float32
+        still = -1.0 if known else STILL_SINGLE if single else STILL
+        means[convention], deviations[convention] = _summary(values, still)
+    return means, deviations
+
+
+def _expected(
+    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], *, known: bool
+) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
+    """The control at power 1 from moments over Haar measure, for k so large that correlations hardly vary over Q.
+
+    E[A_ij A_kl] = a d_ij d_kl + b (d_ik d_jl + d_il d_jk) for A = Q diag(lambda) Q^T, hence
+    E A = (tr lambda / k) I and E tr(A S A S) = (a + b) tr(S S) + b (tr S)^2 [derived].
+    """
+    k = eigenvalues.shape[1]
+    spread = eigenvalues.amax(1) - eigenvalues.amin(1)
+    if not known and bool((spread <= STILL * eigenvalues.amax(1).abs()).all()):
+        nothing: dict[Convention, Value] = {
+            (name, power): undefined(NO_CONTROL) for name in CORRELATIONS for power in powers
+        }
+        return nothing, nothing
+    values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
+    trace, squares = values.sum(1), values.square().sum(1)
+    common = k * (k - 1) * (k + 2)
+    a, b = ((k + 1) * trace**2 - 2 * squares) / common, (k * squares - trace**2) / common
+    gram_squares = features.gram.square().sum((1, 2))
+    gram_trace = features.gram.diagonal(dim1=1, dim2=2).sum(1)
+    mean = trace / k
+    moments = features.moments_with(
+        total=(mean * features.row_sums.square().sum(1)).sum().item(),
+        squared=((a + b) * gram_squares + b * gram_trace**2).sum().item(),
+        product=(mean * gram_squares).sum().item(),
+        diagonal=mean[:, None] * features.diagonal,
+    )
+    found = moments.correlations()
+    means: dict[Convention, Value] = {
+        (name, power): Value(value.value, EXPECTED, nan) if power == "1" else undefined(TOO_LARGE)
+        for name, value in found.items()
+        for power in powers
+    }
+    return means, dict.fromkeys(means, undefined(EXPECTED))
+
+
+def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, resolution: float) -> Agop:
+    """Decompose W^T Q K Q^T W."""
+    kept = torch.where(significant(eigenvalues, resolution), eigenvalues, 0)
+    root = (rotation.double() * kept.sqrt()[:, None])[..., (kept > 0).any(0)]
+    rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues
+    if features.basis is not None:
+        root = factor(features.reduce(root @ root.mT))
+    return Agop(features, root, rounding)
+
+
+@lru_cache(maxsize=2)
+def rotations(size: int, blocks: int, seed: int) -> tuple[Tensor, ...]:
+    """Draw the rotations of a control: (blocks, size, size) each, the same for all layers of a size and at every step.
+
+    Kept for the next layer: at 1,024 drawing them costs as much as all else that is measured.
+    """
+    generator = torch_generator("haar", seed, size=size, blocks=blocks)
+    dtype = torch.float64 if size <= LARGEST_DECOMPOSED else torch.float32  # a control needs no more digits
+    return tuple(torch.stack([haar(size, generator, dtype) for _ in range(blocks)]) for _ in range(DRAWS))
+
+
+def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Draw an orthogonal matrix from Haar measure: QR of a Gaussian, signs fixed (Mezzadri, arXiv math-ph/0609050)."""
+    gaussian = torch.randn(size, size, dtype=dtype, generator=generator)
+    orthogonal, triangular = torch.linalg.qr(gaussian)
+    rotation: Tensor = orthogonal * triangular.diagonal().sign()
+    return rotation
+
+
+def _summary(values: list[Value], still: float) -> tuple[Value, Value]:
+    """Mean with its standard error, and standard deviation, over draws; no control where it is up to ``still``.
+
+    So it is where each block has one row, where K is a multiple of the identity in each block, where F is a single
+    number and, for some of the correlations, where the rows of W are orthonormal.
+    """
+    notes = [value.note for value in values if value.note]
+    if notes:
+        return undefined(notes[0]), undefined(notes[0])
+    draws = torch.tensor([value.value for value in values], dtype=torch.float64)
+    deviation = draws.std().item()
+    if deviation <= still:
+        return undefined(NO_CONTROL), undefined(NO_CONTROL)
+    return Value(draws.mean().item(), stderr=deviation / sqrt(len(values))), Value(deviation, stderr=float("nan"))

@@ -1,0 +1,181 @@
+"""Correlations at power 1 from blocks of samples, free of the bias of squared noise, with their standard errors.
+
+Noise in K inflates |G|^2 = tr(K S K S) and would carry every correlation down. With two independent sketches of the
+same samples, <G1, G2> = tr(K1 S K2 S) is unbiased. The numerator is squared the same way: a correlation is the root of
+<F, G1><F, G2> / (|F|^2 <G1, G2>), in which noise that only scales a sketch cancels exactly [derived].
+
+Two targets. *These samples*: the noise is that of the probes. A correlation is linearised, d rho = <Gamma, dK>; the two
+sketches of a block differ by noise of twice the variance of their mean, so that
+
+    stderr^2 = (1 / 4 n^2) sum over blocks of <Gamma, S1_b - S2_b>^2          (S_b sums of K_i over a block)
+
+*The whole data set* of N from n samples drawn at random: all that is quadratic in K takes its finite-population form,
+
+    |K_N|^2 = M1 / N + (1 - 1/N) M2,   M1 = mean |K_i|^2,   M2 = mean over i != j of <K_i, K_j>
+
+with M2 from pairs of different blocks and M1 from |K_n|^2 = M1 / n + (1 - 1/n) M2, which gives back the value of these
+samples at n = N; the error is the linearised jackknife over blocks, (1 - n/N) of it, and n/N of the probes'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import copysign, nan, sqrt
+
+import torch
+from torch import Tensor
+
+from nfa.alignment.covariance.blocks import Blocks
+from nfa.alignment.network.reasons import reason
+from nfa.alignment.quantities.correlation import (
+    EQUAL,
+    EQUAL_OFF_DIAGONAL,
+    NEGLIGIBLE,
+    NFM_ZERO,
+    NO_OFF_DIAGONAL,
+    bounded,
+)
+from nfa.alignment.quantities.feature_matrix import largest
+from nfa.alignment.quantities.forms import Entries, Forms, OffDiagonal
+from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+
+FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
+AGREEMENT = 2 / 3  # the two sketches' products within a factor of two: else their mean is taken, not their root
+EXTREME = 1e9  # entries of K, or their inverse, whose fourth power float32 may not hold
+CANCELLING = 1e-2  # share of the squares below which a variance is computed in float64
+TOO_FEW = reason(f"fewer than {FEW_BLOCKS} blocks of samples: no standard error")
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """One layer's K in blocks, ready to be correlated with any W.
+
+    Attributes:
+        blocks: The blocks.
+        population: N, where the target is the whole data set.
+        first: K by the first sketch, (g, k, k) in the number type it was measured in.
+        second: K by the second.
+    """
+
+    blocks: Blocks
+    population: int | None
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, blocks: Blocks, population: int | None) -> "Estimator":
+        """Sum the blocks up."""
+        n = sum(blocks.sizes)
+        first, second = blocks.totals()
+        mean = first / n
+        return cls(blocks, population, mean, mean if first is second else second / n)
+
+    def correlations(
+        self, weight: Tensor, names: Sequence[str] = CORRELATIONS, *, errors: bool = True
+    ) -> dict[str, Value]:
+        """rho(W^T W, W^T K W) at power 1.
+
+        Args:
+            weight: W, (k, d) or (g, k, d), in any floating-point type.
+            names: Correlations wanted; "offdiagonal" costs as much as all else.
+            errors: Whether to estimate standard errors, which costs as much again; else they are NaN.
+
+        Returns:
+            Correlation name -> value with its standard error.
+        """
+        over = self._over(Forms(weight, self.blocks, self.first, self.second, self._dtype), names)
+        if any(self._cancels(over[name], name) for name in names):
+            over = self._over(Forms(weight, self.blocks, self.first, self.second, torch.float64), names)
+        return {name: self._correlation(over[name], name, errors) for name in names}
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Number type of the algebra: that of the rows where the probes leave more open than its rounding does."""
+        exact = self.first is self.second
+        extreme = not 1 / EXTREME < largest(self.first) < EXTREME
+        return torch.float64 if exact or extreme else self.blocks.dtype
+
+    def _over(self, forms: Forms, names: Sequence[str]) -> dict[str, Entries]:
+        """Entries that each correlation runs over."""
+        every = Entries(forms)
+        return {name: OffDiagonal(forms) if name == "offdiagonal" else every for name in names}
+
+    def _cancels(self, over: Entries, name: str) -> bool:
+        """Whether a variance is so small a difference of squares that float32 would not do."""
+        if over.forms.dtype == torch.float64 or over.count == 0:
+            return False
+        shift = 0.0 if name == "cosine" else 1 / over.count
+        pairs = (
+            (over.squared_f - shift * over.sum_f**2, over.forms.features.squared),
+            (over.squared - shift * over.sums[0] * over.sums[1], over.whole),
+        )
+        return any(variance < CANCELLING * abs(squares) for variance, squares in pairs)
+
+    def _correlation(self, over: Entries, name: str, errors: bool) -> Value:
+        forms = over.forms
+        if over.count == 0:
+            return undefined(NO_OFF_DIAGONAL)
+        shift = 0.0 if name == "cosine" else 1 / over.count
+        products = [x - shift * over.sum_f * t for x, t in zip(over.products, over.sums, strict=True)]
+        variance_f = over.squared_f - shift * over.sum_f**2
+        variance = over.squared - shift * over.sums[0] * over.sums[1]
+        squared_product = products[0] * products[1]
+        if self.sampled:
+            own = over.own()
+            own_products = [x - shift * over.sum_f * t for x, t in zip(own.products, own.sums, strict=True)]
+            variance = self._of_population(variance, own.squared - shift * float(own.sums[0] @ own.sums[1]))
+            squared_product = self._of_population(squared_product, float(own_products[0] @ own_products[1]))
+        if forms.features.squared == 0:
+            return undefined(NFM_ZERO)
+        if variance_f <= NEGLIGIBLE * forms.features.squared or variance <= NEGLIGIBLE * abs(over.whole):
+            return undefined(EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL)
+        mean = (products[0] + products[1]) / 2
+        near = abs(products[0] - products[1]) <= abs(mean) * AGREEMENT
+        numerator = copysign(sqrt(squared_product), mean) if near and squared_product > 0 else mean
+        value = numerator / sqrt(variance_f * variance)
+        if not errors:
+            return Value(bounded(value), stderr=nan)
+        slope = over.slope(1 / sqrt(variance_f * variance), value / variance, shift)
+        return self._with_error(Value(bounded(value)), forms, slope)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the target is more than these samples."""
+        return self.population is not None and self.population > sum(self.blocks.sizes)
+
+    def _of_population(self, observed: float, own: float) -> float:
+        """Turn |A_n|^2, and the sum over blocks of |sum of A_i|^2, into |A_N|^2."""
+        sizes = self.blocks.sizes
+        n, population = sum(sizes), self.population or 0
+        across = n**2 - sum(size**2 for size in sizes)
+        pairs = (n**2 * observed - own) / across if across else observed
+        return observed * n / population + (1 - n / population) * pairs
+
+    def _with_error(self, value: Value, forms: Forms, slope: Tensor) -> Value:
+        """Add the standard error, from the correlation's derivative by K."""
+        if len(self.blocks.sizes) < FEW_BLOCKS:
+            return Value(value.value, TOO_FEW, nan)
+        first, second = forms.of_blocks(slope)
+        n = sum(self.blocks.sizes)
+        probes = _variance((first - second) / (2 * n))
+        if self.population is None:
+            return Value(value.value, stderr=sqrt(probes))
+        both = (first + second) / 2
+        count = len(both)
+        sampling = count / (count - 1) * _variance((both - torch.tensor(self.blocks.sizes) * both.sum() / n) / n)
+        share = min(1.0, n / self.population)
+        return Value(value.value, stderr=sqrt((1 - share) * sampling + share * probes))
+
+
+def _variance(contributions: Tensor) -> float:
+    """Variance of a sum of independent contributions of mean zero, one of each seen.
+
+    Widened so that two standard errors cover 95% although the variance is itself estimated: where a few contributions
+    make up most of it, by Student's t of nu = 3 (sum c^2)^2 / sum c^4 degrees of freedom, which is their number when
+    they are normal (Satterthwaite; quantile to second order in 1/nu).
+    """
+    squares = contributions.square()
+    total = squares.sum().item()
+    if total == 0:
+        return 0.0
+    freedom = 3 * total**2 / squares.square().sum().item()
+    return total * (1 + 1.21 / freedom + 1.44 / freedom**2) ** 2

@@ -1,0 +1,1 @@
+"""The `nfa` command: one file for each group of its verbs."""

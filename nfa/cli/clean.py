@@ -1,0 +1,57 @@
+"""``nfa clean``: what lies in the results folder and no sweep file names any more."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Sweep
+from nfa.tracking.ledger import Ledger
+
+CELL_ID = re.compile(r".+\.[0-9a-f]{8}")
+
+
+def stale_cells(sweeps: Sequence[Sweep], results: Path) -> list[Path]:
+    """Find cell folders, below the results of the given sweeps, that none of them names.
+
+    A cell's folder is named by an id, which ends in a hash; the results of sweeps that are not given are left alone.
+    """
+    stale = []
+    for name in sorted({sweep.name for sweep in sweeps}):
+        kept = {cell.id for sweep in sweeps if sweep.name == name for cell in sweep.cells}
+        folder = SweepPaths(results / name).folder
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            is_cell = CELL_ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+            if is_cell and path.name not in kept:
+                stale.append(path)
+    return stale
+
+
+def _forget_runs(paths: SweepPaths, cell: str) -> None:
+    """Remove a cell's offline W&B runs, so that ``wandb sync`` does not upload what is gone; what was sent stays."""
+    ledger = Ledger(paths.wandb)
+    for file in (ledger.state / cell).glob("seed-*.json"):
+        entry = ledger.read(f"{cell}/{file.stem}")
+        if entry is not None and not entry.sent:
+            ledger.remove(entry.folder)
+        file.unlink()
+
+
+def clean(sweeps: Sequence[Sweep], results: Path, remove: bool) -> None:
+    """List stale cells with their size; delete them when asked to."""
+    stale = stale_cells(sweeps, results)
+    total = 0
+    for path in stale:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        total += size
+        print(f"{path}  {size / 1e6:.1f} MB")
+        if remove:
+            _forget_runs(SweepPaths(path.parent), path.name)
+            shutil.rmtree(path)
+    if not stale:
+        print("nothing to clean: every cell is named by a sweep file")
+    elif remove:
+        print(f"removed {len(stale)} cells, {total / 1e6:.1f} MB")
+    else:
+        print(f"{len(stale)} cells, {total / 1e6:.1f} MB; --remove deletes them")

@@ -1,0 +1,56 @@
+"""What ``nfa figure`` takes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from nfa.cli.arguments import sweep_folder
+from nfa.errors import UserError
+
+FIGURE = "draw chosen quantities of an aggregated sweep, and print the numbers as a table"
+SHOWN = ("uc_nfc", "haar_nfc", "w0_nfc", "c_nfc", "c_haar_nfc")
+
+
+def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe ``nfa figure``."""
+    parser.epilog = (
+        "Compared by: step, layer, depth (from the output), quantity; data, model, optimizer, train, label (names of "
+        "cells); any setting, e.g. model.init_scale; several, e.g. model.name+model.init; none. Of steps that are not "
+        "compared: each run's last. Of layers: their mean. Readouts are left out. Intervals: 95% over seeds."
+    )
+    parser.add_argument("results", type=sweep_folder, help="folder of a sweep, e.g. results/default")
+    parser.add_argument("--x", default="layer", help="along each panel (default: layer)")
+    parser.add_argument("--colour", default="quantity", help="line by line (default: quantity)")
+    parser.add_argument("--panel", default="label", help="panel by panel (default: label, the cells)")
+    text = (
+        "as alignment.parquet names it, with a convention where it is not cosine, power 1: uc_nfc:pearson:1/2; or "
+        f"depth_power, train_loss, test_loss, train_accuracy, test_accuracy (default: {' '.join(SHOWN)})"
+    )
+    parser.add_argument("--show", nargs="+", default=list(SHOWN), metavar="QUANTITY", help=text)
+    text = "compare each run where its training loss first is this, not at its last step"
+    parser.add_argument("--at-train-loss", type=float, metavar="LOSS", help=text)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="figure to write: .png or .svg")
+
+
+def run_figure(options: argparse.Namespace) -> None:
+    """Draw, and print the numbers.
+
+    Raises:
+        UserError: A mistake in what was given.
+    """
+    out: Path = options.out
+    if out.suffix not in (".png", ".svg"):
+        raise UserError(f"--out {out}: must end in .png or .svg")
+    from nfa.report.figures.chart import save_chart
+    from nfa.report.statistics.chart_data import Roles, make_chart, markdown
+    from nfa.report.statistics.points import Wanted, read_points
+    from nfa.storage.paths import SweepPaths
+    from nfa.storage.stale import remarks
+
+    wanted = [Wanted.parse(text) for text in options.show]
+    points = read_points(options.results, wanted, options.at_train_loss)
+    chart = make_chart(points, Roles(options.x, options.colour, options.panel))
+    save_chart(chart, out)
+    print(markdown(chart))
+    for line in remarks(SweepPaths(options.results)):
+        print(f"nfa: warning: {line}", file=sys.stderr)

@@ -1,0 +1,68 @@
+"""What ``nfa predict`` takes; torch is imported only when it runs."""
+
+import argparse
+import os
+from pathlib import Path
+
+from nfa.cli.arguments import positive, whole
+from nfa.cli.own_network_arguments import CORRELATIONS, POWERS
+from nfa.errors import UserError
+
+PREDICT = "predict the early C-NFC of every cell and layer of a sweep file, before anything is trained"
+SEED = whole(0, 2**31 - 1, "a seed: use a number from 0 to 2**31 - 1")
+
+
+def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe ``nfa predict``."""
+    parser.epilog = (
+        "C-NFC is 0/0 at initialisation; shown is its limit for ever smaller steps, for gradient flow and along the "
+        "first full-batch step of each optimizer: the sweep's own rows c_nfc and c_nfc_update at step 0."
+    )
+    parser.add_argument("--cells", nargs="+", metavar="ID", help="cells to predict (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=SEED, metavar="S", help="seeds (default: the sweep's)")
+    parser.add_argument("--correlation", choices=CORRELATIONS, default="cosine", help="shown (default: cosine)")
+    parser.add_argument("--power", choices=POWERS, default="1", help="of the AGOP, shown (default: 1)")
+    text = "write every correlation and power at every seed to a .csv or .parquet table"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--threads", type=positive, default=1, help="threads (default: 1, as the sweep's)")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
+    )
+
+
+def run_predict(options: argparse.Namespace) -> None:
+    """Predict, show, and write where it is asked for.
+
+    Raises:
+        UserError: A mistake in what was given.
+    """
+    output: Path | None = options.output
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise UserError(f"--output {output}: must end in .csv or .parquet")
+    # BLAS and OpenMP read these when numpy and torch are imported, which is below.
+    os.environ.update({f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "MKL", "OPENBLAS")})
+    from nfa.sweep.grid import load
+
+    sweep = load(options.config, options.size)
+    cells = [sweep.cell(name) for name in dict.fromkeys(options.cells)] if options.cells else list(sweep.cells)
+    seeds = list(dict.fromkeys(options.seeds)) if options.seeds else list(sweep.seeds)
+
+    from rich.console import Console
+
+    from nfa.cli.arguments import try_to_write
+    from nfa.conventions import Convention
+    from nfa.external.users_code import of_users_code
+    from nfa.jobs.environment import choose_device, set_threads
+    from nfa.report.terminal.prediction import prediction_report
+    from nfa.stages.predict import predict, write_predictions
+
+    if output is not None:
+        try_to_write(output)
+    set_threads(options.threads)
+    with of_users_code("predict"):
+        table = predict(sweep, cells, seeds, choose_device(options.device))
+    console = Console()
+    console.print(prediction_report(sweep, table, Convention(options.correlation, options.power), console.width))
+    if output is not None:
+        write_predictions(output, table)
+        print(f"{output}: written, {len(table):,} rows")

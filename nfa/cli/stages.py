@@ -1,0 +1,126 @@
+"""The verbs that run a stage: train, measure, probe, aggregate and publish."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nfa.cli.own_network_arguments import is_own, refuse_own, run_measure
+from nfa.errors import UserError
+from nfa.jobs.preemption import leave_at_once
+
+if TYPE_CHECKING:
+    from nfa.sweep.cells import Sweep
+
+
+CELL_STAGES = {
+    "train": "train all seeds of cells: checkpoints, history.parquet, cell.json",
+    "measure": "measure a network of your own, or every checkpoint of a sweep: alignment.parquet, matrices.npz",
+    "probe": "probe every layer's features at every checkpoint: probes.parquet",
+    "stages": "train, measure and probe cells, one after the other in one process",
+}
+
+
+def seconds_argument(text: str) -> float:
+    """Parse a time in seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+def cell_stage_command(options: argparse.Namespace) -> int | None:
+    """Run one stage of some cells, or measure a network of the user's own."""
+    if options.stage == "measure":
+        if is_own(str(options.config)):
+            return run_measure(options)
+        refuse_own(options)
+    leave_at_once()
+    threads = options.threads or 1
+    # BLAS and OpenMP read these when numpy and torch are imported, which is below.
+    os.environ.update({f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")})
+    from importlib import import_module
+
+    from nfa.external.users_code import of_users_code
+    from nfa.jobs.environment import choose_device, set_threads
+    from nfa.jobs.memory import enough_memory
+    from nfa.sweep.cells import STAGES
+    from nfa.sweep.grid import load_cells
+    from nfa.sweep.origin import PLAN
+    from nfa.tracking.live import followed
+
+    if options.cells and options.config.name == PLAN:
+        sweep = load_cells(options.config, options.cells)
+    else:
+        sweep = _own_results(options)
+    cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
+    set_threads(threads)
+    device = choose_device(options.device)
+    names = STAGES if options.stage == "stages" else (options.stage,)
+    stages = {name: getattr(import_module(f"nfa.stages.{name}"), name) for name in names}  # each imports what it uses
+    more = {} if options.save_every is None else {"save_seconds": options.save_every}
+    with followed(sweep, cells, options.results):
+        for cell in cells:
+            for name, stage in stages.items():
+                with of_users_code(f"{name} {cell.id}"), enough_memory(name, sweep, cell):
+                    stage(sweep, cell, options.results, device, **more)
+    return None
+
+
+def aggregate_command(options: argparse.Namespace) -> None:
+    """Join the cells' tables, and write the report."""
+    from nfa.report.terminal.summary import print_summary
+    from nfa.stages.aggregate import aggregate
+    from nfa.storage.documents import write_cells, write_provenance
+    from nfa.storage.locks import waiting_lock
+    from nfa.storage.paths import SweepPaths
+
+    sweep = _own_results(options)
+    paths = SweepPaths(_existing(options.results / sweep.name))
+    # An orphan of a killed Snakemake may still be writing.
+    with waiting_lock(paths.folder / ".aggregate.lock", f"aggregate: another process works on {paths.folder}"):
+        aggregate(sweep, options.results)
+        write_cells(sweep, paths)
+        write_provenance(sweep, paths, sys.argv)
+    print_summary(paths.folder)
+
+
+def _own_results(options: argparse.Namespace) -> "Sweep":
+    """Read the sweep file, or the plan, of a stage.
+
+    Raises:
+        UserError: It cannot be run, or the results of its name are those of another sweep file.
+    """
+    from nfa.storage.paths import SweepPaths
+    from nfa.storage.stale import check_name
+    from nfa.sweep.grid import load
+
+    sweep = load(options.config, options.size)
+    check_name(sweep, SweepPaths(options.results / sweep.name))
+    return sweep
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder of a sweep's results.
+
+    Raises:
+        UserError: There is none: nothing is made in a place that was mistyped.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; run the sweep first, or give --results, the folder it lies in")
+    return folder
+
+
+def publish_command(options: argparse.Namespace) -> None:
+    """Publish the runs of a sweep."""
+    from nfa.stages.publish import publish
+    from nfa.tracking.destinations import mlflow_place, wandb_place
+
+    place = mlflow_place if options.tracker == "mlflow" else wandb_place
+    sweep = _own_results(options)
+    _existing(options.results / sweep.name)
+    publish(sweep, options.results, place, options.report, options.runs_only)

@@ -1,0 +1,158 @@
+"""A network of the user's own: ``module:function``, weights and samples from files. Every mistake is one line."""
+
+import json
+import shlex
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nfa.alignment.initial import unused, unwrapped
+from nfa.alignment.network.fitting import misfit
+from nfa.alignment.network.layers import plain
+from nfa.alignment.network.undisturbed import undisturbed
+from nfa.errors import UserError, nearest, one_line
+from nfa.external.references import named
+from nfa.external.users_code import users_code
+
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+STARTS = (b"PK\x03\x04", b"\x80\x02\x8a\n")  # of what torch.save writes: a zip archive, and formerly a pickle
+
+
+def load_model(reference: str) -> nn.Module:
+    """Make the network that ``module:function`` names.
+
+    Args:
+        reference: A module that Python finds (the current folder included), a colon, and in it an ``nn.Module``, or
+            something that gives one when called without arguments.
+
+    Raises:
+        UserError: No such module or function, or it gives no network.
+    """
+    module_name, _, name = reference.partition(":")
+    if not module_name or not name:
+        raise UserError(f"{reference}: write module:function, e.g. my_models:make, for a function in my_models.py")
+    made = named(reference, alone=True)
+    if not isinstance(made, nn.Module):
+        if not callable(made):
+            raise UserError(f"{reference}: is a {type(made).__name__}; name a function that returns a network")
+        with users_code(f"{reference}: calling it without arguments", alone=True):
+            made = made()
+    if not isinstance(made, nn.Module):
+        raise UserError(f"{reference}: returns {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """Read the state of a network from a .safetensors file.
+
+    Raises:
+        UserError: No such file, or names or shapes that are not the network's.
+    """
+    model = plain(model)
+    # State that is no tensor (``get_extra_state``) cannot be in such a file.
+    own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    lazy = next((name for name, value in own.items() if nn.parameter.is_lazy(value)), None)
+    if lazy is not None:
+        raise UserError(f"{path}: the network's {one_line(lazy)} has no shape yet: run it on a batch in the function")
+    state = dict(unwrapped(read_tensors(path), own))
+    for name in own:
+        if name not in state and unused(name):
+            continue
+        if name not in state:
+            # A weight with two names is saved under one of them.
+            shared = [
+                other for other in state if other in own and own[other].is_set_to(own[name]) and own[name].numel() > 0
+            ]
+            if not shared:
+                raise UserError(f"{path}: {one_line(name)} is missing: {nearest(name, state)}")
+            state[name] = state[shared[0]]
+        if own[name].shape != state[name].shape:
+            shapes = f"{tuple(state[name].shape)}, the network's is {tuple(own[name].shape)}"
+            raise UserError(f"{path}: {one_line(name)} has shape {shapes}")
+    for name in state:
+        if name not in own:
+            raise UserError(f"{path}: the network has no {one_line(name)}: {nearest(name, own)}")
+    return state
+
+
+def fitted(model: nn.Module, values: Tensor) -> Tensor:
+    """Bring values to the device of a network and, where they are no integers, to its number type."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    return values.to(like.device, like.dtype if values.is_floating_point() else torch.int64)
+
+
+def raised(model: nn.Module, inputs: Tensor) -> Exception | SystemExit | None:
+    """Run a network on samples; return what it raises."""
+    try:
+        with undisturbed(model), torch.no_grad():
+            model(inputs.clone())
+    except (Exception, SystemExit) as error:
+        return error
+    return None
+
+
+def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Run the network on at most two samples, so that what is wrong with it is said in one line.
+
+    Returns:
+        Its outputs.
+
+    Raises:
+        UserError: It raises, or does not return a tensor.
+    """
+    few = inputs[:2]
+    on = f", on samples of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
+    with users_code("the network", on, alone=True):
+        try:
+            with undisturbed(model), torch.no_grad():
+                outputs = model(few.clone())
+        except Exception as error:
+            reason = misfit(model, few, error)
+            if reason is None:
+                raise
+            raise UserError(reason) from None
+    if not isinstance(outputs, Tensor):
+        raise UserError(f"the network returns {type(outputs).__name__}, not a tensor: wrap it in a module that does")
+    return outputs
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a .safetensors file.
+
+    Raises:
+        UserError: It is not there, or no such file.
+    """
+    _must_exist(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        with path.open("rb") as stream:
+            pickled = stream.read(4) in STARTS
+        if pickled or path.suffix in PICKLES:
+            told = f"{path}: is read by unpickling, which nfa does not do; convert it once: {_conversion(path)}"
+            raise UserError(told) from None
+        raise UserError(f"{path}: not a .safetensors file ({error})") from None
+
+
+def _conversion(path: Path) -> str:
+    """Give a command of the shell that converts what torch.save wrote; a restricted unpickler reads tensors alone."""
+    name = f"{path.stem}.safetensors" if path.suffix != ".safetensors" else f"{path.stem}-converted.safetensors"
+
+    def quoted(file: Path) -> str:
+        return json.dumps(str(file))  # double quotes: the shell's are single ones
+
+    lines = (
+        f'import torch, safetensors.torch as s; d = torch.load(open({quoted(path)}, "rb"), "cpu", weights_only=True)',
+        'd = d.get("state_dict", d.get("model", d))',
+        "d = {k: v.contiguous().clone() for k, v in d.items() if isinstance(v, torch.Tensor)}",
+        f"s.save_file(d, {quoted(path.with_name(name))})",
+    )
+    return f"python -c {shlex.quote('; '.join(lines))}"
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")

@@ -1,0 +1,218 @@
+"""Running code of the user's: functions that make data or networks, and the modules that they stand in.
+
+Whatever such code raises, also ``SystemExit`` and ``KeyboardInterrupt``, becomes one line that names the function and
+the place in the user's file. It prints to standard error: standard output belongs to the command. Settings of the whole
+process that would change the numbers of other cells are put back afterwards.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from types import FrameType
+from typing import Any, NoReturn
+
+from nfa.errors import UserError, told, users_place
+
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG")
+_DTYPE, _DEVICE = "number type", "device"
+# Settings of a torch that was just imported; None: not known.
+_FRESH = {
+    _DTYPE: "float32",
+    _DEVICE: None,
+    "threads": None,
+    "gradients": True,
+    "precision": "highest",
+    "deterministic": 0,
+    "tf32": True,
+    "benchmark": False,
+    "flushed": False,
+}
+
+
+@contextmanager
+def users_code(
+    doing: str, after: str = "", *, alone: bool = False, ours: tuple[type[BaseException], ...] = (UserError,)
+) -> Iterator[None]:
+    """Run code of the user's in the body.
+
+    Args:
+        doing: Start of the error message, before "raised", e.g. ``my_data:make: calling it without arguments``.
+        after: End of the error message.
+        alone: The process works for this code only, so torch's default number type and device stay as the code set
+            them.
+        ours: Exceptions that pass through, because the caller words them.
+
+    Raises:
+        UserError: In place of whatever else the code raises; or the code changes torch's default number type or device,
+            which other cells of a sweep would then use.
+    """
+    with _unchanged(doing, alone), _told_as(doing, after, ours), output_aside():
+        yield
+
+
+@contextmanager
+def of_users_code(doing: str) -> Iterator[None]:
+    """Run work of our own that calls code of the user's at many places, e.g. a whole stage.
+
+    Raises:
+        UserError: In place of what the user's code raises, and of every ``SystemExit``. An exception in whose traceback
+            no file of the user's stands is a fault of ours and passes through.
+    """
+    from nfa.errors import Preempted
+
+    with _unchanged(doing, alone=False), output_aside(), _own_interrupt() as interrupted:
+        try:
+            yield
+        except (UserError, Preempted):
+            raise
+        except BaseException as error:
+            ours = users_place(error) is None and not isinstance(error, SystemExit)
+            if ours or interrupted(error):
+                raise
+            raise UserError(f"{doing}: code of yours raised {told(error)}") from None
+
+
+@contextmanager
+def _told_as(doing: str, after: str, ours: tuple[type[BaseException], ...]) -> Iterator[None]:
+    with _own_interrupt(signal.SIGTERM) as interrupted:
+        try:
+            yield
+        except ours:
+            raise
+        except BaseException as error:
+            if interrupted(error):
+                raise
+            raise UserError(f"{doing} raised {told(error)}{after}") from None
+
+
+class _Interrupted(KeyboardInterrupt):
+    """The person at the keyboard wants the process to stop; a plain ``KeyboardInterrupt`` is the code's own."""
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise _Interrupted
+
+
+@contextmanager
+def _own_interrupt(*others: signal.Signals) -> Iterator[Callable[[BaseException], bool]]:
+    """Tell a Ctrl-C from a ``KeyboardInterrupt`` that the code raises.
+
+    The handlers of SIGINT and of the ``others`` are put back where the code changes them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda error: isinstance(error, KeyboardInterrupt)
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *others)}
+    ours = before[signal.SIGINT] in (signal.default_int_handler, _interrupt)
+    if ours:
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield lambda error: isinstance(error, _Interrupted if ours else KeyboardInterrupt)
+    finally:
+        for number, handler in before.items():
+            if handler is not None and signal.getsignal(number) is not handler:  # None: set by a library, not by Python
+                signal.signal(number, handler)
+
+
+@contextmanager
+def output_aside() -> Iterator[None]:
+    """Send what the body prints, also by way of other programs, to standard error."""
+    with ExitStack() as stack:
+        if sys.stdout is not None:
+            with suppress(OSError, ValueError):  # a pipe that nobody reads any more, a closed file
+                sys.stdout.flush()
+        stack.enter_context(redirect_stdout(sys.stderr))
+        with suppress(OSError):  # one of the two is closed
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            os.dup2(2, 1)
+            stack.callback(os.dup2, kept, 1)
+        yield
+
+
+@contextmanager
+def _unchanged(doing: str, alone: bool) -> Iterator[None]:
+    """Put back what belongs to the whole process: its folder, and how numpy and torch compute."""
+    import numpy as np
+
+    folder = os.getcwd()
+    environment = {name: os.environ.get(name) for name in _VARIABLES}
+    before = _torch_settings()
+    with np.errstate():
+        try:
+            yield
+            if not alone:
+                _refuse_defaults(doing, before)
+        finally:
+            with suppress(OSError):  # the folder is gone
+                os.chdir(folder)
+            for name, value in environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            _restore_torch(before, alone)
+
+
+def _torch_settings() -> dict[str, Any]:
+    """Read what in torch belongs to the whole process; a fresh torch's settings where it is not imported."""
+    if "torch" not in sys.modules:
+        return dict(_FRESH)
+    import torch
+
+    device = getattr(sys.modules.get("torch.utils._device"), "CURRENT_DEVICE", None)  # imported when one is set
+    return {
+        _DTYPE: str(torch.get_default_dtype()).removeprefix("torch."),
+        _DEVICE: None if device is None else str(device),
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "precision": torch.get_float32_matmul_precision(),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "tf32": torch.backends.cudnn.allow_tf32,
+        "benchmark": torch.backends.cudnn.benchmark,
+        "flushed": bool(torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1 == 0),
+    }
+
+
+def _refuse_defaults(doing: str, before: dict[str, Any]) -> None:
+    """Refuse a changed default number type or device: later cells would silently be computed with it.
+
+    Raises:
+        UserError: One of them is changed.
+    """
+    after = _torch_settings()
+    for name in (_DTYPE, _DEVICE):
+        if after[name] != before[name]:
+            raise UserError(
+                f"{doing} sets torch's default {name} to {after[name]}, which all cells of a sweep share; give dtype= "
+                f"and device= where a tensor is made, or convert the network"
+            )
+
+
+def _restore_torch(before: dict[str, Any], alone: bool) -> None:
+    """Set again what has changed."""
+    after = _torch_settings()
+    changed = {name for name, value in before.items() if value is not None and after[name] != value}
+    if "torch" not in sys.modules:
+        return
+    import torch
+
+    setters: dict[str, Callable[[Any], Any]] = {
+        "threads": torch.set_num_threads,
+        "gradients": torch.set_grad_enabled,
+        "precision": torch.set_float32_matmul_precision,
+        "deterministic": torch.set_deterministic_debug_mode,
+        "tf32": lambda value: setattr(torch.backends.cudnn, "allow_tf32", value),
+        "benchmark": lambda value: setattr(torch.backends.cudnn, "benchmark", value),
+        "flushed": torch.set_flush_denormal,
+    }
+    for name in changed & setters.keys():
+        setters[name](before[name])
+    if not alone:
+        if _DTYPE in changed:
+            torch.set_default_dtype(getattr(torch, before[_DTYPE]))
+        if after[_DEVICE] != before[_DEVICE]:
+            torch.set_default_device(before[_DEVICE])

@@ -1,0 +1,48 @@
+"""Too little memory, said in one line with what to change: a mistake in a sweep's sizes, not a crash."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nfa.errors import UserError, one_line
+from nfa.sweep.cells import Cell, Sweep
+
+# How torch, CUDA's libraries and C++ say it where there is no exception type of its own.
+WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "_alloc_failed")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory, the GPU's or the machine's, did not suffice."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error).lower() for word in WORDS)
+    )
+
+
+@contextmanager
+def enough_memory(stage: str, sweep: Sweep, cell: Cell) -> Iterator[None]:
+    """Tell what to change where a stage of a cell runs out of memory.
+
+    Raises:
+        UserError: In place of the many exceptions that say so.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        said = one_line(str(error).partition("\n")[0] or type(error).__name__)
+        raise UserError(
+            f"{stage} {cell.id}: out of memory; {_advice(stage, sweep, cell)} ({said}); finished work is kept"
+        ) from None
+
+
+def _advice(stage: str, sweep: Sweep, cell: Cell) -> str:
+    """What takes memory in a stage, with its value."""
+    batch, n = cell.train.batch(cell.shape.n_train), cell.shape.n_train
+    smaller = "a smaller model, or data.n_train below " + str(n)
+    if stage == "train":
+        return f"give train.batch_size below {batch}, {smaller}"
+    if stage == "probe":
+        return f"give probe.samples below {min(sweep.probe.samples, n)}, {smaller}"
+    sketch = "" if sweep.measure.estimator == "sketched" else "measure.estimator: sketched, "
+    probes = f"measure.probes below {sweep.measure.probes}, " if sweep.measure.probes > 1 else ""
+    return f"give {sketch}measure.samples below {min(sweep.measure.samples, n)}, {probes}{smaller}"

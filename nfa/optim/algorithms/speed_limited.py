@@ -1,0 +1,149 @@
+"""Speed Limited Optimization: each layer moves a fixed distance per step, set by its own speed.
+
+    W_l <- W_l - lr * C_l * u_l / (|u_l|_F + eps),    u_l the gradient, momentum's direction or Adam's
+
+after Beaglehole, Mitliagkas & Agarwala (arXiv 2402.05271), where u_l is the gradient. Raising C_l against the other
+layers makes the change of layer l dominate its initial weights, and so raises the uncentred alignment at that layer to
+the centred one. With Adam's direction (arXiv 1412.6980) the same is asked of an adaptive optimizer.
+
+    optimizer = SpeedLimited(model.named_parameters(), lr=0.2, speeds={"first": 1.0, "others": 0.01})
+    optimizer.set_speeds({"last": 1.0, "others": 0.01})      # from the next step on
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nfa.optim.algorithms.moments import adam_direction, momentum_direction
+from nfa.optim.algorithms.stacked import along, axes, norms
+from nfa.optim.speeds import owner_of, resolve_speeds, speeds_of_owners
+
+Speeds: TypeAlias = Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
+Direction: TypeAlias = Literal["gradient", "momentum", "adam"]
+
+
+class SpeedLimited(Optimizer):
+    """Normalised gradient descent with one speed per layer.
+
+    Each tensor is normalised by its own Frobenius norm; a bias or norm parameter takes the speed of its layer.
+
+    Args:
+        params: ``model.named_parameters()``: names are needed, because speeds belong to layers.
+        lr: Length of the step of a layer of speed 1.
+        speeds: Speed by ``first``, ``last``, index, layer name, pattern of names, or ``others``; see
+            ``nfa.optim.speeds``. What belongs to no layer takes ``others``.
+        eps: Added to the norm.
+        direction: What is normalised: the ``gradient``, the ``momentum``, or ``adam``: Adam's direction.
+        betas: Adam's, for its direction; the first is that of the momentum.
+        stacked: Axis 0 of every tensor counts independent networks, each with its own norms.
+        layers: Names of the layers in forward order. By default a layer is the owner of a weight of two or more
+            dimensions, in order of registration.
+
+    Attributes:
+        speeds: Layer name -> its speed now, in forward order.
+
+    Raises:
+        ValueError: lr, eps, a beta or a speed out of range, or a speed for a layer that is not there.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[tuple[str, Tensor]],
+        lr: float,
+        speeds: Speeds | None = None,
+        eps: float = 1e-8,
+        *,
+        direction: Direction = "gradient",
+        betas: tuple[float, float] = (0.9, 0.999),
+        stacked: bool = False,
+        layers: Sequence[str] | None = None,
+    ) -> None:
+        """Group the parameters by the speed of their layer."""
+        if not (_is_number(lr) and lr >= 0):
+            raise ValueError(f"lr: {lr!r} is not a step length; use 0 or more")
+        if not (_is_number(eps) and eps > 0):
+            raise ValueError(f"eps: {eps!r} must be more than 0")
+        if direction not in get_args(Direction):
+            raise ValueError(f"direction: {direction!r} is not one; use 'gradient', 'momentum' or 'adam'")
+        if not (isinstance(betas, tuple | list) and len(betas) == 2 and all(map(_is_number, betas))):
+            raise ValueError(f"betas: {betas!r} must be two numbers, e.g. (0.9, 0.999)")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas: {betas} must be 0 or more and less than 1")
+        named = list(params)
+        if any(not isinstance(item, tuple) for item in named):
+            raise ValueError("params: speeds belong to layers, so names are needed; pass model.named_parameters()")
+        if layers is None:
+            owners = (name.rpartition(".")[0] for name, tensor in named if axes(tensor, stacked) >= 2)
+            layers = list(dict.fromkeys(owners))
+        self._layers = tuple(layers)
+        defaults = {"lr": lr, "eps": eps, "direction": direction, "betas": betas, "stacked": stacked}
+        super().__init__([{"params": [item]} for item in named], defaults)
+        self.set_speeds({} if speeds is None else speeds)
+
+    def set_speeds(self, speeds: Speeds) -> None:
+        """Give every layer a speed, from the next step on.
+
+        Args:
+            speeds: As for the constructor.
+
+        Raises:
+            ValueError: A speed out of range, or for a layer that is not there.
+        """
+        if not isinstance(speeds, Mapping):
+            raise ValueError(f"speeds: {speeds!r} must say whose they are, e.g. {{'first': 1.0, 'others': 0.1}}")
+        for layer, speed in speeds.items():
+            if not (_is_number(speed) and speed >= 0):
+                raise ValueError(f"speeds: {layer}: {speed!r} is not a speed; use 0 or more")
+        named = {str(layer): speed for layer, speed in speeds.items()}  # an index may be given as the number it is
+        if len(named) < len(speeds):
+            raise ValueError(f"speeds: {', '.join(map(repr, speeds))}: a layer stands there twice; give each once")
+        self.speeds = resolve_speeds(named, self._layers)
+        by_layer = speeds_of_owners(self.speeds)
+        for group in self.param_groups:
+            owner = _owner(group["param_names"][0], by_layer)
+            group["speed"] = named.get("others", 1.0) if owner is None else by_layer[owner]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a saved state, the speeds in it too."""
+        super().load_state_dict(state_dict)
+        owners = {owner_of(layer) for layer in self._layers}
+        saved = {_owner(group["param_names"][0], owners): group["speed"] for group in self.param_groups}
+        self.speeds = {layer: saved.get(owner_of(layer), speed) for layer, speed in self.speeds.items()}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter by lr times its speed along its normalised direction."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                update = parameter.grad
+                if group["direction"] == "adam":
+                    update = adam_direction(self.state[parameter], update, group["betas"])
+                elif group["direction"] == "momentum":
+                    update = momentum_direction(self.state[parameter], update, group["betas"][0])
+                length = group["lr"] * group["speed"]
+                factor = length / (norms(update, group["stacked"]) + group["eps"])
+                parameter.sub_(update * along(factor, update))
+        return loss
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a finite number, and not true or false."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _owner(name: str, owners: Collection[str]) -> str | None:
+    """Whose speed a parameter takes: its own name's, its module's, or, for a bias, that of the weight called alike."""
+    module, dot, last = name.rpartition(".")
+    candidates = (name, module, module + dot + last.replace("bias", "weight"))
+    return next((owner for owner in candidates if owner in owners), None)

@@ -1,0 +1,76 @@
+"""One honest sentence per question: numbers, intervals over seeds, and the convention they are in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nfa.conventions import Convention
+from nfa.report.numbers import UNDEFINED, interval, number, plural
+from nfa.report.statistics.intervals import over_seeds
+from nfa.report.statistics.runs import at_convention
+from nfa.report.statistics.study import Study
+
+NOTHING = "No run finished, so there is no answer."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        short: A few words, for the glance.
+        sentence: With numbers, intervals and convention.
+    """
+
+    short: str
+    sentence: str
+
+
+def counted(study: Study, cells: "pd.Series[Any]") -> str:
+    """Count cells and name the settings that vary among them: ``3 cells that differ in model.init_scale``."""
+    names = study.collected.pooling.names(cells)
+    return plural(cells.nunique(), "cell") + (f" that differ in {names}" if names else "")
+
+
+def pooled(study: Study, cells: Iterable[object]) -> str:
+    """Name the settings that vary among the cells that a number is made of; see ``nfa.report.statistics.pooled``."""
+    return study.collected.pooling.sentence(cells)
+
+
+def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
+    """Average over cells (and layers) within each seed, then show mean and interval over seeds.
+
+    Only cells in which every seed finished: so that all seeds average over the same cells.
+    """
+    frame = frame.dropna(subset=[column])
+    complete = frame.groupby("cell", observed=True)["seed"].transform("nunique") == study.n_seeds
+    per_seed = frame[complete].groupby("seed")[column].mean()
+    if per_seed.empty:
+        return number(frame[column].mean()) if len(frame) else UNDEFINED
+    row = over_seeds(per_seed.reset_index().assign(all=0), ["all"], column).iloc[0]
+    return interval(row["mean"], row["ci_low"], row["ci_high"])
+
+
+def cells_and_seeds(study: Study, cells: int) -> str:
+    """Count the cells that an average is over, and say which they are where it is not all."""
+    return plural(cells, "cell") + ("" if cells == len(study.cells) else " in which every run finished")
+
+
+def without_interval(shown: str) -> str:
+    """Cut the interval off a number with its interval."""
+    return shown.split(" [")[0]
+
+
+def rows_at(study: Study, frame: pd.DataFrame, convention: Convention) -> pd.DataFrame:
+    """Keep a convention and, where there are any, the cells in which every run finished: the same at every seed."""
+    frame = frame[at_convention(frame, convention)]
+    complete = frame["cell"].astype(str).isin(study.cells.index[study.cells["n_finished"] == study.n_seeds])
+    return frame[complete] if complete.any() else frame
+
+
+def stated(study: Study, convention: Convention) -> str:
+    """State the convention, the estimator, the samples and the seeds."""
+    seeds = plural(study.n_seeds, "seed") + ("" if study.n_seeds > 1 else ", so no intervals")
+    return f"{convention.correlation.capitalize()}, power {convention.power} ({study.measured_with}; {seeds})"

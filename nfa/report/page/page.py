@@ -1,0 +1,108 @@
+"""report.html: one page that holds everything it needs, opens from a file, and asks nothing of the network."""
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from importlib.resources import files
+
+import pandas as pd
+
+from nfa.conventions import HEADLINE
+from nfa.jobs.in_fork import beside
+from nfa.report.figures.files import drawings, save_figures
+from nfa.report.numbers import plural
+from nfa.report.page.contents import sections
+from nfa.report.page.html import Safe, el, join
+from nfa.report.page.live import live_data, selector
+from nfa.report.page.svg import Live
+from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.study import Study
+from nfa.storage.atomic import write_text
+from nfa.storage.paths import SweepPaths
+
+
+def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
+    """Write figures/ and report.html: the two at once, as each takes some ten seconds."""
+    study = Study(collected, tables, paths)
+    figures = drawings(study)
+    with beside(lambda: save_figures(study, figures)):
+        text = page(study, figures)
+    write_text(paths.report, text)
+
+
+def page(study: Study, figures: Iterable[str]) -> str:
+    """Make the page, with links to figures in files."""
+    live = Live()
+    parts = sections(study, live, figures)
+    assets = files("nfa.report.page") / "assets"
+    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    name = study.collected.sweep.name
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", f"{name}: neural feature alignment"),
+        el("link", rel="icon", href="data:,"),
+        el("style", Safe(style)),
+    )
+    links = [el("a", section.name, href=f"#{section.anchor}") for section in parts]
+    glance = [
+        el("a", el("span", section.question), el("b", section.short), href=f"#{section.anchor}")
+        for section in parts
+        if section.short
+    ]
+    note = (
+        f"NFC: {HEADLINE}; mean over hidden layers; {study.measured_with}; mean over {plural(study.n_seeds, 'seed')}."
+        f"{study.collected.pooling.sentence(study.cells.index)}"
+    )
+    body = el(
+        "body",
+        el("a", "Skip to the answers", href="#glance", cls="skip"),
+        _header(study),
+        el("div", el("nav", links, aria_label="Questions"), selector(), cls="topbar"),
+        el(
+            "main",
+            el(
+                "section",
+                el("h2", "At a glance"),
+                el("p", note, cls="note"),
+                el("div", glance, cls="glance"),
+                id="glance",
+            ),
+            [s.html for s in parts],
+        ),
+        live_data(live),
+        el("script", Safe(script)),
+    )
+    return "<!doctype html>\n" + el("html", head, body, lang="en") + "\n"
+
+
+def _policy(script: str) -> str:
+    """Forbid the network, and any script but the page's own."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return f"{allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _header(study: Study) -> Safe:
+    """Name the sweep and its size."""
+    cells, sweep = study.cells, study.collected.sweep
+    facts = [
+        plural(len(cells), "cell"),
+        plural(study.n_seeds, "seed"),
+        ", ".join(dict.fromkeys(cells["data"])),
+        ", ".join(dict.fromkeys(cells["model"])),
+        ", ".join(study.optimizers),
+    ]
+    lead = (
+        "Do the weights of a layer align with the gradients through it? Neural feature matrix against average "
+        "gradient outer product."
+    )
+    if study.collected.unfinished:
+        facts.insert(1, f"{plural(study.collected.unfinished, 'other cell')} not finished: not in this report")
+    items = join([el("li", fact if len(fact) <= 90 else fact[:89] + "…") for fact in facts])
+    return el(
+        "header", el("p", "nfa sweep", cls="kicker"), el("h1", sweep.name), el("p", lead), el("ul", items, cls="facts")
+    )

@@ -1,0 +1,157 @@
+"""At which layer is alignment strongest?"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from nfa.conventions import HEADLINE, READOUT, Convention
+from nfa.report.figures.curves import QUANTITIES
+from nfa.report.figures.heatmap import is_tall
+from nfa.report.numbers import UNDEFINED, interval, number, plural
+from nfa.report.page.answers import NOTHING, Answer, pooled, rows_at, seed_mean, stated
+from nfa.report.page.html import Safe, el
+from nfa.report.page.live import live_heat
+from nfa.report.page.sections.section import Section, live_lead, make_section
+from nfa.report.page.svg import Live
+from nfa.report.page.tables import row_head, row_link
+from nfa.report.statistics.study import Study
+
+
+def layers_section(study: Study, live: Live) -> Section:
+    """Answer and table of the layers."""
+    return make_section(
+        "layers",
+        "layers",
+        "At which layer?",
+        live_lead(study, live, which_layer),
+        heat_table(study, live),
+        short=which_layer(study, HEADLINE).short,
+    )
+
+
+DEPTHS_LISTED, FEW = 8, 3  # a sentence with more layers than these names the first and the last few
+
+
+def which_layer(study: Study, convention: Convention) -> Answer:
+    """At which layer?"""
+    layers = rows_at(study, study.layer_finals, convention)
+    layers = layers[layers["depth_from_output"] != READOUT]
+    if layers.empty:
+        return Answer(UNDEFINED, NOTHING)
+    by_depth = {depth: layers[layers["depth_from_output"] == depth] for depth in set(layers["depth_from_output"])}
+    means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
+    per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
+    if per_cell.empty:
+        return Answer(UNDEFINED, f"{stated(study, convention)}: UC-NFC is undefined at every hidden layer.")
+    best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
+    counts = {depth: best.count(depth) for depth in set(best)}
+    ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
+
+    def listed(depths: list[int], place: Callable[[int], str]) -> str:
+        return ", ".join(
+            f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {place(depth)} "
+            f"({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
+            for depth in depths
+        )
+
+    if len(means) <= DEPTHS_LISTED:
+        by_layer = f"is {listed(sorted(means, reverse=True), _place)}"
+    else:
+        order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
+        least, most = order[:FEW], order[: -FEW - 1 : -1]
+        named = partial(_named_place, study)
+        by_layer = f"of {len(means)} is highest, {listed(most, named)}, and lowest, {listed(least, named)}"
+    total = plural(sum(counts.values()), "cell")
+    first, *others = (f"{_place(depth)} in {counts[depth]}" for depth in ranked)
+    majority = 2 * counts[ranked[0]] > sum(counts.values())
+    lead = (
+        "The best-aligned hidden layer is the one"
+        if majority
+        else "No hidden layer is the best-aligned one in most cells: it is the one"
+    )
+    sentence = (
+        f"{stated(study, convention)}: final UC-NFC by hidden layer {by_layer}. "
+        f"{lead} {', '.join([f'{first} of {total}', *others])}.{pooled(study, layers['cell'])}"
+    )
+    return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", sentence)
+
+
+def _place(depth: int) -> str:
+    return "just before the readout" if depth == 1 else f"{depth} from the output"
+
+
+def _named_place(study: Study, depth: int) -> str:
+    """Place of a layer in a deep network, where its distance alone tells little."""
+    name = study.name_at(depth)
+    return f"at {name}" if name else _place(depth)
+
+
+GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map
+
+
+def heat_table(study: Study, live: Live) -> Safe:
+    """Build the heat map: cells x layers, aligned at the output; of few deep networks, layers x cells."""
+    if is_tall(study):
+        return _tall_heat_table(study, live)
+    depths = range(study.deepest, -1, -1)
+    groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
+    names = [[GAP, *(el("th", str(depth) if depth else "out", scope="col") for depth in depths)] for _ in QUANTITIES]
+    head = el("thead", el("tr", el("th", "cell", rowspan=2, scope="col"), groups), el("tr", names))
+    rows = []
+    for cell in study.shown:
+        layers = {depth: (name, index) for name, index, depth in study.layers(cell)}
+        cells = [
+            [
+                GAP,
+                *(
+                    _heat_cell(study, live, cell, quantity, *layers[depth]) if depth in layers else el("td")
+                    for depth in depths
+                ),
+            ]
+            for quantity in QUANTITIES
+        ]
+        rows.append(el("tr", row_head(study, cell), cells))
+    caption = "At the last step, by layers from the output; colour from 0 (pale) to 1; mean over seeds"
+    content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
+    return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _tall_heat_table(study: Study, live: Live) -> Safe:
+    """Build the heat map of few cells of many layers: a row for each layer, from the input to the output."""
+    layers = {cell: {depth: (name, index) for name, index, depth in study.layers(cell)} for cell in study.shown}
+    names = [
+        [el("th", row_link(study, cell), colspan=len(QUANTITIES) + 1, scope="colgroup") for cell in study.shown],
+        [[GAP, *(el("th", name, scope="col") for name in QUANTITIES.values())] for _ in study.shown],
+    ]
+    head = el("thead", el("tr", el("th", "layer", rowspan=2, scope="col"), names[0]), el("tr", names[1]))
+    rows = []
+    for depth in range(study.deepest, -1, -1):
+        cells = [
+            [
+                GAP,
+                *(
+                    _heat_cell(study, live, cell, quantity, *here[depth]) if depth in here else el("td")
+                    for quantity in QUANTITIES
+                ),
+            ]
+            for cell, here in layers.items()
+        ]
+        rows.append(el("tr", el("th", study.place_name(depth), scope="row"), cells))
+    caption = "At the last step, layers from the input to the output; colour from 0 (pale) to 1; mean over seeds"
+    content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap tall", id="heatmap")
+    return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int) -> Safe:
+    def show(convention: Convention) -> tuple[str, float | None, str]:
+        series = study.series(cell, quantity, index, convention)
+        if not len(series.step) or not np.isfinite(series.mean[-1]):
+            note = str(series.note[-1]) if len(series.step) else "not measured"
+            return UNDEFINED, None, f"{layer}, {QUANTITIES[quantity]}, {convention}: {note or 'undefined'}"
+        value = interval(series.mean[-1], series.low[-1], series.high[-1], 3)
+        note = f"; {series.note[-1]}" if series.note[-1] else ""
+        tip = f"{layer}, {QUANTITIES[quantity]} {value} at step {series.step[-1]:,}; {convention}{note}"
+        return number(series.mean[-1]), float(series.mean[-1]), tip
+
+    return live_heat(live, show)

@@ -1,0 +1,221 @@
+"""Feature quality beside alignment: the sentences and the tables of the page's section."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nfa.conventions import HEADLINE, READOUT
+from nfa.report.figures import forest
+from nfa.report.figures.forest import NAMES, scopes
+from nfa.report.figures.style import CSS_VARIABLES
+from nfa.report.numbers import UNDEFINED, interval, plural, plus_minus
+from nfa.report.page.answers import Answer, counted
+from nfa.report.page.html import Safe, el
+from nfa.report.page.sections.section import Section, colour_legend, lead, make_section, panel_row
+from nfa.report.page.svg import Live
+from nfa.report.page.tables import row_head, table
+from nfa.report.statistics.intervals import over_seeds
+from nfa.report.statistics.pooled import sentence
+from nfa.report.statistics.runs import RUN, at_convention
+from nfa.report.statistics.stratified_ranks import EVERYWHERE
+from nfa.report.statistics.study import Study
+
+LOWER_IS_BETTER = frozenset({"scatter_ratio"})
+METRICS = {"kernel_nfm": "NFM", "kernel_agop": "AGOP"}
+FIRST_LAYER = (
+    "kernel_identity",
+    "kernel_nfm",
+    "kernel_agop",
+    "rfm",
+    "nfm_trace_share",
+    "agop_trace_share",
+    "agop_target_correlation",
+)
+
+
+def better_features(study: Study) -> Answer:
+    """Do better-aligned layers hold better features?"""
+    ranks = study.tables["features_ranks"]
+    ranks = ranks[at_convention(ranks, HEADLINE) & ranks["depth_from_output"].isna()]
+    names = scopes(study)
+    if not names:
+        return Answer(UNDEFINED, "No finished run has hidden layers with scores, so there is no answer.")
+    scope = EVERYWHERE if EVERYWHERE in names else names[0]
+    ranks = ranks[ranks["data"] == scope]
+    pooled: list[dict[Any, Any]] = ranks.dropna(subset=["ci_low"]).to_dict("records")
+    rows = [row for row in pooled if row["quantity"] == "uc_nfc"]
+    if not rows:
+        notes = "; ".join(dict.fromkeys(ranks.loc[ranks["quantity"] == "uc_nfc", "note"]))
+        return Answer(UNDEFINED, f"UC-NFC has no rank correlation with an interval with any score ({notes}).")
+    widest = max(rows, key=lambda row: row["n_cells"])
+    cells = widest["n_cells"]
+    parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
+    detail = (
+        f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power} ({study.measured_with}): within strata of data "
+        f"set and depth from the output, ranks of final UC-NFC correlate with those of each score of the same hidden "
+        f"layer by (ρ and 95% interval over {plural(cells, 'cell')}): {parts}."
+        f"{sentence(widest['pooled_over'])}"
+    )
+    beyond = [row for row in pooled if row["quantity"] == "above_haar"]
+    text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "UC-NFC above its rotated control") + " " + detail
+    gain = next((row for row in rows if row["score"] == "probe_gain"), rows[0])
+    better, worse, total = _counts(rows)
+    short = f"ρ with {NAMES[gain['score']]} {_rho(gain)}; better on {better}, worse on {worse} of {total} scores"
+    return Answer(short, text)
+
+
+def _rho(row: dict[Any, Any]) -> str:
+    return interval(row["rho"], row["ci_low"], row["ci_high"])
+
+
+def _counts(rows: list[dict[Any, Any]]) -> tuple[int, int, int]:
+    """Count the scores on which aligned layers are clearly better, clearly worse, and all."""
+    signs = [-1 if row["score"] in LOWER_IS_BETTER else 1 for row in rows]
+    better = sum((row["ci_low"] if sign > 0 else -row["ci_high"]) > 0 for row, sign in zip(rows, signs, strict=True))
+    worse = sum((-row["ci_high"] if sign > 0 else row["ci_low"]) > 0 for row, sign in zip(rows, signs, strict=True))
+    return better, worse, len(rows)
+
+
+def _verdict(rows: list[dict[Any, Any]], what: str) -> str:
+    """Say on how many scores layers of larger alignment are clearly better or worse."""
+    if not rows:
+        return ""
+    better, worse, total = _counts(rows)
+    if not (better or worse):
+        return f"By {what}, no interval of {total} excludes 0: no evidence either way."
+    held = f"better features on {better}" if better else "no better features"
+    lost = f", worse on {worse}" if worse else ""
+    rest = f"; for {total - better - worse} the interval contains 0" if total > better + worse else ""
+    return f"By {what}, better-aligned layers hold {held}{lost} of {plural(total, 'score')}{rest}."
+
+
+def metrics_carry(study: Study) -> str:
+    """Does the learned metric carry the learned features? Per data set: kernel machines, and recovery."""
+    first = first_layers(study)
+    texts = []
+    for data in dict.fromkeys(study.cells["data"]):
+        part = first[(first["data"] == data) & first["kernel_nfm"].notna()]
+        if part.empty:
+            continue
+        metric = "R²" if study.cells.loc[study.cells["data"] == data, "probe_metric"].iloc[0] == "r2" else "accuracy"
+        text = (
+            f"On {data} ({counted(study, part['cell'])}), a Laplace kernel machine's test {metric} is "
+            f"{_over(part, 'kernel_identity')} with the metric I"
+        )
+        for column, name in METRICS.items():
+            gain = part.assign(gain=part[column] - part["kernel_identity"])
+            text += f", {_over(part, column)} with the first layer's {name} (difference {_over(gain, 'gain')})"
+        if part["rfm"].notna().any():
+            text += f"; a recursive feature machine, without backpropagation, reaches {_over(part, 'rfm')}"
+        known = part.dropna(subset=["agop_trace_share"])
+        if len(known):
+            share = f"{_over(known, 'nfm_trace_share')} of the NFM's trace and {_over(known, 'agop_trace_share')}"
+            text += f". Of the relevant directions, which are known here, {share} of the AGOP's is on them"
+            if known["agop_target_correlation"].notna().any():
+                text += f"; the AGOP's cosine with the target's own is {_over(known, 'agop_target_correlation')}"
+        texts.append(text + ".")
+    ending = " Means over cells, 95% intervals over seeds, which say nothing about other cells." if texts else ""
+    return " ".join(texts) + ending
+
+
+def first_layers(study: Study) -> pd.DataFrame:
+    """First layers of finished runs at the last step."""
+    joined = study.tables["features_alignment"]
+    kept = joined["last"] & joined["finished"] & at_convention(joined, HEADLINE) & (joined["layer_index"] == 0)
+    return joined[kept]
+
+
+def _over(frame: pd.DataFrame, column: str) -> str:
+    """Average over cells within each seed, then mean and interval over seeds."""
+    row = over_seeds(frame.groupby("seed")[column].mean().reset_index().assign(all=0), ["all"], column).iloc[0]
+    return interval(row["mean"], row["ci_low"], max(row["mean"], min(row["ci_high"], 1.0)))  # no score is more than 1
+
+
+def quality_table(study: Study) -> Safe:
+    """Every cell's features at the last step: probes and their baselines, kernel machines, recovery."""
+    first = first_layers(study)
+    long = first.melt(["cell", *RUN[1:]], list(FIRST_LAYER), var_name="score")
+    records: list[dict[Any, Any]] = over_seeds(long, ["cell", "score"]).to_dict("records")
+    spread = {(row["cell"], row["score"]): row for row in records if np.isfinite(row["mean"])}
+
+    def show(cell: str, score: str) -> Safe:
+        row = spread.get((cell, score))
+        return el("td", "–" if row is None else plus_minus(row["mean"], row["ci_high"] - row["mean"]))
+
+    rows = []
+    for cell in study.shown:
+        row = study.row(cell)
+        probes = [
+            plus_minus(row[name], row[f"{name}_ci_high"] - row[name])
+            for name in ("input_probe", "best_probe_untrained", "best_probe")
+        ]
+        rows.append(
+            el("tr", row_head(study, cell), [el("td", text) for text in probes], [show(cell, s) for s in FIRST_LAYER])
+        )
+    head = ["cell", "probe of input", "untrained", "best probe", "kernel, I", "kernel, NFM", "kernel, AGOP", "RFM"]
+    head += ["NFM's share", "AGOP's share", "ρ(AGOP, target's)"]
+    caption = (
+        "Held-out accuracy or R² of linear probes and of Laplace kernel machines with the first layer's metrics, and "
+        "the share of their trace on the relevant directions; mean over finished seeds ± half of the 95% interval"
+    )
+    return table(head, rows, caption, cls="numbers")
+
+
+def strata_table(study: Study) -> Safe:
+    """Rank correlations of UC-NFC with every score, by stratum and pooled."""
+    ranks = study.tables["features_ranks"]
+    ranks = ranks[at_convention(ranks, HEADLINE) & (ranks["quantity"] == "uc_nfc")]
+    found: dict[tuple[str, int, str], dict[Any, Any]] = {
+        (row["data"], -1 if pd.isna(row["depth_from_output"]) else row["depth_from_output"], row["score"]): row
+        for row in ranks.to_dict("records")
+    }
+    rows = []
+    for data in scopes(study):
+        for depth in (-1, *range(READOUT + 1, study.deepest + 1)):
+            parts = [found.get((data, depth, score)) for score in NAMES]
+            known = [part for part in parts if part is not None]
+            if known:
+                place = "all depths" if depth < 0 else f"{depth} from the output"
+                count = max(part["n_cells"] for part in known)
+                rows.append(el("tr", el("th", f"{data} · {place}", scope="row"), el("td", count), list(_cells(parts))))
+    caption = (
+        f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata; 95% interval over cells by the "
+        "jackknife; bold: without 0. With so many pairs some exclude 0 by chance"
+        f"{study.pooled_note()}"
+    )
+    return table(("stratum", "cells", *NAMES.values()), rows, caption, cls="numbers")
+
+
+def _cells(parts: Iterable[dict[Any, Any] | None]) -> Iterable[Safe]:
+    for part in parts:
+        if part is None or not np.isfinite(part["rho"]):
+            yield el("td", "–", title=part["note"] if part else None)
+        else:
+            sure = part["ci_low"] > 0 or part["ci_high"] < 0
+            yield el("td", _rho(part), title=part["note"] or None, cls="sure" if sure else None)
+
+
+def quality_section(study: Study, live: Live) -> Section:
+    """Answer, figure and tables of feature quality."""
+    answer = better_features(study)
+    carried = metrics_carry(study)
+    note = (
+        "Ranks within strata (data set x depth from the output) and seed; dots: pooled over the strata of a data set; "
+        "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks"
+        f"{study.pooled_note()}."
+    )
+    return make_section(
+        "quality",
+        "feature quality",
+        "Feature quality: do better-aligned layers hold better features?",
+        lead(answer),
+        el("p", carried, cls="answer") if carried else None,
+        colour_legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in forest.legend(study)]),
+        panel_row("quality", forest.panels(study), live, cls="panels wide"),
+        el("p", note, cls="note"),
+        quality_table(study),
+        strata_table(study),
+        short=answer.short,
+    )

@@ -1,0 +1,279 @@
+"""Speed Limited Optimization: does raising a layer's speed raise its alignment, and do the features follow?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nfa.conventions import HEADLINE, LINEAR_PROBES, READOUT, Convention
+from nfa.report.figures import raised
+from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
+from nfa.report.page.answers import Answer, pooled
+from nfa.report.page.html import Safe, el
+from nfa.report.page.live import live_text
+from nfa.report.page.svg import Live, render
+from nfa.report.page.tables import row_head, table
+from nfa.report.statistics.labels import name_list
+from nfa.report.statistics.speed_limited import CONTROLS, WHOLE, Matched, raised_layer
+from nfa.report.statistics.study import Study
+
+Row = dict[Any, Any]
+SCORE_DIGITS = 4  # losses at one training loss differ by little
+# What the answer counts, and calls it; a kernel machine is there where it was fitted at every checkpoint.
+SCORES = {
+    "test loss": "test loss",
+    "probe": "that layer's probe",
+    "kernel_agop": "the kernel machine with its AGOP",
+    "kernel_nfm": "that with its NFM",
+}
+LOWER_IS_BETTER = ("loss", "mse", "scatter_ratio", "error")  # ends of the names of scores
+
+
+def parts(study: Study, live: Live) -> list[tuple[tuple[Any, ...], str]]:
+    """Make the section's heading, answer and content, and its short answer; nothing in a sweep without such cells."""
+    matched = Matched(study.tables["speed_limited"])
+    if not matched.levels:
+        return []
+    lead = live_text(
+        live, "p", lambda convention: answer(study, matched, convention).sentence, cls="answer", aria_live="polite"
+    )
+    note = (
+        "At one training loss: the lowest that all runs of the compared cells reached at a checkpoint; values between "
+        "two checkpoints (losses: two recorded steps) are interpolated in the logarithm of the loss. ◆ the cell that "
+        "raises the layer  ● the others  ❘ grey bar: K "
+        "turned at random (haar_nfc)  × initial weights (w0_nfc); bars: 95% over seeds."
+    )
+    figures = [
+        el("figure", el("figcaption", panel.heading), render(panel, f"raised-{index}", live))
+        for index, panel in enumerate(raised.panels(study, matched))
+    ]
+    content = (
+        el("div", figures, cls="panels wide") if figures else None,
+        el("p", note, cls="note"),
+        _raised_table(study, matched, live),
+        _scores_table(study, matched),
+        _layers_table(study, matched, live),
+    )
+    head = ("speeds", "speeds", "Speed limited optimization: does a raised layer align?", lead)
+    return [((*head, *content), answer(study, matched, HEADLINE).short)]
+
+
+def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
+    """Say in how many cells the raised layer is above all others and its controls, and what features and loss did."""
+    cells = list(matched.raised)
+    left_out = _left_out(study, matched)
+    if not cells:
+        reason = left_out.strip() or "No cell raises one layer alone."
+        return Answer(UNDEFINED, f"{reason} So there is no answer; see the table of layers below.")
+    sure = study.n_seeds > 1
+    rows = {cell: _against(matched, cell, matched.raised[cell], "uc_nfc", convention) for cell in cells}
+    above = [cell for cell in cells if rows[cell] and all(_sign(row, sure) > 0 for row in rows[cell])]
+    failed = [cell for cell in cells if cell not in above]
+    controlled = [cell for cell in cells if _above_controls(matched, cell, convention, sure)]
+    gains = [row["gain"] for found in rows.values() for row in found]
+    reason = "95% interval of the difference at equal seeds above 0" if sure else "one seed, no interval"
+    total = plural(len(cells), "cell")
+    seeds = plural(study.n_seeds, "seed")
+    sentence = (
+        f"{convention.correlation.capitalize()}, power {convention.power} ({study.measured_with}; {seeds}): at matched "
+        f"training loss, UC-NFC of the layer whose speed is raised is above that of every other optimizer compared in "
+        f"{len(above)} of {total} ({reason}), and above both its controls in {len(controlled)}; it differs from the "
+        f"others' by {_span(gains)}."
+    )
+    if failed:
+        sentence += f" Not so: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
+    sentence += left_out
+    counts = []
+    for quantity, name in SCORES.items():
+        if not any(_score(matched, cell, quantity) for cell in cells):
+            continue
+        better, worse = _better(matched, cells, quantity, sure)
+        counts.append(f"{name} is better than every other's in {better}, worse than some other's in {worse}")
+    sentence += f" Of the same {total}: {'; '.join(counts)}.{pooled(study, cells)}"
+    better, worse = _better(matched, cells, "test loss", sure)
+    short = f"raised layer above all others in {len(above)} of {total}; test loss better in {better}, worse in {worse}"
+    return Answer(short, sentence)
+
+
+def _against(matched: Matched, cell: str, layer: str, quantity: str, convention: Convention | None) -> list[Row]:
+    """Find a cell's comparisons with all others."""
+    found = (matched.row(cell, other, layer, quantity, convention) for other in matched.others(cell))
+    return [row for row in found if row is not None]
+
+
+def _sign(row: Row, sure: bool, sign: int = 1) -> int:
+    """Say whether a cell is above (1) or below (-1) another: by the interval of their difference, or by its mean."""
+    low, high = (row["gain_low"], row["gain_high"]) if sure else (row["gain"], row["gain"])
+    return sign * (int(low > 0) - int(high < 0))
+
+
+def _above_controls(matched: Matched, cell: str, convention: Convention, sure: bool) -> bool:
+    """Whether the raised layer's UC-NFC is clearly above both its controls; False where one is not defined."""
+    other, low = matched.others(cell)[0], "ci_low" if sure else "mean"
+    rows = [matched.row(cell, other, matched.raised[cell], f"above_{name}", convention) for name in CONTROLS]
+    return all(row is not None and row[low] > 0 for row in rows)
+
+
+def _better(matched: Matched, cells: Sequence[str], quantity: str, sure: bool) -> tuple[int, int]:
+    """Count the cells that are better than all others, and those worse than some, by a score."""
+    better = worse = 0
+    for cell in cells:
+        layer = WHOLE if quantity == "test loss" else matched.raised[cell]
+        name = _score(matched, cell, quantity)
+        rows = _against(matched, cell, layer, name, None)
+        signs = [_sign(row, sure, -1 if _lower_is_better(name) else 1) for row in rows]
+        better += bool(signs) and min(signs) > 0
+        worse += bool(signs) and min(signs) < 0
+    return better, worse
+
+
+def _score(matched: Matched, cell: str, quantity: str) -> str:
+    """Name the score that one of ``SCORES`` is, as the table does; empty where it is not there at matched loss."""
+    probes = {"probe": LINEAR_PROBES}.get(quantity, (quantity,))
+    names = matched.scores(cell, WHOLE if quantity == "test loss" else matched.raised[cell])
+    return next((name for name in names if name in probes or name.split(" ")[0] in probes), "")
+
+
+def _lower_is_better(quantity: str) -> bool:
+    return quantity.endswith(LOWER_IS_BETTER)
+
+
+def _span(values: Sequence[float]) -> str:
+    finite = [value for value in values if np.isfinite(value)]
+    return f"{number(min(finite))} to {number(max(finite))}" if finite else UNDEFINED
+
+
+def _named(study: Study, cell: str, layer: str) -> str:
+    return f"{layer} on {study.row(cell)['group']}"
+
+
+def _left_out(study: Study, matched: Matched) -> str:
+    """Name the shown cells that raise a layer and are not compared, so that no count hides them."""
+    rest = set(study.shown) - set(matched.raised)
+    raised = {cell.id: raised_layer(cell) for cell in study.collected.sweep.cells if cell.id in rest}
+    named = [_named(study, cell, layer) for cell, layer in raised.items() if layer]
+    if not named:
+        return ""
+    reason = "a run of theirs did not learn, or no cell to compare with did"
+    return f" Not compared ({reason}): {name_list(named, 6)}."
+
+
+def _shown(row: Row | None, side: str = "", digits: int = 2) -> str:
+    """Show a mean with its interval: the cell's own, the other's, or their difference."""
+    if row is None:
+        return UNDEFINED
+    names = {"": ("mean", "ci_low", "ci_high"), "other": ("other_mean", "other_low", "other_high")}
+    names["gain"] = ("gain", "gain_low", "gain_high")
+    mean, low, high = (row[name] for name in names[side])
+    return interval(mean, low, high, digits)
+
+
+def _raised_table(study: Study, matched: Matched, live: Live) -> Safe | None:
+    """UC-NFC of every raised layer beside its controls and the others."""
+    cells = [cell for cell in study.shown if cell in matched.raised]
+    if not cells:
+        return None
+    rows: list[Safe] = []
+    for cell in cells:
+        layer = matched.raised[cell]
+        for place, other in enumerate(matched.others(cell)):
+
+            def text(convention: Convention, quantity: str, side: str, cell: str = cell, other: str = other) -> str:
+                return _shown(matched.row(cell, other, matched.raised[cell], quantity, convention), side)
+
+            own = [("uc_nfc", ""), *((name, "") for name in CONTROLS)]
+            first = [live_text(live, "td", lambda c, q=q, s=s, t=text: t(c, q, s)) for q, s in own]  # type: ignore[misc]
+            rest = [
+                live_text(live, "td", lambda c, s=s, t=text: t(c, "uc_nfc", s))  # type: ignore[misc]
+                for s in ("other", "gain")
+            ]
+            head = [row_head(study, cell), el("td", layer), el("td", significant(matched.levels[cell]))]
+            blank = [el("th", scope="row"), *(el("td") for _ in range(5))]
+            rows.append(el("tr", [*head, first] if place == 0 else blank, el("td", _label(study, other)), rest))
+    names = ("cell", "raised", "training loss", "UC-NFC", "w0_nfc", "haar_nfc", "against", "its UC-NFC", "difference")
+    caption = (
+        "UC-NFC of the raised layer at matched training loss; 95% intervals over seeds, differences at equal seeds"
+    )
+    return table(names, rows, caption, cls="numbers")
+
+
+def _scores_table(study: Study, matched: Matched) -> Safe | None:
+    """The raised layer's features and the test loss, against the others."""
+    cells = [cell for cell in study.shown if cell in matched.raised]
+    columns = _labels(study, matched, cells)
+    rows = []
+    for cell in cells:
+        layer, sure = matched.raised[cell], study.n_seeds > 1
+        scores = [(WHOLE, name) for name in matched.scores(cell, WHOLE)]
+        scores += [(layer, name) for name in matched.scores(cell, layer)]
+        for place, (where, name) in enumerate(scores):
+            others = _by_label(study, matched, cell)
+            found = [matched.row(cell, others.get(label, ""), where, name) for label in columns]
+            own = next(row for row in found if row is not None)
+            sign = -1 if _lower_is_better(name) else 1
+            compared = [
+                el("td", _shown(row, "gain", SCORE_DIGITS), cls="sure" if row and _sign(row, sure, sign) > 0 else None)
+                for row in found
+            ]
+            what = name if where == WHOLE else f"{name} of {layer}"
+            head = row_head(study, cell) if place == 0 else el("th", scope="row")
+            rows.append(el("tr", head, el("td", what), el("td", _shown(own, "", SCORE_DIGITS)), compared))
+    if not rows:
+        return None
+    names = ["cell", "score", "value", *(f"− {label}" for label in columns)]
+    caption = (
+        "Test scores of the network and of the raised layer's features at the same training loss, and their difference "
+        "from each other optimizer's (bold: better, its 95% interval without 0)"
+    )
+    return table(names, rows, caption, cls="numbers")
+
+
+def _layers_table(study: Study, matched: Matched, live: Live) -> Safe:
+    """UC-NFC of all hidden layers and the test loss of every cell with speeds of its own, changing ones too."""
+    depths = range(study.deepest, READOUT, -1)
+    cells = [cell for cell in study.shown if cell in matched.levels]
+    columns = _labels(study, matched, cells)
+    rows = []
+    for cell in cells:
+        layers = {depth: name for name, _, depth in study.layers(cell)}
+        other = matched.others(cell)[0]
+
+        def text(convention: Convention, layer: str, cell: str = cell, other: str = other) -> str:
+            row = matched.row(cell, other, layer, "uc_nfc", convention)
+            return UNDEFINED if row is None else number(row["mean"])
+
+        values = [
+            live_text(live, "td", lambda c, layer=layers[depth], t=text: t(c, layer))  # type: ignore[misc]
+            if depth in layers
+            else el("td")
+            for depth in depths
+        ]
+        others = _by_label(study, matched, cell)
+        losses = [_shown(matched.row(cell, other, WHOLE, "test loss"), "", SCORE_DIGITS)]
+        losses += [
+            _shown(matched.row(cell, others.get(label, ""), WHOLE, "test loss"), "gain", SCORE_DIGITS)
+            for label in columns
+        ]
+        level = el("td", significant(matched.levels[cell]))
+        rows.append(el("tr", row_head(study, cell), level, values, [el("td", loss) for loss in losses]))
+    names = ["cell", "training loss", *(study.place_name(depth) for depth in depths), "test loss"]
+    names += [f"− {label}" for label in columns]
+    caption = (
+        "UC-NFC of every hidden layer, and test loss with its difference from the others' at equal seeds, at matched "
+        "training loss"
+    )
+    return table(names, rows, caption, cls="numbers")
+
+
+def _by_label(study: Study, matched: Matched, cell: str) -> dict[str, str]:
+    """The cells that one is compared with, by their optimizers' labels."""
+    return {_label(study, other): other for other in matched.others(cell)}
+
+
+def _labels(study: Study, matched: Matched, cells: Sequence[str]) -> list[str]:
+    """The optimizers that any of these cells is compared with."""
+    return list(dict.fromkeys(label for cell in cells for label in _by_label(study, matched, cell)))
+
+
+def _label(study: Study, cell: str) -> str:
+    return str(study.row(cell)["optimizer"])

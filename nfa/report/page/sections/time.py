@@ -1,0 +1,90 @@
+"""When in training does alignment rise?"""
+
+import numpy as np
+import pandas as pd
+
+from nfa.conventions import HEADLINE, READOUT, Convention
+from nfa.report.figures import curves
+from nfa.report.numbers import UNDEFINED, plural
+from nfa.report.page.answers import NOTHING, Answer, pooled, stated
+from nfa.report.page.html import el
+from nfa.report.page.sections.section import Section, layer_legend, live_lead, make_section, panel_row
+from nfa.report.page.svg import Live
+from nfa.report.statistics.runs import RUN, at_convention
+from nfa.report.statistics.study import Study
+
+
+def time_section(study: Study, live: Live) -> Section:
+    """Answer and figures over training."""
+    blocks = []
+    for index, (group, cells) in enumerate(study.groups.items()):
+        panels = [curves.panel(study, cell) for cell in cells]
+        blocks.append(el("h3", group))
+        blocks.append(panel_row(f"time{index}", panels, live))
+    note = (
+        "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W "
+        "− W0 = 0 at step 0."
+    )
+    return make_section(
+        "time",
+        "time",
+        "When in training?",
+        live_lead(study, live, when),
+        layer_legend(study),
+        blocks,
+        el("p", note, cls="note"),
+        short=when(study, HEADLINE).short,
+    )
+
+
+SMALLEST_CHANGE = 0.05  # a run whose UC-NFC moved less has no "half of its change"
+
+
+def when(study: Study, convention: Convention) -> Answer:
+    """When in training?"""
+    halves = half_way(study, convention)
+    runs = int((study.tables["runs"]["status"] == "finished").sum())
+    if not runs:
+        return Answer(UNDEFINED, NOTHING)
+    start = f"{stated(study, convention)}: "
+    if halves.empty:
+        text = (
+            f"no run's UC-NFC (mean over hidden layers) changed by {SMALLEST_CHANGE} or more between step 0 and "
+            "its last step."
+        )
+        return Answer("hardly changes", start + text)
+    low, middle, high = (f"{int(value):,}" for value in np.quantile(halves, [0.25, 0.5, 0.75], method="nearest"))
+    left_out = (
+        f"; {plural(runs - len(halves), 'run')} that changed by less than {SMALLEST_CHANGE} left out"
+        if runs > len(halves)
+        else ""
+    )
+    sentence = (
+        f"{start}half of the change in UC-NFC (mean over hidden layers) from step 0 to the last step was there by "
+        f"the checkpoint at step {middle} in the "
+        f"median of {plural(len(halves), 'run')} (quartiles {low} and {high}; last step "
+        f"{_last_steps(study)}{left_out}).{pooled(study, halves.index.get_level_values('cell'))} "
+        f"C-NFC at step 0 is its limit t → 0+ along gradient flow, drawn as a hollow marker."
+    )
+    return Answer(f"half-way by step {middle}", sentence)
+
+
+def half_way(study: Study, convention: Convention) -> pd.Series:
+    """Return, for each finished run that changed, the first checkpoint with half of its change in UC-NFC."""
+    alignment = study.collected.alignment
+    rows = alignment[(alignment["quantity"] == "uc_nfc") & at_convention(alignment, convention)]
+    rows = rows[rows["depth_from_output"] != READOUT]
+    runs = study.tables["runs"]
+    finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": rows["cell"].dtype})
+    means = rows.merge(finished, on=RUN).groupby([*RUN, "step"], observed=True)["value"].mean().dropna().reset_index()
+    groups = means.groupby(RUN, observed=True)["value"]
+    change = means["value"] - groups.transform("first")
+    total = groups.transform("last") - groups.transform("first")
+    reached = means[(total.abs() >= SMALLEST_CHANGE) & (change * np.sign(total) >= total.abs() / 2)]
+    return reached.groupby(RUN, observed=True)["step"].min()
+
+
+def _last_steps(study: Study) -> str:
+    runs = study.tables["runs"]
+    steps = runs.loc[runs["status"] == "finished", "last_step"]
+    return f"{steps.min():,}" if steps.nunique() == 1 else f"{steps.min():,} to {steps.max():,}"

@@ -1,0 +1,1 @@
+"""Statistics over seeds and cells, on which the figures, the page and the terminal stand."""

@@ -1,0 +1,128 @@
+"""The tables of all cells joined, before anything is computed from them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+import pandas as pd
+
+from nfa.conventions import LINEAR_PROBES
+from nfa.report.statistics.labels import cell_labels
+from nfa.report.statistics.pooled import Pooling
+from nfa.sweep.cells import AXES, Sweep
+
+# What `alignment` carries of each cell beside its id; a sweep's other settings are in `runs` and `cells_summary`.
+MAIN_PARAMETERS = (
+    "data.name",
+    "model.name",
+    "model.depth",
+    "model.width",
+    "optimizer.name",
+    "optimizer.lr",
+    "train.loss",
+    "train.batch_size",
+)
+_MAIN_DTYPES = {"model.depth": "Int64", "model.width": "Int64", "optimizer.lr": "float64"}
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything the cells of a sweep wrote, in the sweep's order of cells and seeds.
+
+    Attributes:
+        sweep: The sweep.
+        documents: Cell id -> its cell.json.
+        history: The stage's table with a first column ``cell``, a categorical in the sweep's order.
+        alignment: Likewise.
+        scores: Every row of the probe stage, and with ``layer_index`` and ``depth_from_output`` (null for the input).
+        early: Predicted and measured early dynamics, see
+            ``nfa.report.statistics.early_dynamics.read_early``; empty where not asked for.
+        unfinished: Cells that are not here because they are not done.
+    """
+
+    sweep: Sweep
+    documents: dict[str, dict[str, Any]]
+    history: pd.DataFrame
+    alignment: pd.DataFrame
+    scores: pd.DataFrame
+    early: pd.DataFrame
+    unfinished: int = 0
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """The linear probes among the scores."""
+        return self.scores[self.scores["probe"].isin(LINEAR_PROBES)].reset_index(drop=True)
+
+    @cached_property
+    def features(self) -> pd.DataFrame:
+        """All other scores: linearity, geometry, kernel machines, recovery."""
+        return self.scores[~self.scores["probe"].isin(LINEAR_PROBES)].reset_index(drop=True)
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """Short names of the cells."""
+        return cell_labels(self.sweep)
+
+    @cached_property
+    def parameters(self) -> pd.DataFrame:
+        """One row per cell: ``cell`` and every parameter as ``axis.setting``, with the dtypes of their declaration."""
+        return parameter_table(self.sweep)
+
+    @cached_property
+    def pooling(self) -> Pooling:
+        """Says over which settings a number that is made of several cells is pooled."""
+        return Pooling(self.parameters)
+
+    @cached_property
+    def main_parameters(self) -> pd.DataFrame:
+        """One row per cell: ``cell`` and the parameters that every sweep has a column for."""
+        empty = {
+            column: pd.Series([None] * len(self.parameters), dtype=_MAIN_DTYPES.get(column, "string"))
+            for column in MAIN_PARAMETERS
+            if column not in self.parameters
+        }
+        return self.parameters.assign(**empty)[["cell", *MAIN_PARAMETERS]]
+
+
+def parameter_table(sweep: Sweep) -> pd.DataFrame:
+    """Tabulate the cells: ``cell`` and every parameter as ``axis.setting``, with the dtypes of their declaration."""
+    rows = [{"cell": cell.id, **cell.flat_parameters()} for cell in sweep.cells]
+    dtypes: dict[str, str] = {}
+    for cell in sweep.cells:
+        for axis in AXES:
+            for key, field in type(getattr(cell, axis)).model_fields.items():
+                column = f"{axis}.{key}"
+                dtype = column_dtype(field.annotation)
+                dtypes[column] = dtype if dtypes.get(column, dtype) == dtype else "string"
+    ordered = {column: dtypes[column] for row in rows for column in row if column != "cell"}
+    return pd.DataFrame(
+        {"cell": pd.Series([row["cell"] for row in rows], dtype="string")}
+        | {column: as_column([row.get(column) for row in rows], dtype) for column, dtype in ordered.items()}
+    )
+
+
+def column_dtype(annotation: Any) -> str:
+    """Choose a column's dtype by a setting's declared type, so that it does not depend on the values of a sweep."""
+    kinds = _kinds(annotation) - {NoneType}
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int}:
+        return "Int64"
+    return "float64" if kinds and kinds <= {int, float} else "string"
+
+
+def _kinds(annotation: Any) -> set[type]:
+    """List the plain types a declaration allows."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    if isinstance(annotation, type):
+        return {annotation}
+    return set().union(*(_kinds(part) for part in get_args(annotation))) if get_args(annotation) else {str}
+
+
+def as_column(values: list[Any], dtype: str) -> pd.Series:
+    """Make a column of one dtype; null stays null."""
+    if dtype == "string":
+        values = [None if value is None else str(value) for value in values]
+    return pd.Series(values, dtype=dtype)

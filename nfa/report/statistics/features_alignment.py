@@ -1,0 +1,90 @@
+"""Alignment beside feature quality, one row per cell, seed, step, layer and convention: one query answers most.
+
+SELECT data, depth_from_output, corr(uc_nfc, probe_gain) FROM 'features_alignment.parquet'
+WHERE correlation = 'cosine' AND power = '1' AND last GROUP BY ALL
+"""
+
+import pandas as pd
+
+from nfa.conventions import LINEAR_PROBES
+from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.runs import RUN, run_status
+
+ALIGNED = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
+# Columns of the join, in order. What a layer lacks (the kernel machines of deeper layers) is NaN there.
+SCORES = (
+    "probe",
+    "probe_untrained",
+    "probe_gain",
+    "probe_input",
+    "linearity",
+    "kernel_alignment",
+    "kernel_alignment_centred",
+    "scatter_ratio",
+    "kernel_identity",
+    "kernel_nfm",
+    "kernel_agop",
+    "rfm",
+    "nfm_trace_share",
+    "agop_trace_share",
+    "nfm_overlap",
+    "agop_overlap",
+    "nfm_target_correlation",
+    "agop_target_correlation",
+    "nfm_rfm_correlation",
+    "agop_rfm_correlation",
+)
+INPUT = "input"
+_PLACE = [*RUN, "step", "layer"]
+
+
+def make_features_alignment(collected: Collected) -> pd.DataFrame:
+    """Join alignment with all held-out scores of the same layer's features.
+
+    Returns:
+        One row per cell, seed, checkpoint, layer, correlation and power: ``cell``, ``data``, ``model``, ``optimizer``,
+        ``seed``, ``step``, ``last`` (the run's last checkpoint), ``finished``, ``layer``, ``layer_index``,
+        ``depth_from_output``, ``correlation``, ``power``, the alignment quantities, ``above_haar`` (uc_nfc - haar_nfc),
+        and the scores (``SCORES``).
+    """
+    alignment = collected.alignment
+    wanted = alignment[alignment["quantity"].isin(ALIGNED) & alignment["power"].notna()]
+    keys = [*_PLACE, "layer_index", "depth_from_output", "correlation", "power"]
+    table = wanted.astype({"quantity": str}).pivot(index=keys, columns="quantity", values="value")
+    table = table.reindex(columns=list(ALIGNED)).reset_index()
+    table["above_haar"] = table["uc_nfc"] - table["haar_nfc"]
+    table = table.astype({"cell": str, "layer": str})
+    table = table.merge(wide_scores(collected.scores), on=_PLACE, how="left", validate="m:1")
+    status = run_status(collected).astype({"cell": str})
+    status["finished"] = status["status"] == "finished"
+    table = table.merge(status[[*RUN, "finished"]], on=RUN, validate="m:1")
+    table["last"] = table["step"] == table.groupby(RUN)["step"].transform("max")
+    names = collected.labels.set_index("cell")[["data", "model", "optimizer"]]
+    table = table.join(names, on="cell")
+    columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *ALIGNED, "above_haar", *SCORES]
+    texts = ["cell", *names.columns, "layer", "correlation", "power"]
+    order = pd.CategoricalDtype([cell.id for cell in collected.sweep.cells])
+    table = table.assign(order=table["cell"].astype(order))
+    by = ["order", "seed", "step", "layer_index", "correlation", "power"]
+    return table.sort_values(by, kind="stable", ignore_index=True)[columns].astype(dict.fromkeys(texts, "string"))
+
+
+def wide_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Lay out a column per score, one row per cell, seed, step and layer; scores on test data where they need data."""
+    scores = scores.astype({"cell": str, "layer": str, "probe": str, "metric": str, "split": str})
+    scores = scores[(scores["split"] == "test") | (scores["probe"] == "recovery")]
+    column = scores["probe"].where(~scores["probe"].isin(["geometry", "recovery"]), scores["metric"])
+    scores = scores.assign(column=column.replace(dict.fromkeys(LINEAR_PROBES, "probe")))
+    wide = scores.pivot(index=_PLACE, columns="column", values="value").reindex(columns=list(SCORES)).astype("float64")
+    wide = wide.reset_index().rename_axis(columns=None)
+    raw = wide.loc[wide["layer"] == INPUT, [*RUN, "probe", "kernel_identity", "rfm"]].set_index(RUN).add_suffix("_raw")
+    layers = wide[wide["layer"] != INPUT].join(raw, on=RUN)
+    untrained = layers.loc[layers["step"] == 0].set_index([*RUN, "layer"])["probe"].rename("before")
+    layers = layers.join(untrained, on=[*RUN, "layer"])
+    layers["probe_untrained"] = layers["before"]
+    layers["probe_gain"] = layers["probe"] - layers["before"]
+    layers["probe_input"] = layers["probe_raw"]
+    compared = layers["kernel_nfm"].notna()  # a first layer's metric I is that of the raw input
+    layers["kernel_identity"] = layers["kernel_identity"].fillna(layers["kernel_identity_raw"].where(compared))
+    layers["rfm"] = layers["rfm_raw"].where(compared)
+    return layers[[*_PLACE, *SCORES]].reset_index(drop=True)

@@ -1,0 +1,37 @@
+"""Mean, standard deviation and 95% interval over seeds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nfa.conventions import CONFIDENCE
+
+SPREAD = ("n_seeds", "mean", "sd", "ci_low", "ci_high")
+
+
+def half_interval(sd: pd.Series, n: pd.Series) -> pd.Series:
+    """Half the width of the interval of a mean: Student t with n - 1 degrees of freedom; NaN with one seed."""
+    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, np.maximum(n.to_numpy(float) - 1, 1))
+    half: pd.Series = (sd * quantile / np.sqrt(n.where(n > 0))).where(n > 1)
+    return half
+
+
+def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
+    """Summarise a long table over seeds.
+
+    Args:
+        frame: One row per seed and point; NaN values are left out of the mean, and of ``n_seeds``.
+        by: Columns that identify a point; null is a value like any other.
+        value: The column to summarise.
+
+    Returns:
+        One row per point, in the order of ``by``: ``n_seeds``, ``mean``, ``sd`` (n - 1), ``ci_low`` and ``ci_high``.
+        With one seed there is a mean, and the rest is NaN.
+    """
+    groups = frame.groupby(list(by), observed=True, dropna=False, sort=True)[value]
+    table = groups.agg(["count", "mean", "std"]).reset_index()
+    table = table.rename(columns={"count": "n_seeds", "std": "sd"})
+    half = half_interval(table["sd"], table["n_seeds"])
+    return table.assign(ci_low=table["mean"] - half, ci_high=table["mean"] + half)

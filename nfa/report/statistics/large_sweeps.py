@@ -1,0 +1,73 @@
+"""A sweep of very many cells as its report needs it: cells that the page shows whole, else what sentences are about.
+
+Those are, of all cells, alignment and its controls at the first and the last step, UC-NFC and C-NFC at every
+checkpoint, and the test scores of the probe stage at the first and the last.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+from pandas.api.types import union_categoricals
+
+from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.predictions import PREDICTORS
+from nfa.report.statistics.runs import RUN
+from nfa.report.statistics.study import CURVES
+from nfa.sweep.cells import Sweep
+
+
+def named_by(part: Collected, labels: pd.DataFrame, parameters: pd.DataFrame) -> Collected:
+    """Give some cells of a sweep the names and columns that they have in the whole of it."""
+    cells = [cell.id for cell in part.sweep.cells]
+    own = {"labels": labels, "parameters": parameters}
+    # In the place where a `cached_property` keeps what it has computed.
+    vars(part).update({name: table[table["cell"].isin(cells)].reset_index(drop=True) for name, table in own.items()})
+    return part
+
+
+def thinned(part: Collected, shown: set[str]) -> Collected:
+    """Keep the rows that the report needs."""
+    alignment, scores = part.alignment, part.scores
+    ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc"])
+    wanted = alignment["quantity"].isin([*CURVES[:4], *PREDICTORS.values()]) & alignment["power"].notna() & ends
+    tests = (scores["split"] == "test") & _first_or_last(scores)
+    rows = alignment[wanted | alignment["cell"].isin(shown)]
+    return replace(
+        part,
+        documents={cell: _document(document, cell in shown) for cell, document in part.documents.items()},
+        history=part.history[part.history["cell"].isin(shown)],
+        alignment=rows.astype({"estimator": "category", "note": "category"}),
+        scores=scores[tests | scores["cell"].isin(shown)],
+        early=part.early[part.early["cell"].isin(shown)],
+    )
+
+
+def _first_or_last(frame: pd.DataFrame) -> pd.Series:
+    last = frame.groupby(RUN, observed=True)["step"].transform("max")
+    return (frame["step"] == 0) | (frame["step"] == last)
+
+
+def _document(document: dict[str, object], whole: bool) -> dict[str, object]:
+    """Keep of a cell that is not shown how its runs went, and what they were made with."""
+    return document if whole else {name: document[name] for name in ("runs", "provenance")}
+
+
+def together(sweep: Sweep, parts: Sequence[Collected]) -> Collected:
+    """Join what was kept of all cells."""
+    history, alignment, scores = (
+        _stack([getattr(part, name) for part in parts]) for name in ("history", "alignment", "scores")
+    )
+    documents = {cell: document for part in parts for cell, document in part.documents.items()}
+    early = pd.concat([part.early for part in parts], ignore_index=True)
+    return Collected(sweep, documents, history, alignment, scores, early)
+
+
+def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate frames whose categoricals differ in their categories, which are joined in their order."""
+    columns = {}
+    for name, dtype in frames[0].dtypes.items():
+        parts = [frame[name] for frame in frames]
+        texts = isinstance(dtype, pd.CategoricalDtype)
+        columns[name] = pd.Series(union_categoricals(parts)) if texts else pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(columns)

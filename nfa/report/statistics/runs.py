@@ -1,0 +1,156 @@
+"""One row per run, and one row per cell: what a reader looks at first."""
+
+from typing import Any
+
+import pandas as pd
+
+from nfa.conventions import HEADLINE, READOUT, Convention, beats_constant
+from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.intervals import over_seeds
+
+RUN = ["cell", "seed"]
+
+# The numbers of a run that are summarised over a cell's finished runs.
+MEASURES = (
+    "train_loss",
+    "test_loss",
+    "train_accuracy",
+    "test_accuracy",
+    "constant_test_loss",
+    "constant_test_accuracy",
+    "uc_nfc_initial",
+    "uc_nfc",
+    "c_nfc",
+    "w0_nfc",
+    "haar_nfc",
+    "best_probe",
+    "best_probe_untrained",
+    "input_probe",
+)
+
+
+def run_status(collected: Collected) -> pd.DataFrame:
+    """List the runs: ``status``, ``last_step``, ``last_checkpoint``, the constant predictor's scores."""
+    rows = []
+    for cell in collected.sweep.cells:
+        runs = collected.documents[cell.id]["runs"]
+        for seed in collected.sweep.seeds:
+            run: dict[str, Any] = runs[str(seed)]
+            constant = run["constant_predictor"]
+            place = (cell.id, seed, run["status"], run["last_step"], max(run["checkpoints"], default=0))
+            rows.append((*place, constant["train_loss"], constant["test_loss"], constant["test_accuracy"]))
+    columns = [*RUN, "status", "last_step", "last_checkpoint"]
+    columns += ["constant_train_loss", "constant_test_loss", "constant_test_accuracy"]
+    frame = pd.DataFrame(rows, columns=columns)
+    for column in columns[5:]:
+        frame[column] = pd.to_numeric(frame[column]).astype("float64")
+    frame["cell"] = pd.Categorical(frame["cell"], [cell.id for cell in collected.sweep.cells])
+    return frame
+
+
+def make_runs(collected: Collected) -> pd.DataFrame:
+    """Tabulate the runs: every parameter, status, final scores, final alignment, best probe.
+
+    Final is the last step; of a diverged run, the last that was recorded. Alignment is in the headline convention,
+    its mean over hidden layers (without the readout) where it is defined.
+    """
+    runs = run_status(collected)
+    runs = runs.merge(_final_scores(collected), on=RUN, how="left", validate="1:1")
+    for quantity, column, last in (
+        ("uc_nfc", "uc_nfc_initial", False),
+        ("uc_nfc", "uc_nfc", True),
+        ("c_nfc", "c_nfc", True),
+        ("w0_nfc", "w0_nfc", True),
+        ("haar_nfc", "haar_nfc", True),
+    ):
+        runs = runs.merge(_layer_mean(collected, quantity, column, last=last), on=RUN, how="left", validate="1:1")
+    runs = runs.merge(_best_probe(collected), on=RUN, how="left", validate="1:1")
+    scores = ("test_loss", "test_accuracy", "constant_test_loss", "constant_test_accuracy")
+    better = beats_constant(*(runs[score] for score in scores))
+    runs.insert(5, "learned", (runs["status"] == "finished") & better)
+    runs["cell"] = runs["cell"].astype("string")
+    parameters = collected.parameters
+    runs = runs.merge(parameters, on="cell", how="left", validate="m:1")
+    texts = ["status", "best_probe_layer", "probe_metric"]
+    runs[texts] = runs[texts].astype("string")
+    rest = [column for column in runs.columns if column not in parameters.columns and column != "seed"]
+    return runs[[*RUN, *parameters.columns[1:], *rest]]
+
+
+def make_cells_summary(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the cells: labels, parameters, how many runs finished and learned, and means over the finished runs."""
+    labels = collected.labels.astype("string")
+    groups = runs.groupby("cell", sort=False)
+    counts = pd.DataFrame(
+        {
+            "n_seeds": groups.size(),
+            "n_finished": groups["status"].agg(lambda status: (status == "finished").sum()),
+            "n_diverged": groups["status"].agg(lambda status: (status == "diverged").sum()),
+            "n_learned": groups["learned"].sum(),
+            "last_step": groups["last_step"].max(),
+        }
+    ).astype("int64")
+    counts["learned"] = counts["n_learned"] == counts["n_seeds"]
+    texts = groups[["probe_metric"]].first()
+    finished = runs[runs["status"] == "finished"]
+    long = finished.melt(id_vars="cell", value_vars=list(MEASURES), var_name="measure")
+    spread = over_seeds(long, ["cell", "measure"])
+    table = labels.merge(counts.join(texts).reset_index(), on="cell", validate="1:1")
+    for measure in MEASURES:
+        part = spread.loc[spread["measure"] == measure, ["cell", "mean", "sd", "ci_low", "ci_high"]]
+        names = {"mean": measure} | {column: f"{measure}_{column}" for column in ("sd", "ci_low", "ci_high")}
+        table = table.merge(part.rename(columns=names), on="cell", how="left", validate="1:1")
+    table = table.merge(_typical_layer(finished), on="cell", how="left", validate="1:1")
+    return table.merge(collected.parameters, on="cell", validate="1:1")
+
+
+def at_convention(frame: pd.DataFrame, convention: Convention) -> pd.Series:
+    """Mark the rows of an alignment table that are in a convention."""
+    return (frame["correlation"] == convention.correlation) & (frame["power"] == convention.power)
+
+
+def at_last_step(frame: pd.DataFrame) -> pd.DataFrame:
+    """Keep each run's rows at its last step there."""
+    last = frame.groupby(RUN, observed=True)["step"].transform("max")
+    return frame[frame["step"] == last]
+
+
+def _final_scores(collected: Collected) -> pd.DataFrame:
+    """Return each run's last recorded loss and accuracy, a column per split and metric."""
+    history = collected.history
+    scores = history[history["metric"].isin(["loss", "accuracy"])].sort_values("step", kind="stable")
+    scores = scores.drop_duplicates([*RUN, "split", "metric"], keep="last")
+    scores = scores.assign(column=scores["split"].astype(str) + "_" + scores["metric"].astype(str))
+    wide = scores.pivot(index=RUN, columns="column", values="value")
+    columns = ["train_loss", "test_loss", "train_accuracy", "test_accuracy"]
+    return wide.reindex(columns=columns).astype("float64").reset_index().rename_axis(columns=None)
+
+
+def _layer_mean(collected: Collected, quantity: str, column: str, *, last: bool) -> pd.DataFrame:
+    """Average a quantity over each run's hidden layers, in the headline convention, at the last step or at 0."""
+    alignment = collected.alignment
+    rows = alignment[(alignment["quantity"] == quantity) & at_convention(alignment, HEADLINE)]
+    rows = rows[rows["depth_from_output"] != READOUT]
+    rows = at_last_step(rows) if last else rows[rows["step"] == 0]
+    return rows.groupby(RUN, observed=True)["value"].mean().rename(column).reset_index()
+
+
+def _best_probe(collected: Collected) -> pd.DataFrame:
+    """Return each run's best layer by its probe's test score, that layer untrained, and the raw input."""
+    test = collected.probes[collected.probes["split"] == "test"]
+    layers = test[test["layer"] != "input"]
+    last = at_last_step(layers).sort_values("value", ascending=False, kind="stable", na_position="last")
+    best = last.drop_duplicates(RUN)[[*RUN, "layer", "metric", "value"]]
+    best = best.rename(columns={"layer": "best_probe_layer", "metric": "probe_metric", "value": "best_probe"})
+    untrained = layers.loc[layers["step"] == 0, [*RUN, "layer", "value"]]
+    untrained = untrained.rename(columns={"layer": "best_probe_layer", "value": "best_probe_untrained"})
+    best = best.merge(untrained, on=[*RUN, "best_probe_layer"], how="left", validate="1:1")
+    raw = test.loc[(test["layer"] == "input") & (test["step"] == 0), [*RUN, "value"]]
+    return best.merge(raw.rename(columns={"value": "input_probe"}), on=RUN, how="left", validate="1:1")
+
+
+def _typical_layer(runs: pd.DataFrame) -> pd.DataFrame:
+    """Name the layer that is the best to probe in most of a cell's runs."""
+    votes = runs.groupby(["cell", "best_probe_layer"], sort=True).size().rename("votes").reset_index()
+    votes = votes.sort_values("votes", ascending=False, kind="stable").drop_duplicates("cell")
+    return votes[["cell", "best_probe_layer"]].sort_values("cell").reset_index(drop=True)

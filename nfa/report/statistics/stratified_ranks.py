@@ -1,0 +1,197 @@
+"""Do better-aligned layers hold better features? A rank correlation within strata, with intervals over cells.
+
+Layers and data sets are not exchangeable: deeper layers align and probe differently whatever is learned. So ranks are
+taken within blocks, a block being one data set, one depth from the output and one seed, and pooled [derived]:
+
+    rho = sum over blocks of <r(a), r(b)> / sqrt(sum |r(a)|^2  sum |r(b)|^2),   r: centred ranks within the block
+
+which is Spearman's rho where there is one block. Points of one cell (its layers, and its seeds, which share all but
+chance) are one cluster. The interval is a jackknife over cells on Fisher's scale, z = artanh rho, ranks taken anew with
+each cell left out, Student t with (cells - data sets) degrees of freedom. In simulations of the default sweep's 15
+cells, with effects of cells and of layers, it held the truth in 96 to 98 of 100 sweeps, where an interval over 3 seeds
+of the pooled rho held it in 61 to 71 (``tests/report/statistics/test_stratified_ranks.py``): seeds say nothing about other cells.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from nfa.conventions import CONFIDENCE, CONVENTIONS, READOUT
+from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.runs import at_convention
+
+QUANTITIES = ("uc_nfc", "c_nfc", "above_haar")
+RANKED = (
+    "probe",
+    "probe_gain",
+    "linearity",
+    "kernel_alignment_centred",
+    "scatter_ratio",
+    "kernel_nfm",
+    "kernel_agop",
+    "nfm_trace_share",
+    "agop_trace_share",
+)
+EVERYWHERE = "all"  # in the columns `data` and `depth_from_output` (null there): pooled over strata
+FEWEST_CELLS = 3
+FEWEST_LEFT_OUT = 5  # with fewer a jackknife can agree with itself by chance, and its interval is a point
+MOST_GROUPS = 40  # of cells left out together, per data set: more cost more and say little
+CLOSEST = 1 - 1e-6  # to 1, where Fisher's z is infinite
+COLUMNS = ["data", "depth_from_output", "quantity", "correlation", "power", "score"]
+COLUMNS += ["n_cells", "n_points", "rho", "ci_low", "ci_high", "note", "pooled_over"]
+
+
+def make_features_ranks(joined: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
+    """Correlate the ranks of final alignment and final scores, hidden layers of finished runs.
+
+    Args:
+        joined: The table ``features_alignment``.
+        pooling: Names the settings that vary among the cells of a row.
+
+    Returns:
+        One row per stratum (``data`` and ``depth_from_output``), per data set (depth null) and over all (``data``
+        "all"), alignment quantity, convention and score; ``n_cells``, ``n_points``, ``rho``, ``ci_low``, ``ci_high``,
+        ``note``, ``pooled_over`` (the settings that vary among the cells).
+    """
+    points = joined[joined["last"] & joined["finished"] & (joined["depth_from_output"] != READOUT)]
+    rows: list[tuple[object, ...]] = []
+    for convention in CONVENTIONS:
+        part = points[at_convention(points, convention)]
+        for place, quantity, score, blocks, found in _of_convention(part):
+            over = pooling.listed(frozenset().union(*(block.cells for block in blocks)))
+            rows.append((*place, quantity, *convention, score, *found, over))
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(
+        {"depth_from_output": "Int64", "n_cells": "int64", "n_points": "int64"}
+        | dict.fromkeys(("rho", "ci_low", "ci_high"), "float64")
+        | dict.fromkeys(("data", "quantity", "correlation", "power", "score", "note", "pooled_over"), "string")
+    )
+    return table
+
+
+Found = tuple[int, int, float, float, float, str]
+Place = tuple[str, int | None]
+
+
+def _of_convention(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, "list[Pair]", Found]]:
+    """Correlate every quantity with every score in every scope, in one convention."""
+    groups = leave_out(points)
+    sums: dict[Place, list[Sums]] = {}
+    for _, block in points.groupby(["data", "depth_from_output", "seed"], sort=True):
+        data, depth = str(block["data"].iloc[0]), int(block["depth_from_output"].iloc[0])
+        number = groups.loc[block.index].to_numpy()
+        cells = block["cell"].to_numpy(str)
+        found = Sums.of(block[list(QUANTITIES)].to_numpy(float), block[list(RANKED)].to_numpy(float), number, cells)
+        places: tuple[Place, ...] = ((data, depth), (data, None), (EVERYWHERE, None))
+        for place in places:
+            sums.setdefault(place, []).append(found)
+    several = points["data"].nunique() > 1
+    for place, blocks in sums.items():
+        if place[0] == EVERYWHERE and not several:
+            continue
+        data_sets = points["data"].nunique() if place[0] == EVERYWHERE else 1
+        for i, quantity in enumerate(QUANTITIES):
+            for j, score in enumerate(RANKED):
+                pairs = [block.pairs[i, j] for block in blocks]
+                yield place, quantity, score, pairs, pooled(pairs, data_sets)
+
+
+def leave_out(points: pd.DataFrame) -> pd.Series:
+    """Number the groups of cells that the jackknife leaves out: a cell each, up to ``MOST_GROUPS`` per data set."""
+    cells = points[["data", "cell"]].drop_duplicates()
+    within = cells.groupby("data", sort=False).cumcount() % MOST_GROUPS
+    data = cells["data"].factorize()[0]
+    number = pd.Series(data * MOST_GROUPS + within.to_numpy(), index=cells["cell"].to_numpy())
+    return points["cell"].map(number)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair of columns in one block.
+
+    Attributes:
+        whole: <a, b>, |a|^2, |b|^2 of the centred ranks, and the number of points.
+        without: The same with one group of cells left out, by group.
+        cells: The cells.
+    """
+
+    whole: np.ndarray
+    without: dict[int, np.ndarray]
+    cells: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """All pairs of columns of one block."""
+
+    pairs: dict[tuple[int, int], Pair]
+
+    @classmethod
+    def of(cls, a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> "Sums":
+        """Rank the columns of a (m, A) against those of b (m, B), points of groups (m,) and cells (m,)."""
+        pairs: dict[tuple[int, int], Pair] = {}
+        known: dict[tuple[str, int, bytes], np.ndarray] = {}
+        for i in range(a.shape[1]):
+            for j in range(b.shape[1]):
+                kept = np.isfinite(a[:, i]) & np.isfinite(b[:, j])
+                members = np.unique(groups[kept])
+                weights = np.ones((int(kept.sum()), len(members) + 1))
+                weights[:, 1:] = groups[kept][:, None] != members
+                ranks = []
+                for name, index, column in (("a", i, a[kept, i]), ("b", j, b[kept, j])):
+                    key = (name, index, kept.tobytes())
+                    if key not in known:
+                        known[key] = centred_ranks(column, weights)
+                    ranks.append(known[key])
+                products = [(ranks[0] * ranks[1]), ranks[0] ** 2, ranks[1] ** 2]
+                table = np.stack([*((weights * product).sum(0) for product in products), weights.sum(0)])
+                without = dict(zip(members.tolist(), table.T[1:], strict=True))
+                pairs[i, j] = Pair(table.T[0], without, frozenset(cells[kept].tolist()))
+        return cls(pairs)
+
+
+def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Rank values (m,) among the points of weight 1, ties sharing their mean rank, for each of (m, B) weights."""
+    _, tied, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(sizes)
+    below = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[np.argsort(values, kind="stable")], 0)])
+    ranks = ((below[ends - sizes] + below[ends]) / 2)[tied]
+    count = np.maximum(weights.sum(0), 1)
+    centred: np.ndarray = ranks - (weights * ranks).sum(0) / count
+    return centred
+
+
+def pooled(blocks: Sequence[Pair], data_sets: int) -> Found:
+    """Pool blocks: cells, points, rho, both ends of its interval, and why there is none."""
+    members = sorted(set().union(*(block.without for block in blocks)))
+    total = sum((block.whole for block in blocks), np.zeros(4))
+    n, groups, cells = int(total[3]), len(members), len(frozenset().union(*(block.cells for block in blocks)))
+    rho = _ratio(total)
+    if cells < FEWEST_CELLS:
+        return cells, n, np.nan, np.nan, np.nan, f"fewer than {FEWEST_CELLS} cells"
+    if np.isnan(rho):
+        return cells, n, np.nan, np.nan, np.nan, "all points are tied"
+    if abs(rho) > CLOSEST:
+        return cells, n, rho, np.nan, np.nan, "no interval: the order is perfect in every stratum"
+    freedom = groups - data_sets
+    if groups < FEWEST_LEFT_OUT or freedom < 1:
+        return cells, n, rho, np.nan, np.nan, f"no interval: fewer than {FEWEST_LEFT_OUT} cells, or one per data set"
+    without = [sum((block.without.get(group, block.whole) for block in blocks), np.zeros(4)) for group in members]
+    replicates = np.array([_fisher(_ratio(sums)) for sums in without])
+    if np.isnan(replicates).any():
+        return cells, n, rho, np.nan, np.nan, "no interval: without one cell all points are tied"
+    error = np.sqrt((groups - 1) / groups * np.square(replicates - replicates.mean()).sum())
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * error
+    low, high = np.tanh(_fisher(rho) + np.array([-half, half]))
+    return cells, n, rho, float(low), float(high), ""
+
+
+def _ratio(sums: np.ndarray) -> float:
+    scale = float(np.sqrt(sums[1] * sums[2]))
+    return float(sums[0]) / scale if scale > 0 else float("nan")
+
+
+def _fisher(rho: float) -> float:
+    return float(np.arctanh(np.clip(rho, -CLOSEST, CLOSEST)))

@@ -1,0 +1,256 @@
+"""What the figures, the sentences and the page look things up in."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.report.figures.albums import Album, find_albums
+from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.intervals import over_seeds
+from nfa.report.statistics.labels import shown_of
+from nfa.report.statistics.predictions import depth_law_points, prediction_points
+from nfa.report.statistics.rank_correlation import probe_points
+from nfa.report.statistics.runs import RUN, at_convention, at_last_step
+from nfa.storage.paths import SweepPaths
+
+CURVES = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "haar_nfc_sd")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity of one layer over checkpoints: mean over seeds and its interval.
+
+    Attributes:
+        step: Steps of the checkpoints.
+        mean: Means over seeds.
+        low: Lower ends of the intervals; NaN with one seed.
+        high: Upper ends.
+        note: A limit, or why values are NaN, per step.
+    """
+
+    step: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    note: np.ndarray
+
+
+_EMPTY = np.empty(0)
+_NOTHING = Series(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A sweep's joined tables, derived tables and paths.
+
+    Attributes:
+        collected: What the cells wrote.
+        tables: What ``make_tables`` computed.
+        paths: Where everything lies.
+    """
+
+    collected: Collected
+    tables: dict[str, pd.DataFrame]
+    paths: SweepPaths
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """``cells_summary`` by cell id, with ``group``: the label without the optimizer."""
+        labels = self.collected.labels.set_index("cell")
+        return self.tables["cells_summary"].set_index("cell").assign(group=labels["group"])
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """Cells the page shows: all, or so many evenly spread over the sweep."""
+        return shown_of(list(self.cells.index))
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The shown cells by data, model and training: cells that differ in the optimizer only."""
+        groups: dict[str, list[str]] = {}
+        for cell in self.shown:
+            groups.setdefault(self.row(cell)["group"], []).append(cell)
+        return groups
+
+    @cached_property
+    def linear_steps(self) -> bool:
+        """Whether axes of steps are linear: where the checkpoints of all cells are spaced so."""
+        return all(cell.train.spacing == "linear" for cell in self.collected.sweep.cells)
+
+    @cached_property
+    def albums(self) -> list[Album]:
+        """Pictures of the first layers, for the page and the figure."""
+        return find_albums(self)
+
+    @cached_property
+    def optimizers(self) -> dict[str, int]:
+        """Label -> number of each optimizer: the same colour everywhere."""
+        return {label: index for index, label in enumerate(dict.fromkeys(self.cells["optimizer"]))}
+
+    def pooled_names(self, data: str | None = None) -> str:
+        """Name the settings that vary among the cells of one data set, or of each of them."""
+        sets = [part.index for name, part in self.cells.groupby("data", sort=False) if data in (None, name)]
+        pooling = self.collected.pooling
+        return ", ".join(dict.fromkeys(setting for cells in sets for setting in pooling.settings(cells)))
+
+    def pooled_note(self) -> str:
+        """Say below a table or figure which settings vary among the cells of a data set; empty where none does."""
+        names = self.pooled_names()
+        return f". Cells of a data set are taken together that differ in {names}" if names else ""
+
+    def row(self, cell: str) -> dict[str, Any]:
+        """Return one cell's row of ``cells``."""
+        return self._rows[cell]
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        records: list[dict[Any, Any]] = self.cells.to_dict("records")
+        return dict(zip(self.cells.index, records, strict=True))
+
+    def optimizer(self, cell: str) -> int:
+        """Return the number of a cell's optimizer: its colour."""
+        return self.optimizers[self.row(cell)["optimizer"]]
+
+    @cached_property
+    def deepest(self) -> int:
+        """The largest depth from the output of any shown layer."""
+        return max(depth for cell in self.shown for *_, depth in self.layers(cell))
+
+    @cached_property
+    def lowest(self) -> float:
+        """The lowest correlation shown, in any convention: all panels have the same axes."""
+        table = self.tables["alignment_summary"]
+        rows = table["quantity"].isin(CURVES[:4]) & table["cell"].isin(self.shown)
+        return float(table.loc[rows, "mean"].min())
+
+    def layers(self, cell: str) -> list[tuple[str, int, int]]:
+        """Name, index and depth from the output of a cell's layers, in forward order."""
+        return self._layers[cell]
+
+    @cached_property
+    def _layers(self) -> dict[str, list[tuple[str, int, int]]]:
+        columns = ["cell", "layer", "layer_index", "depth_from_output"]
+        layers: dict[str, list[tuple[str, int, int]]] = {}
+        places = self.tables["alignment_summary"][columns].drop_duplicates()
+        for cell, name, index, depth in places.itertuples(index=False):
+            layers.setdefault(cell, []).append((name, index, depth))
+        return {cell: sorted(rows, key=lambda row: row[1]) for cell, rows in layers.items()}
+
+    def name_at(self, depth: int) -> str | None:
+        """The name of the layers of this depth from the output, if all shown cells that have one call it the same."""
+        names = {name for cell in self.shown for name, _, here in self.layers(cell) if here == depth}
+        return names.pop() if len(names) == 1 else None
+
+    def place_name(self, depth: int) -> str:
+        """That name, or where there are several the distance from the output."""
+        return self.name_at(depth) or (f"{depth} from the output" if depth else "readout")
+
+    def series(self, cell: str, quantity: str, layer_index: int, convention: Convention) -> Series:
+        """Look up a quantity of a layer over checkpoints; empty where it is not measured in that convention."""
+        return self._series.get((cell, quantity, layer_index, *convention), _NOTHING)
+
+    @cached_property
+    def _series(self) -> dict[tuple[str, str, int, str, str], Series]:
+        table = self.tables["alignment_summary"]
+        table = table[table["quantity"].isin(CURVES) & table["cell"].isin(self.shown) & table["power"].notna()]
+        keys = ["cell", "quantity", "layer_index", "correlation", "power"]
+        table = table.sort_values([*keys, "step"], kind="stable")
+        columns = [table[column].to_numpy() for column in ("step", "mean", "ci_low", "ci_high", "note")]
+        edges = np.flatnonzero((table[keys] != table[keys].shift()).any(axis=1).to_numpy())
+        starts = table[keys].iloc[edges].itertuples(index=False, name=None)
+        slices = zip(edges, [*edges[1:], len(table)], strict=True)
+        return {key: Series(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)}
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """Final alignment beside final probe scores, per finished run and layer."""
+        return probe_points(self.collected)
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The limit C-NFC(0+) beside the C-NFC measured later, per finished run, layer and convention."""
+        return prediction_points(self.collected)
+
+    @cached_property
+    def depth_law(self) -> pd.DataFrame:
+        """The best power of the AGOP beside the depth law's, per finished run, layer and correlation."""
+        return depth_law_points(self.collected)
+
+    def best_power(self, cell: str, layer_index: int, correlation: str) -> dict[str, Any] | None:
+        """Look up the best power of a layer: means over seeds of ``depth_law``; None where there is none."""
+        return self._best_powers.get((cell, layer_index, correlation))
+
+    def law(self, cell: str, layer_index: int) -> float:
+        """Return the depth law's power for a layer; NaN in a branching network, or where no run finished."""
+        row = self.best_power(cell, layer_index, HEADLINE.correlation)
+        return float("nan") if row is None else float(row["law"])
+
+    @cached_property
+    def _best_powers(self) -> dict[tuple[str, int, str], dict[str, Any]]:
+        columns = ["power", "fit", "low", "high", "law", "fit_at_law", "fit_at_1"]
+        by = ["cell", "layer_index", "correlation"]
+        means = self.depth_law.groupby(by, observed=True)[columns].mean().reset_index().astype({"cell": str})
+        records: list[dict[Any, Any]] = means.to_dict("records")
+        return {(row["cell"], row["layer_index"], row["correlation"]): row for row in records}
+
+    @cached_property
+    def layer_finals(self) -> pd.DataFrame:
+        """Alignment of every layer at the first and the last step of every finished run, in every convention.
+
+        Columns: ``cell``, ``seed``, ``depth_from_output``, ``correlation``, ``power``, ``initial`` (UC-NFC at step 0),
+        ``uc_nfc``, ``c_nfc``, ``w0_nfc``, ``haar_nfc``.
+        """
+        alignment = self.collected.alignment
+        wanted = alignment[alignment["quantity"].isin(CURVES[:4]) & alignment["power"].notna()]
+        runs = self.tables["runs"]
+        finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": wanted["cell"].dtype})
+        wanted = wanted.merge(finished, on=RUN)
+        place = [*RUN, "depth_from_output", "layer_index", "correlation", "power"]
+        last = at_last_step(wanted).pivot(index=place, columns="quantity", values="value")
+        first = wanted[(wanted["step"] == 0) & (wanted["quantity"] == "uc_nfc")].set_index(place)["value"]
+        last.columns = [str(column) for column in last.columns]
+        return (
+            last.reindex(columns=list(CURVES[:4]))
+            .join(first.rename("initial"))
+            .reset_index()
+            .drop(columns="layer_index")
+        )
+
+    @cached_property
+    def run_means(self) -> pd.DataFrame:
+        """``layer_finals`` averaged over hidden layers: one row per finished run and convention."""
+        hidden = self.layer_finals[self.layer_finals["depth_from_output"] != READOUT]
+        by = [*RUN, "correlation", "power"]
+        means = hidden.groupby(by, observed=True)[["initial", *CURVES[:4]]].mean().reset_index()
+        means["above_w0"] = means["uc_nfc"] - means["w0_nfc"]
+        means["above_haar"] = means["uc_nfc"] - means["haar_nfc"]
+        names = self.cells[["data", "model", "optimizer", "group"]]
+        return means.astype({"cell": str}).join(names, on="cell")
+
+    @cached_property
+    def cell_means(self) -> dict[Convention, pd.DataFrame]:
+        """Over the finished seeds of each cell: mean and interval of each column of ``run_means``, by convention."""
+        columns = ["initial", "uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "above_w0", "above_haar"]
+        long = self.run_means.melt(["cell", "correlation", "power"], columns, var_name="measure")
+        table = over_seeds(long, ["correlation", "power", "cell", "measure"])
+        return {
+            convention: table[at_convention(table, convention)].set_index(["cell", "measure"])
+            for convention in CONVENTIONS
+        }
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds of the sweep."""
+        return len(self.collected.sweep.seeds)
+
+    @cached_property
+    def measured_with(self) -> str:
+        """Estimator and samples, in words."""
+        alignment = self.collected.alignment
+        estimators = " and ".join(sorted(set(alignment["estimator"].astype(str))))
+        samples = " or ".join(f"{n:,}" for n in sorted(set(alignment["n"])))
+        return f"{estimators}, n = {samples} training samples"

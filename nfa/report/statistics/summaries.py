@@ -1,0 +1,103 @@
+"""The long tables joined over cells, and their summaries over seeds. All with fixed dtypes, in a fixed order."""
+
+import pandas as pd
+
+from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.early_dynamics import make_departure
+from nfa.report.statistics.features_alignment import make_features_alignment
+from nfa.report.statistics.intervals import SPREAD, over_seeds
+from nfa.report.statistics.predictions import make_predictions, prediction_points
+from nfa.report.statistics.rank_correlation import make_rank_correlation, probe_points
+from nfa.report.statistics.runs import make_cells_summary, make_runs
+from nfa.report.statistics.speed_limited import make_speed_limited
+from nfa.report.statistics.stratified_ranks import make_features_ranks
+
+PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity", "correlation", "power"]
+
+
+def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
+    """Compute every table of the sweep from what its cells wrote: name -> table."""
+    own = make_cell_tables(collected)
+    return own | make_grid_tables(collected, own["runs"], own["features_alignment"])
+
+
+def make_cell_tables(collected: Collected) -> dict[str, pd.DataFrame]:
+    """Compute the tables whose rows are about one cell each, which can be made of some cells at a time."""
+    runs = make_runs(collected)
+    return {
+        "runs": runs,
+        "cells_summary": make_cells_summary(collected, runs),
+        "history_summary": make_history_summary(collected),
+        "alignment": make_alignment(collected),
+        "alignment_summary": make_alignment_summary(collected),
+        "probes": _plain(collected.probes),
+        "probes_summary": make_scores_summary(collected.probes),
+        "early_dynamics": collected.early,
+        "early_departure": make_departure(collected.early),
+        "features": _plain(collected.features),
+        "features_summary": make_scores_summary(collected.features),
+        "features_alignment": make_features_alignment(collected),
+    }
+
+
+def make_grid_tables(
+    collected: Collected, runs: pd.DataFrame, features_alignment: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Compute the tables that compare cells with one another.
+
+    Args:
+        collected: What the cells wrote; of cells that the page does not show, what
+            ``nfa.report.statistics.large_sweeps`` keeps.
+        runs: The table of that name.
+        features_alignment: The table of that name; its rows of last checkpoints will do.
+    """
+    return {
+        "predictions": make_predictions(prediction_points(collected), collected.pooling),
+        "rank_correlation": make_rank_correlation(probe_points(collected), collected.pooling),
+        "features_ranks": make_features_ranks(features_alignment, collected.pooling),
+        "speed_limited": make_speed_limited(collected, runs),
+    }
+
+
+def make_history_summary(collected: Collected) -> pd.DataFrame:
+    """Summarise loss, accuracy, learning rate and norms over the seeds that reached each step."""
+    return _plain(over_seeds(collected.history, ["cell", "step", "epoch", "split", "metric"]))
+
+
+def make_alignment(collected: Collected) -> pd.DataFrame:
+    """Join all alignment rows with the main parameters of their cells."""
+    parameters = collected.main_parameters.set_index("cell").reindex(collected.alignment["cell"].cat.categories)
+    codes = collected.alignment["cell"].cat.codes.to_numpy()
+    joined = [_plain(collected.alignment[["cell"]]), parameters.take(codes).reset_index(drop=True)]
+    return pd.concat([*joined, _plain(collected.alignment.drop(columns="cell"))], axis=1)
+
+
+def make_alignment_summary(collected: Collected) -> pd.DataFrame:
+    """Summarise every quantity over seeds; a note of any seed (a limit, or why a value is NaN) is kept."""
+    frame = collected.alignment
+    table = over_seeds(frame, PLACE)
+    constant = frame.drop_duplicates(PLACE)[[*PLACE, "exponent", "estimator", "n"]]
+    notes = frame.loc[frame["note"] != "", [*PLACE, "note"]].drop_duplicates(PLACE)
+    table = table.merge(constant, on=PLACE, how="left", validate="1:1")
+    table = table.merge(notes, on=PLACE, how="left", validate="1:1")
+    table["note"] = table["note"].astype("string").fillna("")
+    return _plain(table[[*PLACE, "exponent", *SPREAD, "estimator", "n", "note"]])
+
+
+def make_scores_summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Summarise scores of features over seeds."""
+    place = ["cell", "step", "layer", "layer_index", "depth_from_output", "probe", "features", "split", "metric"]
+    table = over_seeds(scores, place)
+    order = table["layer_index"].fillna(-1)  # the raw input comes first
+    table = table.assign(order=order).sort_values(["cell", "step", "order"], kind="stable")
+    return _plain(table.drop(columns="order").reset_index(drop=True))
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn categoricals and object text into strings: the dtype in the file says text, not how it was sorted."""
+    texts = {
+        column: "string"
+        for column, dtype in frame.dtypes.items()
+        if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
+    }
+    return frame.astype(texts).reset_index(drop=True)

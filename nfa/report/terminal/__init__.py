@@ -1,0 +1,1 @@
+"""What the `nfa` command prints: summaries, expansions and predictions."""

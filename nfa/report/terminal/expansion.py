@@ -1,0 +1,101 @@
+"""The table that `nfa expand` prints: the cells of a sweep with their time and disk."""
+
+import os
+from typing import TYPE_CHECKING
+
+from nfa.sweep.cells import Sweep, data_entry
+from nfa.sweep.estimate import duration, estimate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+DATA_SHOWN = 20  # data entries that are described
+
+COLUMNS_SHOWN = 10  # columns left out that are named
+
+
+def print_expansion(sweep: Sweep, shown: int = 200) -> None:
+    """Print the cells, and the totals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    estimates = [estimate(sweep, cell) for cell in sweep.cells]
+    training = _training_labels(sweep)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in (
+        ("cell", "left"),
+        ("steps", "right"),
+        ("checkpoints", "right"),
+        ("weights", "right"),
+        ("time", "right"),
+    ):
+        table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    if training:
+        table.add_column("training", overflow="fold")
+    for number, (cell, cost) in enumerate(zip(sweep.cells[:shown], estimates, strict=False)):
+        n_train = cell.shape.n_train
+        weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers)
+        steps, checkpoints = cell.train.total_steps(n_train), len(cell.train.checkpoint_steps(n_train))
+        row = cell.id, f"{steps:,}", str(checkpoints), f"{weights:,}", duration(cost.seconds)
+        table.add_row(*row, *training[number : number + 1])
+    console = Console(highlight=False)
+    if len(sweep.cells) and console.width < 100 and not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(table)
+    if len(sweep.cells) > shown:
+        console.print(f"... and {len(sweep.cells) - shown:,} more; all of them: nfa expand --tsv {sweep.source}")
+    print_data(sweep, console)
+    cores = os.cpu_count() or 1
+    total, size = sum(cost.seconds for cost in estimates), sum(cost.bytes for cost in estimates)
+    cells, seeds = len(sweep.cells), len(sweep.seeds)
+    console.print(
+        f"\n{sweep.name}: {cells:,} cells x {seeds} seeds = {cells * seeds:,} runs. "
+        f"About {duration(total / cores)} on the {cores} cores here ({duration(total)} on one), {size / 1e6:,.0f} MB.",
+        soft_wrap=True,
+    )
+    if sweep.sizes:
+        console.print(f"Sizes of this file, by --size: {', '.join(sweep.sizes)}.", soft_wrap=True)
+
+
+def print_data(sweep: Sweep, console: "Console") -> None:
+    """Print what each data entry is: its rows, inputs and targets, and the columns of a file that are not used."""
+    from rich.table import Table
+
+    from nfa.report.statistics.labels import axis_labels, name_list
+
+    labels = axis_labels("data", [cell.parameters() for cell in sweep.cells])
+    cells = list(zip(labels, sweep.cells, strict=True))
+    entries = {cell.data.model_dump_json(): (label, cell) for label, cell in reversed(cells)}
+    described = list(reversed(entries.values()))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("data", "train", "test", "inputs", "targets"):
+        table.add_column(title, justify="right" if title in ("train", "test") else "left", overflow="fold")
+    lines: dict[str, None] = {}  # each once, though the settings of a file may be a grid
+    for label, cell in described[:DATA_SHOWN]:
+        shape = cell.shape
+        inputs = " x ".join(f"{size:,}" for size in shape.input_shape)
+        inputs += f" tokens below {shape.vocabulary:,}" if shape.vocabulary else ""
+        outputs = f"regression, {shape.outputs:,} output{'s' if shape.outputs > 1 else ''}"
+        targets = outputs if shape.classes is None else f"{shape.classes:,} classes"
+        table.add_row(label, f"{shape.n_train:,}", f"{shape.n_test:,}", inputs, targets)
+        left_out = data_entry(cell.data).left_out(cell.data)
+        names = name_list((f"{name} ({why})" for name, why in left_out.items()), COLUMNS_SHOWN)
+        if left_out:
+            lines[f"{getattr(cell.data, 'path', label)}: columns left out: {names}"] = None
+    console.print()
+    console.print(table)
+    if len(described) > DATA_SHOWN:
+        console.print(f"... and {len(described) - DATA_SHOWN:,} more data entries")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _training_labels(sweep: Sweep) -> list[str]:
+    """Tell cells apart that differ in how they are trained, which an id says in its hash alone; [] where none do."""
+    if len({cell.train for cell in sweep.cells}) == 1:
+        return []
+    from nfa.report.statistics.labels import axis_labels
+
+    labels = axis_labels("train", [cell.parameters() for cell in sweep.cells])
+    return labels if any(labels) else []

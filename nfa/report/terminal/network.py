@@ -1,0 +1,91 @@
+"""Tables for the terminal about one network: what ``nfa check`` and ``nfa measure`` print."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from nfa.report.numbers import number, significant
+
+DIGITS = 3
+_HEADINGS = {"uc_nfc": "UC-NFC", "haar_nfc": "control", "c_nfc": "C-NFC"}
+
+
+def check_report(table: pd.DataFrame) -> Group:
+    """Show the result of ``nfa.check``.
+
+    Args:
+        table: What it returned.
+    """
+    title = "relative error of W^T K W against the average gradient outer product"
+    # What is the same for all layers is said once: names need the room.
+    columns = [name for name in ("compared", "note") if table[name].nunique() > 1]
+    titles = [Text(title, "dim")]
+    if "note" not in columns and table.note.any():
+        titles.append(Text(table.note.iloc[0], "dim"))
+    shown = _table()
+    for name in ("layer", "W", "error", "", *columns):
+        numbers = name in ("W", "error")
+        shown.add_column(name, overflow="fold", no_wrap=numbers, justify="right" if numbers else "left")
+    for row in table.to_dict("records"):
+        verdict = Text("passed", "green") if row["passed"] else Text("FAILED", "bold red")
+        own = [row[name] for name in columns]
+        shown.add_row(Text(row["layer"]), row["shape"], significant(row["error"], 2), verdict, *own)
+    failed = int((~table.passed).sum())
+    layers = "layer" if len(table) == 1 else "layers"
+    text = f"{failed} of {len(table)} {layers} failed." if failed else f"{len(table)} {layers} passed."
+    verdict = Text(text, "bold red" if failed else "bold")
+    return Group(*titles, shown, *left_out_lines(table.attrs["left_out"]), verdict)
+
+
+def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred: bool) -> Group:
+    """Show the correlations of every layer in one convention.
+
+    Args:
+        table: What ``nfa.measure`` returned.
+        correlation: Convention of the numbers shown.
+        power: The same.
+        centred: Show C-NFC, too.
+    """
+    quantities = [name for name in _HEADINGS if centred or name != "c_nfc"]
+    estimator = table.estimator.iloc[0]
+    title = f"{correlation}, power {power}; {estimator}, n = {table.n.iloc[0]:,}; ±: standard error"
+    shown = _table()
+    shown.add_column("layer", overflow="fold")
+    for name in quantities:
+        shown.add_column(_HEADINGS[name], justify="right", no_wrap=True)
+    rows = table[table.correlation.eq(correlation) & table.power.eq(power)]
+    notes: dict[str, None] = {}
+    for _, part in rows.groupby("layer_index", sort=True):
+        found = part.set_index("quantity")
+        shown.add_row(Text(part.layer.iloc[0]), *(_with_error(found.value[q], found.stderr[q]) for q in quantities))
+        for quantity in quantities:
+            if found.note[quantity]:
+                notes[f"{_HEADINGS[quantity]}: {found.note[quantity]}"] = None
+    # Not the table's own title, which would be wrapped to the table's width.
+    return Group(
+        Text(title, "dim"), shown, *(Text(note, "dim") for note in notes), *left_out_lines(table.attrs["left_out"])
+    )
+
+
+def left_out_lines(left_out: Mapping[str, str]) -> list[RenderableType]:
+    """Name the weights that are not measured, with their reasons."""
+    if not left_out:
+        return []
+    lines = (Padding(Text(f"{name}: {reason}"), (0, 0, 0, 2), expand=False) for name, reason in left_out.items())
+    return [Text("Not measured:", "bold"), *lines]
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def _with_error(value: float, stderr: float) -> str:
+    """Show a value and its standard error, in as many digits as that one calls for; exact values without."""
+    if not math.isfinite(stderr) or stderr == 0:
+        return number(value, DIGITS)
+    return f"{number(value, DIGITS)} ± {number(stderr, DIGITS)}"

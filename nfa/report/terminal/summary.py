@@ -1,0 +1,132 @@
+"""The summary of a sweep for the terminal, read from its tables."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from nfa.conventions import HEADLINE
+from nfa.report.numbers import interval, loss_with_interval, number, plus_minus, significant
+from nfa.report.statistics.labels import name_list, shown_of
+from nfa.report.statistics.points import read_cells
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_written
+
+
+def summary_table(cells: pd.DataFrame, width: int | None = None) -> Table:
+    """Summarise a sweep: one row per cell; of very many, those that the page shows.
+
+    Args:
+        cells: The table ``cells_summary``.
+        width: Columns of the terminal; None asks the terminal. In fewer than 90, names share a column and test
+            losses go without intervals.
+    """
+    narrow = (Console().width if width is None else width) < NARROW
+    table = Table(
+        title=f"NFC: {HEADLINE}, mean over hidden layers; ±: half of the 95% interval",
+        title_style="dim",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    names = ("cell",) if narrow else ("data", "model", "optimizer")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    table.add_column("seeds", overflow="fold")
+    for name in ("test loss", "acc", "UC-NFC", "C-NFC", "probe"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in cells[cells["cell"].isin(shown_of(cells["cell"].tolist()))].to_dict("records"):
+        table.add_row(*(_narrow_names(row) if narrow else _names(row)), _seeds(row), *_numbers(row, narrow=narrow))
+    return table
+
+
+NARROW = 90  # columns of a terminal
+
+
+def _names(row: Mapping[Any, Any]) -> list[Text]:
+    optimizer = " ".join(filter(None, (row["optimizer"], row["train"])))
+    return [Text(row["data"]), Text(row["model"]), Text(optimizer)]
+
+
+def _narrow_names(row: Mapping[Any, Any]) -> list[Text]:
+    return [Text(row["label"].replace(" · ", " "))]
+
+
+def _numbers(row: Mapping[Any, Any], *, narrow: bool) -> list[str]:
+    accuracy = "" if row["probe_metric"] == "r2" else number(row["test_accuracy"])
+    loss = significant(row["test_loss"]) if narrow else loss_with_interval(row).replace(" ± ", "±")
+    return [loss, accuracy, _short(row, "uc_nfc"), _short(row, "c_nfc"), number(row["best_probe"])]
+
+
+def _short(row: Mapping[Any, Any], measure: str) -> str:
+    return plus_minus(row[measure], row[f"{measure}_ci_high"] - row[measure]).replace(" ± ", "±")
+
+
+def _seeds(row: Mapping[Any, Any]) -> Text:
+    """Count a cell's runs, and flag those that diverged or did not learn."""
+    weak = row["n_seeds"] - row["n_learned"] - row["n_diverged"]
+    text = Text(str(row["n_seeds"]))
+    if row["n_diverged"]:
+        text.append(f" {row['n_diverged']} diverged", "bold red")
+    if weak:
+        text.append(f" {weak} not learned", "bold yellow")
+    return text
+
+
+def thinned_line(cells: pd.DataFrame, results_folder: Path) -> str:
+    """Say in one line how many cells the table leaves out; empty where it has all."""
+    shown = len(shown_of(cells["cell"].tolist()))
+    if shown == len(cells):
+        return ""
+    all_of_them = SweepPaths(results_folder).tables / "cells_summary.csv"
+    return f"Shown: {shown} of {len(cells):,} cells, evenly spread; all are in {all_of_them}."
+
+
+def unlearned_line(cells: pd.DataFrame) -> str:
+    """Name the cells that did not learn, in one line."""
+    failed = cells[~cells["learned"]]
+    if failed.empty:
+        return f"All {len(cells)} cells learned their task." if len(cells) > 1 else "The cell learned its task."
+    return f"Did not learn, or diverged ({len(failed)} of {len(cells)} cells): {name_list(failed['label'], 8)}."
+
+
+def rank_line(results_folder: Path) -> str:
+    """Say in one line whether better-aligned layers probe better, per data set."""
+    ranks = read_written(SweepPaths(results_folder).tables / "rank_correlation.parquet")
+    chosen = ranks["layers"].eq("hidden layers pooled") & ranks["quantity"].eq("uc_nfc") & ranks["score"].eq("probe")
+    chosen &= ranks["correlation"].eq(HEADLINE.correlation) & ranks["power"].eq(HEADLINE.power)
+    parts = [
+        f"{row['data']} {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)} (n = {row['n']}{_over(row)})"
+        for row in ranks[chosen].to_dict("records")
+    ]
+    told = name_list(parts, 4) if parts else "no finished runs to compare"
+    return f"Rank correlation of UC-NFC with the layer's probe, 95% over seeds: {told}."
+
+
+def _over(row: Mapping[Any, Any]) -> str:
+    """Name the settings that vary among the cells of a rank correlation; tables of older versions do not say."""
+    return f"; over {row['pooled_over']}" if row.get("pooled_over") else ""
+
+
+def summary(results_folder: Path, width: int | None = None) -> Group:
+    """Compose everything ``nfa show`` prints: the table, what did not learn, the report's path."""
+    cells = read_cells(results_folder)
+    return Group(
+        summary_table(cells, width),
+        Text(thinned_line(cells, results_folder)),
+        Text(unlearned_line(cells), "" if cells["learned"].all() else "bold yellow"),
+        Text(rank_line(results_folder)),
+        Text(f"Report: {SweepPaths(results_folder).report}", "bold"),
+    )
+
+
+def print_summary(results_folder: Path) -> None:
+    """Print the summary of a sweep."""
+    console = Console()
+    console.print(summary(results_folder, console.width), soft_wrap=False)

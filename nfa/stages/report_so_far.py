@@ -1,0 +1,32 @@
+"""The report of a sweep that is not finished, over the cells that are."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from nfa.errors import UserError
+from nfa.storage.checks import check_outputs
+from nfa.storage.paths import SweepPaths
+from nfa.storage.status import planned_sweep
+
+
+def report_so_far(results: Path) -> str:
+    """Write tables, figures and the report of the cells that are done to ``results``/so-far; say where.
+
+    Raises:
+        UserError: No cell is done, or the folder is no sweep's results.
+    """
+    from nfa.stages.aggregate import write_aggregate
+
+    sweep, paths = planned_sweep(results)
+    cells, reason = [], ""
+    for cell in sweep.cells:
+        try:
+            check_outputs(sweep, cell, paths.cell(cell.id))
+            cells.append(cell)
+        except UserError as error:
+            reason = reason or str(error)
+    if not cells:
+        raise UserError(f"{results}: no cell is done yet: {reason}")
+    made = SweepPaths(paths.folder, "so-far")
+    write_aggregate(replace(sweep, cells=tuple(cells)), made, unfinished=len(sweep.cells) - len(cells))
+    return f"{len(cells):,} of {len(sweep.cells):,} cells are done. Report of these: {made.report}"

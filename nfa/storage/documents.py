@@ -1,0 +1,63 @@
+"""The plain documents of a sweep: cell.json, cells.tsv, provenance.json, and the plan that jobs read."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from nfa.digests import sealed
+from nfa.jobs.environment import provenance
+from nfa.storage.atomic import replacing, write_text
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.origin import plan_text
+
+
+def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dict[str, Any]) -> dict[str, Any]:
+    """Describe a cell: parameters, hash, data, layers, each run, provenance (of the first seed's training), a digest.
+
+    The hashes of the later stages are in the metadata of their own tables: a new setting changes those, and not this.
+    """
+    shape = cell.shape
+    document = {
+        "id": cell.id,
+        "parameters": cell.parameters(),
+        "hashes": {"train": sweep.hashes(cell)["train"]},
+        "data": {
+            "input_shape": list(shape.input_shape),
+            "outputs": shape.outputs,
+            "classes": shape.classes,
+            "relevant": shape.relevant,
+        },
+        "layers": [{"name": layer.name, "fan_out": layer.fan_out, "fan_in": layer.fan_in} for layer in cell.layers],
+        "runs": runs,
+        "provenance": made_with,
+    }
+    return sealed(json.loads(json.dumps(document)))
+
+
+def cells_frame(sweep: Sweep) -> pd.DataFrame:
+    """Tabulate the cells: one row each, its id and every parameter as ``axis.setting``."""
+    return pd.DataFrame([{"cell": cell.id, **cell.flat_parameters()} for cell in sweep.cells])
+
+
+def write_cells(sweep: Sweep, paths: SweepPaths) -> None:
+    """Write cells.tsv."""
+    with replacing(paths.cells) as temporary:
+        cells_frame(sweep).to_csv(temporary, sep="\t", index=False)
+
+
+def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> None:
+    """Write provenance.json: command, sweep file, config, versions, git commit, machine."""
+    origin = sweep.origin and sweep.origin.document(paths.folder)
+    document = {"command": command, "config_file": origin["file"] if origin else sweep.source, "origin": origin}
+    document |= {"config": sweep.document, **provenance()}
+    write_text(paths.provenance, json.dumps(sealed(json.loads(json.dumps(document))), indent=1) + "\n")
+
+
+def write_plan(sweep: Sweep, paths: SweepPaths) -> None:
+    """Write the sweep as its jobs will read it.
+
+    So an edit of the sweep file while jobs run cannot change what they do, and ``snakemake --config`` reaches them.
+    """
+    write_text(paths.plan, plan_text(sweep.document, sweep.origin, paths.folder))

@@ -1,0 +1,119 @@
+"""Where everything of a sweep lies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfa.sweep.origin import PLAN
+
+
+@dataclass(frozen=True)
+class CellPaths:
+    """Files of one cell, below results/<sweep>/<cell>/."""
+
+    folder: Path
+
+    @property
+    def cell(self) -> Path:
+        """Canonical parameters, stage hashes, provenance."""
+        return self.folder / "cell.json"
+
+    @property
+    def history(self) -> Path:
+        """Loss, accuracy, learning rate, norms over training."""
+        return self.folder / "history.parquet"
+
+    @property
+    def alignment(self) -> Path:
+        """Every quantity of every layer and checkpoint."""
+        return self.folder / "alignment.parquet"
+
+    @property
+    def matrices(self) -> Path:
+        """NFM and AGOP for the pictures, spectra."""
+        return self.folder / "matrices.npz"
+
+    @property
+    def probes(self) -> Path:
+        """Scores of linear probes on every layer's features."""
+        return self.folder / "probes.parquet"
+
+    @property
+    def timings(self) -> Path:
+        """Seconds and peak memory per stage and seed."""
+        return self.folder / "timings.parquet"
+
+    @property
+    def state(self) -> Path:
+        """Resume state and finished parts; declared by no rule, so that Snakemake never deletes it."""
+        return self.folder / ".state"
+
+    def checkpoint(self, seed: int, step: int) -> Path:
+        """Weights of one run at one step."""
+        return self.folder / "checkpoints" / f"seed-{seed}" / f"step-{step}.safetensors"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """Files of one sweep, below results/<sweep>/.
+
+    Attributes:
+        folder: results/<sweep>.
+        made: Folder in it of what is made of all cells: itself, or another for what is made of some.
+    """
+
+    folder: Path
+    made: str = "."
+
+    def cell(self, cell_id: str) -> CellPaths:
+        """Paths of one cell."""
+        return CellPaths(self.folder / cell_id)
+
+    @property
+    def plan(self) -> Path:
+        """The sweep as its jobs read it; written when Snakemake starts, declared by no rule."""
+        return self.folder / PLAN
+
+    @property
+    def cells(self) -> Path:
+        """The table of cells: id -> every parameter."""
+        return self.folder / "cells.tsv"
+
+    @property
+    def tables(self) -> Path:
+        """Folder of the aggregated tables."""
+        return self.folder / self.made / "tables"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures."""
+        return self.folder / self.made / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.folder / self.made / "report.html"
+
+    @property
+    def provenance(self) -> Path:
+        """Command, config, versions, commit, machine."""
+        return self.folder / "provenance.json"
+
+    @property
+    def published(self) -> Path:
+        """What has been published: run -> digest, folder, sent."""
+        return self.folder / "published.json"
+
+    @property
+    def published_runs(self) -> Path:
+        """The same, of the cells' runs alone: written while the sweep is still being aggregated."""
+        return self.folder / "published_runs.json"
+
+    @property
+    def wandb(self) -> Path:
+        """Folder of the offline W&B runs; declared by no rule."""
+        return self.folder / "wandb"
+
+    @property
+    def mlflow(self) -> Path:
+        """Folder of MLflow's store, where one is wanted; declared by no rule."""
+        return self.folder / "mlflow"

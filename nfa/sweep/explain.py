@@ -1,0 +1,95 @@
+"""Saying in one line what is wrong with a setting of a sweep file."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from nfa.entries import Settings
+from nfa.errors import LONGEST_MESSAGE, cut, nearest, one_line
+
+# YAML 1.1 reads 1e-3 as text, because it has no dot; everyone means the number.
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+}
+
+
+def plain_numbers(content: Any) -> Any:
+    """Turn text such as 1e-3 into the number it means, and keys into the text that they were.
+
+    A layer's index is read as a number, and by Snakemake the key ``on`` as true: YAML 1.1 has words for both.
+    """
+    if isinstance(content, Mapping):
+        return {_key(key): plain_numbers(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [plain_numbers(value) for value in content]
+    if isinstance(content, str) and _EXPONENT.fullmatch(content):
+        return float(content)
+    return content
+
+
+def _key(key: Any) -> Any:
+    if key is True:
+        return "on"
+    return str(key) if type(key) in (int, float) else key
+
+
+def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
+    """Say the first thing pydantic found, in one line: where, the value, what would be right."""
+    found = min(error.errors(), key=_rank)
+    path = [cut(part) for part in found["loc"] if part not in _UNION_BRANCHES]
+    here = ".".join([where, *path])
+    value, context = found["input"], found.get("ctx", {})
+    if found["type"] == "extra_forbidden" and path[-1].isdigit() and value is None:
+        return f"{where}: a comma splits a number before {path[-1]}; write 10000 for 10,000 and 0.5 for 0,5"
+    if found["type"] == "extra_forbidden":
+        return f"{where}: {path[-1]}: no such setting; {nearest(path[-1], kind.model_fields)}"
+    if found["type"] == "missing":
+        return f"{here}: missing; it has no default"
+    if found["type"] == "literal_error":
+        valid = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{here}: {one_line(value)}: {nearest(value, valid)}"
+    if found["type"] == "value_error":
+        said = cut(" ".join(str(context["error"]).split()), LONGEST_MESSAGE)
+        return f"{here}.{said}" if path else f"{where}: {said}"
+    if found["type"] == "string_too_short":
+        return f"{here}: {one_line(value)} is empty; give it a name, or leave it out"
+    if found["type"] == "string_too_long":
+        return f"{here}: {one_line(value)} is too long; use at most {context['max_length']} characters"
+    bound = _bound(found["type"], context)
+    if bound:
+        return f"{here}: {one_line(value)} is out of range; use a value {bound}"
+    expected = _EXPECTED.get(found["type"], " ".join(found["msg"].split()))
+    return f"{here}: {one_line(value)} is not {expected}"
+
+
+# pydantic names the branch of a union in an error's location; a reader of YAML has no use for it.
+_UNION_BRANCHES = {"int", "float", "str", "literal['full']"}
+
+
+def _rank(found: Any) -> int:
+    """Unknown keys first: a misspelt key explains what follows from it."""
+    return 0 if found["type"] == "extra_forbidden" else 1
+
+
+def _bound(kind: str, context: Mapping[str, Any]) -> str:
+    """Put pydantic's bound into words."""
+    words = {
+        "greater_than": ("gt", "more than"),
+        "greater_than_equal": ("ge", "of at least"),
+        "less_than": ("lt", "less than"),
+        "less_than_equal": ("le", "of at most"),
+    }
+    if kind not in words:
+        return ""
+    key, text = words[kind]
+    return f"{text} {context[key]:g}" if isinstance(context[key], int | float) else f"{text} {context[key]}"

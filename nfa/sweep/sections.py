@@ -1,0 +1,110 @@
+"""The settings of a sweep file beside data, model and optimizer: train, measure, probe and wandb."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import model_validator
+
+from nfa.entries import Settings, setting
+from nfa.errors import one_line
+
+
+class Train(Settings):
+    """How a cell is trained: the fourth axis."""
+
+    steps: int | None = setting(None, "optimizer steps; 1000 if neither steps nor epochs is given", ge=1, le=10**9)
+    epochs: int | None = setting(None, "passes over the training set, in place of steps", ge=1, le=10**6)
+    batch_size: int | Literal["full"] = setting(128, "samples per step, or `full` for the whole training set")
+    loss: Literal["mse", "cross_entropy", "logistic"] = setting(
+        "mse", "mse: mean over samples and outputs, without a half; logistic: each output against the target's sign"
+    )
+    decoupling: float = setting(0.0, "spectral decoupling: the loss plus half of this times mean f^2", ge=0, le=1e6)
+    rule: Literal["backpropagation", "feedback_alignment", "direct_feedback_alignment", "hebb"] = setting(
+        "backpropagation", "what stands in for the gradient; the last two need a chain of layers"
+    )
+    rho: float = setting(0.0, "feedback_alignment: cosine between feedback and initial weights", ge=0, le=1)
+    checkpoints: int = setting(8, "checkpoints after step 0; the last step is one", ge=1, le=1000)
+    spacing: Literal["log", "linear"] = setting("log", "how checkpoints are spaced in steps: log, or linear")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs are both given; keep one of them")
+        if self.batch_size != "full" and self.batch_size < 1:
+            raise ValueError(f"batch_size: {self.batch_size} is too small; use 1 or more, or full")
+        if self.rho and self.rule != "feedback_alignment":
+            raise ValueError(f"rho: {self.rho:g} is for feedback_alignment; leave it out with {self.rule}")
+        return self
+
+    def batch(self, n_train: int) -> int:
+        """Samples per step for a training set of n_train."""
+        return n_train if self.batch_size == "full" else min(self.batch_size, n_train)
+
+    def total_steps(self, n_train: int) -> int:
+        """Optimizer steps of a run; an epoch's last batch may be a smaller one."""
+        if self.epochs is not None:
+            return self.epochs * math.ceil(n_train / self.batch(n_train))
+        return 1000 if self.steps is None else self.steps
+
+    def checkpoint_steps(self, n_train: int) -> list[int]:
+        """Steps at which weights are kept: 0, the last, and those of the schedule between."""
+        total = self.total_steps(n_train)
+        if self.spacing == "linear":
+            return sorted({round(total * i / self.checkpoints) for i in range(self.checkpoints + 1)})
+        spaced = (total ** (i / max(self.checkpoints - 1, 1)) for i in range(self.checkpoints))
+        return sorted({0, total} | {min(round(step), total) for step in spaced if self.checkpoints > 1})
+
+
+class Measure(Settings):
+    """How alignment is measured."""
+
+    estimator: Literal["auto", "exact", "sketched"] = setting(
+        "auto", "exact: a reverse pass per output; sketched: random, with standard errors; auto: exact up to 64 outputs"
+    )
+    probes: int = setting(1, "probes in each of the two sketches", ge=1, le=1000)
+    samples: int = setting(1000, "the first this many of a fixed permutation of the training set", ge=1, le=10**7)
+    early: int = setting(
+        0,
+        "follow gradient flow on the first this many of those samples, predicted and measured, for cells of plain sgd",
+        ge=0,
+        le=10**7,
+    )
+
+
+class Probe(Settings):
+    """How features are probed."""
+
+    kind: Literal["ridge", "logistic"] = setting(
+        "ridge", "linear probe; logistic costs 10 to 50 times more, for classes only"
+    )
+    samples: int = setting(5000, "at most this many training samples", ge=10, le=10**7)
+    max_features: int = setting(256, "larger feature maps are averaged over positions", ge=1, le=10**5)
+    kernel: Literal["none", "first", "all"] = setting(
+        "first", "layers whose learned metrics (NFM, AGOP) are tried in kernel machines, against the metric I"
+    )
+    kernel_samples: int = setting(1000, "at most this many training samples in kernel machines", ge=10, le=20_000)
+    kernel_at: Literal["ends", "all"] = setting("ends", "checkpoints of the kernel machines: first and last, or all")
+    rfm: int = setting(3, "iterations of the recursive feature machine on the raw input; 0: none", ge=0, le=100)
+
+
+class Wandb(Settings):
+    """Where runs are published."""
+
+    mode: Literal["offline", "online", "disabled"] = setting(
+        "offline", "offline: local files, for `wandb sync`; online: upload"
+    )
+    project: str = setting("nfa", "W&B project", min_length=1, max_length=128)
+    entity: str | None = setting(None, "W&B team or user; yours if not given", min_length=1, max_length=128)
+    checkpoints_mb: float = setting(
+        0.0, "online: upload a run's checkpoints as an artifact where they are at most this many MB", ge=0, le=10**6
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> Wandb:
+        """Refuse what W&B would when the first run is published, after everything has trained."""
+        for key, name in (("project", self.project), ("entity", self.entity)):
+            if name is not None and (name != name.strip() or not name.isprintable() or set(name) & set("/\\#?%:")):
+                raise ValueError(f"{key}: {one_line(name)} is no name; use letters and digits, none of / \\ # ? % :")
+        return self

@@ -1,0 +1,102 @@
+"""What is published of a sweep as a whole, read from its files; and the files that are published as they are."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from nfa.errors import UserError
+from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_written
+from nfa.sweep.cells import Cell, Sweep
+from nfa.tracking.record.bundle import Bundle
+from nfa.tracking.record.run import RunRecord
+from nfa.tracking.record.sweep import TABLES, build_sweep_record, content_of
+
+
+def configuration_bundle(sweep: Sweep) -> Bundle:
+    """The sweep file."""
+    text = json.dumps(content_of(sweep), indent=1, sort_keys=True) + "\n"
+    return Bundle(f"{sweep.name}-configuration", "configuration", {"sweep.json": text})
+
+
+def checkpoint_bundles(sweep: Sweep, cell: Cell, seed: int, paths: SweepPaths) -> tuple[Bundle, ...]:
+    """A run's checkpoints, where they are wanted and no larger than wanted."""
+    if sweep.wandb.mode != "online" or sweep.wandb.checkpoints_mb == 0:
+        return ()
+    folder = paths.cell(cell.id).checkpoint(seed, 0).parent
+    files = {file.name: file for file in sorted(folder.glob("step-*.safetensors"))}
+    if not files or sum(file.stat().st_size for file in files.values()) > sweep.wandb.checkpoints_mb * 1e6:
+        return ()
+    name = f"checkpoints-{cell.id.rpartition('.')[2]}-s{seed}"
+    return (Bundle(name, "checkpoints", files),)
+
+
+def sweep_is_aggregated(sweep: Sweep, paths: SweepPaths) -> bool:
+    """Tell whether the aggregated tables and the report are there, and of this sweep's runs.
+
+    Two sweep files may say the same name, and one file other runs than before.
+    """
+    if not paths.report.exists() or not all(table_path(paths, name).exists() for name in TABLES):
+        return False
+    try:
+        runs = pq.read_table(table_path(paths, "runs"), columns=["cell", "seed"]).to_pydict()
+    except (OSError, ValueError):  # damaged (pyarrow's errors are ValueErrors): whoever reads it all says so
+        return True
+    there = set(zip(runs["cell"], runs["seed"], strict=True))
+    return there == {(cell.id, seed) for cell in sweep.cells for seed in sweep.seeds}
+
+
+def table_path(paths: SweepPaths, name: str) -> Path:
+    """File of an aggregated table."""
+    return paths.tables / f"{name}.parquet"
+
+
+def sweep_files_digest(paths: SweepPaths) -> str:
+    """Hash what the summary run is made from; figures and page are views of the tables."""
+    total = hashlib.sha256()
+    for name in TABLES:
+        total.update(hashlib.sha256(table_path(paths, name).read_bytes()).digest())
+    return total.hexdigest()
+
+
+def read_sweep_record(sweep: Sweep, paths: SweepPaths) -> RunRecord:
+    """Read the aggregated tables, figures and page, and lay out the summary run.
+
+    Raises:
+        UserError: One of them is damaged.
+    """
+    figures = {file.stem: _pixels(file) for file in sorted(paths.figures.glob("*.png"))}
+    checkpoints = [
+        bundle
+        for cell in sweep.cells
+        for seed in sweep.seeds
+        for bundle in checkpoint_bundles(sweep, cell, seed, paths)
+    ]
+    tables = {f"{name}.parquet": table_path(paths, name) for name in TABLES}
+    return build_sweep_record(
+        sweep,
+        {name: read_written(table_path(paths, name)) for name in TABLES},
+        figures,
+        paths.report.read_text(encoding="utf-8"),
+        made_of=[configuration_bundle(sweep), *checkpoints],
+        makes=[
+            Bundle(f"{sweep.name}-tables", "tables", tables),
+            Bundle(f"{sweep.name}-report", "report", {"report.html": paths.report}),
+        ],
+    )
+
+
+def _pixels(file: Path) -> np.ndarray:
+    """Read a figure: height x width x 3.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    try:
+        return np.asarray(Image.open(file).convert("RGB"))
+    except (OSError, SyntaxError):  # Pillow's own for a broken PNG
+        raise UserError(f"{file}: damaged; `nfa aggregate` writes it anew") from None

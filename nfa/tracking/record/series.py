@@ -1,0 +1,84 @@
+"""Metrics over steps: one row per step, each group with a step of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nfa.conventions import HEADLINE, READOUT
+
+QUANTITIES = ("uc_nfc", "c_nfc")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Metrics that share their steps.
+
+    Attributes:
+        name: Name of the group.
+        step: The group's step metric, in every row.
+        rows: One per step, in order: metric -> value; every metric begins with one of ``prefixes``.
+        prefixes: First parts of the metrics' names.
+    """
+
+    name: str
+    step: str
+    rows: list[dict[str, float]]
+    prefixes: tuple[str, ...]
+
+
+def layer_keys(count: int) -> list[str]:
+    """Names of layers in metrics: by index in forward order, the same for every network."""
+    return [f"layer_{index}" for index in range(count)]
+
+
+def all_series(
+    history: pd.DataFrame, alignment: pd.DataFrame, probes: pd.DataFrame, layers: Sequence[str]
+) -> tuple[Series, ...]:
+    """Lay out one run's training curves, alignment and probe scores."""
+    names = dict(zip(layers, layer_keys(len(layers)), strict=True))
+    return (
+        Series("train", "train/step", _training_rows(history, names), ("train", "test")),
+        Series("alignment", "alignment/step", _alignment_rows(alignment), ("alignment",)),
+        Series("probe", "probe/step", _probe_rows(probes, names), ("probe",)),
+    )
+
+
+def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
+    """Loss, accuracy and the like as ``<split>/<metric>``; a layer's name at the end becomes its index."""
+    rows: dict[int, dict[str, float]] = {}
+    columns = (history[column].tolist() for column in ("step", "epoch", "split", "metric", "value"))
+    for step, epoch, split, metric, value in zip(*columns, strict=True):
+        row = rows.setdefault(step, {"train/step": step, "train/epoch": epoch})
+        head, _, tail = metric.partition("/")
+        row[f"{split}/{head}/{names.get(tail, tail)}" if tail else f"{split}/{head}"] = value
+    return [rows[step] for step in sorted(rows)]
+
+
+def _alignment_rows(alignment: pd.DataFrame) -> list[dict[str, float]]:
+    """UC-NFC and C-NFC in the headline convention, per layer and as the mean of hidden layers."""
+    chosen = alignment[(alignment["correlation"] == HEADLINE.correlation) & (alignment["power"] == HEADLINE.power)]
+    rows: dict[int, dict[str, float]] = {
+        step: {"alignment/step": step} for step in sorted(chosen["step"].unique().tolist())
+    }
+    for quantity in QUANTITIES:
+        of_quantity = chosen[chosen["quantity"] == quantity]
+        hidden: dict[int, list[float]] = {step: [] for step in rows}
+        columns = (of_quantity[column].tolist() for column in ("step", "layer_index", "depth_from_output", "value"))
+        for step, index, depth, value in zip(*columns, strict=True):
+            rows[step][f"alignment/{quantity}/layer_{index}"] = value
+            hidden[step] += [value] if depth != READOUT and not np.isnan(value) else []
+        for step, values in hidden.items():
+            rows[step][f"alignment/{quantity}/mean"] = float(np.mean(values)) if values else float("nan")
+    return list(rows.values())
+
+
+def _probe_rows(probes: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
+    """Scores as ``probe/<split>_<metric>/layer_<index>``; the raw-input baseline, at step 0, as ``.../input``."""
+    rows: dict[int, dict[str, float]] = {}
+    columns = (probes[column].tolist() for column in ("step", "layer", "split", "metric", "value"))
+    for step, layer, split, metric, value in zip(*columns, strict=True):
+        row = rows.setdefault(step, {"probe/step": step})
+        row[f"probe/{split}_{metric}/{names.get(layer, layer)}"] = value
+    return [rows[step] for step in sorted(rows)]

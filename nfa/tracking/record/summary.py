@@ -1,0 +1,118 @@
+"""One value per run: the columns of a tracker's table of runs."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from nfa.conventions import HEADLINE, READOUT, beats_constant
+from nfa.tracking.record.cell import CellResults
+from nfa.tracking.record.series import Series
+
+KERNELS = ("kernel_identity", "kernel_nfm", "kernel_agop", "rfm")
+RECOVERED = ("nfm_trace_share", "agop_trace_share", "agop_target_correlation")
+
+
+def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
+    """Gather final losses and alignment, probes against their baselines, state and cost.
+
+    A key is absent where there is nothing to say (accuracy of a regression); NaN is an undefined value.
+    """
+    training, alignment, probes = (group.rows for group in series)
+    run = results.document["runs"][str(seed)]
+    final = _final_training(training)
+    return {
+        **final,
+        **{
+            f"final/{key.partition('/')[2]}": value
+            for key, value in _last(alignment).items()
+            if key != "alignment/step"
+        },
+        **theory_summary(results.alignment[results.alignment["seed"] == seed]),
+        **_probe_summary(probes),
+        **_feature_summary(results.features[results.features["seed"] == seed]),
+        "diverged": run["status"] == "diverged",
+        "learned": _learned(run, final),
+        "last_step": run["last_step"],
+        **_seconds(seed, results),
+    }
+
+
+def theory_summary(alignment: pd.DataFrame) -> dict[str, float]:
+    """Predictions at step 0 and the depth law at the last checkpoint, means over hidden layers.
+
+    ``predicted/c_nfc`` is C-NFC(0+) of gradient flow, ``predicted/c_nfc_update`` along the optimizer's first update.
+    """
+    hidden = alignment[(alignment["depth_from_output"] != READOUT) & (alignment["correlation"] == HEADLINE.correlation)]
+    at_start = hidden[(hidden["step"] == 0) & (hidden["power"] == HEADLINE.power)]
+    at_end = hidden[hidden["step"] == hidden["step"].max()]
+    found = {}
+    for key, rows, quantity in (
+        ("predicted/c_nfc", at_start, "c_nfc"),
+        ("predicted/c_nfc_update", at_start, "c_nfc_update"),
+        ("final/depth_law_power", at_end, "depth_law_power"),
+        ("final/depth_law_fit", at_end, "depth_law_fit"),
+    ):
+        found[key] = float(rows.loc[rows["quantity"] == quantity, "value"].mean())
+    return found
+
+
+def _last(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return rows[-1] if rows else {}
+
+
+def _final_training(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Loss and accuracy of both splits where they were last taken: between checkpoints there may be only some."""
+    final: dict[str, float] = {}
+    for row in rows:
+        for split in ("train", "test"):
+            for metric in ("loss", "accuracy"):
+                if f"{split}/{metric}" in row:
+                    final[f"final/{split}_{metric}"] = row[f"{split}/{metric}"]
+    return final
+
+
+def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Best layer on test data at the last checkpoint, and what it has to beat: itself untrained, the raw input."""
+    scores = {name: score for name, score in _test_scores(rows[-1]).items() if name != "input"} if rows else {}
+    if not scores:
+        return {}
+    before = _test_scores(rows[0])
+    layer = max(scores, key=lambda name: scores[name])
+    summary: dict[str, Any] = {"best_probe/layer": layer, "best_probe/score": scores[layer]}
+    baselines = {"untrained": before.get(layer), "input": before.get("input")}
+    return summary | {f"best_probe/{name}": score for name, score in baselines.items() if score is not None}
+
+
+def _feature_summary(features: pd.DataFrame) -> dict[str, float]:
+    """Kernel machines with metric I and the first layer's, the feature machine, and recovery, as they last were."""
+    kernels = features[features["probe"].isin(KERNELS) & features["split"].eq("test")]
+    recovered = features[features["metric"].isin(RECOVERED)]
+    table = pd.concat([kernels.assign(name=kernels["probe"]), recovered.assign(name=recovered["metric"])])
+    last = table.sort_values("step", kind="stable").drop_duplicates(["name", "layer"], keep="last")
+    first = last.drop_duplicates("name")  # the raw input or the first layer: rows stand in the order of layers
+    return {f"features/{name}": value for name, value in first[["name", "value"]].itertuples(index=False)}
+
+
+def _test_scores(row: dict[str, float]) -> dict[str, float]:
+    """Test scores in one row of the probe series, by layer; the raw input is `input`, at step 0 alone."""
+    scores = {key.rpartition("/")[2]: value for key, value in row.items() if key.startswith("probe/test_")}
+    return {name: score for name, score in scores.items() if not math.isnan(score)}
+
+
+def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
+    """Tell whether a run clearly beats the best constant prediction on test data."""
+    if run["status"] == "diverged":
+        return False
+    loss, accuracy = (final.get(f"final/test_{score}", math.nan) for score in ("loss", "accuracy"))
+    constant = run["constant_predictor"]
+    correct = constant["test_accuracy"]
+    return bool(beats_constant(loss, accuracy, constant["test_loss"], math.nan if correct is None else correct))
+
+
+def _seconds(seed: int, results: CellResults) -> dict[str, float]:
+    """Seconds of each stage and in total."""
+    timings = results.timings[results.timings["seed"] == seed]
+    stages = dict(zip(timings["stage"].tolist(), timings["seconds"].tolist(), strict=True))
+    return {f"seconds/{stage}": seconds for stage, seconds in stages.items()} | {"seconds/total": sum(stages.values())}

@@ -1,0 +1,1 @@
+"""Weights & Biases: its client, its runs and its report."""

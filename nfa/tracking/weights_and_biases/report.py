@@ -1,0 +1,279 @@
+"""A W&B Report of a sweep: text with formulas, panels over its runs, the aggregated table.
+
+``build_report`` is pure: data in, blocks out; ``save_report`` creates it on a server, or updates the one that is there.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+import wandb
+from wandb_workspaces.reports.v2 import interface as wr
+
+from nfa.conventions import HEADLINE
+from nfa.report.statistics.collected import parameter_table
+from nfa.report.statistics.pooled import Pooling
+from nfa.sweep.cells import AXES, Cell, Sweep
+from nfa.tracking.weights_and_biases.client import explained
+from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
+
+WIDTH, HEIGHT = 12, 8  # of half a page's width, in the grid of 24 columns that reports have
+MAX_LAYERS = 12  # plots of single layers: first and last ones where there are more
+MAX_ROWS = 60  # of the table: best ones first; all of them are in the summary run
+Panel = wr.LinePlot | wr.ScatterPlot | wr.BarPlot | wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot
+GROUP = "config.cell"  # runs that share it differ in their seed alone
+
+
+def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -> wr.Report:
+    """Lay out a sweep's report.
+
+    Args:
+        sweep: The sweep.
+        cells: The aggregated table ``cells_summary``.
+        entity: Account or team.
+        project: Project that holds the sweep's runs.
+
+    Returns:
+        The report, not saved; panels in the headline convention, curves averaged over seeds.
+    """
+    swept = swept_settings(sweep.cells)
+    runs = _Runs(sweep, entity, project)
+    return wr.Report(
+        entity=entity,
+        project=project,
+        title=report_title(sweep),
+        description=f"{len(sweep.cells)} cells x {len(sweep.seeds)} seeds, made by nfa",
+        width="fluid",
+        blocks=[
+            wr.TableOfContents(),
+            wr.H1("What was swept"),
+            wr.P(f"{len(sweep.cells)} cells, each trained from {len(sweep.seeds)} seeds. Curves are means over seeds."),
+            *_swept_list(swept),
+            wr.H1("What is measured"),
+            *_definitions(),
+            wr.H1("Training"),
+            runs.grid([GROUP], [_curve("train/loss", "train/step"), _curve("test/loss", "train/step")]),
+            wr.H1("Alignment over training"),
+            *_alignment(runs, sweep, swept),
+            wr.H1("Alignment and features"),
+            runs.grid([], _scatter(), "each run"),
+            wr.H1("By optimizer"),
+            *_averaged(sweep, "optimizer.name"),
+            runs.grid(["config.optimizer.name"], _bars(), _run_set(sweep, "optimizer.name")),
+            wr.H1("The axes together"),
+            runs.grid([], _axes(swept), "each run"),
+            wr.H1("All cells"),
+            wr.MarkdownBlock(cells_markdown(cells)),
+        ],
+    )
+
+
+def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
+    """Create the report, or update it: the one of this id, else the one of this title that is in its project.
+
+    Returns:
+        Its id and its address.
+
+    Raises:
+        TrackerError: It could not be saved.
+        TrackerUnavailableError: The server does not answer.
+        UserError: The key or the account is wrong.
+    """
+    with explained():
+        titles = _titles(report)
+        same = [identifier for identifier, title in titles.items() if title == report.title]
+        created = known not in titles and not same
+        report.id = known if known in titles else next(iter(same), "")
+        report.save()
+        identifier, address = str(report.id), str(report.url)
+        if created:
+            # The client asks again when an answer is lost, and the server then makes a second one.
+            for other, title in _titles(report).items():
+                if title == report.title and other not in titles and other != identifier:
+                    report.id = other
+                    report.delete()
+        return identifier, address
+
+
+def _titles(report: wr.Report) -> dict[str, str]:
+    """Titles of all reports in its project, by id."""
+    found = wandb.Api().reports(f"{report.entity}/{report.project}", per_page=100)
+    return {each.id: str(each.display_name) for each in found}
+
+
+def report_title(sweep: Sweep) -> str:
+    """Title, by which a sweep's report is found again."""
+    return f"{sweep.name}: neural feature ansatz"[:128]
+
+
+def swept_settings(cells: Sequence[Cell]) -> dict[str, list[object]]:
+    """Settings that take more than one value over the cells, with their values in order."""
+    values: dict[str, dict[object, None]] = {}
+    for cell in cells:
+        for name, value in cell.flat_parameters().items():
+            values.setdefault(name, {})[str(value) if isinstance(value, list) else value] = None
+    return {name: list(found) for name, found in values.items() if len(found) > 1}
+
+
+def cells_markdown(cells: pd.DataFrame) -> str:
+    """The aggregated table: means and sd over seeds, best test loss first."""
+    measures = {
+        "test_loss": "test loss",
+        "test_accuracy": "test accuracy",
+        "uc_nfc": "UC-NFC",
+        "c_nfc": "C-NFC",
+        "best_probe": "best probe",
+    }
+    head = ["cell", "seeds", *measures.values(), "learned"]
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
+    chosen = cells.sort_values("test_loss", na_position="last", kind="stable").head(MAX_ROWS)
+    for row in chosen.to_dict("records"):
+        values = [_mean_sd(row[name], row[f"{name}_sd"]) for name in measures]
+        label = str(row["label"]).replace("|", "\\|")
+        lines.append(f"| {label} | {row['n_seeds']} | {' | '.join(values)} | {'yes' if row['learned'] else 'no'} |")
+    left_out = len(cells) - len(chosen)
+    return "\n".join(lines) + (f"\n\n{left_out} more cells are in the summary run's table." if left_out else "")
+
+
+def _mean_sd(mean: float, sd: float) -> str:
+    if pd.isna(mean):
+        return "n/a"
+    return f"{mean:.3g}" if pd.isna(sd) else f"{mean:.3g} ± {sd:.2g}"
+
+
+class _Runs:
+    """Run sets of a sweep, and grids of panels over them."""
+
+    def __init__(self, sweep: Sweep, entity: str, project: str) -> None:
+        self.entity, self.project = entity, project
+        self.filters = f"Config('sweep') == '{sweep.name}' and JobType == 'run' and Tags not in ['{SUPERSEDED}']"
+
+    def grid(self, groupby: list[str], panels: Sequence[Panel], name: str = "means over seeds") -> wr.PanelGrid:
+        """Lay out panels two in a row over the sweep's runs, grouped."""
+        for place, panel in enumerate(panels):
+            panel.layout = wr.Layout(x=place % 2 * WIDTH, y=place // 2 * HEIGHT, w=WIDTH, h=HEIGHT)
+        runs = wr.Runset(entity=self.entity, project=self.project, name=name, filters=self.filters, groupby=groupby)
+        return wr.PanelGrid(runsets=[runs], panels=list(panels))
+
+
+def _swept_list(swept: dict[str, list[object]]) -> list[wr.UnorderedList | wr.P]:
+    if not swept:
+        return [wr.P("One setting of everything.")]
+    return [wr.UnorderedList(items=[f"{name}: {', '.join(map(str, values))}" for name, values in swept.items()])]
+
+
+def _definitions() -> list[wr.P | wr.LatexBlock]:
+    """Text with formulas; the symbols are those of the docs."""
+    return [
+        wr.P(
+            "A layer turns its inputs x into h = W x. With the tangent features J, the derivatives of the network's "
+            "outputs by h, the neural feature matrix F, K, and the average gradient outer product G are"
+        ),
+        wr.LatexBlock(r"F = W^\top W, \qquad K = \frac{1}{n} \sum_i J_i^\top J_i, \qquad G = W^\top K W."),
+        wr.P(
+            "The neural feature ansatz says that they are aligned. With the change of the weights since initialisation,"
+        ),
+        wr.LatexBlock(
+            r"\text{UC-NFC} = \rho\big(W^\top W,\; W^\top K W\big), \qquad "
+            r"\text{C-NFC} = \rho\big(\bar W^\top \bar W,\; \bar W^\top K \bar W\big), \qquad \bar W = W - W_0,"
+        ),
+        wr.P(
+            f"where \u03c1 is the {HEADLINE.correlation} and the power of G is {HEADLINE.power}. Each run's tables "
+            "have every other correlation and power. A mean over layers leaves out the readout, whose value is 1 by "
+            "definition."
+        ),
+    ]
+
+
+def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = None) -> wr.LinePlot:
+    """One metric over steps, a line per group: the mean of its runs, in a band of one standard deviation."""
+    return wr.LinePlot(
+        title=title or metric,
+        x=step,
+        y=[metric],
+        log_x=step != "train/step",
+        groupby=wr.Config(groupby),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+        max_runs_to_show=100,
+    )
+
+
+def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
+    """Means over layers, grouped by each axis that is swept; then layer by layer."""
+    blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
+    for axis in AXES:
+        varied = [name for name in swept if name.partition(".")[0] == axis]
+        if varied:
+            by = f"{axis}.name" if f"{axis}.name" in varied else varied[0]
+            panels = [
+                _curve(f"alignment/{quantity}/mean", "alignment/step", by, f"{name}, mean over hidden layers")
+                for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
+            ]
+            grid = runs.grid([f"config.{by}"], panels, _run_set(sweep, by))
+            blocks += [wr.H2(f"By {axis} ({by})"), *_averaged(sweep, by), grid]
+    depth = max(len(cell.layers) for cell in sweep.cells)
+    layers = range(depth) if depth <= MAX_LAYERS else [*range(MAX_LAYERS // 2), *range(depth - MAX_LAYERS // 2, depth)]
+    panels = [
+        _curve(f"alignment/{quantity}/layer_{layer}", "alignment/step", "cell", f"{name}, layer {layer}")
+        for layer in layers
+        for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
+    ]
+    return [*blocks, wr.H2("Layer by layer"), runs.grid([GROUP], panels)]
+
+
+def _pooled(sweep: Sweep, by: str) -> list[str]:
+    """Name the settings that vary among the cells of one group, whichever it is, where runs are grouped by one."""
+    parameters = parameter_table(sweep)
+    pooling = Pooling(parameters)
+    groups = [part["cell"] for _, part in parameters.groupby(by, sort=False, dropna=False)]
+    return list(dict.fromkeys(name for cells in groups for name in pooling.settings(cells)))
+
+
+def _run_set(sweep: Sweep, by: str) -> str:
+    """Name a set of runs, which is also its legend, by all that its means are over."""
+    return f"means over {', '.join(['seeds', *_pooled(sweep, by)])}"
+
+
+def _averaged(sweep: Sweep, by: str) -> list[wr.P]:
+    """Say over which settings the means of a group average, where there are any."""
+    names = _pooled(sweep, by)
+    text = f"A line or bar is the mean over seeds and over all cells of one {by}: these differ in {', '.join(names)}."
+    return [wr.P(text)] if names else []
+
+
+def _scatter() -> list[wr.ScatterPlot]:
+    """Alignment against what the features are worth, at the end of training; a dot per run."""
+    pairs = (("final/uc_nfc/mean", "best_probe/score"), ("final/uc_nfc/mean", "final/test_loss"))
+    return [
+        wr.ScatterPlot(
+            title=f"{y} against {x}", x=wr.SummaryMetric(x), y=wr.SummaryMetric(y), log_y="loss" in y, regression=True
+        )
+        for x, y in pairs
+    ]
+
+
+def _bars() -> list[wr.BarPlot]:
+    """Final values by optimizer: mean over its runs, whisker of one standard deviation."""
+    return [
+        wr.BarPlot(
+            title=metric,
+            metrics=[metric],
+            groupby=wr.Config("optimizer.name"),
+            groupby_aggfunc="mean",
+            groupby_rangefunc="stddev",
+        )
+        for metric in ("final/uc_nfc/mean", "final/c_nfc/mean", "final/test_loss", "best_probe/score")
+    ]
+
+
+def _axes(swept: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
+    """What is swept beside what comes out, and which setting matters."""
+    outcomes = [wr.SummaryMetric(name) for name in ("final/uc_nfc/mean", "best_probe/score", "final/test_loss")]
+    columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in swept), *outcomes]
+    return [
+        wr.ParallelCoordinatesPlot(
+            title="Settings and outcomes", columns=[wr.ParallelCoordinatesPlotColumn(metric) for metric in columns]
+        ),
+        wr.ParameterImportancePlot(with_respect_to="final/uc_nfc/mean"),
+        wr.ParameterImportancePlot(with_respect_to="final/test_loss"),
+    ]

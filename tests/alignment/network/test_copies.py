@@ -1,0 +1,131 @@
+"""Networks that keep computed tensors, and the state of a network before training."""
+
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nfa.alignment import check, measure
+from nfa.alignment.network.copies import deep_copy
+
+
+class Storing(nn.Module):
+    """Leaves the tensors of its last pass, and one list that holds itself."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.states: list[Any] = []
+        self.states.append(self.states)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        self.hidden = torch.tanh(self.first(x))
+        self.states.append({"h": (self.hidden, self.hidden.sum())})
+        return self.second(self.hidden)  # type: ignore[no-any-return]
+
+
+def weight_norm() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2))
+
+
+INPUTS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"storing": Storing, "weight norm": weight_norm}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_networks_that_keep_computed_tensors_are_copied(kind: str) -> None:
+    model = NETWORKS[kind]()
+    expected = model(INPUTS)
+    copied = deep_copy(model)
+    assert torch.equal(copied(INPUTS), expected)
+    own = {p.data_ptr() for p in model.parameters()}
+    assert not any(p.data_ptr() in own for p in copied.parameters())
+    assert all(p.requires_grad for p in copied.parameters())
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+    assert torch.equal(model(INPUTS), expected)
+
+
+def test_a_computed_tensor_that_is_kept_twice_is_one_in_the_copy() -> None:
+    model = Storing()
+    model(INPUTS)
+    copied = deep_copy(model)
+    assert isinstance(copied, Storing)
+    assert copied.hidden is copied.states[1]["h"][0]
+    assert copied.hidden is not model.hidden
+    assert copied.hidden.grad_fn is None
+    assert torch.equal(copied.hidden, model.hidden)
+    assert model.hidden.grad_fn is not None
+    assert copied.states[0] is copied.states
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_they_are_measured_and_checked(kind: str) -> None:
+    model = NETWORKS[kind]()
+    model(INPUTS)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    tables = [measure(model, INPUTS, initial=initial) for initial in (model, state)]
+    assert (tables[0].value.isna() == tables[1].value.isna()).all()
+    assert check(model, INPUTS).passed.all()
+
+
+def test_what_cannot_be_copied_is_one_line() -> None:
+    model = nn.Linear(3, 2)
+    vars(model)["lock"] = threading.Lock()
+    with pytest.raises(ValueError, match=r"^Linear cannot be copied, which is needed here: TypeError: .*lock.*$"):
+        deep_copy(model)
+
+
+class Extra(nn.Linear):
+    """Has state that is no tensor."""
+
+    def __init__(self) -> None:
+        """Make the layer."""
+        super().__init__(3, 2)
+        self.extra = {"steps": 3}
+
+    def get_extra_state(self) -> Any:
+        """Give it."""
+        return self.extra
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take it."""
+        self.extra = dict(state)
+
+
+def test_initial_may_hold_state_that_is_no_tensor() -> None:
+    model, initial = Extra(), Extra()
+    whole = measure(model, INPUTS, initial=initial)
+    tensors = {name: value for name, value in initial.state_dict().items() if isinstance(value, Tensor)}
+    for given in (initial.state_dict(), tensors):
+        assert measure(model, INPUTS, initial=given).equals(whole)
+    assert model.extra == {"steps": 3}
+
+
+INITIAL: dict[str, tuple[nn.Module, Any, str]] = {
+    "no tensor": (nn.Linear(3, 2), {"weight": [1.0], "bias": torch.zeros(2)}, "initial: 'weight' is a list, not a te"),
+    "state": (Extra(), Extra().state_dict() | {"_extra_state": 3}, "initial: cannot be loaded: 'int' object is not it"),
+    "lazy": (nn.Linear(3, 2), nn.LazyLinear(2), "initial: 'weight' is not initialised: run that network once on a ba"),
+    "lazy model": (
+        nn.Sequential(nn.Linear(3, 2), nn.LazyLinear(2)),
+        nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)),
+        "initial: the model's '1.weight' is not initialised: run the network once on a batch first",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", INITIAL)
+def test_initial_that_does_not_fit_is_one_line(case: str) -> None:
+    model, initial, message = INITIAL[case]
+    with pytest.raises(ValueError, match=message) as caught:
+        measure(model, INPUTS, initial=initial)
+    assert "\n" not in str(caught.value)

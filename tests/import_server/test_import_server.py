@@ -1,0 +1,202 @@
+"""Jobs that a warm process forks: the same bytes, status, messages and signals as a process of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nfa.import_server.hand_over import VARIABLE, _fits, _folder
+from nfa.jobs.exit_codes import INTERRUPTED, PREEMPTED
+from nfa.storage.paths import SweepPaths
+from nfa.sweep.grid import parse
+from tests.helpers import environment, tiny, tiny_sweep
+from tests.workflow.stages import STAGES, Stage, differing
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
+COMMAND = [sys.executable, "-m", "nfa.import_server.hand_over"]
+
+
+@pytest.fixture(scope="module")
+def owner() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in the place of Snakemake."""
+    process = subprocess.Popen(["sleep", "600"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def job(owner: "subprocess.Popen[bytes]", *arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [*COMMAND, *map(str, arguments)]
+    more = {VARIABLE: str(owner.pid)}
+    return subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=120)
+
+
+def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    cell = tiny_sweep().cells[0].id
+    for stage in ("train", "measure"):
+        warm = job(owner, stage, config, "--results", tmp_path / "warm", "--cells", cell)
+        assert warm.returncode == 0, warm.stderr
+        cold = subprocess.run(
+            [*COMMAND, stage, str(config), "--results", str(tmp_path / "cold"), "--cells", cell],
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert cold.returncode == 0
+        assert len(warm.stderr.splitlines()) == len(cold.stderr.splitlines())
+    assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
+    outputs = ("history.parquet", "alignment.parquet", "matrices.npz")
+    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
+    assert differing(one, other, outputs) == []
+
+
+def test_all_stages_in_one_fork_write_the_bytes_of_three_fresh_processes(
+    owner: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    config = tmp_path / "sweep.yaml"
+    alone = tiny(data=tiny()["data"][1:], optimizer=[{"name": "adam", "lr": 0.01}])
+    config.write_text(yaml.safe_dump(alone))
+    cell = parse(alone, "x").cells[0].id
+    warm = job(owner, "stages", config, "--results", tmp_path / "warm", "--cells", cell)
+    assert warm.returncode == 0, warm.stderr
+    assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
+    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
+    for stage in STAGES:
+        Stage(stage, config, tmp_path / "cold", other).finish()
+    assert differing(one, other) == []
+    assert one.cell.read_bytes() == other.cell.read_bytes()
+
+
+def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny(seeds=1, train={"steps": 200_000, "batch_size": 32})))
+    wrong = job(owner, "train", config, "--results", tmp_path, "--cells", "nothing")
+    assert wrong.returncode == 2
+    assert "no cell 'nothing'" in wrong.stderr
+    cell = tiny_sweep(seeds=1, train={"steps": 200_000, "batch_size": 32}).cells[0].id
+    command = [*COMMAND, "train", str(config), "--results", str(tmp_path), "--cells", cell]
+    process = subprocess.Popen(
+        command, env=environment(**{VARIABLE: str(owner.pid)}), stderr=subprocess.PIPE, text=True
+    )
+    while len(list(tmp_path.glob("tiny/*/checkpoints/*/step-*"))) < 2:  # it is in its loop
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == PREEMPTED, messages
+    assert "told to stop; saved at step" in messages
+
+
+@pytest.fixture
+def group() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in the place of a Snakemake that lets its jobs end, in a group of its own."""
+    process = subprocess.Popen(["sh", "-c", "trap '' INT TERM; exec sleep 600"], process_group=0)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def begin_long(group: "subprocess.Popen[bytes]", folder: Path) -> "subprocess.Popen[str]":
+    changed = {"seeds": 1, "train": {"steps": 200_000, "batch_size": 32}}
+    config = folder / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny(**changed)))
+    command = [*COMMAND, "train", str(config), "--results", str(folder), "--cells", tiny_sweep(**changed).cells[0].id]
+    more = {VARIABLE: str(group.pid)}
+    return subprocess.Popen(
+        command,
+        env=environment(**more),
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=group.pid,
+        preexec_fn=heed_interrupts,
+    )
+
+
+def heed_interrupts() -> None:
+    """Undo what a shell does to what it runs in the background, where these tests may run."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_a_signal_to_all_of_a_snakemakes_processes_stops_the_jobs_well(
+    group: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    process = begin_long(group, tmp_path)
+    while len(list(tmp_path.glob("tiny/*/checkpoints/*/step-*"))) < 2:  # it is in its loop
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(group.pid, signal.SIGTERM)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == PREEMPTED, messages
+    assert "told to stop; saved at step" in messages
+
+
+def test_an_interrupt_before_a_fork_takes_the_job_ends_it(group: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    process = begin_long(group, tmp_path)
+    while not Path(_folder(str(group.pid)), "socket").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.5)  # it waits for the fork, and the imports before that take longer
+    os.killpg(group.pid, signal.SIGINT)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED
+    assert "Traceback" not in messages
+
+
+def test_the_warm_process_ends_with_its_snakemake(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    folder = Path(_folder(str(owner.pid)))
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    assert job(owner, "train", config, "--cells", "nothing").returncode == 2
+    assert folder.exists()
+    owner.kill()
+    owner.wait()
+    deadline = time.monotonic() + 120
+    while folder.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_without_an_owner_that_lives_the_command_works_by_itself(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    assert job(dead, "train", config, "--cells", "nothing").returncode == 2
+    assert not Path(_folder(str(dead.pid))).exists()
+
+
+def test_verbs_of_a_moment_use_a_warm_process_and_start_none(tmp_path: Path) -> None:
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(tiny()))
+    with subprocess.Popen(["sleep", "600"]) as fresh:
+        socket = Path(_folder(str(fresh.pid)), "socket")
+        alone = job(fresh, "show", tmp_path)
+        assert not socket.parent.exists()
+        assert job(fresh, "train", config, "--results", tmp_path).returncode == 0
+        assert socket.exists()
+        warm = job(fresh, "show", tmp_path)
+        assert (warm.returncode, warm.stdout, warm.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+        assert alone.returncode == 2
+        assert job(fresh, "publish", config, "--results", tmp_path).returncode == 0
+        fresh.kill()
+    published = json.loads(SweepPaths(tmp_path / "tiny").published.read_text())
+    assert published["incomplete"].keys() == {cell.id for cell in tiny_sweep().cells}
+    assert not published["unsent"]
+
+
+def test_other_threads_and_other_verbs_are_not_handed_over() -> None:
+    assert _fits(["train", "x.yaml", "--threads", "1"])
+    assert not _fits(["train", "x.yaml", "--threads", "2"])
+    assert _fits(["publish", "x.yaml"])
+    assert not _fits(["expand", "x.yaml"])
+    assert not _fits([])
+    assert VARIABLE not in os.environ

@@ -1,0 +1,77 @@
+"""Work beside the body of a `with`: done when it is left, its error seen as it is."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nfa.errors import UserError
+from nfa.jobs.in_fork import beside
+from tests.helpers import environment
+
+
+def test_it_is_done_when_the_body_is_left(tmp_path: Path) -> None:
+    def work() -> None:
+        (tmp_path / "x").write_text("done")
+
+    with beside(work):
+        done = "body"
+    assert done == "body"
+    assert (tmp_path / "x").exists()
+
+
+def test_its_error_is_raised_here_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise UserError("the disk is full")
+
+    with pytest.raises(UserError, match="the disk is full"), beside(fail):
+        pass
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_of_the_body_ends_it(tmp_path: Path) -> None:
+    def wait() -> None:
+        import time
+
+        time.sleep(600)
+
+    with pytest.raises(KeyError), beside(wait):
+        raise KeyError
+
+
+KILLED = """
+import os, time
+from nfa.jobs.in_fork import beside
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+with beside(work):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
+def test_a_kill_ends_both() -> None:
+    """An orphan would write beside the one that is started next."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        fork = int(process.stdout.readline())
+        process.kill()
+        deadline = time.monotonic() + 30
+        while _runs(fork):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def _runs(process: int) -> bool:
+    """Whether it is there, and no zombie that nobody waits for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,154 @@
+"""Predicted beside measured, and the depth law: numbers recomputed row by row, sentences that say how far off."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from nfa.conventions import HEADLINE
+from nfa.report.figures import depth_law, predicted
+from nfa.report.page.sections import theory
+from nfa.report.statistics.predictions import prediction_points
+from nfa.report.statistics.study import Study
+from nfa.report.statistics.summaries import make_tables
+from nfa.tracking.record.summary import theory_summary
+from tests.helpers import tiny_sweep
+from tests.report.page.test_answers import study_of
+from tests.report.page.test_deep_networks import drawn
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two data sets, two networks, two optimizers, two seeds."""
+    sweep = tiny_sweep(seeds=2, model=[{"name": "mlp", "depth": [2, 3], "width": 12}])
+    return study_of(sweep, tmp_path_factory.mktemp("results"))
+
+
+def values(study: Study, quantity: str, seed: int, step: int, data: str) -> list[float]:
+    """Look a quantity up, cosine at power 1, at every hidden layer of every cell of a data set, one by one."""
+    table = study.collected.alignment
+    table = table[(table["quantity"] == quantity) & (table["seed"] == seed) & (table["step"] == step)]
+    table = table[(table["correlation"] == "cosine") & (table["power"] == "1")].astype({"cell": str, "layer": str})
+    found = table.set_index(["cell", "layer"])["value"]
+    cells = [cell for cell in study.collected.sweep.cells if cell.data.name == data]  # type: ignore[attr-defined]
+    return [found[cell.id, layer.name] for cell in cells for layer in cell.layers[:-1]]
+
+
+@pytest.mark.parametrize("data", ["fashion_mini", "chain_monomial"])
+@pytest.mark.parametrize(("predictor", "quantity"), [("flow", "c_nfc"), ("update", "c_nfc_update")])
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_predictions_are_compared_with_what_came(
+    study: Study, data: str, predictor: str, quantity: str, at: str
+) -> None:
+    steps = sorted(study.collected.alignment["step"].unique())
+    step = steps[1] if at == "first" else steps[-1]
+    table = study.tables["predictions"]
+    place = {"data": data, "layers": "hidden layers pooled", "correlation": "cosine", "power": "1"}
+    place |= {"predictor": predictor, "at": at}
+    here = table[(table[list(place)] == pd.Series(place)).all(axis=1)].set_index("measure")
+    pairs = [(values(study, quantity, seed, 0, data), values(study, "c_nfc", seed, step, data)) for seed in (0, 1)]
+    gaps = [np.mean(np.abs(np.subtract(*pair))) for pair in pairs]
+    ranks = [stats.spearmanr(*pair).statistic for pair in pairs]
+    for measure, expected in (("difference", gaps), ("rho", ranks)):
+        row = here.loc[measure]
+        assert row["n"] == len(pairs[0][0]) == 10  # 2 optimizers, 2 + 3 hidden layers
+        assert row["mean"] == pytest.approx(np.mean(expected))
+        assert row["ci_high"] - row["mean"] == pytest.approx(12.706 * np.std(expected, ddof=1) / np.sqrt(2), rel=1e-3)
+
+
+def test_runs_that_did_not_finish_are_left_out(study: Study) -> None:
+    points = prediction_points(study.collected)
+    assert len(points) == 8 * 2 * 9 * 3.5  # cells, seeds, conventions, mean of 3 and 4 layers
+    first = study.collected.sweep.cells[0].id
+    document = study.collected.documents[first]["runs"]["1"]
+    status, document["status"] = document["status"], "diverged"
+    try:
+        left = prediction_points(study.collected)
+    finally:
+        document["status"] = status
+    assert len(left) == len(points) - 9 * 3
+    assert set(left.loc[left["cell"].astype(str) == first, "seed"]) == {0}
+
+
+def test_best_powers_are_means_over_seeds_beside_the_law(study: Study) -> None:
+    cell = study.collected.sweep.cells[0]
+    table = study.collected.alignment
+    last = table[(table["cell"] == cell.id) & (table["step"] == table["step"].max())]
+    for index in range(len(cell.layers)):
+        row = study.best_power(cell.id, index, "pearson")
+        assert row is not None
+        here = last[(last["layer_index"] == index) & (last["correlation"] == "pearson")]
+        for name, quantity in (("power", "depth_law_power"), ("fit", "depth_law_fit"), ("low", "depth_law_low")):
+            assert row[name] == pytest.approx(here.loc[here["quantity"] == quantity, "value"].mean())
+        assert row["law"] == study.law(cell.id, index) == pytest.approx(1 / (len(cell.layers) - index))
+        at_one = here[(here["quantity"] == "uc_nfc") & (here["power"] == "1")]
+        assert row["fit_at_1"] == pytest.approx(at_one["value"].mean())
+
+
+def test_sentences_state_convention_size_and_distance(study: Study) -> None:
+    said = theory.was_predicted(study, HEADLINE)
+    assert said.sentence.startswith("Cosine, power 1 (exact, n = 1,000 training samples; 2 seeds)")
+    table = study.tables["predictions"]
+    pooled = table[(table["layers"] == "hidden layers pooled") & (table["power"] == "1")]
+    row = pooled.query(
+        "data == 'fashion_mini' and correlation == 'cosine' and predictor == 'update' and at == 'last' "
+        "and measure == 'difference'"
+    ).iloc[0]
+    assert f"by {row['mean']:.3f} [" in said.sentence
+    assert "(10 points per seed; over model.depth 2, 3; optimizer.name sgd, adam)" in said.sentence
+    assert "mini-batches" in said.sentence
+    law = theory.which_power(study, HEADLINE).sentence
+    assert "in 0 of 20 hidden layers" in law  # fits of 0.95 beside UC-NFC below 0.9
+    assert "1 from the output 0.5" in law
+
+
+@pytest.mark.parametrize("at", ["first", "last"])
+def test_what_is_undefined_everywhere_says_so(study: Study, at: str) -> None:
+    """Networks that all died: C-NFC is NaN at that checkpoint of every run."""
+    table = study.collected.alignment.copy()
+    steps = sorted(table["step"].unique())
+    dead = (table["step"] == (steps[1] if at == "first" else steps[-1])) & (table["quantity"] == "c_nfc")
+    table.loc[dead, "value"] = np.nan
+    collected = replace(study.collected, alignment=table)
+    changed = Study(collected, make_tables(collected), study.paths)
+    said = theory.was_predicted(changed, HEADLINE)
+    assert f"n/a at {at}" in said.short
+    assert "it is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
+    table["value"] = np.nan
+    changed = Study(collected, make_tables(collected), study.paths)
+    for found in (theory.was_predicted(changed, HEADLINE), theory.which_power(changed, HEADLINE)):
+        assert found.sentence == "No finished run has a hidden layer in which this is defined, so there is no answer."
+
+
+def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
+    study = study_of(tiny_sweep(seeds=1), tmp_path)
+    assert "so no intervals" in theory.was_predicted(study, HEADLINE).sentence
+    assert "nan" not in theory.was_predicted(study, HEADLINE).sentence + theory.which_power(study, HEADLINE).sentence
+
+
+def test_panels_show_every_hidden_layer(study: Study) -> None:
+    panels = predicted.panels(study)
+    assert len(panels) == 4  # 2 data sets, first and last checkpoint
+    (axes,) = drawn(panels[0])
+    assert len(axes.lines) == 1 + 10  # the diagonal, and a point per hidden layer of a cell
+    assert len(depth_law.panels(study)) == 4
+
+
+def test_summary_for_wandb_has_means_over_hidden_layers() -> None:
+    def row(quantity: str, step: int, depth: int, value: float) -> dict[str, object]:
+        power = None if quantity.startswith("depth_law") else "1"
+        place = {"quantity": quantity, "step": step, "depth_from_output": depth}
+        return {**place, "correlation": "cosine", "power": power, "value": value}
+
+    rows = [row("c_nfc", 0, depth, value) for depth, value in ((0, 1.0), (1, 0.4), (2, 0.6))]
+    rows += [row("c_nfc_update", 0, depth, 0.1 * depth) for depth in (0, 1, 2)]
+    rows += [row("depth_law_power", step, depth, step / 10) for step in (0, 10) for depth in (0, 1)]
+    rows += [row("depth_law_fit", 10, 1, 0.9), row("c_nfc", 10, 1, 0.8)]
+    found = theory_summary(pd.DataFrame(rows))
+    assert found["predicted/c_nfc"] == pytest.approx(0.5)
+    assert found["predicted/c_nfc_update"] == pytest.approx(0.15)
+    assert found["final/depth_law_power"] == pytest.approx(1.0)
+    assert found["final/depth_law_fit"] == pytest.approx(0.9)

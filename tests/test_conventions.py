@@ -1,0 +1,30 @@
+"""What counts as having learned."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from nfa.conventions import LEARNED_BELOW, beats_constant
+
+
+@pytest.mark.parametrize(
+    ("scores", "better"),
+    [
+        ((0.05, 0.3, 0.09, 0.1), True),  # of a lower loss
+        ((0.0895, 0.36, 0.09, 0.1), True),  # CIFAR-10 after ten epochs: hardly a lower loss, fewer errors
+        ((0.47, 0.22, 0.09, 0.1), False),
+        ((0.09, 0.1, 0.09, 0.1), False),
+        ((0.5, math.nan, 1.0, math.nan), True),  # a regression
+        ((0.9, math.nan, 1.0, math.nan), False),
+        ((math.nan, math.nan, 1.0, math.nan), False),
+    ],
+)
+def test_a_run_learned_by_its_loss_or_by_its_errors(scores: tuple[float, ...], better: bool) -> None:
+    assert bool(beats_constant(*scores)) is better
+    columns = (pd.Series([score, score]) for score in scores)
+    assert beats_constant(*columns).tolist() == [better, better]
+
+
+def test_the_bound_itself_is_not_beaten() -> None:
+    assert not beats_constant(LEARNED_BELOW, 1 - LEARNED_BELOW * 0.5, 1.0, 0.5)
