@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nfa.report.figures.albums import find_albums
 from nfa.report.page.page import page as page_of
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.study import Study
@@ -41,7 +42,7 @@ def visit(chromium: Any, report: Path, width: int = 1280, **options: Any) -> tup
 def write_page(collected: Collected, paths: SweepPaths) -> Path:
     """Write the page alone, without the figures' files."""
     study = Study(collected, make_tables(collected), paths)
-    paths.report.write_text(page_of(study, ()), encoding="utf-8")
+    paths.report.write_text(page_of(study, (), find_albums(study)), encoding="utf-8")
     return paths.report
 
 

@@ -6,16 +6,14 @@ of the input (mean over channels). Otherwise: the whole matrices. Entries that a
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nfa.conventions import HEADLINE
 from nfa.report.statistics.runs import at_convention
+from nfa.report.statistics.study import Study
 from nfa.storage.arrays import read_arrays
-
-if TYPE_CHECKING:
-    from nfa.report.statistics.study import Study
 
 EIGENVECTORS = 4
 MATRICES = {"nfm": "NFM", "agop": "AGOP"}
@@ -73,13 +71,13 @@ class Album:
     moments: list[Moment]
 
 
-def find_albums(study: "Study") -> list[Album]:
+def find_albums(study: Study) -> list[Album]:
     """One album per shown cell: its first seed that finished, or its first."""
     found = (_album(study, cell) for cells in study.groups.values() for cell in cells)
     return [album for album in found if album is not None]
 
 
-def _album(study: "Study", cell: str) -> Album | None:
+def _album(study: Study, cell: str) -> Album | None:
     document = study.collected.documents[cell]
     path = study.paths.cell(cell).matrices
     if not path.exists():
@@ -103,7 +101,7 @@ def _album(study: "Study", cell: str) -> Album | None:
     return Album(cell, seed, layer, "diagonal" if as_image else "whole", moments) if moments else None
 
 
-def _correlation(study: "Study", cell: str, seed: int, step: int) -> float:
+def _correlation(study: Study, cell: str, seed: int, step: int) -> float:
     """Look up the first layer's UC-NFC of one run at one step."""
     table = study.collected.alignment
     here = table[(table["cell"] == cell) & (table["seed"] == seed) & (table["step"] == step)]

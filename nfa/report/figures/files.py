@@ -18,6 +18,7 @@ from nfa.report.figures import (
     raised,
     training,
 )
+from nfa.report.figures.albums import Album
 from nfa.report.figures.panels import Panel
 from nfa.report.figures.saving import save
 from nfa.report.figures.style import optimizer_colour
@@ -64,14 +65,19 @@ FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "early": _early,
     "quality": lambda study: _drawing(forest.panels(study), 3, forest.legend(study)),
     "speed_limited": _speed_limited,
-    "matrices": lambda study: partial(matrices.save_albums, study) if study.albums else None,
 }
 
 
-def drawings(study: Study) -> dict[str, Drawing]:
-    """Every figure that the sweep has, in the headline convention, not drawn yet."""
-    found = ((name, drawing_of(study)) for name, drawing_of in FIGURES.items())
-    return {name: drawing for name, drawing in found if drawing is not None}
+def drawings(study: Study, albums: Sequence[Album]) -> dict[str, Drawing]:
+    """Every figure that the sweep has, in the headline convention, not drawn yet.
+
+    Args:
+        study: The sweep's numbers.
+        albums: Pictures of the matrices of its cells, from ``find_albums(study)``; the page shows the same ones.
+    """
+    found = {name: drawing_of(study) for name, drawing_of in FIGURES.items()}
+    found["matrices"] = partial(matrices.save_albums, study, albums) if albums else None
+    return {name: drawing for name, drawing in found.items() if drawing is not None}
 
 
 def save_figures(study: Study, figures: Mapping[str, Drawing]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nfa.report.figures.albums import MATRICES, Picture
+from nfa.report.figures.albums import MATRICES, Album, Picture
 from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import styled
 from nfa.report.numbers import number
@@ -45,9 +45,9 @@ def data_uri(picture: Picture) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def save_albums(study: Study, path: Path) -> None:
+def save_albums(study: Study, albums: Sequence[Album], path: Path) -> None:
     """Write the first albums as one figure: a row per cell, NFM and AGOP at step 0 and the last checkpoint."""
-    found = study.albums[:FILE_ROWS]
+    found = albums[:FILE_ROWS]
     columns = 2 * len(MATRICES)
     with styled():
         figure = Figure(figsize=(columns * 1.7, len(found) * 2.05), facecolor="white")

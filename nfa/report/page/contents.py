@@ -1,7 +1,8 @@
 """The page's questions, in order: each with its sentence, its figures and its tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from nfa.report.figures.albums import Album
 from nfa.report.page import details, method
 from nfa.report.page.html import el
 from nfa.report.page.sections import speeds as speed_limited
@@ -19,8 +20,8 @@ from nfa.report.page.svg import Live
 from nfa.report.statistics.study import Study
 
 
-def sections(study: Study, live: Live, figures: Iterable[str]) -> list[Section]:
-    """Make all parts of the page, in order; ``figures`` are the names of those in files."""
+def sections(study: Study, live: Live, figures: Iterable[str], albums: Sequence[Album]) -> list[Section]:
+    """Make all parts of the page, in order; ``figures`` are the names of those in files, ``albums`` their pictures."""
     return [
         training_section(study, live),
         ansatz_section(study, live),
@@ -31,7 +32,7 @@ def sections(study: Study, live: Live, figures: Iterable[str]) -> list[Section]:
         quality_section(study, live),
         theory_section(study, live),
         *(make_section(*content, short=short) for content, short in speed_limited.parts(study, live)),
-        matrices_section(study),
+        matrices_section(study, albums),
         details_section(study),
         method_section(study, figures),
     ]

@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 import pandas as pd
 
 from nfa.conventions import HEADLINE
 from nfa.jobs.in_fork import beside
+from nfa.report.figures.albums import Album, find_albums
 from nfa.report.figures.files import drawings, save_figures
 from nfa.report.numbers import plural
 from nfa.report.page.contents import sections
@@ -24,16 +25,17 @@ from nfa.storage.paths import SweepPaths
 def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
     """Write figures/ and report.html: the two at once, as each takes some ten seconds."""
     study = Study(collected, tables, paths)
-    figures = drawings(study)
+    albums = find_albums(study)
+    figures = drawings(study, albums)
     with beside(lambda: save_figures(study, figures)):
-        text = page(study, figures)
+        text = page(study, figures, albums)
     write_text(paths.report, text)
 
 
-def page(study: Study, figures: Iterable[str]) -> str:
+def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
     """Make the page, with links to figures in files."""
     live = Live()
-    parts = sections(study, live, figures)
+    parts = sections(study, live, figures, albums)
     assets = files("nfa.report.page") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     name = study.collected.sweep.name

@@ -9,7 +9,8 @@ which is Spearman's rho where there is one block. Points of one cell (its layers
 chance) are one cluster. The interval is a jackknife over cells on Fisher's scale, z = artanh rho, ranks taken anew with
 each cell left out, Student t with (cells - data sets) degrees of freedom. In simulations of the default sweep's 15
 cells, with effects of cells and of layers, it held the truth in 96 to 98 of 100 sweeps, where an interval over 3 seeds
-of the pooled rho held it in 61 to 71 (``tests/report/statistics/test_stratified_ranks.py``): seeds say nothing about other cells.
+of the pooled rho held it in 61 to 71 (``tests/report/statistics/test_stratified_ranks.py``): seeds say nothing about
+other cells.
 """
 
 from collections.abc import Iterable, Sequence

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
-from nfa.report.figures.albums import Album, find_albums
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.labels import shown_of
@@ -80,11 +79,6 @@ class Study:
     def linear_steps(self) -> bool:
         """Whether axes of steps are linear: where the checkpoints of all cells are spaced so."""
         return all(cell.train.spacing == "linear" for cell in self.collected.sweep.cells)
-
-    @cached_property
-    def albums(self) -> list[Album]:
-        """Pictures of the first layers, for the page and the figure."""
-        return find_albums(self)
 
     @cached_property
     def optimizers(self) -> dict[str, int]:

@@ -46,8 +46,8 @@ def diverged(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
 
 
 def test_what_is_not_finite_is_grey_and_nothing_else(diverged: Study) -> None:
-    assert len(diverged.albums) == 3
-    for album in diverged.albums:
+    assert len(albums.find_albums(diverged)) == 3
+    for album in albums.find_albums(diverged):
         before, after = ([matrices.colours(picture) for picture in moment.pictures] for moment in album.moments)
         for picture in before:
             assert not (picture == GREY).all(axis=-1).any()
@@ -58,7 +58,9 @@ def test_what_is_not_finite_is_grey_and_nothing_else(diverged: Study) -> None:
 
 
 def test_the_captions_say_what_is_grey(diverged: Study) -> None:
-    page = next(part.html for part in sections(diverged, Live(), ()) if part.anchor == "pictures")
+    page = next(
+        part.html for part in sections(diverged, Live(), (), albums.find_albums(diverged)) if part.anchor == "pictures"
+    )
     captions = [text.split("</figcaption>")[0] for text in page.split("<figcaption>")[1:]]
     first, last, vectors = captions[:3]  # of an image
     assert first.startswith("step 0: UC-NFC 0.")
@@ -70,7 +72,7 @@ def test_the_captions_say_what_is_grey(diverged: Study) -> None:
 
 def test_the_figure_in_a_file_says_so_too(diverged: Study) -> None:
     diverged.paths.figures.mkdir()
-    matrices.save_albums(diverged, diverged.paths.figures / "matrices")
+    matrices.save_albums(diverged, albums.find_albums(diverged), diverged.paths.figures / "matrices")
     assert (diverged.paths.figures / "matrices.svg").read_text().count("; grey: not finite") == 2 * 3
 
 
@@ -83,6 +85,7 @@ def test_arrays_are_read_once_for_the_page_and_the_figure(tmp_path: Path, monkey
         return read_arrays(path, wanted)
 
     monkeypatch.setattr(albums, "read_arrays", counted)
-    drawings(study)["matrices"](tmp_path / "matrices")
-    sections(study, Live(), ())
+    found = albums.find_albums(study)
+    drawings(study, found)["matrices"](tmp_path / "matrices")
+    sections(study, Live(), (), found)
     assert len(read) == 1  # of one cell

@@ -13,6 +13,7 @@ from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.conventions import CONVENTIONS, HEADLINE, Convention
 from nfa.report.figures import early, forest, probing
+from nfa.report.figures.albums import find_albums
 from nfa.report.page.answers import Answer
 from nfa.report.page.page import page
 from nfa.report.page.sections import quality, theory
@@ -73,7 +74,7 @@ ANSWERS: dict[str, Callable[[Study, Convention], Answer]] = {
     "when": when,
     "for whom": for_whom,
     "probes": lambda study, _: probes_better(study),
-    "pictures": lambda study, _: pictured(study, [(0.1, 0.2)] * len(study.albums)),
+    "pictures": lambda study, _: pictured(study, find_albums(study)),
     "predicted": theory.was_predicted,
     "depth law": theory.which_power,
     "features": lambda study, _: quality.better_features(study),
@@ -110,12 +111,12 @@ def test_tables_have_a_column_for_it(table: str, study: Study, plain: Study) -> 
 
 
 def test_the_page_says_it_in_captions_and_at_a_glance(study: Study, plain: Study) -> None:
-    text = unescape(re.sub(r"<[^>]+>", "", page(study, [])))
+    text = unescape(re.sub(r"<[^>]+>", "", page(study, [], find_albums(study))))
     assert f"mean over 2 seeds. The cells taken together differ in {VARIED}." in text
     # Below the tables of ranks, of predictions and of strata, and below the figure of ranks.
     shown = re.sub(r"\s+", " ", text)
     assert shown.count(f"Cells of a data set are taken together that differ in {NAMES}") >= 4
-    alone = unescape(page(plain, []))
+    alone = unescape(page(plain, [], find_albums(plain)))
     assert "taken together" not in alone.partition("How the numbers were obtained")[0]
 
 

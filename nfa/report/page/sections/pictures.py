@@ -15,13 +15,12 @@ from nfa.report.page.sections.section import Section, lead, make_section
 from nfa.report.statistics.study import Study
 
 
-def matrices_section(study: Study) -> Section:
+def matrices_section(study: Study, albums: Sequence[Album]) -> Section:
     """Pictures of the matrices of each run."""
-    whole = [(album.moments[0].correlation, album.moments[-1].correlation) for album in study.albums]
-    answer = pictured(study, whole)
+    answer = pictured(study, albums)
     blocks: list[Safe] = []
     for group, cells in study.groups.items():
-        found = [album for album in study.albums if album.cell in cells]
+        found = [album for album in albums if album.cell in cells]
         if found:
             blocks += [el("h3", group), el("div", [_album(study, album) for album in found], cls="albums")]
     return make_section("pictures", "pictures", "NFM beside AGOP", lead(answer), blocks)
@@ -70,12 +69,13 @@ def _picture(picture: Picture, where: str) -> Safe:
     return el("span", image, el("small", picture.title.split(",")[0]))
 
 
-def pictured(study: Study, correlations: Sequence[tuple[float, float]]) -> Answer:
+def pictured(study: Study, albums: Sequence[Album]) -> Answer:
     """NFM beside AGOP: the first layers that are shown, at the first and the last checkpoint."""
-    if not correlations:
+    if not albums:
         return Answer(UNDEFINED, "No matrices were kept.")
-    first, last = (np.array(values, dtype=float) for values in zip(*correlations, strict=True))
-    over = pooled(study, [album.cell for album in study.albums])
+    moments = [(album.moments[0], album.moments[-1]) for album in albums]
+    first, last = (np.array([moment.correlation for moment in at], dtype=float) for at in zip(*moments, strict=True))
+    over = pooled(study, [album.cell for album in albums])
     text = (
         f"First layer of one run per cell ({HEADLINE}; {study.measured_with}): UC-NFC of the whole matrices "
         f"is {_range(first)} at step 0 and "
