@@ -20,7 +20,7 @@ from tests.helpers import environment, tiny, tiny_sweep
 from tests.workflow.stages import STAGES, Stage, differing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
-COMMAND = [sys.executable, "-m", "nfa.import_server.hand_over"]
+COMMAND = [sys.executable, "-m", "nfa"]
 
 
 @pytest.fixture(scope="module")

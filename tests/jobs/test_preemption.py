@@ -10,8 +10,8 @@ from tests.helpers import environment
 
 JOB = """
 import sys, time
-from nfa.jobs.exit_codes import PREEMPTED
 from nfa.errors import Preempted
+from nfa.jobs.exit_codes import PREEMPTED
 from nfa.jobs.preemption import leave_at_once, preemption
 
 leave_at_once()

@@ -39,7 +39,7 @@ def owner() -> Iterator["subprocess.Popen[bytes]"]:
 
 def job(owner: "subprocess.Popen[bytes]") -> "subprocess.Popen[str]":
     """Run a job that fails at once, in a process group of its own; the process that imports is in that group too."""
-    command = [sys.executable, "-m", "nfa.import_server.hand_over", "train", "no.yaml"]
+    command = [sys.executable, "-m", "nfa", "train", "no.yaml"]
     process = subprocess.Popen(
         command,
         env=environment(**{VARIABLE: str(owner.pid)}),
