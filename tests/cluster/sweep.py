@@ -61,4 +61,4 @@ class ClusterSweep(Workflow):
     def training(self, cell: str) -> bool:
         """Whether a seed of a cell has begun to train, and not all are done."""
         folder = self.results / cell
-        return len(list(folder.glob("checkpoints/*/*"))) > 1 and not (folder / "cell.json").exists()
+        return len(list(folder.glob("checkpoints/*/step-*"))) > 1 and not (folder / "cell.json").exists()

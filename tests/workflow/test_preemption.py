@@ -38,8 +38,8 @@ def job_of(workflow: Workflow, stage: str) -> int:
 
 
 def trains(workflow: Workflow) -> bool:
-    """Say whether a run has begun to train: two checkpoints are there."""
-    return len(list(workflow.results.glob("*/checkpoints/*/*"))) > 1
+    """Return True once a run is in its training loop: two checkpoints are there, temporary files beside them not counted."""
+    return len(list(workflow.results.glob("*/checkpoints/*/step-*"))) > 1
 
 
 @pytest.mark.slow
