@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import getpass
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -162,15 +163,14 @@ class Slurm:
         words = self.command("scontrol", "-o", "show", "job", number).split()
         return {key: value for key, _, value in (word.partition("=") for word in words)}
 
+    def stages(self, number: str) -> set[tuple[str, str]]:
+        """Read from the script of a job which stages of which cells it runs: (stage, cell)."""
+        script = self.command("scontrol", "write", "batch_script", number, "-")
+        return set(re.findall(r"'(\w+):cell=([^']+)'", script))
+
     def cells(self, *options: str) -> dict[str, str]:
-        """Job numbers of cells: the last one of each, running or not, by the script that was submitted."""
-        found = {}
-        for number in sorted(self.jobs(*options), key=int):
-            script = self.command("scontrol", "write", "batch_script", number, "-")
-            for word in script.split():
-                if word.startswith("'train:cell="):
-                    found[word.strip("'").partition("=")[2]] = number
-        return found
+        """Number of the last job of each cell, running or not, by the scripts that were submitted."""
+        return {cell: number for number in sorted(self.jobs(*options), key=int) for _, cell in self.stages(number)}
 
     def processes(self) -> list[int]:
         """All processes of this Slurm: daemons, and jobs with all they started."""

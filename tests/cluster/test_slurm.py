@@ -60,6 +60,9 @@ def test_undisturbed(sweep: ClusterSweep, local: Workflow) -> None:
     process = sweep.start()
     sweep.end(process)
     complete_and_equal(sweep, local)
+    numbers = sweep.slurm.cells()
+    for cell in (IMAGES, CONV, CHAIN):
+        assert sweep.slurm.stages(numbers[cell]) == {(stage, cell) for stage in STAGES}, "one submission for a cell"
     jobs = [sweep.slurm.job(number) for number in sweep.slurm.jobs()]
     assert len(jobs) == 6, "one for each cell, aggregate, and two that publish"
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
