@@ -1,6 +1,5 @@
 """Stage 3: score every layer's features at every checkpoint of a cell; writes probes.parquet."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,19 +7,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from nfa.errors import Preempted
 from nfa.features import FeatureMachine
 from nfa.features.quality import Row, input_rows, linear_rows, metric_rows, recovery_rows
 from nfa.features.samples import Samples
-from nfa.jobs.preemption import preemption
-from nfa.jobs.progress import event, progress_bar
-from nfa.storage.checkpoints import load_weights, run_identity
+from nfa.stages.seed_work import SeedWork
 from nfa.storage.checks import finished_runs
 from nfa.storage.columns import PROBES
 from nfa.storage.partial_table import SAVE_SECONDS, GrowingTable
 from nfa.storage.parts import Parts, write_timings
 from nfa.storage.paths import SweepPaths
-from nfa.storage.tables import read_table, write_table
+from nfa.storage.tables import write_table
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.sections import Probe
 from nfa.training import Materials, build_model, load_all
@@ -29,36 +25,31 @@ from nfa.training import Materials, build_model, load_all
 def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
     """Probe every seed of a cell that is not probed, then write the cell's table from all of them.
 
+    Args:
+        sweep: The sweep.
+        cell: One of its cells, trained.
+        results: Folder of all results.
+        device: Device to compute on.
+        save_seconds: Seconds between two savings of unfinished work.
+
     Raises:
         UserError: The cell is not trained, or a checkpoint is missing, damaged or foreign.
     """
     paths = SweepPaths(results / sweep.name).cell(cell.id)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "probe", hashes["probe"])
-    runs = finished_runs(paths, sweep.seeds)  # before the lock makes a folder
+    runs = finished_runs(paths, sweep.seeds)  # raises before the lock makes a folder
+    steps = {seed: run["checkpoints"] for seed, run in runs.items()}
     with parts.locked():
-        left = []
-        tables: dict[int, pd.DataFrame] = {}
-        for seed in runs:
-            if parts.finished(seed) is None:
-                left.append(seed)
-            else:
-                event(f"probe {cell.id} seed {seed}: finished before")
-                tables[seed] = read_table(parts.file(seed, "parquet"))
-        known: dict[int, Subject] = {}  # of the last data, which the next seed may share
-        for seed, data in load_all(cell, left, device).items():
-            started = time.perf_counter()
-            table = GrowingTable(parts, seed, PROBES, save_seconds)
-            if id(data) not in known:
-                known = {id(data): Subject.of(data, sweep.probe)}
-            _probe_seed(cell, seed, runs[seed]["checkpoints"], known[id(data)], sweep.probe, table, parts, device)
-            tables[seed] = table.finish()
-            parts.finish(seed, started, earlier=table.seconds)
-            table.discard()
-            took = time.perf_counter() - started
-            event(f"probe {cell.id} seed {seed}: {len(runs[seed]['checkpoints'])} checkpoints in {took:.1f} s")
-        whole = pd.concat([tables[seed] for seed in sweep.seeds], ignore_index=True)
-        write_table(paths.probes, whole, PROBES, parts.stamp(sweep.seeds))
+        work = SeedWork(cell, parts, steps, PROBES, save_seconds)
+        subjects: dict[int, Subject] = {}  # of the last data set, which the next seed may share
+        for seed, data in load_all(cell, work.left, device).items():
+            with work.part(seed) as table:
+                if id(data) not in subjects:
+                    subjects = {id(data): Subject.of(data, sweep.probe)}
+                ends = steps[seed][0], steps[seed][-1]
+                _probe_seed(work, seed, table, ends, subjects[id(data)], sweep.probe, device)
+        write_table(paths.probes, work.joined(sweep.seeds), PROBES, parts.stamp(sweep.seeds))
         write_timings(paths, hashes)
 
 
@@ -95,33 +86,25 @@ class Subject:
 
 
 def _probe_seed(
-    cell: Cell,
+    work: SeedWork,
     seed: int,
-    steps: list[int],
+    table: GrowingTable,
+    ends: tuple[int, int],
     subject: Subject,
     settings: Probe,
-    table: GrowingTable,
-    parts: Parts,
     device: torch.device,
 ) -> None:
-    """Probe the checkpoints of one run that are not in its table.
+    """Add the missing checkpoints of one run to its table.
 
-    The raw input's scores stand with step 0, which is the untrained network.
+    The scores of the raw input are stored with step 0, which is the untrained network.
     """
+    cell = work.cell
     model = build_model(cell, seed, device)
-    with progress_bar(f"probe {cell.id} seed {seed}", len(steps)) as bar, preemption() as preempted:
-        for done, step in enumerate(steps):
-            if step in table.steps:
-                continue
-            if preempted():
-                table.save()
-                raise Preempted(f"probe {cell.id} seed {seed}: told to stop; {done} of {len(steps)} checkpoints kept")
-            identity = run_identity(cell, seed) | {"step": str(step)}
-            load_weights(model, parts.paths.checkpoint(seed, step), identity)
+    with work.checkpoints(seed, table, model) as steps:
+        for step in steps:
             rows = list(subject.baselines) if step == 0 else []
-            rows += _checkpoint_rows(cell, seed, model, subject, settings, at_end=step in (steps[0], steps[-1]))
+            rows += _checkpoint_rows(cell, seed, model, subject, settings, at_end=step in ends)
             table.add(step, pd.DataFrame([(seed, step, *row) for row in rows], columns=PROBES.names))
-            bar.update(done + 1)
 
 
 def _checkpoint_rows(

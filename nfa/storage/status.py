@@ -1,7 +1,17 @@
-"""``nfa status`` and ``nfa report``: a sweep that is not done, read from its files. Imports no torch.
+"""The state of a sweep that is not finished, read from its files, for ``nfa status``. Imports no torch.
 
-A stage of a cell is done when its table says so, running when its lock is held, failed when neither and its log ends
-with what went wrong. Nothing is written, and no running job is disturbed.
+A stage of a cell is
+
+- done, when its files are whole and say that they were made with the sweep's settings and all of its seeds. Tables and
+  cell.json are read and their checksums compared; of matrices.npz only the list of arrays is read, which is fast;
+- running, when another process holds the stage's lock;
+- failed, when neither holds and its log ends with an error;
+- to go otherwise.
+
+Nothing is written, and no running job is disturbed.
+
+The ids of cells contain digests of the user's data files. Where such a file is missing, the cells of the sweep cannot
+be listed. The state is then that of the cells whose folders are there, and settings are not compared.
 """
 
 import fcntl
@@ -10,47 +20,63 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nfa.digests import read_sealed
 from nfa.errors import UserError
 from nfa.storage.checks import outputs
 from nfa.storage.parts import Parts
 from nfa.storage.paths import CellPaths, SweepPaths
-from nfa.storage.tables import read_stamp
-from nfa.sweep.cells import STAGES, Cell, Sweep
+from nfa.storage.tables import UNREADABLE, array_names, read_arrow, stamp_of
+from nfa.sweep.cells import STAGES, Sweep
 from nfa.sweep.estimate import duration, estimate
-from nfa.sweep.grid import load
+from nfa.sweep.grid import load, load_cells
 
-NOT_FAILED = ("told to stop", "interrupted;", "waiting for it")  # ends of a log that is only cut off
+STATES = ("done", "running", "failed", "to go")
+NOT_FAILED = ("told to stop", "interrupted;", "waiting for it")  # logs of jobs that were cut off end with these words
 
 
 @dataclass
 class Status:
-    """Where a sweep stands.
+    """The state of a sweep.
 
     Attributes:
-        sweep: The sweep.
+        name: Name of the sweep.
+        cells: Number of cells.
+        seeds: Number of seeds.
+        unlisted: Reason why the cells of the sweep could not be listed, so that ``cells`` counts those that have begun;
+            empty where all of them are known.
         counts: Stage -> state (done, running, failed, to go) -> number of cells.
         failed: Stage, cell, reason and log of each failed job.
-        diverged: Cell, seed and step of each run that diverged: a result, and no failure.
-        seconds: Core-seconds to go, from what the finished work took; None where there is none to go by.
+        damaged: One line for each damaged file, with the command that writes it again.
+        diverged: Cell, seed and step of each run that diverged, which is a result and not a failure.
+        seconds: Estimated core-seconds to go, scaled by what the finished work took; None where nothing is finished.
     """
 
-    sweep: Sweep
-    counts: dict[str, dict[str, int]]
+    name: str
+    cells: int
+    seeds: int
+    unlisted: str = ""
+    counts: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {stage: dict.fromkeys(STATES, 0) for stage in STAGES}
+    )
     failed: list[tuple[str, str, str, Path]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     diverged: list[tuple[str, str, int]] = field(default_factory=list)
     seconds: float | None = None
 
     def lines(self, most: int = 20) -> list[str]:
-        """Say it to a person; of long lists the first ones."""
-        sweep = self.sweep
-        lines = [f"{sweep.name}: {len(sweep.cells):,} cells x {len(sweep.seeds)} seeds"]
-        lines.append(f"{'stage':<10}" + "".join(f"{state:>10}" for state in self.counts["train"]))
+        """Describe the state for a person, with at most ``most`` lines of each list."""
+        begun = " that have begun" if self.unlisted else ""
+        lines = [f"{self.name}: {self.cells:,} cells{begun} x {self.seeds} seeds"]
+        if self.unlisted:
+            lines.append(f"other cells are not known, and settings were not compared: {self.unlisted}")
+        lines.append(f"{'stage':<10}" + "".join(f"{state:>10}" for state in STATES))
         for stage, states in self.counts.items():
             lines.append(f"{stage:<10}" + "".join(f"{count:>10,}" for count in states.values()))
-        lines += _some(
+        lines += _first(
             [f"failed: {stage} {cell}: {reason} (log: {log})" for stage, cell, reason, log in self.failed], most
         )
-        lines += _some([f"diverged: {cell} seed {seed} at step {step:,}" for cell, seed, step in self.diverged], most)
+        lines += _first([f"damaged: {line}" for line in self.damaged], most)
+        lines += _first([f"diverged: {cell} seed {seed} at step {step:,}" for cell, seed, step in self.diverged], most)
         missing = sum(states["to go"] + states["failed"] for states in self.counts.values())
         running = sum(states["running"] for states in self.counts.values())
         if self.seconds and running:
@@ -60,72 +86,120 @@ class Status:
             lines.append(f"about {duration(self.seconds)} of one core to go; nothing is running")
         elif self.seconds == 0 and missing:
             tables = "1 table is" if missing == 1 else f"{missing:,} tables are"
-            lines.append(f"nothing is left to compute, but {tables} missing: the stage's own command joins it again")
+            what = "missing or damaged" if self.damaged else "missing"
+            lines.append(f"nothing is left to compute, but {tables} {what}: the stage's own command joins it again")
         elif self.seconds == 0:
             lines.append("all cells are done")
         return lines
 
 
-def _some(lines: list[str], most: int) -> list[str]:
+def _first(lines: list[str], most: int) -> list[str]:
     return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most:,} more"]
 
 
 def planned_sweep(results: Path) -> tuple[Sweep, SweepPaths]:
-    """Find the sweep of a results folder, as its jobs read it.
+    """Read the sweep of a results folder from its plan, as the sweep's jobs do.
 
     Raises:
-        UserError: The folder is no sweep's results.
+        UserError: The folder holds no sweep's results, or a file that the sweep needs is missing.
     """
-    paths = SweepPaths(results)
-    if not paths.plan.exists():
-        raise UserError(f"{results}: no sweep was started here ({paths.plan.name} is missing); give results/<sweep>")
+    paths = _started(results)
     return load(paths.plan), paths
 
 
+def _started(results: Path) -> SweepPaths:
+    paths = SweepPaths(results)
+    if not paths.plan.exists():
+        raise UserError(f"{results}: no sweep was started here ({paths.plan.name} is missing); give results/<sweep>")
+    return paths
+
+
 def status(results: Path) -> Status:
-    """Look where a sweep stands.
+    """Determine the state of a sweep.
+
+    Args:
+        results: Folder of the sweep's results, results/<sweep>.
 
     Raises:
-        UserError: The folder is no sweep's results.
+        UserError: The folder holds no sweep's results.
     """
-    sweep, paths = planned_sweep(results)
-    found = Status(sweep, {stage: dict.fromkeys(("done", "running", "failed", "to go"), 0) for stage in STAGES})
+    paths = _started(results)
+    try:
+        sweep = load(paths.plan)
+    except UserError as error:
+        sweep = load_cells(paths.plan, ())  # checks the settings again, but reads no data
+        return _status_of_folders(sweep, paths, str(error))
+    found = Status(sweep.name, len(sweep.cells), len(sweep.seeds))
     took = finished = left = 0.0
     for cell in sweep.cells:
         here, hashes = paths.cell(cell.id), sweep.hashes(cell)
         expected = estimate(sweep, cell).seconds / (len(STAGES) * len(sweep.seeds))
-        for stage, table in outputs(here).items():
-            state = "to go"
+        for stage in STAGES:
             seconds = list(_seconds(Parts(here, stage, hashes[stage]), sweep.seeds))
-            if _done(sweep, hashes[stage], table):
-                state = "done"
-            elif _held(here.state / f"{stage}.lock"):
-                state = "running"
-            else:
-                log = paths.folder / "logs" / stage / f"{cell.id}.log"
-                reason = _reason(log)
-                if reason:
-                    state = "failed"
-                    found.failed.append((stage, cell.id, reason, log))
-            found.counts[stage][state] += 1
+            state = _add_stage(found, sweep, here, stage, hashes[stage])
             took, finished = took + sum(seconds), finished + expected * len(seconds)
             left += 0 if state == "done" else expected * (len(sweep.seeds) - len(seconds))
-        found.diverged += _diverged(cell, here)
+        found.diverged += _diverged(here)
     if finished or not left:
         found.seconds = left * (took / finished if finished else 1)
     return found
 
 
-def _done(sweep: Sweep, stage_hash: str, table: Path) -> bool:
+def _status_of_folders(sweep: Sweep, paths: SweepPaths, reason: str) -> Status:
+    """Determine the state of the cells whose folders are there, without comparing their settings."""
+    folders = sorted(path.parent for pattern in ("*/.state", "*/cell.json") for path in paths.folder.glob(pattern))
+    cells = [CellPaths(folder) for folder in dict.fromkeys(folders)]
+    found = Status(sweep.name, len(cells), len(sweep.seeds), reason)
+    for here in cells:
+        for stage in STAGES:
+            _add_stage(found, sweep, here, stage, None)
+        found.diverged += _diverged(here)
+    return found
+
+
+def _add_stage(found: Status, sweep: Sweep, here: CellPaths, stage: str, stage_hash: str | None) -> str:
+    """Determine the state of one stage of a cell, and count it in ``found``."""
+    cell, state = here.folder.name, "to go"
+    log = here.folder.parent / "logs" / stage / f"{cell}.log"
+    done, damaged = _is_done(here, stage, stage_hash, sweep.seeds)
+    if damaged:
+        found.damaged.append(f"{damaged}; run `nfa {stage} {sweep.source} --cells {cell}`")
+    if done:
+        state = "done"
+    elif _held(here.state / f"{stage}.lock"):
+        state = "running"
+    elif reason_of_failure := _reason(log):
+        state = "failed"
+        found.failed.append((stage, cell, reason_of_failure, log))
+    found.counts[stage][state] += 1
+    return state
+
+
+def _is_done(paths: CellPaths, stage: str, stage_hash: str | None, seeds: Iterable[int]) -> tuple[bool, Path | None]:
+    """Read the files of a stage and compare what they were made from; without a hash compare only the seeds.
+
+    Returns:
+        True if the stage is done; and the file that is damaged, None where none is.
+    """
+    seeds, file = set(seeds), outputs(paths)[stage]
     try:
-        stamp = read_stamp(table)
-    except (OSError, ValueError):  # pyarrow's errors are ValueErrors
-        return False
-    return stamp.get("hash") == stage_hash and set(sweep.seeds) <= set(stamp["seeds"])
+        stamp = stamp_of(read_arrow(file))
+        fits = stage_hash in (None, stamp.get("hash")) and seeds <= set(stamp["seeds"])
+        if fits and stage == "train":
+            file = paths.cell
+            fits = {str(seed) for seed in seeds} <= read_sealed(file)["runs"].keys()
+        elif fits and stage == "measure":
+            file = paths.matrices
+            array_names(file)
+    except FileNotFoundError:
+        return False, None
+    except (*UNREADABLE, KeyError, TypeError, AttributeError):
+        return False, file
+    return fits, None
 
 
 def _held(lock: Path) -> bool:
-    """Whether a process holds a lock; looking does not keep another from taking it."""
+    """Tell whether a process holds a lock, without keeping another process from taking it."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -137,7 +211,7 @@ def _held(lock: Path) -> bool:
 
 
 def _reason(log: Path) -> str | None:
-    """Return the last line of the log of a job that failed; None where it is only cut off, or has not begun."""
+    """Return the last line of the log of a job that failed; None where the job was cut off or has not begun."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -148,7 +222,7 @@ def _reason(log: Path) -> str | None:
 
 
 def _seconds(parts: Parts, seeds: Iterable[int]) -> Iterable[float]:
-    """What the finished seeds of a stage took."""
+    """Yield the seconds that each finished seed of a stage took."""
     for seed in seeds:
         try:
             yield float(json.loads(parts.file(seed, "json").read_text())["seconds"])
@@ -156,9 +230,12 @@ def _seconds(parts: Parts, seeds: Iterable[int]) -> Iterable[float]:
             continue
 
 
-def _diverged(cell: Cell, paths: CellPaths) -> list[tuple[str, str, int]]:
+def _diverged(paths: CellPaths) -> list[tuple[str, str, int]]:
+    """List cell, seed and step of the diverged runs of a cell."""
     try:
         runs = json.loads(paths.cell.read_text(encoding="utf-8"))["runs"]
-        return [(cell.id, seed, run["last_step"]) for seed, run in runs.items() if run["status"] == "diverged"]
+        return [
+            (paths.folder.name, seed, run["last_step"]) for seed, run in runs.items() if run["status"] == "diverged"
+        ]
     except (OSError, ValueError, KeyError):
         return []

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from filelock import FileLock
 
 from nfa.storage.atomic import write_text
@@ -13,8 +14,9 @@ from nfa.storage.paths import SweepPaths
 from nfa.storage.status import status
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Sweep
+from nfa.sweep.grid import load
 from tests.fake_results import rewrite_cell, write
-from tests.helpers import nfa, tiny_sweep
+from tests.helpers import nfa, tiny, tiny_sweep
 
 TRAIN = {"steps": 10_000, "batch_size": 32, "checkpoints": 3}
 
@@ -129,3 +131,52 @@ def test_a_table_that_was_removed_afterwards_is_missing(tmp_path: Path) -> None:
     paths.cell(sweep.cells[0].id).probes.unlink()
     said = "nothing is left to compute, but 1 table is missing: the stage's own command joins it again"
     assert status(paths.folder).lines()[-1] == said
+
+
+def test_a_table_with_a_damaged_body_is_not_done(half: tuple[Sweep, SweepPaths]) -> None:
+    sweep, paths = half
+    here = paths.cell(sweep.cells[0].id)
+    content = bytearray(here.alignment.read_bytes())
+    content[len(content) // 4] ^= 1  # of a column; the end of the file, with the stamp, is as it was
+    here.alignment.write_bytes(content)
+    found = status(paths.folder)
+    assert found.counts["measure"] == {"done": 1, "running": 0, "failed": 0, "to go": 3}
+    (line,) = found.damaged
+    assert line == f"{here.alignment}; run `nfa measure {paths.plan} --cells {here.folder.name}`"
+    assert f"damaged: {line}" in found.lines()
+
+
+def test_a_stage_without_its_second_file_is_not_done(half: tuple[Sweep, SweepPaths]) -> None:
+    sweep, paths = half
+    here = paths.cell(sweep.cells[0].id)
+    here.matrices.unlink()
+    here.cell.write_text("{}")
+    found = status(paths.folder)
+    assert [found.counts[stage]["done"] for stage in ("train", "measure", "probe")] == [1, 1, 1]
+    (line,) = found.damaged
+    assert line.startswith(f"{here.cell}; run `nfa train ")
+
+
+def test_the_state_is_printed_without_the_data_file(tmp_path: Path) -> None:
+    config, data = tmp_path / "own.yaml", tmp_path / "own.csv"
+    data.write_text("a,b,target\n" + "".join(f"{i % 7},{i % 5},{i % 3}.5\n" for i in range(60)))
+    entry = {"name": "file", "path": str(data), "test_share": 0.2}
+    config.write_text(yaml.safe_dump(tiny(sweep="own", data=[entry])))
+    sweep = load(config)
+    paths = write(sweep, tmp_path / "results")
+    write_plan(sweep, paths)
+    paths.cell(sweep.cells[1].id).probes.unlink()
+    data.unlink()
+    printed = nfa("status", paths.folder, cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    lines = printed.stdout.splitlines()
+    assert lines[0] == "own: 2 cells that have begun x 2 seeds"
+    assert lines[1].startswith("other cells are not known, and settings were not compared: own.yaml: data[0]: ")
+    assert f"{data}: no such file" in lines[1]
+    assert [line.split() for line in lines[2:6]] == [
+        ["stage", "done", "running", "failed", "to", "go"],
+        ["train", "2", "0", "0", "0"],
+        ["measure", "2", "0", "0", "0"],
+        ["probe", "1", "0", "0", "1"],
+    ]
+    assert printed.stderr == ""
