@@ -1,6 +1,9 @@
-"""The optimizer axis. To add one: write one file with its settings and ``build``, and name it here.
+"""The optimizer axis of a sweep.
 
-What trains is imported on first use, so that planning a sweep never waits for torch.
+Each optimizer has one file here with its settings (``AdamSettings``) and a function ``build`` that makes the torch
+optimizer. Optimizers that PyTorch does not have are in ``algorithms/``. ``entry`` has the common interface,
+``schedule`` the learning rates over time; ``speeds`` and ``adapt`` belong to SLO. To add an optimizer, write such a
+file and name it in ``OPTIMIZERS``. torch is imported on first use, so that planning a sweep does not wait for it.
 """
 
 from importlib import import_module

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Adam(OptimizerSettings):
+class AdamSettings(OptimizerSettings):
     """Settings of ``adam``."""
 
     name: Literal["adam"] = "adam"
@@ -24,7 +24,7 @@ class Adam(OptimizerSettings):
     quiet_tags = frozenset({"weight_decay", *COMMON_TAGS})
 
 
-def build(settings: Adam, parameters: Parameters) -> torch.optim.Optimizer:
+def build(settings: AdamSettings, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
@@ -36,4 +36,6 @@ def build(settings: Adam, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-ENTRY = OptimizerEntry(Adam, build, about="adaptive moments", weight_decay=lambda settings: settings.weight_decay)
+ENTRY = OptimizerEntry(
+    AdamSettings, build, about="adaptive moments", weight_decay=lambda settings: settings.weight_decay
+)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class AdamW(OptimizerSettings):
+class AdamWSettings(OptimizerSettings):
     """Settings of ``adamw``."""
 
     name: Literal["adamw"] = "adamw"
@@ -24,7 +24,7 @@ class AdamW(OptimizerSettings):
     quiet_tags = frozenset({"weight_decay", *COMMON_TAGS})
 
 
-def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
+def build(settings: AdamWSettings, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
@@ -33,7 +33,7 @@ def build(settings: AdamW, parameters: Parameters) -> torch.optim.Optimizer:
 
 
 ENTRY = OptimizerEntry(
-    AdamW,
+    AdamWSettings,
     build,
     about="Adam with decoupled weight decay",
     decoupled_decay=lambda settings: settings.weight_decay,

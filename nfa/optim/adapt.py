@@ -1,9 +1,9 @@
-"""Speeds that follow the measured alignment: the layer that lags gets faster. Derived here; in no paper. No torch.
+"""SLO speeds that follow the measured alignment: layers that lag get faster. Derived here, from no paper. No torch.
 
     log C_l <- log C_l + rate * (mean of a - a_l),    then C_l within [B_l / bound, B_l * bound]
 
-a_l is the UC-NFC of layer l, B_l the speed it started with, and the mean is over the layers measured. While no bound is
-met the product of their speeds stays as it was: what one layer gains the others give.
+a_l is the UC-NFC of layer l, B_l its speed at the start, and the mean is over the measured layers. As long as no bound
+is reached, the product of the speeds of these layers is unchanged.
 """
 
 import math
@@ -21,18 +21,18 @@ def adapted_speeds(
     rate: float = 1.0,
     bound: float = 10.0,
 ) -> dict[str, float]:
-    """Choose speeds anew.
+    """Compute new speeds from the measured alignment.
 
     Args:
         speeds: Layer name -> speed now.
-        nfc: Layer name -> UC-NFC now; a layer that is not there, or NaN, keeps its speed. Leave the readout out: its
-            UC-NFC is 1 at power 1 whatever it learned. Parts of one parameter count as their mean.
+        nfc: Layer name -> UC-NFC now; a layer without a value, or with NaN, keeps its speed. Leave out the readout,
+            whose UC-NFC is 1 at power 1 whatever it learned. Layers that are parts of one parameter are averaged.
         base: Layer name -> speed at the start.
-        rate: Change of a speed's logarithm for a lag of 1.
-        bound: A speed stays within this factor of the one at the start.
+        rate: Change of the logarithm of a speed for a lag of 1.
+        bound: Largest factor between a speed and the speed at the start.
 
     Returns:
-        Layer name -> speed. A speed of 0 stays 0.
+        Layer name -> new speed. A speed of 0 stays 0.
 
     Raises:
         ValueError: A rate or bound out of range, a layer without a speed, or a speed without one at the start.

@@ -1,4 +1,4 @@
-"""What an optimizer entry promises before torch is imported."""
+"""The interface of an entry of the optimizer axis. Imports no torch until an optimizer is made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMON_TAGS = {"schedule": "", "warmup": "warm", "clip": "clip"}
 
 
 class OptimizerSettings(Settings):
-    """What every optimizer has."""
+    """Settings that every optimizer has."""
 
     lr: float = setting(0.1, "learning rate at the start", gt=0, le=1e6)
     schedule: ScheduleName = setting("constant", "learning rate over training: constant, linear or cosine decay to 0")
@@ -29,13 +29,13 @@ class OptimizerSettings(Settings):
 
 @dataclass(frozen=True)
 class Parameters:
-    """What an optimizer is made for.
+    """The parameters that an optimizer is made for.
 
     Attributes:
         named: (name, tensor), in order of registration.
-        stacked: Axis 0 of every tensor counts independent networks: norms and orthogonalisation are one for each.
-        layers: Names of the layers in forward order, for settings by layer; None reads them off the names.
-        lr_factors: Parameter name -> factor on its learning rate, for entrywise steps; what is not named has 1.
+        stacked: Axis 0 of every tensor counts independent networks; norms and orthogonal factors are taken per network.
+        layers: Names of the layers in forward order, for settings by layer; None to derive them from the names.
+        lr_factors: Parameter name -> factor on its learning rate, for entrywise steps; 1 for a parameter not named.
     """
 
     named: Sequence[tuple[str, Tensor]]
@@ -45,16 +45,16 @@ class Parameters:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The parameters without their names."""
+        """Tensors without their names."""
         return [tensor for _, tensor in self.named]
 
     def groups(self, lr: float, decoupled_decay: float | None = None) -> list[dict[str, Any]]:
-        """Groups for a torch optimizer of entrywise steps: one for each factor on the learning rate.
+        """Return parameter groups for a torch optimizer of entrywise steps, one for each factor on the learning rate.
 
         Args:
-            lr: The learning rate; a group's is multiplied by its factor, which it keeps as ``lr_factor``.
-            decoupled_decay: lambda of a decay that the optimizer multiplies by a group's lr; divided by the factor, so
-                that W still shrinks by lr lambda W, lr that of the settings.
+            lr: The learning rate. A group multiplies it by its factor, which it stores as ``lr_factor``.
+            decoupled_decay: lambda of a decay that the optimizer multiplies by a group's lr. It is divided by the
+                factor, so that W shrinks by lr lambda W with the lr of the settings.
         """
         by_factor: dict[float, list[Tensor]] = {}
         for name, tensor in self.named:
@@ -68,18 +68,18 @@ class Parameters:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of the coming step, with each group's factor on it."""
+    """Set the learning rate of the coming step, multiplied by the factor of each group."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_factor", 1.0)
 
 
 def _plain(settings: OptimizerSettings, layer_names: Sequence[str]) -> dict[str, Any]:
-    """Identify an optimizer without per-layer settings: what differs from its defaults."""
+    """Identify an optimizer without settings by layer: return the settings that differ from their defaults."""
     return non_default(settings)
 
 
 def _none(settings: OptimizerSettings) -> float:
-    """Coupled decay of an optimizer without one."""
+    """Return the weight decay of an optimizer that has none."""
     return 0.0
 
 
@@ -88,14 +88,15 @@ class OptimizerEntry:
     """One line of the optimizer registry.
 
     Attributes:
-        settings: The entry's settings class.
-        make: (settings, parameters) -> the torch optimizer, all its state tensors. Imports torch inside. Every group's
-            ``lr`` is set before every step, to the scheduled ``settings.lr`` times the group's ``lr_factor``.
+        settings: Settings class of the entry.
+        make: (settings, parameters) -> the torch optimizer, whose state must consist of tensors. It imports torch
+            itself. The ``lr`` of every group is set before every step, to the scheduled ``settings.lr`` times the
+            group's ``lr_factor``.
         about: One line for ``nfa init`` and the documentation.
         weight_decay: Settings -> lambda of a *coupled* decay (torch's ``weight_decay``), 0 where there is none.
         decoupled_decay: Settings -> lambda of a *decoupled* decay, W shrinks by lr lambda W; 0 where there is none.
-        canonical: (settings, layer names) -> what identifies the entry, the same for two ways to say the same; raises
-            ValueError where a setting names a layer that is not there.
+        canonical: (settings, layer names) -> content that identifies the entry, equal for two ways to write the same
+            optimizer; raises ValueError where a setting names a layer that does not exist.
     """
 
     settings: type[OptimizerSettings]
@@ -114,19 +115,18 @@ class OptimizerEntry:
         layers: Sequence[str] | None = None,
         lr_factors: Mapping[str, float] | None = None,
     ) -> torch.optim.Optimizer:
-        """Make the optimizer of a network, or of its named parameters.
+        """Make the optimizer for a network, or for named parameters.
 
         Args:
             settings: Settings of this entry.
             model: The network, or its parameters by name.
             stacked: Axis 0 of every tensor counts independent networks (seeds), each trained as if it were alone.
-            layers: Names of the layers in forward order, where speeds are given by index.
-            lr_factors: Parameter name -> factor on its learning rate in entrywise steps (maximal update); other
-                optimizers need none and leave it.
+            layers: Names of the layers in forward order, for speeds that are given by index.
+            lr_factors: Parameter name -> factor on its learning rate in entrywise steps (maximal update
+                parametrisation); optimizers with other steps ignore it.
 
         Returns:
-            The optimizer; it takes steps with the ``lr`` of its groups, unclipped: see ``set_learning_rate``,
-            ``schedule_factor``, ``clip_``.
+            The optimizer. It neither schedules nor clips: see ``set_learning_rate``, ``schedule_factor`` and ``clip_``.
         """
         named: Iterable[tuple[str, Tensor]]
         if isinstance(model, Mapping):

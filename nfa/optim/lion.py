@@ -1,4 +1,7 @@
-"""Lion: the sign of an interpolated momentum (Chen et al., arXiv 2302.06675; the step: ``sign_descent.py``)."""
+"""Lion: steps along the sign of an interpolated momentum (Chen et al., arXiv 2302.06675).
+
+The optimizer itself is in ``nfa/optim/algorithms/sign.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Lion(OptimizerSettings):
+class LionSettings(OptimizerSettings):
     """Settings of ``lion``."""
 
     name: Literal["lion"] = "lion"
@@ -24,7 +27,7 @@ class Lion(OptimizerSettings):
     quiet_tags = frozenset({"weight_decay", *COMMON_TAGS})
 
 
-def build(settings: Lion, parameters: Parameters) -> torch.optim.Optimizer:
+def build(settings: LionSettings, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from nfa.optim.algorithms.sign import SignDescent
 
@@ -33,7 +36,7 @@ def build(settings: Lion, parameters: Parameters) -> torch.optim.Optimizer:
 
 
 ENTRY = OptimizerEntry(
-    Lion,
+    LionSettings,
     build,
     about="sign of an interpolated momentum",
     decoupled_decay=lambda settings: settings.weight_decay,

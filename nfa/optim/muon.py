@@ -1,4 +1,4 @@
-"""Muon as an entry of the optimizer axis (the optimizer itself: ``orthogonal.py``)."""
+"""Settings of Muon. The optimizer itself is in ``nfa/optim/algorithms/muon.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Muon(OptimizerSettings):
+class MuonSettings(OptimizerSettings):
     """Settings of ``muon``."""
 
     name: Literal["muon"] = "muon"
@@ -33,15 +33,15 @@ class Muon(OptimizerSettings):
     quiet_tags = frozenset({"momentum", "weight_decay", "inner", *COMMON_TAGS})
 
 
-def build(settings: Muon, parameters: Parameters) -> torch.optim.Optimizer:
+def build(settings: MuonSettings, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
-    from nfa.optim.algorithms import muon as orthogonal
+    from nfa.optim.algorithms.muon import Muon
 
     groups = parameters.groups(settings.lr)
-    for group in groups:  # the factors are for entrywise steps: those of the inner AdamW
+    for group in groups:  # the factors are for entrywise steps, and only the inner AdamW takes such steps
         factor, group["lr"] = group.pop("lr_factor"), settings.lr
         group["ratio"] = settings.inner_lr / settings.lr * (factor if settings.inner == "adamw" else 1.0)
-    return orthogonal.Muon(
+    return Muon(
         groups,
         lr=settings.lr,
         momentum=settings.momentum,
@@ -56,14 +56,14 @@ def build(settings: Muon, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def canonical(settings: Muon, layer_names: Sequence[str]) -> dict[str, Any]:
-    """Identify the entry by what has an effect: an inner SGD has no betas."""
+def canonical(settings: MuonSettings, layer_names: Sequence[str]) -> dict[str, Any]:
+    """Identify the entry by the settings that have an effect: an inner SGD has no betas."""
     unused = {"beta1", "beta2"} if settings.inner == "sgd" else set()
     return {key: value for key, value in non_default(settings).items() if key not in unused}
 
 
 ENTRY = OptimizerEntry(
-    Muon,
+    MuonSettings,
     build,
     about="momentum, orthogonalised matrix by matrix",
     decoupled_decay=lambda settings: settings.weight_decay,

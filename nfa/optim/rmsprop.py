@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class RMSprop(OptimizerSettings):
+class RMSpropSettings(OptimizerSettings):
     """Settings of ``rmsprop``."""
 
     name: Literal["rmsprop"] = "rmsprop"
@@ -24,7 +24,7 @@ class RMSprop(OptimizerSettings):
     quiet_tags = frozenset({"momentum", "weight_decay", *COMMON_TAGS})
 
 
-def build(settings: RMSprop, parameters: Parameters) -> torch.optim.Optimizer:
+def build(settings: RMSpropSettings, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
@@ -38,5 +38,8 @@ def build(settings: RMSprop, parameters: Parameters) -> torch.optim.Optimizer:
 
 
 ENTRY = OptimizerEntry(
-    RMSprop, build, about="gradient over its root mean square", weight_decay=lambda settings: settings.weight_decay
+    RMSpropSettings,
+    build,
+    about="gradient over its root mean square",
+    weight_decay=lambda settings: settings.weight_decay,
 )

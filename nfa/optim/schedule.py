@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as a factor on the learning rate at each step."""
+"""Learning-rate schedules: the factor on the learning rate at each step."""
 
 import math
 from typing import Literal, get_args
@@ -10,17 +10,21 @@ SCHEDULES = get_args(ScheduleName)
 
 
 def schedule_factor(schedule: str, step: int, steps: int, warmup: float = 0.0) -> float:
-    """Factor on the learning rate of the step from ``step`` to ``step + 1``, of ``steps`` in all.
+    """Return the factor on the learning rate of the step from ``step`` to ``step + 1``, of ``steps`` in all.
 
     Args:
         schedule: ``constant``, or ``linear`` or ``cosine`` from 1 at the end of the warm-up to 0 at the end.
-        step: Steps taken.
-        steps: All steps, the warm-up among them.
-        warmup: Share of the steps in which the factor grows linearly, before the schedule sets in: over w = warmup *
-            steps, step t has (t + 1) / (w + 1), so that no step is without effect.
+        step: Number of steps taken so far.
+        steps: Number of all steps, including the warm-up.
+        warmup: Share of the steps in which the factor grows linearly, before the schedule begins. With w = warmup *
+            steps, step t has the factor (t + 1) / (w + 1), so that no step is without effect.
 
     Raises:
         ValueError: An unknown schedule.
+
+    Example:
+        >>> [schedule_factor("linear", step, 4) for step in range(4)]
+        [1.0, 0.75, 0.5, 0.25]
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule: {schedule!r}: {nearest(schedule, SCHEDULES)}")

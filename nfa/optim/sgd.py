@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al., ICML 2013)."""
+"""Stochastic gradient descent, with Polyak's momentum (1964) or Nesterov's (Sutskever et al., ICML 2013)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class SGD(OptimizerSettings):
+class SGDSettings(OptimizerSettings):
     """Settings of ``sgd``."""
 
     name: Literal["sgd"] = "sgd"
@@ -25,13 +25,13 @@ class SGD(OptimizerSettings):
     quiet_tags = frozenset({"momentum", "nesterov", "weight_decay", *COMMON_TAGS})
 
     @model_validator(mode="after")
-    def _momentum_for_nesterov(self) -> SGD:
+    def _momentum_for_nesterov(self) -> SGDSettings:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: true needs a momentum; use one of more than 0, or leave nesterov out")
         return self
 
 
-def build(settings: SGD, parameters: Parameters) -> torch.optim.Optimizer:
+def build(settings: SGDSettings, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from torch import optim
 
@@ -45,5 +45,5 @@ def build(settings: SGD, parameters: Parameters) -> torch.optim.Optimizer:
 
 
 ENTRY = OptimizerEntry(
-    SGD, build, about="gradient descent, momentum", weight_decay=lambda settings: settings.weight_decay
+    SGDSettings, build, about="gradient descent, momentum", weight_decay=lambda settings: settings.weight_decay
 )

@@ -1,4 +1,7 @@
-"""signSGD and, with momentum, Signum (Bernstein et al., arXiv 1802.04434; the step: ``sign_descent.py``)."""
+"""signSGD and, with momentum, Signum (Bernstein et al., arXiv 1802.04434).
+
+The optimizer itself is in ``nfa/optim/algorithms/sign.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class SignSGD(OptimizerSettings):
+class SignSGDSettings(OptimizerSettings):
     """Settings of ``signsgd``."""
 
     name: Literal["signsgd"] = "signsgd"
@@ -23,8 +26,8 @@ class SignSGD(OptimizerSettings):
     quiet_tags = frozenset({"momentum", "weight_decay", *COMMON_TAGS})
 
 
-def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
-    """Make the optimizer: Lion's, with one beta for both."""
+def build(settings: SignSGDSettings, parameters: Parameters) -> torch.optim.Optimizer:
+    """Make the optimizer: that of Lion, with two equal betas."""
     from nfa.optim.algorithms.sign import SignDescent
 
     betas = (settings.momentum, settings.momentum)
@@ -32,7 +35,7 @@ def build(settings: SignSGD, parameters: Parameters) -> torch.optim.Optimizer:
 
 
 ENTRY = OptimizerEntry(
-    SignSGD,
+    SignSGDSettings,
     build,
     about="sign of the gradient, or of its mean",
     decoupled_decay=lambda settings: settings.weight_decay,

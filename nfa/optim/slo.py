@@ -1,4 +1,4 @@
-"""Speed Limited Optimization as an entry of the optimizer axis (the optimizer itself: ``speed_limited.py``)."""
+"""Settings of Speed Limited Optimization (SLO). The optimizer is in ``nfa/optim/algorithms/speed_limited.py``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nfa.optim.speeds import resolve_speeds
 if TYPE_CHECKING:
     import torch
 
-# What each direction makes of its settings: the rest has no effect with it.
+# The betas that have an effect with each direction.
 _BETAS: dict[str, set[str]] = {"sgd": set(), "momentum": {"beta1"}, "adam": {"beta1", "beta2"}}
 _ADAPTING = ("adapt_rate", "adapt_bound")
 
 
-class SLO(OptimizerSettings):
+class SLOSettings(OptimizerSettings):
     """Settings of ``slo``."""
 
     name: Literal["slo"] = "slo"
@@ -74,16 +74,16 @@ class SLO(OptimizerSettings):
         return later
 
     @model_validator(mode="after")
-    def _one_rule(self) -> SLO:
+    def _one_rule(self) -> SLOSettings:
         if self.later and self.adapt is not None:
             raise ValueError("later and adapt are both given; speeds follow one of them")
         for name in _ADAPTING:
-            if self.adapt is None and getattr(self, name) != SLO.model_fields[name].default:
+            if self.adapt is None and getattr(self, name) != SLOSettings.model_fields[name].default:
                 raise ValueError(f"{name}: only used with adapt, the steps between measurements")
         return self
 
     def phases(self, layer_names: Sequence[str]) -> dict[float, dict[str, float]]:
-        """Spell out the speeds of every layer: share of the steps from which they hold -> speeds, in order.
+        """Return the speeds of all layers over training: share of the steps from which they hold -> layer -> speed.
 
         Raises:
             ValueError: A speed for a layer that is not there; the message begins with the setting.
@@ -95,14 +95,14 @@ class SLO(OptimizerSettings):
 
 
 def _number(share: str) -> float:
-    """Read a share; NaN where it is none."""
+    """Convert a share of the steps to a number; NaN where it is not one."""
     try:
         return float(share)
     except ValueError:
         return float("nan")
 
 
-def build(settings: SLO, parameters: Parameters) -> torch.optim.Optimizer:
+def build(settings: SLOSettings, parameters: Parameters) -> torch.optim.Optimizer:
     """Make the optimizer."""
     from nfa.optim.algorithms.speed_limited import SpeedLimited
 
@@ -118,8 +118,10 @@ def build(settings: SLO, parameters: Parameters) -> torch.optim.Optimizer:
     )
 
 
-def canonical(settings: SLO, layer_names: Sequence[str]) -> dict[str, Any]:
-    """Spell out every layer's speed, and leave out what has no effect: two ways to say the same are the same cell.
+def canonical(settings: SLOSettings, layer_names: Sequence[str]) -> dict[str, Any]:
+    """Identify the entry by every layer's speed and by the settings that have an effect.
+
+    Two ways to write the same speeds are then the same cell.
 
     Raises:
         ValueError: A speed for a layer that is not there; the message begins with the setting.
@@ -140,4 +142,4 @@ def _resolved(where: str, speeds: Mapping[str, float], layer_names: Sequence[str
         raise ValueError(f"{where}.{error}") from None
 
 
-ENTRY = OptimizerEntry(SLO, build, about="Speed Limited Optimization: a speed per layer", canonical=canonical)
+ENTRY = OptimizerEntry(SLOSettings, build, about="Speed Limited Optimization: a speed per layer", canonical=canonical)

@@ -1,4 +1,4 @@
-"""Which speed each layer gets: the little language of SLO's ``speeds`` setting. Imports no torch."""
+"""The notation of SLO's setting ``speeds``, which gives each layer its speed. Imports no torch."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,19 @@ from fnmatch import fnmatchcase
 
 from nfa.errors import cut, nearest
 
-_PART = re.compile(r"(\^T|#\d+|\[\d+:\d+\])$")  # how a layer that is a part or a further reading of a weight is named
+_PART = re.compile(
+    r"(\^T|#\d+|\[\d+:\d+\])$"
+)  # ends of the names of layers that are a part, or the transpose, of a weight
 
 
 def resolve_speeds(speeds: Mapping[str, float], layer_names: Sequence[str]) -> dict[str, float]:
-    """Give every layer its speed.
+    """Resolve the keys of ``speeds`` to one speed for each layer.
 
     Args:
         speeds: Key -> speed. A key is ``first``, ``last``, a layer's index in forward order (``"2"``, ``"-1"``), its
             name, a pattern of names (``blocks.*.query``: ``*``, ``?`` and ``[...]`` as in a shell, but a ``*``
             also takes dots), or ``others`` for every layer that no other key names (1 where ``others`` is not given).
-            What names one layer comes before a pattern.
+            A key that names one layer takes precedence over a pattern.
         layer_names: The layers in forward order.
 
     Returns:
@@ -52,10 +54,10 @@ def resolve_speeds(speeds: Mapping[str, float], layer_names: Sequence[str]) -> d
 
 
 def speeds_of_owners(resolved: Mapping[str, float]) -> dict[str, float]:
-    """Give every module or parameter that layers are parts of its speed: a parameter moves as one.
+    """Map each module or parameter that owns layers to their common speed, because a parameter moves as a whole.
 
     Raises:
-        ValueError: Its parts have different speeds.
+        ValueError: Layers of one owner have different speeds.
     """
     owners: dict[str, float] = {}
     for layer, speed in resolved.items():
@@ -66,7 +68,7 @@ def speeds_of_owners(resolved: Mapping[str, float]) -> dict[str, float]:
 
 
 def owner_of(layer: str) -> str:
-    """Name the module or parameter that a layer is a part of, or the layer itself."""
+    """Return the module or parameter that a layer is a part of, or the layer itself."""
     while (shorter := _PART.sub("", layer)) != layer:
         layer = shorter
     return layer

@@ -56,8 +56,8 @@ def limit(
         inputs: The whole training set, (n, *input shape), or an iterable of batches or (inputs, targets) pairs.
         targets: (n, ...), or None where the batches hold them.
         loss: (outputs, targets) -> mean loss, or the name of one of ``nfa.losses``.
-        optimizer: What is to train it: settings of the registry, such as ``nfa.optim.adam.Adam(lr=0.001)`` (with
-            their ``clip``), or a function that makes a torch optimizer of the named tensors it is given.
+        optimizer: What is to train it: settings of the registry, such as ``nfa.optim.adam.AdamSettings(lr=0.001)``
+            (with their ``clip``), or a function that makes a torch optimizer of the named tensors it is given.
         direction: In place of an optimizer: gradients by parameter name -> first step by parameter name, up to a
             positive factor; for rules of one's own. Parameters that it leaves out do not move.
         layers: Names of the layers wanted; all when None.
@@ -149,8 +149,8 @@ def _check_optimizer(optimizer: object) -> None:
     if optimizer is not None and not isinstance(optimizer, OptimizerSettings) and (kind or not callable(optimizer)):
         what = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else one_line(optimizer, 40)
         raise ValueError(
-            f"optimizer: {what}: pass settings such as nfa.optim.adam.Adam(lr=0.001), or a function that makes one, "
-            "such as lambda named: torch.optim.Adam(named.values())"
+            f"optimizer: {what}: pass settings such as nfa.optim.adam.AdamSettings(lr=0.001), or a function "
+            "that makes one, such as lambda named: torch.optim.Adam(named.values())"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nfa.alignment import correlations, measure_covariances
 from nfa.optim.adapt import adapted_speeds
 from nfa.optim.algorithms.speed_limited import SpeedLimited
-from nfa.optim.slo import SLO
+from nfa.optim.slo import SLOSettings
 from nfa.sweep.cells import Cell
 
 SAMPLES = 256  # that the rule measures on: a measurement then costs about as much as ten steps (docs/slo.md)
@@ -26,7 +26,7 @@ class Speeds:
         following: Whether they follow the measured UC-NFC; that is one run's own, so it is trained by itself.
     """
 
-    def __init__(self, settings: SLO, layers: tuple[str, ...], total: int) -> None:
+    def __init__(self, settings: SLOSettings, layers: tuple[str, ...], total: int) -> None:
         """Start with the speeds of step 0, of ``total`` steps."""
         self._settings = settings
         self._phases = {round(share * total): speeds for share, speeds in settings.phases(layers).items()}
@@ -37,7 +37,7 @@ class Speeds:
     def of(cls, cell: Cell, total: int) -> Speeds | None:
         """Make them for a cell; None where no speed changes in training."""
         settings = cell.optimizer
-        if not isinstance(settings, SLO) or (settings.adapt is None and not settings.later):
+        if not isinstance(settings, SLOSettings) or (settings.adapt is None and not settings.later):
             return None
         return cls(settings, tuple(layer.name for layer in cell.layers), total)
 

@@ -10,7 +10,7 @@ from nfa.data import DataShape
 from nfa.models import MODELS
 from nfa.models.mlp import MLP
 from nfa.optim import OPTIMIZERS, set_learning_rate
-from nfa.optim.adamw import AdamW
+from nfa.optim.adamw import AdamWSettings
 from nfa.theory.limit import step_of
 
 SHAPE = DataShape((20,), 3, None, 100, 10)
@@ -165,7 +165,7 @@ def test_the_direction_of_the_first_step_knows_the_factors() -> None:
     def steps(lr_factors: dict[str, float] | None) -> dict[str, Tensor]:
         model = MODELS["mlp"].build(mlp, SHAPE, torch.Generator().manual_seed(0))
         gradients = {name: torch.ones_like(value) for name, value in model.named_parameters()}
-        settings = AdamW(lr=0.01, weight_decay=0.5)
+        settings = AdamWSettings(lr=0.01, weight_decay=0.5)
         return step_of(
             settings, model, gradients, [layer.name for layer in MODELS["mlp"].layers(mlp, SHAPE)], lr_factors
         )

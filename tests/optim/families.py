@@ -5,15 +5,15 @@ import torch
 from torch import Tensor, optim
 
 from nfa.optim import OPTIMIZERS, OptimizerSettings, clip_
-from nfa.optim.adam import Adam
-from nfa.optim.adamw import AdamW
-from nfa.optim.lion import Lion
-from nfa.optim.muon import Muon
-from nfa.optim.rmsprop import RMSprop
+from nfa.optim.adam import AdamSettings
+from nfa.optim.adamw import AdamWSettings
+from nfa.optim.lion import LionSettings
+from nfa.optim.muon import MuonSettings
+from nfa.optim.rmsprop import RMSpropSettings
 from nfa.optim.schedule import schedule_factor
-from nfa.optim.sgd import SGD
-from nfa.optim.signsgd import SignSGD
-from nfa.optim.slo import SLO
+from nfa.optim.sgd import SGDSettings
+from nfa.optim.signsgd import SignSGDSettings
+from nfa.optim.slo import SLOSettings
 
 # A grouped convolution's weight, its bias, a wide and a tall matrix, a bias, a scalar.
 SHAPES = {
@@ -27,20 +27,20 @@ SHAPES = {
 SEEDS, STEPS = 3, 20
 SPEEDS = {"conv": 0.5, "first": 0.5, "1": 2.0, "others": 0.1}
 FAMILIES: list[OptimizerSettings] = [
-    SGD(lr=0.1),
-    SGD(lr=0.1, momentum=0.9, weight_decay=0.1, clip=0.5),
-    SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
-    Adam(lr=0.01, weight_decay=0.1, clip=0.5),
-    AdamW(lr=0.01, weight_decay=0.2, clip=0.5),
-    RMSprop(lr=0.01, momentum=0.9, weight_decay=0.1, clip=0.5),
-    Lion(lr=0.01, weight_decay=0.2, clip=0.5),
-    SignSGD(lr=0.01),
-    SignSGD(lr=0.01, momentum=0.9, weight_decay=0.2, clip=0.5),
-    Muon(lr=0.02, weight_decay=0.2, clip=0.5),
-    Muon(lr=0.02, nesterov=False, momentum=0.8, inner="sgd", inner_lr=0.05, adjust="match_rms_adamw"),
-    SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, clip=0.5),
-    SLO(lr=0.1, speeds={"con*": 0.5, "1": 2.0, "others": 0.1}, on="adam", clip=0.5),
-    SLO(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, on="momentum", clip=0.5),
+    SGDSettings(lr=0.1),
+    SGDSettings(lr=0.1, momentum=0.9, weight_decay=0.1, clip=0.5),
+    SGDSettings(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    AdamSettings(lr=0.01, weight_decay=0.1, clip=0.5),
+    AdamWSettings(lr=0.01, weight_decay=0.2, clip=0.5),
+    RMSpropSettings(lr=0.01, momentum=0.9, weight_decay=0.1, clip=0.5),
+    LionSettings(lr=0.01, weight_decay=0.2, clip=0.5),
+    SignSGDSettings(lr=0.01),
+    SignSGDSettings(lr=0.01, momentum=0.9, weight_decay=0.2, clip=0.5),
+    MuonSettings(lr=0.02, weight_decay=0.2, clip=0.5),
+    MuonSettings(lr=0.02, nesterov=False, momentum=0.8, inner="sgd", inner_lr=0.05, adjust="match_rms_adamw"),
+    SLOSettings(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, clip=0.5),
+    SLOSettings(lr=0.1, speeds={"con*": 0.5, "1": 2.0, "others": 0.1}, on="adam", clip=0.5),
+    SLOSettings(lr=0.1, speeds={"conv": 0.5, "1": 2.0, "others": 0.1}, on="momentum", clip=0.5),
 ]
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn, optim
 
 from nfa.optim import OPTIMIZERS, Muon, OptimizerSettings, SignDescent, SpeedLimited
-from nfa.optim.muon import Muon as MuonSettings
-from nfa.optim.sgd import SGD
-from nfa.optim.slo import SLO
+from nfa.optim.muon import MuonSettings
+from nfa.optim.sgd import SGDSettings
+from nfa.optim.slo import SLOSettings
 from tests.optim.families import SEEDS, SHAPES, STEPS, advance, build, every, gradients, parameters
 
 
@@ -84,14 +84,14 @@ def test_an_entry_is_built_from_a_network_or_from_its_parameters(settings: Optim
 
 def test_settings_that_contradict_themselves_are_refused_and_those_without_effect_identify_nothing() -> None:
     with pytest.raises(ValueError, match="needs a momentum"):
-        SGD(nesterov=True)
+        SGDSettings(nesterov=True)
     for entry, one, two in (
-        (OPTIMIZERS["slo"], SLO(), SLO(beta1=0.5)),
+        (OPTIMIZERS["slo"], SLOSettings(), SLOSettings(beta1=0.5)),
         (OPTIMIZERS["muon"], MuonSettings(inner="sgd"), MuonSettings(inner="sgd", beta2=0.5)),
     ):
         assert entry.canonical(one, ["a"]) == entry.canonical(two, ["a"])
-    assert OPTIMIZERS["slo"].canonical(SLO(on="adam"), ["a"]) != OPTIMIZERS["slo"].canonical(
-        SLO(on="adam", beta1=0.5), ["a"]
+    assert OPTIMIZERS["slo"].canonical(SLOSettings(on="adam"), ["a"]) != OPTIMIZERS["slo"].canonical(
+        SLOSettings(on="adam", beta1=0.5), ["a"]
     )
 
 

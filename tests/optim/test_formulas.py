@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, optim
 
 from nfa.optim import OptimizerSettings
-from nfa.optim.adam import Adam
-from nfa.optim.adamw import AdamW
-from nfa.optim.lion import Lion
-from nfa.optim.muon import Muon as MuonSettings
-from nfa.optim.rmsprop import RMSprop
+from nfa.optim.adam import AdamSettings
+from nfa.optim.adamw import AdamWSettings
+from nfa.optim.lion import LionSettings
+from nfa.optim.muon import MuonSettings
+from nfa.optim.rmsprop import RMSpropSettings
 from nfa.optim.schedule import schedule_factor
-from nfa.optim.sgd import SGD
-from nfa.optim.signsgd import SignSGD
+from nfa.optim.sgd import SGDSettings
+from nfa.optim.signsgd import SignSGDSettings
 from tests.optim.families import SHAPES, STEPS, advance, build, gradients, parameters
 
 
@@ -33,19 +33,19 @@ def same_steps(settings: OptimizerSettings, other: Callable[[list[Tensor]], opti
 
 TORCH: list[tuple[OptimizerSettings, Callable[[list[Tensor]], optim.Optimizer]]] = [
     (
-        SGD(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.1),
+        SGDSettings(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.1),
         lambda p: optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.1),
     ),
     (
-        Adam(lr=0.1, beta1=0.8, beta2=0.9, weight_decay=0.1),
+        AdamSettings(lr=0.1, beta1=0.8, beta2=0.9, weight_decay=0.1),
         lambda p: optim.Adam(p, lr=0.1, betas=(0.8, 0.9), weight_decay=0.1),
     ),
     (
-        AdamW(lr=0.1, beta1=0.8, beta2=0.9, weight_decay=0.3),
+        AdamWSettings(lr=0.1, beta1=0.8, beta2=0.9, weight_decay=0.3),
         lambda p: optim.AdamW(p, lr=0.1, betas=(0.8, 0.9), weight_decay=0.3),
     ),
     (
-        RMSprop(lr=0.1, alpha=0.9, momentum=0.8, weight_decay=0.1),
+        RMSpropSettings(lr=0.1, alpha=0.9, momentum=0.8, weight_decay=0.1),
         lambda p: optim.RMSprop(p, lr=0.1, alpha=0.9, momentum=0.8, weight_decay=0.1),
     ),
 ]
@@ -94,7 +94,7 @@ def test_muon_is_torchs_but_for_the_precision_of_its_iteration(
 
 @pytest.mark.parametrize(("beta1", "beta2", "decay"), [(0.9, 0.99, 0.0), (0.7, 0.8, 0.3), (0.0, 0.0, 0.0)])
 def test_lion_is_its_formula(beta1: float, beta2: float, decay: float) -> None:
-    network, settings = parameters(0), Lion(lr=0.01, beta1=beta1, beta2=beta2, weight_decay=decay)
+    network, settings = parameters(0), LionSettings(lr=0.01, beta1=beta1, beta2=beta2, weight_decay=decay)
     expected = {name: value.clone() for name, value in network.items()}
     momentum = {name: torch.zeros_like(value) for name, value in network.items()}
     optimizer = build(settings, network)
@@ -112,7 +112,7 @@ def test_lion_is_its_formula(beta1: float, beta2: float, decay: float) -> None:
 
 @pytest.mark.parametrize("beta", [0.0, 0.9])
 def test_signsgd_is_its_formula(beta: float) -> None:
-    network, settings = parameters(0), SignSGD(lr=0.01, momentum=beta, weight_decay=0.1)
+    network, settings = parameters(0), SignSGDSettings(lr=0.01, momentum=beta, weight_decay=0.1)
     expected = {name: value.clone() for name, value in network.items()}
     mean = {name: torch.zeros_like(value) for name, value in network.items()}
     optimizer = build(settings, network)

@@ -9,7 +9,7 @@ from torch import nn, optim
 
 from nfa.optim import OPTIMIZERS
 from nfa.optim.algorithms.speed_limited import SpeedLimited
-from nfa.optim.slo import SLO
+from nfa.optim.slo import SLOSettings
 from tests.optim.families import SHAPES, STEPS, gradients, parameters
 
 
@@ -106,7 +106,11 @@ def test_stacked_layers_are_those_of_one_network() -> None:
     named = [("norm.weight", torch.zeros(3, 4)), ("0.weight", torch.zeros(3, 4, 5)), ("0.bias", torch.zeros(3, 4))]
     groups = SpeedLimited(named, lr=1.0, speeds={"first": 2.0}, stacked=True).param_groups
     assert [group["speed"] for group in groups] == [1, 2, 2]
-    given = OPTIMIZERS["slo"].build(SLO(speeds={"first": 2.0}), named, stacked=True, layers=["norm", "0"]).param_groups
+    given = (
+        OPTIMIZERS["slo"]
+        .build(SLOSettings(speeds={"first": 2.0}), named, stacked=True, layers=["norm", "0"])
+        .param_groups
+    )
     assert [group["speed"] for group in given] == [2, 1, 1]
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from nfa.errors import SweepError
 from nfa.optim import SpeedLimited
 from nfa.optim.adapt import adapted_speeds
-from nfa.optim.slo import SLO
+from nfa.optim.slo import SLOSettings
 from tests.helpers import tiny_sweep
 
 LAYERS = ["hidden0", "hidden1", "readout"]
@@ -102,7 +102,9 @@ def test_momentum_is_normalised() -> None:
 
 
 def test_phases_are_spelled_out_and_two_ways_to_say_them_are_one_cell() -> None:
-    settings = SLO(speeds={"first": 1, "others": 0.1}, later={"0.75": {"last": 2}, "0.5": {"hidden1": 1, "others": 0}})
+    settings = SLOSettings(
+        speeds={"first": 1, "others": 0.1}, later={"0.75": {"last": 2}, "0.5": {"hidden1": 1, "others": 0}}
+    )
     assert list(settings.phases(LAYERS)) == [0.0, 0.5, 0.75]
     assert settings.phases(LAYERS)[0.5] == {"hidden0": 0, "hidden1": 1, "readout": 0}
     two = [

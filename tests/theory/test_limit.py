@@ -16,34 +16,34 @@ from nfa.alignment.covariance.gradients import loss_gradients
 from nfa.alignment.network.layers import parameters_of
 from nfa.losses import LOSSES, Loss, decoupled
 from nfa.optim import OPTIMIZERS, OptimizerSettings, clip_, schedule_factor
-from nfa.optim.adam import Adam
-from nfa.optim.adamw import AdamW
-from nfa.optim.lion import Lion
-from nfa.optim.muon import Muon
-from nfa.optim.rmsprop import RMSprop
-from nfa.optim.sgd import SGD
-from nfa.optim.signsgd import SignSGD
-from nfa.optim.slo import SLO
+from nfa.optim.adam import AdamSettings
+from nfa.optim.adamw import AdamWSettings
+from nfa.optim.lion import LionSettings
+from nfa.optim.muon import MuonSettings
+from nfa.optim.rmsprop import RMSpropSettings
+from nfa.optim.sgd import SGDSettings
+from nfa.optim.signsgd import SignSGDSettings
+from nfa.optim.slo import SLOSettings
 from nfa.rules import RULES
 from nfa.theory.limit import limit
 from tests.alignment.networks import CASES, Case
 
 CONVENTIONS = [(correlation, power) for correlation in CORRELATIONS for power in POWERS]
 EVERY: list[OptimizerSettings] = [
-    SGD(),
-    SGD(momentum=0.9, nesterov=True, weight_decay=0.1, clip=0.01),
-    SGD(warmup=0.5, schedule="cosine", momentum=0.9),
-    Adam(),
-    Adam(weight_decay=0.5, clip=0.01, warmup=0.5),
-    AdamW(weight_decay=0.7, clip=0.001),
-    RMSprop(),
-    RMSprop(momentum=0.9, weight_decay=0.5, clip=0.01),
-    Lion(weight_decay=0.7),
-    SignSGD(momentum=0.9, weight_decay=0.7, clip=0.01),
-    Muon(weight_decay=0.7, warmup=0.3),
-    Muon(nesterov=False, momentum=0.8, inner="sgd", adjust="match_rms_adamw", ns_steps=3),
-    SLO(speeds={"first": 1.0, "others": 0.01}, warmup=0.5),
-    SLO(speeds={"others": 0.5}, on="adam", clip=0.01),
+    SGDSettings(),
+    SGDSettings(momentum=0.9, nesterov=True, weight_decay=0.1, clip=0.01),
+    SGDSettings(warmup=0.5, schedule="cosine", momentum=0.9),
+    AdamSettings(),
+    AdamSettings(weight_decay=0.5, clip=0.01, warmup=0.5),
+    AdamWSettings(weight_decay=0.7, clip=0.001),
+    RMSpropSettings(),
+    RMSpropSettings(momentum=0.9, weight_decay=0.5, clip=0.01),
+    LionSettings(weight_decay=0.7),
+    SignSGDSettings(momentum=0.9, weight_decay=0.7, clip=0.01),
+    MuonSettings(weight_decay=0.7, warmup=0.3),
+    MuonSettings(nesterov=False, momentum=0.8, inner="sgd", adjust="match_rms_adamw", ns_steps=3),
+    SLOSettings(speeds={"first": 1.0, "others": 0.01}, warmup=0.5),
+    SLOSettings(speeds={"others": 0.5}, on="adam", clip=0.01),
 ]
 
 
@@ -74,7 +74,7 @@ def stepped(
 ) -> nn.Module:
     """One real step as the training loop takes it: full batch, clipped, scheduled."""
     moved = copy.deepcopy(model)
-    small = settings.model_copy(update={"lr": lr} | ({"inner_lr": lr} if isinstance(settings, Muon) else {}))
+    small = settings.model_copy(update={"lr": lr} | ({"inner_lr": lr} if isinstance(settings, MuonSettings) else {}))
     optimizer = OPTIMIZERS[settings.name].build(small, moved)  # type: ignore[attr-defined]
     loss(moved(inputs), targets).backward()
     clip_(moved.parameters(), settings.clip)
@@ -148,7 +148,9 @@ CLASSES = torch.eye(3, dtype=torch.float64)[torch.arange(40) % 3] - 1 / 3
 def test_any_loss_comes_to_the_limit(loss: Loss) -> None:
     model, (inputs, _) = mlp(), samples()
     predicted = rows(limit(model, inputs, CLASSES, loss), "c_nfc")
-    errors = gaps(model, lambda lr: stepped(model, SGD(), lr, inputs, CLASSES, loss), predicted, inputs, [1e-3, 1e-5])
+    errors = gaps(
+        model, lambda lr: stepped(model, SGDSettings(), lr, inputs, CLASSES, loss), predicted, inputs, [1e-3, 1e-5]
+    )
     assert errors[1] < min(1e-4, 0.02 * errors[0])
 
 
@@ -188,7 +190,7 @@ def test_a_learning_rule_is_a_direction(rule: str) -> None:
 
 def test_torch_optimizers_and_plain_directions_are_taken() -> None:
     model, (inputs, targets) = mlp(), samples()
-    by_entry = limit(model, inputs, targets, "mse", optimizer=Adam(weight_decay=0.3))
+    by_entry = limit(model, inputs, targets, "mse", optimizer=AdamSettings(weight_decay=0.3))
 
     def make(parameters: dict[str, Tensor]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters.values(), lr=0.1, weight_decay=0.3)
@@ -207,7 +209,7 @@ def test_layers_that_do_not_move_have_no_limit() -> None:
     model, (inputs, targets) = mlp(), samples()
     frozen = dict(model.named_parameters())["0.weight"]
     frozen.requires_grad_(False)
-    table = limit(model, inputs, targets, "mse", optimizer=SLO(speeds={"2": 0.0, "others": 1.0}))
+    table = limit(model, inputs, targets, "mse", optimizer=SLOSettings(speeds={"2": 0.0, "others": 1.0}))
     update = table[table.quantity == "c_nfc_update"]
     still = update[update.layer.isin(["0", "2"])]
     assert still.value.isna().all()
@@ -232,9 +234,9 @@ def test_a_parameter_of_several_layers_takes_one_step() -> None:
         model = Attention().double().eval()
     inputs, _ = samples(30, shape=(5, 4))
     targets = torch.zeros_like(model(inputs)).detach()
-    table = limit(model, inputs, targets, "mse", optimizer=Muon())
+    table = limit(model, inputs, targets, "mse", optimizer=MuonSettings())
     assert {f"attention.{part}" for part in "qkv"} <= set(table.layer)
-    settings, loss = Muon(), LOSSES["mse"]
+    settings, loss = MuonSettings(), LOSSES["mse"]
     predicted = rows(table, "c_nfc_update")
     errors = gaps(
         model, lambda lr: stepped(model, settings, lr, inputs, targets, loss), predicted, inputs, [1e-4, 1e-6]
@@ -245,7 +247,7 @@ def test_a_parameter_of_several_layers_takes_one_step() -> None:
 def test_the_network_is_left_as_it_was() -> None:
     model, (inputs, targets) = mlp(), samples()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    limit(model, inputs, targets, "mse", optimizer=Adam())
+    limit(model, inputs, targets, "mse", optimizer=AdamSettings())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -257,7 +259,7 @@ def test_mistakes_are_named() -> None:
         return {"0.weight": torch.zeros(2, 2)}
 
     with pytest.raises(ValueError, match="pass one of them"):
-        limit(model, inputs, targets, "mse", optimizer=SGD(), direction=wrong)
+        limit(model, inputs, targets, "mse", optimizer=SGDSettings(), direction=wrong)
     with pytest.raises(ValueError, match=r"direction: '0.weight' has shape \(2, 2\), not \(6, 7\)"):
         limit(model, inputs, targets, "mse", direction=wrong)
     with pytest.raises(ValueError, match="'head' is no parameter"):
@@ -271,7 +273,7 @@ def test_mistakes_are_named() -> None:
     [
         ("adam", "optimizer: 'adam': pass settings such as"),
         (torch.optim.Adam, "optimizer: the class Adam: pass settings such as"),
-        (SGD, "optimizer: the class SGD: pass settings such as"),
+        (SGDSettings, "optimizer: the class SGDSettings: pass settings such as"),
         (torch.optim.Adam([torch.zeros(2)]), r"optimizer: Adam \( Parameter Group 0.*: pass settings such as"),
         (lambda named: named, "optimizer: the function returns dict, not a torch optimizer"),
     ],
@@ -295,7 +297,7 @@ def test_an_optimizer_of_the_network_itself_is_refused_before_it_moves_it() -> N
 def test_one_sign_flip_is_not_small() -> None:
     """Where it cannot converge: a mini-batch's first step has another direction, whatever its size."""
     model, (inputs, targets), loss = mlp(), samples(), LOSSES["mse"]
-    settings = Adam()
+    settings = AdamSettings()
     predicted = rows(limit(model, inputs, targets, loss, optimizer=settings), "c_nfc_update")
     part = limit(model, inputs[:8], targets[:8], loss, optimizer=settings)
     errors = gaps(

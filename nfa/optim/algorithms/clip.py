@@ -10,20 +10,22 @@ from nfa.optim.algorithms.stacked import along, norms
 
 @torch.no_grad()
 def clip_(parameters: Iterable[Tensor], norm: float | None, *, stacked: bool = False) -> Tensor | None:
-    """Shorten the gradients in place, so that all of them together are no longer than ``norm``.
+    """Scale the gradients down in place, so that their global norm is at most ``norm``.
 
-    Call it between ``backward`` and ``step``. Coupled weight decay is added later, by the optimizer, and so unclipped.
+    Call it between ``backward`` and ``step``. Coupled weight decay is added later, by the optimizer, and is
+    therefore not clipped.
 
     Args:
-        parameters: Parameters; those without a gradient are left out.
+        parameters: Parameters; those without a gradient are ignored.
         norm: Largest norm, more than 0; None changes nothing.
-        stacked: Axis 0 counts independent networks, each clipped by itself.
+        stacked: Axis 0 counts S independent networks, each clipped by itself.
 
     Returns:
-        The norm before: a scalar, or (S,) where stacked; None where nothing is to be clipped. It is not waited for.
+        The norm before clipping: a scalar, or (S,) where stacked; None where nothing is to be clipped. On a GPU the
+        result is not waited for.
 
     Raises:
-        ValueError: A norm that is not more than 0, by which gradients would turn round or vanish.
+        ValueError: ``norm`` is not more than 0, which would reverse gradients or make them vanish.
     """
     if norm is not None and not norm > 0:  # NaN is not either
         raise ValueError(f"norm: {norm} must be more than 0, or None not to clip")

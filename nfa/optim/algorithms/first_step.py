@@ -1,4 +1,4 @@
-"""The first step of any optimizer from rest: what it adds to the parameters, taken by the optimizer itself."""
+"""The first step of an optimizer that has no state yet, taken by the optimizer itself on copies of the parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -14,23 +14,23 @@ Maker: TypeAlias = Callable[[dict[str, Tensor]], torch.optim.Optimizer]
 def first_update(
     parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor], make: Maker, clip: float | None = None
 ) -> dict[str, Tensor]:
-    """Take one step on float64 copies of the parameters, and say how far each entry moved.
+    """Take one step on float64 copies of the parameters, and return how far each entry moved.
 
-    Nothing about the optimizer is assumed: decay of either kind, clipping, epsilons, speeds, and parameters that hold
-    several layers are as in training. For every optimizer of ``nfa.optim`` the step is proportional to the learning
-    rate, so that its direction is that of the limit of ever smaller learning rates.
+    Because the optimizer itself takes the step, weight decay of either kind, clipping, epsilons, speeds, and parameters
+    that hold several layers act as in training. For every optimizer of ``nfa.optim`` the step is proportional to the
+    learning rate, so that its direction is that of the limit of ever smaller learning rates.
 
     Args:
-        parameters: Qualified name -> W0, in any number type; not changed.
+        parameters: Qualified name -> W0, in any floating type; left unchanged.
         gradients: The same names -> gradient.
-        make: Makes the optimizer of the named tensors that it is given.
-        clip: A gradient of all parameters longer than this is shortened to it.
+        make: Function that makes an optimizer of the named tensors that it is given.
+        clip: Largest norm of the gradient of all parameters; a longer gradient is scaled down to it.
 
     Returns:
         Name -> W1 - W0, float64, laid out in memory as the parameter. Zero where the optimizer moves nothing.
 
     Raises:
-        ValueError: What was made is no optimizer, or one of other tensors, whose step would move the network itself.
+        ValueError: ``make`` returned no optimizer, or one of other tensors, whose step would move the network itself.
     """
     start = {name: value.detach().to(torch.float64, copy=True) for name, value in parameters.items()}
     moved = {name: value.clone().requires_grad_() for name, value in start.items()}

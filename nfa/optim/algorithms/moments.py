@@ -1,4 +1,4 @@
-"""Directions that optimizers use in place of the gradient: Adam's (Kingma & Ba, arXiv 1412.6980), and momentum."""
+"""Directions that optimizers follow in place of the gradient: Adam's (Kingma & Ba, arXiv 1412.6980) and momentum."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ EPS = 1e-8
 
 
 def adam_direction(state: dict[str, Any], gradient: Tensor, betas: tuple[float, float], eps: float = EPS) -> Tensor:
-    """Take a gradient up into the moments; return their bias-corrected ratio m / (sqrt(v) + eps), entry by entry.
+    """Update Adam's moments by a gradient; return their bias-corrected ratio m / (sqrt(v) + eps), entry by entry.
 
     Args:
-        state: The parameter's state: ``step``, ``exp_avg`` and ``exp_avg_sq``, made here the first time.
+        state: The parameter's state: ``step``, ``exp_avg`` and ``exp_avg_sq``, created on the first call.
         gradient: The gradient.
         betas: Decay of the mean of gradients, and of squared gradients.
         eps: Added to the root.
@@ -31,10 +31,10 @@ def adam_direction(state: dict[str, Any], gradient: Tensor, betas: tuple[float, 
 
 
 def momentum_direction(state: dict[str, Any], gradient: Tensor, beta: float) -> Tensor:
-    """Take a gradient up into the momentum m <- beta m + g, and return a copy of it.
+    """Update the momentum m <- beta m + g by a gradient g, and return a copy of m.
 
     Args:
-        state: The parameter's state: ``momentum_buffer``, made here the first time.
+        state: The parameter's state: ``momentum_buffer``, created on the first call.
         gradient: The gradient.
         beta: Decay of the momentum.
     """

@@ -6,18 +6,20 @@
 
 after Jordan et al. (2024, kellerjordan.github.io/posts/muon) and Liu et al. (arXiv 2502.16982). A weight of two or more
 dimensions is one matrix (k, d): a convolution's kernel is flattened. The orthogonal factor, U V^T of the singular value
-decomposition, comes by Newton-Schulz iteration, in the weights' own precision. What is no matrix moves by an inner
-AdamW or SGD.
+decomposition, is computed by Newton-Schulz iteration, in the precision of the weights. Parameters that are not matrices
+are moved by an inner AdamW or SGD.
+
+``nfa/optim/muon.py`` has the settings that a sweep file may give.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import inf, sqrt
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from nfa.optim.algorithms.base import ParameterwiseOptimizer
 from nfa.optim.algorithms.moments import adam_direction
 from nfa.optim.algorithms.stacked import axes
 
@@ -26,11 +28,11 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Bring the singular values of every matrix near 1 and keep its singular vectors: Newton-Schulz iteration.
+    """Bring the singular values of each matrix close to 1 and keep its singular vectors, by Newton-Schulz iteration.
 
     Args:
-        matrices: (..., k, d); each matrix by itself. A matrix of zeros stays.
-        steps: Of the iteration.
+        matrices: (..., k, d), a batch of matrices. A matrix of zeros stays zero.
+        steps: Number of iterations.
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
@@ -44,28 +46,31 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 def size_factor(k: int, d: int, adjust: str) -> float:
-    """Factor on the orthogonal matrix (k, d): sqrt(max(1, k/d)), or 0.2 sqrt(max(k, d)): steps of AdamW's size."""
+    """Return the factor on an orthogonal matrix (k, d).
+
+    It is sqrt(max(1, k/d)) for ``original``, and 0.2 sqrt(max(k, d)), which gives steps of AdamW's size, otherwise.
+    """
     return sqrt(max(1.0, k / d)) if adjust == "original" else 0.2 * sqrt(max(k, d))
 
 
 def orthogonal_update(gradient: Tensor, steps: int, adjust: str, *, lead: int = 0) -> Tensor:
-    """Orthogonal factor of a weight's gradient or momentum, times its size factor.
+    """Return the orthogonal factor of a weight's gradient or momentum, times its size factor.
 
     Args:
-        gradient: Of two or more dimensions after the leading ones; flattened to (k, d).
-        steps: Of the iteration.
+        gradient: Gradient with two or more axes after the leading ones; it is flattened to (k, d).
+        steps: Number of iterations.
         adjust: See ``size_factor``.
-        lead: Leading axes that count independent networks.
+        lead: Number of leading axes that count independent networks.
     """
-    if lead:  # one by one, so that a network's bits do not depend on how many there are
+    if lead:  # one by one, so that the bits of a network do not depend on the number of networks
         return torch.stack([orthogonal_update(own, steps, adjust, lead=lead - 1) for own in gradient.unbind(0)])
     matrix = gradient.flatten(1)
     k, d = matrix.shape
     return (orthogonalise(matrix, steps) * size_factor(k, d, adjust)).reshape(gradient.shape)
 
 
-class Muon(Optimizer):
-    """Orthogonalised momentum for matrices, an inner AdamW or SGD for the rest.
+class Muon(ParameterwiseOptimizer):
+    """Optimizer with orthogonalised momentum for matrices and an inner AdamW or SGD for all other parameters.
 
     Args:
         params: Parameters, or groups of them; ``ratio`` is a group's inner learning rate over lr.
@@ -100,7 +105,7 @@ class Muon(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         stacked: bool = False,
     ) -> None:
-        """Keep the settings."""
+        """Check the settings and store them."""
         if not 0 < lr < inf or not 0 <= inner_lr < inf:
             raise ValueError(f"lr, inner_lr: {lr}, {inner_lr} are not step lengths; use more than 0")
         if not all(0 <= decay < 1 for decay in (momentum, *betas)):
@@ -123,26 +128,17 @@ class Muon(Optimizer):
         }
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    matrix = axes(parameter, group["stacked"]) >= 2
-                    (self._matrix if matrix else self._rest)(parameter, parameter.grad, group)
-        return loss
+    def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Update a matrix by its orthogonalised momentum, and any other parameter by the inner optimizer."""
+        is_matrix = axes(parameter, group["stacked"]) >= 2
+        (self._update_matrix if is_matrix else self._update_other)(parameter, gradient, group)
 
-    def _matrix(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update_matrix(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         mean = self._mean(parameter, gradient, group)
         update = orthogonal_update(mean, group["steps"], group["adjust"], lead=int(group["stacked"]))
         parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
-    def _rest(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update_other(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         lr = group["lr"] * group["ratio"]
         if group["inner"] == "adamw":
             update = adam_direction(self.state[parameter], gradient, group["betas"])
@@ -151,7 +147,7 @@ class Muon(Optimizer):
             parameter.sub_(self._mean(parameter, gradient, group), alpha=lr)
 
     def _mean(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        """Take a gradient up into the momentum; return what is to be followed."""
+        """Add a gradient to the momentum; return the direction to follow, Nesterov's where asked for."""
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)

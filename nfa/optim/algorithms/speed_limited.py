@@ -1,45 +1,47 @@
-"""Speed Limited Optimization: each layer moves a fixed distance per step, set by its own speed.
+"""Speed Limited Optimization (SLO): each layer moves a fixed distance per step, given by its own speed.
 
     W_l <- W_l - lr * C_l * u_l / (|u_l|_F + eps),    u_l the gradient, momentum's direction or Adam's
 
 after Beaglehole, Mitliagkas & Agarwala (arXiv 2402.05271), where u_l is the gradient. Raising C_l against the other
 layers makes the change of layer l dominate its initial weights, and so raises the uncentred alignment at that layer to
-the centred one. With Adam's direction (arXiv 1412.6980) the same is asked of an adaptive optimizer.
+the centred one. With Adam's direction (arXiv 1412.6980) the same is done for an adaptive optimizer.
+
+``nfa/optim/slo.py`` has the settings that a sweep file may give.
 
     optimizer = SpeedLimited(model.named_parameters(), lr=0.2, speeds={"first": 1.0, "others": 0.01})
     optimizer.set_speeds({"last": 1.0, "others": 0.01})      # from the next step on
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, TypeAlias, get_args
 
-import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from nfa.optim.algorithms.base import ParameterwiseOptimizer
 from nfa.optim.algorithms.moments import adam_direction, momentum_direction
 from nfa.optim.algorithms.stacked import along, axes, norms
 from nfa.optim.speeds import owner_of, resolve_speeds, speeds_of_owners
 
-Speeds: TypeAlias = Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
+SpeedsByKey: TypeAlias = Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
 Direction: TypeAlias = Literal["gradient", "momentum", "adam"]
 
 
-class SpeedLimited(Optimizer):
-    """Normalised gradient descent with one speed per layer.
+class SpeedLimited(ParameterwiseOptimizer):
+    """Optimizer with normalised steps and one speed per layer.
 
-    Each tensor is normalised by its own Frobenius norm; a bias or norm parameter takes the speed of its layer.
+    Each tensor is normalised by its own Frobenius norm; a bias or a parameter of a
+    normalisation takes the speed of its layer.
 
     Args:
         params: ``model.named_parameters()``: names are needed, because speeds belong to layers.
-        lr: Length of the step of a layer of speed 1.
+        lr: Length of the step of a layer whose speed is 1.
         speeds: Speed by ``first``, ``last``, index, layer name, pattern of names, or ``others``; see
-            ``nfa.optim.speeds``. What belongs to no layer takes ``others``.
+            ``nfa.optim.speeds``. A parameter that belongs to no layer takes ``others``.
         eps: Added to the norm.
-        direction: What is normalised: the ``gradient``, the ``momentum``, or ``adam``: Adam's direction.
-        betas: Adam's, for its direction; the first is that of the momentum.
+        direction: The vector that is normalised: ``gradient``, ``momentum``, or ``adam`` for Adam's direction.
+        betas: Decays of Adam's two means; the first is also the decay of the momentum.
         stacked: Axis 0 of every tensor counts independent networks, each with its own norms.
         layers: Names of the layers in forward order. By default a layer is the owner of a weight of two or more
             dimensions, in order of registration.
@@ -55,7 +57,7 @@ class SpeedLimited(Optimizer):
         self,
         params: Iterable[tuple[str, Tensor]],
         lr: float,
-        speeds: Speeds | None = None,
+        speeds: SpeedsByKey | None = None,
         eps: float = 1e-8,
         *,
         direction: Direction = "gradient",
@@ -85,8 +87,8 @@ class SpeedLimited(Optimizer):
         super().__init__([{"params": [item]} for item in named], defaults)
         self.set_speeds({} if speeds is None else speeds)
 
-    def set_speeds(self, speeds: Speeds) -> None:
-        """Give every layer a speed, from the next step on.
+    def set_speeds(self, speeds: SpeedsByKey) -> None:
+        """Set the speed of every layer from the next step on.
 
         Args:
             speeds: As for the constructor.
@@ -109,41 +111,31 @@ class SpeedLimited(Optimizer):
             group["speed"] = named.get("others", 1.0) if owner is None else by_layer[owner]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a saved state, the speeds in it too."""
+        """Load a saved state, including the speeds."""
         super().load_state_dict(state_dict)
         owners = {owner_of(layer) for layer in self._layers}
         saved = {_owner(group["param_names"][0], owners): group["speed"] for group in self.param_groups}
         self.speeds = {layer: saved.get(owner_of(layer), speed) for layer, speed in self.speeds.items()}
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter by lr times its speed along its normalised direction."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                update = parameter.grad
-                if group["direction"] == "adam":
-                    update = adam_direction(self.state[parameter], update, group["betas"])
-                elif group["direction"] == "momentum":
-                    update = momentum_direction(self.state[parameter], update, group["betas"][0])
-                length = group["lr"] * group["speed"]
-                factor = length / (norms(update, group["stacked"]) + group["eps"])
-                parameter.sub_(update * along(factor, update))
-        return loss
+    def update(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Move a parameter by lr times its layer's speed along its normalised direction."""
+        direction = gradient
+        if group["direction"] == "adam":
+            direction = adam_direction(self.state[parameter], gradient, group["betas"])
+        elif group["direction"] == "momentum":
+            direction = momentum_direction(self.state[parameter], gradient, group["betas"][0])
+        length = group["lr"] * group["speed"]
+        factor = length / (norms(direction, group["stacked"]) + group["eps"])
+        parameter.sub_(direction * along(factor, direction))
 
 
 def _is_number(value: object) -> bool:
-    """Whether a value is a finite number, and not true or false."""
+    """Return True for a finite number that is not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _owner(name: str, owners: Collection[str]) -> str | None:
-    """Whose speed a parameter takes: its own name's, its module's, or, for a bias, that of the weight called alike."""
+    """Return the owner whose speed a parameter takes: itself, its module, or for a bias the weight named alike."""
     module, dot, last = name.rpartition(".")
     candidates = (name, module, module + dot + last.replace("bias", "weight"))
     return next((owner for owner in candidates if owner in owners), None)

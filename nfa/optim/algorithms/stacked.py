@@ -1,25 +1,25 @@
-"""Tensors whose axis 0 counts independent networks: norms of each, and numbers of each spread over a tensor."""
+"""Helpers for tensors whose axis 0 counts S independent networks that are trained together."""
 
 import torch
 from torch import Tensor
 
 
 def norms(tensor: Tensor, stacked: bool) -> Tensor:
-    """Euclidean norm of all entries: a scalar, or (S,) where axis 0 counts networks.
+    """Return the Euclidean norm of all entries: a scalar, or (S,) where axis 0 counts networks.
 
-    One reduction for each network, so that its bits do not depend on how many there are.
+    Each network has a reduction of its own, so that its bits do not depend on the number of networks.
     """
     if stacked:
-        return torch.stack([torch.linalg.vector_norm(own) for own in tensor.unbind(0)])
+        return torch.stack([torch.linalg.vector_norm(network) for network in tensor.unbind(0)])
     norm: Tensor = torch.linalg.vector_norm(tensor)
     return norm
 
 
 def along(values: Tensor, tensor: Tensor) -> Tensor:
-    """Shape a scalar, or one number for each network (S,), so that it multiplies a tensor (S, ...)."""
+    """Reshape a scalar, or one number per network (S,), so that it can multiply a tensor (S, ...)."""
     return values.reshape(values.shape + (1,) * (tensor.dim() - 1)) if values.dim() else values
 
 
 def axes(tensor: Tensor, stacked: bool) -> int:
-    """Axes of one network's parameter."""
+    """Return the number of axes of one network's parameter."""
     return tensor.dim() - int(stacked)

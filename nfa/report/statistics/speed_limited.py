@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from nfa.conventions import READOUT, Convention
-from nfa.optim.slo import SLO
+from nfa.optim.slo import SLOSettings
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.features_alignment import INPUT
 from nfa.report.statistics.intervals import over_seeds
@@ -41,7 +41,7 @@ COLUMNS = {
 def raised_layer(cell: Cell) -> str | None:
     """Name the one layer that a cell's speeds raise above all others, the readout aside; None where there is none."""
     optimizer = cell.optimizer
-    if not isinstance(optimizer, SLO) or optimizer.later or optimizer.adapt is not None:
+    if not isinstance(optimizer, SLOSettings) or optimizer.later or optimizer.adapt is not None:
         return None
     speeds = optimizer.phases([layer.name for layer in cell.layers])[0.0]
     fastest = [layer for layer, speed in speeds.items() if speed == max(speeds.values())]
@@ -51,7 +51,7 @@ def raised_layer(cell: Cell) -> str | None:
 def has_own_speeds(cell: Cell) -> bool:
     """Whether a cell is SLO with a layer of a speed of its own, at some time of training."""
     optimizer = cell.optimizer
-    if not isinstance(optimizer, SLO):
+    if not isinstance(optimizer, SLOSettings):
         return False
     speeds = optimizer.phases([layer.name for layer in cell.layers])[0.0]
     return bool(optimizer.later) or optimizer.adapt is not None or len(set(speeds.values())) > 1
