@@ -1,7 +1,8 @@
-# train -> measure -> probe -> aggregate -> publish (the cells' runs beside aggregate), over the cells of one sweep file:
+# Computes the cells of one sweep file: train -> measure -> probe for each cell, then aggregate and publish for all of
+# them.
 #     snakemake --cores 2                                            the default sweep, config/config.yaml
-#     snakemake --cores 2 --configfile config/sweeps/X.yaml          another one
-# Each rule only calls the `nfa` command; what a sweep file may say is in workflow/schemas/sweep.schema.json.
+#     snakemake --cores 2 --configfile config/sweeps/X.yaml          another sweep
+# Each rule only calls the `nfa` command. workflow/schemas/sweep.schema.json describes a sweep file.
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from nfa.storage.stale import check_name, stale_outputs
 from nfa.digests import digest
 from nfa.import_server.hand_over import VARIABLE
 
-# `configfile:` would be merged with --configfile; a given file is to replace the default.
+# Snakemake merges `configfile:` with --configfile, but a given file should replace the default.
 if not workflow.configfiles:
 
     configfile: "config/config.yaml"
@@ -24,11 +25,12 @@ try:
     PATHS = SweepPaths(Path("results") / SWEEP.name)
     check_name(SWEEP, PATHS)
 except UserError as error:
+    # A WorkflowError would end with status 1 and print two more lines about this file.
     print(f"nfa: {error}", file=sys.stderr)
     sys.exit(2)
 CELL = PATHS.cell("{cell}")
-# Jobs of this Snakemake on this machine share one process that has imported everything. A scheduler's jobs do not: the
-# shared process would escape their limits.
+# Jobs of this Snakemake on this machine share one import server (nfa/import_server). The jobs of a scheduler do not,
+# because the server would escape their limits of time and memory.
 if workflow.remote_exec:
     os.environ.pop(VARIABLE, None)
 else:
@@ -54,7 +56,8 @@ include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/publish.smk"
 
 
-# Not above: only here is it known that this is no dry run, and that there is something to do.
+# `begin` takes the lock and writes the plan. Only here is it known that this is not a dry run and that there are jobs
+# to run.
 onstart:
     try:
         begin(SWEEP, PATHS)

@@ -1,4 +1,4 @@
-# One job joins all cells: tables, figures, report.
+# One job reads all cells and writes the tables, the figures and the report.
 rule aggregate:
     input:
         cell_files("cell", "history", "alignment", "matrices", "probes"),
@@ -13,7 +13,7 @@ rule aggregate:
     conda:
         "../envs/nfa.yaml"
     resources:
-        mem_mb=memory(4000),  # what 10,000 cells may take
+        mem_mb=memory(4000),  # enough for 10,000 cells
         runtime=sweep_minutes,
     params:
         plan=str(PATHS.plan),

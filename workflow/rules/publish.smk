@@ -1,6 +1,7 @@
-# Every run goes to Weights & Biases; the offline runs themselves are declared nowhere, so that they survive.
-# The cells' runs first, in one job, while another aggregates: together the two are most of a small sweep's end. Of many
-# runs it makes two processes: each waits half of its time for W&B's service or server.
+# Publishes one run per cell and seed to Weights & Biases. The folders of offline runs are not declared as outputs,
+# because Snakemake would delete them when the job fails. This job runs at the same time as aggregate, since the two
+# take most of the time at the end of a small sweep. For many runs it uses two processes, because each waits half of its
+# time for W&B.
 rule publish_runs:
     input:
         cell_files("cell", "history", "alignment", "matrices", "probes"),
@@ -22,7 +23,7 @@ rule publish_runs:
         "nfa publish {params.plan} --runs-only > {log} 2>&1"
 
 
-# Then the run that stands for the sweep; and once more those that could not be sent, or have changed since.
+# Publishes the run of the sweep itself, and again the runs that could not be sent or have changed since.
 rule publish:
     input:
         PATHS.published_runs,

@@ -1,6 +1,7 @@
-# One job trains all seeds of a cell. One thread, here and in the next two stages: sums are split over threads, so their
-# number fixes the bits, and small networks gain more from two cells at once. (`--set-threads train=4` for large ones.)
-# Checkpoints and finished seeds are declared nowhere: Snakemake deletes what it declares.
+# One job trains all seeds of a cell. This stage and the next two use one thread: sums are split over threads, so their
+# number determines the last bits, and small networks gain more from two cells at once. (`--set-threads train=4` helps
+# large networks.) Checkpoints and finished seeds are not declared as outputs, because Snakemake deletes the outputs of
+# a failed job. `update()` would not keep them either: docs/results.md.
 rule train:
     input:
         made_again,
@@ -17,7 +18,7 @@ rule train:
         runtime=cell_minutes,
     params:
         plan=str(PATHS.plan),
-        # Changed parameters make a job run again: what the stage depends on, and the seeds.
+        # Changed params make a job run again: the settings that the stage depends on, and the seeds.
         hash=lambda wildcards: stage_hash(wildcards.cell, "train"),
         seeds=" ".join(map(str, SWEEP.seeds)),
     message:
