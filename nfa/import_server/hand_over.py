@@ -1,14 +1,12 @@
-"""Jobs without the price of a start: one process has imported everything, and each job is a fork of it.
+"""The command's side of the import server: hand a job over to a fork of it, and wait for the fork to end.
 
-An interpreter with torch, pandas and scikit-learn takes three seconds of a core to come up, which is more than a small
-cell works. So the jobs of one Snakemake on one machine share a process that only imports. The ``nfa`` command of a job
-hands it its arguments, folder, environment and open files; a fork does the work and the command ends with its status.
-Nothing else changes: a job is a process of its own, with its own log, memory and signals, and the process that imports
-never computes, so a fork gives the bits of a fresh start.
+Nothing changes for a job but its start: it is a process of its own, with its own log, memory and signals. The server
+imports and never computes, so a fork gives the same bits as a fresh process.
 
-The Snakefile names its process in ``NFA_WARM``; the first job on a machine starts the importing process
-(``nfa/import_server/server.py``), which ends with that Snakemake. Without the variable, with other threads than one,
-off Linux, or when anything here fails, the command does its work itself. Imports little: it is all that most jobs load.
+The Snakefile names its process in the variable ``NFA_IMPORT_SERVER``. The first job on a machine starts the server
+(``nfa/import_server/server.py``), which ends with that Snakemake. Without the variable, with more than one thread, on
+systems other than Linux, or when anything here fails, the command does its work itself. This module imports little,
+because it is all that most commands load.
 """
 
 from __future__ import annotations
@@ -33,56 +31,56 @@ if TYPE_CHECKING:
     from subprocess import Popen
     from types import FrameType
 
-VARIABLE = "NFA_WARM"  # process id of the Snakemake whose jobs share a process
-VERBS = ("train", "measure", "probe")
-LATER = ("aggregate", "publish", "show")  # of one job: they use the process where it is there
-STARTED = b"+"  # a fork has taken the job
+VARIABLE = "NFA_IMPORT_SERVER"  # environment variable: process id of the Snakemake whose jobs share a server
+STARTING = ("train", "measure", "probe")  # verbs of many jobs, which start the server
+USING = ("aggregate", "publish", "show")  # verbs of one job each, which use the server if it is there
+STARTED = b"+"  # answer of the server: a fork has taken the job
 CONNECT_SECONDS = 10.0
 
 
 def hand_over(arguments: Sequence[str]) -> int | None:
-    """Let a fork of the warm process do a job.
+    """Let a fork of the import server do a job.
 
     Args:
-        arguments: Of the command, without its name.
+        arguments: Arguments of the command, without its name.
 
     Returns:
-        Its exit status; None where the caller is to do the work itself.
+        The exit status of the job; None where the caller must do the work itself.
     """
     owner = os.environ.get(VARIABLE, "")
     if sys.platform != "linux" or not owner.isdigit() or not _fits(arguments):
         return None
     try:
-        connection = _connect(owner, start=arguments[0] in VERBS)
+        connection = _connect(owner, start=arguments[0] in STARTING)
         if connection is None:
             return None
         with connection:
             _send(connection, arguments)
             return _wait(connection)
     except OSError:
-        return None  # before a fork took the job: `_wait` has its own ending
+        return None  # no fork has taken the job; `_wait` handles the errors after that
 
 
 def _fits(arguments: Sequence[str]) -> bool:
-    """Whether a job is of those that share: the number of threads is settled when torch is imported."""
+    """Return True if a fork can do a job: the number of threads is fixed when torch is imported."""
     threads = [value for name, value in pairwise(arguments) if name == "--threads"]
-    return bool(arguments) and arguments[0] in VERBS + LATER and set(threads) <= {"1"}
+    return bool(arguments) and arguments[0] in STARTING + USING and set(threads) <= {"1"}
 
 
 def _folder(owner: str) -> str:
-    """Folder of the socket: one for each user, Snakemake, interpreter and source tree."""
+    """Return the folder of the socket: one for each user, Snakemake, interpreter and source tree."""
     code = zlib.crc32(f"{sys.executable}\n{__file__}".encode())
-    return os.path.join(private_folder.parent(), f"{private_folder.prefix()}{owner}-{code:08x}")
+    return os.path.join(private_folder.temporary_root(), f"{private_folder.name_prefix()}{owner}-{code:08x}")
 
 
 def _connect(owner: str, start: bool) -> socket.socket | None:
-    """Connect to the warm process, started if there is none and it may be."""
+    """Connect to the server; if ``start`` is true and there is none, start it. Return None if there is none."""
     folder = _folder(owner)
     if start:
-        private_folder.make(folder)
-    directory = private_folder.opened(folder)  # or else the command does its work itself
+        private_folder.make_private(folder)
+    directory = private_folder.open_private(folder)  # on an error the command does its work itself
     try:
-        started = _started(folder, directory, owner) if start else None
+        process = _start_once(folder, directory, owner) if start else None
         deadline = time.monotonic() + (CONNECT_SECONDS if start else 0.0)
         while True:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -90,7 +88,7 @@ def _connect(owner: str, start: bool) -> socket.socket | None:
                 connection.connect(socket_in(directory))
             except (FileNotFoundError, ConnectionRefusedError):
                 connection.close()
-                if time.monotonic() >= deadline or (started is not None and started.poll() is not None):
+                if time.monotonic() >= deadline or (process is not None and process.poll() is not None):
                     return None
                 time.sleep(0.01)
             else:
@@ -100,34 +98,34 @@ def _connect(owner: str, start: bool) -> socket.socket | None:
 
 
 def socket_in(directory: int) -> str:
-    """Name of the socket in an open folder, whatever has become of the folder's own name."""
+    """Return the path of the socket in an open folder, which holds even if the folder has been renamed."""
     return f"/proc/self/fd/{directory}/{private_folder.SOCKET}"
 
 
-def _started(folder: str, directory: int, owner: str) -> Popen[bytes] | None:
-    """Start the warm process; None where one is there, or about to be."""
+def _start_once(folder: str, directory: int, owner: str) -> Popen[bytes] | None:
+    """Start the server under its lock; return None if there is one, or another job is starting it."""
     flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     lock = os.open(private_folder.LOCK, flags, 0o600, dir_fd=directory)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not os.path.samestat(os.stat(private_folder.LOCK, dir_fd=directory), os.fstat(lock)):
-            return None  # another process has removed it since, and made a new one
+            return None  # another process has removed this lock since, and made a new one
         os.truncate(lock, 0)
-        os.write(lock, (private_folder.begun(int(owner)) or "gone").encode())
+        os.write(lock, (private_folder.start_time(int(owner)) or "gone").encode())
     except BlockingIOError:
         return None
     else:
-        return _start(folder, directory, owner, lock)  # it keeps the lock as long as it lives
+        return _start(folder, directory, owner, lock)  # the server keeps the lock as long as it lives
     finally:
         os.close(lock)
 
 
 def _start(folder: str, directory: int, owner: str, lock: int) -> Popen[bytes]:
-    """Start the process that imports, in this process group, so that what stops all jobs stops it."""
+    """Start the server in this process group, so that a signal to all jobs stops it too."""
     from subprocess import DEVNULL, Popen
 
     with suppress(FileNotFoundError):
-        os.unlink(private_folder.SOCKET, dir_fd=directory)  # of a dead one
+        os.unlink(private_folder.SOCKET, dir_fd=directory)  # left by a killed server
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
     return Popen(
         [sys.executable, "-P", "-m", "nfa.import_server.server", folder, str(directory), owner, str(lock)],
@@ -140,7 +138,7 @@ def _start(folder: str, directory: int, owner: str, lock: int) -> Popen[bytes]:
 
 
 def _send(connection: socket.socket, arguments: Sequence[str]) -> None:
-    """Send a job: the three open files with the length of the rest, then where and how it is to run."""
+    """Send a job: its three open files with the length of the message, then arguments, folder and environment."""
     job = {"arguments": [sys.argv[0], *arguments], "folder": os.getcwd(), "path": sys.path, "environ": dict(os.environ)}
     content = json.dumps(job).encode()
     socket.send_fds(connection, [len(content).to_bytes(8, "big")], [0, 1, 2])
@@ -148,22 +146,22 @@ def _send(connection: socket.socket, arguments: Sequence[str]) -> None:
 
 
 def _wait(connection: socket.socket) -> int | None:
-    """Wait for a fork to take the job, and to end; pass SIGTERM on to it."""
+    """Wait for a fork to take the job and to end, and pass SIGTERM on to it; return None if no fork took the job."""
 
     def forward(signum: int, frame: FrameType | None) -> None:
-        with suppress(OSError):  # the warm process is gone, and `recv` tells
+        with suppress(OSError):  # the server is gone, which `recv` reports
             connection.send(bytes([signum]))
 
     signal.signal(signal.SIGTERM, forward)
-    begun = False
+    taken = False
     try:
-        begun = connection.recv(1) == STARTED
+        taken = connection.recv(1) == STARTED
     finally:
-        if not begun:
+        if not taken:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if not begun:
+    if not taken:
         return None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from the keyboard it reaches the fork by itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the fork directly
     try:
         status = connection.recv(1)
     except OSError:

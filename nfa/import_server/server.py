@@ -1,4 +1,10 @@
-"""The process that has imported everything, of which each job is a fork (``hand_over.py`` says why)."""
+"""The import server itself: it imports all modules that jobs need, and forks a process for each job.
+
+The server is one loop over ``select``: a command connects and sends a job, the server imports what the job's verb needs
+and forks; a command that received SIGTERM sends the number of the signal, which is passed on to its fork; when a fork
+ends, its command is sent the exit status. If a command is gone, its fork is told to stop. The server ends with its
+Snakemake. ``hand_over.py`` is the other side.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +20,24 @@ from typing import Any
 
 from nfa.import_server.hand_over import STARTED, socket_in
 from nfa.jobs.exit_codes import INTERRUPTED
-from nfa.jobs.private_folder import emptied, remove_leftovers
+from nfa.jobs.private_folder import remove_leftovers, remove_private
 
 BACKLOG = 128
-STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all of a Snakemake's processes get them
-# Beside a verb's own module: what its command imports as it goes.
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, even if all processes of a Snakemake receive them
+# Modules that a command imports in addition to the module of its stage.
 ALSO = ("nfa.cli.main", "nfa.jobs.environment", "nfa.storage.documents", "nfa.tracking.live", "nfa.jobs.memory")
 
 
 def serve(folder: str, directory: int, owner: int, lock: int) -> None:
-    """Fork a process for each job that is handed over, as long as the Snakemake with process id ``owner`` lives.
+    """Fork a process for each job that arrives, as long as the Snakemake with process id ``owner`` lives.
 
     Args:
-        folder: Where the socket is to be.
-        directory: Its descriptor.
+        folder: Folder for the socket.
+        directory: File descriptor of the folder.
         owner: Process id of the Snakemake.
-        lock: Descriptor of the locked file that says that there is such a process.
+        lock: File descriptor of the locked file that shows that this server exists.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a fork finds what came before it could heed it
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a fork receives a signal that came too early
     try:
         ended = os.pidfd_open(owner)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -42,41 +48,44 @@ def serve(folder: str, directory: int, owner: int, lock: int) -> None:
             while True:
                 ready = select.select([listener, ended, *forks.watched()], [], [])[0]
                 if ended in ready:
-                    break  # forks under way work on, as jobs of a dead Snakemake do
-                for one in ready:
-                    if one is listener:
+                    break  # running forks go on, as the jobs of a killed Snakemake do
+                for source in ready:
+                    if source is listener:
                         forks.begin(listener)
                     else:
-                        forks.attend(one)
+                        forks.attend(source)
     finally:
-        emptied(folder, directory)
+        remove_private(folder, directory)
 
 
 class _Forks:
-    """The jobs under way: each a fork, and the connection of the command that waits for it."""
+    """The running jobs: for each a fork, and the connection to the command that waits for it."""
 
-    def __init__(self, *ours: int) -> None:
-        self.ours = ours  # open files that no fork is to have
-        self.commands: dict[socket.socket, int] = {}  # -> process id
-        self.forks: dict[int, tuple[int, socket.socket]] = {}  # descriptor of the process -> id, command
+    def __init__(self, *server_files: int) -> None:
+        self.server_files = server_files  # file descriptors that a fork must close
+        self.commands: dict[socket.socket, int] = {}  # connection -> process id of the fork
+        self.forks: dict[int, tuple[int, socket.socket]] = {}  # descriptor of a fork -> its process id, connection
 
     def watched(self) -> list[Any]:
-        """What may become readable: a command that sends a signal or is gone, a fork that has ended."""
+        """Return all sources of events: commands, which send a signal or close, and forks, which end."""
         return [*self.commands, *self.forks]
 
     def begin(self, listener: socket.socket) -> None:
-        """Take a job and fork."""
+        """Receive a job and fork a process for it."""
         command, _ = listener.accept()
         files: list[int] = []
         try:
             job = _receive(command, files)
             _prepare(job["arguments"][1])
             fork: int | None = os.fork()
-        except (OSError, ValueError):  # it is gone; or there can be no more processes, and it does its work itself
+        except (
+            OSError,
+            ValueError,
+        ):  # the command is gone, or no process can be made: the command does its work itself
             fork = None
         if fork == 0:
             listener.close()
-            for file in self.ours:
+            for file in self.server_files:
                 os.close(file)
             for other in (command, *self.commands):
                 other.close()
@@ -88,34 +97,34 @@ class _Forks:
             return
         self.commands[command] = fork
         self.forks[os.pidfd_open(fork)] = fork, command
-        self._say(command, STARTED)
+        self._send(command, STARTED)
 
-    def attend(self, one: Any) -> None:
-        """Tell a command how its fork ended, or a fork what its command was told."""
-        if one in self.forks:
-            fork, command = self.forks.pop(one)
-            os.close(one)
+    def attend(self, source: Any) -> None:
+        """Handle an event: report the end of a fork to its command, or pass a signal of a command on to its fork."""
+        if source in self.forks:
+            fork, command = self.forks.pop(source)
+            os.close(source)
             status = os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
-            self._say(command, bytes([status if status >= 0 else 128 - status]))
+            self._send(command, bytes([status if status >= 0 else 128 - status]))
             self.commands.pop(command, None)
             command.close()
-        elif one in self.commands:
+        elif source in self.commands:
             try:
-                told = one.recv(1)
+                number = source.recv(1)
             except OSError:
-                told = b""
-            os.kill(self.commands[one], told[0] if told else signal.SIGTERM)
-            if not told:
-                del self.commands[one]  # it is gone, and its work stops
+                number = b""
+            os.kill(self.commands[source], number[0] if number else signal.SIGTERM)
+            if not number:
+                del self.commands[source]  # the command is gone, so its fork was told to stop
 
     @staticmethod
-    def _say(command: socket.socket, word: bytes) -> None:
-        with suppress(OSError):  # it is gone
+    def _send(command: socket.socket, word: bytes) -> None:
+        with suppress(OSError):  # the command is gone
             command.send(word)
 
 
 def _receive(connection: socket.socket, files: list[int]) -> dict[str, Any]:
-    """Receive what ``_send`` sent; its open files are added to ``files``."""
+    """Receive a job; its open files are added to ``files``."""
     size = array.array("i").itemsize
     head, ancillary, *_ = connection.recvmsg(8, socket.CMSG_LEN(3 * size))
     files += array.array("i", ancillary[0][2] if ancillary else b"").tolist()
@@ -124,26 +133,26 @@ def _receive(connection: socket.socket, files: list[int]) -> dict[str, Any]:
 
 
 def _prepare(verb: str) -> None:
-    """Import what a verb of many jobs needs, before the fork: once for all of them. Other verbs import in theirs."""
+    """Import the modules of a verb with many jobs before forking, once for all jobs. Other verbs import in the fork."""
     import gc
     from importlib import import_module
 
     stage = f"nfa.stages.{verb}"
     if verb not in import_module("nfa.sweep.cells").STAGES or stage in sys.modules:
         return
-    with suppress(Exception):  # the fork will meet it again, and say it
+    with suppress(Exception):  # the fork meets the same error, and reports it
         for name in (*ALSO, stage):
             import_module(name)
-        import_module("nfa.cli.main").command_parser()  # remembered
-        import_module("torch._dynamo")  # a second, by the first torch.optim.Optimizer of a process
+        import_module("nfa.cli.main").command_parser()  # cached
+        import_module("torch._dynamo")  # takes a second, and the first torch.optim.Optimizer of a process imports it
         import_module("nfa.jobs.environment").set_threads(1)
-        import_module("nfa.jobs.environment").provenance()  # remembered
+        import_module("nfa.jobs.environment").provenance()  # cached
         gc.collect()
-        gc.freeze()  # keeps forks from copying what they only look at
+        gc.freeze()  # so that the garbage collector of a fork does not touch, and so copy, shared memory
 
 
 def _work(job: dict[str, Any], files: list[int]) -> None:
-    """Do a job, in a fork, and leave with its status."""
+    """Do a job in a fork, and exit with its status."""
     status = 1
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
@@ -157,13 +166,13 @@ def _work(job: dict[str, Any], files: list[int]) -> None:
         from nfa.cli.main import run
         from nfa.jobs.temporary_folder import own_temporary_folder
 
-        with own_temporary_folder() if sys.argv[1] == "publish" else nullcontext():  # the others leave nothing
+        with own_temporary_folder() if sys.argv[1] == "publish" else nullcontext():  # others leave no files
             status = run(sys.argv[1:])
         sys.stdout.flush()
         sys.stderr.flush()
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 1
-    except KeyboardInterrupt:  # before the command could say so
+    except KeyboardInterrupt:  # before the command handles it
         status = INTERRUPTED
     except BaseException:
         from traceback import print_exc

@@ -1,4 +1,4 @@
-"""What a job computes with: device and threads, and what is written down about them."""
+"""Device and threads of a job, and the provenance that is stored with its results."""
 
 import os
 import platform
@@ -12,31 +12,31 @@ from typing import Any
 from nfa import __version__
 from nfa.errors import UserError
 
-_settled: set[int] = set()  # the number of threads that was set last
+_threads_set: set[int] = set()  # the number of threads that was set last; empty before
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "safetensors", "snakemake", "wandb")
 
 
 def set_threads(threads: int) -> None:
-    """Keep torch, BLAS and OpenMP to this many threads.
+    """Limit torch, BLAS and OpenMP to a number of threads.
 
-    Sums are split over threads, so their number is part of what makes two runs give the same bits.
+    Sums are split over threads, so two runs give the same bits only with the same number of threads.
     """
     import threadpoolctl
     import torch
 
-    if threads in _settled:
-        return  # finding all libraries takes as long as a small step of training
+    if threads in _threads_set:
+        return  # finding all libraries takes as long as a training step of a small network
     torch.set_num_threads(threads)
     threadpoolctl.threadpool_limits(threads)
-    _settled.clear()
-    _settled.add(threads)
+    _threads_set.clear()
+    _threads_set.add(threads)
 
 
 def choose_device(name: str) -> Any:
     """Turn ``auto``, ``cpu`` or ``cuda`` into a torch device.
 
     Raises:
-        UserError: CUDA is asked for and not there.
+        UserError: CUDA was asked for, but torch sees no GPU.
     """
     import torch
 
@@ -45,14 +45,14 @@ def choose_device(name: str) -> Any:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this torch sees no GPU; use --device cpu or auto")
     if name == "cuda":
-        # On a CPU our operations are deterministic as they are, and this call imports torch's compiler (1.1 s).
+        # On a CPU our operations are deterministic anyway, and this call imports torch's compiler, which takes 1.1 s.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     return torch.device(name)
 
 
 def describe_device(device: Any) -> str:
-    """Name a device for provenance."""
+    """Return the name of a device, for provenance."""
     import torch
 
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
@@ -60,7 +60,7 @@ def describe_device(device: Any) -> str:
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Say where numbers come from: versions, commit, machine. Looked up once."""
+    """Return the versions, the commit and the machine that results are computed with. They are looked up once."""
     return {
         "nfa": __version__,
         "commit": _commit(),
@@ -80,7 +80,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the source tree this runs from, with ``+`` where it has changes; None for an installed package."""
+    """Return the commit of the source tree, with ``+`` if it has changes; None for an installed package."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
@@ -94,7 +94,7 @@ def _commit() -> str | None:
 
 
 def _processor() -> str:
-    """Model name of the processor, as the system tells it."""
+    """Return the model name of the processor."""
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-PREEMPTED = 75  # exit status: EX_TEMPFAIL of sysexits.h, "try again"
+PREEMPTED = 75  # told to stop by SIGTERM; EX_TEMPFAIL of sysexits.h, "try again"
 
-KILLED = 128 + signal.SIGKILL  # exit status where the warm process was killed
+KILLED = 128 + signal.SIGKILL  # the import server was killed, and the job with it
 
-INTERRUPTED = 130  # that of a command that Ctrl-C ended
+INTERRUPTED = 130  # ended by Ctrl-C

@@ -1,4 +1,4 @@
-"""Two things at once: work that leaves nothing but files, in a fork of this process."""
+"""Work that only writes files, done in a fork of this process while the process goes on."""
 
 import ctypes
 import multiprocessing
@@ -12,19 +12,19 @@ PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 @contextmanager
-def beside(work: Callable[[], None]) -> Iterator[None]:
-    """Do ``work`` in a fork while the body runs; it is done when the body is left.
+def running_in_fork(work: Callable[[], None]) -> Iterator[None]:
+    """Do ``work`` in a fork while the body of the ``with`` statement runs; when the body is left, the work is done.
 
-    The work must bear being done twice: where the fork fails, it is done again here, so that its error is seen as it
-    is (or it does nothing where its process is not a fork). The fork ends with this process, however that ends: what is
-    begun anew after a kill is the only writer. Off Linux (where libraries do not bear a fork) the work is done before
-    the body.
+    Doing the work twice must be harmless: if the fork fails, the work is done again in this process, so that its error
+    is raised here unchanged. The fork ends with this process, however that ends, so that after a kill a new attempt is
+    the only writer. On systems other than Linux, where libraries do not survive a fork, the work is done before the
+    body.
     """
     if sys.platform != "linux":
         work()
         yield
         return
-    process = multiprocessing.get_context("fork").Process(target=_quietly, args=(work, os.getpid()))
+    process = multiprocessing.get_context("fork").Process(target=_work_quietly, args=(work, os.getpid()))
     process.start()
     try:
         yield
@@ -37,10 +37,10 @@ def beside(work: Callable[[], None]) -> Iterator[None]:
         work()
 
 
-def _quietly(work: Callable[[], None], parent: int) -> None:
-    """Say by the exit code alone that something went wrong."""
+def _work_quietly(work: Callable[[], None], parent: int) -> None:
+    """Do the work in the fork; report an error by the exit code alone."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was gone before
+    if os.getppid() != parent:  # the parent was gone before the line above
         sys.exit(1)
     try:
         work()

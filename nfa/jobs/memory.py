@@ -1,4 +1,4 @@
-"""Too little memory, said in one line with what to change: a mistake in a sweep's sizes, not a crash."""
+"""A lack of memory is reported in one line with the settings to change, because it is a mistake in a sweep's sizes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from nfa.errors import UserError, one_line
 from nfa.sweep.cells import Cell, Sweep
 
-# How torch, CUDA's libraries and C++ say it where there is no exception type of its own.
+# Words in the messages of torch, CUDA's libraries and C++, which have no exception type for it.
 WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "_alloc_failed")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory, the GPU's or the machine's, did not suffice."""
+    """Return True if an error means that the memory of the GPU or of the machine did not suffice."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(word in str(error).lower() for word in WORDS)
     )
@@ -19,10 +19,10 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def enough_memory(stage: str, sweep: Sweep, cell: Cell) -> Iterator[None]:
-    """Tell what to change where a stage of a cell runs out of memory.
+    """Replace the errors of a stage that runs out of memory by one that says which settings to change.
 
     Raises:
-        UserError: In place of the many exceptions that say so.
+        UserError: The memory did not suffice.
     """
     try:
         yield
@@ -36,7 +36,7 @@ def enough_memory(stage: str, sweep: Sweep, cell: Cell) -> Iterator[None]:
 
 
 def _advice(stage: str, sweep: Sweep, cell: Cell) -> str:
-    """What takes memory in a stage, with its value."""
+    """Return the settings that take memory in a stage, with their values."""
     batch, n = cell.train.batch(cell.shape.n_train), cell.shape.n_train
     smaller = "a smaller model, or data.n_train below " + str(n)
     if stage == "train":

@@ -1,9 +1,10 @@
-"""Folders of this user's own among everybody's temporary files: no link is followed, and left ones are removed.
+"""Folders that belong to this user alone, among the temporary files of all users.
 
-Three kinds of process use them: the command of a job, the process that imports for all jobs, and the fork that
-publishes (``nfa/import_server/hand_over.py``, ``nfa/import_server/server.py``, ``nfa/jobs/temporary_folder.py``). A
-lock is held on each folder as long as it is in use, and the operating system gives a lock back however its process
-ends. Imports little: most jobs load it.
+Three kinds of process use them: the command of a job (``nfa/import_server/hand_over.py``), the import server
+(``nfa/import_server/server.py``), and the fork that publishes (``nfa/jobs/temporary_folder.py``). No link is followed,
+so that other users cannot redirect what is written or removed. A lock is held on each folder as long as it is in use.
+The operating system releases the lock however its process ends, so a folder without a lock was left by a killed process
+and is removed. The module imports little, because most jobs load it.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOCK, SOCKET = "lock", "socket"
-WORK = "work"  # in the name of a folder for temporary files
-YOUNG_SECONDS = 60.0  # a folder so young may not have its lock yet
+WORK = "work"  # part of the names of folders for temporary files
+YOUNG_SECONDS = 60.0  # a folder younger than this may not have its lock yet
 
 
-def parent() -> str:
-    """The folder of everybody's temporary files."""
+def temporary_root() -> str:
+    """Return the folder for the temporary files of all users."""
     return os.environ.get("TMPDIR", "/tmp")
 
 
-def prefix() -> str:
-    """How the names of all folders of this user begin."""
+def name_prefix() -> str:
+    """Return the beginning of the names of this user's folders."""
     return f"nfa-{os.getuid()}-"
 
 
-def opened(folder: str) -> int:
-    """Open a folder, which must be this user's, closed to others, and no link.
+def open_private(folder: str) -> int:
+    """Open a folder, which must belong to this user, be closed to others, and not be a link.
 
     Returns:
-        Its descriptor: whatever is done below it stays in this very folder.
+        Its file descriptor: operations relative to it stay in this very folder.
 
     Raises:
-        OSError: It is not there, or not as it must be.
+        OSError: The folder is missing, or is not as it must be.
     """
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     status = os.fstat(directory)
@@ -51,25 +52,25 @@ def opened(folder: str) -> int:
     return directory
 
 
-def make(folder: str) -> None:
-    """Make a folder where there is none; ``opened`` finds out whether it is as it must be."""
+def make_private(folder: str) -> None:
+    """Make a folder if there is none; ``open_private`` checks it."""
     os.makedirs(os.path.dirname(folder), exist_ok=True)
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)
 
 
-def emptied(folder: str, directory: int) -> None:
-    """Remove the socket, the lock and the folder; one that holds anything else stays."""
+def remove_private(folder: str, directory: int) -> None:
+    """Remove the socket, the lock and the folder; a folder that holds anything else stays."""
     for name in (SOCKET, LOCK):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)
-    os.rmdir(folder)  # of a link it is an error
+    os.rmdir(folder)  # raises an error for a link
 
 
-def begun(process: int) -> str | None:
-    """When a process began, in the system's ticks; None where there is none of this id.
+def start_time(process: int) -> str | None:
+    """Return the time when a process started, in ticks of the system; None if no process has this id.
 
-    With its id it names a process for good: an id alone is given again.
+    Id and start time together identify a process for good, while an id alone is given to later processes too.
     """
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
@@ -79,25 +80,29 @@ def begun(process: int) -> str | None:
 
 
 def remove_leftovers() -> None:
-    """Remove this user's folders whose processes were killed: no lock is held, and the owner is gone."""
-    name_of_one = re.compile(re.escape(prefix()) + rf"(?:(?P<owner>\d+)-[0-9a-f]{{8}}|{WORK}-\w+)")
+    """Remove the folders of killed processes: folders of this user without a lock, whose Snakemake is gone."""
+    folder_name = re.compile(re.escape(name_prefix()) + rf"(?:(?P<owner>\d+)-[0-9a-f]{{8}}|{WORK}-\w+)")
     with suppress(OSError):
-        for name in os.listdir(parent()):
-            match = name_of_one.fullmatch(name)
+        for name in os.listdir(temporary_root()):
+            match = folder_name.fullmatch(name)
             if match is None:
                 continue
-            folder = os.path.join(parent(), name)
-            with suppress(OSError), _held(folder) as directory:
+            folder = os.path.join(temporary_root(), name)
+            with suppress(OSError), _opened(folder) as directory:
                 if match["owner"] is None:
                     _remove_work(folder, directory)
                 else:
-                    _remove_meeting_place(folder, directory, match["owner"])
+                    _remove_server_folder(folder, directory, match["owner"])
 
 
 @contextmanager
-def _held(folder: str) -> Iterator[int]:
-    """Open a folder for the body, unless it is somebody else's or a link."""
-    directory = opened(folder)
+def _opened(folder: str) -> Iterator[int]:
+    """Open a folder for the body.
+
+    Raises:
+        OSError: The folder belongs to somebody else, or is a link.
+    """
+    directory = open_private(folder)
     try:
         yield directory
     finally:
@@ -105,7 +110,7 @@ def _held(folder: str) -> Iterator[int]:
 
 
 def _remove_work(folder: str, directory: int) -> None:
-    """Remove a folder of temporary files that nobody holds."""
+    """Remove a folder of temporary files that no process has locked."""
     from shutil import rmtree
 
     fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,8 +118,8 @@ def _remove_work(folder: str, directory: int) -> None:
         rmtree(folder, ignore_errors=True)  # follows no link
 
 
-def _remove_meeting_place(folder: str, directory: int, owner: str) -> None:
-    """Remove a folder of socket and lock that no process holds and whose Snakemake is gone."""
+def _remove_server_folder(folder: str, directory: int, owner: str) -> None:
+    """Remove the folder of an import server that is gone, as its Snakemake is."""
     noted, age = "", time.time() - os.fstat(directory).st_mtime
     with suppress(FileNotFoundError):
         lock = os.open(LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
@@ -122,16 +127,16 @@ def _remove_meeting_place(folder: str, directory: int, owner: str) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             noted = os.read(lock, 64).decode("ascii", "replace")
             if not _in_use(int(owner), noted, age):
-                emptied(folder, directory)
+                remove_private(folder, directory)
         finally:
             os.close(lock)
         return
     if not _in_use(int(owner), noted, age):
-        emptied(folder, directory)
+        remove_private(folder, directory)
 
 
 def _in_use(owner: int, noted: str, age: float) -> bool:
-    """Whether a folder's Snakemake is alive, or its job is about to note which one it is."""
+    """Return True if the Snakemake of a folder is alive, or a job is about to note which Snakemake it is."""
     if noted:
-        return begun(owner) == noted
-    return age < YOUNG_SECONDS and begun(owner) is not None
+        return start_time(owner) == noted
+    return age < YOUNG_SECONDS and start_time(owner) is not None

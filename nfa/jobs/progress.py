@@ -1,4 +1,4 @@
-"""Progress of a stage: a bar with its ETA when a person watches, one line per event in a log otherwise."""
+"""Progress of a stage: a bar with the remaining time on a terminal, and lines in a log otherwise."""
 
 import sys
 import time
@@ -14,30 +14,36 @@ def event(text: str) -> None:
 
 
 class Bar:
-    """Progress of one run."""
+    """Display of the progress of one piece of work."""
 
     def update(self, done: int) -> None:
-        """Show how far the run is."""
+        """Show that ``done`` steps are done."""
 
 
 class _Log(Bar):
-    """One line now and then, for a log."""
+    """Writes a line every ``LOG_SECONDS``, for a log."""
 
     def __init__(self, title: str, total: int, start: int) -> None:
         self.title, self.total, self.start = title, total, start
-        self.begun = self.said = time.monotonic()
+        self.started = self.last_line = time.monotonic()
 
     def update(self, done: int) -> None:
         now = time.monotonic()
-        if now - self.said >= LOG_SECONDS and self.start < done < self.total:
-            left = (now - self.begun) / (done - self.start) * (self.total - done)
+        if now - self.last_line >= LOG_SECONDS and self.start < done < self.total:
+            left = (now - self.started) / (done - self.start) * (self.total - done)
             event(f"{self.title}: {done} of {self.total}, about {left:.0f} s to go")
-            self.said = now
+            self.last_line = now
 
 
 @contextmanager
 def progress_bar(title: str, total: int, start: int = 0) -> Iterator[Bar]:
-    """Show a bar on a terminal; elsewhere a line now and then."""
+    """Show a bar on a terminal, or write lines to a log.
+
+    Args:
+        title: Name of the work.
+        total: Number of steps.
+        start: Number of steps done before.
+    """
     if not sys.stderr.isatty():
         yield _Log(title, total, start)
         return

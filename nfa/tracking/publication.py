@@ -10,7 +10,7 @@ from filelock import Timeout
 
 from nfa.digests import digest
 from nfa.errors import UserError
-from nfa.jobs.in_fork import beside
+from nfa.jobs.in_fork import running_in_fork
 from nfa.jobs.progress import Bar, progress_bar
 from nfa.jobs.temporary_folder import own_temporary_folder
 from nfa.storage.checks import check_outputs
@@ -110,7 +110,7 @@ class Publication:
                     self._publish_cells(cells, bar)
                 else:
                     before = {key: self.ledger.read(key) for key in self._keys(cells[1::2])}
-                    with beside(partial(self._publish_in_fork, cells[1::2], os.getpid())):
+                    with running_in_fork(partial(self._publish_in_fork, cells[1::2], os.getpid())):
                         self._publish_cells(cells[::2], bar, each=2)
                     self._publish_cells(cells[1::2])  # what the fork could not; the rest is there, and counted
                     self._count_as_published(before)

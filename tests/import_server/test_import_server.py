@@ -1,4 +1,4 @@
-"""Jobs that a warm process forks: the same bytes, status, messages and signals as a process of their own."""
+"""Jobs that the import server forks: the same bytes, status, messages and signals as a process of their own."""
 
 import json
 import os
@@ -43,19 +43,19 @@ def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[byte
     config.write_text(yaml.safe_dump(tiny()))
     cell = tiny_sweep().cells[0].id
     for stage in ("train", "measure"):
-        warm = job(owner, stage, config, "--results", tmp_path / "warm", "--cells", cell)
-        assert warm.returncode == 0, warm.stderr
-        cold = subprocess.run(
-            [*COMMAND, stage, str(config), "--results", str(tmp_path / "cold"), "--cells", cell],
+        forked = job(owner, stage, config, "--results", tmp_path / "forked", "--cells", cell)
+        assert forked.returncode == 0, forked.stderr
+        fresh = subprocess.run(
+            [*COMMAND, stage, str(config), "--results", str(tmp_path / "fresh"), "--cells", cell],
             env=environment(),
             capture_output=True,
             text=True,
         )
-        assert cold.returncode == 0
-        assert len(warm.stderr.splitlines()) == len(cold.stderr.splitlines())
-    assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
+        assert fresh.returncode == 0
+        assert len(forked.stderr.splitlines()) == len(fresh.stderr.splitlines())
+    assert Path(_folder(str(owner.pid)), "socket").exists(), "the import server was not used"
     outputs = ("history.parquet", "alignment.parquet", "matrices.npz")
-    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
+    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("forked", "fresh"))
     assert differing(one, other, outputs) == []
 
 
@@ -67,12 +67,12 @@ def test_the_stages_in_forks_write_the_bytes_of_fresh_processes(
     config.write_text(yaml.safe_dump(alone))
     cell = parse(alone, "x").cells[0].id
     for stage in STAGES:
-        warm = job(owner, stage, config, "--results", tmp_path / "warm", "--cells", cell)
-        assert warm.returncode == 0, warm.stderr
-    assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
-    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
+        forked = job(owner, stage, config, "--results", tmp_path / "forked", "--cells", cell)
+        assert forked.returncode == 0, forked.stderr
+    assert Path(_folder(str(owner.pid)), "socket").exists(), "the import server was not used"
+    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("forked", "fresh"))
     for stage in STAGES:
-        Stage(stage, config, tmp_path / "cold", other).finish()
+        Stage(stage, config, tmp_path / "fresh", other).finish()
     assert differing(one, other) == []
     assert one.cell.read_bytes() == other.cell.read_bytes()
 
@@ -152,7 +152,7 @@ def test_an_interrupt_before_a_fork_takes_the_job_ends_it(group: "subprocess.Pop
     assert "Traceback" not in messages
 
 
-def test_the_warm_process_ends_with_its_snakemake(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+def test_the_server_ends_with_its_snakemake(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     folder = Path(_folder(str(owner.pid)))
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump(tiny()))
@@ -175,7 +175,7 @@ def test_without_an_owner_that_lives_the_command_works_by_itself(tmp_path: Path)
     assert not Path(_folder(str(dead.pid))).exists()
 
 
-def test_verbs_of_a_moment_use_a_warm_process_and_start_none(tmp_path: Path) -> None:
+def test_short_verbs_use_a_server_and_start_none(tmp_path: Path) -> None:
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump(tiny()))
     with subprocess.Popen(["sleep", "600"]) as fresh:
@@ -184,8 +184,8 @@ def test_verbs_of_a_moment_use_a_warm_process_and_start_none(tmp_path: Path) -> 
         assert not socket.parent.exists()
         assert job(fresh, "train", config, "--results", tmp_path).returncode == 0
         assert socket.exists()
-        warm = job(fresh, "show", tmp_path)
-        assert (warm.returncode, warm.stdout, warm.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+        forked = job(fresh, "show", tmp_path)
+        assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr)
         assert alone.returncode == 2
         assert job(fresh, "publish", config, "--results", tmp_path).returncode == 0
         fresh.kill()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nfa.errors import UserError
-from nfa.jobs.in_fork import beside
+from nfa.jobs.in_fork import running_in_fork
 from tests.helpers import environment
 
 
@@ -16,7 +16,7 @@ def test_it_is_done_when_the_body_is_left(tmp_path: Path) -> None:
     def work() -> None:
         (tmp_path / "x").write_text("done")
 
-    with beside(work):
+    with running_in_fork(work):
         done = "body"
     assert done == "body"
     assert (tmp_path / "x").exists()
@@ -26,7 +26,7 @@ def test_its_error_is_raised_here_and_nothing_is_printed(capfd: pytest.CaptureFi
     def fail() -> None:
         raise UserError("the disk is full")
 
-    with pytest.raises(UserError, match="the disk is full"), beside(fail):
+    with pytest.raises(UserError, match="the disk is full"), running_in_fork(fail):
         pass
     assert capfd.readouterr() == ("", "")
 
@@ -37,19 +37,19 @@ def test_an_error_of_the_body_ends_it(tmp_path: Path) -> None:
 
         time.sleep(600)
 
-    with pytest.raises(KeyError), beside(wait):
+    with pytest.raises(KeyError), running_in_fork(wait):
         raise KeyError
 
 
 KILLED = """
 import os, time
-from nfa.jobs.in_fork import beside
+from nfa.jobs.in_fork import running_in_fork
 
 def work():
     print(os.getpid(), flush=True)
     time.sleep(60)
 
-with beside(work):
+with running_in_fork(work):
     time.sleep(60)
 """
 

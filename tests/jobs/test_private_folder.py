@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nfa.import_server.hand_over import VARIABLE, _folder
-from nfa.jobs.private_folder import YOUNG_SECONDS, begun, remove_leftovers
+from nfa.jobs.private_folder import YOUNG_SECONDS, remove_leftovers, start_time
 from nfa.jobs.temporary_folder import own_temporary_folder
 from tests.helpers import environment
 
@@ -155,7 +155,7 @@ def test_the_next_snakemake_removes_the_folder_of_a_killed_one(
 def test_dead_folders_are_removed_and_no_other(
     owner: "subprocess.Popen[bytes]", temporary: Path, tmp_path: Path
 ) -> None:
-    now = begun(owner.pid)
+    now = start_time(owner.pid)
     assert now is not None
     alive = left(owner.pid, now)
     remove_leftovers()

@@ -8,7 +8,7 @@ from importlib.resources import files
 import pandas as pd
 
 from nfa.conventions import HEADLINE
-from nfa.jobs.in_fork import beside
+from nfa.jobs.in_fork import running_in_fork
 from nfa.report.figures.albums import Album, find_albums
 from nfa.report.figures.files import drawings, save_figures
 from nfa.report.numbers import plural
@@ -27,7 +27,7 @@ def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: S
     study = Study(collected, tables, paths)
     albums = find_albums(study)
     figures = drawings(study, albums)
-    with beside(lambda: save_figures(study, figures)):
+    with running_in_fork(lambda: save_figures(study, figures)):
         text = page(study, figures, albums)
     write_text(paths.report, text)
 
