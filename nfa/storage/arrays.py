@@ -18,10 +18,11 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_arrays(path: Path, wanted: Callable[[str], bool] = bool) -> dict[str, np.ndarray]:
-    """Read an .npz archive, or those of its arrays whose names are wanted; nothing is unpickled.
+    """Read the arrays of an .npz archive whose names are wanted, all by default; nothing is unpickled.
 
     Raises:
-        UserError: It is damaged.
+        FileNotFoundError: There is no such file.
+        UserError: The file is damaged.
     """
     try:
         names = array_names(path)
@@ -31,5 +32,5 @@ def read_arrays(path: Path, wanted: Callable[[str], bool] = bool) -> dict[str, n
         raise
     except UNREADABLE as error:
         raise UserError(
-            f"{path}: damaged ({one_line(str(error), 80)}); remove it, `nfa measure` writes it anew"
+            f"{path}: damaged ({one_line(str(error), 80)}); remove it, and `nfa measure` writes it again"
         ) from None

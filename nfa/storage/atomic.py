@@ -1,4 +1,4 @@
-"""Write files and folders so that a killed process leaves the old one or the new one, never half of one."""
+"""Writing files so that a killed process leaves the old file or the new file, never a part of one."""
 
 import glob
 import os
@@ -11,9 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it takes its place at once, on an exception it is removed.
+    """Give a temporary path in the folder of ``path``; on success rename it to ``path``, on error remove it.
 
-    What a killed process left of an earlier attempt goes first. A file has one writer at a time: stages hold locks.
+    Temporary files that a killed process left are removed first. A file must have one writer at a time, so stages hold
+    locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
@@ -26,22 +27,22 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; results are for the group, as the umask says.
+        # mkstemp makes files private, but results get the permissions of the umask.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno:
-            # A full disk is told of without a name, by pyarrow in its own words; and nobody knows the temporary file.
+            # The error of a full disk names no file, or the temporary one, and pyarrow has a wording of its own.
             error.filename, error.strerror = str(path), os.strerror(error.errno)
         raise
 
 
 @contextmanager
-def folder_beside(path: Path) -> Iterator[Path]:
-    """Give a temporary folder for whoever writes ``path`` through files of their own, whose names nobody can tell.
+def temporary_folder_for(path: Path) -> Iterator[Path]:
+    """Give a temporary folder in the folder of ``path``, for libraries that write files of names that cannot be known.
 
-    It is removed at the end; what a killed process left of it, by the next attempt to write ``path``.
+    The folder is removed at the end; if the process is killed, by the next attempt to write ``path``.
     """
     folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=f".tmp{path.suffix}"))
     try:
@@ -51,13 +52,13 @@ def folder_beside(path: Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there, and what a killed process left of attempts to write it."""
+    """Remove a file, if there is one, and the temporary files of killed attempts to write it."""
     path.unlink(missing_ok=True)
     _remove_leftovers(path)
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files and folders of earlier attempts to write ``path``."""
+    """Remove the temporary files and folders of earlier attempts to write ``path``."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{path.suffix}"):
         if stale.is_dir():
             shutil.rmtree(stale, ignore_errors=True)
@@ -66,7 +67,7 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _umask() -> int:
-    """Read the process's umask (which can only be read by setting it)."""
+    """Return the umask of the process, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

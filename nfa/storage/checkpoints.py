@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors files that say which run they belong to, and carry a digest of all that they hold."""
+"""Weights on disk: safetensors files with the run that they belong to and a digest of their content."""
 
 import hashlib
 import json
@@ -13,32 +13,32 @@ from torch import Tensor
 
 from nfa.digests import sealed, unsealed
 from nfa.errors import UserError, one_line
-from nfa.storage.atomic import folder_beside, replacing
+from nfa.storage.atomic import replacing, temporary_folder_for
 from nfa.sweep.cells import Cell
 
-METADATA = "nfa"  # key of our metadata in the file's
-TENSORS = "tensors"  # key, among our metadata, of the digest of the tensors
+METADATA = "nfa"  # key of our metadata in the metadata of the file
+TENSORS = "tensors"  # key of the digest of the tensors in our metadata
 
 
 class DamagedError(UserError):
-    """A file of weights that cannot be read, or whose content is not what was written."""
+    """A file of weights cannot be read, or its content is not what was written."""
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors, whole or not at all; equal content gives equal bytes.
+    """Write tensors to a file, whole or not at all; equal content gives equal bytes.
 
     Raises:
-        OSError: The disk is full, or the file cannot be written for another reason of the system's.
+        OSError: The disk is full, or the system cannot write the file for another reason.
     """
     content, memory = {}, set[int]()
     for name, value in tensors.items():
-        own = value.detach().cpu().contiguous()
-        # A weight of two layers has two names, and a file no way to say so: it is written twice.
-        content[name] = own.clone() if own.untyped_storage().data_ptr() in memory else own
-        memory.add(own.untyped_storage().data_ptr())
-    # safetensors writes its metadata in no fixed order: one key keeps the bytes the same.
+        plain = value.detach().cpu().contiguous()
+        # A weight that two layers share has two names; the format cannot express that, so the weight is written twice.
+        content[name] = plain.clone() if plain.untyped_storage().data_ptr() in memory else plain
+        memory.add(plain.untyped_storage().data_ptr())
+    # safetensors writes metadata in no fixed order; with a single key the bytes are always the same.
     text = {METADATA: json.dumps(sealed({**metadata, TENSORS: _digest(content)}), sort_keys=True)}
-    with replacing(path) as temporary, folder_beside(path) as folder:
+    with replacing(path) as temporary, temporary_folder_for(path) as folder:
         try:
             save_file(content, folder / "file", text)
         except SafetensorError as error:
@@ -51,11 +51,15 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
 
 
 def load_tensors(path: Path, expected: dict[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and their metadata, checking that they are as they were written and belong where they lie.
+    """Read tensors and their metadata; check that they are as written and belong to the expected run.
+
+    Args:
+        path: The file.
+        expected: Metadata that the file must have.
 
     Raises:
-        DamagedError: The file is not what was written.
-        UserError: The file is missing or belongs to another run. Nothing is changed in any case.
+        DamagedError: The content of the file is not what was written.
+        UserError: The file is missing or belongs to another run.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -83,7 +87,7 @@ def load_weights(model: torch.nn.Module, path: Path, expected: dict[str, str]) -
     """Load a checkpoint into a network.
 
     Raises:
-        UserError: As for ``load_tensors``, or the tensors are not this network's.
+        UserError: As for ``load_tensors``, or the tensors do not fit the network.
     """
     tensors, _ = load_tensors(path, expected)
     try:
@@ -93,7 +97,7 @@ def load_weights(model: torch.nn.Module, path: Path, expected: dict[str, str]) -
 
 
 def is_whole(path: Path) -> bool:
-    """Tell whether a file of weights is there and holds what was written, whichever run it belongs to."""
+    """Return True if a file of weights exists and holds what was written, whichever run it belongs to."""
     if not path.exists():
         return False
     try:
@@ -113,5 +117,5 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def run_identity(cell: Cell, seed: int) -> dict[str, str]:
-    """Which run a checkpoint belongs to, as its metadata say."""
+    """Return the metadata that identify the run of a checkpoint."""
     return {"cell": cell.id, "seed": str(seed)}

@@ -1,4 +1,4 @@
-"""What the later stages need of a trained cell."""
+"""Checks of the files of a cell before a later stage uses them: present, whole, and made with the sweep's settings."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from nfa.storage.paths import CellPaths
 from nfa.storage.tables import UNREADABLE, array_names, read_stamp
 from nfa.sweep.cells import Cell, Sweep
 
-REQUIRED = {"status", "last_step", "checkpoints", "constant_predictor"}  # keys of a run in cell.json
+REQUIRED = {"status", "last_step", "checkpoints", "constant_predictor"}  # keys that a run in cell.json must have
 
 
 def read_cell(paths: CellPaths) -> dict[str, Any]:
@@ -31,10 +31,10 @@ def read_cell(paths: CellPaths) -> dict[str, Any]:
 
 
 def finished_runs(paths: CellPaths, seeds: Iterable[int]) -> dict[int, dict[str, Any]]:
-    """Return what cell.json says of each seed's run: its status, last step and checkpoints.
+    """Return the record of each seed's run in cell.json: its status, last step and checkpoints.
 
     Raises:
-        UserError: The cell, or one of the seeds, is not trained, or its file is damaged.
+        UserError: The cell or one of the seeds is not trained, or cell.json is damaged.
     """
     runs = read_cell(paths)["runs"]
     found = {seed: runs[str(seed)] for seed in seeds if str(seed) in runs}
@@ -45,10 +45,10 @@ def finished_runs(paths: CellPaths, seeds: Iterable[int]) -> dict[int, dict[str,
 
 
 def check_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> dict[str, Any]:
-    """Read cell.json, and refuse one that was made with other settings or without one of the seeds.
+    """Read cell.json, and refuse it if it was made with other settings or without one of the seeds.
 
     Raises:
-        UserError: One line, with the command that mends it.
+        UserError: One line, with the command that repairs it.
     """
     finished_runs(paths, sweep.seeds)
     document = read_cell(paths)
@@ -59,11 +59,11 @@ def check_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> dict[str, Any]:
 def check_outputs(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
     """Refuse a cell whose files are missing, damaged, or were made with other settings or without one of the seeds.
 
-    Snakemake plans by modification times and what it remembers; results that came from elsewhere, or have lost that
-    memory, are found here.
+    Snakemake decides by modification times and its own records. This check also finds results that were copied from
+    elsewhere or have lost these records.
 
     Raises:
-        UserError: One line, with the command that mends it.
+        UserError: One line, with the command that repairs it.
     """
     check_cell(sweep, cell, paths)
     for stage, file in outputs(paths).items():
@@ -76,22 +76,22 @@ def check_outputs(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
 
 
 def outputs(paths: CellPaths) -> dict[str, Path]:
-    """The table that each stage of a cell writes."""
+    """Return the table that each stage of a cell writes: stage -> path."""
     return {"train": paths.history, "measure": paths.alignment, "probe": paths.probes}
 
 
 def unreadable(sweep: Sweep, cell: Cell, stage: str, file: Path, error: Exception) -> UserError:
-    """Say that a cell's table is missing or damaged, and what mends it."""
+    """Make the error for a missing or damaged table of a cell, with the command that repairs it."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{file}: missing; {_remedy(sweep, cell, stage)}")
     return UserError(f"{file}: damaged ({one_line(str(error), 80)}); {_remedy(sweep, cell, stage)}")
 
 
 def check_stamp(sweep: Sweep, cell: Cell, stage: str, file: Path, stamp: dict[str, Any]) -> None:
-    """Refuse a table that was made with other settings, or without one of the seeds.
+    """Refuse a table that was made with other settings or without one of the seeds.
 
     Raises:
-        UserError: One line, with the command that mends it.
+        UserError: One line, with the command that repairs it.
     """
     if stamp.get("hash") != sweep.hashes(cell)[stage]:
         raise UserError(f"{file}: made with other settings than the sweep file's; {_remedy(sweep, cell, stage)}")
@@ -103,7 +103,7 @@ def check_matrices(sweep: Sweep, cell: Cell, paths: CellPaths) -> None:
     """Refuse a cell whose arrays are missing or damaged.
 
     Raises:
-        UserError: One line, with the command that mends it.
+        UserError: One line, with the command that repairs it.
     """
     try:
         array_names(paths.matrices)

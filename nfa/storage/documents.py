@@ -1,4 +1,4 @@
-"""The plain documents of a sweep: cell.json, cells.tsv, provenance.json, and the plan that jobs read."""
+"""The text documents of a sweep: cell.json, cells.tsv, provenance.json, and the plan that jobs read."""
 
 import json
 from typing import Any
@@ -14,9 +14,16 @@ from nfa.sweep.origin import plan_text
 
 
 def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dict[str, Any]) -> dict[str, Any]:
-    """Describe a cell: parameters, hash, data, layers, each run, provenance (of the first seed's training), a digest.
+    """Return the content of cell.json, with a digest of itself.
 
-    The hashes of the later stages are in the metadata of their own tables: a new setting changes those, and not this.
+    The hashes of the later stages are in the metadata of their own tables, so that a new setting of theirs does not
+    change cell.json.
+
+    Args:
+        sweep: The sweep.
+        cell: The cell.
+        runs: Seed -> record of its run.
+        made_with: Provenance of the training of the first seed.
     """
     shape = cell.shape
     document = {
@@ -37,7 +44,7 @@ def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dic
 
 
 def cells_frame(sweep: Sweep) -> pd.DataFrame:
-    """Tabulate the cells: one row each, its id and every parameter as ``axis.setting``."""
+    """Return a table of the cells: one row each, with its id and every parameter as ``axis.setting``."""
     return pd.DataFrame([{"cell": cell.id, **cell.flat_parameters()} for cell in sweep.cells])
 
 
@@ -48,7 +55,7 @@ def write_cells(sweep: Sweep, paths: SweepPaths) -> None:
 
 
 def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> None:
-    """Write provenance.json: command, sweep file, config, versions, git commit, machine."""
+    """Write provenance.json: command, sweep file, configuration, versions, git commit, machine."""
     origin = sweep.origin and sweep.origin.document(paths.folder)
     document = {"command": command, "config_file": origin["file"] if origin else sweep.source, "origin": origin}
     document |= {"config": sweep.document, **provenance()}
@@ -56,8 +63,9 @@ def write_provenance(sweep: Sweep, paths: SweepPaths, command: list[str]) -> Non
 
 
 def write_plan(sweep: Sweep, paths: SweepPaths) -> None:
-    """Write the sweep as its jobs will read it.
+    """Write the plan: the sweep as its jobs will read it.
 
-    So an edit of the sweep file while jobs run cannot change what they do, and ``snakemake --config`` reaches them.
+    Because of the plan, an edit of the sweep file does not affect jobs that run already, and ``snakemake --config``
+    reaches the jobs.
     """
     write_text(paths.plan, plan_text(sweep.document, sweep.origin, paths.folder))

@@ -1,4 +1,4 @@
-"""Locks between processes. They are the operating system's, and end with the process that holds them."""
+"""Locks between processes. The operating system releases a lock when the process that holds it ends."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def waiting_lock(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock file; while another process holds it, say ``busy`` on stderr and wait."""
+    """Hold a lock file; while another process holds it, print ``busy`` to standard error and wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

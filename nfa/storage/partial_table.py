@@ -1,4 +1,9 @@
-"""The table of one seed as it grows by checkpoints, saved now and then, so that a kill loses little of a long job."""
+"""The unfinished table of one seed, which grows checkpoint by checkpoint.
+
+The table is saved every ``SAVE_SECONDS``, with a stamp that says which stage, settings, seed and checkpoints its rows
+belong to. After a kill the next process takes up the saved rows if the stamp fits, so that little of a long job is
+lost.
+"""
 
 import time
 from typing import Any
@@ -10,20 +15,20 @@ from nfa.storage.atomic import remove
 from nfa.storage.parts import Parts
 from nfa.storage.tables import read_stamp, read_table, write_table
 
-SAVE_SECONDS = 20.0  # between two savings of work under way
+SAVE_SECONDS = 20.0  # seconds between two savings of unfinished work
 
 
 class GrowingTable:
-    """Rows of a seed, checkpoint by checkpoint: taken up where an earlier process was cut off.
+    """The rows of one seed, including those that an earlier process saved before it was stopped.
 
     Attributes:
-        steps: The checkpoints whose rows are there.
-        seconds: What earlier processes spent on them.
+        steps: The checkpoints whose rows are in the table.
+        seconds: Seconds that earlier processes spent on these rows.
     """
 
     def __init__(self, parts: Parts, seed: int, schema: pa.Schema, save_seconds: float) -> None:
-        """Take up what was saved, if it belongs here and is whole; else start empty."""
-        self._parts, self._seed, self._schema, self._every = parts, seed, schema, save_seconds
+        """Load the saved rows if they are whole and belong to this part; otherwise start empty."""
+        self._parts, self._seed, self._schema, self._save_seconds = parts, seed, schema, save_seconds
         self._saved = parts.file(seed, "resume.parquet")
         self.steps: set[int] = set()
         self.seconds = 0.0
@@ -38,16 +43,16 @@ class GrowingTable:
         self._started = self._last = time.perf_counter()
 
     def add(self, step: int, rows: pd.DataFrame) -> None:
-        """Add a checkpoint's rows, unless they are there."""
+        """Add the rows of a checkpoint, unless they are in the table already."""
         if step in self.steps:
             return
         self._frames.append(rows)
         self.steps.add(step)
-        if time.perf_counter() - self._last >= self._every:
+        if time.perf_counter() - self._last >= self._save_seconds:
             self.save()
 
     def save(self) -> None:
-        """Keep what is there, whole or not at all."""
+        """Save the rows so far."""
         if not self.steps:
             return
         seconds = self.seconds + time.perf_counter() - self._started
@@ -56,13 +61,13 @@ class GrowingTable:
         self._last = time.perf_counter()
 
     def finish(self) -> pd.DataFrame:
-        """Write and return the part's table; what was saved is removed by ``discard``, when the part is whole."""
+        """Write and return the table of the part. Call ``discard`` when the whole part is written."""
         whole = self._whole()
         write_table(self._parts.file(self._seed, "parquet"), whole, self._schema)
         return whole
 
     def discard(self) -> None:
-        """Remove what was saved on the way."""
+        """Remove the saved rows."""
         remove(self._saved)
 
     def _whole(self) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Where everything of a sweep lies."""
+"""The paths of all files of a sweep."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class CellPaths:
 
     @property
     def matrices(self) -> Path:
-        """NFM and AGOP for the pictures, spectra."""
+        """Neural feature matrices and average gradient outer products for the figures, and spectra."""
         return self.folder / "matrices.npz"
 
     @property
@@ -44,11 +44,11 @@ class CellPaths:
 
     @property
     def state(self) -> Path:
-        """Resume state and finished parts; declared by no rule, so that Snakemake never deletes it."""
+        """Saved states and finished parts; not declared by any rule, so that Snakemake never deletes them."""
         return self.folder / ".state"
 
     def checkpoint(self, seed: int, step: int) -> Path:
-        """Weights of one run at one step."""
+        """Return the path of the weights of one run at one step."""
         return self.folder / "checkpoints" / f"seed-{seed}" / f"step-{step}.safetensors"
 
 
@@ -58,19 +58,19 @@ class SweepPaths:
 
     Attributes:
         folder: results/<sweep>.
-        made: Folder in it of what is made of all cells: itself, or another for what is made of some.
+        made: Subfolder for what is made of all cells; another one for what is made of some of them.
     """
 
     folder: Path
     made: str = "."
 
     def cell(self, cell_id: str) -> CellPaths:
-        """Paths of one cell."""
+        """Return the paths of one cell."""
         return CellPaths(self.folder / cell_id)
 
     @property
     def plan(self) -> Path:
-        """The sweep as its jobs read it; written when Snakemake starts, declared by no rule."""
+        """The sweep as its jobs read it; written when Snakemake starts, not declared by any rule."""
         return self.folder / PLAN
 
     @property
@@ -100,20 +100,20 @@ class SweepPaths:
 
     @property
     def published(self) -> Path:
-        """What has been published: run -> digest, folder, sent."""
+        """Record of what has been published: run -> digest, folder, sent."""
         return self.folder / "published.json"
 
     @property
     def published_runs(self) -> Path:
-        """The same, of the cells' runs alone: written while the sweep is still being aggregated."""
+        """The same record of the runs of cells alone, written while the sweep is still being aggregated."""
         return self.folder / "published_runs.json"
 
     @property
     def wandb(self) -> Path:
-        """Folder of the offline W&B runs; declared by no rule."""
+        """Folder of the offline W&B runs; not declared by any rule."""
         return self.folder / "wandb"
 
     @property
     def mlflow(self) -> Path:
-        """Folder of MLflow's store, where one is wanted; declared by no rule."""
+        """Folder of MLflow's store, if MLflow is used; not declared by any rule."""
         return self.folder / "mlflow"

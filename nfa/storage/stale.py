@@ -1,8 +1,9 @@
-"""What lies on disk of a sweep, compared with its sweep file. Imports no torch.
+"""Comparison of the results on disk with the sweep file. Imports no torch.
 
-Snakemake plans by modification times and by what it remembers of earlier runs in ``.snakemake``. Results that came from
-elsewhere, or whose memory is lost or of other results, are told here, from what every file says it was made from. Only
-small parts of files are read: a sweep of ten thousand cells is planned in half a minute.
+Snakemake plans by modification times and by its records of earlier runs in ``.snakemake``. It does not notice results
+that were copied from elsewhere, or whose records are lost or belong to other results. Here such results are found by
+the stamp in every file, which says what it was made from. Only small parts of files are read, so that a sweep of ten
+thousand cells is planned in less than a minute.
 """
 
 import json
@@ -21,14 +22,14 @@ from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.grid import parse
 from nfa.sweep.origin import Origin, plan_text, read_plan
 
-TAIL = 65536  # bytes at the end of a table in which its stamp is looked for first
+TAIL = 65536  # number of bytes at the end of a table that are searched for its stamp first
 SEEDS = re.compile(rb'"seeds": \[([0-9, ]*)\]')
 
 
 def stale_outputs(sweep: Sweep, paths: SweepPaths) -> list[str]:
-    """List files of a sweep that are there and were not made from the sweep file as it is, one for each job's.
+    """List the existing files of a sweep that were not made from the sweep file as it is, one file for each job.
 
-    A file that is missing is not among them: Snakemake sees that itself.
+    Missing files are not listed, because Snakemake notices them itself.
     """
     stale = [file for cell in sweep.cells for file in _stale_tables(sweep, cell, paths.cell(cell.id))]
     if paths.report.exists() and not (is_current(sweep, paths) and _plan_is_current(sweep, paths)):
@@ -41,8 +42,8 @@ def stale_outputs(sweep: Sweep, paths: SweepPaths) -> list[str]:
 
 
 def is_current(sweep: Sweep, paths: SweepPaths) -> bool:
-    """Tell whether tables and report were made from a sweep as it is, by provenance.json, which is written last."""
-    made = _made(paths)
+    """Return True if tables and report were made from the sweep as it is, according to provenance.json."""
+    made = _provenance(paths)
     origin = sweep.origin.document(paths.folder) if sweep.origin else made.get("origin")
     return digest(made.get("config")) == digest(sweep.document) and made.get("origin") == origin
 
@@ -62,7 +63,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _made(paths: SweepPaths) -> dict[str, Any]:
+def _provenance(paths: SweepPaths) -> dict[str, Any]:
     """Read provenance.json; empty where it is missing or damaged."""
     try:
         return read_sealed(paths.provenance)
@@ -71,7 +72,7 @@ def _made(paths: SweepPaths) -> dict[str, Any]:
 
 
 def _stale_tables(sweep: Sweep, cell: Cell, paths: CellPaths) -> Iterator[Path]:
-    """Find the tables of a cell that were made with other settings, or without one of the seeds."""
+    """Yield the tables of a cell that were made with other settings or without one of the seeds."""
     if not os.path.isdir(paths.folder):
         return
     hashes, seeds = sweep.hashes(cell), set(sweep.seeds)
@@ -85,8 +86,8 @@ def _stale_tables(sweep: Sweep, cell: Cell, paths: CellPaths) -> Iterator[Path]:
 
 
 def _fits(file: Path, stage_hash: str, seeds: set[int]) -> bool:
-    """Tell whether a table says that it was made with these settings, and with all of these seeds."""
-    # Twenty times faster than opening the table, and settled where it says yes: the hash stands in nothing else.
+    """Return True if a table was made with these settings and with all of these seeds."""
+    # This search is twenty times faster than opening the table. A hit is certain: the hash occurs nowhere else.
     with file.open("rb") as opened:
         opened.seek(max(0, os.fstat(opened.fileno()).st_size - TAIL))
         end = opened.read()
@@ -102,7 +103,7 @@ def _fits(file: Path, stage_hash: str, seeds: set[int]) -> bool:
 
 
 def _cell_fits(file: Path, train_hash: str, seeds: set[int]) -> bool:
-    """Tell whether cell.json is missing, or of these settings and seeds."""
+    """Return True if cell.json is missing, or was made with these settings and seeds."""
     if not file.exists():
         return True
     try:
@@ -113,12 +114,12 @@ def _cell_fits(file: Path, train_hash: str, seeds: set[int]) -> bool:
         return False
 
 
-def remembered(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
-    """Look up what results were made from: the sweep's document and its file; None where they do not say."""
+def recorded(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
+    """Return the sweep's document and sweep file that results were made from; None if they are not recorded."""
     try:
         document, origin = read_plan(paths.plan)
     except UserError:
-        made = _made(paths)
+        made = _provenance(paths)
         try:
             document, origin = made["config"], Origin.remembered(made["origin"], paths.folder)
         except (KeyError, TypeError):
@@ -127,21 +128,21 @@ def remembered(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
 
 
 def check_name(sweep: Sweep, paths: SweepPaths) -> None:
-    """Refuse a sweep file whose results would take the place of those of another one with the same name.
+    """Refuse a sweep file whose results would replace those of another sweep file with the same sweep name.
 
-    The other file is no obstacle where it is gone (it was renamed), has taken another name since, or says the same.
+    The other file does not count if it is gone (it was renamed), names another sweep now, or means the same sweep.
 
     Raises:
-        UserError: One line, with the way out.
+        UserError: One line, with the ways out.
     """
-    known = remembered(paths)
+    known = recorded(paths)
     if known is None or sweep.origin is None:
         return
     document, origin = known
     if origin.file == sweep.origin.file or not origin.file.exists() or os.path.samefile(origin.file, sweep.origin.file):
         return
     now = origin.now()
-    if (now is not None and now.name != origin.name) or _says_the_same(sweep, document):
+    if (now is not None and now.name != origin.name) or _is_same_sweep(sweep, document):
         return
     raise UserError(
         f"{sweep.source}: {paths.folder} holds the results of another sweep file, {os.path.relpath(origin.file)}; name "
@@ -149,8 +150,8 @@ def check_name(sweep: Sweep, paths: SweepPaths) -> None:
     )
 
 
-def _says_the_same(sweep: Sweep, document: dict[str, Any]) -> bool:
-    """Tell whether a document means the same sweep, even if it is written in another way."""
+def _is_same_sweep(sweep: Sweep, document: dict[str, Any]) -> bool:
+    """Return True if a document means the same sweep, even if it is written in another way."""
     if digest(document) == digest(sweep.document):
         return True
     try:
@@ -163,49 +164,49 @@ def _says_the_same(sweep: Sweep, document: dict[str, Any]) -> bool:
 
 
 def remarks(paths: SweepPaths) -> list[str]:
-    """Say where results are not of the sweep file as it is now: one line each.
+    """Return a warning line for each way in which results do not fit the sweep file as it is now.
 
-    The plan is the sweep file as it was when the sweep was last started; tables and report may be older still.
+    The plan is the sweep file as it was when the sweep was last started; tables and report may be older than the plan.
     """
-    known = remembered(paths)
+    known = recorded(paths)
     if known is None:
         return []
     document, origin = known
     lines = []
     file, now = os.path.relpath(origin.file), origin.now()
     if now is None:
-        lines.append(f"{file}: the sweep file of these results cannot be read: whether it has changed is not known")
+        lines.append(f"{file}: the sweep file of these results cannot be read, so it is not known if it has changed")
     elif now.digest != origin.digest:
         again = f"`snakemake -n --configfile {file}` shows what would run again"
         lines.append(f"{file}: the sweep file has changed since these results were started; {again}")
     elif changed := _changed_data(document, origin, paths):
         lines.append(changed)
-    made = _made(paths)
+    made = _provenance(paths)
     if paths.provenance.exists() and not made:
-        lines.append(f"{paths.provenance}: damaged; `snakemake --configfile {file}` makes it anew")
+        lines.append(f"{paths.provenance}: damaged; `snakemake --configfile {file}` makes it again")
     elif paths.report.exists() and digest(made.get("config")) != digest(document):
         lines.append(
-            f"{paths.folder}: tables and report are of an earlier state of the sweep file than the results started "
-            f"last; `snakemake --configfile {file}` makes them anew"
+            f"{paths.folder}: tables and report are of an earlier state of the sweep file than the results that were "
+            f"started last; `snakemake --configfile {file}` makes them again"
         )
     return lines
 
 
 def _changed_data(document: dict[str, Any], origin: Origin, paths: SweepPaths) -> str:
-    """Say where a data file has changed since the tables were made from it; empty where none has.
+    """Return a warning if a data file has changed since the tables were made from it; empty if none has.
 
-    The content of a data file is part of a cell's id. Data functions of the user's are not called for this.
+    The content of a data file is part of a cell's id. The user's own data functions are not called for this.
     """
     entries = document.get("data")
     names = [entry.get("name") for entry in (entries if isinstance(entries, list) else [entries]) if entry]
-    made_of_it = digest(_made(paths).get("config")) == digest(document)
+    made_of_it = digest(_provenance(paths).get("config")) == digest(document)
     if "file" not in names or any(":" in str(name) for name in names) or not made_of_it or not paths.cells.exists():
         return ""
     file = os.path.relpath(origin.file)
     try:
         sweep = parse(document, file)
     except UserError as error:
-        return f"{error}: whether the data of these results have changed is not known"
+        return f"{error}; so it is not known if the data of these results have changed"
     rows = paths.cells.read_text(encoding="utf-8").splitlines()[1:]
     changed = sum(row.partition("\t")[0] not in sweep.by_id for row in rows)
     if not changed:

@@ -1,6 +1,8 @@
-"""The long tables between the stages: their columns and dtypes, and how they are read and written.
+"""Reading and writing of the long tables between the stages, as parquet files with a stamp.
 
-A table is written to a temporary name in its own folder and renamed, so that a reader sees all of it or none.
+A table is written to a temporary name in its own folder and renamed, so that a reader sees all of it or none. Values
+have the checksums of parquet pages, and a digest in the metadata covers the stamp, the columns and the number of rows,
+so that corrupted files are detected. The stamp says what the table was made from.
 """
 
 import json
@@ -22,16 +24,16 @@ from nfa.errors import UserError, one_line
 from nfa.storage.atomic import remove, replacing
 
 STAMP = "nfa"  # key of our metadata in a parquet file
-# With checksums: a file whose bytes have changed on a disk would be read as other numbers, compressed or not.
+# With checksums: without them a corrupted file could be read as other numbers, even if it is compressed.
 WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-# Most of pyarrow's errors are ValueErrors; zipfile and pyarrow raise others for what they do not know.
+# Most errors of pyarrow are ValueErrors; zipfile and pyarrow raise others for content that they do not know.
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema, stamp: dict[str, Any] | None = None) -> None:
     """Write a frame as parquet with exactly the schema's columns and dtypes, whole or not at all.
 
-    ``stamp``, what the table was made from, goes to the file's metadata, where ``read_stamp`` finds it.
+    The stamp, which says what the table was made from, goes to the metadata of the file; ``read_stamp`` reads it.
 
     Raises:
         KeyError: A column of the schema is missing from the frame.
@@ -43,18 +45,18 @@ def write_table(path: Path, frame: pd.DataFrame, schema: pa.Schema, stamp: dict[
 
 
 def _metadata(schema: pa.Schema, rows: int, stamp: dict[str, Any] | None = None) -> dict[str, str]:
-    """Make a table's metadata: the stamp with a digest of it, of the columns and of the number of rows.
+    """Make the metadata of a table: the stamp, and a digest of the stamp, the columns and the number of rows.
 
-    The values have checksums of their own; what stands at the end of a parquet file, these three, has none.
+    These three are at the end of a parquet file, which has no checksum; the values have checksums of their own.
     """
     document = {**(stamp or {}), KEY: digest({"stamp": stamp or {}, **_layout(schema, rows)})}
     return {STAMP: json.dumps(document, sort_keys=True)}
 
 
 def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
-    """Describe a table's columns and its number of rows, in what a parquet file preserves of their types.
+    """Describe the columns of a table and its number of rows, by the types that a parquet file preserves.
 
-    A categorical column may come back as what its categories are, and large text as text.
+    A categorical column may be read back with the type of its categories, and large text as text.
     """
     kinds = [str(kind.value_type if pa.types.is_dictionary(kind) else kind) for kind in schema.types]
     kinds = [kind.removeprefix("large_") for kind in kinds]
@@ -62,7 +64,7 @@ def _layout(schema: pa.Schema, rows: int) -> dict[str, Any]:
 
 
 def _checked_stamp(schema: pa.Schema, rows: int, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
-    """Take the stamp from the metadata of a table of these columns and so many rows.
+    """Return the stamp in the metadata of a table with these columns and this number of rows.
 
     Raises:
         ValueError: The stamp, the columns or the number of rows are not what was written.
@@ -74,7 +76,7 @@ def _checked_stamp(schema: pa.Schema, rows: int, metadata: Mapping[bytes, bytes]
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
-    """Read what a table was made from; empty where that was not written.
+    """Read the stamp of a table; it is empty if none was written.
 
     Raises:
         OSError, ValueError: The table is missing or damaged.
@@ -97,10 +99,13 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 
 
 class LongTables:
-    """Derived tables written part by part, as parquet alone; whole or not at all, when the ``with`` block ends well."""
+    """Tables that are written piece by piece, as parquet alone.
+
+    All of them are put in place when the ``with`` block ends without an error.
+    """
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
-        """Name the tables."""
+        """Store the names; nothing is written yet."""
         self._folder, self._names = folder, tuple(names)
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._rows: dict[str, int] = {}
@@ -114,7 +119,7 @@ class LongTables:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Put the tables in their places, and remove the text of an earlier, smaller sweep; on an exception neither."""
+        """On success put the tables in place and remove csv files of an earlier sweep; on error change nothing."""
         for name, writer in self._writers.items():
             writer.add_key_value_metadata(_metadata(writer.schema, self._rows[name]))
             writer.close()
@@ -124,7 +129,7 @@ class LongTables:
                 remove(self._folder / f"{name}.csv")
 
     def add(self, name: str, frame: pd.DataFrame) -> None:
-        """Append rows, which have the columns and dtypes of those before."""
+        """Append rows, which must have the columns and types of the rows before them."""
         writer = self._writers.get(name)
         schema = None if writer is None else writer.schema
         table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(None)
@@ -136,7 +141,7 @@ class LongTables:
 
 
 def write_output(path: Path, frame: pd.DataFrame, schema: pa.Schema) -> None:
-    """Write the table that a user asked for: parquet where its name ends so, else csv; whole or not at all."""
+    """Write a table to a file that the user named: parquet if the name ends in .parquet, otherwise csv."""
     if path.suffix == ".parquet":
         write_table(path, frame, schema)
     else:
@@ -150,23 +155,27 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_written(path: Path, by: str = "aggregate") -> pd.DataFrame:
-    """Read a table that a stage wrote and a user asks for.
+    """Read a table for the user, with a one-line error.
+
+    Args:
+        path: The table.
+        by: The stage that writes it.
 
     Raises:
-        UserError: It is missing or damaged; the line names the stage that writes it.
+        UserError: The table is missing or damaged; the line names the stage that writes it.
     """
     try:
         return read_table(path)
     except FileNotFoundError:
         raise UserError(f"{path}: missing; is this a sweep's results? `nfa {by}` writes it") from None
     except UNREADABLE as error:
-        raise UserError(f"{path}: damaged ({one_line(str(error), 80)}); `nfa {by}` writes it anew") from None
+        raise UserError(f"{path}: damaged ({one_line(str(error), 80)}); `nfa {by}` writes it again") from None
 
 
 def read_arrow(path: Path) -> pa.Table:
-    """Read one parquet table as it is, its stamp in its metadata: in a third of the time of pyarrow's ``read_table``.
+    """Read one parquet table, with its stamp in its metadata, and verify all checksums.
 
-    That one looks for a data set of many files first.
+    This takes a third of the time of pyarrow's ``read_table``, which looks for a data set of many files first.
 
     Raises:
         OSError, ValueError: The table is missing or damaged.
@@ -175,8 +184,10 @@ def read_arrow(path: Path) -> pa.Table:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
             if any(map(pa.types.is_dictionary, table.schema.types)):
-                table.validate(full=True)  # a damaged end of the file can leave codes of categories that are not there
-            stored = file.metadata.metadata  # not in the schema where it was added when the file was closed
+                table.validate(
+                    full=True
+                )  # after damage to the end of the file, codes may point to categories that do not exist
+            stored = file.metadata.metadata  # not in the schema if it was added when the file was closed
             _checked_stamp(file.schema_arrow, len(table), stored)
             return table.replace_schema_metadata({**(table.schema.metadata or {}), STAMP: stored[STAMP.encode()]})
     except RuntimeError as error:  # pyarrow raises NotImplementedError for a type it does not know
@@ -184,22 +195,24 @@ def read_arrow(path: Path) -> pa.Table:
 
 
 def stamp_of(table: pa.Table) -> dict[str, Any]:
-    """What a table was made from, as ``read_stamp``."""
+    """Return the stamp of a table that was read by ``read_arrow``."""
     return _checked_stamp(table.schema, len(table), table.schema.metadata)
 
 
 def array_names(path: Path) -> list[str]:
     """List the arrays of an .npz archive.
 
-    Every array has a checksum, but a list that has lost an entry is read without complaint: the number of entries at
-    the end of the file tells.
+    Every array has a checksum, but a list that has lost an entry is read without an error. The list is therefore
+    compared with the number of entries at the end of the file.
 
     Raises:
-        OSError, ValueError, RuntimeError, BadZipFile: It is missing or damaged.
+        OSError, ValueError, RuntimeError, BadZipFile: The archive is missing or damaged.
     """
     with np.load(path, allow_pickle=False) as archive, path.open("rb") as file:
         file.seek(-12, os.SEEK_END)
         entries = int.from_bytes(file.read(2), "little")
-        if entries != min(len(archive.files), 0xFFFF):  # of more the field says no more than that
+        if entries != min(
+            len(archive.files), 0xFFFF
+        ):  # the field has two bytes, which is the largest number it can hold
             raise ValueError("its list of arrays is not what was written")
         return list(archive.files)

@@ -290,7 +290,7 @@ def test_a_damaged_table_of_a_sweep_is_one_line(tmp_path: Path, damage: bytes) -
     path = tmp_path / "results" / "tables" / "cells_summary.parquet"
     path.parent.mkdir(parents=True)
     path.write_bytes(damage)
-    with pytest.raises(UserError, match=r"cells_summary.parquet: damaged .*`nfa aggregate` writes it anew") as caught:
+    with pytest.raises(UserError, match=r"cells_summary.parquet: damaged .*`nfa aggregate` writes it again") as caught:
         summary(path.parents[1])
     assert "\n" not in str(caught.value)
 

@@ -184,4 +184,4 @@ def test_a_data_file_that_has_changed_or_is_gone_is_told(tmp_path: Path, monkeyp
     table.unlink()
     (line,) = remarks(paths)
     assert line.startswith("sweep.yaml: data[0]: q.csv: no such file")
-    assert line.endswith("whether the data of these results have changed is not known")
+    assert line.endswith("; so it is not known if the data of these results have changed")

@@ -160,7 +160,7 @@ def test_another_sweep_file_of_the_same_name_is_refused(origin: Workflow, tmp_pa
 def test_a_renamed_sweep_file_is_remembered(origin: Workflow, tmp_path: Path) -> None:
     workflow = copied(origin, tmp_path, DOCUMENT, memory=True)
     workflow.config = workflow.config.rename(tmp_path / "renamed.yaml")
-    assert "whether it has changed is not known" in nfa("status", workflow.results, cwd=tmp_path).stderr
+    assert "it is not known if it has changed" in nfa("status", workflow.results, cwd=tmp_path).stderr
     planned = workflow.planned()
     assert planned["aggregate"] == 1
     assert planned.keys().isdisjoint(STAGES)
