@@ -1,4 +1,4 @@
-"""The fourth stage: all cells of a sweep -> tables, figures and the report. Imports no torch."""
+"""Stage 4: join all cells of a sweep into tables, figures and the report. Imports no torch."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +20,8 @@ from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import LongTables, read_arrow, stamp_of, write_frame
 from nfa.sweep.cells import Cell, Sweep
 
-CELLS_AT_ONCE = 500  # read and summarised at a time, so that memory does not grow with the sweep
-LONG = (  # many rows a cell
+CELLS_AT_ONCE = 500  # cells that are read and summarised at a time, which limits memory
+LONG = (  # tables with many rows per cell
     "history_summary",
     "alignment",
     "alignment_summary",
@@ -37,7 +37,7 @@ LONG = (  # many rows a cell
 
 @dataclass(frozen=True)
 class AggregateSummary:
-    """What a person wants to know when a sweep is done.
+    """A summary of a finished sweep for a person.
 
     Attributes:
         folder: The sweep's results.
@@ -64,7 +64,7 @@ def aggregate(sweep: Sweep, results: Path) -> AggregateSummary:
 
 
 def write_aggregate(sweep: Sweep, paths: SweepPaths, unfinished: int = 0) -> AggregateSummary:
-    """Do it, with paths that say where it is written; ``unfinished`` cells are not in the sweep that is given.
+    """Aggregate into ``paths``; ``unfinished`` is the number of cells that ``sweep`` leaves out.
 
     Raises:
         UserError: A cell's file is missing or damaged, or lacks a seed.
@@ -82,11 +82,11 @@ def write_aggregate(sweep: Sweep, paths: SweepPaths, unfinished: int = 0) -> Agg
 
 
 def collect_and_tabulate(sweep: Sweep, paths: SweepPaths) -> tuple[Collected, dict[str, pd.DataFrame]]:
-    """Read all cells and write the tables; of many cells some at a time.
+    """Read all cells and write the tables; a large sweep is read ``CELLS_AT_ONCE`` cells at a time.
 
     Returns:
-        What the report is made from. Of a sweep of more than ``CELLS_AT_ONCE`` cells these are the rows that it looks
-        at: all of the cells that the page shows, and of the others what its sentences are about.
+        The data that the report is made from, and all tables by name. For a sweep of more than ``CELLS_AT_ONCE`` cells
+        they hold all rows of the cells that the page shows, and of the others only the rows that its sentences use.
     """
     if len(sweep.cells) <= CELLS_AT_ONCE:
         collected = collect(sweep, paths)

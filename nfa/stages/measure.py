@@ -21,7 +21,7 @@ from nfa.sweep.sections import Measure
 from nfa.theory.early import early_arrays
 from nfa.training import Materials, build_model, load_data
 from nfa.training.materials import training_loss
-from nfa.training.start import Slopes
+from nfa.training.start import StartGradients
 
 
 def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
@@ -115,7 +115,7 @@ def _decays(cell: Cell) -> tuple[float, float]:
 
 def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) -> dict[str, Any]:
     """Return the arguments of ``frame`` for step 0: the directions along which its limits are taken."""
-    start = Slopes.of(cell, seed, model, materials).start(cell, model)
+    start = StartGradients.of(cell, seed, model, materials).start(cell, model)
     return {"gradients": start.gradients, "instead": start.instead, "updates": start.updates}
 
 

@@ -1,4 +1,4 @@
-"""What the Snakefile needs before its rules: the sweep, and the right to work on its results."""
+"""Functions that the Snakefile calls before its rules: read the sweep, and take its results folder for this process."""
 
 import os
 import sys
@@ -23,31 +23,30 @@ _LOCKS: list[FileLock] = []  # held until the process ends, however it ends
 
 
 def read_sweep(config: Mapping[str, Any], files: Sequence[str | Path]) -> Sweep:
-    """Parse the sweep that Snakemake was given, with what ``--config`` changed in it.
+    """Parse the sweep that Snakemake was given, including the changes made by ``--config``.
 
     Args:
         config: Snakemake's merged configuration.
-        files: The configuration files it was read from.
+        files: The configuration files that it was read from.
 
     Raises:
-        UserError: Two sweep files at once, or the sweep cannot be run: one line.
+        UserError: Two sweep files were given, or the sweep cannot be run: one line.
     """
     if len(files) > 1:
-        raise SweepError(f"--configfile: {len(files)} sweep files; give one, Snakemake would merge them")
+        raise SweepError(f"--configfile: {len(files)} sweep files; give one, because Snakemake would merge them")
     if Path("results").exists() and not Path("results").is_dir():
-        raise UserError("results: is a file, and results belong in a folder of that name; move it away")
+        raise UserError("results: is a file, but results are written to a folder of that name; move the file away")
     source = os.path.relpath(files[0])
-    content = read_yaml(Path(source))  # finds a key given twice, which Snakemake's own reader drops
+    content = read_yaml(Path(source))  # detects a key that is given twice, which Snakemake's own reader does not
     refuse_nested_text(config, content)
     return from_file(parse(dict(config), source), Origin.of(Path(source), content))
 
 
 def begin(sweep: Sweep, paths: SweepPaths) -> None:
-    """Take the sweep's results folder for this process, and write the plan its jobs read.
+    """Lock the results folder of a sweep for this process, and write the plan that its jobs read.
 
-    The lock is the operating system's: it ends with the process, so that a killed Snakemake needs no ``--unlock``.
-
-    Online, a wrong key or account is found out here, before anything trains.
+    The operating system releases the lock when the process ends, so that a killed Snakemake needs no ``--unlock``. In
+    the mode online, a wrong key or account of W&B is found here, before anything is trained.
 
     Raises:
         UserError: Another Snakemake works on this folder, or it cannot be written, or W&B refuses.
@@ -69,7 +68,7 @@ def begin(sweep: Sweep, paths: SweepPaths) -> None:
 
 
 def _check_account(sweep: Sweep, paths: SweepPaths) -> None:
-    """Log in to W&B; a server that does not answer costs one line, and no sweep."""
+    """Log in to W&B; a server that does not answer gives one warning and does not stop the sweep."""
     try:
         open_wandb(sweep, paths.wandb).close()
     except TrackerUnavailableError as error:

@@ -55,15 +55,15 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
 
 @dataclass(frozen=True)
 class Subject:
-    """What the networks of a data set are probed on, and what needs no network.
+    """The samples that the networks of a data set are probed on, and the scores that need no network.
 
     Attributes:
         data: The data set.
         train: Samples to fit on.
         test: Samples to score only.
-        few: Those of ``train`` that kernel machines are fitted on.
+        few: Samples of ``train`` that kernel machines are fitted on.
         baselines: Scores of the raw input.
-        machine: The recursive feature machine, if there is one.
+        machine: The recursive feature machine; None if the settings ask for none.
     """
 
     data: Materials
@@ -110,7 +110,7 @@ def _probe_seed(
 def _checkpoint_rows(
     cell: Cell, seed: int, model: nn.Module, subject: Subject, settings: Probe, *, at_end: bool
 ) -> list[Row]:
-    """Score one network: every layer's features, learned metrics, and recovery where the truth is known."""
+    """Score one network: the features of every layer, learned metrics, and recovery of known directions."""
     layers = [layer.name for layer in cell.layers]
     train, test, few = subject.train, subject.test, subject.few
     rows = linear_rows(model, train, test, layers, kind=settings.kind, max_features=settings.max_features)

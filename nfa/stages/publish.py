@@ -1,6 +1,7 @@
-"""Stage 5: publish every run of a sweep to Weights & Biases, or to MLflow. It never costs a result.
+"""Stage 5: publish every run of a sweep to Weights & Biases or to MLflow. A failure here never affects a result.
 
-Idempotent: a run whose content is published is left alone. Resumable: every published run is recorded at once.
+A run whose content is published already is left as it is. Every published run is recorded at once, so that the stage
+can be stopped and started again.
 """
 
 import json
@@ -31,14 +32,14 @@ def publish(
     report: bool = False,
     runs_only: bool = False,
 ) -> PublishSummary:
-    """Publish every run of a sweep that is not published as it is, then write down what is.
+    """Publish every run of a sweep that is new or has changed, then record what is published.
 
     Args:
         sweep: The sweep.
         results: Folder of all results.
-        place: Where to; by default W&B, as the sweep file says.
-        report: Also make or update its report on the W&B server.
-        runs_only: Leave the sweep's summary run for later; what is published is written down beside the place's file.
+        place: Makes the place to publish to; by default W&B, with the settings of the sweep file.
+        report: Also make or update the report on the W&B server.
+        runs_only: Publish the runs of cells only, not the run of the sweep, and record them in published_runs.json.
 
     Raises:
         UserError: A setting is wrong: the project, the account, the key.
@@ -66,7 +67,7 @@ def publish(
 
 
 def _add_report(sweep: Sweep, paths: SweepPaths, summary: PublishSummary) -> None:
-    """Make or update the report; a failure is noted, not raised."""
+    """Make or update the report; a failure is recorded and not raised."""
     try:
         summary.report = publish_report(sweep, paths)
     except TrackerError as error:
@@ -74,7 +75,7 @@ def _add_report(sweep: Sweep, paths: SweepPaths, summary: PublishSummary) -> Non
 
 
 def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary, runs_only: bool) -> None:
-    """Write published.json or published_runs.json: what of the sweep is published, and why the rest is not."""
+    """Write published.json or published_runs.json: the published runs, and the reasons why others are not published."""
     file = summary.place.published
     if runs_only:
         file = file.with_name(paths.published_runs.name)

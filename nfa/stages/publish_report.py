@@ -1,4 +1,4 @@
-"""The W&B Report of a sweep: made of its aggregated table, created on the server once and updated from then on."""
+"""The W&B Report of a sweep: it is made from the aggregated table, created on the server once and updated later."""
 
 import json
 from contextlib import closing
@@ -16,10 +16,10 @@ def publish_report(sweep: Sweep, paths: SweepPaths) -> str:
     """Make or update the report on the server.
 
     Returns:
-        Its address.
+        The address of the report.
 
     Raises:
-        TrackerError: It could not be saved, or the sweep is not aggregated.
+        TrackerError: The report could not be saved, or the sweep is not aggregated.
         UserError: A setting is wrong.
     """
     if not sweep_is_aggregated(sweep, paths):

@@ -1,4 +1,4 @@
-"""The report of a sweep that is not finished, over the cells that are."""
+"""``nfa report``: the report of an unfinished sweep, over its finished cells."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +10,13 @@ from nfa.storage.status import planned_sweep
 
 
 def report_so_far(results: Path) -> str:
-    """Write tables, figures and the report of the cells that are done to ``results``/so-far; say where.
+    """Write tables, figures and the report of the finished cells to ``results``/so-far.
+
+    Returns:
+        One line with the number of finished cells and the path of the report.
 
     Raises:
-        UserError: No cell is done, or the folder is no sweep's results.
+        UserError: No cell is finished, or the folder holds no sweep's results.
     """
     from nfa.stages.aggregate import write_aggregate
 

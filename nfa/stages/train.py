@@ -27,11 +27,18 @@ from nfa.training.evaluate import constant_predictor
 from nfa.training.materials import load_all
 from nfa.training.together import Together, stackable
 
-TOGETHER = 16  # seeds trained together: more share no more overhead, and take more memory
+TOGETHER = 16  # seeds trained together at most: more seeds save no further overhead and take more memory
 
 
 def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
     """Train all seeds of a cell that are not finished, then write the cell's files from all of them.
+
+    Args:
+        sweep: The sweep.
+        cell: One of its cells.
+        results: Folder of all results.
+        device: Device to compute on.
+        save_seconds: Seconds between two savings of unfinished work.
 
     Raises:
         UserError: A saved state belongs to another run.
@@ -42,7 +49,7 @@ def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
     with parts.locked():
         waiting = []
         for seed in sweep.seeds:
-            if _whole(parts, seed):
+            if _is_finished(parts, seed):
                 event(f"train {cell.id} seed {seed}: finished before")
             else:
                 waiting.append(seed)
@@ -52,8 +59,8 @@ def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
         write_timings(paths, hashes)
 
 
-def _whole(parts: Parts, seed: int) -> bool:
-    """Tell whether a seed is trained and all its checkpoints are there, undamaged."""
+def _is_finished(parts: Parts, seed: int) -> bool:
+    """Return True if a seed is trained and all its checkpoints exist and are undamaged."""
     record = parts.finished(seed)
     return record is not None and all(
         is_whole(parts.paths.checkpoint(seed, step)) for step in record["run"]["checkpoints"]
@@ -61,19 +68,19 @@ def _whole(parts: Parts, seed: int) -> bool:
 
 
 def _train_seeds(cell: Cell, seeds: Sequence[int], parts: Parts, device: torch.device, save_seconds: float) -> None:
-    """Train some seeds, each from its saved state where there is one: together where the network allows it."""
-    begun = time.perf_counter()
+    """Train some seeds, each from its saved state if there is one, and together if the network allows it."""
+    started = time.perf_counter()
     data = load_all(cell, seeds, device)
     jobs = []
     for seed in list(seeds):
         job = _Job.begin(TrainingRun(cell, seed, data.pop(seed)), parts)
-        if not stackable(job.run):  # to its end before the next one is built
+        if not stackable(job.run):  # it is trained to its end before the next run is built
             _advance([job], parts, save_seconds)
             job.finish(parts, device)
         else:
             jobs.append(job)
     for job in jobs:
-        job.seconds += (time.perf_counter() - begun) / len(jobs)
+        job.seconds += (time.perf_counter() - started) / len(jobs)
     if jobs:
         _advance(jobs, parts, save_seconds)
     for job in jobs:
@@ -82,14 +89,14 @@ def _train_seeds(cell: Cell, seeds: Sequence[int], parts: Parts, device: torch.d
 
 @dataclass
 class _Job:
-    """A run on its way, and the seconds that it has cost."""
+    """A run in training, and the seconds that it has taken."""
 
     run: TrainingRun
     seconds: float
 
     @classmethod
     def begin(cls, run: TrainingRun, parts: Parts) -> "_Job":
-        """Take up the saved state, or record the run at step 0."""
+        """Load the saved state of a run if there is one; otherwise record the run at step 0."""
         saved = _saved(parts, run.seed)
         identity = run_identity(run.cell, run.seed)
         try:
@@ -98,7 +105,7 @@ class _Job:
             event(f"train {run.cell.id} seed {run.seed}: {saved} is damaged; training begins again")
             found = None
         if found is None:
-            _visit(run, parts.paths)
+            _record(run, parts.paths)
             return cls(run, 0.0)
         tensors, text = found
         run.restore(tensors, text)
@@ -107,17 +114,17 @@ class _Job:
 
     @property
     def done(self) -> bool:
-        """Whether there is no step left to take."""
+        """True if no step is left to take."""
         return self.run.step >= self.run.total or self.run.diverged
 
     def save(self, parts: Parts) -> None:
-        """Keep the state, so that a kill loses nothing."""
+        """Save the state, so that a kill loses little."""
         tensors, text = self.run.state()
         text |= run_identity(self.run.cell, self.run.seed) | {"seconds": str(self.seconds)}
         save_tensors(_saved(parts, self.run.seed), tensors, text)
 
     def finish(self, parts: Parts, device: torch.device) -> None:
-        """Write the part of a run that is done."""
+        """Write the finished part of a run."""
         run, cell, started = self.run, self.run.cell, time.perf_counter()
         history = pd.DataFrame(run.history, columns=HISTORY.names[1:])
         history.insert(0, "seed", run.seed)
@@ -136,7 +143,7 @@ def _saved(parts: Parts, seed: int) -> Path:
 
 
 def _advance(jobs: Sequence[_Job], parts: Parts, save_seconds: float) -> None:
-    """Take all remaining steps, those of the runs that are at one step together, saving the state now and then."""
+    """Take all remaining steps and save the states regularly; runs at the same step are trained together."""
     cell, last_save = jobs[0].run.cell, time.perf_counter()
     total = sum(job.run.total for job in jobs)
     name = f"{cell.id} seed {' '.join(str(job.run.seed) for job in jobs)}"
@@ -145,18 +152,18 @@ def _advance(jobs: Sequence[_Job], parts: Parts, save_seconds: float) -> None:
             active = [job for job in jobs if not job.done]
             if not active:
                 return
-            # Those that lag behind, after a kill between two saves, first come to the others' step.
+            # After a kill between two savings some runs lag behind; these first come to the step of the others.
             step = min(job.run.step for job in active)
             group = [job for job in active if job.run.step == step]
-            meets = min((job.run.step for job in active if job.run.step > step), default=group[0].run.total)
+            next_step = min((job.run.step for job in active if job.run.step > step), default=group[0].run.total)
             runs = [job.run for job in group]
             together = Together(runs) if stackable(runs[0]) else None
             began = time.perf_counter()
-            while runs[0].step < meets and not any(run.diverged for run in runs):
-                moved = together.advance() if together is not None else _alone(runs[0])
+            while runs[0].step < next_step and not any(run.diverged for run in runs):
+                moved = together.advance() if together is not None else _advance_alone(runs[0])
                 if moved and runs[0].step in runs[0].evaluations:
                     for run in runs:
-                        _visit(run, parts.paths)
+                        _record(run, parts.paths)
                 now = time.perf_counter()
                 if now - last_save >= save_seconds or preempted():
                     for job in group:
@@ -175,14 +182,14 @@ def _advance(jobs: Sequence[_Job], parts: Parts, save_seconds: float) -> None:
                 together.part()
 
 
-def _alone(run: TrainingRun) -> bool:
-    """Take one step; False where it could not be taken."""
+def _advance_alone(run: TrainingRun) -> bool:
+    """Take one step; return False if the run has diverged."""
     run.advance()
     return not run.diverged
 
 
-def _visit(run: TrainingRun, paths: CellPaths) -> None:
-    """Record the history at this step and keep the weights at a checkpoint; once diverged only the initial ones."""
+def _record(run: TrainingRun, paths: CellPaths) -> None:
+    """Record the history at this step, and save the weights at a checkpoint unless the run has diverged."""
     run.record()
     if run.step in run.checkpoints and (run.step == 0 or not run.diverged):
         run.kept.append(run.step)

@@ -8,18 +8,28 @@ from torch import Tensor, nn
 from nfa.losses import LOSSES
 from nfa.training.materials import Materials
 
-EVALUATION_BATCH = 1000  # samples per forward pass: bounds memory, changes no result beyond rounding
+EVALUATION_BATCH = 1000  # samples per forward pass: it limits memory, and changes results by rounding only
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module, materials: Materials, split: str, loss: Callable[[Tensor, Tensor], Tensor]
 ) -> dict[str, float]:
-    """Evaluate a network on a whole split, in eval mode: ``loss``, and ``accuracy`` where there are classes."""
+    """Evaluate a network on a whole split, in evaluation mode.
+
+    Args:
+        model: The network.
+        materials: The data.
+        split: ``train`` or ``test``.
+        loss: (outputs, targets) -> mean loss.
+
+    Returns:
+        ``loss``, and ``accuracy`` if the targets are classes.
+    """
     inputs, targets, labels = materials.split(split)
     training = model.training
     model.eval()
-    # Copies: a network may change its input in place, which would be the data themselves.
+    # Copies, because a network may change its input in place, which would change the data.
     outputs = torch.cat([model(batch.clone()) for batch in inputs.split(EVALUATION_BATCH)])
     model.train(training)
     scores = {"loss": loss(outputs.double(), targets.double()).item()}
@@ -31,10 +41,11 @@ def evaluate(
 def constant_predictor(
     materials: Materials, loss_name: str, loss: Callable[[Tensor, Tensor], Tensor]
 ) -> dict[str, float | None]:
-    """Score the best constant prediction, fitted on the training targets: what a network must beat to have learned.
+    """Score the best constant prediction, fitted on the training targets; a network has learned if it is better.
 
-    For squared error it is the mean target, for cross entropy the logarithm of the class frequencies, for the logistic
-    loss that of the odds of each sign. With spectral decoupling the best is searched from there.
+    The best constant is the mean target for squared error, the logarithm of the class frequencies for cross entropy,
+    and the logarithm of the odds of the signs for the logistic loss. With spectral decoupling the best constant is
+    found by optimisation from there.
     """
     constant = materials.y_train.double().mean(dim=0, keepdim=True)
     accuracy = None
@@ -56,7 +67,7 @@ def constant_predictor(
 
 
 def _best(constant: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Search the constant prediction (1, C) of least loss."""
+    """Find the constant prediction (1, C) with the smallest loss, starting from ``constant``."""
     best = constant.clone().requires_grad_()
     search = torch.optim.LBFGS([best], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 

@@ -1,4 +1,4 @@
-"""What a run starts from: its data as tensors on the device, and its network at initialisation."""
+"""The data of a run as tensors on the device, its network at initialisation, its loss and its learning rule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Materials:
         y_test: (n_test, C) float32.
         labels_train: (n_train,) int64, or None for regression.
         labels_test: (n_test,) int64, or None for regression.
-        directions: (d, r) float32 with orthonormal columns that alone determine the target; None where not known.
+        directions: (d, r) float32 with orthonormal columns that alone determine the target; None if unknown.
         target_agop: (r, r) float64, the target's average gradient outer product in the basis of the directions; None
-            where not known.
-        order: (n_train,) int64, a fixed permutation of the training set, the same for every seed: measurements and
-            probes take its first samples.
+            if unknown.
+        order: (n_train,) int64, a permutation of the training set that is the same for every seed; measurements and
+            probes use the samples at its beginning.
     """
 
     x_train: Tensor
@@ -44,7 +44,7 @@ class Materials:
     order: Tensor
 
     def split(self, name: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Inputs, targets and labels of ``train`` or ``test``."""
+        """Return inputs, targets and labels of the split ``train`` or ``test``."""
         if name == "train":
             return self.x_train, self.y_train, self.labels_train
         return self.x_test, self.y_test, self.labels_test
@@ -54,16 +54,16 @@ def load_data(cell: Cell, seed: int, device: torch.device) -> Materials:
     """Load or draw the data of a cell at a seed, and move them to the device.
 
     Raises:
-        UserError: The cell's loss cannot be taken of its targets, or what the data's entry refuses.
+        UserError: The loss is not defined for the targets, or the data's entry refuses its settings or files.
     """
     return next(iter(load_all(cell, [seed], device).values()))
 
 
 def load_all(cell: Cell, seeds: Sequence[int], device: torch.device) -> dict[int, Materials]:
-    """Load or draw the data of a cell at several seeds: seed -> its data, shared where loading drew nothing.
+    """Load or draw the data of a cell at several seeds: seed -> data, shared if loading draws no random number.
 
     Raises:
-        UserError: As ``load_data``.
+        UserError: As for ``load_data``.
     """
     loaded: dict[int, Materials] = {}
     for seed in seeds:
@@ -102,10 +102,10 @@ def _load(cell: Cell, generator: np.random.Generator, device: torch.device) -> M
 
 
 def _check_signs(cell: Cell, data: Data) -> None:
-    """Refuse targets without a sign where the loss takes it; planning sees this of one-hot codes alone.
+    """Refuse targets that are 0 if the loss uses their signs; planning detects this for one-hot codes only.
 
     Raises:
-        UserError: One of them is 0.
+        UserError: A target is 0.
     """
     if cell.train.loss != "logistic":
         return
@@ -119,31 +119,33 @@ def _check_signs(cell: Cell, data: Data) -> None:
 
 
 def training_loss(cell: Cell) -> Loss:
-    """Build the loss that a cell is trained with: (outputs, targets) -> scalar."""
+    """Return the loss that a cell is trained with: (outputs, targets) -> scalar."""
     return decoupled(LOSSES[cell.train.loss], cell.train.decoupling)
 
 
 def build_rule(cell: Cell, seed: int, model: nn.Module) -> Rule:
-    """Build a cell's learning rule for a network at initialisation; what it draws is named by data, model and seed.
+    """Build the learning rule of a cell for a network at initialisation.
+
+    Its random numbers are determined by data, model and seed.
 
     Raises:
-        UserError: The rule needs a chain of layers, and the network is none.
+        UserError: The rule needs a chain of layers, which the network is not.
     """
     device = next(model.parameters()).device
     content = {axis: cell.content[axis] for axis in ("data", "model")}
     generator = torch_generator("feedback", seed, **content)
 
-    def again() -> nn.Module:
+    def build_again() -> nn.Module:
         return model_entry(cell.model).build(cell.model, cell.shape, generator).to(device)
 
     try:
-        return RULES[cell.train.rule](model, again, cell.train.rho, generator, cell.shape.outputs)
+        return RULES[cell.train.rule](model, build_again, cell.train.rho, generator, cell.shape.outputs)
     except ValueError as error:
         raise UserError(f"train.rule: {cell.train.rule} with {cell.content['model']['name']}: {error}") from None
 
 
 def build_model(cell: Cell, seed: int, device: torch.device) -> nn.Module:
-    """Build a cell's network with the initial weights of a seed."""
+    """Build the network of a cell with the initial weights of a seed."""
     content = {axis: cell.content[axis] for axis in ("data", "model")}
     generator = torch_generator("weights", seed, **content)
     return model_entry(cell.model).build(cell.model, cell.shape, generator).to(device)

@@ -1,4 +1,4 @@
-"""One training run: a cell at a seed, advanced one optimizer step at a time, that can be stopped and taken up again."""
+"""One training run, a cell at a seed, which advances one optimizer step at a time and can be stopped and resumed."""
 
 import json
 import math
@@ -17,9 +17,9 @@ from nfa.random import torch_generator
 from nfa.sweep.cells import Cell, model_entry
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
-from nfa.training.speeds import SAMPLES, Speeds
+from nfa.training.speeds import SAMPLES, ChangingSpeeds
 
-EVALUATIONS = 10  # evenly spaced evaluations on the whole data, beside those at checkpoints
+EVALUATIONS = 10  # evenly spaced evaluations on all data, in addition to those at checkpoints
 
 HistoryRow = tuple[int, float, str, str, float]  # step, epoch, split, metric, value
 
@@ -27,8 +27,8 @@ HistoryRow = tuple[int, float, str, str, float]  # step, epoch, split, metric, v
 class TrainingRun:
     """The state of one run: network, optimizer, step, and the history so far.
 
-    Nothing depends on wall time or on what ran before: batch order is drawn per epoch from a named generator, so the
-    state is the weights, the optimizer's tensors, and the step.
+    Nothing depends on wall time or on earlier runs of the process. The order of batches is drawn for each epoch from a
+    generator of its own, so the state consists of the weights, the optimizer's tensors, and the step.
     """
 
     def __init__(self, cell: Cell, seed: int, materials: Materials) -> None:
@@ -47,22 +47,22 @@ class TrainingRun:
         self.batch = cell.train.batch(samples)
         self.steps_per_epoch = math.ceil(samples / self.batch)
         self.total = cell.train.total_steps(samples)
-        self.speeds = Speeds.of(cell, self.total)
+        self.speeds = ChangingSpeeds.of(cell, self.total)
         self.checkpoints = cell.train.checkpoint_steps(samples)
         even = {round(self.total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)}
         self.evaluations = even | set(self.checkpoints)
         self._order: tuple[int, Tensor] | None = None
 
     def learning_rate(self) -> float:
-        """Learning rate of the coming step."""
+        """Return the learning rate of the coming step."""
         settings = self.cell.optimizer
         return settings.lr * schedule_factor(settings.schedule, self.step, self.total, settings.warmup)
 
-    def steer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Set the learning rate of the coming step, and the layers' speeds where they change.
+    def set_step_options(self, optimizer: torch.optim.Optimizer) -> None:
+        """Set the learning rate of the coming step, and the speeds of the layers if they change.
 
         Args:
-            optimizer: The run's own, or that of several runs of its cell at the same step.
+            optimizer: The optimizer of this run, or of several runs of its cell at the same step.
         """
         set_learning_rate(optimizer, self.learning_rate())
         if self.speeds is not None:
@@ -72,44 +72,44 @@ class TrainingRun:
     def make_optimizer(
         self, parameters: nn.Module | Mapping[str, Tensor], *, stacked: bool = False
     ) -> torch.optim.Optimizer:
-        """Make the cell's optimizer for this network, or for the stacked weights of several."""
+        """Make the optimizer of the cell for a network, or for the stacked weights of several networks."""
         entry = OPTIMIZERS[self.cell.content["optimizer"]["name"]]
         layers = [layer.name for layer in self.cell.layers]
         factors = model_entry(self.cell.model).lr_factors(self.cell.model, self.cell.shape)
         return entry.build(self.cell.optimizer, parameters, stacked=stacked, layers=layers, lr_factors=factors)
 
     def advance(self) -> None:
-        """Take one optimizer step; a loss that is not finite marks the run as diverged and changes no weight."""
+        """Take one optimizer step. If the loss is not finite, mark the run as diverged and change no weight."""
         rows = self.rows()
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         inputs = self.materials.x_train[rows]
         if isinstance(rows, slice) and model_entry(self.cell.model).draws:
-            inputs = inputs.clone()  # code that nobody here knows may change its input in place: the data themselves
+            inputs = inputs.clone()  # unknown code may change its input in place, and a slice is a view of the data
         with self._drawing("draws in training"):
             loss = self.rule.backward(inputs, self.materials.y_train[rows], self.loss)
         if not math.isfinite(loss.item()):
             self.mark_diverged()
             return
         clip_(self.model.parameters(), self.cell.optimizer.clip)
-        self.steer(self.optimizer)
+        self.set_step_options(self.optimizer)
         self.optimizer.step()
         self.step += 1
 
     def _drawing(self, purpose: str) -> AbstractContextManager[None]:
-        """Name what the network may draw at this step, so that it is the same however often a run was cut off."""
+        """Seed the random numbers of the network for this step, so that they are the same after a run was resumed."""
         if not model_entry(self.cell.model).draws:
             return nullcontext()
         depends = {"data": self.cell.content["data"], "model": self.cell.content["model"], "step": self.step}
         return seeded(torch_generator(purpose, self.seed, **depends), self.materials.x_train.device)
 
     def mark_diverged(self) -> None:
-        """Note that the run has left the finite numbers, at this step: a result, not an error."""
+        """Record that the loss is not finite at this step, which is a result and not an error."""
         self.diverged = True
         self.history.append((self.step, self.step / self.steps_per_epoch, "train", "diverged", 1.0))
 
     def record(self) -> None:
-        """Add loss, accuracy, learning rate and norms at this step to the history."""
+        """Add loss, accuracy, learning rate, speeds and norms at this step to the history."""
         epoch = self.step / self.steps_per_epoch
         for split in ("train", "test"):
             with self._drawing("draws in evaluation"):
@@ -125,7 +125,7 @@ class TrainingRun:
         weights = self.model.state_dict()
         for layer in self.cell.layers:
             parameter = f"{layer.name}.weight" if f"{layer.name}.weight" in weights else layer.name
-            if parameter not in weights:  # a part of a weight: the whole has no norm of its own here
+            if parameter not in weights:  # the layer is a part of a weight, for which no norm is recorded
                 continue
             weight, start = weights[parameter].double(), self.initial[parameter].double()
             norms = {"weight_norm": weight, "change_norm": weight - start}
@@ -134,7 +134,7 @@ class TrainingRun:
                 self.history.append((self.step, epoch, "train", f"{metric}/{layer.name}", value))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Return everything that a resumed run needs: tensors, and plain text."""
+        """Return everything that a resumed run needs: tensors, and text."""
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         for index, entry in self.optimizer.state_dict()["state"].items():
             for key, value in entry.items():
@@ -146,7 +146,7 @@ class TrainingRun:
         return tensors, {"state": json.dumps(plain)}
 
     def restore(self, tensors: dict[str, Tensor], text: dict[str, str]) -> None:
-        """Take up a saved state: the run goes on as if it had never stopped."""
+        """Load a saved state; the run then goes on as if it had never stopped."""
         self.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
         optimizer = self.optimizer.state_dict()
         for name, value in tensors.items():
@@ -162,7 +162,7 @@ class TrainingRun:
         self.history = [tuple(row) for row in plain["history"]]
 
     def rows(self) -> Tensor | slice:
-        """Indices of the coming step's batch."""
+        """Return the indices of the batch of the coming step."""
         if self.batch >= len(self.materials.x_train):
             return slice(None)
         epoch, place = divmod(self.step, self.steps_per_epoch)

@@ -1,4 +1,4 @@
-"""What changes the speeds of an SLO run on its way: its schedule, or the rule that follows the measured UC-NFC."""
+"""Speeds of SLO that change during a run, by a schedule or by a rule that follows the measured UC-NFC."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from nfa.optim.algorithms.speed_limited import SpeedLimited
 from nfa.optim.slo import SLOSettings
 from nfa.sweep.cells import Cell
 
-SAMPLES = 256  # that the rule measures on: a measurement then costs about as much as ten steps (docs/slo.md)
+SAMPLES = 256  # samples that the rule measures on; one measurement costs about ten steps (docs/slo.md)
 
 
-class Speeds:
+class ChangingSpeeds:
     """The speeds of one run.
 
     Attributes:
         now: Layer name -> speed, in forward order.
-        following: Whether they follow the measured UC-NFC; that is one run's own, so it is trained by itself.
+        following: True if the speeds follow the measured UC-NFC. Each run then has speeds of its own and is trained
+            alone.
     """
 
     def __init__(self, settings: SLOSettings, layers: tuple[str, ...], total: int) -> None:
@@ -34,8 +35,8 @@ class Speeds:
         self.following = settings.adapt is not None
 
     @classmethod
-    def of(cls, cell: Cell, total: int) -> Speeds | None:
-        """Make them for a cell; None where no speed changes in training."""
+    def of(cls, cell: Cell, total: int) -> ChangingSpeeds | None:
+        """Make the speeds of a cell; None if no speed changes during training."""
         settings = cell.optimizer
         if not isinstance(settings, SLOSettings) or (settings.adapt is None and not settings.later):
             return None
@@ -45,9 +46,9 @@ class Speeds:
         """Set the speeds of the step from ``step`` on.
 
         Args:
-            step: Steps taken.
+            step: Number of steps taken.
             optimizer: An SLO optimizer of this model.
-            model: The network, left as it was.
+            model: The network; it is left unchanged.
             samples: (n, *input_shape), the samples to measure on.
         """
         adapt, rate, bound = self._settings.adapt, self._settings.adapt_rate, self._settings.adapt_bound
@@ -61,12 +62,12 @@ class Speeds:
             limited.set_speeds(self.now)
 
     def restore(self, now: Mapping[str, float]) -> None:
-        """Take up saved speeds."""
+        """Load saved speeds."""
         self.now = dict(now)
 
 
 def hidden_nfc(model: nn.Module, samples: Tensor) -> dict[str, float]:
-    """Measure UC-NFC (cosine, power 1) of every layer but the output: layer name -> value; without undefined ones."""
+    """Measure UC-NFC (cosine, power 1) of all layers but the last: layer name -> value, without undefined values."""
     measured = measure_covariances(model, samples[:SAMPLES]).layers
     values = {
         name: correlations(layer.weight, layer.covariance, ["cosine"])["cosine"].value

@@ -1,4 +1,4 @@
-"""Where a run starts from: its gradients at initialisation, and its optimizer's first full-batch step."""
+"""The gradients of a run at initialisation, and the first full-batch step of its optimizer."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ from nfa.training.materials import Materials, build_rule, training_loss
 
 @dataclass(frozen=True)
 class Start:
-    """What moves the layers of a run at first; layer name -> (k, d) or (g, k, d) float64.
+    """The first changes of the layers of a run: layer name -> (k, d) or (g, k, d) float64.
 
     Attributes:
         gradients: dL/dW of the whole training loss.
-        instead: What the learning rule puts in its place; None where it is backpropagation.
+        instead: The learning rule's substitute for dL/dW; None for backpropagation.
         updates: First step of the optimizer, clipped and decayed as in training, on the whole training set.
     """
 
@@ -28,25 +28,25 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Slopes:
-    """The gradients of a network at initialisation: all that ``Start`` needs but the optimizer.
+class StartGradients:
+    """The gradients of a network at initialisation, which several optimizers may start from.
 
     Attributes:
-        true: Of the whole training loss.
-        taken: What training takes for them: the learning rule's, or the same.
+        true: Gradients of the whole training loss.
+        taken: Gradients that training uses: the substitutes of the learning rule, or the true ones.
     """
 
     true: Gradients
     taken: Gradients
 
     @classmethod
-    def of(cls, cell: Cell, seed: int, model: nn.Module, materials: Materials) -> "Slopes":
-        """Differentiate.
+    def of(cls, cell: Cell, seed: int, model: nn.Module, materials: Materials) -> "StartGradients":
+        """Compute the gradients.
 
         Args:
-            cell: Its data, model, loss and learning rule matter.
-            seed: Of the run.
-            model: The network at initialisation; left as it was.
+            cell: The cell; its data, model, loss and learning rule are used.
+            seed: Seed of the run.
+            model: The network at initialisation; it is left unchanged.
             materials: The data of the run.
         """
         loss = training_loss(cell)
@@ -63,7 +63,7 @@ class Slopes:
         return cls(true, Gradients(found, true.layers))
 
     def start(self, cell: Cell, model: nn.Module) -> Start:
-        """Let the cell's optimizer take its first step, on copies."""
+        """Let the optimizer of a cell take its first step on copies of the parameters."""
         layers = [layer.name for layer in cell.layers]
         factors = model_entry(cell.model).lr_factors(cell.model, cell.shape)
         step = step_of(cell.optimizer, model, self.taken.parameters, layers, factors)

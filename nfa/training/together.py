@@ -1,12 +1,15 @@
-"""Runs of one cell that are trained together: their weights stacked along an axis of seeds, one product for all.
+"""Training of several seeds of one cell together, with their weights stacked along axis 0.
 
-A step of a small network is mostly overhead, which is paid once here; and what is left runs as batched products. Only
-chains of linear layers and entrywise functions are stacked, as ``nfa.models`` builds for MLPs: there it was never
-slower than one by one (docs/training.md), while batching any network by ``torch.func.vmap`` was, for it copies weights.
+A training step of a small network consists mostly of overhead: Python, kernel starts, the optimizer's loop. Stacking
+the weights of S seeds along a new axis 0 pays this overhead once for all of them, and the products become batched
+products. Only chains of linear layers and entrywise functions are stacked, such as the MLPs of ``nfa.models``. For them
+stacking was never slower than training one by one (docs/training.md), while ``torch.func.vmap``, which would stack any
+network, was slower, because it copies weights.
 
-A seed's bits do not depend on who is trained with it, so runs may join and leave between any two steps. That holds
-where every matrix begins at a multiple of 64 bytes, as products round differently elsewhere; other shapes are trained
-one by one. (Found by comparing 4,392 combinations of shapes, each with 1, 2, 3, 5 and 8 seeds, at 1 and 2 threads.)
+The bits of a seed do not depend on the seeds that it is trained with, so that runs may join and leave between two
+steps. This holds if every matrix begins at a multiple of 64 bytes, because products round differently at other
+addresses; shapes that break this rule are trained one by one. (The rule was found by comparing 4,392 combinations of
+shapes, each with 1, 2, 3, 5 and 8 seeds, with 1 and 2 threads.)
 """
 
 import math
@@ -19,13 +22,13 @@ from torch import Tensor, nn
 from nfa.optim.algorithms.clip import clip_
 from nfa.training.run import TrainingRun
 
-EXACT = (nn.ReLU, nn.Identity)  # rounds nothing, so it can be applied to all runs at once
+EXACT = (nn.ReLU, nn.Identity)  # without rounding, so that they can be applied to all runs at once
 ENTRYWISE = (*EXACT, nn.GELU, nn.Tanh, nn.SiLU, nn.Sigmoid, nn.Softplus)
-ALIGNED = 16  # numbers of float32 in 64 bytes
+ALIGNED = 16  # number of float32 values in 64 bytes
 
 
 def stackable(run: TrainingRun) -> bool:
-    """Whether a run can be trained together with others of its cell."""
+    """Return True if a run can be trained together with other runs of its cell."""
     model = run.model
     if run.cell.train.rule != "backpropagation" or not plain_chain(model, len(run.materials.x_train.shape) - 1):
         return False
@@ -38,15 +41,15 @@ def stackable(run: TrainingRun) -> bool:
 
 
 def plain_chain(model: nn.Module, axes: int) -> bool:
-    """Whether a network is what its children are one after the other, all of them trained: no forward of its own.
+    """Return True if a network only applies its children one after the other, and trains all of their parameters.
 
     Args:
         model: The network.
-        axes: Of one sample.
+        axes: Number of axes of one sample.
     """
     if type(model) is not nn.Sequential or list(model.buffers()):
         return False
-    children = [module for module in model._modules.values() if module is not None]  # used twice, it comes twice
+    children = [module for module in model._modules.values() if module is not None]  # one used twice is listed twice
     if not all(type(module) in (nn.Linear, nn.Flatten, *ENTRYWISE) for module in children):
         return False
     flat = [(module.start_dim, module.end_dim) == (1, -1) for module in children if isinstance(module, nn.Flatten)]
@@ -55,18 +58,18 @@ def plain_chain(model: nn.Module, axes: int) -> bool:
     parameters = [parameter for module in children for parameter in module.parameters()]
     if len({id(parameter) for parameter in parameters}) < len(parameters) or not parameters:
         return False
-    own = [vars(module) for module in (model, *children)]
-    if any("forward" in held or any(value for name, value in held.items() if name.endswith("_hooks")) for held in own):
+    attributes = [vars(module) for module in (model, *children)]
+    if any("forward" in held or any(v for name, v in held.items() if name.endswith("_hooks")) for held in attributes):
         return False
     hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
     return all(p.requires_grad and not any(getattr(p, name, None) for name in hooks) for p in parameters)
 
 
 class Together:
-    """Runs of one cell, all at the same step, as one."""
+    """Several runs of one cell, all at the same step, trained as one."""
 
     def __init__(self, runs: Sequence[TrainingRun]) -> None:
-        """Stack weights and the optimizer's state; from now on each run's weights are a view of the stack.
+        """Stack the weights and the optimizer states; from now on the weights of each run are a view of the stack.
 
         Args:
             runs: Runs for which ``stackable`` holds.
@@ -89,14 +92,15 @@ class Together:
 
     @property
     def step(self) -> int:
-        """Steps that all runs have taken."""
+        """Number of steps that each run has taken."""
         return self.runs[0].step
 
     def advance(self) -> bool:
         """Take one step of every run.
 
         Returns:
-            False, and no run has moved, where the loss of some is not finite: these are marked as diverged.
+            True if the step was taken; False if a loss is not finite: those runs are marked as diverged, and no run
+            has moved.
         """
         rows = [run.rows() for run in self.runs]
         for stacked in self._stacked.values():
@@ -114,14 +118,14 @@ class Together:
         first = self.runs[0]
         clip_(self._stacked.values(), first.cell.optimizer.clip, stacked=True)
         for run in self.runs:
-            run.steer(self._optimizer)
+            run.set_step_options(self._optimizer)
         self._optimizer.step()
         for run in self.runs:
             run.step += 1
         return True
 
     def hand_back(self) -> None:
-        """Give each run its own part of the optimizer's state, so that it can be saved."""
+        """Copy the optimizer state of each run back to the run, so that it can be saved."""
         for stacked, own in self._pairs():
             for index, (run, parameter) in enumerate(zip(self.runs, own, strict=True)):
                 run.optimizer.state[parameter] = {
@@ -130,7 +134,7 @@ class Together:
                 }
 
     def part(self) -> None:
-        """Let the runs go on by themselves, or in other company."""
+        """Give each run weights and optimizer state of its own, so that the runs can go on alone or with others."""
         self.hand_back()
         for run in self.runs:
             for parameter in run.model.parameters():
@@ -146,12 +150,12 @@ class Together:
                 )
 
     def _pairs(self) -> list[tuple[Tensor, list[Tensor]]]:
-        """Every stacked parameter with those of the runs, in the order of the optimizers' groups."""
+        """Return each stacked parameter with the parameters of the runs, in the order of the optimizers' groups."""
         orders = [_parameters(run.optimizer) for run in self.runs]
         return [(stacked, list(own)) for stacked, *own in zip(_parameters(self._optimizer), *orders, strict=True)]
 
     def _forward(self, x: Tensor) -> Tensor:
-        """(S, batch, *input shape) -> (S, batch, C)."""
+        """Apply the networks of all runs: (S, batch, *input shape) -> (S, batch, C)."""
         for module in self._modules:
             if isinstance(module, nn.Flatten):
                 x = x.flatten(2)
@@ -160,11 +164,11 @@ class Together:
                 x = _Product.apply(x, weight)  # type: ignore[no-untyped-call]
                 x = x if bias is None else x + bias[:, None]
             else:
-                x = module(x) if isinstance(module, EXACT) else torch.stack([module(own) for own in x.unbind(0)])
+                x = module(x) if isinstance(module, EXACT) else torch.stack([module(x_run) for x_run in x.unbind(0)])
         return x
 
     def _batch(self, name: str, rows: Sequence[Tensor | slice]) -> Tensor:
-        """Inputs or targets of every run's coming batch, (S, batch, ...)."""
+        """Return inputs or targets of the coming batch of every run, (S, batch, ...)."""
         sources = [getattr(run.materials, name) for run in self.runs]
         if any(isinstance(own, slice) for own in rows):  # the whole training set
             shared = all(source is sources[0] for source in sources)
@@ -176,17 +180,17 @@ class Together:
 
 
 class _Product(torch.autograd.Function):
-    """x W^T of every run; its gradients come contiguous, as optimizers like them."""
+    """The product x W^T of every run, whose gradients are contiguous, as optimizers need them."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        """(S, n, d), (S, k, d) -> (S, n, k)."""
+        """Multiply: (S, n, d), (S, k, d) -> (S, n, k)."""
         ctx.save_for_backward(x, weight)
         return _products(x, weight.mT)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Gradients by x, where it is wanted, and by the weights."""
+        """Return the gradients with respect to x, if needed, and to the weights."""
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
         by_x = _products(gradient, weight) if ctx.needs_input_grad[0] else None
@@ -194,7 +198,7 @@ class _Product(torch.autograd.Function):
 
 
 def _products(left: Tensor, right: Tensor) -> Tensor:
-    """(S, a, b), (S, b, c) -> (S, a, c), by the same routine whatever S is."""
+    """Multiply (S, a, b), (S, b, c) -> (S, a, c) by a routine that does not depend on S."""
     if 1 in (*left.shape[1:], right.shape[2]):  # products with vectors
         return torch.stack([a @ b for a, b in zip(left, right, strict=True)])
     if len(left) == 1:
@@ -207,7 +211,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _per_run(value: Any, stacked: Tensor) -> bool:
-    """Whether a state tensor has an axis of runs: anything but a step counter has."""
+    """Return True if a state tensor has an axis of runs, as all but step counters have."""
     return isinstance(value, Tensor) and value.dim() > 0 and len(value) == len(stacked)
 
 
