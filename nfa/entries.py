@@ -23,11 +23,15 @@ class Settings(BaseModel):
         """Take 1e4 and 2.0, which YAML reads as floats, for the whole numbers that they are."""
         if not isinstance(content, Mapping):
             return content
-        kinds = {key: (field.annotation, *get_args(field.annotation)) for key, field in cls.model_fields.items()}
         return {
-            key: int(value) if type(value) is float and value.is_integer() and int in kinds.get(key, ()) else value
+            key: int(value) if type(value) is float and value.is_integer() and cls._may_be_int(key) else value
             for key, value in content.items()
         }
+
+    @classmethod
+    def _may_be_int(cls, key: Any) -> bool:
+        field = cls.model_fields.get(key)
+        return field is not None and int in (field.annotation, *get_args(field.annotation))
 
 
 def setting(default: Any, description: str, **bounds: Any) -> Any:

@@ -12,7 +12,6 @@ from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures,
 from nfa.errors import Preempted
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import event, progress_bar
-from nfa.optim import OPTIMIZERS
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checkpoints import load_weights, run_identity
 from nfa.storage.checks import finished_runs
@@ -132,7 +131,7 @@ def _early(cell: Cell, seed: int, samples: int, materials: Materials, device: to
 
 def _decays(cell: Cell) -> tuple[float, float]:
     """Weight decay of a cell's optimizer, coupled and decoupled; at least one is 0."""
-    entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
+    entry = cell.optimizer_entry
     return entry.weight_decay(cell.optimizer), entry.decoupled_decay(cell.optimizer)
 
 

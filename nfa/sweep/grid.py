@@ -24,15 +24,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nfa.data import DATA
 from nfa.entries import Settings, entry_of
 from nfa.errors import SweepError, UserError, cut, nearest, one_line
-from nfa.models import MODELS
-from nfa.optim import OPTIMIZERS
-from nfa.sweep.cells import AXES, Cell, Sweep, data_entry, joined_name
-from nfa.sweep.checks import Entry, check_early, check_fit, check_probe
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.checks import check_early, check_fit, check_kind, check_probe
 from nfa.sweep.explain import explain, plain_numbers
 from nfa.sweep.origin import PLAN, Origin, read_plan
+from nfa.sweep.points import AXES, NAMED_AXES, REGISTRIES, AxisPoint, DataPoint, Network
 from nfa.sweep.read_yaml import check_size, read_yaml
 from nfa.sweep.sections import Measure, Probe, Train, Wandb
 from nfa.sweep.sizes import at_size
@@ -141,9 +139,9 @@ def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Swee
     return sweep
 
 
-def _read(document: Mapping[Any, Any], source: str) -> tuple[dict[str, list[Entry]], dict[str, Any]]:
+def _read(document: Mapping[Any, Any], source: str) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Check every setting of a document at one size: its axes' entries, and the other fields of a ``Sweep``."""
-    for axis in AXES[:3]:
+    for axis in NAMED_AXES:
         if axis not in document:
             raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
     sections = {
@@ -196,7 +194,7 @@ def _section(kind: type[Any], document: Mapping[Any, Any], key: str, source: str
     return _validate(kind, dict(content), f"{source}: {key}")
 
 
-def _axis(content: Any, axis: str, source: str) -> list[Entry]:
+def _axis(content: Any, axis: str, source: str) -> list[AxisPoint[Any, Any]]:
     """Check and expand one axis."""
     listed = isinstance(content, list)
     entries = content if listed else [content]
@@ -207,21 +205,22 @@ def _axis(content: Any, axis: str, source: str) -> list[Entry]:
         points += _points({**entry, "for": None}) if isinstance(entry, Mapping) else 1
         _check_number(points, f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}")
     expanded = []
+    kind: type[AxisPoint[Any, Any]] = DataPoint if axis == "data" else AxisPoint
     for number, entry in enumerate(entries):
         where = f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}"
         if not isinstance(entry, Mapping):
             raise SweepError(f"{where}: {one_line(entry)} must be a mapping of settings, e.g. {_example(axis)}")
         fields = dict(entry)
         only = _only(fields.pop("for", {}), axis, where)
-        for point in _grid(_with_lists(fields, axis), where):
-            expanded.append(Entry(_settings(axis, point, where), where, only))
+        for values in _grid(_with_lists(fields, axis), where):
+            settings = _settings(axis, values, where)
+            expanded.append(kind(axis, settings, _entry(axis, values.get("name")), where, only))
     return expanded
 
 
 def _with_lists(fields: dict[Any, Any], axis: str) -> dict[Any, Any]:
     """Make a grid of one value of each list that is a value itself, e.g. of column names."""
-    name = fields.get("name")
-    entry = entry_of(_registry(axis), name) if axis != "train" and isinstance(name, str) else None
+    entry = _entry(axis, fields.get("name"))
     kept = entry.settings.lists if entry else frozenset()
     return {
         key: [value]
@@ -235,7 +234,7 @@ def _only(content: Any, axis: str, where: str) -> dict[str, list[str]]:
     """Check an entry's ``for``: axis -> names of that axis it is kept to."""
     if not isinstance(content, Mapping):
         raise SweepError(f"{where}.for: {one_line(content)} must name another axis, e.g. {{data: fashion_mini}}")
-    others = [other for other in AXES[:3] if other != axis]
+    others = [other for other in NAMED_AXES if other != axis]
     only = {}
     for other, names in content.items():
         if other not in others:
@@ -244,9 +243,9 @@ def _only(content: Any, axis: str, where: str) -> dict[str, list[str]]:
         if not names:
             raise SweepError(f"{where}.for.{other}: the list is empty; name at least one {other} entry")
         for name in names:
-            if not isinstance(name, str) or entry_of(_registry(other), name) is None:
+            if _entry(other, name) is None:
                 raise SweepError(
-                    f"{where}.for.{other}: {one_line(name)}: no such {other}; {nearest(name, _registry(other))}"
+                    f"{where}.for.{other}: {one_line(name)}: no such {other}; {nearest(name, REGISTRIES[other])}"
                 )
         only[other] = names
     return only
@@ -281,9 +280,9 @@ def _check_number(points: int, where: str) -> None:
         raise SweepError(f"{where}: a grid of {one_line(points)} points, and {MAX_CELLS} is the most; split the sweep")
 
 
-def _registry(axis: str) -> Mapping[str, Any]:
-    registries: dict[str, Mapping[str, Any]] = {"data": DATA, "model": MODELS, "optimizer": OPTIMIZERS}
-    return registries[axis]
+def _entry(axis: str, name: Any) -> Any:
+    """Find an entry in the registry of an axis; None where it has no such entry, and on the axis ``train``."""
+    return entry_of(REGISTRIES[axis], name) if axis in REGISTRIES and isinstance(name, str) else None
 
 
 def _example(axis: str) -> str:
@@ -299,11 +298,11 @@ def _settings(axis: str, point: dict[Any, Any], where: str) -> Any:
     """Check one point of an entry's grid against the settings of the entry it names."""
     if axis == "train":
         return _validate(Train, point, where)
-    registry = _registry(axis)
+    registry = REGISTRIES[axis]
     if "name" not in point:
         raise SweepError(f"{where}: name: missing; valid: {', '.join(sorted(registry))}")
     name = point["name"]
-    entry = entry_of(registry, name) if isinstance(name, str) else None
+    entry = _entry(axis, name)
     if entry is None:
         raise SweepError(f"{where}.name: {one_line(name)}: no such {axis}; {nearest(name, registry)}")
     return _validate(entry.settings, point, where)
@@ -320,66 +319,81 @@ def _validate(kind: type[Settings], content: dict[Any, Any], where: str) -> Any:
         raise SweepError(explain(error, kind, where)) from None
 
 
-def _cells(axes: dict[str, list[Entry]], source: str) -> Iterator[Cell]:
-    """Combine the axes, leaving out what ``for`` excludes; refuse what does not fit and what comes twice."""
+def _cells(axes: dict[str, list[Any]], source: str) -> Iterator[Cell]:
+    """Yield the cells, each checked; refuse a cell that comes twice and a point that is in no cell."""
     _check_number(_count(axes), source)
-    seen: dict[str, str] = {}
-    used: set[int] = set()
-    for combination in itertools.product(*(axes[axis] for axis in AXES)):
-        if _excluded(combination):
-            continue
-        chosen = dict(zip(AXES, combination, strict=True))
-        cell = Cell(*(entry.settings for entry in combination))
-        try:  # what lies in files or in the user's code is looked at here
-            check_fit(cell, chosen)
-            cell.content  # noqa: B018
-            data_entry(cell.data).check(cell.data)
-        except SweepError:
-            raise
-        except UserError as error:
-            at = chosen["model" if "shape" in vars(cell) and "layers" not in vars(cell) else "data"].where
-            raise SweepError(f"{at}: {error}") from None
-        places = " x ".join(entry.where.removeprefix(f"{source}: ") for entry in combination)
+    seen: dict[str, Cell] = {}
+    checked: set[Network] = set()
+    for cell in _combined(axes):
+        if cell.network not in checked:
+            _check_network(cell.network)
+            checked.add(cell.network)
+        check_fit(cell)
         if cell.id in seen:
-            raise SweepError(f"{source}: {places}: the same cell as {seen[cell.id]} ({cell.id}); name each cell once")
-        seen[cell.id] = places
-        used |= {id(entry) for entry in combination}
+            here, there = (
+                " x ".join(point.where.removeprefix(f"{source}: ") for point in same.points)
+                for same in (cell, seen[cell.id])
+            )
+            raise SweepError(f"{source}: {here}: the same cell as {there} ({cell.id}); name each cell once")
+        seen[cell.id] = cell
         yield cell
-    for entry in itertools.chain.from_iterable(axes.values()):
-        if id(entry) not in used:
-            raise SweepError(f"{entry.where}: in no cell: its `for`, or others', excludes every combination; widen it")
+    used = {point for cell in seen.values() for point in cell.points}
+    for point in itertools.chain.from_iterable(axes.values()):
+        if point not in used:
+            raise SweepError(f"{point.where}: in no cell: its `for`, or others', excludes every combination; widen it")
 
 
-def _count(axes: dict[str, list[Entry]]) -> int:
-    """Count the cells without going through them: entries of one place in the file and one name are left out alike."""
-    kinds: dict[str, dict[tuple[str, str], list[Entry]]] = {axis: {} for axis in AXES}
-    for axis, entries in axes.items():
-        for entry in entries:
-            kinds[axis].setdefault((entry.where, getattr(entry.settings, "name", "")), []).append(entry)
+def _check_network(network: Network) -> None:
+    """Look at data and model, which may lie in files or in the user's code, and refuse a pair that does not fit."""
+    data, where = network.data, network.data.where
+    try:
+        check_kind(network)  # asks for the shape of the data
+        network.content(data)
+        data.entry.check(data.settings)
+        where = network.model.where
+        network.layers  # noqa: B018
+    except SweepError:
+        raise
+    except UserError as error:
+        raise SweepError(f"{where}: {error}") from None
+
+
+def _combined(axes: dict[str, list[Any]]) -> Iterator[Cell]:
+    """Combine the points of the axes in the order of the file, leaving out combinations that a ``for`` excludes."""
+    for data, model in itertools.product(axes["data"], axes["model"]):
+        network = Network(data, model)
+        for optimizer, train in itertools.product(axes["optimizer"], axes["train"]):
+            if not _excluded((data, model, optimizer, train)):
+                yield Cell(network, optimizer, train)
+
+
+def _count(axes: dict[str, list[Any]]) -> int:
+    """Count the cells without going through them: points of one entry and one name are excluded alike."""
+    kinds: dict[str, dict[tuple[str, str], list[Any]]] = {axis: {} for axis in AXES}
+    for axis, points in axes.items():
+        for point in points:
+            kinds[axis].setdefault((point.where, point.name), []).append(point)
     if math.prod(map(len, kinds.values())) > MAX_CELLS:  # a `for` in each of many entries
         return math.prod(map(len, axes.values()))
     return sum(
         math.prod(map(len, alike))
         for alike in itertools.product(*(kinds[axis].values() for axis in AXES))
-        if not _excluded(tuple(entries[0] for entries in alike))
+        if not _excluded(tuple(points[0] for points in alike))
     )
 
 
-def _excluded(combination: tuple[Entry, ...]) -> bool:
-    """Whether the ``for`` of one of the entries leaves out another."""
-    chosen = dict(zip(AXES, combination, strict=True))
-    return any(chosen[other].settings.name not in names for entry in combination for other, names in entry.only.items())
+def _excluded(points: tuple[AxisPoint[Any, Any], ...]) -> bool:
+    """Tell whether the ``for`` of one of the points excludes another."""
+    return any(
+        other.name not in point.only.get(other.axis, (other.name,))
+        for point in points
+        if point.only
+        for other in points
+    )
 
 
-def _named_cells(axes: dict[str, list[Entry]], ids: frozenset[str]) -> Iterator[Cell]:
-    """Find cells by their ids; a hash is taken only where the readable part fits."""
+def _named_cells(axes: dict[str, list[Any]], ids: frozenset[str]) -> Iterator[Cell]:
+    """Find cells by their ids; a hash is computed only where the readable part fits."""
     names = {cell_id.rpartition(".")[0] for cell_id in ids}
-    missing = len(ids)
-    for combination in itertools.product(*(axes[axis] for axis in AXES)):
-        if joined_name(entry.readable for entry in combination[:3]) in names and not _excluded(combination):
-            cell = Cell(*(entry.settings for entry in combination))
-            if cell.id in ids:
-                yield cell
-                missing -= 1
-        if not missing:
-            return
+    named = (cell for cell in _combined(axes) if cell.readable in names and cell.id in ids)
+    return itertools.islice(named, len(ids))

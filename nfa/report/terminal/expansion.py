@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
-from nfa.sweep.cells import Sweep, data_entry
+from nfa.sweep.cells import Sweep
 from nfa.sweep.estimate import duration, estimate
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
         outputs = f"regression, {shape.outputs:,} output{'s' if shape.outputs > 1 else ''}"
         targets = outputs if shape.classes is None else f"{shape.classes:,} classes"
         table.add_row(label, f"{shape.n_train:,}", f"{shape.n_test:,}", inputs, targets)
-        left_out = data_entry(cell.data).left_out(cell.data)
+        left_out = cell.data_entry.left_out(cell.data)
         names = name_list((f"{name} ({why})" for name, why in left_out.items()), COLUMNS_SHOWN)
         if left_out:
             lines[f"{getattr(cell.data, 'path', label)}: columns left out: {names}"] = None
