@@ -19,7 +19,7 @@ from nfa.data.arrays import ArrayOptions, plan
 from nfa.data.options import moments, standardised
 from nfa.data.targets import centred_one_hot
 from nfa.errors import UserError, nearest, one_line, told
-from nfa.external.network import raised, read_tensors
+from nfa.external.network import error_on, read_tensors
 
 Read = np.ndarray | Tensor
 PAIRS = (("x", "y"), ("x_train", "y_train"))  # the second as in a sweep's files
@@ -155,11 +155,11 @@ def _readings(model: nn.Module, inputs: Tensor, standardise: str) -> Tensor:
     if inputs.dim() > 2:
         types.reverse()
     scaled = _standardised(inputs, standardise)
-    failed: list[tuple[Tensor, Exception | SystemExit]] = []
+    failed: list[tuple[Tensor, Exception]] = []
     for shaped in [scaled, scaled[:, None]] if inputs.dim() == 3 else [scaled]:
         for kind in types:
             few = shaped[:2].to(like.device, kind)
-            error = raised(model, few)
+            error = error_on(model, few)
             if error is None:
                 return shaped.to(like.device, kind)
             failed.append((few, error))
@@ -168,6 +168,8 @@ def _readings(model: nn.Module, inputs: Tensor, standardise: str) -> Tensor:
         if reason is not None:
             raise UserError(reason)
     few, error = failed[0]
+    if isinstance(error, UserError):  # of an exit or an interrupt that the network's code raises
+        raise error
     raise UserError(f"the network raised {told(error)}, on samples of shape {tuple(few.shape[1:])}, {few.dtype}")
 
 

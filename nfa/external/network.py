@@ -84,12 +84,13 @@ def fitted(model: nn.Module, values: Tensor) -> Tensor:
     return values.to(like.device, like.dtype if values.is_floating_point() else torch.int64)
 
 
-def raised(model: nn.Module, inputs: Tensor) -> Exception | SystemExit | None:
-    """Run a network on samples; return what it raises."""
+def error_on(model: nn.Module, inputs: Tensor) -> Exception | None:
+    """Run a network on samples and return the exception that it raises, or None."""
+    on = f", on samples of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
     try:
-        with undisturbed(model), torch.no_grad():
+        with users_code("the network", on, alone=True, ours=(Exception,)), undisturbed(model), torch.no_grad():
             model(inputs.clone())
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         return error
     return None
 

@@ -49,7 +49,7 @@ def users_code(
         UserError: In place of whatever else the code raises; or the code changes torch's default number type or device,
             which other cells of a sweep would then use.
     """
-    with _unchanged(doing, alone), _told_as(doing, after, ours), output_aside():
+    with _unchanged(doing, alone), _told_as(doing, after, ours), _exits_raise(), output_aside():
         yield
 
 
@@ -63,7 +63,7 @@ def of_users_code(doing: str) -> Iterator[None]:
     """
     from nfa.errors import Preempted
 
-    with _unchanged(doing, alone=False), output_aside(), _own_interrupt() as interrupted:
+    with _unchanged(doing, alone=False), _exits_raise(), output_aside(), _own_interrupt() as interrupted:
         try:
             yield
         except (UserError, Preempted):
@@ -86,6 +86,27 @@ def _told_as(doing: str, after: str, ours: tuple[type[BaseException], ...]) -> I
             if interrupted(error):
                 raise
             raise UserError(f"{doing} raised {told(error)}{after}") from None
+
+
+@contextmanager
+def _exits_raise() -> Iterator[None]:
+    """Make ``os._exit`` raise ``SystemExit`` in the body: it would end the process without a message.
+
+    It still ends a process that the code has forked, and the process of nfa's own code that calls it.
+    """
+    leave, process = os._exit, os.getpid()
+
+    def raise_instead(status: int) -> NoReturn:
+        caller = str(sys._getframe(1).f_globals.get("__name__"))
+        if os.getpid() != process or caller.partition(".")[0] == "nfa":
+            leave(status)
+        raise SystemExit(f"os._exit({status}) ends the process without a message; raise an exception instead")
+
+    os._exit = raise_instead
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 class _Interrupted(KeyboardInterrupt):

@@ -23,14 +23,11 @@ def check_kind(network: Network) -> None:
 
 
 def check_fit(cell: Cell) -> None:
-    """Refuse a loss or rule that does not fit data or model, and an optimizer's setting that does not fit the layers."""
+    """Refuse a loss, a learning rule or an optimizer setting that does not fit the data or the network."""
     data, model, optimizer, train = cell.points
     loss, classes = cell.train.loss, cell.shape.classes
     if loss == "cross_entropy" and classes is None:
-        raise SweepError(
-            f"{train.where}.loss: cross_entropy needs classes, but {data.name} is a regression; "
-            f"use mse"
-        )
+        raise SweepError(f"{train.where}.loss: cross_entropy needs classes, but {data.name} is a regression; use mse")
     if loss == "cross_entropy" and cell.shape.outputs < 2:
         raise SweepError(
             f"{train.where}.loss: cross_entropy needs an output for each of several classes, but "
@@ -56,9 +53,7 @@ def check_fit(cell: Cell) -> None:
     try:
         cell.network.content(optimizer)
     except ValueError as error:
-        raise SweepError(
-            f"{optimizer.where}.{error} (layers of {model.name} on {data.name})"
-        ) from None
+        raise SweepError(f"{optimizer.where}.{error} (layers of {model.name} on {data.name})") from None
 
 
 def check_probe(sweep: Sweep) -> None:
