@@ -23,7 +23,7 @@ if not workflow.configfiles:
 try:
     SWEEP = read_sweep(config, workflow.configfiles)
     PATHS = SweepPaths(Path("results") / SWEEP.name)
-    check_name(SWEEP, PATHS)
+    check_name(SWEEP, PATHS, snakemake=True)
 except UserError as error:
     print(f"nfa: {error}", file=sys.stderr)
     sys.exit(2)

@@ -72,7 +72,13 @@ def load_samples(model: nn.Module, path: Path, options: argparse.Namespace) -> S
         inputs = inputs.movedim(-1, 1).contiguous()
         shape = " x ".join(map(str, inputs.shape[1:]))
         notes.append(f"{name}: channels moved to the front, {shape}; --channels first keeps them where they are")
-    chosen = _readings(model, inputs, options.standardise or "none")
+    try:
+        chosen = _readings(model, inputs, options.standardise or "none")
+    except UserError as error:
+        if targets is None or targets.ndim <= inputs.ndim:
+            raise
+        shapes = f"{name} has shape {tuple(inputs.shape)} and {target_name} {tuple(targets.shape)}"
+        raise UserError(f"{path}: {shapes}: are --x and --y swapped? ({error})") from None
     if not inputs.is_floating_point() and chosen.is_floating_point() and not options.standardise:
         low, high = int(inputs.min()), int(inputs.max())
         notes.append(f"{name}: whole numbers from {low} to {high}, taken as they are; --standardise scales them")
@@ -86,7 +92,9 @@ def _read(path: Path, options: argparse.Namespace) -> tuple[tuple[str, Read | No
         x, y = _names(path, list(tensors), options)
         return (x, tensors[x]), (y, tensors.get(y))
     if path.suffix != ".npz":
-        raise UserError(f"{path}: samples are read from .npz or .safetensors files")
+        raise UserError(
+            f"{path}: --data reads .npz and .safetensors files; save the samples with numpy.savez('samples.npz', x=x)"
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:

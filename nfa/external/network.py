@@ -1,7 +1,5 @@
 """A network of the user's own: ``module:function``, weights and samples from files. Every mistake is one line."""
 
-import json
-import shlex
 from pathlib import Path
 
 import torch
@@ -133,25 +131,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as stream:
             pickled = stream.read(4) in STARTS
         if pickled or path.suffix in PICKLES:
-            told = f"{path}: is read by unpickling, which nfa does not do; convert it once: {_conversion(path)}"
-            raise UserError(told) from None
+            raise UserError(
+                f"{path}: torch.save writes pickles, which nfa does not read; save the state dict with "
+                f"safetensors.torch.save_file (docs/measure-your-own.md has a command that converts such files)"
+            ) from None
         raise UserError(f"{path}: not a .safetensors file ({error})") from None
-
-
-def _conversion(path: Path) -> str:
-    """Give a command of the shell that converts what torch.save wrote; a restricted unpickler reads tensors alone."""
-    name = f"{path.stem}.safetensors" if path.suffix != ".safetensors" else f"{path.stem}-converted.safetensors"
-
-    def quoted(file: Path) -> str:
-        return json.dumps(str(file))  # double quotes: the shell's are single ones
-
-    lines = (
-        f'import torch, safetensors.torch as s; d = torch.load(open({quoted(path)}, "rb"), "cpu", weights_only=True)',
-        'd = d.get("state_dict", d.get("model", d))',
-        "d = {k: v.contiguous().clone() for k, v in d.items() if isinstance(v, torch.Tensor)}",
-        f"s.save_file(d, {quoted(path.with_name(name))})",
-    )
-    return f"python -c {shlex.quote('; '.join(lines))}"
 
 
 def _must_exist(path: Path) -> None:

@@ -126,10 +126,15 @@ def remembered(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
     return (document, origin) if origin else None
 
 
-def check_name(sweep: Sweep, paths: SweepPaths) -> None:
+def check_name(sweep: Sweep, paths: SweepPaths, *, snakemake: bool = False) -> None:
     """Refuse a sweep file whose results would take the place of those of another one with the same name.
 
     The other file is no obstacle where it is gone (it was renamed), has taken another name since, or says the same.
+
+    Args:
+        sweep: The sweep.
+        paths: Its results.
+        snakemake: The sweep was read by Snakemake, whose option ``--config`` can name it.
 
     Raises:
         UserError: One line, with the way out.
@@ -143,9 +148,10 @@ def check_name(sweep: Sweep, paths: SweepPaths) -> None:
     now = origin.now()
     if (now is not None and now.name != origin.name) or _says_the_same(sweep, document):
         return
+    option = " or `--config sweep=OTHER`" if snakemake else ""
     raise UserError(
-        f"{sweep.source}: {paths.folder} holds the results of another sweep file, {os.path.relpath(origin.file)}; name "
-        f"this one otherwise, by `sweep: OTHER` in it or `--config sweep=OTHER`, or move {paths.folder} away"
+        f"{sweep.source}: {paths.folder} holds the results of another sweep file, {os.path.relpath(origin.file)}; give "
+        f"this one another name, by `sweep: OTHER` in it{option}, or move {paths.folder} away"
     )
 
 

@@ -117,10 +117,21 @@ def read_yaml(path: Path) -> Any:
         raise SweepError(f"{path}: {error}") from None
     except RecursionError:
         raise SweepError(f"{path}: not YAML: nested without end") from None
+    except yaml.MarkedYAMLError as error:
+        raise SweepError(f"{path}: not YAML: {_explained(error, text)}") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:  # the last two: impossible dates, unhashable keys
         raise SweepError(f"{path}: not YAML: {cut(' '.join(str(error).split()), 300)}") from None
     check_size(document, str(path))
     return document
+
+
+def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Say in one line what the YAML reader stumbled over, and where."""
+    mark = error.problem_mark or error.context_mark
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    if mark is not None and "\t" in "".join(text.splitlines()[mark.line : mark.line + 1])[: mark.column + 1]:
+        return f"{place}a tab; indent with spaces"
+    return place + cut(" ".join(" ".join(filter(None, (error.context, error.problem))).split()), 300)
 
 
 def _check_depth(text: str) -> None:
@@ -165,6 +176,6 @@ def check_size(document: Any, source: str) -> None:
     total = count(document, 0)
     if total > MAX_VALUES:
         raise SweepError(
-            f"{source}: stands for {total:,} values with its aliases (*name), and a sweep file for at most "
-            f"{MAX_VALUES:,}; split the sweep"
+            f"{source}: expands to {total:,} values, because aliases (*name) are repeated; at most {MAX_VALUES:,} are "
+            f"allowed"
         )

@@ -248,7 +248,8 @@ def test_a_wrong_sweep_is_refused_in_one_line(number: int) -> None:
     [
         ("sweep: a\nsweep: b\n", ["line 2", "given twice"]),
         ("later:\n  0.5: {last: 1}\n  0.50: {first: 1}\n", ["line 3", "0.50", "given twice"]),
-        ("model: [{name: mlp}\n", ["not YAML"]),
+        ("model: [{name: mlp}\n", ["not YAML: line 2, column 1: while parsing a flow sequence did not find expected"]),
+        ("model:\n\t- {name: mlp}\n", ["not YAML: line 2, column 1: a tab; indent with spaces"]),
         ("- a\n- b\n", ["not a sweep"]),
         ("", ["not a sweep"]),
         ("a: &x [*x]\n", ["nested without end"]),
