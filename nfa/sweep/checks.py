@@ -1,4 +1,4 @@
-"""Checks of a cell that involve two axes: whether model, data, loss and optimizer fit each other."""
+"""Checks that involve several axes: model, data, loss, learning rule and optimizer must fit each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from nfa.models import MODELS
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.points import Network
 
-# Learning rules that give each layer an error of its own.
+# Learning rules that compute a separate error for each layer.
 LAYERWISE = frozenset({"direct_feedback_alignment", "hebb"})
 
 
@@ -42,7 +42,7 @@ def check_fit(cell: Cell) -> None:
         chains = [name for name, entry in MODELS.items() if entry.chain]
         raise SweepError(
             f"{train.where}.rule: {cell.train.rule} gives each layer its own error, but "
-            f"{model.name} is no chain of layers; {', '.join(chains)} are"
+            f"{model.name} is no chain of layers; use {', '.join(chains)}"
         )
     adapt, steps = getattr(cell.optimizer, "adapt", None), cell.train.total_steps(cell.shape.n_train)
     if adapt is not None and adapt >= steps:
@@ -68,7 +68,7 @@ def check_probe(sweep: Sweep) -> None:
 
 
 def check_early(sweep: Sweep) -> None:
-    """Refuse early dynamics of a sweep in which no cell follows gradient flow: nothing would come of them."""
+    """Refuse early dynamics in a sweep in which no cell follows gradient flow, as there would be no result."""
     if sweep.measure.early and not any(cell.follows_gradient_flow for cell in sweep.cells):
         raise SweepError(
             f"{sweep.source}: measure.early: {sweep.measure.early}: no cell follows gradient flow; add an optimizer "

@@ -61,7 +61,7 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "huge.yaml").write_text("data: [" + "{name: digits},\n" * 3_300_000 + "]\n")
     refused(
         expand("huge.yaml", cwd=tmp_path),
-        f"huge.yaml: has 52,800,009 bytes, and a sweep file has at most {MAX_BYTES:,}",
+        f"huge.yaml: has 52,800,009 bytes, but a sweep file has at most {MAX_BYTES:,}",
     )
 
 
@@ -70,7 +70,7 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     [
         (BOMB, "values, because aliases (*name) are repeated"),
         (f"{AXES}model: {{name: mlp}}\ntrain: *a29\n".join([BOMB, ""]), "values, because aliases (*name) are repeated"),
-        (MERGED, "<<: names more than"),
+        (MERGED, "<<: merges more than"),
         (BOMB.replace("[", "{x: ").replace("]", "}").replace(", 2", "").replace(", *", ", y: *", 1), "not YAML"),
         ("a: &x [*x]\n", "nested without end"),
         ("a: &x {b: *x}\n", "nested without end"),
