@@ -89,7 +89,7 @@ class _Short(reprlib.Repr):
         return "{" + ", ".join([*parts, *["..."] * (len(x) > self.maxdict)]) + "}"
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """Describe an exception in one line: its type, its message and the place in the user's code where it was raised.
 
     Long messages are cut: some of torch's have several pages, with a C++ stack.

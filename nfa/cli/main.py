@@ -22,7 +22,7 @@ from nfa.cli.predict import PREDICT, add_predict_arguments, run_predict
 from nfa.cli.results import clean_command, report_command, show_command, status_command
 from nfa.cli.stages import CELL_STAGES, aggregate_command, cell_stage_command, publish_command, seconds_argument
 from nfa.cli.theory import THEORY, add_theory_arguments, run_theory
-from nfa.errors import Preempted, UserError, cut, told
+from nfa.errors import Preempted, UserError, cut, describe
 from nfa.jobs.exit_codes import INTERRUPTED, PREEMPTED
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `nfa expand | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as left:  # code of the user's that no guard was around; argparse leaves above
-        print(f"nfa: code of yours raised {told(left)}", file=sys.stderr)
+        print(f"nfa: code of yours raised {describe(left)}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, a folder that is a file, no permission
         kept = "; finished work is kept, the same command goes on from it" if error.errno in NO_WRITING else ""

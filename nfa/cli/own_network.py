@@ -14,7 +14,7 @@ from nfa.alignment import check, measure
 from nfa.alignment.network.layers import checked_device, plain
 from nfa.cli.arguments import try_to_write
 from nfa.cli.own_network_samples import load_samples, targets_for
-from nfa.errors import UserError, told
+from nfa.errors import UserError, describe
 from nfa.external.network import fitted, load_model, load_state, try_out
 from nfa.external.users_code import users_code
 from nfa.jobs.environment import choose_device, set_threads
@@ -103,7 +103,7 @@ def _one_line(verb: str) -> Iterator[None]:
         UserError: In place of any exception.
     """
     try:
-        with users_code(f"{verb}: the network", alone=True, ours=(Exception,)):
+        with users_code(f"{verb}: the network", alone=True, passing=(Exception,)):
             yield
     except UserError:
         raise
@@ -112,8 +112,8 @@ def _one_line(verb: str) -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):
             fewer = "--samples, or --estimator sketched" if verb == "measure" else "--samples"
-            raise UserError(f"{verb}: out of memory; give fewer {fewer} ({told(error)})") from None
-        raise UserError(f"{verb}: the network raised {told(error)}") from None
+            raise UserError(f"{verb}: out of memory; give fewer {fewer} ({describe(error)})") from None
+        raise UserError(f"{verb}: the network raised {describe(error)}") from None
 
 
 def _model(reference: str, weights: Path | None, seed: int) -> nn.Module:

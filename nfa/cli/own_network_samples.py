@@ -18,7 +18,7 @@ from nfa.alignment.targets import fitting_targets
 from nfa.data.arrays import ArrayOptions, plan
 from nfa.data.options import moments, standardised
 from nfa.data.targets import centred_one_hot
-from nfa.errors import UserError, nearest, one_line, told
+from nfa.errors import UserError, describe, nearest, one_line
 from nfa.external.network import error_on, read_tensors
 
 Read = np.ndarray | Tensor
@@ -104,7 +104,7 @@ def _read(path: Path, options: argparse.Namespace) -> tuple[tuple[str, Read | No
     except UserError:
         raise
     except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise UserError(f"{path}: cannot be read as .npz with plain arrays ({told(error)})") from None
+        raise UserError(f"{path}: cannot be read as .npz with plain arrays ({describe(error)})") from None
 
 
 def _names(path: Path, there: list[str], options: argparse.Namespace) -> tuple[str, str]:
@@ -178,7 +178,7 @@ def _readings(model: nn.Module, inputs: Tensor, standardise: str) -> Tensor:
     few, error = failed[0]
     if isinstance(error, UserError):  # of an exit or an interrupt that the network's code raises
         raise error
-    raise UserError(f"the network raised {told(error)}, on samples of shape {tuple(few.shape[1:])}, {few.dtype}")
+    raise UserError(f"the network raised {describe(error)}, on samples of shape {tuple(few.shape[1:])}, {few.dtype}")
 
 
 def _standardised(inputs: Tensor, over: Any) -> Tensor:
