@@ -61,7 +61,7 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
     lazy = next((name for name, value in own.items() if nn.parameter.is_lazy(value)), None)
     if lazy is not None:
         raise UserError(
-            f"{path}: the network's {one_line(lazy)} has no shape yet: run the network on a batch in the function that makes it"
+            f"{path}: the network's {one_line(lazy)} has no shape yet: run a batch through it in the function"
         )
     state = dict(unwrapped(read_tensors(path), own))
     for name in own:
