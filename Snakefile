@@ -23,7 +23,7 @@ if not workflow.configfiles:
 try:
     SWEEP = read_sweep(config, workflow.configfiles)
     PATHS = SweepPaths(Path("results") / SWEEP.name)
-    check_name(SWEEP, PATHS)
+    check_name(SWEEP, PATHS, snakemake=True)
 except UserError as error:
     # A WorkflowError would end with status 1 and print two more lines about this file.
     print(f"nfa: {error}", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""``python -m nfa``: the command ``nfa`` of this interpreter."""
+"""The command ``nfa``, also as ``python -m nfa``.
+
+A verb that an import server can run is handed over to it; every other verb runs in this process.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from nfa.jobs.exit_codes import INTERRUPTED
 
 
 def main() -> int:
-    """Run the ``nfa`` command, here or in a fork; return its exit code."""
+    """Run the ``nfa`` command in the import server's fork or in this process; return the exit code."""
     arguments = sys.argv[1:]
     try:
         status = hand_over(arguments)
-    except KeyboardInterrupt:  # a fork that has begun says more
+    except KeyboardInterrupt:  # no message: a fork that has begun prints its own
         return INTERRUPTED
     if status is not None:
         return status

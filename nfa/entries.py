@@ -1,4 +1,4 @@
-"""What an entry of a sweep file may say: typed settings, each with a default, bounds and a line of description."""
+"""Typed settings of a sweep file's entries, and how an entry is found in the registry of its axis."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, get_args
@@ -7,27 +7,38 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
-    """Base of every entry's settings: unknown keys refused, no type coerced (but 2.0 to 2), values fixed once made."""
+    """Base of all settings: unknown keys are refused, types are not coerced (except 2.0 to 2), values cannot change.
+
+    Example:
+        >>> class Ridge(Settings):
+        ...     penalty: float = setting(1.0, "weight of the squared norm", ge=0)
+        >>> non_default(Ridge(penalty=0.5))
+        {'penalty': 0.5}
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    # How the entry shows itself in a cell's readable id: {setting: tag}, and which of them show only when not default.
+    # The settings in a cell's readable id, {setting: tag}, and those of them that are left out at their default.
     tags: ClassVar[dict[str, str]] = {}
     quiet_tags: ClassVar[frozenset[str]] = frozenset()
-    # Settings whose value is a list in a sweep file; there a list of lists is a grid.
+    # Settings whose value may be a list in a sweep file; for them only a list of lists is a grid.
     lists: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
     def _whole_numbers(cls, content: Any) -> Any:
-        """Take 1e4 and 2.0, which YAML reads as floats, for the whole numbers that they are."""
+        """Convert 1e4 and 2.0, which YAML reads as floats, to whole numbers where a whole number is expected."""
         if not isinstance(content, Mapping):
             return content
-        kinds = {key: (field.annotation, *get_args(field.annotation)) for key, field in cls.model_fields.items()}
         return {
-            key: int(value) if type(value) is float and value.is_integer() and int in kinds.get(key, ()) else value
+            key: int(value) if type(value) is float and value.is_integer() and cls._may_be_int(key) else value
             for key, value in content.items()
         }
+
+    @classmethod
+    def _may_be_int(cls, key: Any) -> bool:
+        field = cls.model_fields.get(key)
+        return field is not None and int in (field.annotation, *get_args(field.annotation))
 
 
 def setting(default: Any, description: str, **bounds: Any) -> Any:
@@ -36,23 +47,27 @@ def setting(default: Any, description: str, **bounds: Any) -> Any:
 
 
 def non_default(settings: Settings) -> dict[str, Any]:
-    """Return the settings that differ from their defaults: they identify an entry, so a new setting changes no id."""
+    """Return the settings that differ from their defaults; ids are made of these, so a new setting changes no id."""
     return settings.model_dump(mode="json", exclude_defaults=True)
 
 
 Entry = TypeVar("Entry")
 
-USERS_OWN = "module:function"  # key of the entry for code of the user's
+USERS_OWN = "module:function"  # key of the entry for the user's own code
 
 
 def entry_of(registry: Mapping[str, Entry], name: str) -> Entry | None:
-    """Find an entry: by its key, or by the pattern that a name with a colon fits.
+    """Find an entry by its key, or by the pattern that a name with a colon matches.
 
-    ``torchvision:resnet18`` is an entry ``torchvision:NAME`` where there is one; any other ``a.b:c`` names the user's
-    own code, ``module:function``.
+    ``torchvision:resnet18`` matches the key ``torchvision:NAME`` if the registry has it; any other ``a.b:c`` is the
+    user's own code and matches ``module:function``.
 
     Returns:
-        The entry, or None where there is none.
+        The entry, or None if there is none.
+
+    Example:
+        >>> entry_of({"mlp": 1, "torchvision:NAME": 2, "module:function": 3}, "torchvision:resnet18")
+        2
     """
     prefix, colon, rest = name.partition(":")
     if not colon:

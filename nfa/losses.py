@@ -1,6 +1,7 @@
-"""The training losses, each a mean over samples. Imports torch only when called.
+"""The training losses, each a mean over samples. torch is imported only when a loss is called.
 
-Outputs and targets have one shape, which each loss checks: torch would make n x n of (n, 1) and (n,) without a word.
+Outputs and targets must have the same shape, which each loss checks: torch would silently broadcast (n, 1) and (n,) to
+(n, n).
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ Loss: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over samples and outputs of (f - y)^2, without a half; (n, C), (n, C) -> scalar.
+    """Return the mean over samples and outputs of (f - y)^2, without a factor 1/2; (n, C), (n, C) -> scalar.
+
+    Example:
+        >>> import torch
+        >>> squared_error(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]])).item()
+        2.5
 
     Raises:
         ValueError: Targets of another shape.
@@ -25,10 +31,12 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over samples of -log softmax(f)_y; targets are the centred one-hot code: the largest entry is the class.
+    """Return the mean over samples of -log softmax(f)_y; (n, C), (n, C) -> scalar.
+
+    Targets are the centred one-hot code, so the largest entry of a row is the class y.
 
     Raises:
-        ValueError: Targets of another shape, such as labels, or outputs that are not one for each of several classes.
+        ValueError: The targets have another shape, such as that of labels, or the outputs are not (n, C) with C >= 2.
     """
     from torch.nn import functional
 
@@ -40,11 +48,13 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean over samples and outputs of log(1 + exp(-s f)), s the sign of the target: each output against the rest.
+    """Return the mean over samples and outputs of log(1 + exp(-s f)), s the target's sign; (n, C), (n, C) -> scalar.
+
+    Each output is a classifier of one class against the others. A target of 0 has no sign and so gives no gradient; the
+    caller must refuse it.
 
     Raises:
-        ValueError: Targets of another shape. A target of 0, which has no sign and so no gradient, is refused by whoever
-            brings the targets.
+        ValueError: The targets have another shape.
     """
     from torch.nn import functional
 
@@ -53,10 +63,10 @@ def logistic(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _check_shape(name: str, outputs: Tensor, targets: Tensor) -> None:
-    """Refuse targets of another shape than the outputs'.
+    """Refuse targets whose shape is not that of the outputs.
 
     Raises:
-        ValueError: They differ.
+        ValueError: The shapes differ.
     """
     if outputs.shape != targets.shape:
         shapes = f"outputs of shape {tuple(outputs.shape)} and targets of {tuple(targets.shape)}"
@@ -67,11 +77,11 @@ LOSSES = {"mse": squared_error, "cross_entropy": cross_entropy, "logistic": logi
 
 
 def decoupled(loss: Loss, strength: float) -> Loss:
-    """Add spectral decoupling, strength / 2 times the mean of f^2 (Pezeshki et al., arXiv 2011.09468).
+    """Add spectral decoupling to a loss: strength / 2 times the mean of f^2 (Pezeshki et al., arXiv 2011.09468).
 
     Args:
         loss: (outputs, targets) -> scalar.
-        strength: lambda; 0 gives the loss itself.
+        strength: The factor, lambda in the paper; 0 returns the loss itself.
     """
     if strength == 0:
         return loss

@@ -1,4 +1,4 @@
-"""``nfa clean``: what lies in the results folder and no sweep file names any more."""
+"""``nfa clean``: list or delete cells in the results folder that no sweep file has any more."""
 
 import re
 import shutil
@@ -13,9 +13,9 @@ CELL_ID = re.compile(r".+\.[0-9a-f]{8}")
 
 
 def stale_cells(sweeps: Sequence[Sweep], results: Path) -> list[Path]:
-    """Find cell folders, below the results of the given sweeps, that none of them names.
+    """Find the folders of cells in the results of the given sweeps that are in none of these sweeps.
 
-    A cell's folder is named by an id, which ends in a hash; the results of sweeps that are not given are left alone.
+    A cell's folder has the cell's id as its name, which ends in a hash. Results of other sweeps are not looked at.
     """
     stale = []
     for name in sorted({sweep.name for sweep in sweeps}):
@@ -29,7 +29,7 @@ def stale_cells(sweeps: Sequence[Sweep], results: Path) -> list[Path]:
 
 
 def _forget_runs(paths: SweepPaths, cell: str) -> None:
-    """Remove a cell's offline W&B runs, so that ``wandb sync`` does not upload what is gone; what was sent stays."""
+    """Remove a cell's offline W&B runs, so that ``wandb sync`` does not upload deleted cells; uploaded runs stay."""
     ledger = Ledger(paths.wandb)
     for file in (ledger.state / cell).glob("seed-*.json"):
         entry = ledger.read(f"{cell}/{file.stem}")
@@ -39,7 +39,7 @@ def _forget_runs(paths: SweepPaths, cell: str) -> None:
 
 
 def clean(sweeps: Sequence[Sweep], results: Path, remove: bool) -> None:
-    """List stale cells with their size; delete them when asked to."""
+    """List cells that no sweep file has, with their size; delete them if ``remove`` is true."""
     stale = stale_cells(sweeps, results)
     total = 0
     for path in stale:
@@ -50,7 +50,7 @@ def clean(sweeps: Sequence[Sweep], results: Path, remove: bool) -> None:
             _forget_runs(SweepPaths(path.parent), path.name)
             shutil.rmtree(path)
     if not stale:
-        print("nothing to clean: every cell is named by a sweep file")
+        print("nothing to clean: every cell in the results is in one of the sweep files")
     elif remove:
         print(f"removed {len(stale)} cells, {total / 1e6:.1f} MB")
     else:

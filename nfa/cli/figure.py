@@ -1,4 +1,4 @@
-"""What ``nfa figure`` takes."""
+"""``nfa figure``: its arguments, and the call that draws."""
 
 import argparse
 import sys
@@ -12,31 +12,34 @@ SHOWN = ("uc_nfc", "haar_nfc", "w0_nfc", "c_nfc", "c_haar_nfc")
 
 
 def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe ``nfa figure``."""
+    """Add the arguments of ``nfa figure``."""
     parser.epilog = (
-        "Compared by: step, layer, depth (from the output), quantity; data, model, optimizer, train, label (names of "
-        "cells); any setting, e.g. model.init_scale; several, e.g. model.name+model.init; none. Of steps that are not "
-        "compared: each run's last. Of layers: their mean. Readouts are left out. Intervals: 95% over seeds."
+        "--x, --colour and --panel take: step, layer, depth (from the output), quantity; data, model, optimizer, "
+        "train, label (names of cells); a setting, e.g. model.init_scale; several of them, e.g. model.name+model.init; "
+        "none. Without step, each run's last step is shown; without layer and depth, the mean over layers. Readout "
+        "layers are left out. Intervals are 95% over seeds."
     )
     parser.add_argument("results", type=sweep_folder, help="folder of a sweep, e.g. results/default")
-    parser.add_argument("--x", default="layer", help="along each panel (default: layer)")
-    parser.add_argument("--colour", default="quantity", help="line by line (default: quantity)")
-    parser.add_argument("--panel", default="label", help="panel by panel (default: label, the cells)")
+    parser.add_argument("--x", default="layer", help="the horizontal axis of each panel (default: layer)")
+    parser.add_argument("--colour", default="quantity", help="one line for each (default: quantity)")
+    parser.add_argument(
+        "--panel", default="label", help="one panel for each (default: label, which is one for each cell)"
+    )
     text = (
-        "as alignment.parquet names it, with a convention where it is not cosine, power 1: uc_nfc:pearson:1/2; or "
+        "names as in alignment.parquet, with the convention if it is not cosine, power 1: uc_nfc:pearson:1/2; or "
         f"depth_power, train_loss, test_loss, train_accuracy, test_accuracy (default: {' '.join(SHOWN)})"
     )
     parser.add_argument("--show", nargs="+", default=list(SHOWN), metavar="QUANTITY", help=text)
-    text = "compare each run where its training loss first is this, not at its last step"
+    text = "show each run at the step where its training loss first reaches this value, not at its last step"
     parser.add_argument("--at-train-loss", type=float, metavar="LOSS", help=text)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="figure to write: .png or .svg")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the figure to write, .png or .svg")
 
 
 def run_figure(options: argparse.Namespace) -> None:
-    """Draw, and print the numbers.
+    """Draw the figure and print its numbers as a table.
 
     Raises:
-        UserError: A mistake in what was given.
+        UserError: An argument is wrong, or the results have no such quantity.
     """
     out: Path = options.out
     if out.suffix not in (".png", ".svg"):

@@ -1,4 +1,4 @@
-"""``nfa init``: a commented sweep file to start from."""
+"""``nfa init``: write a commented sweep file to start from."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,13 +9,13 @@ from nfa.sweep.grid import SEGMENT
 
 
 def write_starter(path: Path) -> None:
-    """Write the starter sweep file, named after the file, without overwriting anything.
+    """Write the commented sweep file; the sweep gets the name of the file. Nothing is overwritten.
 
     Raises:
         UserError: The file exists, or cannot be written.
     """
     if path.exists():
-        raise UserError(f"{path}: exists already; choose another name, or remove it first")
+        raise UserError(f"{path}: exists already; choose another name, or remove the file first")
     name = path.stem if SEGMENT.fullmatch(path.stem) else "mine"
     text = files("nfa").joinpath("assets/starter.yaml").read_text(encoding="utf-8")
     try:

@@ -1,7 +1,8 @@
-"""Samples and targets for a network of the user's own, from a file, read as a sweep reads them.
+"""Read samples and targets for a network of the user's own from a file, by the rules of a sweep.
 
-Images with their channels last are brought to channels first, by the rule of ``nfa.data.arrays``. Whole numbers are
-tokens or numbers, whichever the network runs on. Text is labels. What could be meant in two ways is asked about.
+Images with their channels last are converted to channels first, by the rule of ``nfa.data.arrays``. Whole numbers are
+read as tokens or as numbers, depending on which the network runs on. Text is read as labels. Data that could be read in
+two ways are refused with a question, which an option answers.
 """
 
 import argparse
@@ -18,46 +19,46 @@ from nfa.alignment.targets import fitting_targets
 from nfa.data.arrays import ArrayOptions, plan
 from nfa.data.options import moments, standardised
 from nfa.data.targets import centred_one_hot
-from nfa.errors import UserError, nearest, one_line, told
-from nfa.external.network import raised, read_tensors
+from nfa.errors import UserError, describe, nearest, one_line
+from nfa.external.network import error_on, read_tensors
 
-Read = np.ndarray | Tensor
-PAIRS = (("x", "y"), ("x_train", "y_train"))  # the second as in a sweep's files
+Array = np.ndarray | Tensor
+PAIRS = (("x", "y"), ("x_train", "y_train"))  # names of samples and targets; the second pair is that of a sweep's files
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a file holds.
+    """Samples and targets from a file.
 
     Attributes:
-        inputs: (n, ...), on the network's device, in a number type that it takes.
-        targets: (n, ...) as they are in the file, text too; None where there are none.
-        name: What the targets are called in the file.
-        notes: What was done to the inputs, for a person to read.
+        inputs: (n, ...), on the network's device, in a number type that the network takes.
+        targets: (n, ...) numbers or text, unchanged; None if the file has no targets.
+        name: Name of the targets in the file.
+        notes: Sentences for the user about changes of the inputs.
     """
 
     inputs: Tensor
-    targets: Read | None
+    targets: Array | None
     name: str
     notes: tuple[str, ...]
 
 
 def load_samples(model: nn.Module, path: Path, options: argparse.Namespace) -> Samples:
-    """Read samples and, where there are any, their targets.
+    """Read samples and their targets, if there are any.
 
     Args:
-        model: The network, which tells tokens from numbers.
+        model: The network; it is run to find out if whole numbers are tokens.
         path: A .npz or .safetensors file.
         options: ``x``, ``y`` (names of arrays, or None), ``channels`` and ``standardise`` (as in a sweep, or None).
 
     Raises:
-        UserError: No such file, no such arrays, or arrays that cannot be samples and their targets.
+        UserError: There is no such file or array, or the arrays cannot be samples and their targets.
     """
     arrays = _read(path, options)
     (name, inputs), (target_name, targets) = arrays
     for each, array in arrays:
         if array is not None and array.ndim == 0:
-            raise UserError(f"{path}: {one_line(each)} is a single number; its first axis must count samples")
+            raise UserError(f"{path}: {one_line(each)} is a single number; its first axis must be that of the samples")
     if isinstance(inputs, np.ndarray):
         if inputs.dtype.kind not in "fiub":
             raise UserError(f"{path}: {one_line(name)} holds {inputs.dtype}, not numbers")
@@ -72,21 +73,29 @@ def load_samples(model: nn.Module, path: Path, options: argparse.Namespace) -> S
         inputs = inputs.movedim(-1, 1).contiguous()
         shape = " x ".join(map(str, inputs.shape[1:]))
         notes.append(f"{name}: channels moved to the front, {shape}; --channels first keeps them where they are")
-    chosen = _readings(model, inputs, options.standardise or "none")
+    try:
+        chosen = _fitting_samples(model, inputs, options.standardise or "none")
+    except UserError as error:
+        if targets is None or targets.ndim <= inputs.ndim:
+            raise
+        shapes = f"{name} has shape {tuple(inputs.shape)} and {target_name} {tuple(targets.shape)}"
+        raise UserError(f"{path}: {shapes}: are --x and --y swapped? ({error})") from None
     if not inputs.is_floating_point() and chosen.is_floating_point() and not options.standardise:
         low, high = int(inputs.min()), int(inputs.max())
         notes.append(f"{name}: whole numbers from {low} to {high}, taken as they are; --standardise scales them")
     return Samples(chosen, targets, target_name, tuple(notes))
 
 
-def _read(path: Path, options: argparse.Namespace) -> tuple[tuple[str, Read | None], tuple[str, Read | None]]:
-    """Read the two arrays that are asked for, or that have the names expected: inputs, and targets if there are any."""
+def _read(path: Path, options: argparse.Namespace) -> tuple[tuple[str, Array | None], tuple[str, Array | None]]:
+    """Read inputs and, if there are any, targets: the arrays named by options, or those with the expected names."""
     if path.suffix == ".safetensors":
         tensors = read_tensors(path)
         x, y = _names(path, list(tensors), options)
         return (x, tensors[x]), (y, tensors.get(y))
     if path.suffix != ".npz":
-        raise UserError(f"{path}: samples are read from .npz or .safetensors files")
+        raise UserError(
+            f"{path}: --data reads .npz and .safetensors files; save the samples with numpy.savez('samples.npz', x=x)"
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -95,15 +104,15 @@ def _read(path: Path, options: argparse.Namespace) -> tuple[tuple[str, Read | No
             return (x, archive[x]), (y, archive[y] if y else None)
     except UserError:
         raise
-    except Exception as error:  # zipfile, zlib and numpy each have their own
-        raise UserError(f"{path}: cannot be read as .npz with plain arrays ({told(error)})") from None
+    except Exception as error:  # zipfile, zlib and numpy each raise their own
+        raise UserError(f"{path}: cannot be read as .npz with plain arrays ({describe(error)})") from None
 
 
 def _names(path: Path, there: list[str], options: argparse.Namespace) -> tuple[str, str]:
-    """Choose the names of inputs and targets among those that are there; empty: there are no targets.
+    """Choose the names of inputs and targets among those in the file; the name of targets is empty if there are none.
 
     Raises:
-        UserError: A name that is not there, or none that is expected.
+        UserError: A given name is not in the file, or none is given and no expected name is in the file.
     """
     if not there:
         raise UserError(f"{path}: holds no array")
@@ -114,14 +123,14 @@ def _names(path: Path, there: list[str], options: argparse.Namespace) -> tuple[s
     x, y = options.x or pair[0], options.y or (pair[1] if pair[1] in there and not options.x else "")
     if not x:
         raise UserError(
-            f"{path}: no array 'x' among {', '.join(sorted(there))}: the samples must be called x and their targets y, "
-            "or be named by --x NAME and --y NAME"
+            f"{path}: no array 'x' among {', '.join(sorted(there))}: call the samples x and their targets y, or name "
+            "them with --x NAME and --y NAME"
         )
     return x, y
 
 
 def _native(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """Bring an array to a number type that torch has, in this machine's byte order."""
+    """Convert an array to a number type that torch has, in this machine's byte order."""
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return array.astype(np.float64)
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
@@ -130,7 +139,7 @@ def _native(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 
 
 def _channels_last(path: Path, inputs: Tensor, channels: str) -> bool:
-    """Whether a sweep would move the last axis to the front."""
+    """Return True if a sweep would move the last axis to the front."""
     shape = tuple(inputs.shape)
     if len(shape) != 4:
         return False
@@ -140,14 +149,14 @@ def _channels_last(path: Path, inputs: Tensor, channels: str) -> bool:
     return plan(str(path), headers, lambda name: np.zeros(headers[name][0]), settings).last
 
 
-def _readings(model: nn.Module, inputs: Tensor, standardise: str) -> Tensor:
-    """Choose how samples are read: the first way in which the network runs on them.
+def _fitting_samples(model: nn.Module, inputs: Tensor, standardise: str) -> Tensor:
+    """Return the samples in the first form on which the network runs.
 
-    Whole numbers can be tokens or numbers; samples of two axes can be sequences, or grey images without their axis of
+    Whole numbers can be tokens or numbers. Samples with two axes can be sequences, or grey images without an axis of
     channels.
 
     Raises:
-        UserError: The network runs on none of them.
+        UserError: The network runs on no form.
     """
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     numbers, tokens = like.dtype, torch.int64
@@ -155,11 +164,11 @@ def _readings(model: nn.Module, inputs: Tensor, standardise: str) -> Tensor:
     if inputs.dim() > 2:
         types.reverse()
     scaled = _standardised(inputs, standardise)
-    failed: list[tuple[Tensor, Exception | SystemExit]] = []
+    failed: list[tuple[Tensor, Exception]] = []
     for shaped in [scaled, scaled[:, None]] if inputs.dim() == 3 else [scaled]:
         for kind in types:
             few = shaped[:2].to(like.device, kind)
-            error = raised(model, few)
+            error = error_on(model, few)
             if error is None:
                 return shaped.to(like.device, kind)
             failed.append((few, error))
@@ -168,11 +177,13 @@ def _readings(model: nn.Module, inputs: Tensor, standardise: str) -> Tensor:
         if reason is not None:
             raise UserError(reason)
     few, error = failed[0]
-    raise UserError(f"the network raised {told(error)}, on samples of shape {tuple(few.shape[1:])}, {few.dtype}")
+    if isinstance(error, UserError):  # of an exit or an interrupt that the network's code raises
+        raise error
+    raise UserError(f"the network raised {describe(error)}, on samples of shape {tuple(few.shape[1:])}, {few.dtype}")
 
 
 def _standardised(inputs: Tensor, over: Any) -> Tensor:
-    """Scale samples as ``standardise`` does in a sweep, with the means and deviations of these samples."""
+    """Scale samples as ``standardise`` does in a sweep, with the means and standard deviations of these samples."""
     if over == "none":
         return inputs
     values = inputs.to(torch.float32).numpy()
@@ -180,30 +191,30 @@ def _standardised(inputs: Tensor, over: Any) -> Tensor:
 
 
 def targets_for(path: Path, samples: Samples, loss: str, labels: str | None, outputs: Tensor) -> Tensor:
-    """Bring targets to the form that a loss takes, or classes to their code.
+    """Convert targets to the form that a loss takes.
 
     Args:
-        path: What errors begin with.
+        path: The file, for messages.
         samples: The samples and their targets.
         loss: Name of the loss.
-        labels: ``classes``, ``values`` or ``onehot``; None: what the targets can only be.
-        outputs: The network's, of one or two samples.
+        labels: ``classes``, ``values`` or ``onehot``; None if the targets can be read in one way only.
+        outputs: The network's outputs for one or two samples, (1 or 2, ...).
 
     Raises:
-        UserError: There are none, they do not fit, or they could be meant in two ways.
+        UserError: There are no targets, they do not fit, or they could be read in two ways.
     """
     given, where = samples.targets, f"{path}: {samples.name}"
     if given is None:
-        raise UserError(f"--loss {loss}: needs targets, an array y beside x in {path}, or one that --y names")
+        raise UserError(f"--loss {loss}: needs targets: an array y in {path}, or another one that --y names")
     text = isinstance(given, np.ndarray) and given.dtype.kind in "UST"
     if not text and isinstance(given, np.ndarray):
         if given.dtype.kind not in "fiub":
             raise UserError(f"{where}: holds {given.dtype}, neither numbers nor text")
         given = torch.from_numpy(_native(given))
     if labels is None:
-        labels = "classes" if text else _asked(where, given, loss, outputs)
+        labels = "classes" if text else _only_reading(where, given, loss, outputs)
     if labels == "values" and text:
-        raise UserError(f"{where}: holds text, which is no value; --labels classes")
+        raise UserError(f"{where}: holds text, not values; give --labels classes")
     if labels in ("classes", "onehot"):
         numbers = _class_numbers(where, given, labels, outputs.shape[1:].numel())
         coded = torch.from_numpy(centred_one_hot(numbers, outputs.shape[1:].numel()))
@@ -218,11 +229,11 @@ def targets_for(path: Path, samples: Samples, loss: str, labels: str | None, out
         raise UserError(f"{where}: {str(error).removeprefix('targets: ')}{hint}") from None
 
 
-def _asked(where: str, given: Any, loss: str, outputs: Tensor) -> str | None:
-    """Refuse targets that could be meant in two ways.
+def _only_reading(where: str, given: Any, loss: str, outputs: Tensor) -> str | None:
+    """Return None if targets can be read in one way only.
 
     Raises:
-        UserError: They could.
+        UserError: They could be read in two ways.
     """
     if outputs.shape[1:].numel() == 1:
         return None
@@ -238,20 +249,20 @@ def _asked(where: str, given: Any, loss: str, outputs: Tensor) -> str | None:
 
 
 def _one_hot(given: Tensor) -> bool:
-    """Whether every row has a single 1, and zeros."""
+    """Return True if every row is a single 1 and zeros."""
     if given.dim() != 2 or given.shape[1] < 2:
         return False
     return bool((((given == 0) | (given == 1)).all(1) & (given.sum(1) == 1)).all())
 
 
 def _class_numbers(where: str, given: Any, labels: str, classes: int) -> "np.ndarray[Any, Any]":
-    """Number the classes 0 to C - 1: (n,) int64.
+    """Number the classes 0 to C - 1; return the number of each sample's class, (n,) int64.
 
-    Whole numbers from 0 to C - 1 stay as they are, as some classes may have no sample here; other labels are numbered
-    in ascending order, as in a sweep, for which all classes must be there.
+    Whole numbers from 0 to C - 1 stay as they are, because some classes may have no sample here. Other labels are
+    numbered in ascending order, as in a sweep, so every class must have a sample.
 
     Raises:
-        UserError: They are no labels, or not as many as the network has outputs.
+        UserError: The targets are no labels, or there are not as many classes as the network has outputs.
     """
     if labels == "onehot":
         if not isinstance(given, Tensor) or not _one_hot(given):
@@ -271,7 +282,7 @@ def _class_numbers(where: str, given: Any, labels: str, classes: int) -> "np.nda
     distinct = np.unique(values)
     if len(distinct) != classes:
         raise UserError(
-            f"{where}: {len(distinct)} different labels, but the network has {classes} outputs: which is which class "
-            f"cannot be told; number them 0 to {classes - 1}"
+            f"{where}: {len(distinct)} different labels, but the network has {classes} outputs, so their order is "
+            f"unknown; number the classes 0 to {classes - 1}"
         )
     return np.searchsorted(distinct, values)

@@ -1,11 +1,11 @@
-"""What ``nfa predict`` takes; torch is imported only when it runs."""
+"""``nfa predict``: its arguments, and the call that predicts. torch is imported only when it runs."""
 
 import argparse
 import os
 from pathlib import Path
 
-from nfa.cli.arguments import positive, whole
-from nfa.cli.own_network_arguments import CORRELATIONS, POWERS
+from nfa.cli.arguments import add_device, positive, whole
+from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import UserError
 
 PREDICT = "predict the early C-NFC of every cell and layer of a sweep file, before anything is trained"
@@ -13,33 +13,33 @@ SEED = whole(0, 2**31 - 1, "a seed: use a number from 0 to 2**31 - 1")
 
 
 def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe ``nfa predict``."""
+    """Add the arguments of ``nfa predict``."""
     parser.epilog = (
-        "C-NFC is 0/0 at initialisation; shown is its limit for ever smaller steps, for gradient flow and along the "
-        "first full-batch step of each optimizer: the sweep's own rows c_nfc and c_nfc_update at step 0."
+        "C-NFC is 0/0 at initialisation. Shown is its limit for ever smaller steps, for gradient flow and along the "
+        "first full-batch step of each optimizer. The sweep has them as rows c_nfc and c_nfc_update at step 0."
     )
-    parser.add_argument("--cells", nargs="+", metavar="ID", help="cells to predict (default: all)")
+    parser.add_argument("--cells", nargs="+", metavar="ID", help="ids of the cells to predict (default: all)")
     parser.add_argument("--seeds", nargs="+", type=SEED, metavar="S", help="seeds (default: the sweep's)")
-    parser.add_argument("--correlation", choices=CORRELATIONS, default="cosine", help="shown (default: cosine)")
-    parser.add_argument("--power", choices=POWERS, default="1", help="of the AGOP, shown (default: 1)")
-    text = "write every correlation and power at every seed to a .csv or .parquet table"
-    parser.add_argument("--output", type=Path, metavar="FILE", help=text)
-    parser.add_argument("--threads", type=positive, default=1, help="threads (default: 1, as the sweep's)")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto (CUDA if there)"
+        "--correlation", choices=CORRELATIONS, default="cosine", help="the correlation that is shown (default: cosine)"
     )
+    parser.add_argument("--power", choices=POWERS, default="1", help="the power of the AGOP that is shown (default: 1)")
+    text = "write all correlations and powers of all seeds to a .csv or .parquet table"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--threads", type=positive, default=1, help="number of threads (default: 1, as in a sweep)")
+    add_device(parser)
 
 
 def run_predict(options: argparse.Namespace) -> None:
-    """Predict, show, and write where it is asked for.
+    """Predict, show the table, and write it if ``--output`` is given.
 
     Raises:
-        UserError: A mistake in what was given.
+        UserError: An argument or the sweep file is wrong.
     """
     output: Path | None = options.output
     if output is not None and output.suffix not in (".csv", ".parquet"):
         raise UserError(f"--output {output}: must end in .csv or .parquet")
-    # BLAS and OpenMP read these when numpy and torch are imported, which is below.
+    # BLAS and OpenMP read these variables when numpy and torch are imported, which happens below.
     os.environ.update({f"{library}_NUM_THREADS": str(options.threads) for library in ("OMP", "MKL", "OPENBLAS")})
     from nfa.sweep.grid import load
 

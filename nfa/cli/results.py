@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def _remark(results: Path) -> None:
-    """Warn, on standard error, where results are not of their sweep file as it is now."""
+    """Warn on standard error if results were made from an earlier state of their sweep file."""
     from nfa.storage.paths import SweepPaths
     from nfa.storage.stale import remarks
 
@@ -23,7 +23,7 @@ def show_command(options: argparse.Namespace) -> None:
 
 
 def status_command(options: argparse.Namespace) -> None:
-    """Print where a sweep stands."""
+    """Print which cells of a sweep are done, running, failed or still to do."""
     from nfa.storage.status import status
 
     print(*status(options.results).lines(), sep="\n")
@@ -31,7 +31,7 @@ def status_command(options: argparse.Namespace) -> None:
 
 
 def report_command(options: argparse.Namespace) -> None:
-    """Write the report of the cells that are done."""
+    """Write the report of the cells that are done, and print its path."""
     from nfa.stages.report_so_far import report_so_far
 
     print(report_so_far(options.results))
@@ -39,7 +39,7 @@ def report_command(options: argparse.Namespace) -> None:
 
 
 def clean_command(options: argparse.Namespace) -> None:
-    """List or remove cells that no sweep file names."""
+    """List or remove cells that are in none of the sweep files."""
     from nfa.cli.clean import clean
     from nfa.sweep.grid import load_all_sizes
 

@@ -1,4 +1,4 @@
-"""The verbs that run a stage: train, measure, probe, aggregate and publish."""
+"""The verbs that run a stage of a sweep: train, measure, probe, aggregate and publish."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfa.cli.own_network_arguments import is_own, refuse_own, run_measure
+from nfa.cli.own_network_arguments import is_network, refuse_network_options, run_measure
 from nfa.errors import UserError
 from nfa.jobs.preemption import leave_at_once
 
@@ -22,7 +22,7 @@ CELL_STAGES = {
 
 
 def seconds_argument(text: str) -> float:
-    """Parse a time in seconds."""
+    """Parse a time in seconds, 0 or more."""
     try:
         seconds = float(text)
     except ValueError:
@@ -35,12 +35,12 @@ def seconds_argument(text: str) -> float:
 def cell_stage_command(options: argparse.Namespace) -> int | None:
     """Run one stage of some cells, or measure a network of the user's own."""
     if options.stage == "measure":
-        if is_own(str(options.config)):
+        if is_network(str(options.config)):
             return run_measure(options)
-        refuse_own(options)
+        refuse_network_options(options)
     leave_at_once()
     threads = options.threads or 1
-    # BLAS and OpenMP read these when numpy and torch are imported, which is below.
+    # BLAS and OpenMP read these variables when numpy and torch are imported, which happens below.
     os.environ.update({f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")})
     from importlib import import_module
 
@@ -54,7 +54,7 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     if options.cells and options.config.name == PLAN:
         sweep = load_cells(options.config, options.cells)
     else:
-        sweep = _own_results(options)
+        sweep = _load_sweep(options)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(threads)
     device = choose_device(options.device)
@@ -68,16 +68,16 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
 
 
 def aggregate_command(options: argparse.Namespace) -> None:
-    """Join the cells' tables, and write the report."""
+    """Join the tables of all cells, write the report, and print the summary."""
     from nfa.report.terminal.summary import print_summary
     from nfa.stages.aggregate import aggregate
     from nfa.storage.documents import write_cells, write_provenance
     from nfa.storage.locks import waiting_lock
     from nfa.storage.paths import SweepPaths
 
-    sweep = _own_results(options)
+    sweep = _load_sweep(options)
     paths = SweepPaths(_existing(options.results / sweep.name))
-    # An orphan of a killed Snakemake may still be writing.
+    # A job of a killed Snakemake may still be writing.
     with waiting_lock(paths.folder / ".aggregate.lock", f"aggregate: another process works on {paths.folder}"):
         aggregate(sweep, options.results)
         write_cells(sweep, paths)
@@ -85,11 +85,11 @@ def aggregate_command(options: argparse.Namespace) -> None:
     print_summary(paths.folder)
 
 
-def _own_results(options: argparse.Namespace) -> "Sweep":
-    """Read the sweep file, or the plan, of a stage.
+def _load_sweep(options: argparse.Namespace) -> "Sweep":
+    """Read the sweep file or the plan that a stage is given.
 
     Raises:
-        UserError: It cannot be run, or the results of its name are those of another sweep file.
+        UserError: The file is wrong, or the results of its name come from another sweep file.
     """
     from nfa.storage.paths import SweepPaths
     from nfa.storage.stale import check_name
@@ -101,13 +101,15 @@ def _own_results(options: argparse.Namespace) -> "Sweep":
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder of a sweep's results.
+    """Return the folder of a sweep's results, which must exist: a mistyped ``--results`` creates no folder.
 
     Raises:
-        UserError: There is none: nothing is made in a place that was mistyped.
+        UserError: There is no such folder.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; run the sweep first, or give --results, the folder it lies in")
+        raise UserError(
+            f"{folder}: no such folder; run the sweep first, or give the folder of all results with --results"
+        )
     return folder
 
 
@@ -117,6 +119,6 @@ def publish_command(options: argparse.Namespace) -> None:
     from nfa.tracking.destinations import mlflow_place, wandb_place
 
     place = mlflow_place if options.tracker == "mlflow" else wandb_place
-    sweep = _own_results(options)
+    sweep = _load_sweep(options)
     _existing(options.results / sweep.name)
     publish(sweep, options.results, place, options.report, options.runs_only)

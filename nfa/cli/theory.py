@@ -1,4 +1,4 @@
-"""What ``nfa theory`` takes; numpy and torch are imported only when it runs."""
+"""``nfa theory``: its arguments, and the call that computes. torch is imported only when it runs."""
 
 import argparse
 from pathlib import Path
@@ -6,18 +6,20 @@ from pathlib import Path
 from nfa.cli.arguments import whole
 from nfa.errors import UserError
 
-THEORY = "reproduce the tables of what theory predicts: C-NFC(0+) of quadratic networks"
+THEORY = "compute the tables of the theory's predictions: C-NFC(0+) of quadratic networks"
 DRAWS = whole(1, 10_000, "a number from 1 to 10000")
 SEED = whole(0, 2**62 - 1, "a number from 0 to 2**62 - 1")
 
 
 def add_theory_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe ``nfa theory``."""
-    parser.add_argument("what", choices=("quadratic",), help="quadratic: first layer of a quadratic network")
+    """Add the arguments of ``nfa theory``."""
+    parser.add_argument("what", choices=("quadratic",), help="quadratic: the first layer of a quadratic network")
     parser.add_argument("--table", choices=("spectrum", "reversing"), help="one of the two tables (default: both)")
-    parser.add_argument("--draws", type=DRAWS, default=5, metavar="N", help="draws of data and weights (default: 5)")
-    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="of the first draw (default: 0)")
-    text = "also write mean, sd and interval of every correlation: .csv or .json"
+    parser.add_argument(
+        "--draws", type=DRAWS, default=5, metavar="N", help="number of draws of data and weights (default: 5)"
+    )
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="seed of the first draw (default: 0)")
+    text = "also write mean, standard deviation and interval of every correlation to a .csv or .json file"
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
 
 
@@ -25,7 +27,7 @@ def run_theory(options: argparse.Namespace) -> None:
     """Compute and print the tables.
 
     Raises:
-        UserError: An output that is neither .csv nor .json, or cannot be written.
+        UserError: The output is neither .csv nor .json, or cannot be written.
     """
     output: Path | None = options.output
     if output is not None and output.suffix not in (".csv", ".json"):

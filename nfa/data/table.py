@@ -155,6 +155,12 @@ def _frame(path: Path, names: list[str], columns: list[str]) -> Any:
                 read: Any = pd.read_csv(path, header=0, names=names, index_col=False, low_memory=False)
             except pd.errors.ParserWarning:
                 raise UserError(f"{path}: rows have more fields than the header; name every column") from None
+            except pd.errors.ParserError as error:
+                ragged = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+                if ragged is None:
+                    raise
+                expected, line, found = ragged.groups()
+                raise UserError(f"{path}: line {line} has {found} values, but there are {expected} columns") from None
         return read[columns]
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,7 +1,8 @@
-"""A network of the user's own: ``module:function``, weights and samples from files. Every mistake is one line."""
+"""A network of the user's own: it is built by ``module:function`` and takes weights from a file.
 
-import json
-import shlex
+Every mistake is one line.
+"""
+
 from pathlib import Path
 
 import torch
@@ -18,18 +19,21 @@ from nfa.external.references import named
 from nfa.external.users_code import users_code
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
-STARTS = (b"PK\x03\x04", b"\x80\x02\x8a\n")  # of what torch.save writes: a zip archive, and formerly a pickle
+STARTS = (
+    b"PK\x03\x04",
+    b"\x80\x02\x8a\n",
+)  # first bytes of what torch.save writes: a zip archive, and formerly a pickle
 
 
 def load_model(reference: str) -> nn.Module:
     """Make the network that ``module:function`` names.
 
     Args:
-        reference: A module that Python finds (the current folder included), a colon, and in it an ``nn.Module``, or
-            something that gives one when called without arguments.
+        reference: A module that Python finds (the current folder included), a colon, and the name of an ``nn.Module``
+            or of something that returns one when called without arguments.
 
     Raises:
-        UserError: No such module or function, or it gives no network.
+        UserError: There is no such module or function, or it gives no network.
     """
     module_name, _, name = reference.partition(":")
     if not module_name or not name:
@@ -49,20 +53,22 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
     """Read the state of a network from a .safetensors file.
 
     Raises:
-        UserError: No such file, or names or shapes that are not the network's.
+        UserError: There is no such file, or its names or shapes are not those of the network.
     """
     model = plain(model)
-    # State that is no tensor (``get_extra_state``) cannot be in such a file.
+    # Such a file holds tensors only, so other state (``get_extra_state``) is not asked for.
     own = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     lazy = next((name for name, value in own.items() if nn.parameter.is_lazy(value)), None)
     if lazy is not None:
-        raise UserError(f"{path}: the network's {one_line(lazy)} has no shape yet: run it on a batch in the function")
+        raise UserError(
+            f"{path}: the network's {one_line(lazy)} has no shape yet: run a batch through it in the function"
+        )
     state = dict(unwrapped(read_tensors(path), own))
     for name in own:
         if name not in state and unused(name):
             continue
         if name not in state:
-            # A weight with two names is saved under one of them.
+            # A weight that has two names is saved under one of them.
             shared = [
                 other for other in state if other in own and own[other].is_set_to(own[name]) and own[name].numel() > 0
             ]
@@ -79,29 +85,30 @@ def load_state(model: nn.Module, path: Path) -> dict[str, Tensor]:
 
 
 def fitted(model: nn.Module, values: Tensor) -> Tensor:
-    """Bring values to the device of a network and, where they are no integers, to its number type."""
+    """Move values to the device of a network and convert floating-point values to its number type."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     return values.to(like.device, like.dtype if values.is_floating_point() else torch.int64)
 
 
-def raised(model: nn.Module, inputs: Tensor) -> Exception | SystemExit | None:
-    """Run a network on samples; return what it raises."""
+def error_on(model: nn.Module, inputs: Tensor) -> Exception | None:
+    """Run a network on samples and return the exception that it raises, or None."""
+    on = f", on samples of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
     try:
-        with undisturbed(model), torch.no_grad():
+        with users_code("the network", on, alone=True, passing=(Exception,)), undisturbed(model), torch.no_grad():
             model(inputs.clone())
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         return error
     return None
 
 
 def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Run the network on at most two samples, so that what is wrong with it is said in one line.
+    """Run the network on at most two samples, so that a mistake in it is reported in one line before the measurement.
 
     Returns:
-        Its outputs.
+        The outputs for these samples, (1 or 2, ...).
 
     Raises:
-        UserError: It raises, or does not return a tensor.
+        UserError: The network raises an exception or does not return a tensor.
     """
     few = inputs[:2]
     on = f", on samples of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
@@ -115,7 +122,9 @@ def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
                 raise
             raise UserError(reason) from None
     if not isinstance(outputs, Tensor):
-        raise UserError(f"the network returns {type(outputs).__name__}, not a tensor: wrap it in a module that does")
+        raise UserError(
+            f"the network returns {type(outputs).__name__}, not a tensor: wrap it in a module that returns one"
+        )
     return outputs
 
 
@@ -123,7 +132,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors file.
 
     Raises:
-        UserError: It is not there, or no such file.
+        UserError: There is no such file, or it is of another format.
     """
     _must_exist(path)
     try:
@@ -132,25 +141,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as stream:
             pickled = stream.read(4) in STARTS
         if pickled or path.suffix in PICKLES:
-            told = f"{path}: is read by unpickling, which nfa does not do; convert it once: {_conversion(path)}"
-            raise UserError(told) from None
+            raise UserError(
+                f"{path}: torch.save writes pickles, which nfa does not read; save the state dict with "
+                f"safetensors.torch.save_file (docs/measure-your-own.md has a command that converts such files)"
+            ) from None
         raise UserError(f"{path}: not a .safetensors file ({error})") from None
-
-
-def _conversion(path: Path) -> str:
-    """Give a command of the shell that converts what torch.save wrote; a restricted unpickler reads tensors alone."""
-    name = f"{path.stem}.safetensors" if path.suffix != ".safetensors" else f"{path.stem}-converted.safetensors"
-
-    def quoted(file: Path) -> str:
-        return json.dumps(str(file))  # double quotes: the shell's are single ones
-
-    lines = (
-        f'import torch, safetensors.torch as s; d = torch.load(open({quoted(path)}, "rb"), "cpu", weights_only=True)',
-        'd = d.get("state_dict", d.get("model", d))',
-        "d = {k: v.contiguous().clone() for k, v in d.items() if isinstance(v, torch.Tensor)}",
-        f"s.save_file(d, {quoted(path.with_name(name))})",
-    )
-    return f"python -c {shlex.quote('; '.join(lines))}"
 
 
 def _must_exist(path: Path) -> None:

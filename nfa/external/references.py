@@ -1,4 +1,4 @@
-"""What a user's ``module:name`` stands for, without torch. Every mistake is one line."""
+"""Find what a user's ``module:name`` names. Imports no torch. Every mistake is one line."""
 
 import importlib
 import sys
@@ -11,18 +11,18 @@ from nfa.external.users_code import users_code
 
 
 def named(reference: str, *, alone: bool = False) -> Any:
-    """Find what ``module:name`` names.
+    """Return the object that ``module:name`` names.
 
     Args:
         reference: The name.
         alone: As for ``users_code``.
 
     Raises:
-        UserError: No such module, one that cannot be imported, or nothing of that name in it.
+        UserError: There is no such module, it cannot be imported, or it has nothing of that name.
     """
     module_name, _, name = reference.partition(":")
     module = imported(module_name, alone=alone)
-    with users_code(f"{cut(reference)}: looking it up", alone=alone):  # a module can have a __getattr__ of its own
+    with users_code(f"{cut(reference)}: looking it up", alone=alone):  # the module's own __getattr__ may run
         if not hasattr(module, name):
             known = nearest(name, functions_of(module))
             raise UserError(f"{cut(reference)}: {cut(module_name)} has no {one_line(name)}: {known}")
@@ -30,19 +30,19 @@ def named(reference: str, *, alone: bool = False) -> Any:
 
 
 def functions_of(module: Any) -> list[str]:
-    """Names in a module that can be called and are not private."""
+    """Return the names of what can be called in a module and is not private."""
     return [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
 
 
 def imported(name: str, *, alone: bool = False) -> Any:
-    """Import a module, the current folder first.
+    """Import a module, looking in the current folder first.
 
     Args:
         name: The module.
         alone: As for ``users_code``.
 
     Raises:
-        UserError: It is not there, or importing it raised something.
+        UserError: There is no such module, or importing it raised an exception.
     """
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -59,5 +59,5 @@ def imported(name: str, *, alone: bool = False) -> Any:
         except RuntimeError as error:
             if "operator torchvision::" not in str(error):
                 raise
-            torchvision()  # the module uses it: it can be imported once this has made up for what it lacks
+            torchvision()  # the module imports torchvision, which this makes importable
             return importlib.import_module(name)

@@ -1,9 +1,9 @@
-"""torchvision, also where its compiled operations cannot be loaded.
+"""Import torchvision, also where its compiled operations cannot be loaded.
 
-torchvision's wheels are built for one build of torch. Beside another (a CUDA wheel beside a CPU torch) its library does
-not load, and the package stops at its import because it describes the shapes of two operations that are then missing.
-Declaring the two is enough for everything that is written in Python: all classification networks and data sets. To
-call them is an error that says so.
+A torchvision wheel is built for one build of torch. With another build (a CUDA wheel with a CPU torch) its compiled
+library does not load. The import then fails, because torchvision describes the shapes of two operations that are
+missing. Declaring these two is enough for everything that is written in Python, which includes all classification
+networks and data sets. Calling one of the two raises an error that names it.
 """
 
 import importlib
@@ -15,14 +15,14 @@ from nfa.errors import UserError
 
 _DESCRIBED = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared: list[Any] = []  # a library's operations go when it is garbage
+_declared: list[Any] = []  # keeps the library alive, and with it the operations
 
 
 def torchvision() -> ModuleType:
     """Import torchvision.
 
     Raises:
-        UserError: It is not installed, or does not fit the installed torch.
+        UserError: torchvision is not installed, or does not fit the installed torch.
     """
     try:
         return _imported()
@@ -38,7 +38,7 @@ def torchvision() -> ModuleType:
 
 
 def _imported() -> ModuleType:
-    """Import torchvision; leave nothing of a failed attempt behind, which the next would find half-made."""
+    """Import torchvision; after a failure, remove its half-initialised modules so that it can be imported again."""
     before = set(sys.modules)
     try:
         return importlib.import_module("torchvision")
@@ -50,7 +50,7 @@ def _imported() -> ModuleType:
 
 
 def _declare() -> None:
-    """Declare the operations whose shapes torchvision describes at its import."""
+    """Declare the operations whose shapes torchvision describes when it is imported."""
     import torch
 
     library = torch.library.Library("torchvision", "FRAGMENT")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nfa.data.shape import DataShape
 from nfa.entries import Settings, setting
-from nfa.errors import UserError, cut, nearest, one_line, told
+from nfa.errors import UserError, cut, describe, nearest, one_line
 from nfa.models.discover import layers_of, seeded
 from nfa.models.entry import ModelEntry
 
@@ -57,7 +57,7 @@ def build(settings: TorchvisionModel, data: DataShape, generator: torch.Generato
             model = models.get_model(name, weights=None, num_classes=data.outputs, **_options(name, data))
     except Exception as error:
         shape = " x ".join(map(str, data.input_shape))
-        raise UserError(f"{settings.name} cannot be built for images of {shape}: {told(error)}") from None
+        raise UserError(f"{settings.name} cannot be built for images of {shape}: {describe(error)}") from None
     for module in model.modules():
         if isinstance(module, nn.MultiheadAttention):
             module.dropout = 0.0

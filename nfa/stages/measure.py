@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures, weight_gradients
-from nfa.optim import OPTIMIZERS
 from nfa.stages.seed_work import SeedWork
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checks import finished_runs
@@ -109,7 +108,7 @@ def _early(cell: Cell, seed: int, samples: int, materials: Materials, device: to
 
 def _decays(cell: Cell) -> tuple[float, float]:
     """Return the weight decay of a cell's optimizer, coupled and decoupled; at least one is 0."""
-    entry = OPTIMIZERS[cell.content["optimizer"]["name"]]
+    entry = cell.optimizer_entry
     return entry.weight_decay(cell.optimizer), entry.decoupled_decay(cell.optimizer)
 
 

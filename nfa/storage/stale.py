@@ -127,10 +127,15 @@ def recorded(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
     return (document, origin) if origin else None
 
 
-def check_name(sweep: Sweep, paths: SweepPaths) -> None:
+def check_name(sweep: Sweep, paths: SweepPaths, *, snakemake: bool = False) -> None:
     """Refuse a sweep file whose results would replace those of another sweep file with the same sweep name.
 
     The other file does not count if it is gone (it was renamed), names another sweep now, or means the same sweep.
+
+    Args:
+        sweep: The sweep.
+        paths: Its results.
+        snakemake: The sweep was read by Snakemake, whose option ``--config`` can name it.
 
     Raises:
         UserError: One line, with the ways out.
@@ -144,9 +149,10 @@ def check_name(sweep: Sweep, paths: SweepPaths) -> None:
     now = origin.now()
     if (now is not None and now.name != origin.name) or _is_same_sweep(sweep, document):
         return
+    option = " or `--config sweep=OTHER`" if snakemake else ""
     raise UserError(
-        f"{sweep.source}: {paths.folder} holds the results of another sweep file, {os.path.relpath(origin.file)}; name "
-        f"this one otherwise, by `sweep: OTHER` in it or `--config sweep=OTHER`, or move {paths.folder} away"
+        f"{sweep.source}: {paths.folder} holds the results of another sweep file, {os.path.relpath(origin.file)}; give "
+        f"this one another name, by `sweep: OTHER` in it{option}, or move {paths.folder} away"
     )
 
 

@@ -3,99 +3,116 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from nfa.data import DATA, DataEntry, DataShape
+from nfa.data import DataEntry, DataShape
 from nfa.digests import digest
-from nfa.entries import Settings, entry_of, non_default
+from nfa.entries import Settings, non_default
 from nfa.errors import SweepError, nearest, one_line
-from nfa.models import MODELS, LayerShape, ModelEntry
-from nfa.optim import OPTIMIZERS, OptimizerSettings
+from nfa.models import LayerShape, ModelEntry
+from nfa.optim import OptimizerEntry, OptimizerSettings
 from nfa.sweep.origin import Origin
+from nfa.sweep.points import AxisPoint, Network
 from nfa.sweep.sections import Measure, Probe, Train, Wandb
 
-# Raised when the meaning of a stage's results changes: their hashes change, and they are computed anew.
+# A number is raised when the meaning of a stage's results changes: the stage's hashes change, and it is computed again.
 REVISIONS = {"train": 1, "measure": 4, "probe": 2}
 
-STAGES = tuple(REVISIONS)  # of a cell, in their order
-
-AXES = ("data", "model", "optimizer", "train")
+STAGES = tuple(REVISIONS)  # the stages of a cell, in order
 
 
-def data_entry(settings: Any) -> DataEntry:
-    """Find the entry of checked settings."""
-    entry = entry_of(DATA, settings.name)
-    assert entry is not None
-    return entry
-
-
-def model_entry(settings: Any) -> ModelEntry:
-    """Find the entry of checked settings."""
-    entry = entry_of(MODELS, settings.name)
-    assert entry is not None
-    return entry
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
-    """One point of the grid, without the seed."""
+    """One point of the grid, without the seed: a network on its data, an optimizer and a way to train."""
 
-    data: Settings
-    model: Settings
-    optimizer: OptimizerSettings
-    train: Train
+    network: Network
+    optimizer_point: AxisPoint[OptimizerSettings, OptimizerEntry]
+    train_point: AxisPoint[Train, None]
 
-    @cached_property
+    @property
+    def points(self) -> tuple[AxisPoint[Any, Any], ...]:
+        """The points of data, model, optimizer and train."""
+        return self.network.data, self.network.model, self.optimizer_point, self.train_point
+
+    @property
+    def data(self) -> Settings:
+        """Settings of the data."""
+        return self.network.data.settings
+
+    @property
+    def data_entry(self) -> DataEntry:
+        """The data's line of the registry."""
+        return self.network.data.entry
+
+    @property
+    def model(self) -> Settings:
+        """Settings of the model."""
+        return self.network.model.settings
+
+    @property
+    def model_entry(self) -> ModelEntry:
+        """The model's line of the registry."""
+        return self.network.model.entry
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        """Settings of the optimizer."""
+        return self.optimizer_point.settings
+
+    @property
+    def optimizer_entry(self) -> OptimizerEntry:
+        """The optimizer's line of the registry."""
+        return self.optimizer_point.entry
+
+    @property
+    def train(self) -> Train:
+        """How the cell is trained."""
+        return self.train_point.settings
+
+    @property
     def content(self) -> dict[str, Any]:
-        """Canonical content, which the id is a hash of: two ways to say the same are the same.
+        """Canonical content by axis, of which the id is a hash; cells share its parts, so it is not to be changed.
 
-        Names, and settings that differ from their defaults; speeds by layer; length in steps, whatever it was given in.
+        Names, and settings that differ from their defaults: see ``Network.content``.
         """
-        optimizer = OPTIMIZERS[self.optimizer.name]  # type: ignore[attr-defined]
-        settings = {axis: non_default(getattr(self, axis)) for axis in AXES}
-        settings["optimizer"] = optimizer.canonical(self.optimizer, [layer.name for layer in self.layers])
-        for given in ("steps", "epochs", "batch_size"):
-            settings["train"].pop(given, None)
-        n_train = self.shape.n_train
-        settings["train"] |= {"steps": self.train.total_steps(n_train), "batch": self.train.batch(n_train)}
-        settings["data"] |= data_entry(self.data).identity(self.data)
-        names = {axis: {"name": getattr(self, axis).name} for axis in AXES[:3]}
-        return {axis: names.get(axis, {}) | settings[axis] for axis in AXES}
+        return {point.axis: self.network.content(point) for point in self.points}
+
+    @property
+    def readable(self) -> str:
+        """The readable part of the id, cut where it is long."""
+        return ".".join([self.network.data.readable, self.network.model.readable, self.optimizer_point.readable])[:180]
 
     @cached_property
     def id(self) -> str:
         """Readable name and hash, e.g. ``fashion_mini.mlp-d4-w256.slo-lr0.05.3f9c2a1b``: one path segment."""
-        readable = joined_name(readable_name(getattr(self, axis)) for axis in AXES[:3])
-        return f"{readable}.{digest({'train': REVISIONS['train'], 'content': self.content})[:8]}"
+        return f"{self.readable}.{digest({'train': REVISIONS['train'], 'content': self.content})[:8]}"
 
-    @cached_property
+    @property
     def shape(self) -> DataShape:
-        """What the data are, without loading them."""
-        return data_entry(self.data).shape(self.data)
+        """Shape of the data, without loading them."""
+        return self.network.data.shape
 
-    @cached_property
+    @property
     def layers(self) -> tuple[LayerShape, ...]:
         """The network's weight matrices, without building it."""
-        return model_entry(self.model).layers(self.model, self.shape)
+        return self.network.layers
 
     @property
     def follows_gradient_flow(self) -> bool:
-        """Whether training follows the loss's gradient flow as the learning rate goes to 0: lr * steps is its time."""
-        if self.content["optimizer"]["name"] != "sgd" or self.train.rule != "backpropagation":
+        """True if training follows the loss's gradient flow as the learning rate goes to 0; lr * steps is its time."""
+        if self.optimizer_point.name != "sgd" or self.train.rule != "backpropagation":
             return False
         plain = {"momentum": 0.0, "weight_decay": 0.0, "clip": None}
         return all(getattr(self.optimizer, name) == value for name, value in plain.items())
 
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """Every parameter, defaults included, by axis."""
-        return {axis: getattr(self, axis).model_dump(mode="json") for axis in AXES}
+        """Return every parameter, defaults included, by axis; cells share the parts, so they are not to be changed."""
+        return {point.axis: point.parameters for point in self.points}
 
     def flat_parameters(self) -> dict[str, Any]:
-        """Every parameter as ``axis.setting``; settings that are themselves mappings as JSON text."""
+        """Return every parameter as ``axis.setting``; settings that are themselves mappings as JSON text."""
         return {
             f"{axis}.{key}": json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
             for axis, entry in self.parameters().items()
@@ -105,9 +122,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A parsed sweep file at one of its ``sizes``; ``document`` is what it says there, and parses to the same again.
+    """A parsed sweep file at one of its ``sizes``.
 
-    ``origin`` is the file, where it was read from one: from a plan it is the file that the plan was made of.
+    Attributes:
+        name: The sweep's name, and that of its folder in the results.
+        seeds: Seeds of every cell.
+        cells: The combinations of the four axes, in the order of the file.
+        measure: How alignment is measured.
+        probe: How features are probed.
+        wandb: Where runs are published.
+        source: The file, for messages.
+        document: The content of the file at this size; parsing it gives the same sweep again.
+        sizes: Names of the sizes that the file has.
+        origin: The sweep file as it was read; of a plan, the sweep file that the plan was made from.
     """
 
     name: str
@@ -138,31 +165,17 @@ class Sweep:
         return {cell.id: cell for cell in self.cells}
 
     def hashes(self, cell: Cell) -> dict[str, str]:
-        """Hash of what each stage of a cell depends on: its settings and what is upstream. Seeds are in none."""
+        """Hash what each stage of a cell depends on: its settings and the stages before it. Seeds are in no hash."""
         train = digest({"revision": REVISIONS["train"], "content": cell.content})
+        settings = self._settings_of_stages
         return {
             "train": train,
-            "measure": digest({"measure": REVISIONS["measure"], "of": train, "settings": non_default(self.measure)}),
-            "probe": digest({"probe": REVISIONS["probe"], "of": train, "settings": non_default(self.probe)}),
+            **{
+                stage: digest({stage: REVISIONS[stage], "of": train, "settings": settings[stage]})
+                for stage in ("measure", "probe")
+            },
         }
 
-
-def joined_name(parts: Iterable[str]) -> str:
-    """Join the readable part of a cell's id, cut where it is long."""
-    return ".".join(parts)[:180]
-
-
-def readable_name(settings: Any) -> str:
-    """Name an entry by the settings its class tags, e.g. ``mlp-d4-w256``."""
-    parts = [settings.name]
-    changed = non_default(settings)
-    for field, tag in settings.tags.items():
-        if field in changed or field not in settings.quiet_tags:
-            parts.append(tag + _readable_value(getattr(settings, field)))
-    return re.sub(r"[^A-Za-z0-9_+.-]", "_", "-".join(parts))
-
-
-def _readable_value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "-".join(f"{key}{item:g}" for key, item in sorted(value.items()))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    @cached_property
+    def _settings_of_stages(self) -> dict[str, dict[str, Any]]:
+        return {"measure": non_default(self.measure), "probe": non_default(self.probe)}

@@ -1,4 +1,4 @@
-"""Settings that Snakemake takes from its command line: ``--config key=value``."""
+"""Check the settings that Snakemake takes from its command line by ``--config key=value``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,17 @@ from nfa.sweep.read_yaml import check_size
 
 
 def refuse_nested_text(config: Mapping[str, Any], written: Any) -> None:
-    """Refuse what ``--config`` changes inside a mapping or a list where Snakemake has made numbers text.
+    """Refuse numbers inside a mapping or list of ``--config``, which Snakemake has turned into text.
 
-    ``--config seeds=5`` arrives as a number, ``--config 'train={steps: 5}'`` as the text "5". Some settings accept
-    text, so that it would not always be noticed.
+    ``--config seeds=5`` arrives as a number, but the value in ``--config 'train={steps: 5}'`` as the text "5". Some
+    settings accept text, so the mistake would not always be noticed.
 
     Args:
         config: Snakemake's merged configuration.
-        written: What the sweep file itself says.
+        written: The content of the sweep file itself.
 
     Raises:
-        SweepError: There is such a text; one line that says what to do instead.
+        SweepError: There is such a text; the line says where to write the value instead.
     """
     check_size(config, "--config")
     config, written = plain_numbers(config), plain_numbers(written)
@@ -32,7 +32,7 @@ def refuse_nested_text(config: Mapping[str, Any], written: Any) -> None:
 
 
 def _refuse(value: Any, before: Any, where: str) -> None:
-    """Look for text that YAML would have read as something else, and that the sweep file does not say."""
+    """Refuse text that YAML would read as another type and that is not in the sweep file."""
     if value == before:
         return
     if isinstance(value, Mapping):
@@ -43,15 +43,15 @@ def _refuse(value: Any, before: Any, where: str) -> None:
         listed = before if isinstance(before, list) else []
         for place, part in enumerate(value):
             _refuse(part, listed[place] if place < len(listed) else None, f"{where}[{place}]")
-    elif isinstance(value, str) and _means_more(value):
+    elif isinstance(value, str) and _is_no_text(value):
         raise SweepError(
             f"--config: {where}: Snakemake makes nested values text, here {one_line(value)}; write them in the sweep "
             f"file, or under `sizes:` in it, and choose the size with --config size=NAME"
         )
 
 
-def _means_more(text: str) -> bool:
-    """Whether YAML reads a text as a number, true, false or nothing."""
+def _is_no_text(text: str) -> bool:
+    """Return True if YAML reads a text as a number, a truth value or null."""
     try:
         return not isinstance(yaml.safe_load(text[:100]), str)
     except (yaml.YAMLError, ValueError):

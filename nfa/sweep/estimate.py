@@ -1,4 +1,4 @@
-"""``nfa expand``: the cells of a sweep, and about how long and how much disk they take. Imports no torch.
+"""An estimate of the time and the disk space that a cell takes. Imports no torch.
 
 The time is a model of the work, not a promise: multiplications counted from the layers, divided by a rate seen on one
 core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured layer and a job. It may be wrong by a
@@ -6,24 +6,23 @@ factor of two.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import NamedTuple
 
 from nfa.sweep.cells import STAGES, Cell, Sweep
-
-if TYPE_CHECKING:
-    pass
+from nfa.sweep.points import Network
 
 MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
-STEP_SECONDS = 4e-4  # optimizer step of a small network, beside its multiplications
-LAYER_SECONDS = 0.03  # controls and eigenvectors of one layer at one checkpoint
+STEP_SECONDS = 4e-4  # an optimizer step of a small network, without its multiplications
+LAYER_SECONDS = 0.03  # control quantities and eigenvectors of one layer at one checkpoint
 JOB_SECONDS = 0.1  # scheduling and starting one job with the import server (docs/scale.md); without it about 4
-KERNEL_FITS = 24  # bandwidths times ridges that one kernel machine tries
+KERNEL_FITS = 24  # combinations of bandwidth and ridge that one kernel machine tries
 EVALUATIONS = 18  # passes over the whole data during training
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a cell takes.
+    """Time and disk space of a cell.
 
     Attributes:
         seconds: Core-seconds.
@@ -34,19 +33,48 @@ class Estimate:
     bytes: float
 
 
+class LayerSums(NamedTuple):
+    """Sums over a network's layers.
+
+    Attributes:
+        weights: Entries of the weight matrices.
+        forward: Multiplications of one sample's forward pass.
+        gram: Multiplications of one sample's Gram matrices of layer outputs, for one network output.
+        features: Multiplications of one sample's probes, with feature maps cut to 256.
+        pictures: Bytes of the matrices that are kept for figures, at one checkpoint.
+    """
+
+    weights: int
+    forward: int
+    gram: int
+    features: int
+    pictures: int
+
+
+@lru_cache(maxsize=1)  # consecutive cells of a sweep share their network
+def layer_sums(network: Network) -> LayerSums:
+    """Sum up a network's layers."""
+    layers = network.layers
+    return LayerSums(
+        weights=sum(layer.fan_out * layer.fan_in for layer in layers),
+        forward=sum(layer.fan_out * layer.fan_in * layer.positions for layer in layers),
+        gram=sum(layer.fan_out**2 * layer.positions for layer in layers),
+        features=sum(min(256, layer.fan_out * layer.positions) ** 2 for layer in layers),
+        pictures=sum(4 * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2) for layer in layers),
+    )
+
+
 def estimate(sweep: Sweep, cell: Cell) -> Estimate:
-    """Estimate one cell, all its seeds and stages, by its settings and the sweep's; other cells change nothing."""
-    shape, plan = cell.shape, cell.train
-    forward = sum(layer.fan_out * layer.fan_in * layer.positions for layer in cell.layers)
+    """Estimate all seeds and stages of one cell, from its settings and the sweep's settings of measure and probe."""
+    shape, plan, layers = cell.shape, cell.train, layer_sums(cell.network)
+    forward = layers.forward
     steps = plan.total_steps(shape.n_train)
     checkpoints = len(plan.checkpoint_steps(shape.n_train))
     samples = min(sweep.measure.samples, shape.n_train)
-    gram = sum(layer.fan_out**2 * layer.positions for layer in cell.layers) * shape.outputs
     train = 3 * forward * plan.batch(shape.n_train) * steps + EVALUATIONS * forward * (shape.n_train + shape.n_test)
-    measure = checkpoints * samples * (forward * (1 + shape.outputs) + gram)
-    features = sum(min(256, layer.fan_out * layer.positions) ** 2 for layer in cell.layers)
+    measure = checkpoints * samples * (forward * (1 + shape.outputs) + layers.gram * shape.outputs)
     probe = checkpoints * (
-        6 * min(sweep.probe.samples, shape.n_train) * features + forward * (shape.n_train + shape.n_test)
+        6 * min(sweep.probe.samples, shape.n_train) * layers.features + forward * (shape.n_train + shape.n_test)
     )
     few = 0 if sweep.probe.kernel == "none" else min(sweep.probe.kernel_samples, shape.n_train)
     learned = 2 * (len(cell.layers) if sweep.probe.kernel == "all" else 1)
@@ -54,15 +82,13 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     fits = machines * KERNEL_FITS * few**3 // 6
     multiplying = (train + measure + probe + fits) / MULTIPLICATIONS_PER_SECOND
     fixed = steps * STEP_SECONDS + checkpoints * len(cell.layers) * LAYER_SECONDS
-    weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers) * 4
-    pictures = sum(4 * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2) for layer in cell.layers)
     seeds = len(sweep.seeds)
-    disk = seeds * (checkpoints * weights + 4 * pictures + 200_000)
+    disk = seeds * (checkpoints * 4 * layers.weights + 4 * layers.pictures + 200_000)
     return Estimate(seeds * (multiplying + fixed) + len(STAGES) * JOB_SECONDS, disk)
 
 
 def duration(seconds: float) -> str:
-    """Put a time into words of one or two units."""
+    """Write a time in seconds, minutes, hours or days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

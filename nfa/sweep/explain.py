@@ -1,4 +1,4 @@
-"""Saying in one line what is wrong with a setting of a sweep file."""
+"""Explain in one line what is wrong with a setting of a sweep file."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from nfa.entries import Settings
 from nfa.errors import LONGEST_MESSAGE, cut, nearest, one_line
 
-# YAML 1.1 reads 1e-3 as text, because it has no dot; everyone means the number.
+# YAML 1.1 reads 1e-3 as text, because it has no dot, but the writer means a number.
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 _EXPECTED = {
@@ -24,9 +24,9 @@ _EXPECTED = {
 
 
 def plain_numbers(content: Any) -> Any:
-    """Turn text such as 1e-3 into the number it means, and keys into the text that they were.
+    """Turn text such as 1e-3 into a number, and keys back into text.
 
-    A layer's index is read as a number, and by Snakemake the key ``on`` as true: YAML 1.1 has words for both.
+    YAML 1.1 reads a layer's index as a number, and Snakemake's reader the key ``on`` as true.
     """
     if isinstance(content, Mapping):
         return {_key(key): plain_numbers(value) for key, value in content.items()}
@@ -44,8 +44,8 @@ def _key(key: Any) -> Any:
 
 
 def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
-    """Say the first thing pydantic found, in one line: where, the value, what would be right."""
-    found = min(error.errors(), key=_rank)
+    """Turn the first error that pydantic found into one line: the place, the value and what would be right."""
+    found = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")  # may explain the others
     path = [cut(part) for part in found["loc"] if part not in _UNION_BRANCHES]
     here = ".".join([where, *path])
     value, context = found["input"], found.get("ctx", {})
@@ -59,8 +59,8 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
         valid = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         return f"{here}: {one_line(value)}: {nearest(value, valid)}"
     if found["type"] == "value_error":
-        said = cut(" ".join(str(context["error"]).split()), LONGEST_MESSAGE)
-        return f"{here}.{said}" if path else f"{where}: {said}"
+        message = cut(" ".join(str(context["error"]).split()), LONGEST_MESSAGE)
+        return f"{here}.{message}" if path else f"{where}: {message}"
     if found["type"] == "string_too_short":
         return f"{here}: {one_line(value)} is empty; give it a name, or leave it out"
     if found["type"] == "string_too_long":
@@ -72,17 +72,12 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
     return f"{here}: {one_line(value)} is not {expected}"
 
 
-# pydantic names the branch of a union in an error's location; a reader of YAML has no use for it.
+# pydantic puts the branch of a union into an error's location; it means nothing to a reader of YAML.
 _UNION_BRANCHES = {"int", "float", "str", "literal['full']"}
 
 
-def _rank(found: Any) -> int:
-    """Unknown keys first: a misspelt key explains what follows from it."""
-    return 0 if found["type"] == "extra_forbidden" else 1
-
-
 def _bound(kind: str, context: Mapping[str, Any]) -> str:
-    """Put pydantic's bound into words."""
+    """Put a bound of pydantic into words; empty if the error is of another kind."""
     words = {
         "greater_than": ("gt", "more than"),
         "greater_than_equal": ("ge", "of at least"),

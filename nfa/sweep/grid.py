@@ -1,46 +1,40 @@
-"""The sweep file: what it may say, and the cells it means. Imports no torch: a sweep is planned in a blink.
+"""Read and check a sweep file, and expand it to its cells. Imports no torch, so that planning is fast.
 
     sweep = load("config/config.yaml")
     for cell in sweep.cells:
         print(cell.id, cell.parameters())
 
-An axis is a list of entries; a list inside an entry is a grid; ``for`` keeps an entry to some values of another axis.
-A cell is one point of the grid, without the seed. Its id ends in a hash of its canonical content: the settings that
-differ from their defaults, speeds by layer, length in steps. So a new value in a grid, a reordered key or a new setting
-of a later version changes no id. For the same reason a default is never changed without raising the stage's number in
-``REVISIONS``.
+An axis of the file is a list of entries. A list inside an entry is a grid. ``for`` in an entry names the entries of
+another axis that it is combined with. A cell is one combination of the four axes, without the seed.
+
+The id of a cell ends in a hash of its canonical content: the settings that differ from their defaults, with speeds by
+layer and the length in steps. So a new value in a grid, a reordered key or a new setting of a later version changes no
+id. For the same reason nobody changes a default without raising the stage's number in ``REVISIONS``.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from nfa.data import DATA
-from nfa.entries import Settings, entry_of
-from nfa.errors import SweepError, UserError, cut, nearest, one_line
-from nfa.models import MODELS
-from nfa.optim import OPTIMIZERS
-from nfa.sweep.cells import AXES, Cell, Sweep, data_entry, joined_name
-from nfa.sweep.checks import Entry, check_early, check_fit, check_probe
-from nfa.sweep.explain import explain, plain_numbers
+from nfa.errors import SweepError, nearest, one_line
+from nfa.sweep.axes import EXAMPLES, expand_axis, validate
+from nfa.sweep.cells import Sweep
+from nfa.sweep.checks import check_early, check_probe
+from nfa.sweep.combine import Axes, checked_cells, named_cells
+from nfa.sweep.explain import plain_numbers
 from nfa.sweep.origin import PLAN, Origin, read_plan
+from nfa.sweep.points import AXES, NAMED_AXES
 from nfa.sweep.read_yaml import check_size, read_yaml
-from nfa.sweep.sections import Measure, Probe, Train, Wandb
+from nfa.sweep.sections import Measure, Probe, Wandb
 from nfa.sweep.sizes import at_size
 
-MAX_CELLS = 200_000
 MAX_SEEDS = 10_000
-SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
-
+SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # the name of a sweep, which is that of a folder
 
 SIZED = ("seeds", *AXES, "measure", "probe", "wandb")  # what a size of the sweep may change
 KEYS = ("sweep", "size", "sizes", *SIZED)
@@ -51,7 +45,7 @@ def load(path: str | Path, size: str | None = None) -> Sweep:
 
     Args:
         path: The file.
-        size: One of its ``sizes``, in place of the one it names.
+        size: One of the file's ``sizes``, in place of the size that the file itself chooses.
 
     Raises:
         SweepError: One line: the file, the key, the value, what would be right.
@@ -63,15 +57,15 @@ def load(path: str | Path, size: str | None = None) -> Sweep:
 
 
 def from_file(sweep: Sweep, origin: Origin | None) -> Sweep:
-    """Say which file a sweep was read from."""
+    """Return a sweep that knows the file it was read from."""
     return replace(sweep, origin=origin)
 
 
 def _contents(path: Path) -> tuple[Any, Origin | None]:
-    """Read a sweep file, or the plan that jobs read; return what it says, and the sweep file.
+    """Read a sweep file or the plan that jobs read; return its content and the sweep file it comes from.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: The file cannot be read.
     """
     if path.name == PLAN:
         return read_plan(path)
@@ -80,7 +74,7 @@ def _contents(path: Path) -> tuple[Any, Origin | None]:
 
 
 def _source(path: Path, origin: Origin | None) -> str:
-    """Name a sweep file in messages; of a plan, which nobody has written by hand, the sweep file that it is of."""
+    """Name a sweep file in messages; for a plan, name the sweep file that the plan was made from."""
     return os.path.relpath(origin.file) if origin is not None and path.name == PLAN else str(path)
 
 
@@ -94,10 +88,10 @@ def load_all_sizes(path: str | Path) -> list[Sweep]:
 
 
 def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
-    """Read some cells of a sweep file that was checked before: a job of a large sweep does not expand all of it.
+    """Read some cells of a sweep file that was checked before, without building and checking all others.
 
     Raises:
-        SweepError: As for ``load``, or no cell has one of the ids.
+        SweepError: As for ``load``, or there is no cell with one of the ids.
     """
     document, origin = _contents(Path(path))
     sweep = from_file(parse(document, _source(Path(path), origin), frozenset(ids)), origin)
@@ -109,7 +103,12 @@ def load_cells(path: str | Path, ids: Collection[str]) -> Sweep:
 
 
 def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Sweep:
-    """Check a sweep document and expand its grid; where ``ids`` are given, only to those cells, which are not checked.
+    """Check a sweep document and expand its grid.
+
+    Args:
+        document: The content of a sweep file.
+        source: The file, for messages.
+        ids: Expand the grid to the cells with these ids alone, and do not check the cells.
 
     Raises:
         SweepError: One line: the source, the key, the value, what would be right.
@@ -126,26 +125,26 @@ def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Swee
     written, document = document, at_size(document, SIZED, source)
     axes, sections = _read(document, source)
     sizes = tuple(written.get("sizes", ()))
-    for size in sizes:  # the others are checked too, but for what only data can tell
+    for size in sizes:  # settings of the other sizes are checked too; whether their cells fit together is not
         _read(at_size({**written, "size": size}, SIZED, source), f"{source}: sizes.{size}")
     sweep = Sweep(
         **sections,
-        cells=tuple(_cells(axes, source) if ids is None else _named_cells(axes, ids)),
+        cells=tuple(checked_cells(axes, source) if ids is None else named_cells(axes, ids)),
         source=source,
         document=document,
         sizes=sizes,
     )
     check_probe(sweep)
-    if ids is None:  # what some cell must have; the job of a few of them need not hold it
+    if ids is None:  # it asks for one such cell in the sweep, which need not be among the cells of a job
         check_early(sweep)
     return sweep
 
 
-def _read(document: Mapping[Any, Any], source: str) -> tuple[dict[str, list[Entry]], dict[str, Any]]:
-    """Check every setting of a document at one size: its axes' entries, and the other fields of a ``Sweep``."""
-    for axis in AXES[:3]:
+def _read(document: Mapping[Any, Any], source: str) -> tuple[Axes, dict[str, Any]]:
+    """Check every setting of a document at one size; return the axes' points and the other fields of a ``Sweep``."""
+    for axis in NAMED_AXES:
         if axis not in document:
-            raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {_example(axis)}")
+            raise SweepError(f"{source}: {axis}: missing; give a list of entries, e.g. {EXAMPLES[axis]}")
     sections = {
         "name": _name(document["sweep"], source),
         "seeds": _seeds(document.get("seeds", 3), source),
@@ -153,7 +152,7 @@ def _read(document: Mapping[Any, Any], source: str) -> tuple[dict[str, list[Entr
         "probe": _section(Probe, document, "probe", source),
         "wandb": _section(Wandb, document, "wandb", source),
     }
-    return {axis: _axis(document.get(axis, {}), axis, source) for axis in AXES}, sections
+    return {axis: expand_axis(document.get(axis, {}), axis, source) for axis in AXES}, sections
 
 
 def _name(name: Any, source: str) -> str:
@@ -165,7 +164,7 @@ def _name(name: Any, source: str) -> str:
 
 
 def _stem(source: str) -> str:
-    """Name a sweep whose file gives no name: as the file is called, without its ending."""
+    """Name a sweep whose file gives no name after the file, without its suffix."""
     stem = Path(source).stem
     if not SEGMENT.fullmatch(stem):
         raise SweepError(
@@ -189,197 +188,8 @@ def _seeds(seeds: Any, source: str) -> tuple[int, ...]:
 
 
 def _section(kind: type[Any], document: Mapping[Any, Any], key: str, source: str) -> Any:
-    """Check a section that is no axis: one mapping, no grids."""
+    """Check a section that is no axis: a mapping without grids."""
     content = document.get(key, {})
     if not isinstance(content, Mapping):
         raise SweepError(f"{source}: {key}: {one_line(content)} must be a mapping of settings")
-    return _validate(kind, dict(content), f"{source}: {key}")
-
-
-def _axis(content: Any, axis: str, source: str) -> list[Entry]:
-    """Check and expand one axis."""
-    listed = isinstance(content, list)
-    entries = content if listed else [content]
-    if not entries:
-        raise SweepError(f"{source}: {axis}: the list is empty; give at least one entry, e.g. {_example(axis)}")
-    points = 0
-    for number, entry in enumerate(entries):  # before any of them is expanded
-        points += _points({**entry, "for": None}) if isinstance(entry, Mapping) else 1
-        _check_number(points, f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}")
-    expanded = []
-    for number, entry in enumerate(entries):
-        where = f"{source}: {axis}[{number}]" if listed else f"{source}: {axis}"
-        if not isinstance(entry, Mapping):
-            raise SweepError(f"{where}: {one_line(entry)} must be a mapping of settings, e.g. {_example(axis)}")
-        fields = dict(entry)
-        only = _only(fields.pop("for", {}), axis, where)
-        for point in _grid(_with_lists(fields, axis), where):
-            expanded.append(Entry(_settings(axis, point, where), where, only))
-    return expanded
-
-
-def _with_lists(fields: dict[Any, Any], axis: str) -> dict[Any, Any]:
-    """Make a grid of one value of each list that is a value itself, e.g. of column names."""
-    name = fields.get("name")
-    entry = entry_of(_registry(axis), name) if axis != "train" and isinstance(name, str) else None
-    kept = entry.settings.lists if entry else frozenset()
-    return {
-        key: [value]
-        if key in kept and isinstance(value, list) and not any(isinstance(item, list) for item in value)
-        else value
-        for key, value in fields.items()
-    }
-
-
-def _only(content: Any, axis: str, where: str) -> dict[str, list[str]]:
-    """Check an entry's ``for``: axis -> names of that axis it is kept to."""
-    if not isinstance(content, Mapping):
-        raise SweepError(f"{where}.for: {one_line(content)} must name another axis, e.g. {{data: fashion_mini}}")
-    others = [other for other in AXES[:3] if other != axis]
-    only = {}
-    for other, names in content.items():
-        if other not in others:
-            raise SweepError(f"{where}.for: {one_line(other)}: no other axis with names; {nearest(other, others)}")
-        names = names if isinstance(names, list) else [names]
-        if not names:
-            raise SweepError(f"{where}.for.{other}: the list is empty; name at least one {other} entry")
-        for name in names:
-            if not isinstance(name, str) or entry_of(_registry(other), name) is None:
-                raise SweepError(
-                    f"{where}.for.{other}: {one_line(name)}: no such {other}; {nearest(name, _registry(other))}"
-                )
-        only[other] = names
-    return only
-
-
-def _grid(content: Any, where: str) -> Iterator[Any]:
-    """Expand every list inside an entry, nested mappings too, into its product in the order written."""
-    if not isinstance(content, Mapping):
-        yield content
-        return
-    choices = []
-    for key, value in content.items():
-        options = value if isinstance(value, list) else [value]
-        if not options:
-            raise SweepError(f"{where}.{cut(key)}: an empty grid; give at least one value")
-        choices.append([(key, point) for option in options for point in _grid(option, f"{where}.{cut(key)}")])
-    for combination in itertools.product(*choices):
-        yield dict(combination)
-
-
-def _points(content: Any) -> int:
-    """Count the points of a grid without expanding it."""
-    if not isinstance(content, Mapping):
-        return 1
-    lists = [value if isinstance(value, list) else [value] for value in content.values()]
-    return math.prod(sum(map(_points, options)) for options in lists)
-
-
-def _check_number(points: int, where: str) -> None:
-    """Refuse a grid that is too large."""
-    if points > MAX_CELLS:
-        raise SweepError(f"{where}: a grid of {one_line(points)} points, and {MAX_CELLS} is the most; split the sweep")
-
-
-def _registry(axis: str) -> Mapping[str, Any]:
-    registries: dict[str, Mapping[str, Any]] = {"data": DATA, "model": MODELS, "optimizer": OPTIMIZERS}
-    return registries[axis]
-
-
-def _example(axis: str) -> str:
-    return {
-        "data": "{name: fashion_mini}",
-        "model": "{name: mlp, depth: 2, width: 128}",
-        "optimizer": "{name: sgd, lr: 0.5}",
-        "train": "{steps: 1000}",
-    }[axis]
-
-
-def _settings(axis: str, point: dict[Any, Any], where: str) -> Any:
-    """Check one point of an entry's grid against the settings of the entry it names."""
-    if axis == "train":
-        return _validate(Train, point, where)
-    registry = _registry(axis)
-    if "name" not in point:
-        raise SweepError(f"{where}: name: missing; valid: {', '.join(sorted(registry))}")
-    name = point["name"]
-    entry = entry_of(registry, name) if isinstance(name, str) else None
-    if entry is None:
-        raise SweepError(f"{where}.name: {one_line(name)}: no such {axis}; {nearest(name, registry)}")
-    return _validate(entry.settings, point, where)
-
-
-def _validate(kind: type[Settings], content: dict[Any, Any], where: str) -> Any:
-    """Build settings, turning pydantic's findings into one line."""
-    for key in content:
-        if not isinstance(key, str):
-            raise SweepError(f"{where}: {one_line(key)}: a key must be text; {nearest(key, kind.model_fields)}")
-    try:
-        return kind(**content)
-    except ValidationError as error:
-        raise SweepError(explain(error, kind, where)) from None
-
-
-def _cells(axes: dict[str, list[Entry]], source: str) -> Iterator[Cell]:
-    """Combine the axes, leaving out what ``for`` excludes; refuse what does not fit and what comes twice."""
-    _check_number(_count(axes), source)
-    seen: dict[str, str] = {}
-    used: set[int] = set()
-    for combination in itertools.product(*(axes[axis] for axis in AXES)):
-        if _excluded(combination):
-            continue
-        chosen = dict(zip(AXES, combination, strict=True))
-        cell = Cell(*(entry.settings for entry in combination))
-        try:  # what lies in files or in the user's code is looked at here
-            check_fit(cell, chosen)
-            cell.content  # noqa: B018
-            data_entry(cell.data).check(cell.data)
-        except SweepError:
-            raise
-        except UserError as error:
-            at = chosen["model" if "shape" in vars(cell) and "layers" not in vars(cell) else "data"].where
-            raise SweepError(f"{at}: {error}") from None
-        places = " x ".join(entry.where.removeprefix(f"{source}: ") for entry in combination)
-        if cell.id in seen:
-            raise SweepError(f"{source}: {places}: the same cell as {seen[cell.id]} ({cell.id}); name each cell once")
-        seen[cell.id] = places
-        used |= {id(entry) for entry in combination}
-        yield cell
-    for entry in itertools.chain.from_iterable(axes.values()):
-        if id(entry) not in used:
-            raise SweepError(f"{entry.where}: in no cell: its `for`, or others', excludes every combination; widen it")
-
-
-def _count(axes: dict[str, list[Entry]]) -> int:
-    """Count the cells without going through them: entries of one place in the file and one name are left out alike."""
-    kinds: dict[str, dict[tuple[str, str], list[Entry]]] = {axis: {} for axis in AXES}
-    for axis, entries in axes.items():
-        for entry in entries:
-            kinds[axis].setdefault((entry.where, getattr(entry.settings, "name", "")), []).append(entry)
-    if math.prod(map(len, kinds.values())) > MAX_CELLS:  # a `for` in each of many entries
-        return math.prod(map(len, axes.values()))
-    return sum(
-        math.prod(map(len, alike))
-        for alike in itertools.product(*(kinds[axis].values() for axis in AXES))
-        if not _excluded(tuple(entries[0] for entries in alike))
-    )
-
-
-def _excluded(combination: tuple[Entry, ...]) -> bool:
-    """Whether the ``for`` of one of the entries leaves out another."""
-    chosen = dict(zip(AXES, combination, strict=True))
-    return any(chosen[other].settings.name not in names for entry in combination for other, names in entry.only.items())
-
-
-def _named_cells(axes: dict[str, list[Entry]], ids: frozenset[str]) -> Iterator[Cell]:
-    """Find cells by their ids; a hash is taken only where the readable part fits."""
-    names = {cell_id.rpartition(".")[0] for cell_id in ids}
-    missing = len(ids)
-    for combination in itertools.product(*(axes[axis] for axis in AXES)):
-        if joined_name(entry.readable for entry in combination[:3]) in names and not _excluded(combination):
-            cell = Cell(*(entry.settings for entry in combination))
-            if cell.id in ids:
-                yield cell
-                missing -= 1
-        if not missing:
-            return
+    return validate(kind, dict(content), f"{source}: {key}")

@@ -1,4 +1,4 @@
-"""The sweep file that results come from, as the plan and provenance.json remember it. Imports no torch."""
+"""Record which sweep file results come from, in the plan and in provenance.json. Imports no torch."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from nfa.errors import SweepError, UserError
 from nfa.sweep.explain import plain_numbers
 from nfa.sweep.read_yaml import read_yaml
 
-PLAN = ".plan.json"  # name of the file in a sweep's results that says what its jobs are to do
+PLAN = ".plan.json"  # the file in a sweep's results from which its jobs read the sweep
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Origin:
 
     Attributes:
         file: Its absolute path.
-        name: The name of the sweep in the file itself; the name of the file where it gives none.
-        digest: Hash of what it says, as YAML: comments and the order of keys are not in it.
+        name: The name of the sweep in the file; if the file gives no name, the file's own name without suffix.
+        digest: Hash of the content that YAML reads, so comments and the order of keys do not change it.
     """
 
     file: Path
@@ -31,23 +31,23 @@ class Origin:
 
     @classmethod
     def of(cls, file: Path, content: Any) -> "Origin":
-        """Describe a file by its content, which was read from it before."""
+        """Describe a file whose content was read before."""
         name = content.get("sweep", file.stem) if isinstance(content, Mapping) else file.stem
         try:
-            said = digest(plain_numbers(content))
-        except (ValueError, TypeError, RecursionError):  # dates, say, or an alias inside what it names: no sweep
-            said = digest(file.read_text(encoding="utf-8"))
-        return cls(Path(os.path.abspath(file)), str(name), said)
+            hashed = digest(plain_numbers(content))
+        except (ValueError, TypeError, RecursionError):  # no sweep: it has dates, or an alias inside its own value
+            hashed = digest(file.read_text(encoding="utf-8"))
+        return cls(Path(os.path.abspath(file)), str(name), hashed)
 
     @classmethod
     def remembered(cls, document: Mapping[str, Any], results: Path) -> "Origin":
-        """Take it from a plan or from provenance.json in the folder ``results``, results/<sweep>."""
+        """Read the description from the document of a plan or a provenance.json in ``results``, results/<sweep>."""
         return cls(_working_folder(results) / document["file"], document["name"], document["digest"])
 
     def document(self, results: Path) -> dict[str, str]:
-        """Describe it for the folder ``results``: relative to where Snakemake works, where the file lies there.
+        """Return the description to be kept in ``results``, so that results and sweep file can be moved together.
 
-        So results and sweep file can be moved together.
+        The path is relative to the folder in which Snakemake works, if the file is inside that folder.
         """
         folder = _working_folder(results)
         inside = self.file.is_relative_to(folder)
@@ -55,7 +55,7 @@ class Origin:
         return {"file": file, "name": self.name, "digest": self.digest}
 
     def now(self) -> "Origin | None":
-        """Read the file again; None where it is not there any more or is no YAML."""
+        """Describe the file as it is now; None if it is gone or is no YAML."""
         try:
             return Origin.of(self.file, read_yaml(self.file))
         except SweepError:
@@ -63,21 +63,21 @@ class Origin:
 
 
 def _working_folder(results: Path) -> Path:
-    """The folder in which Snakemake works: that of the folder ``results``."""
+    """Return the folder in which Snakemake works, two above a sweep's results."""
     return Path(os.path.abspath(results)).parent.parent
 
 
 def plan_text(document: Mapping[str, Any], origin: Origin | None, results: Path) -> str:
-    """Write out a plan: the sweep as its jobs read it, and the file that it comes from."""
+    """Return the text of a plan: the document of the sweep, from which its jobs read it, and the sweep file."""
     plan = {"document": document, "origin": origin.document(results) if origin else None}
     return json.dumps({**plan, "digest": digest(plan)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_plan(path: Path) -> tuple[dict[str, Any], Origin | None]:
-    """Read a plan: the sweep's document, and the file that it comes from.
+    """Read a plan; return the sweep's document and the sweep file.
 
     Raises:
-        UserError: It is missing or damaged.
+        UserError: The plan is missing or damaged.
     """
     try:
         plan = read_sealed(path)
@@ -87,4 +87,6 @@ def read_plan(path: Path) -> tuple[dict[str, Any], Origin | None]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(f"{path}: cannot be read: {reason}") from None
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: damaged; start `snakemake` on the sweep file again, which writes it anew") from None
+        raise UserError(
+            f"{path}: damaged; start `snakemake` with the sweep file again, which writes a new plan"
+        ) from None

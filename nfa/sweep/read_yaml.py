@@ -1,7 +1,7 @@
-"""Reading YAML from a file: only from a plain file of a sensible size, and not what grows without end when read.
+"""Read YAML safely: only from a regular file of limited size, and only content of limited size.
 
-A few lines of YAML can stand for more values than there are atoms (an alias names a list of aliases of a list ...),
-and reading a pipe or a device may take for ever. Such a file is refused within seconds.
+A few lines of YAML can expand to astronomically many values, because an alias can repeat a list of aliases, and reading
+a pipe or a device may never end. Such a file is refused within seconds.
 """
 
 import os
@@ -14,27 +14,29 @@ import yaml
 
 from nfa.errors import SweepError, cut
 
-MAX_BYTES = 500_000  # more takes longer than seconds to read
-MAX_VALUES = 500_000  # in a document, aliases counted as often as they are used
+MAX_BYTES = 500_000  # a larger file takes too long to read
+MAX_VALUES = 500_000  # of a document, where the value of an alias counts as often as the alias is used
 MAX_DEPTH = 50
 _BOOL, _MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
 _INT = "tag:yaml.org,2002:int"
 
 
-_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times faster, and not everywhere
+_Safe: Any = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # the C loader is ten times faster, but not installed everywhere
 
 
 class _Loader(_Safe):  # type: ignore[misc]
-    """Safe loading that refuses a key given twice, where YAML would silently keep the last, and keeps ``on`` a key."""
+    """A safe loader that refuses duplicate keys, of which YAML keeps the last, and reads the key ``on`` as text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build one mapping."""
+        """Build one mapping; refuse duplicate keys."""
         seen = set()
         for key_node, _ in node.value:
             if isinstance(key_node, yaml.ScalarNode) and key_node.tag != _MERGE:
                 if key_node.tag == _BOOL:
                     key_node.tag = self.DEFAULT_SCALAR_TAG
-                key = self.construct_object(key_node)  # 0.5 and 0.50 are one key, too
+                key = self.construct_object(key_node)  # values are compared, so 0.5 and 0.50 are one key
                 if key in seen:
                     line = key_node.start_mark.line + 1
                     raise SweepError(f"line {line}: {cut(key_node.value)}: given twice; keep one of them")
@@ -43,7 +45,7 @@ class _Loader(_Safe):  # type: ignore[misc]
         return mapping
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Put what ``<<`` names into a mapping; PyYAML keeps what is named twice, twice, and so on without end."""
+        """Merge the mappings that ``<<`` names, up to a limit: PyYAML keeps duplicates, which may multiply."""
         merged = 0
         for key_node, value in node.value:
             if key_node.tag == _MERGE:
@@ -53,14 +55,18 @@ class _Loader(_Safe):  # type: ignore[misc]
                         merged += len(part.value)
                         if merged > MAX_VALUES // 10:
                             line = key_node.start_mark.line + 1
-                            raise SweepError(f"line {line}: <<: names more than {MAX_VALUES // 10:,} settings")
+                            raise SweepError(
+                                f"line {line}: <<: merges more than {MAX_VALUES // 10:,} settings; merge fewer"
+                            )
         super().flatten_mapping(node)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Read a whole number; Python refuses to convert thousands of digits, with advice for programmers."""
+        """Read a whole number; refuse thousands of digits, for which Python's own message is meant for programmers."""
         if len(node.value) > 1000:
             line = node.start_mark.line + 1
-            raise SweepError(f"line {line}: {cut(node.value)}: a whole number of {len(node.value):,} digits")
+            raise SweepError(
+                f"line {line}: {cut(node.value)}: a whole number of {len(node.value):,} digits is too long"
+            )
         return int(super().construct_yaml_int(node))
 
 
@@ -68,10 +74,10 @@ _Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 
 
 def _text(path: Path) -> str:
-    """Read a text file, which must be a plain file: a pipe or a device may have no end, or nothing to give.
+    """Read a text file, which must be a regular file: reading a pipe or a device may never end.
 
     Raises:
-        SweepError: The file is not there, is none, is too large or is no text: one line.
+        SweepError: There is no such file, it is no regular file, it is too large or it is no text: one line.
     """
     try:
         # Opening a pipe would wait for its other end.
@@ -88,7 +94,7 @@ def _text(path: Path) -> str:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
         raise SweepError(
-            f"{path}: has {status.st_size:,} bytes, and a sweep file has at most {MAX_BYTES:,}; give a sweep file"
+            f"{path}: has {status.st_size:,} bytes, but a sweep file has at most {MAX_BYTES:,}; give a sweep file"
         )
     try:
         return content.decode("utf-8")
@@ -97,7 +103,7 @@ def _text(path: Path) -> str:
 
 
 def _kind(mode: int) -> str:
-    """Name what is no plain file."""
+    """Name the kind of a file that is not a regular one."""
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
@@ -107,7 +113,7 @@ def read_yaml(path: Path) -> Any:
     """Read a YAML file.
 
     Raises:
-        SweepError: The file is not there, cannot be read, is no YAML or stands for too much: one line.
+        SweepError: The file is missing, cannot be read, is no YAML or expands to too many values: one line.
     """
     text = _text(path)
     try:
@@ -117,14 +123,25 @@ def read_yaml(path: Path) -> Any:
         raise SweepError(f"{path}: {error}") from None
     except RecursionError:
         raise SweepError(f"{path}: not YAML: nested without end") from None
+    except yaml.MarkedYAMLError as error:
+        raise SweepError(f"{path}: not YAML: {_explained(error, text)}") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:  # the last two: impossible dates, unhashable keys
         raise SweepError(f"{path}: not YAML: {cut(' '.join(str(error).split()), 300)}") from None
     check_size(document, str(path))
     return document
 
 
+def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Explain an error of the YAML reader in one line, with its place."""
+    mark = error.problem_mark or error.context_mark
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    if mark is not None and "\t" in "".join(text.splitlines()[mark.line : mark.line + 1])[: mark.column + 1]:
+        return f"{place}a tab; indent with spaces"
+    return place + cut(" ".join(" ".join(filter(None, (error.context, error.problem))).split()), 300)
+
+
 def _check_depth(text: str) -> None:
-    """Refuse deep nesting before the fast loader meets it: it would end the process.
+    """Refuse deep nesting, which would crash the C loader, before the document is loaded.
 
     Raises:
         SweepError: The document is nested more than ``MAX_DEPTH`` deep.
@@ -140,19 +157,19 @@ def _check_depth(text: str) -> None:
 
 
 def check_size(document: Any, source: str) -> None:
-    """Refuse a document whose aliases stand for too many values, without expanding them.
+    """Refuse a document that expands to too many values, without expanding its aliases.
 
     Raises:
-        SweepError: It stands for more than ``MAX_VALUES`` values, or is nested more than ``MAX_DEPTH`` deep.
+        SweepError: It expands to more than ``MAX_VALUES`` values, or is nested more than ``MAX_DEPTH`` deep.
     """
-    counted: dict[int, int] = {}  # of a collection, by where it lies: aliases are one object
+    counted: dict[int, int] = {}  # id of a collection -> number of values; all uses of an alias are one object
     open_now: set[int] = set()
 
     def count(value: Any, depth: int) -> int:
         if not isinstance(value, Mapping | list | tuple | set):
             return 1
         if id(value) in open_now:
-            raise SweepError(f"{source}: nested without end; an alias (*name) stands inside what it names")
+            raise SweepError(f"{source}: nested without end, because an alias (*name) is used inside its own value")
         if depth > MAX_DEPTH:
             raise SweepError(f"{source}: nested more than {MAX_DEPTH} deep")
         if id(value) not in counted:
@@ -165,6 +182,6 @@ def check_size(document: Any, source: str) -> None:
     total = count(document, 0)
     if total > MAX_VALUES:
         raise SweepError(
-            f"{source}: stands for {total:,} values with its aliases (*name), and a sweep file for at most "
-            f"{MAX_VALUES:,}; split the sweep"
+            f"{source}: expands to {total:,} values, because aliases (*name) are repeated; at most {MAX_VALUES:,} are "
+            f"allowed"
         )

@@ -1,165 +1,146 @@
-"""The JSON schema of the sweep file, generated from the settings classes: what an editor completes and explains.
+"""The JSON schema of the sweep file: an editor completes and explains every key with it.
 
-Entries share most of their settings, so each different setting is spelled out once, below ``$defs``, and referred to.
+pydantic writes the schema from a model of the whole file, which is built here from the settings classes. The model
+differs from them in that a list of values may stand wherever a value may. Entries share most of their settings, so each
+different setting is a named type, which pydantic writes once, below ``$defs``, and refers to elsewhere.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from nfa.data import DATA
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+from typing_extensions import TypeAliasType
+
 from nfa.entries import Settings
-from nfa.models import MODELS
-from nfa.optim import OPTIMIZERS
-from nfa.sweep.grid import SIZED
+from nfa.sweep.grid import MAX_SEEDS, SEGMENT, SIZED
+from nfa.sweep.points import NAMED_AXES, REGISTRIES
 from nfa.sweep.sections import Measure, Probe, Train, Wandb
 
-AXES = ("data", "model", "optimizer")
 LINE = 120  # characters
-AROUND = ("default", "description")  # what is said of a setting beside the values it takes
 
 
-class _Definitions:
-    """Parts of the schema by name, each written once."""
+class _WithoutTitles(GenerateJsonSchema):
+    """Leaves out the titles, with which pydantic repeats the name of every model and field."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        return {key: item for key, item in super().model_schema(schema).items() if key != "title"}
+
+
+class _Types:
+    """Named types, each made once. A second type of the same name gets a number."""
 
     def __init__(self) -> None:
-        self.schemas: dict[str, Any] = {}
+        self.made: dict[str, Any] = {}
+        self.numbers: Counter[str] = Counter()
 
-    def refer(self, name: str, schema: Mapping[str, Any]) -> dict[str, str]:
-        """Define a part, or find it where an equal one is defined: under its name, or the name with a number."""
-        number, chosen = 1, name
-        while self.schemas.setdefault(chosen, schema) != schema:
-            number += 1
-            chosen = f"{name}.{number}"
-        return {"$ref": f"#/$defs/{chosen}"}
+    def name(self, name: str, kind: Any, **extra: Any) -> Any:
+        """Name a type, with extra entries for its schema."""
+        content = repr((name, kind, extra))
+        if content not in self.made:
+            self.numbers[name] += 1
+            number = self.numbers[name]
+            kind = Annotated[kind, Field(json_schema_extra=extra)] if extra else kind
+            self.made[content] = TypeAliasType(f"{name}-{number}" if number > 1 else name, kind)
+        return self.made[content]
+
+    def setting(self, key: str, field: FieldInfo) -> Any:
+        """Return the type of a setting in a sweep file, with its default and description."""
+        default = {} if field.is_required() or field.default_factory else {"default": field.default}
+        kind = self._value_or_grid(key, field.annotation, field.metadata)
+        return self.name(key, kind, **default, description=field.description)
+
+    def _value_or_grid(self, key: str, kind: Any, bounds: Sequence[Any] = ()) -> Any:
+        """Return the type of a value or a list of values, which is a grid. Values of a mapping may be grids too."""
+        if get_origin(kind) is dict:
+            kind = dict[str, self._value_or_grid(key, get_args(kind)[1])]  # type: ignore[misc]
+        return _one_or_list(self.name(f"{key}-values", Annotated[kind, *bounds] if bounds else kind))
 
 
 def sweep_schema() -> dict[str, Any]:
     """Build the schema of a sweep file (JSON Schema 2020-12)."""
-    parts = _Definitions()
-    axes: dict[str, dict[str, Any]] = {
-        "data": {name: (entry.settings, entry.about) for name, entry in DATA.items()},
-        "model": {name: (entry.settings, entry.about) for name, entry in MODELS.items()},
-        "optimizer": {name: (entry.settings, entry.about) for name, entry in OPTIMIZERS.items()},
-    }
-    properties: dict[str, Any] = {
-        "sweep": {
-            "type": "string",
-            "pattern": "^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$",
-            "description": "name of the sweep, that of the file if not given; results go to results/<name>",
-        },
-        "seeds": {
-            "anyOf": [
-                {"type": "integer", "minimum": 1, "maximum": 10000},
-                {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "uniqueItems": True},
-            ],
-            "default": 3,
-            "description": "a number of seeds, or a list of them",
-        },
-    }
-    for axis, entries in axes.items():
-        choices = [
-            parts.refer(f"{axis}.{name}", _entry(parts, kind, name, about, axis))
-            for name, (kind, about) in entries.items()
-        ]
-        properties[axis] = {
-            **_one_or_list(parts.refer(axis, {"anyOf": choices})),
-            "description": f"the {axis} axis: a list of entries; a list inside an entry is a grid",
-        }
-    properties["train"] = {
-        **_one_or_list(parts.refer("train", _entry(parts, Train, None, "how a cell is trained", "train"))),
-        "default": {},
-        "description": "how a cell is trained: the fourth axis",
-    }
+    types = _Types()
+    seed_list = Annotated[
+        list[Annotated[int, Field(ge=0)]], Field(min_length=1, json_schema_extra={"uniqueItems": True})
+    ]
+    seeds = Annotated[int, Field(ge=1, le=MAX_SEEDS)] | seed_list
+    fields: dict[str, Any] = {"seeds": (seeds, Field(3, description="a number of seeds, or a list of them"))}
+    for axis, entries in REGISTRIES.items():
+        kinds = [_entry(types, axis, name, entry.settings, entry.about) for name, entry in entries.items()]
+        about = f"the {axis} axis: a list of entries; a list inside an entry is a grid"
+        fields[axis] = _one_or_list(types.name(axis, Union[*kinds])), Field(description=about)
+    train = _entry(types, "train", None, Train, "how a cell is trained")
+    fields["train"] = _one_or_list(train), Field({}, description="how a cell is trained: the fourth axis")
     sections = (("measure", Measure, "how alignment is measured"), ("probe", Probe, "how features are probed"))
     for key, kind, about in (*sections, ("wandb", Wandb, "where runs are published")):
-        plain = {"type": "object", "properties": _fields(kind), "additionalProperties": False}
-        properties[key] = {**plain, "default": {}, "description": about}
-    for key in SIZED:
-        field = properties[key]
-        plain = {name: item for name, item in field.items() if name not in AROUND}
-        properties[key] = parts.refer(f"sweep.{key}", plain) | {name: field[name] for name in AROUND if name in field}
-    changes = {
-        "type": "object",
-        "properties": {key: properties[key] for key in SIZED},
-        "additionalProperties": False,
-        "description": "what takes the place of the file's own keys at this size",
-    }
-    properties["size"] = {"type": "string", "description": "which of `sizes` to run; as written if not given"}
-    properties["sizes"] = {
-        "type": "object",
-        "additionalProperties": changes,
-        "default": {},
-        "description": "name -> keys in another size; mappings are joined, lists replaced; results/<sweep>-<size>",
-    }
+        fields[key] = kind, Field({}, description=about)
+    about = "the keys that this size replaces"
+    changes = _model("changes", about, {key: _optional(*fields[key]) for key in SIZED})
+    about = "name of the sweep, that of the file if not given; results go to results/<name>"
+    fields["sweep"] = _optional(str, Field(pattern=f"^{SEGMENT.pattern}$", description=about))
+    fields["size"] = _optional(str, Field(description="the one of `sizes` to run; if not given, the file as written"))
+    about = "name -> keys in another size; mappings are joined, lists replaced; results/<sweep>-<size>"
+    fields["sizes"] = dict[str, changes], Field({}, description=about)  # type: ignore[valid-type]
+    document = _model("sweep", "", fields)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "nfa sweep file",
         "description": "Generated by `nfa schema` from the settings classes; do not edit.",
-        "type": "object",
-        "properties": properties,
-        "required": list(AXES),
-        "additionalProperties": False,
-        "$defs": dict(sorted(parts.schemas.items())),
+        **document.model_json_schema(schema_generator=_WithoutTitles),
     }
 
 
-def _fields(kind: type[Settings]) -> dict[str, dict[str, Any]]:
-    """Schemas of a settings class's fields: types, bounds, defaults and descriptions."""
-    fields: dict[str, dict[str, Any]] = kind.model_json_schema()["properties"]
-    for field in fields.values():
-        field.pop("title", None)
-    return fields
-
-
-def _entry(parts: _Definitions, kind: type[Settings], name: str | None, about: str, axis: str) -> dict[str, Any]:
-    """Schema of an entry of an axis: every setting alone or as a grid, and ``for``."""
-    properties: dict[str, Any] = {
-        key: parts.refer(key, _or_grid(parts, key, field)) for key, field in _fields(kind).items() if key != "name"
+def _entry(types: _Types, axis: str, name: str | None, kind: type[Settings], about: str) -> type[BaseModel]:
+    """Build the model of an entry of an axis: every setting alone or as a grid, and ``for``."""
+    fields = {
+        key: _optional(types.setting(key, field), Field()) for key, field in kind.model_fields.items() if key != "name"
     }
     if name is not None:
         # A key with a colon is a pattern: torchvision:NAME, module:function.
         prefix = name.removesuffix("NAME")
-        fixed = {"const": name}
-        pattern = {"type": "string", "pattern": f"^{prefix}.+$" if prefix != name else "^[^:]+:[^:]+$"}
-        properties["name"] = {**(pattern if ":" in name else fixed), "description": about}
-    properties["for"] = parts.refer("for", _only(parts, axis))
-    required = {} if name is None else {"required": ["name"]}
-    return {"type": "object", "properties": properties, "additionalProperties": False, **required, "description": about}
+        pattern = f"^{prefix}.+$" if prefix != name else "^[^:]+:[^:]+$"
+        named: Any = Annotated[str, Field(pattern=pattern)] if ":" in name else Literal[name]
+        fields["name"] = named, Field(description=about)
+    names = types.name("names", _one_or_list(str))
+    others = {other: _optional(names, Field()) for other in NAMED_AXES if other != axis}
+    only = _model(f"{axis}-for", "keep this entry to these entries of another axis", others)
+    fields["for"] = _optional(only, Field())
+    return _model(f"{axis}-{name}" if name else axis, about, fields)
 
 
-def _only(parts: _Definitions, axis: str) -> dict[str, Any]:
-    """Schema of ``for``: names of other axes."""
-    names = parts.refer("names", _one_or_list({"type": "string"}))
-    return {
-        "type": "object",
-        "properties": {other: names for other in AXES if other != axis},
-        "additionalProperties": False,
-        "description": "keep this entry to these entries of another axis",
-    }
+def _model(name: str, about: str, fields: dict[str, Any]) -> type[BaseModel]:
+    """Build a model that refuses other keys."""
+    config = ConfigDict(extra="forbid")
+    model: type[BaseModel] = create_model(name, __config__=config, __doc__=about, **fields)
+    return model
 
 
-def _or_grid(parts: _Definitions, key: str, field: Mapping[str, Any]) -> dict[str, Any]:
-    """Allow a list of values wherever a value stands."""
-    value = {name: item for name, item in field.items() if name not in AROUND}
-    if isinstance(value.get("additionalProperties"), Mapping):  # a mapping of values, each a grid too
-        value["additionalProperties"] = _or_grid(parts, key, value["additionalProperties"])
-    values = parts.refer(f"{key}.values", _one_or_list(value))
-    return {**values, **{name: field[name] for name in AROUND if name in field}}
+def _optional(kind: Any, field: FieldInfo) -> tuple[Any, Any]:
+    """Let a field be left out, without a default that the schema would show."""
+    if not field.is_required():
+        return kind, field
+    optional: Any = Field(default_factory=dict, description=field.description)
+    return Annotated[kind, *field.metadata] if field.metadata else kind, optional
 
 
-def _one_or_list(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """What is described, or a list of it."""
-    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]}
+def _one_or_list(kind: Any) -> Any:
+    """Return the type of one value or a list of them."""
+    return kind | Annotated[list[kind], Field(min_length=1)]
 
 
 def schema_text() -> str:
-    """The schema as JSON, what fits on a line on one line."""
+    """Write the schema as JSON, with everything on one line that fits there."""
     return _text(sweep_schema(), "") + "\n"
 
 
 def _text(value: Any, indent: str) -> str:
-    """Write JSON from a place that is indented so far."""
+    """Write JSON from a place with this indentation on."""
     short = json.dumps(value, ensure_ascii=False)
     if len(indent) + len(short) <= LINE or not isinstance(value, dict | list) or not value:
         return short

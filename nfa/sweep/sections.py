@@ -1,4 +1,4 @@
-"""The settings of a sweep file beside data, model and optimizer: train, measure, probe and wandb."""
+"""The settings of a sweep file besides data, model and optimizer: train, measure, probe and wandb."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Train(Settings):
     )
     decoupling: float = setting(0.0, "spectral decoupling: the loss plus half of this times mean f^2", ge=0, le=1e6)
     rule: Literal["backpropagation", "feedback_alignment", "direct_feedback_alignment", "hebb"] = setting(
-        "backpropagation", "what stands in for the gradient; the last two need a chain of layers"
+        "backpropagation", "how the updates are computed; the last two need a chain of layers"
     )
     rho: float = setting(0.0, "feedback_alignment: cosine between feedback and initial weights", ge=0, le=1)
     checkpoints: int = setting(8, "checkpoints after step 0; the last step is one", ge=1, le=1000)
@@ -39,17 +39,17 @@ class Train(Settings):
         return self
 
     def batch(self, n_train: int) -> int:
-        """Samples per step for a training set of n_train."""
+        """Return the samples per step for a training set of n_train samples."""
         return n_train if self.batch_size == "full" else min(self.batch_size, n_train)
 
     def total_steps(self, n_train: int) -> int:
-        """Optimizer steps of a run; an epoch's last batch may be a smaller one."""
+        """Return the optimizer steps of a run; the last batch of an epoch may be smaller than the others."""
         if self.epochs is not None:
             return self.epochs * math.ceil(n_train / self.batch(n_train))
         return 1000 if self.steps is None else self.steps
 
     def checkpoint_steps(self, n_train: int) -> list[int]:
-        """Steps at which weights are kept: 0, the last, and those of the schedule between."""
+        """Return the steps at which weights are kept: 0, the last step, and steps between that are spaced as chosen."""
         total = self.total_steps(n_train)
         if self.spacing == "linear":
             return sorted({round(total * i / self.checkpoints) for i in range(self.checkpoints + 1)})
@@ -64,10 +64,15 @@ class Measure(Settings):
         "auto", "exact: a reverse pass per output; sketched: random, with standard errors; auto: exact up to 64 outputs"
     )
     probes: int = setting(1, "probes in each of the two sketches", ge=1, le=1000)
-    samples: int = setting(1000, "the first this many of a fixed permutation of the training set", ge=1, le=10**7)
+    samples: int = setting(
+        1000,
+        "training samples to measure on: the first ones of a fixed permutation of the training set",
+        ge=1,
+        le=10**7,
+    )
     early: int = setting(
         0,
-        "follow gradient flow on the first this many of those samples, predicted and measured, for cells of plain sgd",
+        "for cells of plain sgd: follow gradient flow on this many of those samples, predicted and measured; 0: do not",
         ge=0,
         le=10**7,
     )
@@ -82,7 +87,7 @@ class Probe(Settings):
     samples: int = setting(5000, "at most this many training samples", ge=10, le=10**7)
     max_features: int = setting(256, "larger feature maps are averaged over positions", ge=1, le=10**5)
     kernel: Literal["none", "first", "all"] = setting(
-        "first", "layers whose learned metrics (NFM, AGOP) are tried in kernel machines, against the metric I"
+        "first", "layers whose learned metrics (NFM, AGOP) are compared with the metric I in kernel machines"
     )
     kernel_samples: int = setting(1000, "at most this many training samples in kernel machines", ge=10, le=20_000)
     kernel_at: Literal["ends", "all"] = setting("ends", "checkpoints of the kernel machines: first and last, or all")
@@ -96,14 +101,14 @@ class Wandb(Settings):
         "offline", "offline: local files, for `wandb sync`; online: upload"
     )
     project: str = setting("nfa", "W&B project", min_length=1, max_length=128)
-    entity: str | None = setting(None, "W&B team or user; yours if not given", min_length=1, max_length=128)
+    entity: str | None = setting(None, "W&B team or user; your own account if not given", min_length=1, max_length=128)
     checkpoints_mb: float = setting(
-        0.0, "online: upload a run's checkpoints as an artifact where they are at most this many MB", ge=0, le=10**6
+        0.0, "online: upload a run's checkpoints as an artifact if they are at most this many MB", ge=0, le=10**6
     )
 
     @model_validator(mode="after")
     def _names(self) -> Wandb:
-        """Refuse what W&B would when the first run is published, after everything has trained."""
+        """Refuse names that W&B would refuse only after the training, when the first run is published."""
         for key, name in (("project", self.project), ("entity", self.entity)):
             if name is not None and (name != name.strip() or not name.isprintable() or set(name) & set("/\\#?%:")):
                 raise ValueError(f"{key}: {one_line(name)} is no name; use letters and digits, none of / \\ # ? % :")

@@ -1,12 +1,12 @@
-"""One sweep file in several sizes: as written, or with what one of its ``sizes`` changes, chosen by one key, ``size``.
+"""Sizes of a sweep file: the file as written, or with the changes of one of its ``sizes``, chosen by the key ``size``.
 
     sweep: ansatz_mlp
     train: {epochs: 10}
     sizes:
       full: {train: {epochs: 150}, seeds: 5}
 
-``size: full`` (``snakemake --config size=full``, ``nfa expand FILE --size full``) is another sweep with
-results of its own, ``ansatz_mlp-full``.
+With ``size: full`` in the file, ``snakemake --config size=full`` or ``nfa expand FILE --size full`` the file is another
+sweep with its own name and results, ``ansatz_mlp-full``.
 """
 
 import re
@@ -19,20 +19,20 @@ NAME = re.compile(r"[A-Za-z0-9_]{1,20}")
 
 
 def at_size(document: Mapping[Any, Any], keys: Sequence[str], source: str) -> dict[Any, Any]:
-    """Put what the chosen size says in the place of what the sweep file says.
+    """Apply the changes of the chosen size to a sweep document.
 
-    Sections that are mappings in both are joined setting by setting; lists and all else are replaced whole.
+    Sections that are mappings in both are joined setting by setting; lists and everything else are replaced as a whole.
 
     Args:
         document: A sweep document with its name; ``size`` and ``sizes`` may be among its keys.
-        keys: What a size may change.
+        keys: The keys that a size may change.
         source: The file, for messages.
 
     Returns:
         The document without ``size`` and ``sizes``, named after the size.
 
     Raises:
-        SweepError: No such size, or one of the sizes is no mapping of a sweep's keys: one line.
+        SweepError: There is no such size, or one of the sizes is no mapping of a sweep's keys: one line.
     """
     plain = {key: value for key, value in document.items() if key not in ("size", "sizes")}
     sizes = document.get("sizes", {})
@@ -40,7 +40,9 @@ def at_size(document: Mapping[Any, Any], keys: Sequence[str], source: str) -> di
         raise SweepError(f"{source}: sizes: {one_line(sizes)} must be a mapping, e.g. {{full: {{seeds: 5}}}}")
     for name, changes in sizes.items():
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise SweepError(f"{source}: sizes: {one_line(name)} cannot name a folder; use letters, digits and _")
+            raise SweepError(
+                f"{source}: sizes: {one_line(name)} cannot name a folder; use at most 20 letters, digits and _"
+            )
         if not isinstance(changes, Mapping):
             raise SweepError(f"{source}: sizes.{name}: {one_line(changes)} must be a mapping, e.g. {{seeds: 5}}")
         for key in changes:

@@ -12,7 +12,7 @@ from nfa.errors import UserError
 from nfa.losses import LOSSES, Loss, decoupled
 from nfa.random import numpy_generator, torch_generator
 from nfa.rules import RULES, Rule
-from nfa.sweep.cells import Cell, data_entry, model_entry
+from nfa.sweep.cells import Cell
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def load_all(cell: Cell, seeds: Sequence[int], device: torch.device) -> dict[int
 
 def _load(cell: Cell, generator: np.random.Generator, device: torch.device) -> Materials:
     content = cell.content["data"]
-    data = data_entry(cell.data).load(cell.data, generator)
+    data = cell.data_entry.load(cell.data, generator)
     _check_signs(cell, data)
     order = torch.randperm(len(data.x_train), generator=torch_generator("measured samples", 0, data=content))
 
@@ -136,7 +136,7 @@ def build_rule(cell: Cell, seed: int, model: nn.Module) -> Rule:
     generator = torch_generator("feedback", seed, **content)
 
     def build_again() -> nn.Module:
-        return model_entry(cell.model).build(cell.model, cell.shape, generator).to(device)
+        return cell.model_entry.build(cell.model, cell.shape, generator).to(device)
 
     try:
         return RULES[cell.train.rule](model, build_again, cell.train.rho, generator, cell.shape.outputs)
@@ -148,4 +148,4 @@ def build_model(cell: Cell, seed: int, device: torch.device) -> nn.Module:
     """Build the network of a cell with the initial weights of a seed."""
     content = {axis: cell.content[axis] for axis in ("data", "model")}
     generator = torch_generator("weights", seed, **content)
-    return model_entry(cell.model).build(cell.model, cell.shape, generator).to(device)
+    return cell.model_entry.build(cell.model, cell.shape, generator).to(device)

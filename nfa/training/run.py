@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nfa.models.discover import seeded
-from nfa.optim import OPTIMIZERS
 from nfa.optim.algorithms.clip import clip_
 from nfa.optim.entry import set_learning_rate
 from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
-from nfa.sweep.cells import Cell, model_entry
+from nfa.sweep.cells import Cell
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
 from nfa.training.speeds import SAMPLES, ChangingSpeeds
@@ -73,9 +72,9 @@ class TrainingRun:
         self, parameters: nn.Module | Mapping[str, Tensor], *, stacked: bool = False
     ) -> torch.optim.Optimizer:
         """Make the optimizer of the cell for a network, or for the stacked weights of several networks."""
-        entry = OPTIMIZERS[self.cell.content["optimizer"]["name"]]
+        entry = self.cell.optimizer_entry
         layers = [layer.name for layer in self.cell.layers]
-        factors = model_entry(self.cell.model).lr_factors(self.cell.model, self.cell.shape)
+        factors = self.cell.model_entry.lr_factors(self.cell.model, self.cell.shape)
         return entry.build(self.cell.optimizer, parameters, stacked=stacked, layers=layers, lr_factors=factors)
 
     def advance(self) -> None:
@@ -84,7 +83,7 @@ class TrainingRun:
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         inputs = self.materials.x_train[rows]
-        if isinstance(rows, slice) and model_entry(self.cell.model).draws:
+        if isinstance(rows, slice) and self.cell.model_entry.draws:
             inputs = inputs.clone()  # unknown code may change its input in place, and a slice is a view of the data
         with self._drawing("draws in training"):
             loss = self.rule.backward(inputs, self.materials.y_train[rows], self.loss)
@@ -98,7 +97,7 @@ class TrainingRun:
 
     def _drawing(self, purpose: str) -> AbstractContextManager[None]:
         """Seed the random numbers of the network for this step, so that they are the same after a run was resumed."""
-        if not model_entry(self.cell.model).draws:
+        if not self.cell.model_entry.draws:
             return nullcontext()
         depends = {"data": self.cell.content["data"], "model": self.cell.content["model"], "step": self.step}
         return seeded(torch_generator(purpose, self.seed, **depends), self.materials.x_train.device)

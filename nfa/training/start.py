@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nfa.alignment import Gradients, loss_gradients
 from nfa.alignment.network.layers import parameters_of
-from nfa.sweep.cells import Cell, model_entry
+from nfa.sweep.cells import Cell
 from nfa.theory.limit import step_of
 from nfa.training.materials import Materials, build_rule, training_loss
 
@@ -65,7 +65,7 @@ class StartGradients:
     def start(self, cell: Cell, model: nn.Module) -> Start:
         """Let the optimizer of a cell take its first step on copies of the parameters."""
         layers = [layer.name for layer in cell.layers]
-        factors = model_entry(cell.model).lr_factors(cell.model, cell.shape)
+        factors = cell.model_entry.lr_factors(cell.model, cell.shape)
         step = step_of(cell.optimizer, model, self.taken.parameters, layers, factors)
         return Start(
             gradients=self.true.matrices(),

@@ -126,7 +126,7 @@ WAYS_OUT = ("remove the column from the file", "features: [a, b]")
         (lambda: text("a,b,target\n"), "has a header and no rows"),
         (lambda: text("a,target\n1,0\n2,0\n"), "column 'target' has one class, 0, where"),
         (lambda: text("a,target\n1,0\n2\n3,1\n"), "column target: row 2 has no value"),
-        (lambda: text("a,target\n1,0\n2,1,7\n3,1\n"), "cannot be read as .csv"),
+        (lambda: text("a,target\n1,0\n2,1,7\n3,1\n"), "t.csv: line 3 has 3 values, but there are 2 columns"),
         (lambda: text("a,target\n0,1,0\n1,2,1\n"), "rows have more fields than the header"),
         (lambda: text("a,target\n1,caf\xe9\n2,no\n".encode("latin-1")), "not UTF-8 text; save it as UTF-8"),
         (lambda: text("a,target\n1,0\n2,1\n".encode("utf-16")), "not UTF-8 text; save it as UTF-8"),

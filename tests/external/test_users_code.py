@@ -27,6 +27,7 @@ from tests.workflow.snakemake import Workflow
 ENDINGS = {
     "zero": "sys.exit(0)",
     "none": "sys.exit()",
+    "at_once": "os._exit(0)",
     "text": "sys.exit('out of luck')",
     "interrupt": "raise KeyboardInterrupt",
     "base": "raise type('Odd', (BaseException,), {})('no message')",
@@ -132,7 +133,7 @@ def test_whatever_a_data_function_ends_with_is_one_line_with_its_place(mine: str
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_whatever_an_import_ends_with_is_one_line_with_its_place(mine: str, tmp_path: Path, ending: str) -> None:
-    (tmp_path / f"{mine}_broken.py").write_text(f"import sys\n{ENDINGS[ending]}\n")
+    (tmp_path / f"{mine}_broken.py").write_text(f"import os, sys\n{ENDINGS[ending]}\n")
     entries: tuple[Any, ...] = (
         lambda name: DATA[USERS_OWN].shape(User(name=name)),
         lambda name: MODELS[USERS_OWN].layers(OwnModel(name=name), DataShape((3,), 1, None, 9, 9)),
@@ -149,7 +150,7 @@ def test_data_that_cannot_be_read_are_one_line(mine: str) -> None:
 
 
 def test_expand_fails_where_the_data_function_exits(mine: str, tmp_path: Path) -> None:
-    for ending in ("zero", "none", "interrupt"):
+    for ending in ("zero", "none", "at_once", "interrupt"):
         done = nfa("expand", sweep_file(tmp_path, f"{mine}:{ending}"), cwd=tmp_path)
         assert done.returncode == 2, done.stdout
         assert done.stdout == ""
@@ -157,11 +158,29 @@ def test_expand_fails_where_the_data_function_exits(mine: str, tmp_path: Path) -
         assert f"{mine}:{ending}: calling it" in done.stderr
 
 
-def test_snakemake_fails_where_the_data_function_exits(mine: str, tmp_path: Path) -> None:
-    flow = Workflow(tmp_path, yaml.safe_load(sweep_file(tmp_path, f"{mine}:zero").read_text()))
+@pytest.mark.parametrize(("ending", "words"), [("zero", "0"), ("at_once", "os._exit(0) ends the process")])
+def test_snakemake_fails_where_the_data_function_exits(mine: str, tmp_path: Path, ending: str, words: str) -> None:
+    flow = Workflow(tmp_path, yaml.safe_load(sweep_file(tmp_path, f"{mine}:{ending}").read_text()))
     done = flow.run("-n")
     assert done.returncode == 2, done.stdout
-    assert f"{mine}:zero: calling it with {{}} raised SystemExit: 0 ({mine}.py:" in done.stdout
+    assert f"{mine}:{ending}: calling it with {{}} raised SystemExit: {words}" in done.stdout
+    assert f"({mine}.py:" in done.stdout
+
+
+def test_a_fork_of_the_code_may_still_exit_at_once(mine: str, tmp_path: Path) -> None:
+    forking = """
+import os
+import numpy as np
+
+def data():
+    child = os.fork()
+    if child == 0:
+        os._exit(7)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {"x": np.arange(60.0).reshape(20, 3), "y": np.arange(20.0)} if status == 7 else status
+"""
+    (tmp_path / f"{mine}_forks.py").write_text(forking)
+    assert DATA[USERS_OWN].shape(User(name=f"{mine}_forks:data")).input_shape == (3,)
 
 
 def test_what_a_function_prints_goes_to_standard_error(mine: str, tmp_path: Path) -> None:
@@ -172,7 +191,9 @@ def test_what_a_function_prints_goes_to_standard_error(mine: str, tmp_path: Path
     assert {"a word of the data's", "a word of a program"} <= set(done.stderr.splitlines())
 
 
-@pytest.mark.parametrize("ending", ["sys.exit(0)", "raise KeyboardInterrupt", "raise ValueError('so')"])
+@pytest.mark.parametrize(
+    "ending", ["sys.exit(0)", "import os; os._exit(0)", "raise KeyboardInterrupt", "raise ValueError('so')"]
+)
 def test_training_fails_where_the_network_ends_it(mine: str, tmp_path: Path, ending: str) -> None:
     (tmp_path / f"{mine}_net.py").write_text(NETWORKS.replace("{ending}", ending))
     done = nfa("train", sweep_file(tmp_path, f"{mine}:data", f"{mine}_net:make"), cwd=tmp_path)
@@ -186,7 +207,9 @@ def test_training_fails_where_the_network_ends_it(mine: str, tmp_path: Path, end
 
 
 def test_a_job_that_leaves_without_python_is_a_failure(mine: str, tmp_path: Path) -> None:
-    (tmp_path / f"{mine}_net.py").write_text("import os\n" + NETWORKS.replace("{ending}", "os._exit(0)"))
+    (tmp_path / f"{mine}_net.py").write_text(
+        "import ctypes\n" + NETWORKS.replace("{ending}", "ctypes.CDLL(None)._exit(0)")
+    )
     path = sweep_file(tmp_path, f"{mine}:data", f"{mine}_net:make")
     flow = Workflow(tmp_path, yaml.safe_load(path.read_text()))
     done = flow.run()
@@ -195,8 +218,11 @@ def test_a_job_that_leaves_without_python_is_a_failure(mine: str, tmp_path: Path
     assert not (flow.results / "report.html").exists()
 
 
-def test_predicting_measuring_and_checking_fail_where_the_network_ends_them(mine: str, tmp_path: Path) -> None:
-    (tmp_path / f"{mine}_net.py").write_text(NETWORKS.replace("> 5", "> 1").replace("{ending}", "sys.exit(0)"))
+@pytest.mark.parametrize(("ending", "words"), [("sys.exit(0)", "0"), ("import os; os._exit(0)", "os._exit(0) ends")])
+def test_predicting_measuring_and_checking_fail_where_the_network_ends_them(
+    mine: str, tmp_path: Path, ending: str, words: str
+) -> None:
+    (tmp_path / f"{mine}_net.py").write_text(NETWORKS.replace("> 5", "> 1").replace("{ending}", ending))
     np.savez(tmp_path / "x.npz", x=np.ones((9, 3), np.float32))
     network = f"{mine}_net:make"
     for arguments in (
@@ -207,7 +233,8 @@ def test_predicting_measuring_and_checking_fail_where_the_network_ends_them(mine
         done = nfa(*arguments, cwd=tmp_path)
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
-        assert f"raised SystemExit: 0 ({mine}_net.py:12)" in done.stderr.splitlines()[-1]
+        assert f"raised SystemExit: {words}" in done.stderr.splitlines()[-1]
+        assert f"({mine}_net.py:12)" in done.stderr.splitlines()[-1]
         assert done.stdout == ""
 
 

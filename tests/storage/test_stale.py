@@ -108,7 +108,7 @@ def test_another_file_of_the_name_is_refused_until_the_first_is_gone(
     check_name(first, paths)
     check_name(saved(tmp_path, seeds=7), paths)  # the first, edited
     with pytest.raises(UserError, match=r"second.yaml: .*results/tiny holds the results of another sweep file") as told:
-        check_name(second, paths)
+        check_name(second, paths, snakemake=True)
     for way in ("`sweep: OTHER`", "`--config sweep=OTHER`", "away"):
         assert way in str(told.value)
     moved = tmp_path / "moved" / "results"

@@ -61,16 +61,16 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "huge.yaml").write_text("data: [" + "{name: digits},\n" * 3_300_000 + "]\n")
     refused(
         expand("huge.yaml", cwd=tmp_path),
-        f"huge.yaml: has 52,800,009 bytes, and a sweep file has at most {MAX_BYTES:,}",
+        f"huge.yaml: has 52,800,009 bytes, but a sweep file has at most {MAX_BYTES:,}",
     )
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (BOMB, "values with its aliases"),
-        (f"{AXES}model: {{name: mlp}}\ntrain: *a29\n".join([BOMB, ""]), "values with its aliases"),
-        (MERGED, "<<: names more than"),
+        (BOMB, "values, because aliases (*name) are repeated"),
+        (f"{AXES}model: {{name: mlp}}\ntrain: *a29\n".join([BOMB, ""]), "values, because aliases (*name) are repeated"),
+        (MERGED, "<<: merges more than"),
         (BOMB.replace("[", "{x: ").replace("]", "}").replace(", 2", "").replace(", *", ", y: *", 1), "not YAML"),
         ("a: &x [*x]\n", "nested without end"),
         ("a: &x {b: *x}\n", "nested without end"),
@@ -95,7 +95,7 @@ def test_odd_documents_are_refused_in_one_line(tmp_path: Path, text: str, words:
 
 
 def test_a_list_of_a_million_seeds_is_refused() -> None:
-    with pytest.raises(SweepError, match="values with its aliases"):
+    with pytest.raises(SweepError, match=r"values, because aliases \(\*name\) are repeated"):
         parse(tiny(seeds=list(range(1_000_000))), "x.yaml")
 
 
@@ -214,7 +214,7 @@ def test_snakemake_refuses_aliases_without_end(tmp_path: Path) -> None:
         flow.command("-n"), cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=SECONDS
     )
     assert done.returncode == 2, done.stderr
-    assert "values with its aliases" in done.stderr
+    assert "values, because aliases (*name) are repeated" in done.stderr
 
 
 def test_a_file_of_ordinary_size_is_read(tmp_path: Path) -> None:

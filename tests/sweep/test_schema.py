@@ -2,7 +2,6 @@
 
 import copy
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
@@ -11,11 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfa.data import DATA
 from nfa.errors import SweepError
-from nfa.models import MODELS
-from nfa.optim import OPTIMIZERS
 from nfa.sweep.grid import parse
+from nfa.sweep.points import REGISTRIES
 from nfa.sweep.read_yaml import read_yaml
 from nfa.sweep.schema import schema_text, sweep_schema
 from tests.helpers import ROOT, tiny
@@ -58,7 +55,6 @@ def spelled_out(schema: Any) -> Any:
 
 WHOLE = spelled_out(SCHEMA)
 VALIDATOR, PLAINLY = (jsonschema.Draft202012Validator(schema) for schema in (SCHEMA, WHOLE))
-AXES: dict[str, Mapping[str, Any]] = {"data": DATA, "model": MODELS, "optimizer": OPTIMIZERS}
 
 
 def resolved(field: dict[str, Any]) -> Any:
@@ -90,7 +86,7 @@ def test_every_key_has_a_description() -> None:
 
 
 def test_every_entry_has_its_settings_with_their_defaults() -> None:
-    for axis, entries in AXES.items():
+    for axis, entries in REGISTRIES.items():
         choices = WHOLE["properties"][axis]["anyOf"]
         assert choices[1] == {"type": "array", "items": choices[0], "minItems": 1}
         for (name, entry), choice in zip(entries.items(), choices[0]["anyOf"], strict=True):

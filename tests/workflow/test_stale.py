@@ -145,6 +145,7 @@ def test_another_sweep_file_of_the_same_name_is_refused(origin: Workflow, tmp_pa
     for verb in ("train", "aggregate", "publish"):
         refused = nfa(verb, "second.yaml", cwd=tmp_path)
         assert (refused.returncode, "another sweep file, sweep.yaml" in refused.stderr) == (2, True)
+        assert "--config" not in refused.stderr
     assert content(tmp_path / "results") == before
     assert workflow.planned("--config", "sweep=other")["aggregate"] == 1
     workflow.write({**DOCUMENT, "train": {"batch_size": 32, "steps": 10, "checkpoints": 2}})  # the same sweep

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.network.undisturbed import undisturbed
-from nfa.errors import told
+from nfa.errors import describe
 
 TRIED = 2  # samples: some networks treat a single one in another way
 SIZED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # modules that say which size of input they take
@@ -53,7 +53,7 @@ def _wrong_type(model: nn.Module, inputs: Tensor, error: BaseException) -> str |
             way = f"pass inputs.to({dtype})"
             if inputs.is_floating_point() and dtype.is_floating_point:
                 way += f", or model.to({inputs.dtype})"
-            return f"they are {given}, and the network takes {taken}: {way} ({told(error)})"
+            return f"they are {given}, and the network takes {taken}: {way} ({describe(error)})"
     return None
 
 
@@ -76,7 +76,7 @@ def _wrong_size(model: nn.Module, inputs: Tensor, error: BaseException) -> str |
     name = next((name for name, module in model.named_modules() if module is layer), type(layer).__name__)
     was = f"was given {found}" if found is not None else f"was given samples of shape {tuple(given.shape[1:])}"
     shape = tuple(inputs.shape[1:])
-    return f"samples of shape {shape} do not fit: layer {name!r} takes {taken} {what} and {was} ({told(error)})"
+    return f"samples of shape {shape} do not fit: layer {name!r} takes {taken} {what} and {was} ({describe(error)})"
 
 
 def _failed_layer(error: BaseException) -> tuple[nn.Module | None, Tensor | None]:

@@ -15,7 +15,7 @@ from torch.utils._mode_utils import no_dispatch
 
 from nfa.alignment.network.copies import tensors_in
 from nfa.alignment.network.memory_labels import dense
-from nfa.errors import told
+from nfa.errors import describe
 
 _Container = dict[Any, Any] | list[Any] | set[Any] | deque[Any]
 
@@ -154,7 +154,7 @@ class Remembered:
                 except Exception as error:  # whatever a tensor or a container of the network's own raises
                     failures.append(error)
         if failures:
-            raise ValueError(f"the network could not be put back as it was: {told(failures[0])}") from failures[0]
+            raise ValueError(f"the network could not be put back as it was: {describe(failures[0])}") from failures[0]
 
     def _steps(self) -> Iterator[Callable[[], Any]]:
         """What there is to do, each on its own."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nfa.alignment.network.snapshot import Remembered
-from nfa.errors import told
+from nfa.errors import describe
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def _modes(model: nn.Module) -> Iterator[None]:
         except NotImplementedError as error:
             raise ValueError(
                 "the network is a program made by torch.export, which has no eval mode: pass the network that it was "
-                f"made of ({told(error)})"
+                f"made of ({describe(error)})"
             ) from error
         yield
     finally:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nfa.conventions import CELLS_SHOWN
-from nfa.sweep.cells import AXES, Sweep
+from nfa.sweep.cells import Sweep
+from nfa.sweep.points import AXES
 
 FEEDBACK = "feedback_alignment"  # the rule that has a rho
 

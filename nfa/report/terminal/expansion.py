@@ -1,10 +1,12 @@
 """The table that `nfa expand` prints: the cells of a sweep with their time and disk."""
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from nfa.sweep.cells import Sweep, data_entry
-from nfa.sweep.estimate import duration, estimate
+from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.estimate import duration, estimate, layer_sums
+from nfa.sweep.points import AXES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +23,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     from rich.table import Table
 
     estimates = [estimate(sweep, cell) for cell in sweep.cells]
-    training = _training_labels(sweep)
+    training = _training_labels(sweep, sweep.cells[:shown])
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, justify in (
         ("cell", "left"),
@@ -35,7 +37,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         table.add_column("training", overflow="fold")
     for number, (cell, cost) in enumerate(zip(sweep.cells[:shown], estimates, strict=False)):
         n_train = cell.shape.n_train
-        weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers)
+        weights = layer_sums(cell.network).weights
         steps, checkpoints = cell.train.total_steps(n_train), len(cell.train.checkpoint_steps(n_train))
         row = cell.id, f"{steps:,}", str(checkpoints), f"{weights:,}", duration(cost.seconds)
         table.add_row(*row, *training[number : number + 1])
@@ -62,12 +64,12 @@ def print_data(sweep: Sweep, console: "Console") -> None:
     """Print what each data entry is: its rows, inputs and targets, and the columns of a file that are not used."""
     from rich.table import Table
 
-    from nfa.report.statistics.labels import axis_labels, name_list
+    from nfa.report.statistics.labels import name_list
 
-    labels = axis_labels("data", [cell.parameters() for cell in sweep.cells])
-    cells = list(zip(labels, sweep.cells, strict=True))
-    entries = {cell.data.model_dump_json(): (label, cell) for label, cell in reversed(cells)}
-    described = list(reversed(entries.values()))
+    entries: dict[str, tuple[str, Cell]] = {}
+    for label, cell in _labels(sweep, "data").values():
+        entries.setdefault(cell.data.model_dump_json(), (label, cell))
+    described = list(entries.values())
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("data", "train", "test", "inputs", "targets"):
         table.add_column(title, justify="right" if title in ("train", "test") else "left", overflow="fold")
@@ -79,7 +81,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
         outputs = f"regression, {shape.outputs:,} output{'s' if shape.outputs > 1 else ''}"
         targets = outputs if shape.classes is None else f"{shape.classes:,} classes"
         table.add_row(label, f"{shape.n_train:,}", f"{shape.n_test:,}", inputs, targets)
-        left_out = data_entry(cell.data).left_out(cell.data)
+        left_out = cell.data_entry.left_out(cell.data)
         names = name_list((f"{name} ({why})" for name, why in left_out.items()), COLUMNS_SHOWN)
         if left_out:
             lines[f"{getattr(cell.data, 'path', label)}: columns left out: {names}"] = None
@@ -91,11 +93,27 @@ def print_data(sweep: Sweep, console: "Console") -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _training_labels(sweep: Sweep) -> list[str]:
-    """Tell cells apart that differ in how they are trained, which an id says in its hash alone; [] where none do."""
-    if len({cell.train for cell in sweep.cells}) == 1:
+def _training_labels(sweep: Sweep, cells: Sequence[Cell]) -> list[str]:
+    """Name how cells are trained, which their ids do not show; [] where the whole sweep is trained alike."""
+    if len({point.settings for point in {cell.train_point for cell in sweep.cells}}) == 1:
         return []
+    labels = _labels(sweep, "train")
+    if not any(label for label, _ in labels.values()):
+        return []
+    return [labels[_label_key(cell, "train")][0] for cell in cells]
+
+
+def _labels(sweep: Sweep, axis: str) -> dict[tuple[Any, ...], tuple[str, Cell]]:
+    """Name the points of an axis as the report does, from one cell for each label: a large sweep has few labels."""
     from nfa.report.statistics.labels import axis_labels
 
-    labels = axis_labels("train", [cell.parameters() for cell in sweep.cells])
-    return labels if any(labels) else []
+    cells: dict[tuple[Any, ...], Cell] = {}
+    for cell in sweep.cells:
+        cells.setdefault(_label_key(cell, axis), cell)
+    labels = axis_labels(axis, [cell.parameters() for cell in cells.values()])
+    return {key: (label, cell) for (key, cell), label in zip(cells.items(), labels, strict=True)}
+
+
+def _label_key(cell: Cell, axis: str) -> tuple[Any, ...]:
+    """Return what a label depends on: the cell's point of the axis, and the names of all its entries."""
+    return cell.points[AXES.index(axis)], *(point.name for point in cell.points)

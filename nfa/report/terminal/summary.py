@@ -102,16 +102,17 @@ def rank_line(results_folder: Path) -> str:
     chosen = ranks["layers"].eq("hidden layers pooled") & ranks["quantity"].eq("uc_nfc") & ranks["score"].eq("probe")
     chosen &= ranks["correlation"].eq(HEADLINE.correlation) & ranks["power"].eq(HEADLINE.power)
     parts = [
-        f"{row['data']} {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)} (n = {row['n']}{_over(row)})"
+        f"{row['data']} {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)} ({_points(row)})"
         for row in ranks[chosen].to_dict("records")
     ]
     told = name_list(parts, 4) if parts else "no finished runs to compare"
     return f"Rank correlation of UC-NFC with the layer's probe, 95% over seeds: {told}."
 
 
-def _over(row: Mapping[Any, Any]) -> str:
-    """Name the settings that vary among the cells of a rank correlation; tables of older versions do not say."""
-    return f"; over {row['pooled_over']}" if row.get("pooled_over") else ""
+def _points(row: Mapping[Any, Any]) -> str:
+    """Count the points of a rank correlation, and name the settings that vary among its cells where the table does."""
+    points = f"{row['n']} {'point' if row['n'] == 1 else 'points'} per seed"
+    return f"{points}, over {row['pooled_over']}" if row.get("pooled_over") else points
 
 
 def summary(results_folder: Path, width: int | None = None) -> Group:

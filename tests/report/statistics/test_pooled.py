@@ -140,7 +140,7 @@ def test_the_terminal_says_it(study: Study, tmp_path: Path) -> None:
         write_frame(tmp_path / "tables" / name, study.tables[name])
     console = Console(width=400, record=True, file=(tmp_path / "shown").open("w"))
     console.print(summary(tmp_path, 400))
-    assert f"over {VARIED}" in console.export_text()
+    assert f" points per seed, over {VARIED})" in console.export_text()
 
 
 def test_the_report_on_a_server_says_it() -> None:

@@ -1,4 +1,4 @@
-"""The sweep file: which cells it means, what their ids depend on, and what is refused."""
+"""The sweep file: the cells it means, and what is refused."""
 
 import copy
 import subprocess
@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import yaml
 
 from nfa.errors import SweepError
 from nfa.storage.documents import write_plan
 from nfa.storage.paths import SweepPaths
-from nfa.sweep.grid import SEGMENT, load, parse
+from nfa.sweep.grid import load, parse
 from nfa.sweep.read_yaml import read_yaml
 from tests.helpers import ROOT, tiny
 
@@ -26,11 +24,6 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     document: dict[str, Any] = copy.deepcopy(DEFAULT)
     change(document)
     return document
-
-
-def ids(document: dict[str, Any]) -> list[str]:
-    """Return the ids of a document's cells."""
-    return [cell.id for cell in parse(document, "x.yaml").cells]
 
 
 def test_default_sweep_has_the_promised_axes() -> None:
@@ -53,62 +46,6 @@ def test_planning_imports_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_ids_are_one_readable_path_segment() -> None:
-    for name in ids(DEFAULT):
-        assert "/" not in name
-        assert len(name) < 200
-        assert SEGMENT.fullmatch(name.rpartition(".")[2])
-    assert ids(DEFAULT)[0].startswith("fashion_mini.mlp-d2-w128-s0.3.sgd-")
-
-
-def test_ids_do_not_change_from_version_to_version() -> None:
-    """A changed id would orphan every finished cell of every user: raise REVISIONS instead, on purpose."""
-    document = {
-        "data": [{"name": "fashion_mini"}],
-        "model": [{"name": "mlp", "width": 128, "depth": 2, "init_scale": 0.3}],
-        "optimizer": [{"name": "sgd", "lr": 0.5}, {"name": "slo", "lr": 0.2, "speeds": {"first": 1, "others": 0.01}}],
-        "train": {"steps": 1000, "batch_size": 128},
-    }
-    assert ids(document) == [
-        "fashion_mini.mlp-d2-w128-s0.3.sgd-lr0.5.1b2c804f",
-        "fashion_mini.mlp-d2-w128-s0.3.slo-lr0.2-first1-others0.01.c599b6ba",
-    ]
-
-
-def test_whole_numbers_may_be_written_as_floats() -> None:
-    document = tiny(train={"steps": 4, "batch_size": 8})
-    floats = copy.deepcopy(document) | {"train": {"steps": "4e0", "batch_size": 8.0}}
-    assert ids(floats) == ids(document)
-
-
-def test_renaming_reordering_and_spelling_out_defaults_change_no_id() -> None:
-    reordered = {key: DEFAULT[key] for key in reversed(DEFAULT)}
-    reordered["sweep"] = "other-name"
-    reordered["model"] = [dict(reversed(entry.items())) for entry in DEFAULT["model"]]
-    reordered["model"][0]["activation"] = "relu"  # the default, spelled out
-    reordered["optimizer"] = copy.deepcopy(DEFAULT["optimizer"])
-    reordered["optimizer"][5]["speeds"] = {"others": 0.01, "first": 1}
-    assert ids(reordered) == ids(DEFAULT)
-
-
-def test_adding_a_value_keeps_every_cell_and_seeds_are_in_no_id() -> None:
-    wider = changed(lambda d: d["model"][0].update(depth=[2, 3, 4]))
-    assert set(ids(DEFAULT)) < set(ids(wider))
-    assert ids(changed(lambda d: d.update(seeds=[5, 7]))) == ids(DEFAULT)
-
-
-def test_a_stage_hash_holds_what_the_stage_depends_on() -> None:
-    base = parse(DEFAULT, "x")
-    probing = parse(changed(lambda d: d["probe"].update(samples=100)), "x")
-    measuring = parse(changed(lambda d: d["measure"].update(samples=100)), "x")
-    for cell in base.cells:
-        hashes = base.hashes(cell)
-        assert probing.hashes(cell) == {**hashes, "probe": probing.hashes(cell)["probe"]}
-        assert probing.hashes(cell)["probe"] != hashes["probe"]
-        assert measuring.hashes(cell) == {**hashes, "measure": measuring.hashes(cell)["measure"]}
-        assert measuring.hashes(cell)["measure"] != hashes["measure"]
-
-
 def test_grids_nest_and_for_keeps_entries_apart() -> None:
     document = tiny(
         optimizer=[
@@ -123,13 +60,6 @@ def test_grids_nest_and_for_keeps_entries_apart() -> None:
     assert {data for data, optimizer, _ in named if optimizer == "slo"} == {"fashion_mini"}
 
 
-def test_two_ways_to_write_the_same_speeds_are_one_cell() -> None:
-    ways: list[dict[Any, Any]] = [{"first": 1, "others": 0.01}, {0: 1, "others": 0.01}, {"hidden0": 1, "others": 0.01}]
-    document = tiny(data=[{"name": "chain_monomial"}])
-    hashes = {ids({**document, "optimizer": [{"name": "slo", "speeds": speeds}]})[0][-8:] for speeds in ways}
-    assert len(hashes) == 1
-
-
 def test_the_plan_of_a_sweep_parses_to_the_same_sweep(tmp_path: Path) -> None:
     document = changed(lambda d: d["optimizer"][5].update(speeds={0: 1, "others": 0.5}))
     sweep = parse({**document, "wandb": {"project": "octopus \U0001f419"}}, "x")
@@ -139,29 +69,6 @@ def test_the_plan_of_a_sweep_parses_to_the_same_sweep(tmp_path: Path) -> None:
     assert [cell.id for cell in again.cells] == [cell.id for cell in sweep.cells]
     for part in ("name", "seeds", "measure", "probe", "wandb"):
         assert getattr(again, part) == getattr(sweep, part)
-
-
-@pytest.mark.parametrize("checkpoints", [1, 2, 5, 8, 40])
-@pytest.mark.parametrize("steps", [1, 2, 10, 1000])
-def test_checkpoints_start_at_zero_end_at_the_last_step_and_are_spaced_as_said(steps: int, checkpoints: int) -> None:
-    document = tiny(train={"steps": steps, "checkpoints": checkpoints})
-    kept = parse(document, "x").cells[0].train.checkpoint_steps(200)
-    assert kept[0] == 0
-    assert kept[-1] == steps
-    assert kept == sorted(set(kept))
-    assert len(kept) <= checkpoints + 1
-    if (steps, checkpoints) == (1000, 8):
-        assert kept == [0, 1, 3, 7, 19, 52, 139, 373, 1000]
-    document["train"]["spacing"] = "linear"
-    kept = parse(document, "x").cells[0].train.checkpoint_steps(200)
-    assert (kept[0], kept[-1], len(kept)) == (0, steps, min(steps, checkpoints) + 1)
-    assert max(np.diff(kept)) - min(np.diff(kept)) <= 1
-
-
-def test_epochs_count_a_smaller_last_batch() -> None:
-    train = parse(tiny(train={"epochs": 3, "batch_size": 64}), "x").cells[0].train
-    assert train.total_steps(200) == 3 * 4
-    assert parse(tiny(train={"batch_size": "full"}), "x").cells[0].train.batch(200) == 200
 
 
 # What a tired person types, and the words that must be in the one line that answers.
@@ -241,46 +148,6 @@ def test_a_wrong_sweep_is_refused_in_one_line(number: int) -> None:
     assert "\n" not in message
     missing = [word for word in words if word not in message]
     assert not missing, f"{missing} not in: {message}"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("sweep: a\nsweep: b\n", ["line 2", "given twice"]),
-        ("later:\n  0.5: {last: 1}\n  0.50: {first: 1}\n", ["line 3", "0.50", "given twice"]),
-        ("model: [{name: mlp}\n", ["not YAML"]),
-        ("- a\n- b\n", ["not a sweep"]),
-        ("", ["not a sweep"]),
-        ("a: &x [*x]\n", ["nested without end"]),
-        ("? [1, 2]\n: 3\n", ["not YAML"]),
-        ("sweep: 2026-99-99\n", ["not YAML", "month"]),
-    ],
-)
-def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
-    path = tmp_path / "my.yaml"
-    path.write_text(text)
-    with pytest.raises(SweepError) as caught:
-        load(path)
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
-    assert all(word in str(caught.value) for word in words), str(caught.value)
-
-
-def test_the_key_on_is_a_key_whoever_reads_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "my.yaml"
-    written = "data: [{name: fashion_mini}]\nmodel: [{name: mlp}]\noptimizer: [{name: slo, on: adam}]\n"
-    path.write_text(written)
-    assert yaml.safe_load(written)["optimizer"][0] == {"name": "slo", True: "adam"}  # so Snakemake reads it
-    for sweep in (load(path), parse(yaml.safe_load(written), "my.yaml")):
-        assert sweep.cells[0].content["optimizer"]["on"] == "adam"
-    path.write_text(written.replace("on: adam", "on: adam, 'on': sgd"))
-    with pytest.raises(SweepError, match="line 3: on: given twice"):
-        load(path)
-
-
-def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(SweepError, match=r"no such file.*nfa init"):
-        load(tmp_path / "absent.yaml")
 
 
 @pytest.mark.parametrize("rule", ["hebb", "direct_feedback_alignment"])

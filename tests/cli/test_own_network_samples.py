@@ -1,5 +1,6 @@
 """``nfa measure`` reads weights and samples in the forms that people have them in, and asks where there are two."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 import nfa
 from nfa.cli.main import run
 from nfa.data.targets import centred_one_hot
+from tests.helpers import ROOT
 
 MODULE = """
 from torch import nn
@@ -191,6 +193,19 @@ def test_arrays_of_other_names_are_named(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
+def test_swapped_names_are_asked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("named.npz", images=VECTORS, labels=LABELS)
+    told = refused(capsys, "vectors", "--data", "named.npz", "--x", "labels", "--y", "images")
+    shapes = f"labels has shape {LABELS.shape} and images {VECTORS.shape}"
+    assert told.startswith(f"nfa: named.npz: {shapes}: are --x and --y swapped? (")
+
+
+def test_a_table_is_refused_with_what_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("x.csv").write_text("a,b\n1,2\n")
+    told = refused(capsys, "vectors", "--data", "x.csv")
+    assert "x.csv: --data reads .npz and .safetensors files; save the samples with numpy.savez(" in told
+
+
 def test_a_sweep_s_file_is_read_with_its_names() -> None:
     np.savez("sweep.npz", x_train=VECTORS, y_train=TEXT, x_test=VECTORS[:3], y_test=TEXT[:3])
     targets = torch.from_numpy(NUMBERED)
@@ -242,19 +257,26 @@ def test_a_missing_counter_of_batches_is_no_error() -> None:
     ],
 )
 @pytest.mark.parametrize("old", [False, True], ids=["zip", "legacy"])
-def test_what_torch_saved_is_refused_with_the_command_that_converts(
+def test_what_torch_saved_is_refused_and_the_command_of_the_page_converts_it(
     name: str, around: Any, old: bool, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez("images.npz", x=IMAGES)
     torch.save(around(trained()), name, _use_new_zipfile_serialization=not old)
     told = refused(capsys, "mlp", "--data", "images.npz", "--weights", name)
-    assert told.startswith(f"nfa: {name}: is read by unpickling, which nfa does not do; convert it once: python -c ")
-    command = shlex.split(told.partition("convert it once: ")[2])
-    assert "weights_only=True" in command[-1]
-    subprocess.run([sys.executable, *command[1:]], cwd=folder, check=True, timeout=120)
+    assert told.startswith(
+        f"nfa: {name}: torch.save writes pickles, which nfa does not read; save the state dict with "
+    )
+    assert "docs/measure-your-own.md has a command" in told
+    assert len(told) < 220
+    page = (ROOT / "docs" / "measure-your-own.md").read_text()
+    (command,) = (
+        shlex.split(block) for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "torch.load" in block
+    )
+    assert "weights_only=True" in command[2]
+    assert command[3:] == ["weights.pt", "weights.safetensors"]
+    converted = "converted.safetensors"
+    subprocess.run([sys.executable, *command[1:3], name, converted], cwd=folder, check=True, timeout=120)
     save_file(trained(), "plain.safetensors")
-    stem = Path(name).stem + ("-converted" if name.endswith(".safetensors") else "")
-    converted = f"{stem}.safetensors"
     found, expected = (
         measured("mlp", "--data", "images.npz", "--weights", path) for path in (converted, "plain.safetensors")
     )
