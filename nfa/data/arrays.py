@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import model_validator
 
-from nfa.data.labels import MAX_CLASSES, Labels, reading
+from nfa.data.labels import MAX_CLASSES, TEXT, Labels, Reading, reading
 from nfa.data.options import ClassOptions, chosen, drawn_split, finish, held_out, scaled_targets
 from nfa.data.shape import Data, DataShape
 from nfa.entries import setting
@@ -62,7 +62,7 @@ class ArrayOptions(ClassOptions):
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArrayPlan:
     """What a set of arrays is, before they are read.
 
     Attributes:
@@ -87,7 +87,7 @@ def plan(
     settings: ArrayOptions,
     target: str | None = None,
     promised: DataShape | None = None,
-) -> Layout:
+) -> ArrayPlan:
     """Find out what arrays are, from their headers and the labels alone.
 
     Args:
@@ -124,6 +124,10 @@ def plan(
             f"{where}: {called} has {found} where 2 to {MAX_CLASSES:,} are possible; labels: values reads numbers as a "
             f"regression"
         )
+    if classes is not None and len(parts) == 2:
+        may_be_values = settings.asked_labels == "auto" and classes.dtype.kind not in TEXT
+        way_out = ", or say labels: values for a regression" if may_be_values else ""
+        check_test_classes(where, target or parts[1][1], *[_labels(y, read_as) for y in targets], way_out=way_out)
     if len(parts) == 1:
         if counts[0] < 2:
             raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
@@ -138,12 +142,12 @@ def plan(
     shape = DataShape(
         image, outputs, None if classes is None else outputs, n_train, n_test, vocabulary=settings.vocabulary
     )
-    return Layout(shape, parts, classes, last, read_as == "onehot")
+    return ArrayPlan(shape, parts, classes, last, read_as == "onehot")
 
 
 def assemble(
     where: str,
-    layout: Layout,
+    layout: ArrayPlan,
     read: Callable[[str], np.ndarray],
     settings: ArrayOptions,
     generator: np.random.Generator,
@@ -273,7 +277,34 @@ def _check_targets(where: str, targets: list[tuple[str, Header]]) -> None:
             raise UserError(f"{where}: {name} is {dtype} of {shape}; give one label or a row of numbers per sample")
 
 
-def _inputs(where: str, name: str, x: np.ndarray, layout: Layout, settings: ArrayOptions) -> np.ndarray:
+def _labels(y: np.ndarray, read_as: Reading) -> np.ndarray:
+    """Return one label per sample: (n,); of one-hot rows the column of the 1."""
+    return y.argmax(axis=1) if read_as == "onehot" else y.reshape(-1)
+
+
+def check_test_classes(where: str, called: str, train: np.ndarray, test: np.ndarray, way_out: str = "") -> None:
+    """Refuse classes that only test samples have: a network cannot learn them, and a misspelt label makes one.
+
+    Args:
+        where: The beginning of an error message.
+        called: What the message calls the targets.
+        train: (n_train,) labels.
+        test: (n_test,) labels.
+        way_out: The end of the error message, if there is another remedy.
+
+    Raises:
+        UserError: A test sample has a class that no training sample has.
+    """
+    unknown = np.setdiff1d(test, train)
+    if len(unknown):
+        shown = ", ".join(one_line(label, 40) for label in unknown[:3].tolist()) + (", ..." if len(unknown) > 3 else "")
+        raise UserError(
+            f"{where}: {called}: only test samples have the class {shown}; correct these labels or give the class "
+            f"training samples{way_out}"
+        )
+
+
+def _inputs(where: str, name: str, x: np.ndarray, layout: ArrayPlan, settings: ArrayOptions) -> np.ndarray:
     check_inputs(where, name, x.min(), x.max(), settings)
     if settings.vocabulary is not None:
         return np.ascontiguousarray(x, np.int64)
@@ -281,8 +312,7 @@ def _inputs(where: str, name: str, x: np.ndarray, layout: Layout, settings: Arra
     return np.ascontiguousarray(x.reshape(len(x), *layout.shape.input_shape))
 
 
-def _targets(y: np.ndarray, layout: Layout) -> np.ndarray:
+def _targets(y: np.ndarray, layout: ArrayPlan) -> np.ndarray:
     if layout.classes is None:
         return y.reshape(len(y), -1).astype(np.float64)
-    labels = y.argmax(axis=1) if layout.one_hot else y.reshape(-1)
-    return np.searchsorted(layout.classes, labels)
+    return np.searchsorted(layout.classes, _labels(y, "onehot" if layout.one_hot else "classes"))

@@ -20,10 +20,10 @@ import numpy as np
 from pydantic import WithJsonSchema, model_validator
 
 from nfa.data import npz
-from nfa.data.arrays import ArrayOptions, Header, Layout, assemble, check_inputs, plan
+from nfa.data.arrays import ArrayOptions, ArrayPlan, Header, assemble, check_inputs, plan
 from nfa.data.options import STANDARDISE, Standardise
 from nfa.data.shape import Data, DataEntry, DataShape
-from nfa.data.table import Table, inputs, read_table
+from nfa.data.table import LoadedTable, inputs, read_table
 from nfa.entries import setting
 from nfa.errors import UserError, one_line
 
@@ -186,7 +186,7 @@ def _digest(path: str, stamp: tuple[int, int]) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _layout(settings: File, digest: str) -> Layout:
+def _layout(settings: File, digest: str) -> ArrayPlan:
     source = _source(settings, digest)
     return plan(settings.path, source.headers, source.read, settings, source.target)
 
@@ -220,7 +220,7 @@ def _told(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as {path.suffix} ({told[:160]})") from None
 
 
-def _of_table(path: Path, table: Table, settings: File) -> Source:
+def _of_table(path: Path, table: LoadedTable, settings: File) -> Source:
     """Describe a table as arrays: x and y, or those of the training and of the test rows."""
     headers: dict[str, Header] = {}
     for part, mask in table.rows.items():

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nfa.data.arrays import ArrayOptions, from_arrays
+from nfa.data.arrays import ArrayOptions, check_test_classes, from_arrays
 from nfa.data.shape import Data, DataEntry, DataShape
 from nfa.entries import non_default, setting
 from nfa.errors import UserError, cut, nearest, one_line
@@ -26,7 +26,7 @@ from nfa.external.references import functions_of, imported
 from nfa.external.users_code import users_code
 
 
-class User(ArrayOptions):
+class FunctionData(ArrayOptions):
     """Settings of ``module:function``."""
 
     name: str = setting(..., "module:function that makes the data; the current folder is looked in first")
@@ -36,7 +36,7 @@ class User(ArrayOptions):
 _KEPT = frozenset({"name", "arguments", "n_train", "n_test", "vocabulary"})  # what applies to a Data as well
 
 
-def shape(settings: User) -> DataShape:
+def shape(settings: FunctionData) -> DataShape:
     """Ask the function's own ``shape``, or call the function once.
 
     Raises:
@@ -45,7 +45,7 @@ def shape(settings: User) -> DataShape:
     return _shape(settings.model_dump_json())
 
 
-def load(settings: User, generator: np.random.Generator) -> Data:
+def load(settings: FunctionData, generator: np.random.Generator) -> Data:
     """Call the function.
 
     Raises:
@@ -63,7 +63,7 @@ def load(settings: User, generator: np.random.Generator) -> Data:
 
 @lru_cache(maxsize=1000)
 def _shape(settings_json: str) -> DataShape:
-    settings = User.model_validate_json(settings_json)
+    settings = FunctionData.model_validate_json(settings_json)
     own = getattr(_function(settings.name), "shape", None)
     if own is None:
         return _described(_made(settings, np.random.default_rng(0)), settings)
@@ -73,7 +73,7 @@ def _shape(settings_json: str) -> DataShape:
     return replace(promised, n_train=settings.n_train or promised.n_train, n_test=settings.n_test or promised.n_test)
 
 
-def _made(settings: User, generator: np.random.Generator, promised: DataShape | None = None) -> Data:
+def _made(settings: FunctionData, generator: np.random.Generator, promised: DataShape | None = None) -> Data:
     """Call the function and check what it gives; ``promised`` is the shape that was planned."""
     where, function = cut(settings.name), _function(settings.name)
     takes = _takes_generator(function)
@@ -96,7 +96,7 @@ def _made(settings: User, generator: np.random.Generator, promised: DataShape | 
 _digests: dict[str, bytes] = {}  # settings -> digest of what the function gave first
 
 
-def _same_again(settings: User, arrays: Iterable[Any]) -> None:
+def _same_again(settings: FunctionData, arrays: Iterable[Any]) -> None:
     """Refuse a function that gives other data at each call: training and measuring would see different ones.
 
     Raises:
@@ -121,7 +121,7 @@ def _takes_generator(function: Any) -> bool:
         return False
 
 
-def _call(settings: User, function: Any, where: str, more: dict[str, Any]) -> Any:
+def _call(settings: FunctionData, function: Any, where: str, more: dict[str, Any]) -> Any:
     with users_code(f"{where}: calling it with {one_line(settings.arguments)}"), _seeded():
         return function(**settings.arguments, **more)
 
@@ -148,7 +148,7 @@ def _seeded() -> Iterator[None]:
             torch.set_rng_state(state)
 
 
-def _kept(data: Data, settings: User) -> Data:
+def _kept(data: Data, settings: FunctionData) -> Data:
     """Check a finished data set, and keep as many of its samples as are asked for."""
     where, refused = settings.name, sorted(set(non_default(settings)) - _KEPT)
     if refused:
@@ -185,6 +185,8 @@ def _kept(data: Data, settings: User) -> Data:
                     f"replace them"
                 )
         parts += [x, y, None if labels is None else labels[keep].astype(np.int64)]
+    if data.labels_train is not None and data.labels_test is not None:
+        check_test_classes(where, "labels_test", data.labels_train, data.labels_test)
     x_train, y_train, labels_train, x_test, y_test, labels_test = parts
     assert x_train is not None
     assert x_test is not None
@@ -201,7 +203,7 @@ def _enough(where: str, split: str, wanted: int | None, there: int) -> int:
     return wanted or there
 
 
-def _described(data: Data, settings: User) -> DataShape:
+def _described(data: Data, settings: FunctionData) -> DataShape:
     outputs = data.y_train.shape[1]
     return DataShape(
         tuple(data.x_train.shape[1:]),
@@ -223,4 +225,4 @@ def _function(reference: str) -> Any:
     return getattr(module, name)
 
 
-ENTRY = DataEntry(User, shape, load, "arrays that a function of your own makes, module:function")
+ENTRY = DataEntry(FunctionData, shape, load, "arrays that a function of your own makes, module:function")

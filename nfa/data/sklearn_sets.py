@@ -23,7 +23,7 @@ _N_TRAIN = "keep this many of the training samples; all if not given"
 _N_TEST = "keep this many of the test samples; all if not given"
 
 
-class _Split(Options):
+class _DrawnSplit(Options):
     """What all of them have."""
 
     n_train: int | None = setting(None, _N_TRAIN, ge=10)
@@ -32,7 +32,7 @@ class _Split(Options):
     standardise: Standardise = setting("per_feature", STANDARDISE)
 
     @model_validator(mode="after")
-    def _enough(self) -> "_Split":
+    def _enough(self) -> "_DrawnSplit":
         total = _SIZES[self.name][2]  # type: ignore[attr-defined]
         test = held_out(total, self.test_share)
         for key, wanted, there in (("n_train", self.n_train, total - test), ("n_test", self.n_test, test)):
@@ -41,27 +41,27 @@ class _Split(Options):
         return self
 
 
-class Digits(_Split, ClassOptions):
+class Digits(_DrawnSplit, ClassOptions):
     """Settings of ``digits``."""
 
     name: Literal["digits"] = "digits"
     standardise: Standardise = setting("global", STANDARDISE)
 
 
-class Table(_Split, ClassOptions):
+class ClassTable(_DrawnSplit, ClassOptions):
     """Settings of the tables with classes."""
 
     name: Literal["wine", "breast_cancer", "iris"]
 
 
-class Diabetes(_Split):
+class Diabetes(_DrawnSplit):
     """Settings of ``diabetes``."""
 
     name: Literal["diabetes"] = "diabetes"
     standardise_targets: bool = setting(True, "give the training targets mean 0 and variance 1")
 
 
-AnyTable = Digits | Table | Diabetes
+SklearnSet = Digits | ClassTable | Diabetes
 
 # Shape of a sample, classes, samples.
 _SIZES: dict[str, tuple[tuple[int, ...], int | None, int]] = {
@@ -73,14 +73,14 @@ _SIZES: dict[str, tuple[tuple[int, ...], int | None, int]] = {
 }
 
 
-def shape(settings: AnyTable) -> DataShape:
+def shape(settings: SklearnSet) -> DataShape:
     """Describe the entry without loading it."""
     sample, classes, total = _SIZES[settings.name]
     test = held_out(total, settings.test_share)
     return DataShape(sample, classes or 1, classes, settings.n_train or total - test, settings.n_test or test)
 
 
-def load(settings: AnyTable, generator: np.random.Generator) -> Data:
+def load(settings: SklearnSet, generator: np.random.Generator) -> Data:
     """Load the set and draw the split."""
     import sklearn.datasets
 
@@ -98,8 +98,8 @@ def load(settings: AnyTable, generator: np.random.Generator) -> Data:
 
 ENTRIES = {
     "digits": DataEntry(Digits, shape, load, "1,797 handwritten digits, 8 x 8, from scikit-learn"),
-    "wine": DataEntry(Table, shape, load, "178 wines of 3 cultivars, 13 measurements, from scikit-learn"),
-    "breast_cancer": DataEntry(Table, shape, load, "569 tumours of 2 classes, 30 measurements, from scikit-learn"),
-    "iris": DataEntry(Table, shape, load, "150 irises of 3 species, 4 measurements, from scikit-learn"),
+    "wine": DataEntry(ClassTable, shape, load, "178 wines of 3 cultivars, 13 measurements, from scikit-learn"),
+    "breast_cancer": DataEntry(ClassTable, shape, load, "569 tumours of 2 classes, 30 measurements, from scikit-learn"),
+    "iris": DataEntry(ClassTable, shape, load, "150 irises of 3 species, 4 measurements, from scikit-learn"),
     "diabetes": DataEntry(Diabetes, shape, load, "442 patients, 10 measurements, a regression, from scikit-learn"),
 }

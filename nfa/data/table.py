@@ -29,7 +29,7 @@ _UNNAMED = re.compile(r"\s*|Unnamed: \d+.*|__index_level_\d+__")  # what pandas 
 
 
 @dataclass(frozen=True)
-class Table:
+class LoadedTable:
     """A table that was read.
 
     Attributes:
@@ -48,7 +48,7 @@ class Table:
 
 
 @lru_cache(maxsize=16)
-def read_table(path: Path, digest: str, targets: tuple[str, ...], wanted: tuple[str, ...]) -> Table:
+def read_table(path: Path, digest: str, targets: tuple[str, ...], wanted: tuple[str, ...]) -> LoadedTable:
     """Read and check a table.
 
     Args:
@@ -74,10 +74,10 @@ def read_table(path: Path, digest: str, targets: tuple[str, ...], wanted: tuple[
         _refuse_suspects(path, columns, y, rows)
     x = np.stack([values.astype(np.float64) for values in columns.values()], axis=1)
     y = y[:, 0] if len(targets) == 1 else y
-    return Table(tuple(features), left_out, rows, y, x if x.nbytes <= KEPT_BYTES else None)
+    return LoadedTable(tuple(features), left_out, rows, y, x if x.nbytes <= KEPT_BYTES else None)
 
 
-def inputs(path: Path, table: Table) -> np.ndarray:
+def inputs(path: Path, table: LoadedTable) -> np.ndarray:
     """Return the inputs of a table, read again where they were not kept: (n, d) float64."""
     if table.x is not None:
         return table.x

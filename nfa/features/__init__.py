@@ -1,8 +1,8 @@
 """How good are a network's features? Probes, kernel machines with learned metrics, recovery of known directions.
 
-    from nfa.features import Samples, linear_rows, metric_rows
+    from nfa.features import SamplesWithTargets, linear_rows, metric_rows
 
-    train, test = Samples(x, y, labels), Samples(x_test, y_test, labels_test)
+    train, test = SamplesWithTargets(x, y, labels), SamplesWithTargets(x_test, y_test, labels_test)
     rows = linear_rows(model, train, test, ["0", "2", "4"]) + metric_rows(model, train.first(1000), test, ["0"])
 
 How it is laid out: ``samples`` checks what is given, ``capture`` takes features from one forward pass, ``ridge`` solves
@@ -19,13 +19,13 @@ from nfa.features.quality import input_rows, linear_rows, metric_rows, recovery_
 from nfa.features.recovery import metric_correlation, recovery
 from nfa.features.rfm import FeatureMachine, recursive_feature_machine
 from nfa.features.ridge import RidgePath
-from nfa.features.samples import Samples
+from nfa.features.samples import SamplesWithTargets
 from nfa.features.split import Split
 
 __all__ = [
     "FeatureMachine",
     "RidgePath",
-    "Samples",
+    "SamplesWithTargets",
     "Split",
     "input_rows",
     "kernel_alignment",

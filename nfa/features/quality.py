@@ -1,6 +1,6 @@
 """Everything about the features of one network at one moment, as rows of one tidy table.
 
-    train, test = Samples(x, y, labels), Samples(...)                # tensors (n, ...), (n, C), (n,) or None
+    train = SamplesWithTargets(x, y, labels)                         # tensors (n, ...), (n, C), (n,) or None
     linear_rows(model, train, test, ["0", "2", "4"])                 # probes, linearity, kernel alignment, scatter
     metric_rows(model, train, test, ["0"])                           # kernel machines with metric I, NFM, AGOP
     input_rows(train, test)                                          # what needs no network: its baselines
@@ -27,7 +27,7 @@ from nfa.features.kernel import KernelScores, distances, kernel_machine, machine
 from nfa.features.probe import ProbeScores, RidgeProbe, linear_probe
 from nfa.features.recovery import metric_correlation, recovery
 from nfa.features.rfm import FeatureMachine, recursive_feature_machine
-from nfa.features.samples import Samples, check_pair
+from nfa.features.samples import SamplesWithTargets, check_pair
 from nfa.features.split import Split
 
 INPUT = "input"  # stands in the layer column for the raw input
@@ -56,8 +56,8 @@ class Row(NamedTuple):
 
 def linear_rows(
     model: nn.Module,
-    train: Samples,
-    test: Samples,
+    train: SamplesWithTargets,
+    test: SamplesWithTargets,
     layers: Sequence[str],
     *,
     kind: str = "ridge",
@@ -89,7 +89,7 @@ def linear_rows(
 
 
 def input_rows(
-    train: Samples, test: Samples, *, kind: str = "ridge", kernel_samples: int = 0, rfm: int = 0
+    train: SamplesWithTargets, test: SamplesWithTargets, *, kind: str = "ridge", kernel_samples: int = 0, rfm: int = 0
 ) -> tuple[list[Row], FeatureMachine | None]:
     """Score what needs no network: the raw input's probe, a kernel machine with metric I, a recursive feature machine.
 
@@ -123,8 +123,8 @@ def input_rows(
 
 def metric_rows(
     model: nn.Module,
-    train: Samples,
-    test: Samples,
+    train: SamplesWithTargets,
+    test: SamplesWithTargets,
     layers: Sequence[str],
     *,
     seed: int = 0,

@@ -9,7 +9,7 @@ from nfa.features.split import Split
 
 
 @dataclass(frozen=True)
-class Samples:
+class SamplesWithTargets:
     """One split of a data set, as tensors.
 
     Attributes:
@@ -38,9 +38,9 @@ class Samples:
         if self.labels is not None:
             _check_labels(self.labels, n, self.targets.shape[1])
 
-    def first(self, n: int) -> "Samples":
+    def first(self, n: int) -> "SamplesWithTargets":
         """Return the first n samples."""
-        return Samples(self.inputs[:n], self.targets[:n], None if self.labels is None else self.labels[:n])
+        return SamplesWithTargets(self.inputs[:n], self.targets[:n], None if self.labels is None else self.labels[:n])
 
     def split(self, features: Tensor) -> Split:
         """Move features of these samples to where probes work: float64 arrays."""
@@ -53,7 +53,7 @@ class Samples:
         return "r2" if self.labels is None else "accuracy"
 
 
-def check_pair(train: Samples, test: Samples) -> None:
+def check_pair(train: SamplesWithTargets, test: SamplesWithTargets) -> None:
     """Refuse training and test samples of different kinds.
 
     Raises:

@@ -160,7 +160,7 @@ class Encoder(nn.Module):
         return outputs
 
 
-class Cell(nn.Module):
+class RecurrentLayer(nn.Module):
     """Recurrent layer h_t = activation(input x_t + recurrent h_(t-1)), h_0 = 0 (Elman, 1990)."""
 
     def __init__(self, fan_in: int, width: int, name: str, *, bias: bool) -> None:
@@ -184,7 +184,7 @@ class Cell(nn.Module):
 class Recurrent(nn.Module):
     """Sequence, stacked recurrent layers, a linear readout of the last state."""
 
-    def __init__(self, sequence: nn.Module, cells: list[Cell], readout: nn.Linear) -> None:
+    def __init__(self, sequence: nn.Module, cells: list[RecurrentLayer], readout: nn.Linear) -> None:
         """Put the parts together."""
         super().__init__()
         self.sequence, self.cells, self.readout = sequence, nn.ModuleList(cells), readout

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class OwnModel(Settings):
+class FunctionModel(Settings):
     """Settings of ``module:function``."""
 
     name: str = setting("my_models:make", "a module that Python finds, a colon, and a function in it")
@@ -45,7 +45,7 @@ def _keywords(function: Any, data: DataShape) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name in parameters}
 
 
-def build(settings: OwnModel, data: DataShape, generator: torch.Generator) -> torch.nn.Module:
+def build(settings: FunctionModel, data: DataShape, generator: torch.Generator) -> torch.nn.Module:
     """Build the network; what its function draws from global generators is drawn from this one.
 
     Raises:
@@ -78,7 +78,7 @@ def build(settings: OwnModel, data: DataShape, generator: torch.Generator) -> to
 layers = layers_of(build)
 
 ENTRY = ModelEntry(
-    OwnModel,
+    FunctionModel,
     layers,
     build,
     reads=frozenset({"images", "tokens", "vectors"}),

@@ -68,7 +68,7 @@ def build(settings: RecurrentSettings, data: DataShape, generator: torch.Generat
     """Build the network and draw its weights."""
     from torch import nn
 
-    from nfa.models.blocks import Cell, Chunks, OneHot, Recurrent, Rows
+    from nfa.models.blocks import Chunks, OneHot, Recurrent, RecurrentLayer, Rows
     from nfa.models.initialise import draw_weights
 
     if data.vocabulary is not None:
@@ -79,7 +79,7 @@ def build(settings: RecurrentSettings, data: DataShape, generator: torch.Generat
     widths = [entering] + [settings.width] * settings.depth
     model = Recurrent(
         sequence,
-        [Cell(fan_in, settings.width, settings.activation, bias=settings.bias) for fan_in in widths[:-1]],
+        [RecurrentLayer(fan_in, settings.width, settings.activation, bias=settings.bias) for fan_in in widths[:-1]],
         nn.Linear(settings.width, data.outputs, bias=settings.bias),
     )
     draw_weights(model, settings.init, settings.init_scale, generator, settings.init_std)

@@ -11,7 +11,7 @@ from torch import nn
 from nfa.errors import Preempted
 from nfa.features import FeatureMachine
 from nfa.features.quality import Row, input_rows, linear_rows, metric_rows, recovery_rows
-from nfa.features.samples import Samples
+from nfa.features.samples import SamplesWithTargets
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import event, progress_bar
 from nfa.storage.checkpoints import load_weights, run_identity
@@ -76,9 +76,9 @@ class Subject:
     """
 
     data: Materials
-    train: Samples
-    test: Samples
-    few: Samples
+    train: SamplesWithTargets
+    test: SamplesWithTargets
+    few: SamplesWithTargets
     baselines: list[Row]
     machine: FeatureMachine | None
 
@@ -87,8 +87,8 @@ class Subject:
         """Choose the samples and score the raw input."""
         chosen = data.order[: settings.samples]
         labels = None if data.labels_train is None else data.labels_train[chosen]
-        train = Samples(data.x_train[chosen], data.y_train[chosen], labels)
-        test = Samples(data.x_test, data.y_test, data.labels_test)
+        train = SamplesWithTargets(data.x_train[chosen], data.y_train[chosen], labels)
+        test = SamplesWithTargets(data.x_test, data.y_test, data.labels_test)
         few = 0 if settings.kernel == "none" else settings.kernel_samples
         baselines, machine = input_rows(train, test, kind=settings.kind, kernel_samples=few, rfm=settings.rfm)
         return cls(data, train, test, train.first(settings.kernel_samples), baselines, machine)
