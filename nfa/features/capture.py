@@ -7,6 +7,7 @@ between the two). Those of the last layer are the network's output.
     seen = layer_passes(model, images, ["0"])["0"]                   # .inputs (n, ...), .outputs (n, positions, k)
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfa.alignment.network.recording import record
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.guard import BLOCK
+from nfa.alignment.network.surveying import survey_layers
 
 MAX_FEATURES = 256  # larger feature maps are averaged over positions: a ridge probe costs the square of this
 FORWARD_BATCH = 1000  # samples per forward pass
@@ -64,50 +65,63 @@ def layer_features(
         max_features: Features (n, m) are flattened up to this m; larger ones are averaged, see ``flatten``.
 
     Returns:
-        Layer name -> its features, in forward order; without those whose next layer is no module of its own (query, key
-        and value that share one weight).
+        Layer name -> its features, in forward order. Left out are layers whose next layer is no module of its own
+        (query, key and value that share one weight), and layers that only some samples go through (experts), with
+        those before them.
 
     Raises:
-        ValueError: A name that is no layer of the network, or none at all.
+        ValueError: ``layers`` is empty, or names something that is no layer of the network.
     """
     wanted, every = named_layers(model, inputs, layers)
     names, after = dict(model.named_modules()), dict(pairwise(every))
     following = {name: after[name] for name in wanted if after.get(name) in names}
     readout = [name for name in wanted if name == every[-1]]
-    last: dict[str, LayerFeatures] = {}
     caught: dict[str, list[LayerFeatures]] = {name: [] for name in (*following, *readout)}
+    last: dict[str, Tensor] = {}
 
     def catch(name: str) -> Callable[[nn.Module, Any], None]:
         def hook(_: nn.Module, args: Any) -> None:
-            last[name] = flatten(args[0].clone(), "input of the next layer", max_features)
+            last[name] = args[0].clone()
 
         return hook
 
     handles = [names[after].register_forward_pre_hook(catch(name)) for name, after in following.items()]
     for outputs in _forward(model, inputs, handles):
         for name in readout:
-            last[name] = flatten(outputs, "output of the network", max_features)
-        for name, features in last.items():
-            caught[name].append(features)
+            last[name] = outputs
+        for name in list(caught):
+            values = last.pop(name, None)
+            if values is None or len(values) != len(outputs):  # not all samples go through the next layer
+                del caught[name]
+                continue
+            about = "output of the network" if name in readout else "input of the next layer"
+            caught[name].append(flatten(values, about, max_features))
     return {
         name: LayerFeatures(torch.cat([part.values for part in parts]), parts[0].about)
         for name, parts in caught.items()
-        if parts
     }
 
 
 def named_layers(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Find the layers of a network, as ``nfa.measure`` names them, by running it on two samples.
+    """Find the layers of a network, as ``nfa.measure`` names them.
+
+    The network is run on two samples, and on up to 32 where these may not go through all layers.
 
     Returns:
-        Those of ``layers``, and all of them, both in forward order.
+        Those of ``layers`` that all samples went through, and every layer, both in forward order.
 
     Raises:
-        ValueError: A name that is none of them, or no name.
+        ValueError: ``layers`` is empty, or names something that is no layer of the network.
     """
-    with undisturbed(model):
-        seen = record(model, inputs[:2].clone())  # a tensor of torch.inference_mode has no gradient
-        return seen.chosen(layers), list(seen.layers)
+    places = torch.linspace(0, len(inputs) - 1, min(len(inputs), BLOCK), dtype=torch.float64).round().long()
+    few_and_more = (inputs[rows] for rows in (slice(2), places.to(inputs.device)))
+    survey, recording = survey_layers(model, few_and_more)
+    survey.refuse_unknown(layers, recording)
+    rows = Counter[str]()
+    for call in recording.calls:
+        rows[call.layer.name] += call.rows
+    in_all = [name for name in survey.order if rows[name] and rows[name] % len(recording.inputs) == 0]
+    return [name for name in in_all if name in layers], survey.order
 
 
 def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, LayerPass]:
@@ -119,32 +133,33 @@ def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dic
         layers: Module names.
 
     Returns:
-        Layer name -> its pass, for linear and convolutional modules; others have no single h = W x of their own.
+        Layer name -> its pass. Left out are modules that are neither linear nor convolutional, which have no single
+        h = W x of their own, and layers that only some of the samples go through.
     """
     names = dict(model.named_modules())
-    found = [name for name in layers if isinstance(names.get(name), _PRODUCTS)]
-    last: dict[str, tuple[Tensor, Tensor]] = {}
-    caught: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in found}
+    caught: dict[str, list[LayerPass]] = {name: [] for name in layers if isinstance(names.get(name), _PRODUCTS)}
+    last: dict[str, LayerPass] = {}
 
     def catch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
             channels_last = output.movedim(1, -1) if isinstance(module, _CONVOLUTIONS) else output
-            # Copies: what follows may work in place.
-            last[name] = (
-                args[0].flatten(1).clone(),
-                channels_last.reshape(len(output), -1, channels_last.shape[-1]).clone(),
-            )
+            positions = channels_last.reshape(len(output), -1, channels_last.shape[-1])
+            # Copies, because later operations may work in place.
+            last[name] = LayerPass(args[0].flatten(1).clone(), positions.clone())
 
         return hook
 
-    handles = [names[name].register_forward_hook(catch(name)) for name in found]
-    for _ in _forward(model, inputs, handles):
-        for name, pair in last.items():
-            caught[name].append(pair)
+    handles = [names[name].register_forward_hook(catch(name)) for name in caught]
+    for outputs in _forward(model, inputs, handles):
+        for name in list(caught):
+            seen = last.pop(name, None)
+            if seen is None or len(seen.inputs) != len(outputs):  # not all samples go through the layer
+                del caught[name]
+                continue
+            caught[name].append(seen)
     return {
-        name: LayerPass(*(torch.cat(parts) for parts in zip(*pairs, strict=True)))
-        for name, pairs in caught.items()
-        if pairs
+        name: LayerPass(torch.cat([part.inputs for part in parts]), torch.cat([part.outputs for part in parts]))
+        for name, parts in caught.items()
     }
 
 

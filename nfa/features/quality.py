@@ -159,15 +159,17 @@ def metric_rows(
         metrics = layer_metrics(found[layer])
         raw = torch.equal(shapes[layer].inputs, train.inputs[:1].flatten(1))
         names = [*metrics] if raw else ["identity", *metrics]
-        centres = _entering(layer_passes(model, train.inputs, [layer])[layer], names, metrics)
-        across: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        for batch in test.inputs.split(FORWARD_BATCH):
-            for name, values in _entering(layer_passes(model, batch, [layer])[layer], names, metrics).items():
-                across[name].append(distances(values, centres[name]))
+        found_pass = layer_passes(model, train.inputs, [layer])
+        if layer not in found_pass:  # an expert: only some samples go through it
+            continue
+        centres = _entering(found_pass[layer], names, metrics)
+        across = _distances_to(model, layer, test.inputs, centres, metrics)
+        if across is None:
+            continue
         pair = [part.split(part.inputs[:, :0]) for part in (train, test)]  # distances are known: no features
         for name in names:
             within = distances(centres[name], centres[name])
-            scores = machine_of_distances(within, np.concatenate(across[name]), pair[0], pair[1])
+            scores = machine_of_distances(within, across[name], pair[0], pair[1])
             rows += _machine_rows(layer, f"kernel_{name}", "input of the layer", train.metric, scores)
         weight = found[layer].weight
         if machine is not None and raw and weight.shape == (len(weight), train.inputs[0].numel()):
@@ -176,6 +178,20 @@ def metric_rows(
                 quantity = f"{name}_rfm_correlation"
                 rows.append(_noted(layer, "recovery", "weights", "train", quantity, value, NO_METRIC))
     return rows
+
+
+def _distances_to(
+    model: nn.Module, layer: str, inputs: Tensor, centres: dict[str, np.ndarray], metrics: dict[str, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """Measure samples against centres in every metric: name -> (n, centres); None if not all go through the layer."""
+    across: dict[str, list[np.ndarray]] = {name: [] for name in centres}
+    for batch in inputs.split(FORWARD_BATCH):
+        seen = layer_passes(model, batch, [layer])
+        if layer not in seen:
+            return None
+        for name, values in _entering(seen[layer], list(centres), metrics).items():
+            across[name].append(distances(values, centres[name]))
+    return {name: np.concatenate(parts) for name, parts in across.items()}
 
 
 def _entering(seen: LayerPass, names: Sequence[str], metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

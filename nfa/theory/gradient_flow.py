@@ -6,6 +6,7 @@ running statistics, dropout is off.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,8 @@ from nfa.alignment.network.arguments import check_options
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, parameters_of, plain, refuse_lazy
-from nfa.alignment.network.recording import record
 from nfa.alignment.network.samples import batches
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.surveying import survey_layers
 from nfa.alignment.targets import find_loss
 
 
@@ -71,8 +71,10 @@ class GradientFlow:
         if not self._trained:
             raise ValueError("no parameter requires a gradient: nothing is trained")
         self.start = _joined([p.detach() for p in self._trained.values()])
-        with explained(self._network, self._inputs), undisturbed(self._network):
-            self.layers = record(self._network, self._inputs[:2], heads=heads).layers
+        with explained(self._network, self._inputs):
+            every = chain([self._inputs[:2]], self._inputs.split(batch_size))
+            self._survey, _ = survey_layers(self._network, every, heads=heads)
+        self.layers = self._survey.layers
 
     def move_to(self, displacement: Tensor) -> None:
         """Set theta = theta_0 + displacement."""
@@ -106,9 +108,14 @@ class GradientFlow:
     def covariances(self) -> dict[str, LayerCovariance]:
         """K of every layer where the network is, exactly, of all samples."""
         found = measure_covariances(
-            self._network, self._inputs, estimator="exact", heads=self._heads, batch_size=self._batch_size
+            self._network,
+            self._inputs,
+            estimator="exact",
+            heads=self._heads,
+            batch_size=self._batch_size,
+            like=self._survey,
         )
-        return found.layers
+        return {name: layer for name, layer in found.layers.items() if name in self.layers}
 
     def covariance_rates(self, velocity: Tensor) -> dict[str, Tensor]:
         """dK/dt at theta_0: the central difference along theta', exact to about 1e-8 of itself in smooth networks.

@@ -16,12 +16,14 @@ from nfa.features import (
     SamplesWithTargets,
     input_rows,
     kernel_machine,
+    layer_features,
     layer_passes,
     linear_rows,
     metric_rows,
     recovery_rows,
 )
 from nfa.features.quality import layer_metrics, mapped
+from tests.alignment.network.test_experts import Reversed
 
 
 def samples(n: int, shape: tuple[int, ...], seed: int = 0) -> SamplesWithTargets:
@@ -235,3 +237,22 @@ def test_recovery_of_a_network_that_reads_two_inputs_only() -> None:
         "agop_overlap": 1,
     }
     assert recovery_rows(model, torch.randn(50, 6), "2", np.eye(6)[:, :2]) == []  # it does not read the raw input
+
+
+@pytest.mark.parametrize("batch", [1000, 7])
+def test_layers_that_only_some_samples_go_through_are_left_out(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experts have no features of all samples, nor has the layer before them; every other score stands."""
+    for module in ("capture", "quality"):
+        monkeypatch.setattr(f"nfa.features.{module}.FORWARD_BATCH", batch)
+    torch.manual_seed(0)
+    model, train, test = Reversed(), samples(60, (6,)), samples(40, (6,), seed=1)
+    layers = list(measure_covariances(model, train.inputs).layers)
+    assert len(layers) == 10
+    assert {row.layer for row in linear_rows(model, train, test, layers)} == {"readout"}
+    rows = metric_rows(model, train, test, layers)
+    assert {row.layer for row in rows} == {"first", "readout"}
+    assert all(math.isfinite(row.value) for row in rows)
+    with pytest.raises(ValueError, match="layer 'second' is not measured"):
+        linear_rows(model, train, test, ["first", "second"])
+    same = train.inputs[:1].expand(60, 6)  # all go to one expert, which then has features
+    assert len(layer_features(model, same, layers)) == 4

@@ -68,6 +68,25 @@ class Attention(nn.Module):
         return self.rnn(self.attention(x, x, x)[0])[0][:, -1] @ self.head
 
 
+class Experts(nn.Module):
+    def __init__(self, outputs, unused=False):
+        super().__init__()
+        self.first, self.stack = nn.Linear(6, 4), nn.Parameter(torch.randn(3, 4, 4))
+        self.experts = nn.ModuleList(nn.Linear(4, 4) for _ in range(3 + unused))
+        self.readout = nn.Linear(4, outputs)
+
+    def forward(self, x):
+        h, chosen = self.first(x), x[:, :3].argmax(1)
+        for stacked in (True, False):
+            out = torch.zeros_like(h)
+            for e in chosen.unique().tolist():
+                rows = (chosen == e).nonzero().flatten()
+                product = h[rows] @ self.stack[e] if stacked else self.experts[e](h[rows])
+                out = out.index_add(0, rows, product)
+            h = torch.tanh(out)
+        return self.readout(h)
+
+
 ready = nn.Linear(6, 3)
 number = 3
 
@@ -155,6 +174,17 @@ def test_steps_and_parts_are_counted(module: str) -> None:
     assert promised["attention.q"] == LayerShape("attention.q", 6, 6, 5)
     assert promised["rnn.weight_hh_l0"].positions == 5
     assert promised["head"] == LayerShape("head", 3, 4)
+
+
+@pytest.mark.parametrize("unused", [False, True])
+def test_experts_that_a_sample_of_zeros_does_not_reach_are_planned(module: str, unused: bool) -> None:
+    settings = FunctionModel(name=f"{module}:Experts", arguments={"unused": unused})
+    promised = ENTRY.layers(settings, VECTOR)
+    experts = [*(f"stack[{e}]" for e in range(3)), *(f"experts.{e}" for e in range(3))]
+    assert [layer.name for layer in promised] == ["first", *experts, "readout"]
+    assert {layer.positions for layer in promised} == {1}
+    measured = measure_covariances(build(settings, VECTOR), torch.randn(40, 6)).layers
+    assert list(measured) == [layer.name for layer in promised]
 
 
 def global_states() -> tuple[Any, ...]:
