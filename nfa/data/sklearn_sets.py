@@ -1,4 +1,4 @@
-"""The small sets that scikit-learn ships. A test share is drawn by the seed."""
+"""The small data sets that scikit-learn ships; the seed draws a share of the samples for testing."""
 
 from typing import Literal
 
@@ -18,13 +18,13 @@ from nfa.data.options import (
 from nfa.data.shape import Data, DataEntry, DataShape
 from nfa.entries import setting
 
-_TEST_SHARE = "share of the samples that is for testing, drawn by the seed"
+_TEST_SHARE = "share of the samples that the seed draws for testing"
 _N_TRAIN = "keep this many of the training samples; all if not given"
 _N_TEST = "keep this many of the test samples; all if not given"
 
 
 class _DrawnSplit(Options):
-    """What all of them have."""
+    """Settings of all these sets."""
 
     n_train: int | None = setting(None, _N_TRAIN, ge=10)
     n_test: int | None = setting(None, _N_TEST, ge=1)
@@ -49,7 +49,7 @@ class Digits(_DrawnSplit, ClassOptions):
 
 
 class ClassTable(_DrawnSplit, ClassOptions):
-    """Settings of the tables with classes."""
+    """Settings of ``wine``, ``breast_cancer`` and ``iris``: tables with classes."""
 
     name: Literal["wine", "breast_cancer", "iris"]
 
@@ -63,7 +63,7 @@ class Diabetes(_DrawnSplit):
 
 SklearnSet = Digits | ClassTable | Diabetes
 
-# Shape of a sample, classes, samples.
+# Name -> (shape of a sample, number of classes, number of samples).
 _SIZES: dict[str, tuple[tuple[int, ...], int | None, int]] = {
     "digits": ((1, 8, 8), 10, 1797),
     "wine": ((13,), 3, 178),

@@ -265,12 +265,12 @@ def labelled(): return Data(*[np.zeros((4, 2))] * 4, np.full(4, 2), np.full(4, 2
 def mine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     import sys
 
-    from nfa.data import function as user
+    from nfa.data import function as users_function
 
     (folder / "mine_data.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "mine_data", raising=False)
-    user._shape.cache_clear()
+    users_function._shape.cache_clear()
     return "mine_data"
 
 
@@ -326,7 +326,7 @@ def test_targets_of_a_function_that_can_be_read_in_two_ways_are_asked_about(mine
         ("new_class", {}, "labels_test: only test samples have the class 1; correct these labels"),
         ("labelled", {}, "labels_train: needs"),
         ("endless", {}, "x_train has values that are missing, infinite or beyond float32"),
-        ("finished", {"label_noise": 0.5}, "label_noise: returns a Data, which is taken as it is"),
+        ("finished", {"label_noise": 0.5}, "label_noise: returns a Data, which is used unchanged"),
         ("finished", {"n_train": 21}, "n_train: 21 is more than the 20"),
         ("unsteady", {}, "must be the same for every seed"),
     ],

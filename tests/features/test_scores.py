@@ -14,7 +14,6 @@ from nfa.features import SamplesWithTargets, input_rows, linear_rows, metric_row
 from nfa.features.quality import Row
 from nfa.features.scores import BEYOND_PROBES, IN_SUMMARY, SCORES, definitions_text
 
-
 ROOT = Path(__file__).parents[2]
 
 
