@@ -1,10 +1,14 @@
-"""The features of every layer, and what it multiplies, from one forward pass.
+"""Capture the features of every layer, and the inputs and outputs of its product, from one forward pass.
 
-The features of a layer are what enters the next one: its output after the activation (and after whatever else stands
-between the two). Those of the last layer are the network's output.
+The features of a layer are the values that enter the next layer: its output after the activation and all other modules
+between the two layers. The features of the last layer are the network's output.
 
-    features = layer_features(model, images, ["0", "2", "4"])        # name -> LayerFeatures, values (n, m)
-    seen = layer_passes(model, images, ["0"])["0"]                   # .inputs (n, ...), .outputs (n, positions, k)
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> inputs = torch.ones(5, 3)
+    >>> {name: tuple(found.values.shape) for name, found in layer_features(model, inputs, ["0", "2"]).items()}
+    {'0': (5, 4), '2': (5, 2)}
+    >>> tuple(layer_passes(model, inputs, ["0"])["0"].outputs.shape)  # (n, positions, k)
+    (5, 1, 4)
 """
 
 from collections import Counter
@@ -20,11 +24,11 @@ from torch.nn import functional
 from nfa.alignment.network.guard import BLOCK
 from nfa.alignment.network.surveying import survey_layers
 
-MAX_FEATURES = 256  # larger feature maps are averaged over positions: a ridge probe costs the square of this
+MAX_FEATURES = 256  # larger feature maps are averaged over positions, because a ridge probe costs the square of this
 FORWARD_BATCH = 1000  # samples per forward pass
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_PRODUCTS = (nn.Linear, *_CONVOLUTIONS)  # modules whose output is W x (+ b)
+_PRODUCTS = (nn.Linear, *_CONVOLUTIONS)  # modules that compute W x (+ b)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class LayerFeatures:
 
     Attributes:
         values: (n, number of features) float32.
-        about: Which features they are, for the table.
+        about: Description of the features for the table's column ``features``.
     """
 
     values: Tensor
@@ -42,11 +46,11 @@ class LayerFeatures:
 
 @dataclass(frozen=True)
 class LayerPass:
-    """What went through one layer h = W x (+ b).
+    """Inputs and outputs of one layer h = W x (+ b).
 
     Attributes:
-        inputs: (n, number of inputs), flattened: all positions.
-        outputs: h, (n, positions, k), groups of a convolution one after the other along k.
+        inputs: x, (n, number of inputs), all positions flattened.
+        outputs: h, (n, positions, k); the groups of a convolution follow each other along k.
     """
 
     inputs: Tensor
@@ -61,8 +65,8 @@ def layer_features(
     Args:
         model: Network, left as it was; of a layer that is called several times, the last call counts.
         inputs: (n, *input_shape).
-        layers: Names of the layers wanted, some or all.
-        max_features: Features (n, m) are flattened up to this m; larger ones are averaged, see ``flatten``.
+        layers: Names of some or all layers.
+        max_features: Features are flattened to (n, m) if m is at most this; larger ones are averaged, see ``flatten``.
 
     Returns:
         Layer name -> its features, in forward order. Left out are layers whose next layer is no module of its own
@@ -170,7 +174,7 @@ def _forward(model: nn.Module, inputs: Tensor, handles: Sequence[Any]) -> Any:
     try:
         with torch.no_grad():
             for batch in inputs.split(FORWARD_BATCH):
-                yield model(batch.clone())  # it may change its input in place
+                yield model(batch.clone())  # the network may change its input in place
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -179,10 +183,10 @@ def _forward(model: nn.Module, inputs: Tensor, handles: Sequence[Any]) -> Any:
 
 
 def flatten(values: Tensor, about: str, max_features: int = MAX_FEATURES) -> LayerFeatures:
-    """Flatten features to (n, m); where m would be too large, average.
+    """Flatten features to (n, m), and average them first if m would be too large.
 
-    Tokens (n, positions, k) are averaged over positions, images (n, c, h, w) over the cells of the finest square grid
-    that fits, at least to one value per channel.
+    Tokens (n, positions, k) are averaged over positions; images (n, c, h, w) over the cells of the finest square grid
+    that gives at most ``max_features`` values, or else to one value per channel.
     """
     if values.dim() == 3 and values[0].numel() > max_features:
         return LayerFeatures(values.mean(1), f"{about}, averaged over positions")

@@ -1,4 +1,7 @@
-"""Networks whose layers only building can tell: torchvision's and the user's. Imports torch where it is used."""
+"""Find the layers of networks that must be built to be known: those of torchvision and of the user.
+
+Torch is imported inside functions, because a sweep over other networks is planned without it.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ Build = Callable[[Any, DataShape, "torch.Generator"], "torch.nn.Module"]
 
 @contextmanager
 def seeded(generator: torch.Generator, device: torch.device | None = None) -> Iterator[None]:
-    """Let code that draws from global generators draw from this one: all are seeded by it, and restored after.
+    """Seed the global random generators of Python, numpy and torch from ``generator``; restore their states afterwards.
 
     Args:
-        generator: What seeds them.
-        device: Where the code computes, if not on the CPU alone.
+        generator: Source of the seed.
+        device: Device of the code that draws, if it draws on a GPU too.
     """
     import torch
 
@@ -54,7 +57,7 @@ _known: dict[tuple[str, DataShape], tuple[LayerShape, ...]] = {}
 
 
 def layers_of(build: Build) -> Callable[[Any, DataShape], tuple[LayerShape, ...]]:
-    """Make an entry's ``layers`` from its ``build``: what a forward pass of one sample shows; kept for the process."""
+    """Make an entry's function ``layers`` from its ``build``; results are remembered for the life of the process."""
 
     def layers(settings: Any, data: DataShape) -> tuple[LayerShape, ...]:
         key = (settings.model_dump_json(), data)
