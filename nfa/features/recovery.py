@@ -23,8 +23,8 @@ def recovery(factor: np.ndarray, directions: np.ndarray, target_agop: np.ndarray
 
     Returns:
         ``trace_share``: tr(U^T A U) / tr A. ``overlap``: |V^T U|_F^2 / r for the r leading eigenvectors V of A.
-        ``target_correlation``, with a target AGOP: cosine of A and U T U^T. All are NaN if A is zero; the overlap also if
-        the rank of A is below r.
+        ``target_correlation``, with a target AGOP: cosine of A and U T U^T. All are NaN if A is zero, the
+        overlap also if the rank of A is below r.
 
     Example:
         >>> found = recovery(np.diag([2.0, 1.0, 0.0]), np.eye(3)[:, :1])

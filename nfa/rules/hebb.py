@@ -1,4 +1,4 @@
-"""Error-modulated Hebbian learning (arXiv 2210.02157): active units strengthen their connections in proportion to errors.
+"""Error-modulated Hebbian learning (arXiv 2210.02157): errors scale how connections of active units strengthen.
 
 The update of a hidden layer is the mean over samples of |error|^2 a_l a_(l-1)^T, where error = n dL/df of the sample.
 The substitute for the gradient of the pre-activations is therefore -|error|^2 a_l / n. The readout has its true

@@ -9,8 +9,8 @@ hence for gradient flow [derived]
 The same formulas hold for several outputs and positions, and for weights that are used several times [derived]. Every
 use r = (sample, output, position, use) of the weight gets one row: x_r is the input of this use, J_r the derivative of
 the output by the pre-activations that this use computes, and D_r the derivative of the sample's loss by the output.
-Then dL/dW = (1/n) sum_r D_r J_r^T x_r and K0 = (1/n) sum_r J_r^T J_r are the same sums over more rows; n stays the number
-of samples. The memory grows with the square of the rows, because kap is (rows, rows).
+Then dL/dW = (1/n) sum_r D_r J_r^T x_r and K0 = (1/n) sum_r J_r^T J_r are the same sums over more rows; n stays the
+number of samples. The memory grows with the square of the rows, because kap is (rows, rows).
 
 The network's output enters through kap and D only, and its architecture through kap only. The alignment at the start is
 therefore one between the geometry of the data, weighted by the residuals, and the kernel.

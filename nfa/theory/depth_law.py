@@ -1,7 +1,7 @@
 """Depth law: in deep linear networks W_l^T W_l is the power 1/(L - l + 1) of the AGOP at layer l of L.
 
-The law is exact from balanced initialisation (arXiv 2510.15563). There the layers l + 1, ..., L have the singular values
-of W_l, so K = (W_L ... W_(l+1))^T (W_L ... W_(l+1)) has their squares to the power L - l along the directions of W_l,
+The law is exact from balanced initialisation (arXiv 2510.15563): the layers l + 1, ..., L have the singular values of
+W_l, so K = (W_L ... W_(l+1))^T (W_L ... W_(l+1)) has their squares to the power L - l along the directions of W_l,
 and G = W_l^T K W_l = (W_l^T W_l)^(L - l + 1). In other networks no power need be exact. ``depth_law`` therefore finds
 the power that fits best, how well it fits and how sharply it is determined, and shows the law's power beside it.
 

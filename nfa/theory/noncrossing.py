@@ -1,8 +1,8 @@
 """Non-crossing partitions of 0, ..., m - 1, and their Kreweras complements.
 
 A partition of points on a circle is non-crossing if the convex hulls of its blocks do not meet; there are Catalan(m)
-such partitions. Write the points twice, 0, 0', 1, 1', ..., m - 1, (m - 1)': the Kreweras complement K(pi) is the coarsest
-partition of the primed points that does not cross pi. If blocks are read as cycles, K(pi) = pi^-1 gamma with
+such partitions. Write the points twice, 0, 0', 1, 1', ..., m - 1, (m - 1)'. The Kreweras complement K(pi) is the
+coarsest partition of the primed points that does not cross pi. If blocks are read as cycles, K(pi) = pi^-1 gamma with
 gamma: i -> i + 1 (Nica & Speicher, *Lectures on the Combinatorics of Free Probability*, lectures 9 and 18).
 """
 
