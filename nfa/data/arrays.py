@@ -139,7 +139,8 @@ def plan(
     if classes is not None and len(parts) == 2:
         may_be_values = settings.asked_labels == "auto" and classes.dtype.kind not in TEXT
         way_out = ", or say labels: values for a regression" if may_be_values else ""
-        check_test_classes(where, target or parts[1][1], *[_labels(y, read_as) for y in targets], way_out=way_out)
+        train, test = (_labels(y, read_as) for y in targets)
+        check_test_classes(where, target or parts[1][1], train, test, way_out)
     if len(parts) == 1:
         if counts[0] < 2:
             raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
@@ -147,7 +148,7 @@ def plan(
         counts = [counts[0] - test, test]
     for key, wanted, there in (("n_train", settings.n_train, counts[0]), ("n_test", settings.n_test, counts[1])):
         if wanted is not None and wanted > there:
-            raise UserError(f"{where}: {key}: {wanted} is more than the {there} samples there; use fewer")
+            raise UserError(f"{where}: {key}: {wanted} is more than the {there} available samples; use fewer")
     n_train, n_test = settings.n_train or counts[0], settings.n_test or counts[1]
     image, last = samples[0]
     outputs = widths[0] if classes is None else len(classes)
@@ -225,7 +226,7 @@ def wrong_names(where: str, headers: Mapping[str, Header]) -> UserError:
     ranked = sorted(unknown, key=lambda name: -len(headers[name][0]))  # inputs have more axes than targets
     x, y = ranked[0], ranked[1] if len(ranked) > 1 else "NAME"
     return UserError(
-        f"{where}: has {found}; {one_line(unknown[0])} is no name of an array here; {needs}; save inputs and "
+        f"{where}: has {found}; {one_line(unknown[0])} is not the name of an array here; {needs}; save inputs and "
         f"targets under these names, e.g. numpy.savez('new.npz', x=old[{one_line(x)}], y=old[{one_line(y)}])"
     )
 

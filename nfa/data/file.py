@@ -59,7 +59,7 @@ class File(ArrayOptions):
         given = content["features"]
         names = _listed(given) if isinstance(given, str) else given
         if not isinstance(names, list) or not names or not all(type(n) in (str, int) and n != "" for n in names):
-            raise ValueError(f"features: {one_line(given)} is no list of column names; write e.g. [age, height]")
+            raise ValueError(f"features: {one_line(given)} is not a list of column names; write e.g. [age, height]")
         names = [str(name) for name in names]
         twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
         if twice is not None:
@@ -69,9 +69,9 @@ class File(ArrayOptions):
     @model_validator(mode="after")
     def _fits(self) -> "File":
         if Path(self.path).suffix not in SUFFIXES:
-            raise ValueError(f"path: {one_line(self.path)} is none of {', '.join(SUFFIXES)}")
+            raise ValueError(f"path: {one_line(self.path)} does not end in .npz, .csv or .parquet")
         if self.targets and "target" in self.model_fields_set:
-            raise ValueError("targets: given beside target; keep one of them")
+            raise ValueError("targets: target is given too; keep one of them")
         for key in ("target", "targets", "features"):
             if Path(self.path).suffix == ".npz" and key in self.model_fields_set:
                 raise ValueError(f"{key}: names a column of a table, and a .npz file has none; leave it out")

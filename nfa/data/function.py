@@ -201,7 +201,7 @@ def _kept(data: Data, settings: FunctionData) -> Data:
 def _enough(where: str, split: str, wanted: int | None, there: int) -> int:
     """Return the number of samples to keep; refuse more than there are."""
     if wanted is not None and wanted > there:
-        raise UserError(f"{where}: n_{split}: {wanted} is more than the {there} samples there; use fewer")
+        raise UserError(f"{where}: n_{split}: {wanted} is more than the {there} available samples; use fewer")
     return wanted or there
 
 

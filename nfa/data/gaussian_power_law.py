@@ -33,7 +33,7 @@ class GaussianPowerLaw(DrawnOptions):
     @model_validator(mode="after")
     def _rank_fits(self) -> "GaussianPowerLaw":
         if self.target == "linear" and "rank" in self.model_fields_set:
-            raise ValueError("rank: a linear target has none; leave it out, or use target: chain")
+            raise ValueError("rank: a linear target has no rank; leave it out, or use target: chain")
         if self.target == "chain" and self.rank > self.dim:
             raise ValueError(f"rank: {self.rank} is more than dim {self.dim}; use a rank of at most dim")
         return self

@@ -40,7 +40,7 @@ def reading(where: str, name: str, targets: Sequence[np.ndarray], asked: Labels,
     single = all(y.ndim == 1 or y.shape[1] == 1 for y in targets)
     text = any(y.dtype.kind in TEXT for y in targets)
     if text and (asked == "values" or not single):
-        raise UserError(f"{where}: {name} holds text, which is no target of a regression")
+        raise UserError(f"{where}: {name} holds text, which cannot be the target of a regression")
     if text and not all(y.dtype.kind in TEXT for y in targets):
         raise UserError(f"{where}: {name} holds text for some samples and numbers for others; make them agree")
     if not text:

@@ -37,7 +37,7 @@ class _DrawnSplit(Options):
         test = held_out(total, self.test_share)
         for key, wanted, there in (("n_train", self.n_train, total - test), ("n_test", self.n_test, test)):
             if wanted is not None and wanted > there:
-                raise ValueError(f"{key}: {wanted} is more than the {there} samples there; use fewer")
+                raise ValueError(f"{key}: {wanted} is more than the {there} available samples; use fewer")
         return self
 
 

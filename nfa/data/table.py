@@ -133,7 +133,7 @@ def _chosen(
     left_out = {name: PANDAS_INDEX for name in others if name in index}
     features = [name for name in others if name not in left_out]
     if not features:
-        raise UserError(f"{path}: no column but {', '.join(names[:NAMED])}; needs features beside the target")
+        raise UserError(f"{path}: has no column but {', '.join(names[:NAMED])}; needs features beside the target")
     unnamed = [name for name in features if _UNNAMED.fullmatch(name)]
     if unnamed:
         listed = dict.fromkeys(unnamed, "has no name in the header, like the index that pandas writes")

@@ -33,7 +33,7 @@ class _Images(ClassOptions):
         for key, there in zip(("n_train", "n_test"), _counts(self)[1:], strict=True):
             wanted = getattr(self, key)
             if wanted is not None and wanted > there:
-                raise ValueError(f"{key}: {wanted} is more than the {there} images there; use fewer")
+                raise ValueError(f"{key}: {wanted} is more than the {there} available images; use fewer")
         return self
 
 
@@ -130,7 +130,7 @@ def _gtsrb(found: Any, rows: np.ndarray, settings: Gtsrb) -> tuple[np.ndarray, n
 def _celeba(found: Any, rows: np.ndarray, settings: CelebA) -> tuple[np.ndarray, np.ndarray]:
     names = [name for name in found.attr_names if name]
     if settings.attribute not in names:
-        raise UserError(f"celeba: attribute: no {one_line(settings.attribute)}; {nearest(settings.attribute, names)}")
+        raise UserError(f"celeba: no attribute {one_line(settings.attribute)}; {nearest(settings.attribute, names)}")
     labels = found.attr[:, names.index(settings.attribute)].numpy()[rows]
     return np.stack([_resized(_central(found[int(row)][0]), settings.size) for row in rows]), labels
 

@@ -64,7 +64,7 @@ def check_pair(train: SamplesWithTargets, test: SamplesWithTargets) -> None:
             shapes = f"{tuple(pair[0].shape[1:])} in training and {tuple(pair[1].shape[1:])} in test"
             raise ValueError(f"{name}: samples of shape {shapes}: make them agree")
     if (train.labels is None) != (test.labels is None):
-        raise ValueError("labels: only one of the training and test samples has them: give both, or none")
+        raise ValueError("labels: only one of the training and test samples has labels: give both or neither")
 
 
 def _check_labels(labels: Tensor, n: int, outputs: int) -> None:

@@ -20,7 +20,7 @@ class Chain:
             ValueError: The network is not an ``nn.Sequential`` whose layers are direct children.
         """
         if not isinstance(model, nn.Sequential):
-            raise ValueError(f"{type(model).__name__} is no chain of layers: this rule gives each layer its own error")
+            raise ValueError(f"{type(model).__name__} is not a chain of layers: this rule gives each its own error")
         modules = list(model)
         for module in modules:
             if sum(p.dim() >= 2 for p in module.parameters()) > 1:

@@ -34,7 +34,7 @@ class Feedback:
         held = {id(module.weight) for module in _layers(model)}
         for name, parameter in model.named_parameters():
             if parameter.dim() >= 2 and id(parameter) not in held:
-                raise ValueError(f"{name} is of no linear layer or 2d convolution, which this rule has feedback for")
+                raise ValueError(f"{name} belongs to neither a linear layer nor a 2d convolution: it has no feedback")
         self._model = model
         pairs = zip(_layers(model), _layers(other), strict=True)
         self.feedback = {

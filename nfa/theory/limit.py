@@ -201,7 +201,7 @@ def _directed(direction: Direction, gradients: dict[str, Tensor]) -> dict[str, T
     given = direction(dict(gradients))
     for name, value in given.items():
         if name not in gradients:
-            raise ValueError(f"direction: {name!r} is no parameter of the network")
+            raise ValueError(f"direction: {name!r} is not a parameter of the network")
         if value.shape != gradients[name].shape:
             shapes = f"{tuple(value.shape)}, not {tuple(gradients[name].shape)}"
             raise ValueError(f"direction: {name!r} has shape {shapes}")

@@ -171,7 +171,7 @@ def truncated() -> File:
         (lambda: File(path="none.npz"), "none.npz: no such file"),
         (truncated, "a.npz: cannot be read as .npz"),
         (lambda: savez(x=X), "has x; needs x_train and y_train"),
-        (lambda: savez(x=X, y=LABELS, z=X), "'z' is no name of an array"),
+        (lambda: savez(x=X, y=LABELS, z=X), "'z' is not the name of an array"),
         (lambda: savez(x=X, y=LABELS[:50]), "x is (60, 5) and y (50,)"),
         (lambda: savez(x=LABELS, y=LABELS), "x needs another"),
         (lambda: savez(x=np.array([{}] * 60), y=LABELS), "'x' holds Python objects"),

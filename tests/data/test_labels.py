@@ -87,7 +87,7 @@ def test_one_hot_rows_are_asked_about() -> None:
         (ONE_HOT + 1, {"labels": "onehot"}, "row 1 of y is [2. 1.]"),
         (ONE_HOT, {"labels": "classes"}, "labels: classes needs one label per sample"),
         (ONE_HOT, {"task": "classes"}, "use labels: onehot or labels: values"),
-        (NAMES, {"labels": "values"}, "holds text, which is no target of a regression"),
+        (NAMES, {"labels": "values"}, "holds text, which cannot be the target of a regression"),
         (LABELS, {"labels": "values", "task": "classes"}, "contradict each other"),
         (LABELS * np.nan, {"labels": "classes"}, "y has values that are missing"),
         (LABELS * 1e300, {}, "infinite or beyond float32"),

@@ -143,11 +143,11 @@ def test_features_are_exactly_the_columns_that_are_listed() -> None:
     [
         (["a", "c"], "no column 'c'; valid: a, b, target"),
         (["a", "target"], "column 'target' is the target, and features lists it"),
-        ([], "features: [] is no list of column names"),
-        ("", "features: '' is no list of column names"),
-        (["a", 0.5], "features: ['a', 0.5] is no list of column names"),
+        ([], "features: [] is not a list of column names"),
+        ("", "features: '' is not a list of column names"),
+        (["a", 0.5], "features: ['a', 0.5] is not a list of column names"),
         (["a", "a"], "features: 'a' is listed twice"),
-        ({"a": 1}, "features: {'a': 1} is no list of column names"),
+        ({"a": 1}, "features: {'a': 1} is not a list of column names"),
     ],
 )
 def test_features_that_are_no_columns_are_refused(given: Any, said: str) -> None:
@@ -189,7 +189,7 @@ def test_a_damaged_npz_file_is_refused_when_planned() -> None:
 def test_arrays_under_other_names_get_a_way_out() -> None:
     np.savez("a.npz", labels=LABELS, images=RNG.normal(size=(N, 4, 4)))
     message = refused("a.npz")
-    assert "has images, labels; 'labels' is no name of an array" in message
+    assert "has images, labels; 'labels' is not the name of an array" in message
     assert "numpy.savez('new.npz', x=old['images'], y=old['labels'])" in message
 
 

@@ -192,7 +192,7 @@ def test_samples_that_do_not_fit_together_are_refused(
             SamplesWithTargets(X, torch.ones(6, 4), LABELS),
             "targets: samples of shape (3,) in training and (4,) in test",
         ),
-        (SamplesWithTargets(X, Y), "labels: only one of the training and test samples has them"),
+        (SamplesWithTargets(X, Y), "labels: only one of the training and test samples has labels"),
     ],
 )
 def test_test_samples_of_another_kind_are_refused(test: SamplesWithTargets, told: str) -> None:

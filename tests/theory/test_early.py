@@ -340,7 +340,7 @@ def test_without_curvature_times_must_be_named() -> None:
     def linear(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs * targets).mean()
 
-    with pytest.raises(ValueError, match="name the times"):
+    with pytest.raises(ValueError, match="pass times"):
         early_dynamics(model, x, x[:, :1], linear)
     early = early_dynamics(model, x, x[:, :1], linear, times=[1.0, 2.0])
     measured = measured_dynamics(model, x, x[:, :1], linear, [1.0, 2.0])
