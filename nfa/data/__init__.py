@@ -1,4 +1,14 @@
-"""The data axis. To add a data set: write one file with its settings, ``shape`` and ``load``, and name it here."""
+"""The data axis of a sweep: data sets that are shipped, downloaded, drawn from a distribution, or the user's own.
+
+Each entry of the registry ``DATA`` has one file with its settings, ``shape`` (what can be said without loading) and
+``load``. ``shape.py`` defines the promised ``DataShape`` and the loaded ``Data``; ``options.py`` holds the settings
+that all entries share and applies them. The user's own data come from a file (``file.py``, with ``table.py`` for
+tables, ``npz.py`` for arrays, ``suspects.py`` for columns that give the target away) or from a function
+(``function.py``); both become a data set in ``arrays.py``, and ``labels.py`` decides whether targets are classes.
+
+To add a data set, write one file with its settings, ``shape``, ``load`` and ``ENTRY``, and name it in ``DATA``.
+``docs/extend.md`` shows the steps.
+"""
 
 from nfa.data import (
     alignment_reversing,
@@ -15,7 +25,7 @@ from nfa.data import (
     two_features,
     vision_sets,
 )
-from nfa.data import function as user
+from nfa.data import function as users_function
 from nfa.data.shape import Data, DataEntry, DataShape
 from nfa.entries import USERS_OWN
 
@@ -24,7 +34,7 @@ DATA: dict[str, DataEntry] = {
     **vision_sets.ENTRIES,
     **sklearn_sets.ENTRIES,
     "file": file.ENTRY,
-    USERS_OWN: user.ENTRY,
+    USERS_OWN: users_function.ENTRY,
     "chain_monomial": chain_monomial.ENTRY,
     "gaussian_power_law": gaussian_power_law.ENTRY,
     "single_index": polynomials.SINGLE_INDEX,

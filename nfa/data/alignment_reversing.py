@@ -1,8 +1,9 @@
-"""A mixture that drives the alignment at the start of training down.
+"""A Gaussian mixture on which the alignment falls at the start of training.
 
-A share 1 - gamma of the samples is x ~ N(0, diag r) with y = 1, a share gamma x ~ N(0, 10 diag r^-p) with y = 0;
-r = linspace(0.1, 2, d). The second component's variances are large where the first's are small, and dominate the
-inputs, while its target is 0: the average gradient and the inputs' covariance disagree.
+A share 1 - gamma of the samples has x ~ N(0, diag r) and y = 1; a share gamma has x ~ N(0, 10 diag r^-p) and y = 0;
+r = linspace(0.1, 2, d). The variances of the second component are large where those of the first are small. They
+dominate the inputs' covariance, but the target of these samples is 0, so the average gradient outer product is set by
+the other component.
 """
 
 from typing import Literal
@@ -28,7 +29,7 @@ class AlignmentReversing(DrawnOptions):
 
 
 def variances(dim: int, power: float) -> np.ndarray:
-    """Return the variances of both components' inputs: (2, d)."""
+    """Return the variances of the inputs of both components: (2, d)."""
     first = np.linspace(0.1, 2.0, dim)
     return np.stack([first, 10 * first**-power])
 
@@ -48,5 +49,8 @@ def load(settings: AlignmentReversing, generator: np.random.Generator) -> Data:
 
 
 ENTRY = DataEntry(
-    AlignmentReversing, shape, load, "a Gaussian mixture whose target and large variances lie apart: alignment falls"
+    AlignmentReversing,
+    shape,
+    load,
+    "a Gaussian mixture whose inputs of large variance have target 0: the alignment falls",
 )

@@ -2,9 +2,9 @@
 
     staircase       y = (x_1 + x_1 x_2 + ... + x_1 ... x_k) / sqrt(k), of variance 1: each step leads to the next
                     (Abbe, Boix-Adsera & Misiakiewicz, arXiv 2202.08658)
-    sparse_parity   two classes: label 1 where x_1 ... x_k = -1; no lower-order correlation leads there
+    sparse_parity   two classes: label 1 if x_1 ... x_k = -1; no product of fewer inputs correlates with the label
 
-Samples are drawn independently, so that for a small d they repeat.
+Samples are drawn independently, so samples repeat if d is small.
 """
 
 from typing import Literal
@@ -58,7 +58,7 @@ def staircase(x: np.ndarray, degree: int) -> np.ndarray:
 
 
 def parity(x: np.ndarray, degree: int) -> np.ndarray:
-    """Tell the class: (n, d) -> (n,), 1 where an odd number of the first inputs is -1."""
+    """Return the class: (n, d) -> (n,), 1 if an odd number of the first ``degree`` inputs is -1."""
     odd: np.ndarray = (x[:, :degree] < 0).sum(axis=1) % 2
     return odd
 
@@ -74,18 +74,18 @@ def shape_parity(settings: SparseParity) -> DataShape:
 
 
 def load_staircase(settings: Staircase, generator: np.random.Generator) -> Data:
-    """Draw the inputs of the staircase."""
+    """Draw the inputs and evaluate the staircase on them."""
     x = signs(settings, settings.dim, generator)
 
     def link(z: np.ndarray) -> np.ndarray:
-        return staircase(z, settings.degree)  # as a polynomial of real inputs: a network's gradients are of such
+        return staircase(z, settings.degree)  # for all real z: gradients are taken there
 
     directions = coordinates(settings.dim, settings.degree)
     return finish_drawn(settings, generator, x, link(x.astype(np.float64)), None, directions, link)
 
 
 def load_parity(settings: SparseParity, generator: np.random.Generator) -> Data:
-    """Draw the inputs of the parity."""
+    """Draw the inputs and evaluate the parity on them."""
     x = signs(settings, settings.dim, generator)
     labels = parity(x, settings.degree)
     return finish_drawn(settings, generator, x, labels, 2, coordinates(settings.dim, settings.degree))

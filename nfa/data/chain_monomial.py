@@ -1,4 +1,4 @@
-"""The chain monomial: a target of degree two on the first few coordinates of a Gaussian input.
+"""The chain monomial: a target of degree two in the first few coordinates of a Gaussian input.
 
 y = sum_{i<r} x_i x_{(i+1) mod r} / sqrt(r), x ~ N(0, I_d) (Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271).
 """
@@ -54,5 +54,8 @@ def load(settings: ChainMonomial, generator: np.random.Generator) -> Data:
 
 
 ENTRY = DataEntry(
-    ChainMonomial, shape, load, "y = sum of x_i x_(i+1) over r of d Gaussian coordinates; the truth is known"
+    ChainMonomial,
+    shape,
+    load,
+    "y = sum of x_i x_(i+1) over r of d Gaussian coordinates; the relevant directions are known",
 )

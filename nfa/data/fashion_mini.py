@@ -1,4 +1,4 @@
-"""Fashion-MNIST, the first 5,000 training and 1,000 test images of each file, shipped inside this package.
+"""A part of Fashion-MNIST that is shipped with this package: the first 5,000 training and first 1,000 test images.
 
 Xiao, Rasul & Vollgraf (arXiv 1708.07747), MIT license: see ``files/NOTICE``. Made by ``files/make_fashion_mini.py``.
 """
@@ -32,7 +32,7 @@ def shape(settings: FashionMini) -> DataShape:
 
 @cache
 def _arrays() -> dict[str, np.ndarray]:
-    """Read the file, once a process: 5 MB, which several stages and seeds of a cell ask for."""
+    """Read the file (5 MB) once per process, for all stages and seeds of a cell."""
     with files("nfa.data").joinpath("files/fashion_mini.npz").open("rb") as stream:
         return dict(np.load(stream, allow_pickle=False))
 

@@ -1,9 +1,10 @@
-"""Data that a function of the user's makes: ``name: module:function``.
+"""Data that a function of the user makes: ``name: module:function``.
 
-The function is called with ``arguments`` and, if it has a parameter ``generator``, with a numpy generator named by the
-seed. It returns a mapping of arrays (see ``nfa.data.arrays``), or a ``Data`` that is taken as it is. To plan a sweep it
-is called once; one that takes long can have an attribute ``shape``, called with the arguments, for a ``DataShape``.
-Nothing but name and arguments identifies such data: after a change of what is returned, rename it.
+The function is called with ``arguments`` and, if it has a parameter ``generator``, with a numpy generator that the seed
+determines. It returns a mapping of arrays (see ``nfa.data.arrays``), or a ``Data``, which is used unchanged. Planning a
+sweep calls the function once. A slow function can have an attribute ``shape``: planning then calls ``function.shape``
+with the arguments, which returns a ``DataShape``. Only the name and the arguments identify such data, so a function
+whose data change needs a new name.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from nfa.data.arrays import ArrayOptions, from_arrays
+from nfa.data.arrays import ArrayOptions, check_test_classes, from_arrays
 from nfa.data.shape import Data, DataEntry, DataShape
 from nfa.entries import non_default, setting
 from nfa.errors import UserError, cut, nearest, one_line
@@ -26,30 +27,30 @@ from nfa.external.references import functions_of, imported
 from nfa.external.users_code import users_code
 
 
-class User(ArrayOptions):
-    """Settings of ``module:function``."""
+class FunctionData(ArrayOptions):
+    """Settings of data that are named ``module:function``."""
 
-    name: str = setting(..., "module:function that makes the data; the current folder is looked in first")
-    arguments: dict[str, bool | int | float | str] = setting({}, "what the function is called with, by name")
-
-
-_KEPT = frozenset({"name", "arguments", "n_train", "n_test", "vocabulary"})  # what applies to a Data as well
+    name: str = setting(..., "module:function that makes the data; the current folder is searched first")
+    arguments: dict[str, bool | int | float | str] = setting({}, "arguments that the function is called with, by name")
 
 
-def shape(settings: User) -> DataShape:
-    """Ask the function's own ``shape``, or call the function once.
+_KEPT = frozenset({"name", "arguments", "n_train", "n_test", "vocabulary"})  # settings that apply to a Data too
+
+
+def shape(settings: FunctionData) -> DataShape:
+    """Call the function's attribute ``shape`` if there is one, else the function itself.
 
     Raises:
-        UserError: There is no such function, or it does not give data.
+        UserError: There is no such function, or it does not return data.
     """
     return _shape(settings.model_dump_json())
 
 
-def load(settings: User, generator: np.random.Generator) -> Data:
+def load(settings: FunctionData, generator: np.random.Generator) -> Data:
     """Call the function.
 
     Raises:
-        UserError: There is no such function, or it gives no data, or others than were promised.
+        UserError: There is no such function, it does not return data, or the data differ from the planned shape.
     """
     promised = shape(settings)
     data = _made(settings, generator, promised)
@@ -63,7 +64,7 @@ def load(settings: User, generator: np.random.Generator) -> Data:
 
 @lru_cache(maxsize=1000)
 def _shape(settings_json: str) -> DataShape:
-    settings = User.model_validate_json(settings_json)
+    settings = FunctionData.model_validate_json(settings_json)
     own = getattr(_function(settings.name), "shape", None)
     if own is None:
         return _described(_made(settings, np.random.default_rng(0)), settings)
@@ -73,8 +74,8 @@ def _shape(settings_json: str) -> DataShape:
     return replace(promised, n_train=settings.n_train or promised.n_train, n_test=settings.n_test or promised.n_test)
 
 
-def _made(settings: User, generator: np.random.Generator, promised: DataShape | None = None) -> Data:
-    """Call the function and check what it gives; ``promised`` is the shape that was planned."""
+def _made(settings: FunctionData, generator: np.random.Generator, promised: DataShape | None = None) -> Data:
+    """Call the function and check the data that it returns; ``promised`` is the planned shape."""
     where, function = cut(settings.name), _function(settings.name)
     takes = _takes_generator(function)
     made = _call(settings, function, where, {"generator": generator} if takes else {})
@@ -93,11 +94,11 @@ def _made(settings: User, generator: np.random.Generator, promised: DataShape | 
     return from_arrays(where, arrays, settings, generator, promised)
 
 
-_digests: dict[str, bytes] = {}  # settings -> digest of what the function gave first
+_digests: dict[str, bytes] = {}  # settings -> digest of the data that the function returned first
 
 
-def _same_again(settings: User, arrays: Iterable[Any]) -> None:
-    """Refuse a function that gives other data at each call: training and measuring would see different ones.
+def _same_again(settings: FunctionData, arrays: Iterable[Any]) -> None:
+    """Refuse a function that returns other data at each call, because training and measuring would use different data.
 
     Raises:
         UserError: The data differ from those of an earlier call in this process.
@@ -117,23 +118,23 @@ def _same_again(settings: User, arrays: Iterable[Any]) -> None:
 def _takes_generator(function: Any) -> bool:
     try:
         return "generator" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # not written in Python
+    except (TypeError, ValueError):  # a function that is not written in Python
         return False
 
 
-def _call(settings: User, function: Any, where: str, more: dict[str, Any]) -> Any:
+def _call(settings: FunctionData, function: Any, where: str, more: dict[str, Any]) -> Any:
     with users_code(f"{where}: calling it with {one_line(settings.arguments)}"), _seeded():
         return function(**settings.arguments, **more)
 
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Seed the generators that everyone shares, and put them back: training, measuring and probing see the same data.
+    """Seed the global random generators, and restore them afterwards, so that every stage sees the same data.
 
-    The seed is always the same one: data that differ by seed are drawn from the parameter ``generator``.
+    The seed is always 0: data that are to differ by seed are drawn from the parameter ``generator``.
     """
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may draw from it
-    torch = sys.modules.get("torch")  # one that the function imports first is seeded by its import in own modules
+    torch = sys.modules.get("torch")  # imported later, by the user's module, torch is seeded by that import
     state = None if torch is None else torch.get_rng_state()
     try:
         random.seed(0)
@@ -148,11 +149,11 @@ def _seeded() -> Iterator[None]:
             torch.set_rng_state(state)
 
 
-def _kept(data: Data, settings: User) -> Data:
-    """Check a finished data set, and keep as many of its samples as are asked for."""
+def _kept(data: Data, settings: FunctionData) -> Data:
+    """Check a ``Data`` and keep its first ``n_train`` and ``n_test`` samples."""
     where, refused = settings.name, sorted(set(non_default(settings)) - _KEPT)
     if refused:
-        raise UserError(f"{where}: {refused[0]}: returns a Data, which is taken as it is; return a mapping of arrays")
+        raise UserError(f"{where}: {refused[0]}: returns a Data, which is used unchanged; return a mapping of arrays")
     x_kind, kind = ("i", "whole numbers") if settings.vocabulary else ("f", "floating-point numbers")
     parts = []
     for split, wanted in (("train", settings.n_train), ("test", settings.n_test)):
@@ -185,6 +186,8 @@ def _kept(data: Data, settings: User) -> Data:
                     f"replace them"
                 )
         parts += [x, y, None if labels is None else labels[keep].astype(np.int64)]
+    if data.labels_train is not None and data.labels_test is not None:
+        check_test_classes(where, "labels_test", data.labels_train, data.labels_test)
     x_train, y_train, labels_train, x_test, y_test, labels_test = parts
     assert x_train is not None
     assert x_test is not None
@@ -196,12 +199,14 @@ def _kept(data: Data, settings: User) -> Data:
 
 
 def _enough(where: str, split: str, wanted: int | None, there: int) -> int:
+    """Return the number of samples to keep; refuse more than there are."""
     if wanted is not None and wanted > there:
-        raise UserError(f"{where}: n_{split}: {wanted} is more than the {there} samples there; use fewer")
+        raise UserError(f"{where}: n_{split}: {wanted} is more than the {there} available samples; use fewer")
     return wanted or there
 
 
-def _described(data: Data, settings: User) -> DataShape:
+def _described(data: Data, settings: FunctionData) -> DataShape:
+    """Return the shape of a loaded data set."""
     outputs = data.y_train.shape[1]
     return DataShape(
         tuple(data.x_train.shape[1:]),
@@ -223,4 +228,4 @@ def _function(reference: str) -> Any:
     return getattr(module, name)
 
 
-ENTRY = DataEntry(User, shape, load, "arrays that a function of your own makes, module:function")
+ENTRY = DataEntry(FunctionData, shape, load, "arrays that your own function makes, module:function")

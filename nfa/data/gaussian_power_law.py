@@ -1,7 +1,8 @@
 """Gaussian inputs whose variances fall as a power of their index.
 
-x ~ N(0, diag(i^-alpha)), i = 1..d. Targets: ``linear``, y = w.x with w drawn uniformly in direction, of variance 1; or
-``chain``, the chain monomial of the first few (unscaled) coordinates, whose early alignment at alpha > 0 has a theory.
+x ~ N(0, diag(i^-alpha)), i = 1..d. The target is ``linear``, y = w.x with a uniformly random direction w, scaled to
+variance 1; or ``chain``, the chain monomial of the first few coordinates as they are (not scaled to variance 1), for
+which ``nfa.theory.quadratic`` predicts the early alignment.
 """
 
 from typing import Literal
@@ -32,7 +33,7 @@ class GaussianPowerLaw(DrawnOptions):
     @model_validator(mode="after")
     def _rank_fits(self) -> "GaussianPowerLaw":
         if self.target == "linear" and "rank" in self.model_fields_set:
-            raise ValueError("rank: a linear target has none; leave it out, or use target: chain")
+            raise ValueError("rank: a linear target has no rank; leave it out, or use target: chain")
         if self.target == "chain" and self.rank > self.dim:
             raise ValueError(f"rank: {self.rank} is more than dim {self.dim}; use a rank of at most dim")
         return self
@@ -45,7 +46,7 @@ def shape(settings: GaussianPowerLaw) -> DataShape:
 
 
 def load(settings: GaussianPowerLaw, generator: np.random.Generator) -> Data:
-    """Draw the teacher, if there is one, then the inputs."""
+    """Draw the weights of a linear target, then the inputs."""
     variance = np.arange(1.0, settings.dim + 1) ** -settings.alpha
     if settings.target == "linear":
         teacher = generator.standard_normal((settings.dim, 1))

@@ -1,8 +1,9 @@
-"""How targets are read: as classes, as values of a regression, or as one-hot rows.
+"""Decide how targets are read: as classes, as values of a regression, or as one-hot rows.
 
-Whole numbers, text and true/false, one per sample, are classes; numbers with decimals are values. Two kinds of targets
-can be read in two ways, and the setting ``labels`` must then say which: whole numbers stored as floating-point numbers,
-and rows with a single one among zeros.
+One whole number, text or true/false per sample names a class; numbers with decimals are values of a regression. Three
+kinds of targets can be read in two ways, and the setting ``labels`` must then choose: whole numbers with a decimal
+point that repeat (1.0, 2.0, 1.0), many different whole numbers (ages, counts, prices), and rows with a single 1 among
+zeros.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from nfa.errors import UserError
 Labels = Literal["auto", "classes", "values", "onehot"]
 Reading = Literal["classes", "values", "onehot"]
 MAX_CLASSES = 10_000
+FEW_CLASSES = 10  # up to so many different whole numbers are classes, however few samples there are
+SAMPLES_PER_CLASS = 10  # more whole numbers than this share of the samples allows may as well be values
 TEXT = "UST"  # kinds of numpy's text types
 
 
@@ -26,15 +29,18 @@ def reading(where: str, name: str, targets: Sequence[np.ndarray], asked: Labels,
         name: What the message calls the targets.
         targets: The targets of the training samples and, where there are any, of the test samples: (n,) or (n, C).
         asked: The setting ``labels``.
-        promised: Whether they are classes, where that was said elsewhere; None where it was not.
+        promised: True if the targets were planned as classes, False if as values; None if nothing was planned.
+
+    Returns:
+        The reading to apply to all targets.
 
     Raises:
-        UserError: They do not fit what is asked, or can be read in two ways.
+        UserError: The targets do not fit ``asked``, or ``asked`` is "auto" and they can be read in two ways.
     """
     single = all(y.ndim == 1 or y.shape[1] == 1 for y in targets)
     text = any(y.dtype.kind in TEXT for y in targets)
     if text and (asked == "values" or not single):
-        raise UserError(f"{where}: {name} holds text, which is no target of a regression")
+        raise UserError(f"{where}: {name} holds text, which cannot be the target of a regression")
     if text and not all(y.dtype.kind in TEXT for y in targets):
         raise UserError(f"{where}: {name} holds text for some samples and numbers for others; make them agree")
     if not text:
@@ -48,10 +54,11 @@ def reading(where: str, name: str, targets: Sequence[np.ndarray], asked: Labels,
         )
     if asked != "auto":
         return asked
-    if single and all(y.dtype.kind != "f" for y in targets):
+    whole = single and all(y.dtype.kind != "f" for y in targets)
+    if whole and (text or not _many_values(targets)):
         return "classes"
     doubt: Reading | None = None
-    if single and _could_be_classes(targets):
+    if whole or (single and _repeat_as_classes(targets)):
         doubt = "classes"
     elif not single and all(bool(are_one_hot(y).all()) for y in targets):
         doubt = "onehot"
@@ -61,13 +68,13 @@ def reading(where: str, name: str, targets: Sequence[np.ndarray], asked: Labels,
 
 
 def are_one_hot(rows: np.ndarray) -> np.ndarray:
-    """Tell which rows of (n, C) numbers have a single one among zeros: (n,) true/false."""
+    """Mark the rows of (n, C) numbers that have a single 1 among zeros: (n,) true/false."""
     found: np.ndarray = ((rows == 0) | (rows == 1)).all(axis=1) & (rows.sum(axis=1) == 1)
     return found
 
 
 def _check_finite(where: str, name: str, targets: Sequence[np.ndarray]) -> None:
-    """Refuse values that are missing, or that are no finite numbers once they are float32."""
+    """Refuse targets with values that are missing, infinite or too large for float32."""
     for y in targets:
         with np.errstate(over="ignore"):
             if not np.isfinite(y.astype(np.float32)).all():
@@ -77,6 +84,7 @@ def _check_finite(where: str, name: str, targets: Sequence[np.ndarray]) -> None:
 
 
 def _check_one_hot(where: str, name: str, targets: Sequence[np.ndarray], single: bool) -> None:
+    """Refuse targets that are not rows with a single 1 among zeros."""
     if single:
         raise UserError(
             f"{where}: {name} is one column, and labels: onehot needs one column per class; use labels: classes"
@@ -91,25 +99,37 @@ def _check_one_hot(where: str, name: str, targets: Sequence[np.ndarray], single:
             )
 
 
-def _could_be_classes(targets: Sequence[np.ndarray]) -> bool:
-    """Whether floating-point targets are whole numbers that repeat: at most half as many values as samples."""
+def _many_values(targets: Sequence[np.ndarray]) -> bool:
+    """Return True if whole numbers take many values: more than ten, and fewer than ten samples for each."""
+    values, samples = _distinct(targets), sum(map(len, targets))
+    return len(values) > max(FEW_CLASSES, samples // SAMPLES_PER_CLASS)
+
+
+def _repeat_as_classes(targets: Sequence[np.ndarray]) -> bool:
+    """Return True if floating-point targets are whole numbers that repeat: at most half as many values as samples."""
     if not all(bool((y == np.floor(y)).all()) for y in targets):
         return False
-    values = np.concatenate([y.reshape(-1) for y in targets])
-    return 2 <= len(np.unique(values)) <= min(max(2, len(values) // 2), MAX_CLASSES)
+    samples = sum(map(len, targets))
+    return 2 <= len(_distinct(targets)) <= min(max(2, samples // 2), MAX_CLASSES)
+
+
+def _distinct(targets: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the different values of targets, in ascending order."""
+    return np.unique(np.concatenate([y.reshape(-1) for y in targets]))
 
 
 def _both_readings(targets: Sequence[np.ndarray], doubt: Reading) -> str:
-    """Say in which two ways targets can be read, and which settings choose between them."""
+    """Describe the two ways in which targets can be read, and the settings that choose between them."""
     if doubt == "onehot":
         count = targets[0].shape[1]
         return (
             f"has rows with a single 1 and else 0, which can be {count} classes or {count} outputs of a regression; "
             f"say labels: onehot for classes, or labels: values for a regression"
         )
-    values = np.unique(np.concatenate([y.reshape(-1) for y in targets]))
-    shown = ", ".join(str(float(value)) for value in values[:3]) + (", ..." if len(values) > 3 else "")
+    values = _distinct(targets)
+    shown = ", ".join(str(value) for value in values[:3].tolist()) + (", ..." if len(values) > 3 else "")
+    found = "whole numbers with a decimal point" if values.dtype.kind == "f" else "many different whole numbers"
     return (
-        f"holds whole numbers with a decimal point ({shown}), which can be {len(values)} classes or values of a "
+        f"holds {found} ({shown}), which can be {len(values)} classes or values of a "
         f"regression; say labels: classes, or labels: values for a regression"
     )

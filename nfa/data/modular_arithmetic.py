@@ -1,7 +1,7 @@
-"""Modular arithmetic: all pairs (a, b) below p, the class is a + b, a - b, a b or a / b modulo p.
+"""Modular arithmetic: the inputs are all pairs (a, b) below p, the class is a + b, a - b, a b or a / b modulo p.
 
-A given share of the pairs, drawn by the seed, is for training and the rest for testing (Power et al., arXiv 2201.02177;
-Mallinar et al., arXiv 2407.20199). A quotient leaves out b = 0 and needs a prime p.
+The seed draws a given share of the pairs for training; the rest is for testing (Power et al., arXiv 2201.02177;
+Mallinar et al., arXiv 2407.20199). Division leaves out b = 0 and needs a prime p.
 """
 
 from typing import Literal
@@ -19,8 +19,8 @@ class ModularArithmetic(ClassOptions):
 
     name: Literal["modular_arithmetic"] = "modular_arithmetic"
     modulus: int = setting(61, "modulus p", ge=5, le=997)
-    operation: Literal["+", "-", "*", "/"] = setting("+", "what is done to the pair, in quotes: '+', '-', '*', '/'")
-    train_share: float = setting(0.5, "share of all pairs that is for training; the rest is for testing", gt=0, lt=1)
+    operation: Literal["+", "-", "*", "/"] = setting("+", "operation on the pair, in quotes: '+', '-', '*', '/'")
+    train_share: float = setting(0.5, "share of all pairs used for training; the rest is for testing", gt=0, lt=1)
     encoding: Literal["one_hot", "tokens"] = setting(
         "one_hot", "one_hot: a vector of 2 p inputs; tokens: two integers, for networks that read tokens"
     )
@@ -33,9 +33,9 @@ class ModularArithmetic(ClassOptions):
     @model_validator(mode="after")
     def _fits(self) -> "ModularArithmetic":
         if self.operation == "/" and any(self.modulus % factor == 0 for factor in range(2, int(self.modulus**0.5) + 1)):
-            raise ValueError(f"modulus: {self.modulus} is no prime, and a / b needs one; use e.g. 61")
+            raise ValueError(f"modulus: {self.modulus} is not a prime, and a / b needs one; use e.g. 61")
         if self.encoding == "tokens" and self.standardise != "none":
-            raise ValueError("standardise: tokens are no numbers; leave it out, or use encoding: one_hot")
+            raise ValueError("standardise: tokens are not numbers; leave it out, or use encoding: one_hot")
         train, test = counts(self)
         for key, wanted, there in (("n_train", self.n_train, train), ("n_test", self.n_test, test)):
             if there < 1 or (wanted is not None and wanted > there):
@@ -52,7 +52,7 @@ def counts(settings: ModularArithmetic) -> tuple[int, int]:
 
 
 def result(a: np.ndarray, b: np.ndarray, modulus: int, operation: str) -> np.ndarray:
-    """Compute the classes of (n,) pairs."""
+    """Compute the classes of pairs: (n,) and (n,) -> (n,)."""
     if operation == "/":
         inverse = np.array([0] + [pow(value, -1, modulus) for value in range(1, modulus)])
         b = inverse[b]
@@ -87,7 +87,7 @@ def _tokens(pairs: np.ndarray, p: int) -> np.ndarray:
 
 
 def _one_hot(pairs: np.ndarray, p: int) -> np.ndarray:
-    """Code (n, 2) pairs as (n, 2 p): a one for a in the first half, one for b in the second."""
+    """Code pairs (n, 2) as (n, 2 p): a single 1 for a in the first half, and one for b in the second half."""
     codes: np.ndarray = np.eye(p, dtype=np.float32)[pairs]
     return codes.reshape(len(pairs), 2 * p)
 

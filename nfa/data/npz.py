@@ -1,6 +1,6 @@
-"""Reading an .npz file: the headers of its arrays, their least and greatest values, and the arrays themselves.
+"""Read an .npz file: the headers of its arrays, their smallest and largest values, and the arrays themselves.
 
-Nothing is unpickled. To plan a sweep, the large arrays are read piece by piece and not kept.
+No array is unpickled. Planning a sweep reads large arrays piece by piece and does not keep them in memory.
 """
 
 import math
@@ -14,12 +14,12 @@ import numpy as np
 from nfa.data.arrays import Header
 from nfa.errors import UserError, one_line
 
-PIECE = 1 << 24  # bytes that are read at a time
+PIECE = 1 << 24  # bytes read at a time
 
 
 @lru_cache(maxsize=100)
 def headers(path: Path, digest: str) -> dict[str, Header]:
-    """Read shape and number type of every array of a file with this digest.
+    """Read the shape and number type of every array; remembered for a file with this digest.
 
     Raises:
         UserError: An array holds Python objects.
@@ -44,7 +44,7 @@ def read(path: Path, name: str) -> np.ndarray:
 
 @lru_cache(maxsize=1000)
 def extremes(path: Path, digest: str, name: str) -> tuple[Any, Any]:
-    """Find the least and the greatest value of an array of numbers; both are NaN where it has a NaN."""
+    """Find the smallest and the largest value of an array of numbers; both are NaN if any value is."""
     with zipfile.ZipFile(path) as archive:
         member = name if name in archive.namelist() else f"{name}.npy"
         with archive.open(member) as stream:

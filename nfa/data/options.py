@@ -1,7 +1,7 @@
-"""The options that every data entry has, with one meaning everywhere, and what they do to arrays.
+"""The settings that every data entry has, and the functions that apply them to arrays.
 
-A family gives raw inputs and either class labels or targets to ``finish``, which applies the options in this order:
-label noise, coding of classes, standardisation. With the options at their defaults nothing more is drawn.
+An entry gives its raw inputs, with class labels or targets, to ``finish``, which applies the options in this order:
+label noise, coding of classes, standardisation. With the options at their defaults ``finish`` draws no random numbers.
 """
 
 import math
@@ -15,8 +15,8 @@ from nfa.data.targets import centred_one_hot
 from nfa.entries import Settings, setting
 
 MAX_SAMPLES = 10_000_000
-ROWS = 4096  # that are brought to float64 at a time
-MANY_DIRECTIONS = 256  # beyond which the target is not differentiated: its cost grows with their square
+ROWS = 4096  # rows that are converted to float64 at a time
+MANY_DIRECTIONS = 256  # with more directions the target is not differentiated: the cost grows with their square
 N_TRAIN = "training samples: a fixed subset, the same for every seed; all if not given"
 N_TEST = "test samples: a fixed subset, the same for every seed; all if not given"
 STANDARDISE = (
@@ -25,12 +25,12 @@ STANDARDISE = (
 )
 
 Standardise = Literal["none", "global", "per_channel", "per_feature"]
-Pair = tuple[np.ndarray, np.ndarray]  # of the training and of the test samples
+Pair = tuple[np.ndarray, np.ndarray]  # arrays of the training samples and of the test samples
 Link = Callable[[np.ndarray], np.ndarray]  # projections (n, r) float64 -> target (n, 1)
 
 
 class Options(Settings):
-    """Options of every entry. An entry may have its own defaults."""
+    """Options of every entry; an entry may change the defaults."""
 
     n_train: int | None = setting(None, N_TRAIN, ge=10, le=MAX_SAMPLES)
     n_test: int | None = setting(None, N_TEST, ge=10, le=MAX_SAMPLES)
@@ -54,19 +54,19 @@ class ClassOptions(Options):
 
 
 class DrawnOptions(Options):
-    """Options of an entry that draws its samples anew for each seed, as many as are asked for."""
+    """Options of an entry that draws any number of samples, anew for each seed."""
 
     n_train: int = setting(1024, "training samples", ge=10, le=MAX_SAMPLES)
     n_test: int = setting(1024, "test samples", ge=10, le=MAX_SAMPLES)
 
 
 def tagged(**tags: str) -> dict[str, str]:
-    """Put an entry's own tags, all shown only when not default, before those of the options."""
+    """Return an entry's tags, which are shown only when not default, followed by those of the options."""
     return {**tags, **Options.tags}
 
 
 def chosen(total: int, wanted: int | None) -> np.ndarray:
-    """Choose a fixed random subset, in ascending order: (wanted,) indices below total; smaller ones are nested."""
+    """Choose a fixed random subset: (wanted,) ascending indices below total; a smaller subset is part of a larger."""
     if wanted is None or wanted >= total:
         return np.arange(total)
     subset: np.ndarray = np.sort(np.random.default_rng(0).permutation(total)[:wanted])
@@ -74,7 +74,7 @@ def chosen(total: int, wanted: int | None) -> np.ndarray:
 
 
 def held_out(total: int, share: float) -> int:
-    """Samples of a split drawn by the seed that are for testing: at least one, and never all."""
+    """Count the samples that a random split holds out for testing: at least one, and never all."""
     return min(max(1, round(total * share)), total - 1)
 
 
@@ -97,12 +97,12 @@ def finish(
 
     Args:
         settings: The options.
-        generator: Draws label noise, if there is any.
-        x: (n, *input_shape) float32 inputs, or int64 tokens, which are never standardised. Never changed.
-        y: With classes (n,) integer labels, else (n, C) targets.
-        classes: Number of classes, or None for regression.
-        directions: (d, r) with orthonormal columns, of the inputs as given.
-        link: The target as a function of x @ directions, where it has gradients.
+        generator: Source of label noise.
+        x: (n, *input_shape) float32 inputs, or int64 tokens, which are never standardised; left as they are.
+        y: (n,) integer labels if there are classes, else (n, C) targets.
+        classes: Number of classes, or None for a regression.
+        directions: (d, r) with orthonormal columns, of the inputs before standardisation.
+        link: The target as a function of x @ directions, if it is differentiable.
     """
     clean, noise = y[0], settings.label_noise
     if noise > 0:
@@ -145,16 +145,16 @@ def finish_drawn(
     directions: np.ndarray | None = None,
     link: Link | None = None,
 ) -> Data:
-    """Take the first of the drawn samples for training and the rest for testing, as float32, and apply the options."""
+    """Split drawn samples, the first n_train for training and the rest for testing, and apply the options."""
     n, x = settings.n_train, x.astype(np.float32, copy=False)
     y = y if classes else y.astype(np.float32)
     return finish(settings, generator, (x[:n], x[n:]), (y[:n], y[n:]), classes, directions, link)
 
 
 def gradient_products(link: Link, z: np.ndarray) -> np.ndarray:
-    """Average g g^T over samples, g the gradient of a function of (n, r) projections, by central differences.
+    """Average the gradient's outer product g g^T over samples, by central differences: (n, r) projections -> (r, r).
 
-    Their error, h^2 / 6 times the third derivative, is 0 for a target of degree two.
+    The error of the differences, h^2 / 6 times the third derivative, is 0 for a target of degree two.
     """
     z, h = z.astype(np.float64), 1e-4
     shifts = h * np.eye(z.shape[1])
@@ -170,7 +170,7 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def noisy_labels(labels: np.ndarray, classes: int, share: float, generator: np.random.Generator) -> np.ndarray:
-    """Draw a share of the labels anew, uniformly over all classes: about share * (1 - 1/C) of them then differ."""
+    """Draw a share of the labels anew, uniformly over all classes; about share * (1 - 1/C) of all labels change."""
     count = round(share * len(labels))
     changed = labels.copy()
     changed[generator.permutation(len(labels))[:count]] = generator.integers(classes, size=count)
@@ -178,14 +178,14 @@ def noisy_labels(labels: np.ndarray, classes: int, share: float, generator: np.r
 
 
 def noisy_targets(targets: np.ndarray, size: float, generator: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise to (n, C) targets, of this size relative to each column's standard deviation."""
+    """Add Gaussian noise to (n, C) targets; its standard deviation is ``size`` times that of each column."""
     deviation = targets.std(axis=0, keepdims=True, dtype=np.float64)
     noisy: np.ndarray = targets + size * deviation * generator.standard_normal(targets.shape)
     return noisy
 
 
 def scaled_targets(targets: Pair) -> Pair:
-    """Give the columns of (n, C) training targets mean 0 and variance 1, and treat the test targets alike."""
+    """Scale (n, C) training targets to mean 0 and variance 1 per column, and test targets by the same numbers."""
     mean, deviation = moments(targets[0], "per_feature")
     return (targets[0] - mean) / deviation, (targets[1] - mean) / deviation
 
@@ -199,7 +199,7 @@ def moments(x: np.ndarray, over: Standardise) -> tuple[np.ndarray, np.ndarray]:
     if over == "global":
         mean, deviation = np.asarray(x.mean(dtype=np.float64)), np.asarray(x.std(dtype=np.float64))
     else:
-        # The axes that one mean is taken over: samples, and for an image's channel its pixels too.
+        # One mean is taken over these axes: samples, and the pixels of an image's channel.
         axes = (0,) if over == "per_feature" else (0, *range(2, x.ndim))
         mean = x.mean(axis=axes, dtype=np.float64, keepdims=True)
         squares = sum(
@@ -218,12 +218,12 @@ def standardised(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.n
 
 
 def rescaled(directions: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Say which directions are relevant once each input is divided by its deviation: u.x = (deviation * u).x'."""
+    """Return the relevant directions of inputs x' = x / deviation, in which u.x = (deviation * u).x'."""
     return orthonormal(deviation[:, None] * directions)
 
 
 def orthonormal(columns: np.ndarray) -> np.ndarray:
-    """Make the columns of (d, r) orthonormal, in order; of Gaussian columns this is a uniformly random frame."""
+    """Make the columns of (d, r) orthonormal, in order; Gaussian columns become a uniformly random frame."""
     q, r = np.linalg.qr(columns.astype(np.float64))
     frame: np.ndarray = q * np.where(np.diag(r) < 0, -1.0, 1.0)
     return frame

@@ -6,8 +6,8 @@ x ~ N(0, I_d), z = U^T x with orthonormal U (d, r), h_k = He_k / sqrt(k!) the no
     multi_index    y = sum_j h_k(z_j) / sqrt(r)      link: sum
                    y = prod_j h_k(z_j)               link: product
 
-Each has mean 0 and variance 1. The information exponent is k, or r k for a product: y is orthogonal to every polynomial
-of lower degree.
+Each target has mean 0 and variance 1. Its information exponent is k (r k for a product): y is orthogonal to every
+polynomial of lower degree.
 """
 
 import math
@@ -59,7 +59,7 @@ class MultiIndex(DrawnOptions):
 
 
 def hermite(z: np.ndarray, degree: int) -> np.ndarray:
-    """Evaluate He_k(z) / sqrt(k!): of mean 0 and variance 1 for a standard normal z."""
+    """Evaluate He_k(z) / sqrt(k!), which has mean 0 and variance 1 for a standard normal z."""
     coefficients = np.zeros(degree + 1)
     coefficients[degree] = 1 / math.sqrt(math.factorial(degree))
     values: np.ndarray = hermite_e.hermeval(z, coefficients)
@@ -83,7 +83,7 @@ def shape(settings: SingleIndex | MultiIndex) -> DataShape:
 
 
 def load(settings: SingleIndex | MultiIndex, generator: np.random.Generator) -> Data:
-    """Draw the directions, then the inputs."""
+    """Draw the directions, then the inputs, and evaluate the target on them."""
     rank = getattr(settings, "rank", 1)
     directions = coordinates(settings.dim, rank)
     if settings.along == "random":

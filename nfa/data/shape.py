@@ -1,4 +1,4 @@
-"""What a data entry promises before it is loaded, and what it loads."""
+"""The shape that a data entry promises before it is loaded, the arrays that it loads, and the entry itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Kind = Literal["vectors", "images", "tokens"]
 
 @dataclass(frozen=True)
 class DataShape:
-    """What can be said of a data entry without loading it.
+    """The shape of a data set, known without loading it.
 
     Attributes:
         input_shape: Shape of one sample: (channels, height, width) for an image, (d,) for a vector.
         outputs: Number of target columns C.
-        classes: Number of classes, or None for regression.
+        classes: Number of classes, or None for a regression.
         n_train: Training samples.
         n_test: Test samples.
-        relevant: The first this many input coordinates alone determine the target; None where that is not known.
-        vocabulary: Inputs are integer tokens below this, of shape (positions,); None where they are numbers.
+        relevant: The target depends on the first ``relevant`` input coordinates alone; None if that is not known.
+        vocabulary: Inputs are integer tokens below this number, of shape (positions,); None if inputs are numbers.
     """
 
     input_shape: tuple[int, ...]
@@ -35,7 +35,7 @@ class DataShape:
 
     @property
     def kind(self) -> Kind:
-        """What a network must be able to read."""
+        """The kind of input that a network must be able to read."""
         if self.vocabulary is not None:
             return "tokens"
         return "images" if len(self.input_shape) == 3 else "vectors"
@@ -43,19 +43,19 @@ class DataShape:
 
 @dataclass(frozen=True)
 class Data:
-    """A loaded data set, as plain arrays.
+    """A loaded data set, as numpy arrays.
 
     Attributes:
-        x_train: (n_train, *input_shape) float32 inputs; int64 where they are tokens.
-        y_train: (n_train, C) float32 targets; for classes the centred one-hot code, onehot - 1/C.
+        x_train: (n_train, *input_shape) float32 inputs; int64 tokens.
+        y_train: (n_train, C) float32 targets; of classes the centred one-hot code, onehot - 1/C.
         x_test: (n_test, *input_shape), as x_train.
         y_test: (n_test, C) float32 targets.
-        labels_train: (n_train,) int64 class labels, or None for regression.
-        labels_test: (n_test,) int64 class labels, or None for regression.
-        directions: (d, r) float32 with orthonormal columns: the target depends on the flattened input through x @
-            directions alone; None where that is not known.
-        target_agop: (r, r) float64, the target's own average gradient outer product over the training inputs, in the
-            basis of the directions; None where it is not known, or the target has no gradient (a class).
+        labels_train: (n_train,) int64 class labels, or None for a regression.
+        labels_test: (n_test,) int64 class labels, or None for a regression.
+        directions: (d, r) float32 with orthonormal columns: the target depends on the flattened input x through
+            x @ directions alone; None if such directions are not known.
+        target_agop: (r, r) float64, the average gradient outer product of the target itself over the training inputs,
+            in the basis of the directions; None if it is not known or the target is a class, which has no gradient.
     """
 
     x_train: np.ndarray
@@ -69,7 +69,7 @@ class Data:
 
 
 def _nothing(settings: Settings) -> dict[str, Any]:
-    """Settings alone say all."""
+    """Add nothing to what the settings say."""
     return {}
 
 
@@ -79,12 +79,13 @@ class DataEntry:
 
     Attributes:
         settings: The entry's settings class.
-        shape: Settings -> DataShape, cheap, no torch, no file.
+        shape: Settings -> DataShape. Called for every cell when a sweep is planned, so it must be fast, without torch.
         load: (settings, generator) -> Data; the generator is seeded by the entry and the run's seed.
         about: One line for ``nfa init`` and the documentation.
-        identity: Settings -> what else identifies the data, e.g. the digest of a file; part of a cell's content.
-        check: Called with the settings when a sweep is planned: refuses what ``load`` would, where ``shape`` does not.
-        left_out: Settings -> columns that the data have and that are not used, with the reason.
+        identity: Settings -> further content that identifies the data, e.g. a file's digest; it enters a cell's id.
+        check: Called with the settings when a sweep is planned, to refuse errors that ``load`` would refuse and that
+            ``shape`` does not see.
+        left_out: Settings -> unused columns of the data -> the reason.
     """
 
     settings: type[Settings]

@@ -1,19 +1,19 @@
-"""Columns of a table that are hardly inputs: the number of the row, and copies of the target.
+"""Find columns of a table that give the target away: numbers of the rows, and copies of the target.
 
-A table that pandas wrote with its index has the number of the row as its first column. Where the rows are sorted by
-class, that number alone tells the class, and a network learns random labels from it.
+A table that pandas wrote with its index has the number of the row as its first column. If the rows are sorted by class,
+this number alone determines the class, and a network trained on it learns nothing else.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-ROWS = 10  # in a smaller table a column can look like this by chance
-FIRST_LOOK = 1000  # rows that are compared first: most columns are cleared by them
+ROWS = 10  # in a table of fewer rows a column can look like this by chance
+FIRST_LOOK = 1000  # rows compared first, which clear most columns
 
 
 def classes_of(targets: np.ndarray) -> np.ndarray | None:
-    """Number the classes that (n, C) targets may stand for: (n,) whole numbers; None where a target is no class."""
+    """Number the classes that (n, C) targets may stand for: (n,) whole numbers; None if a target has decimals."""
     if targets.dtype.kind == "f" and not (targets == np.floor(targets)).all():
         return None
     codes = np.zeros(len(targets), np.int64)
@@ -24,7 +24,7 @@ def classes_of(targets: np.ndarray) -> np.ndarray | None:
 
 
 def reason(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None, parts: Sequence[np.ndarray]) -> str:
-    """Say why a column is hardly an input.
+    """Explain why a column may give the target away.
 
     Args:
         values: (n,) numbers of the column.
@@ -33,7 +33,7 @@ def reason(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None, 
         parts: (n,) true/false masks of the rows of each split.
 
     Returns:
-        A phrase that follows the column's name; empty where nothing is to be said.
+        A phrase that follows the column's name in a message; empty for an ordinary column.
     """
     if len(values) < ROWS:
         return ""
@@ -41,7 +41,7 @@ def reason(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None, 
 
 
 def _of_rows(values: np.ndarray, parts: Sequence[np.ndarray]) -> str:
-    """Tell whether whole numbers run through the rows, or number them in another order."""
+    """Explain why a column looks like the number of the row, in this order or in another; empty if it does not."""
     if not (values == np.floor(values)).all():
         return ""
     low, high, n = values.min(), values.max(), len(values)
@@ -58,13 +58,13 @@ def _of_rows(values: np.ndarray, parts: Sequence[np.ndarray]) -> str:
 
 
 def _strict(values: np.ndarray, step: int) -> bool:
-    """Whether values only rise (step 1) or only fall (step -1)."""
+    """Return True if values only rise (step 1) or only fall (step -1)."""
     values = values[::step]
     return all(bool((part[1:] > part[:-1]).all()) for part in (values[:FIRST_LOOK], values))
 
 
 def _of_target(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None) -> str:
-    """Tell whether a column is a target column, or names its classes in another way."""
+    """Explain why a column looks like a copy of the target, or of its classes under other values; empty if not."""
     if targets.dtype.kind in "fiub" and any(np.array_equal(values, target) for target in targets.T):
         return "equals the target in every row"
     if (
@@ -79,7 +79,7 @@ def _of_target(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | No
 
 
 def _one_to_one(values: np.ndarray, classes: np.ndarray) -> bool:
-    """Whether equal values always meet equal classes, and the other way round."""
+    """Return True if equal values always go with equal classes, and equal classes with equal values."""
     count = len(np.unique(classes))
     numbered = np.unique(values, return_inverse=True)[1]
     pairs = len(np.unique(numbered * (int(classes.max()) + 1) + classes))

@@ -1,8 +1,8 @@
-"""Reading a .csv or .parquet table: which columns are inputs, and their values. Whatever is odd is refused.
+"""Read a .csv or .parquet table: choose the columns that are inputs, check all values, and refuse what is doubtful.
 
-A table has one row per sample. Its inputs are the columns that ``features`` lists, or else all but the targets, the
-column ``split`` and an index that pandas wrote into a .parquet file. In the latter case no column may be hardly an
-input (see ``nfa.data.suspects``).
+A table has one row per sample. Its inputs are the columns that the setting ``features`` lists. Without that setting
+they are all columns but the targets, the column ``split``, and an index that pandas wrote into a .parquet file; then
+columns that may give the target away are refused (see ``nfa.data.suspects``).
 """
 
 import csv
@@ -21,23 +21,23 @@ from nfa.data.suspects import classes_of, reason
 from nfa.errors import UserError, nearest, one_line
 
 SPLIT = "split"
-KEPT_BYTES = 1 << 24  # of inputs that are kept in memory between planning and loading
-NAMED = 30  # columns that a message names
+KEPT_BYTES = 1 << 24  # inputs of at most this size stay in memory between planning and loading
+NAMED = 30  # most columns that a message names
 NUMBERS = "fiub"  # kinds of numpy's number types
 PANDAS_INDEX = "the index that pandas wrote"
-_UNNAMED = re.compile(r"\s*|Unnamed: \d+.*|__index_level_\d+__")  # what pandas calls a column without a name
+_UNNAMED = re.compile(r"\s*|Unnamed: \d+.*|__index_level_\d+__")  # names that pandas gives to columns without one
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table that was read.
+class LoadedTable:
+    """The checked content of a table.
 
     Attributes:
         features: The columns that are inputs, in order.
-        left_out: Columns that are neither inputs nor targets nor the split, and why.
-        rows: Masks of the rows by split: "_train" and "_test", or "" for all where there is no split.
+        left_out: Columns that are not used -> the reason.
+        rows: Split -> (n,) mask of its rows: "_train" and "_test", or "" for all rows if there is no split.
         y: (n,) or (n, C) targets: numbers, true/false or text.
-        x: (n, d) float64 inputs, or None where they are too large to keep.
+        x: (n, d) float64 inputs, or None if they are too large to keep.
     """
 
     features: tuple[str, ...]
@@ -48,17 +48,17 @@ class Table:
 
 
 @lru_cache(maxsize=16)
-def read_table(path: Path, digest: str, targets: tuple[str, ...], wanted: tuple[str, ...]) -> Table:
+def read_table(path: Path, digest: str, targets: tuple[str, ...], wanted: tuple[str, ...]) -> LoadedTable:
     """Read and check a table.
 
     Args:
         path: The file.
-        digest: Of its content: the same content is read once.
+        digest: Digest of the content; a file with the same digest is read once.
         targets: The target columns.
-        wanted: The columns that are inputs; empty where all others are.
+        wanted: The columns that are inputs; empty for all others.
 
     Raises:
-        UserError: Something in it is not as it must be.
+        UserError: The file cannot be read, or a column is missing, doubtful or holds values that cannot be used.
     """
     names, index = _columns(path)
     _check_names(path, names, targets, wanted)
@@ -74,11 +74,11 @@ def read_table(path: Path, digest: str, targets: tuple[str, ...], wanted: tuple[
         _refuse_suspects(path, columns, y, rows)
     x = np.stack([values.astype(np.float64) for values in columns.values()], axis=1)
     y = y[:, 0] if len(targets) == 1 else y
-    return Table(tuple(features), left_out, rows, y, x if x.nbytes <= KEPT_BYTES else None)
+    return LoadedTable(tuple(features), left_out, rows, y, x if x.nbytes <= KEPT_BYTES else None)
 
 
-def inputs(path: Path, table: Table) -> np.ndarray:
-    """Return the inputs of a table, read again where they were not kept: (n, d) float64."""
+def inputs(path: Path, table: LoadedTable) -> np.ndarray:
+    """Return the inputs of a table, (n, d) float64; they are read again if they were too large to keep."""
     if table.x is not None:
         return table.x
     frame = _frame(path, _columns(path)[0], list(table.features))
@@ -86,18 +86,18 @@ def inputs(path: Path, table: Table) -> np.ndarray:
 
 
 def _columns(path: Path) -> tuple[list[str], set[str]]:
-    """Name the columns of a table, and those of them that are an index which pandas wrote."""
+    """Return the names of all columns, and of those that are an index written by pandas."""
     if path.suffix == ".csv":
         return _csv_header(path), set()
     import pyarrow.parquet as pq
 
     schema = pq.ParquetFile(path).schema_arrow
-    told = (schema.pandas_metadata or {}).get("index_columns", [])
-    return list(schema.names), {name for name in told if isinstance(name, str)}
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    return list(schema.names), {name for name in index if isinstance(name, str)}
 
 
 def _csv_header(path: Path) -> list[str]:
-    """Read the first line of a .csv file that is not blank; a column without a name is named as pandas does."""
+    """Read the names in the first line that is not blank; a column without a name gets the one that pandas gives."""
     with path.open(encoding="utf-8-sig", newline="") as stream:
         for fields in csv.reader(stream):
             if len(fields) > 1 or "".join(fields).strip():
@@ -126,14 +126,14 @@ def _check_names(path: Path, names: list[str], targets: tuple[str, ...], wanted:
 def _chosen(
     path: Path, names: list[str], index: set[str], targets: tuple[str, ...], wanted: tuple[str, ...]
 ) -> tuple[list[str], dict[str, str]]:
-    """Choose the columns that are inputs, and say of the others why they are not."""
+    """Choose the columns that are inputs, and give the reason for every other column."""
     others = [name for name in names if name not in targets and name != SPLIT]
     if wanted:
         return list(wanted), {name: "not in features" for name in others if name not in wanted}
     left_out = {name: PANDAS_INDEX for name in others if name in index}
     features = [name for name in others if name not in left_out]
     if not features:
-        raise UserError(f"{path}: no column but {', '.join(names[:NAMED])}; needs features beside the target")
+        raise UserError(f"{path}: has no column but {', '.join(names[:NAMED])}; needs features beside the target")
     unnamed = [name for name in features if _UNNAMED.fullmatch(name)]
     if unnamed:
         listed = dict.fromkeys(unnamed, "has no name in the header, like the index that pandas writes")
@@ -144,7 +144,7 @@ def _chosen(
 def _frame(path: Path, names: list[str], columns: list[str]) -> Any:
     """Read some columns of a table: a pandas DataFrame.
 
-    A .csv file is read whole, because pandas accepts rows of any length where it reads a part of the columns.
+    A .csv file is read whole, because pandas does not notice rows of the wrong length when it reads some columns.
     """
     if path.suffix == ".csv":
         import pandas as pd
@@ -184,16 +184,16 @@ def _parquet_types() -> tuple[Any, ...]:
 
 
 def _rows(path: Path, column: Any) -> dict[str, np.ndarray]:
-    """Tell the rows of each split."""
-    told = column.astype(str).to_numpy()
-    odd = sorted({str(value) for value in told} - {"train", "test"})
+    """Mark the rows of each split."""
+    splits = column.astype(str).to_numpy()
+    odd = sorted({str(value) for value in splits} - {"train", "test"})
     if odd:
         raise UserError(f"{path}: column {SPLIT}: {one_line(odd[0])} is neither train nor test")
-    return {"_train": told == "train", "_test": told == "test"}
+    return {"_train": splits == "train", "_test": splits == "test"}
 
 
 def _at(path: Path, name: str) -> str:
-    """Begin a message about a column."""
+    """Return the beginning of a message about a column."""
     return f"{path}: column {name if len(name) <= 60 else name[:57] + '...'}"
 
 
@@ -223,7 +223,7 @@ def _labels(path: Path, column: Any, name: str) -> np.ndarray:
 
 
 def _numbers(path: Path, column: Any, name: str) -> np.ndarray:
-    """Turn a column into numbers that are finite as float32."""
+    """Turn a column into numbers that are finite in float32."""
     values: np.ndarray = column.to_numpy()
     if values.dtype.kind not in NUMBERS:
         _refuse_text(path, column, name)
@@ -239,7 +239,7 @@ def _numbers(path: Path, column: Any, name: str) -> np.ndarray:
 
 
 def _refuse_text(path: Path, column: Any, name: str) -> None:
-    """Refuse a column that is no numbers, unless all that it lacks is values."""
+    """Refuse a column that holds text; one that only lacks values is left to the check for missing values."""
     import pandas as pd
 
     missing = column.isna()
@@ -256,7 +256,7 @@ def _refuse_text(path: Path, column: Any, name: str) -> None:
 def _refuse_suspects(
     path: Path, columns: Mapping[str, np.ndarray], y: np.ndarray, rows: Mapping[str, np.ndarray]
 ) -> None:
-    """Refuse columns that are hardly inputs, all of them in one message."""
+    """Refuse columns that may give the target away, all of them in one message."""
     classes, parts = classes_of(y), list(rows.values())
     reasons = {name: reason(values, y, classes, parts) for name, values in columns.items()}
     found = {name: why for name, why in reasons.items() if why}
@@ -265,12 +265,12 @@ def _refuse_suspects(
 
 
 def _suspected(path: Path, found: Mapping[str, str], features: list[str]) -> UserError:
-    """Name columns that are hardly inputs, and the two ways out."""
-    told = "; ".join(f"column {one_line(name, 60)} {why}" for name, why in list(found.items())[:3])
+    """Make the error for columns that may give the target away; the message shows how to leave them out or in."""
+    listed = "; ".join(f"column {one_line(name, 60)} {why}" for name, why in list(found.items())[:3])
     more = f"; and {len(found) - 3} more columns" if len(found) > 3 else ""
     rest = [name for name in features if name not in found] or features
     example = ", ".join(rest[:5]) + (", ..." if len(rest) > 5 else "")
     return UserError(
-        f"{path}: {told}{more}; it can give the target away: remove the column from the file, or leave it out by "
+        f"{path}: {listed}{more}; it can give the target away: remove the column from the file, or leave it out by "
         f"features: [{example}], or, if it is a real input, name it there, too"
     )

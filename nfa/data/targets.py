@@ -1,4 +1,4 @@
-"""How labels become targets."""
+"""Code class labels as rows of targets."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
 """A two-layer teacher network of a Gaussian input.
 
-y = sum_{j<r} a_j (s(w_j.x) - E s) / sqrt(r Var s), x ~ N(0, I_d), orthonormal random w_j, random signs a_j. The
-pre-activations are independent standard normals, so that y has mean 0 and variance 1 whatever the activation s.
+y = sum_{j<r} a_j (s(w_j.x) - E s) / sqrt(r Var s) with x ~ N(0, I_d), random orthonormal w_j and random signs a_j. The
+pre-activations are independent standard normals, so y has mean 0 and variance 1 for every activation s.
 """
 
 from typing import Literal
@@ -33,10 +33,10 @@ class Teacher(DrawnOptions):
 
 
 def normalised(z: np.ndarray, activation: str) -> np.ndarray:
-    """Evaluate (s(z) - E s) / sqrt(Var s), mean and variance over a standard normal."""
+    """Evaluate (s(z) - E s) / sqrt(Var s), with mean and variance over a standard normal z."""
     from scipy.special import erf
 
-    # tanh has no closed form: E tanh(z)^2 by quadrature.
+    # Name -> (s, E s, Var s). E tanh(z)^2 has no closed form and was computed by quadrature.
     functions = {
         "relu": (lambda u: np.maximum(u, 0), np.sqrt(1 / (2 * np.pi)), 0.5 - 1 / (2 * np.pi)),
         "tanh": (np.tanh, 0.0, 0.394294490397841),
@@ -54,7 +54,7 @@ def shape(settings: Teacher) -> DataShape:
 
 
 def load(settings: Teacher, generator: np.random.Generator) -> Data:
-    """Draw the teacher, then the inputs."""
+    """Draw the teacher, then the inputs, and evaluate the teacher on them."""
     weights = orthonormal(generator.standard_normal((settings.dim, settings.units)))
     signs = 2.0 * generator.integers(2, size=(settings.units, 1)) - 1
     x = generator.standard_normal((settings.n_train + settings.n_test, settings.dim)).astype(np.float32)

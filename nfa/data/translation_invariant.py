@@ -1,12 +1,12 @@
-"""Translation-invariant inputs that are not Gaussian, and their Gaussian control of the same covariance.
+"""Translation-invariant inputs that are not Gaussian, and a Gaussian control with the same covariance.
 
 Ingrosso & Goldt, arXiv 2202.00565: z is Gaussian on a ring of d positions, Cov(z_i, z_j) = exp(-|i - j|^2 / xi^2), and
 
     x = erf(g z / sqrt 2) / sqrt(gamma),  gamma = (2/pi) arcsin(g^2 / (1 + g^2)),
 
-so that x has variance 1 and covariance arcsin(g^2 Cov / (1 + g^2)) / arcsin(g^2 / (1 + g^2)). Two equally likely
-classes differ in their correlation length xi. Cov is summed over the turns of the ring and normalised, which makes it a
-covariance exactly; for xi well below d that changes nothing.
+so x has variance 1 and covariance arcsin(g^2 Cov / (1 + g^2)) / arcsin(g^2 / (1 + g^2)). Two equally likely classes
+differ in their correlation length xi. On the ring the exponential alone need not be positive semi-definite. So it is
+summed over distances of several turns of the ring, and normalised; for xi well below d this changes nothing.
 """
 
 from typing import Literal
@@ -28,7 +28,7 @@ class NonGaussian(DrawnOptions, ClassOptions):
     xi_long: float = setting(6.0, "correlation length of class 1, in positions", gt=0)
     gain: float = setting(3.0, "gain g: the larger, the sharper the edges", gt=0, le=1000)
     inputs: Literal["nongaussian", "gaussian"] = setting(
-        "nongaussian", "gaussian: the control, Gaussian inputs of the same covariances"
+        "nongaussian", "gaussian: the control, Gaussian inputs with the same covariances"
     )
 
     tags = tagged(dim="d", xi_short="xi", xi_long="to", gain="g", inputs="x")
@@ -51,14 +51,14 @@ def correlation(dim: int, length: float) -> np.ndarray:
 
 
 def through_erf(row: np.ndarray, gain: float) -> np.ndarray:
-    """Return the covariance of x from that of z, entry by entry."""
+    """Turn the covariance of z into that of x, entry by entry."""
     ratio = gain**2 / (1 + gain**2)
     result: np.ndarray = np.arcsin(ratio * row) / np.arcsin(ratio)
     return result
 
 
 def ring_gaussian(white: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Give white noise (n, d) the circulant covariance of this first row."""
+    """Give white noise (n, d) the circulant covariance whose first row is ``row``."""
     spectrum = np.maximum(np.fft.rfft(row).real, 0)
     coloured: np.ndarray = np.fft.irfft(np.fft.rfft(white, axis=1) * np.sqrt(spectrum), n=len(row), axis=1)
     return coloured

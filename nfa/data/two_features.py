@@ -1,10 +1,11 @@
-"""Two classes that each of two features tells apart alone, the one stronger than the other: gradient starvation.
+"""Two classes that a strong and a weak feature each separate: a test of gradient starvation.
 
-y = +-1, x_1 = strong m y + noise, x_2 = weak y + noise, all other inputs are noise ~ N(0, noise^2); m is log-normal of
-mean 1, log m ~ N(-spread^2/2, spread^2). Once x_1 tells the training classes apart the gradient of a logistic loss
-vanishes, before x_2 is learned (the idea: Pezeshki et al., arXiv 2011.09468; these data are our own). In the test set
-the sign of x_1 says nothing, unless ``broken`` is false, so test accuracy tells whether x_2 was learned. With spread 0,
-x_1 alone can give all samples of a class one output; with spread only x_2 can [derived].
+y = +-1, x_1 = strong m y + noise, x_2 = weak y + noise, and all other inputs are noise ~ N(0, noise^2); m is log-normal
+with mean 1, log m ~ N(-spread^2/2, spread^2). Once a network separates the training classes by x_1, the gradient of a
+logistic loss vanishes before x_2 is learned (idea: Pezeshki et al., arXiv 2011.09468; the data are defined in this
+project). In the test set the sign of x_1 is random, unless ``broken`` is false, so test accuracy shows how much of x_2
+was learned. With spread 0, x_1 alone can give all samples of a class the same output; with spread > 0 only x_2 can
+[derived].
 """
 
 from typing import Literal
@@ -25,7 +26,9 @@ class TwoFeatures(DrawnOptions, ClassOptions):
     weak: float = setting(0.5, "size of the weak feature", gt=0, le=1e6)
     spread: float = setting(0.5, "standard deviation of the logarithm of the strong feature's size", ge=0, le=5)
     noise: float = setting(0.1, "standard deviation of the noise on every input", ge=0, le=1e6)
-    broken: bool = setting(True, "in the test set the strong feature's sign is drawn, whatever the class")
+    broken: bool = setting(
+        True, "in the test set the sign of the strong feature is random and says nothing about the class"
+    )
 
     tags = tagged(dim="d", strong="strong", weak="weak", spread="spread", noise="noise", broken="")
     quiet_tags = frozenset(tags)
@@ -37,7 +40,7 @@ def shape(settings: TwoFeatures) -> DataShape:
 
 
 def load(settings: TwoFeatures, generator: np.random.Generator) -> Data:
-    """Draw classes, then the inputs."""
+    """Draw the classes, then the inputs."""
     n = settings.n_train + settings.n_test
     labels = generator.integers(2, size=n)
     sign = 2.0 * labels - 1.0
@@ -51,4 +54,4 @@ def load(settings: TwoFeatures, generator: np.random.Generator) -> Data:
     return finish_drawn(settings, generator, x, labels, 2, coordinates(settings.dim, 2))
 
 
-ENTRY = DataEntry(TwoFeatures, shape, load, "a strong and a weak feature, either of which tells two classes apart")
+ENTRY = DataEntry(TwoFeatures, shape, load, "a strong and a weak feature, each of which separates two classes")

@@ -1,9 +1,8 @@
-"""torchvision's image sets, downloaded by torchvision or read from a copy in its layout.
+"""Image sets of torchvision, downloaded by torchvision or read from a copy with its folder layout.
 
-Pixels are numbers from 0 to 255 before they are standardised. Planning knows each set's size and needs no file.
-CIFAR-10 and CIFAR-100 are distributed as Python pickles: torchvision, not this package, unpickles them, after checking
-their MD5.
-EMNIST's images are stored transposed and are left so.
+Pixels are numbers from 0 to 255 before standardisation. The size of each set is known here, so planning needs no file.
+CIFAR-10 and CIFAR-100 are distributed as Python pickles: torchvision, not this package, unpickles them after it has
+checked their MD5. The images of EMNIST are stored transposed, and stay so.
 """
 
 from collections.abc import Callable
@@ -23,10 +22,10 @@ from nfa.external.torchvision_import import torchvision
 
 
 class _Images(ClassOptions):
-    """Settings of every set. Where a copy lies is no part of what the data are, and changes no cell."""
+    """Settings of every set; the folder of the copy does not identify the data, so it changes no cell."""
 
     root: str = setting("data", "folder of torchvision's data sets", min_length=1, exclude=True)
-    download: bool = setting(True, "download what is not in `root`", exclude=True)
+    download: bool = setting(True, "download a set that is not in `root`", exclude=True)
     standardise: Standardise = setting("per_channel", STANDARDISE)
 
     @model_validator(mode="after")
@@ -34,12 +33,12 @@ class _Images(ClassOptions):
         for key, there in zip(("n_train", "n_test"), _counts(self)[1:], strict=True):
             wanted = getattr(self, key)
             if wanted is not None and wanted > there:
-                raise ValueError(f"{key}: {wanted} is more than the {there} images there; use fewer")
+                raise ValueError(f"{key}: {wanted} is more than the {there} available images; use fewer")
         return self
 
 
 class VisionSet(_Images):
-    """Settings of the sets that have no more of them."""
+    """Settings of the sets that have no further settings."""
 
     name: Literal["mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "svhn", "stl10"]
 
@@ -49,7 +48,7 @@ class Emnist(_Images):
 
     name: Literal["emnist"] = "emnist"
     split: Literal["balanced", "byclass", "bymerge", "letters", "digits", "mnist"] = setting(
-        "balanced", "which of EMNIST's sets"
+        "balanced", "the part of EMNIST"
     )
 
     tags = {"split": "", **_Images.tags}
@@ -70,7 +69,7 @@ class CelebA(_Images):
     """Settings of ``celeba``."""
 
     name: Literal["celeba"] = "celeba"
-    attribute: str = setting("Smiling", "which of the 40 attributes is the class, e.g. Male, Eyeglasses", min_length=1)
+    attribute: str = setting("Smiling", "the attribute, of 40, that is the class, e.g. Male, Eyeglasses", min_length=1)
     size: int = setting(32, "height and width that each image's central square is resized to", ge=4, le=178)
 
     tags = {"attribute": "", "size": "px", **_Images.tags}
@@ -82,16 +81,16 @@ AnySet = VisionSet | Emnist | Gtsrb | CelebA
 
 @dataclass(frozen=True)
 class _Set:
-    """What is known of a set without its files.
+    """The facts about a set that need no file.
 
     Attributes:
         cls: Name of torchvision's class.
-        pixels: Shape of an image; None where a setting tells.
+        pixels: Shape of an image; None if a setting decides.
         classes: Number of classes.
         n_train: Images of its training split.
         n_test: Images of its test split.
-        place: What lies in ``root``.
-        source: Where it comes from.
+        place: The set's file or folder inside ``root``.
+        source: The site that the set is downloaded from.
         read: (torchvision's data set, indices, settings) -> images (n, C, H, W) and labels (n,).
     """
 
@@ -111,7 +110,7 @@ def _mnist(found: Any, rows: np.ndarray, settings: Any) -> tuple[np.ndarray, np.
 
 def _emnist(found: Any, rows: np.ndarray, settings: Emnist) -> tuple[np.ndarray, np.ndarray]:
     x, labels = _mnist(found, rows, settings)
-    return x, labels - 1 if settings.split == "letters" else labels  # only the letters are counted from 1
+    return x, labels - 1 if settings.split == "letters" else labels  # EMNIST numbers the classes of this part from 1
 
 
 def _cifar(found: Any, rows: np.ndarray, settings: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +130,7 @@ def _gtsrb(found: Any, rows: np.ndarray, settings: Gtsrb) -> tuple[np.ndarray, n
 def _celeba(found: Any, rows: np.ndarray, settings: CelebA) -> tuple[np.ndarray, np.ndarray]:
     names = [name for name in found.attr_names if name]
     if settings.attribute not in names:
-        raise UserError(f"celeba: attribute: no {one_line(settings.attribute)}; {nearest(settings.attribute, names)}")
+        raise UserError(f"celeba: no attribute {one_line(settings.attribute)}; {nearest(settings.attribute, names)}")
     labels = found.attr[:, names.index(settings.attribute)].numpy()[rows]
     return np.stack([_resized(_central(found[int(row)][0]), settings.size) for row in rows]), labels
 
@@ -170,7 +169,7 @@ _SETS = {
     "gtsrb": _Set("GTSRB", None, 43, 26_640, 12_630, "gtsrb", "sid.erda.dk", _gtsrb),
     "celeba": _Set("CelebA", None, 2, 162_770, 19_962, "celeba", "mmlab.ie.cuhk.edu.hk/projects/CelebA.html", _celeba),
 }
-_EMNIST = {  # classes, training and test images of its splits
+_EMNIST = {  # split -> (classes, training images, test images)
     "balanced": (47, 112_800, 18_800),
     "byclass": (62, 697_932, 116_323),
     "bymerge": (47, 697_932, 116_323),
@@ -181,7 +180,7 @@ _EMNIST = {  # classes, training and test images of its splits
 
 
 def _counts(settings: _Images) -> tuple[int, int, int]:
-    """Tell the number of classes, training and test images."""
+    """Return the numbers of classes, training images and test images."""
     if isinstance(settings, Emnist):
         return _EMNIST[settings.split]
     known = _SETS[settings.name]  # type: ignore[attr-defined]
@@ -198,10 +197,10 @@ def shape(settings: AnySet) -> DataShape:
 
 
 def load(settings: AnySet, generator: np.random.Generator) -> Data:
-    """Read the images, after a download if need be.
+    """Read the images, and download them first if they are missing.
 
     Raises:
-        UserError: They are not there and cannot be downloaded, or are fewer than promised.
+        UserError: The images are missing and cannot be downloaded, or there are too few of them.
     """
     promised, known = shape(settings), _SETS[settings.name]
     parts = []
@@ -215,7 +214,7 @@ def load(settings: AnySet, generator: np.random.Generator) -> Data:
             )
         try:
             x, labels = known.read(found, chosen(len(found), wanted), settings)
-        except (OSError, ValueError, IndexError) as error:  # PIL's are among them
+        except (OSError, ValueError, IndexError) as error:  # exceptions of PIL are among these
             raise _unusable(settings, error) from None
         parts.append((x.astype(np.float32), labels))
     (x_train, y_train), (x_test, y_test) = parts
@@ -223,7 +222,7 @@ def load(settings: AnySet, generator: np.random.Generator) -> Data:
 
 
 def _found(settings: AnySet, train: bool) -> Any:
-    """Open a split with torchvision: as it lies there, or else by a download, one process at a time."""
+    """Open a split with torchvision: the copy in ``root``, or else a download, by one process at a time."""
     known = _SETS[settings.name]
     make = getattr(torchvision().datasets, known.cls)
     root = Path(settings.root).expanduser()
@@ -236,7 +235,7 @@ def _found(settings: AnySet, train: bool) -> Any:
         options["split"] = settings.split
     try:
         return make(**options, download=False)
-    except Exception as error:  # torchvision's own, scipy's and PIL's
+    except Exception as error:  # of torchvision, scipy or PIL
         reason = error
     if settings.download:
         try:
@@ -249,7 +248,7 @@ def _found(settings: AnySet, train: bool) -> Any:
 
 
 def _unusable(settings: AnySet, reason: Exception) -> UserError:
-    """Say what is missing or damaged, where it is expected, where it comes from, and how to point to a copy."""
+    """Make the error for a missing or damaged set; it names the expected place, the source, and how to give a copy."""
     known = _SETS[settings.name]
     place = Path(settings.root).expanduser() / known.place
     if place.is_file() or any(path.is_file() for path in place.rglob("*")):  # torchvision leaves empty folders
@@ -257,16 +256,16 @@ def _unusable(settings: AnySet, reason: Exception) -> UserError:
     else:
         wrong = "cannot be downloaded" if settings.download else "not there, and download is false"
     source = _source(getattr(torchvision().datasets, known.cls), known)
-    told = " ".join(f"{type(reason).__name__}: {reason}".split())
+    cause = " ".join(f"{type(reason).__name__}: {reason}".split())
     return UserError(
         f"{settings.name}: {wrong}: torchvision.datasets.{known.cls} expects {place}, or gets it from {source}; "
-        f"set `root` to a folder that holds a copy as {known.place} ({told[:160]})"
+        f"set `root` to a folder that holds a copy as {known.place} ({cause[:160]})"
     )
 
 
 def _source(make: Any, known: _Set) -> str:
-    """Say where torchvision's class downloads from, where it tells."""
-    mirrors = vars(make).get("mirrors")  # EMNIST inherits MNIST's, which are not its own
+    """Return the address that torchvision's class downloads from, or else the site that is known here."""
+    mirrors = vars(make).get("mirrors")  # EMNIST inherits the mirrors of MNIST, which do not hold it
     source = mirrors[0] if mirrors else getattr(make, "url", known.source)
     return source if isinstance(source, str) else known.source
 

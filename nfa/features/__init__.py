@@ -1,31 +1,48 @@
-"""How good are a network's features? Probes, kernel machines with learned metrics, recovery of known directions.
+"""Score the features of a network: probes, kernel machines with learned metrics, recovery of known directions.
 
-    from nfa.features import Samples, linear_rows, metric_rows
+The features of a layer are the values that enter the next layer. ``quality`` makes the rows of the probe table from
+scores that need a fit (``probe``, ``kernel``, ``rfm``) and from scores that need none (``geometry``, ``recovery``).
+``capture`` takes the features of all layers from one forward pass, ``ridge`` solves ridge regression for all penalties
+at once, ``samples`` checks the data, and ``split`` says which samples are held out for choosing a penalty.
 
-    train, test = Samples(x, y, labels), Samples(x_test, y_test, labels_test)
-    rows = linear_rows(model, train, test, ["0", "2", "4"]) + metric_rows(model, train.first(1000), test, ["0"])
+To add a score, compute it in ``quality`` and describe it in ``scores``, the registry that tables, figures and the page
+read. ``docs/features.md`` has every formula and its source. Functions that need torch are imported on first use,
+because a report reads ``scores`` without torch.
 
-How it is laid out: ``samples`` checks what is given, ``capture`` takes features from one forward pass, ``ridge`` solves
-for all penalties at once, ``probe`` scores them, ``kernel`` and ``rfm`` are kernel machines, ``recovery`` and
-``geometry`` need no fit, and ``quality`` makes rows of all of it. ``docs/features.md`` has every formula and its
-source.
+    >>> import torch
+    >>> from nfa.features import SamplesWithTargets, linear_rows
+    >>> x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    >>> train, test = SamplesWithTargets(x[:40], x[:40, :1]), SamplesWithTargets(x[40:], x[40:, :1])
+    >>> rows = linear_rows(torch.nn.Linear(4, 1), train, test, [""])
+    >>> [row.probe for row in rows if row.split == "test"]
+    ['ridge', 'linearity', 'geometry', 'geometry']
 """
 
-from nfa.features.capture import layer_features, layer_passes
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from nfa.features.geometry import kernel_alignment, scatter_ratio
 from nfa.features.kernel import kernel_machine, metric_factor
 from nfa.features.probe import linear_probe, target_linearity
-from nfa.features.quality import input_rows, linear_rows, metric_rows, recovery_rows
 from nfa.features.recovery import metric_correlation, recovery
 from nfa.features.rfm import FeatureMachine, recursive_feature_machine
 from nfa.features.ridge import RidgePath
-from nfa.features.samples import Samples
 from nfa.features.split import Split
 
+if TYPE_CHECKING:
+    from nfa.features.capture import layer_features, layer_passes
+    from nfa.features.quality import input_rows, linear_rows, metric_rows, recovery_rows
+    from nfa.features.samples import SamplesWithTargets
+
+_LAZY = {  # public name -> module of this package that needs torch
+    "SamplesWithTargets": "samples",
+    **dict.fromkeys(("layer_features", "layer_passes"), "capture"),
+    **dict.fromkeys(("input_rows", "linear_rows", "metric_rows", "recovery_rows"), "quality"),
+}
 __all__ = [
     "FeatureMachine",
     "RidgePath",
-    "Samples",
+    "SamplesWithTargets",
     "Split",
     "input_rows",
     "kernel_alignment",
@@ -43,3 +60,10 @@ __all__ = [
     "scatter_ratio",
     "target_linearity",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name the first time it is asked for."""
+    if name in _LAZY:
+        return getattr(import_module(f"nfa.features.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'nfa.features' has no attribute {name!r}")

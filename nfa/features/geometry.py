@@ -1,4 +1,4 @@
-"""How features lie towards the target: kernel alignment, and scatter within classes over scatter between them."""
+"""Scores of features that need no fit: kernel alignment with the target, and scatter within over between classes."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ NAN = float("nan")
 
 
 def kernel_alignment(features: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """A(K, Y Y^T) = <K, Y Y^T> / (|K| |Y Y^T|) of the features' kernel K = Phi Phi^T.
+    """Compute the alignment <K, Y Y^T> / (|K| |Y Y^T|) of the features' kernel K = Phi Phi^T with the target's.
 
-    For one output y^T K y / (|K| |y|^2) (Bordelon & Pehlevan, arXiv 2210.02157; Cristianini et al. 2001). Centred: the
-    columns of Phi and Y first lose their means, which is Cortes, Mohri & Rostamizadeh's alignment (JMLR 2012, eq. 4)
-    and linear CKA with the targets. Neither n x n matrix is formed where Phi has fewer columns:
+    For one output it is y^T K y / (|K| |y|^2) (Bordelon & Pehlevan, arXiv 2210.02157; Cristianini et al. 2001). Centred
+    means that the columns of Phi and Y first lose their means: the alignment of Cortes, Mohri & Rostamizadeh (JMLR
+    2012, eq. 4), which is linear CKA with the targets. The n x n matrices are not formed if Phi has fewer columns:
     <K, Y Y^T> = |Phi^T Y|^2 and |K| = |Phi^T Phi|.
 
     Args:
@@ -18,11 +18,15 @@ def kernel_alignment(features: np.ndarray, targets: np.ndarray) -> tuple[float, 
         targets: Y, (n, C) float64.
 
     Returns:
-        As it is, and centred; from 0 to 1, NaN where the kernel or the targets vanish.
+        The alignment and the centred alignment, from 0 to 1; NaN if the kernel or the targets vanish.
+
+    Example:
+        >>> kernel_alignment(np.array([[1.0], [-1.0]]), np.array([[2.0], [-2.0]]))
+        (1.0, 1.0)
     """
     if not np.isfinite(features).all():
         return NAN, NAN
-    # Scaled after centring: a constant column of float32 numbers loses its mean exactly, its quotient only nearly.
+    # Centring comes before scaling: a constant float32 column loses its mean exactly, a scaled one only nearly.
     return _cosine(features, targets), _cosine(features - features.mean(axis=0), targets - targets.mean(axis=0))
 
 
@@ -30,7 +34,7 @@ def _cosine(features: np.ndarray, targets: np.ndarray) -> float:
     largest = np.abs(features).max(initial=0.0)
     if largest == 0:
         return NAN
-    features = features / largest  # fourth powers follow
+    features = features / largest  # fourth powers of the features follow, which could overflow
     size = np.linalg.norm(gram(features)) * np.linalg.norm(gram(targets))
     return float(np.square(features.T @ targets).sum() / size) if size > 0 else NAN
 
@@ -42,17 +46,17 @@ def gram(matrix: np.ndarray) -> np.ndarray:
 
 
 def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
-    """Scatter within classes over scatter between them: tr S_W / tr S_B.
+    """Compute the scatter within classes over the scatter between classes, tr S_W / tr S_B.
 
-    S_W = (1/n) sum_i (phi_i - mu_c(i))(...)^T, S_B = (1/n) sum_c n_c (mu_c - mu)(...)^T (Fisher; Papyan, Han & Donoho,
-    arXiv 2008.08186, where it falls to 0). It changes neither with the features' scale nor with a rotation.
+    S_W = (1/n) sum_i (phi_i - mu_c(i))(...)^T and S_B = (1/n) sum_c n_c (mu_c - mu)(...)^T (Fisher; Papyan, Han &
+    Donoho, arXiv 2008.08186: it falls to 0 in neural collapse). Scaling or rotating the features does not change it.
 
     Args:
         features: (n, m) float64.
         labels: (n,) class labels.
 
     Returns:
-        0 or more; NaN where there is one class or all class means are equal, or features overflow.
+        A number of at least 0; NaN if there is one class, all class means are equal, or features are not finite.
     """
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(counts) < 2 or not np.isfinite(features).all():

@@ -1,14 +1,15 @@
-"""Kernel machines on learned features: does a layer's learned metric carry what the layer has learned?
+"""Kernel machines whose metric is that of a layer: they show how much of the learned features the metric carries.
 
     k(x, z) = exp(-|x - z|_A / bandwidth),  |x|_A^2 = x^T A x        (Radhakrishnan et al., arXiv 2212.13881)
 
-with A the identity, the NFM W^T W, or the AGOP W^T K W of a layer; ridge regression in its space, with an intercept
-(the mean target). A is never formed: A = B^T B with B = M^1/2 W (k, d), so that |x - z|_A = |Bx - Bz|. It is
-trace-normalised, tr A = d = tr I, so that bandwidths can be compared. Bandwidth and ridge are chosen by validation
-within the training samples, the bandwidth among multiples of their median distance: scaling A changes no score.
+A is the identity, the NFM W^T W, or the AGOP W^T K W of a layer. The machine is ridge regression with this kernel and
+an intercept, which is the mean target. A is never formed: A = B^T B with B = M^1/2 W (k, d), M = I or K, and
+|x - z|_A = |Bx - Bz|. A is scaled to tr A = d = tr I, so that bandwidths of several metrics can be compared. Bandwidth
+and ridge are chosen by validation within the training samples, the bandwidth among multiples of the median distance, so
+scaling A changes no score.
 
-    factor = metric_factor(weight, covariance)                       # B of the AGOP; of the NFM without covariance
-    kernel_machine(Split(x, y, labels), Split(...), factor)          # .test .84, .bandwidth 9.3, .ridge .001
+    factor = metric_factor(weight, covariance)                 # B of the AGOP, or of the NFM without a covariance
+    scores = kernel_machine(train, test, factor)               # train, test: Split; scores.test, scores.bandwidth
 """
 
 from typing import NamedTuple
@@ -18,14 +19,14 @@ from scipy import linalg
 
 from nfa.features.split import Split, best, fitted_rows, merit, score
 
-RIDGES = (1e-3, 1e-2, 1e-1)  # added to the kernel's diagonal, which is 1; the first: public recursive feature machines
+RIDGES = (1e-3, 1e-2, 1e-1)  # added to the kernel's diagonal of ones; 1e-3 is the default of public code (xrfm)
 MULTIPLES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # bandwidths, in median distances
-COLUMNS = 4096  # of float32 inputs that are brought to float64 at a time
+COLUMNS = 4096  # columns of float32 inputs that are converted to float64 at a time
 NAN = float("nan")
 
 
 class KernelScores(NamedTuple):
-    """Accuracy or R^2 on both splits, and what validation chose; all NaN where inputs overflow."""
+    """Accuracy or R^2 on both splits, and the chosen bandwidth and ridge; all NaN if inputs are not finite."""
 
     train: float
     test: float
@@ -34,7 +35,7 @@ class KernelScores(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What validation chose, and the score that it reached there."""
+    """The bandwidth and the ridge that validation chose, and their score on the validation samples."""
 
     bandwidth: float
     ridge: float
@@ -49,7 +50,7 @@ def metric_factor(weight: np.ndarray, covariance: np.ndarray | None = None) -> n
         covariance: K, (k, k), for the AGOP A = W^T K W; None for the NFM A = W^T W.
 
     Returns:
-        B, (k, d); zero where A is.
+        B, (k, d); zero if A is zero.
     """
     factor = weight if covariance is None else root(covariance) @ weight
     trace = np.square(factor).sum()
@@ -57,7 +58,7 @@ def metric_factor(weight: np.ndarray, covariance: np.ndarray | None = None) -> n
 
 
 def root(matrix: np.ndarray) -> np.ndarray:
-    """Symmetric square root of a positive semi-definite matrix; eigenvalues below 0 are rounding."""
+    """Compute the symmetric square root of a positive semi-definite matrix; eigenvalues below 0 are rounding."""
     values, vectors = linalg.eigh(matrix)
     found: np.ndarray = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return found
@@ -78,7 +79,7 @@ def kernel_machine(train: Split, test: Split, factor: np.ndarray | None = None) 
 
 
 def machine_of_distances(within: np.ndarray, across: np.ndarray, train: Split, test: Split) -> KernelScores:
-    """Fit and score a Laplace kernel machine whose distances are known; features are not looked at.
+    """Fit and score a Laplace kernel machine from distances; the features of the splits are not used.
 
     Args:
         within: (n, n) between training samples.
@@ -96,7 +97,7 @@ def machine_of_distances(within: np.ndarray, across: np.ndarray, train: Split, t
 
 
 def choose(within: np.ndarray, train: Split) -> Choice:
-    """Fit on the first four fifths, validate on the rest: the best bandwidth and ridge.
+    """Choose the bandwidth and ridge that, fitted on the first four fifths of the samples, predict the rest best.
 
     Args:
         within: (n, n) distances between training samples.
@@ -116,22 +117,23 @@ def choose(within: np.ndarray, train: Split) -> Choice:
 
 
 def laplace(distance: np.ndarray, bandwidth: float) -> np.ndarray:
-    """Laplace kernel of distances."""
+    """Compute the Laplace kernel exp(-distance / bandwidth)."""
     kernel: np.ndarray = np.exp(distance / -bandwidth)
     return kernel
 
 
 def solve(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Solve (K + ridge I) alpha = Y - mean: the mean (C,) and alpha (n, C)."""
+    """Solve (K + ridge I) alpha = Y - mean, and return the mean (C,) and alpha (n, C)."""
     mean = targets.mean(axis=0)
     regularised = kernel + ridge * np.eye(len(kernel))
     return mean, linalg.cho_solve(linalg.cho_factor(regularised, overwrite_a=True), targets - mean)
 
 
 def distances(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Euclidean distances between the rows of (n, d) and (m, d); exactly 0 between a set and itself.
+    """Compute Euclidean distances between the rows of (n, d) and (m, d); a row's distance to itself is exactly 0.
 
-    Both are centred first, since squares of distances are differences of squares; in float64, some columns at a time.
+    A squared distance is computed as a difference of squares, so both arrays are centred first to lose fewer digits.
+    Some columns at a time are converted to float64.
     """
     squared = np.zeros((len(x), len(z)))
     for start in range(0, x.shape[1], COLUMNS):

@@ -1,13 +1,13 @@
-"""Everything about the features of one network at one moment, as rows of one tidy table.
+"""All scores of the features of one network at one checkpoint, as rows of one tidy table.
 
-    train, test = Samples(x, y, labels), Samples(...)                # tensors (n, ...), (n, C), (n,) or None
+    train = SamplesWithTargets(x, y, labels)                         # tensors (n, ...), (n, C), (n,) or None
     linear_rows(model, train, test, ["0", "2", "4"])                 # probes, linearity, kernel alignment, scatter
     metric_rows(model, train, test, ["0"])                           # kernel machines with metric I, NFM, AGOP
-    input_rows(train, test)                                          # what needs no network: its baselines
-    recovery_rows(model, train.inputs, "0", directions)              # where the relevant directions are known
+    input_rows(train, test)                                          # baselines of the raw input, without a network
+    recovery_rows(model, train.inputs, "0", directions)              # if the relevant directions are known
 
-Each row: layer, probe, features, split, metric, value, the penalty and the bandwidth that validation chose, and a note
-(why a value is NaN). ``docs/features.md`` lists them all.
+A row has the columns layer, probe, features, split, metric, value, the chosen penalty and bandwidth, and a note, which
+gives the reason if the value is NaN. ``nfa.features.scores`` describes every score, ``docs/features.md`` the formulas.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,10 +27,10 @@ from nfa.features.kernel import KernelScores, distances, kernel_machine, machine
 from nfa.features.probe import ProbeScores, RidgeProbe, linear_probe
 from nfa.features.recovery import metric_correlation, recovery
 from nfa.features.rfm import FeatureMachine, recursive_feature_machine
-from nfa.features.samples import Samples, check_pair
+from nfa.features.samples import SamplesWithTargets, check_pair
 from nfa.features.split import Split
 
-INPUT = "input"  # stands in the layer column for the raw input
+INPUT = "input"  # name of the raw input in the column of layers
 RAW = "raw input, flattened"
 OVERFLOW = reason("the features are not finite, or the target does not vary")
 NO_METRIC = reason("the metric is zero, not finite, no more than rounding, or of lower rank than the directions")
@@ -41,7 +41,7 @@ NAN = float("nan")
 
 
 class Row(NamedTuple):
-    """One number."""
+    """One score."""
 
     layer: str
     probe: str
@@ -49,15 +49,15 @@ class Row(NamedTuple):
     split: str
     metric: str
     value: float
-    penalty: float = NAN  # per training sample for ridge; 1/C for logistic; on the diagonal for kernel machines
+    penalty: float = NAN  # ridge: per training sample; logistic: 1/C; kernel machines: added to the diagonal
     bandwidth: float = NAN
     note: str = ""
 
 
 def linear_rows(
     model: nn.Module,
-    train: Samples,
-    test: Samples,
+    train: SamplesWithTargets,
+    test: SamplesWithTargets,
     layers: Sequence[str],
     *,
     kind: str = "ridge",
@@ -69,15 +69,16 @@ def linear_rows(
         model: Network, left as it was.
         train: Samples to fit on.
         test: Samples to score only.
-        layers: Names of the layers wanted, some or all, as ``nfa.measure`` names them.
+        layers: Names of some or all layers, as ``nfa.measure`` names them.
         kind: ``ridge`` or ``logistic`` (for classes).
         max_features: Larger feature maps are averaged over positions.
 
     Returns:
-        Rows by layer, in forward order. The features of a layer are what enters the network's next one, listed or not.
+        Rows by layer, in forward order. The features of a layer are the inputs of the network's next layer, whether or
+        not that is in ``layers``; ``layer_features`` says which layers are left out.
 
     Raises:
-        ValueError: A name that is no layer, an unknown kind, or test samples that do not match.
+        ValueError: A name is not that of a layer, the kind is unknown, or test samples do not match.
     """
     check_pair(train, test)
     caught = [layer_features(model, part.inputs, layers, max_features) for part in (train, test)]
@@ -89,9 +90,9 @@ def linear_rows(
 
 
 def input_rows(
-    train: Samples, test: Samples, *, kind: str = "ridge", kernel_samples: int = 0, rfm: int = 0
+    train: SamplesWithTargets, test: SamplesWithTargets, *, kind: str = "ridge", kernel_samples: int = 0, rfm: int = 0
 ) -> tuple[list[Row], FeatureMachine | None]:
-    """Score what needs no network: the raw input's probe, a kernel machine with metric I, a recursive feature machine.
+    """Score the raw input: a linear probe, a kernel machine with metric I, and a recursive feature machine.
 
     Args:
         train: Samples to fit on.
@@ -101,10 +102,10 @@ def input_rows(
         rfm: Iterations of the recursive feature machine; 0 for none.
 
     Returns:
-        The rows, and the feature machine, if there is one.
+        The rows, and the fitted feature machine or None.
 
     Raises:
-        ValueError: An unknown kind, or test samples that do not match.
+        ValueError: The kind is unknown, or test samples do not match.
     """
     check_pair(train, test)
     pair = train.split(train.inputs), test.split(test.inputs)
@@ -123,8 +124,8 @@ def input_rows(
 
 def metric_rows(
     model: nn.Module,
-    train: Samples,
-    test: Samples,
+    train: SamplesWithTargets,
+    test: SamplesWithTargets,
     layers: Sequence[str],
     *,
     seed: int = 0,
@@ -132,20 +133,21 @@ def metric_rows(
 ) -> list[Row]:
     """Fit kernel machines on the inputs of layers, with the metrics that the layers have learned.
 
-    A layer that works on several positions (a convolution on patches) measures two samples by the sum of the squared
-    distances at all of them. The metric I is that of the layer's whole input, and left to ``input_rows`` where that is
-    the raw input. K is that of the training samples.
+    For a layer that multiplies several positions (a convolution multiplies patches) the squared distance of two samples
+    is summed over positions. The metric I applies to the whole input of the layer; if this is the raw input, the metric
+    I is left to ``input_rows``. K is averaged over the training samples.
 
     Args:
         model: Network, left as it was.
         train: Samples to fit on, all of them.
         test: Samples to score only.
-        layers: Names of layers; those that are no linear or convolutional module are left out.
-        seed: Names the probes where K is sketched.
-        machine: A feature machine to compare the first of the layers with, where that reads the raw input.
+        layers: Names of layers; those that are neither linear nor convolutional modules, or that only some samples go
+            through, are left out.
+        seed: Seed of the random probes if K is sketched.
+        machine: A feature machine that a layer is compared with if the layer reads the raw input.
 
     Raises:
-        ValueError: A name that is no layer, test samples that do not match, or what ``measure_covariances`` refuses.
+        ValueError: A name is not that of a layer, test samples do not match, or ``measure_covariances`` refuses.
     """
     check_pair(train, test)
     named_layers(model, train.inputs, layers)
@@ -155,19 +157,21 @@ def metric_rows(
         return []
     found = measure_covariances(model, train.inputs, layers=usable, seed=seed).layers
     rows: list[Row] = []
-    for layer in usable:  # one at a time: early layers of convolutional networks have many positions
+    for layer in usable:  # one at a time, because early convolutions have many positions
         metrics = layer_metrics(found[layer])
         raw = torch.equal(shapes[layer].inputs, train.inputs[:1].flatten(1))
         names = [*metrics] if raw else ["identity", *metrics]
-        centres = _entering(layer_passes(model, train.inputs, [layer])[layer], names, metrics)
-        across: dict[str, list[np.ndarray]] = {name: [] for name in names}
-        for batch in test.inputs.split(FORWARD_BATCH):
-            for name, values in _entering(layer_passes(model, batch, [layer])[layer], names, metrics).items():
-                across[name].append(distances(values, centres[name]))
-        pair = [part.split(part.inputs[:, :0]) for part in (train, test)]  # distances are known: no features
+        found_pass = layer_passes(model, train.inputs, [layer])
+        if layer not in found_pass:  # an expert: only some samples go through it
+            continue
+        centres = _entering(found_pass[layer], names, metrics)
+        across = _distances_to(model, layer, test.inputs, centres, metrics)
+        if across is None:
+            continue
+        pair = [part.split(part.inputs[:, :0]) for part in (train, test)]  # no features, only targets
         for name in names:
             within = distances(centres[name], centres[name])
-            scores = machine_of_distances(within, np.concatenate(across[name]), pair[0], pair[1])
+            scores = machine_of_distances(within, across[name], pair[0], pair[1])
             rows += _machine_rows(layer, f"kernel_{name}", "input of the layer", train.metric, scores)
         weight = found[layer].weight
         if machine is not None and raw and weight.shape == (len(weight), train.inputs[0].numel()):
@@ -178,8 +182,22 @@ def metric_rows(
     return rows
 
 
+def _distances_to(
+    model: nn.Module, layer: str, inputs: Tensor, centres: dict[str, np.ndarray], metrics: dict[str, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """Measure samples against centres in every metric: name -> (n, centres); None if not all go through the layer."""
+    across: dict[str, list[np.ndarray]] = {name: [] for name in centres}
+    for batch in inputs.split(FORWARD_BATCH):
+        seen = layer_passes(model, batch, [layer])
+        if layer not in seen:
+            return None
+        for name, values in _entering(seen[layer], list(centres), metrics).items():
+            across[name].append(distances(values, centres[name]))
+    return {name: np.concatenate(parts) for name, parts in across.items()}
+
+
 def _entering(seen: LayerPass, names: Sequence[str], metrics: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Map what enters a layer by each metric: name -> (n, number of values) float32."""
+    """Map the inputs of a layer by a factor of each metric: name -> (n, number of values) float32."""
     return {
         name: (mapped(seen.outputs, metrics[name]) if name in metrics else seen.inputs).cpu().numpy() for name in names
     }
@@ -194,15 +212,15 @@ def recovery_rows(
     *,
     seed: int = 0,
 ) -> list[Row]:
-    """Compare the NFM and the AGOP of a layer that reads the raw input with the directions that matter.
+    """Compare the NFM and the AGOP of a layer that reads the raw input with the relevant directions.
 
     Args:
         model: Network, left as it was.
-        inputs: (n, d) that K is averaged over.
+        inputs: (n, d), the samples that K is averaged over.
         layer: Module name.
         directions: (d, r) with orthonormal columns.
-        target_agop: (r, r), the target's AGOP in their basis.
-        seed: Names the probes where K is sketched.
+        target_agop: (r, r), the target's AGOP in the basis of the directions.
+        seed: Seed of the random probes if K is sketched.
     """
     found = measure_covariances(model, inputs, layers=[layer], seed=seed).layers[layer]
     if found.weight.shape[1:] != directions.shape[:1]:
@@ -215,11 +233,11 @@ def recovery_rows(
 
 
 def layer_metrics(layer: LayerCovariance) -> dict[str, np.ndarray]:
-    """Factors M^1/2 of a layer's trace-normalised metrics A = W^T M W, tr A = d: M = I (``nfm``) and K (``agop``).
+    """Compute factors M^1/2 of a layer's metrics A = W^T M W with tr A = d: M = I (``nfm``) and M = K (``agop``).
 
     Returns:
-        Name -> (g, k, k) float64 for g groups, so that |x - z|_A is the distance of h M^1/2, h = W x; NaN where K is
-        not finite or no more than rounding, or A is zero.
+        Name -> (g, k, k) float64 for g groups. The distance |x - z|_A is that of the vectors M^1/2 h, h = W x. NaN if K
+        is not finite or only rounding, or if A is zero.
     """
     weight, covariance = (blocked(matrix).numpy() for matrix in (layer.weight, layer.covariance))
     identity = np.broadcast_to(np.eye(weight.shape[1]), covariance.shape)
@@ -270,5 +288,5 @@ def _machine_rows(layer: str, probe: str, about: str, metric: str, scores: Kerne
 
 
 def _noted(layer: str, probe: str, about: str, split: str, metric: str, value: float, why: str) -> Row:
-    """Make a row that gives the reason where its value is undefined."""
+    """Make a row; its note is the reason ``why`` if the value is NaN."""
     return Row(layer, probe, about, split, metric, value, note=why if isnan(value) else "")

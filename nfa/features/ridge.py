@@ -1,4 +1,4 @@
-"""Ridge regression at every penalty from one eigendecomposition, in float64.
+"""Ridge regression at every penalty from a single eigendecomposition, in float64.
 
 With centred X (n, m) and Y (n, C) and a penalty lambda per sample,
 
@@ -14,7 +14,13 @@ from scipy import linalg
 
 
 class RidgePath:
-    """Ridge regression of targets on features, with an intercept, for any penalty."""
+    """Ridge regression of targets on features, with an intercept, at any penalty.
+
+    Example:
+        >>> x = np.arange(4.0)[:, None]
+        >>> RidgePath(x, 2 * x + 1).predict(np.array([[10.0]]), penalty=1e-9).round(3).tolist()
+        [[21.0]]
+    """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray) -> None:
         """Decompose the smaller of X^T X and X X^T.
@@ -35,7 +41,7 @@ class RidgePath:
         self._values = np.maximum(values, 0)
 
     def coefficients(self, penalty: float) -> np.ndarray:
-        """Coefficients B, (m, C), at a penalty per sample (more than 0)."""
+        """Return the coefficients B, (m, C), at a penalty per sample, which must be above 0."""
         shrunk: np.ndarray = self._projected / (self._values + self.n * penalty)[:, None]
         found: np.ndarray = self._basis @ shrunk
         return found

@@ -1,4 +1,4 @@
-"""One split of a data set as tensors, checked for what would be broadcast, or spoil every score, without a word."""
+"""One split of a data set as tensors, checked for shapes that would be broadcast and values that would spoil scores."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from nfa.features.split import Split
 
 
 @dataclass(frozen=True)
-class Samples:
+class SamplesWithTargets:
     """One split of a data set, as tensors.
 
     Attributes:
-        inputs: (n, *input_shape); of training samples the order must be random: the last fifth validates.
-        targets: (n, C), or (n,) for one target; for classes their code.
-        labels: (n,) int64, or None for regression.
+        inputs: (n, *input_shape). The order of training samples must be random, because the last fifth validates.
+        targets: (n, C), or (n,) for one target; of classes their code.
+        labels: (n,) int64, or None for a regression.
 
     Raises:
-        ValueError: Other shapes, or inputs or targets that are not finite.
+        ValueError: A shape does not fit, or inputs or targets are not finite.
     """
 
     inputs: Tensor
@@ -26,7 +26,7 @@ class Samples:
     labels: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Give a single target its axis, and check the rest."""
+        """Give a single target its axis of outputs, and check all tensors."""
         n = len(self.inputs)
         if self.targets.dim() == 1:
             object.__setattr__(self, "targets", self.targets[:, None])
@@ -38,40 +38,40 @@ class Samples:
         if self.labels is not None:
             _check_labels(self.labels, n, self.targets.shape[1])
 
-    def first(self, n: int) -> "Samples":
+    def first(self, n: int) -> "SamplesWithTargets":
         """Return the first n samples."""
-        return Samples(self.inputs[:n], self.targets[:n], None if self.labels is None else self.labels[:n])
+        return SamplesWithTargets(self.inputs[:n], self.targets[:n], None if self.labels is None else self.labels[:n])
 
     def split(self, features: Tensor) -> Split:
-        """Move features of these samples to where probes work: float64 arrays."""
+        """Combine features (n, ...) of these samples with their targets, as float64 arrays."""
         labels = None if self.labels is None else self.labels.cpu().numpy()
         return Split(features.flatten(1).double().cpu().numpy(), self.targets.double().cpu().numpy(), labels)
 
     @property
     def metric(self) -> str:
-        """What predictions are scored by."""
+        """Name of the score of predictions: ``r2`` or ``accuracy``."""
         return "r2" if self.labels is None else "accuracy"
 
 
-def check_pair(train: Samples, test: Samples) -> None:
-    """Refuse training and test samples of different kinds.
+def check_pair(train: SamplesWithTargets, test: SamplesWithTargets) -> None:
+    """Refuse training and test samples that do not match.
 
     Raises:
-        ValueError: Inputs or targets of different shapes, or labels in one of them alone.
+        ValueError: Shapes of inputs or targets differ, or only one of the two has labels.
     """
     for name, pair in (("inputs", (train.inputs, test.inputs)), ("targets", (train.targets, test.targets))):
         if pair[0].shape[1:] != pair[1].shape[1:]:
             shapes = f"{tuple(pair[0].shape[1:])} in training and {tuple(pair[1].shape[1:])} in test"
             raise ValueError(f"{name}: samples of shape {shapes}: make them agree")
     if (train.labels is None) != (test.labels is None):
-        raise ValueError("labels: only one of the training and test samples has them: give both, or none")
+        raise ValueError("labels: only one of the training and test samples has labels: give both or neither")
 
 
 def _check_labels(labels: Tensor, n: int, outputs: int) -> None:
-    """Refuse labels that are not one class for each sample, each with its output.
+    """Refuse labels that do not name one of the outputs for each sample.
 
     Raises:
-        ValueError: Another shape, numbers that are not whole, or classes without an output.
+        ValueError: The shape does not fit, numbers are not whole, or a class has no output.
     """
     if labels.shape != (n,) or labels.is_floating_point():
         raise ValueError(f"labels: {labels.dtype} of shape {tuple(labels.shape)}: give one whole number per sample")

@@ -1,8 +1,17 @@
-"""The model axis. To add a network: write one file with its settings, ``layers`` and ``build``, and name it here."""
+"""The model axis of a sweep: network families, torchvision's networks, and the user's own.
+
+Each entry of the registry ``MODELS`` has one file with its settings, ``layers`` (the weight matrices, known without
+building the network) and ``build``. ``entry.py`` defines an entry and a layer's shape. ``blocks.py`` holds modules,
+``common.py`` settings and ``initialise.py`` activations and random weights that several families share.
+``discover.py`` finds the layers of networks that must be built to be known: torchvision's and the user's.
+
+To add a network, write one file with its settings, ``layers``, ``build`` and ``ENTRY``, and name it in ``MODELS``.
+``docs/extend.md`` shows the steps.
+"""
 
 from nfa.entries import USERS_OWN
 from nfa.models import conv, deep_linear, mlp, recurrent, resnet, torchvision_model, transformer, vgg11
-from nfa.models import function as own
+from nfa.models import function as users_function
 from nfa.models.entry import LayerShape, ModelEntry
 
 MODELS: dict[str, ModelEntry] = {
@@ -14,7 +23,7 @@ MODELS: dict[str, ModelEntry] = {
     "transformer": transformer.ENTRY,
     "recurrent": recurrent.ENTRY,
     "torchvision:NAME": torchvision_model.ENTRY,
-    USERS_OWN: own.ENTRY,
+    USERS_OWN: users_function.ENTRY,
 }
 
 __all__ = ["MODELS", "LayerShape", "ModelEntry"]

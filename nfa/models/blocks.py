@@ -1,4 +1,4 @@
-"""Modules that the model families are made of; every matrix is one ``nn.Linear`` or ``nn.Conv2d`` with a name."""
+"""Modules that the model families are made of; every weight matrix is an ``nn.Linear`` or ``nn.Conv2d`` of its own."""
 
 import math
 
@@ -10,7 +10,7 @@ from nfa.models.initialise import activation
 
 
 class ScaledLinear(nn.Linear):
-    """A linear layer h = a W x + c b with fixed numbers a and c.
+    """Linear layer h = a W x + c b with fixed numbers a and c.
 
     Attributes:
         multiplier: a.
@@ -23,39 +23,39 @@ class ScaledLinear(nn.Linear):
         self.multiplier, self.bias_multiplier = multiplier, bias_multiplier
 
     def forward(self, values: Tensor) -> Tensor:
-        """Apply it to (..., fan-in)."""
+        """Map (..., fan-in) to (..., fan-out)."""
         result = functional.linear(values, self.weight) * self.multiplier
         return result if self.bias is None else result + self.bias * self.bias_multiplier
 
 
 class OneHot(nn.Module):
-    """Tokens (n, T) as one-hot vectors (n, T, vocabulary) of mean square 1, as standardised inputs have.
+    """Encode tokens (n, T) as one-hot vectors (n, T, vocabulary), scaled to mean square 1 like standardised inputs.
 
-    A linear layer after it is an embedding, and its matrix one like any other: the tokens' AGOP can be measured.
+    A linear layer after this module is an embedding, and its matrix and AGOP are measured like those of other layers.
     """
 
     def __init__(self, vocabulary: int) -> None:
-        """Make it for tokens below ``vocabulary``."""
+        """Accept tokens below ``vocabulary``."""
         super().__init__()
         self.vocabulary = vocabulary
-        self.norm: Tensor  # a buffer: it knows the network's number type
+        self.norm: Tensor  # a buffer has the number type of the network
         self.register_buffer("norm", torch.tensor(math.sqrt(vocabulary)), persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Encode."""
+        """Encode tokens."""
         return functional.one_hot(tokens, self.vocabulary).to(self.norm.dtype) * self.norm
 
 
 class Patches(nn.Module):
-    """Images (n, c, h, w) as sequences of patches (n, T, c * size * size), row by row; zeros fill the last ones."""
+    """Cut images (n, c, h, w) into patches (n, T, c * size * size), row by row; patches at the edge end in zeros."""
 
     def __init__(self, size: int) -> None:
-        """Make it for patches of ``size`` x ``size`` pixels."""
+        """Set the size of a patch: ``size`` x ``size`` pixels."""
         super().__init__()
         self.size = size
 
     def forward(self, images: Tensor) -> Tensor:
-        """Cut."""
+        """Cut the inputs."""
         height, width = images.shape[2:]
         padded = functional.pad(images, (0, -width % self.size, 0, -height % self.size))
         patches = padded.unfold(2, self.size, self.size).unfold(3, self.size, self.size)  # (n, c, rows, columns, s, s)
@@ -63,23 +63,23 @@ class Patches(nn.Module):
 
 
 class Rows(nn.Module):
-    """Images (n, c, h, w) as sequences of their rows (n, h, c * w)."""
+    """Turn images (n, c, h, w) into sequences of their rows (n, h, c * w)."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Rearrange."""
+        """Rearrange images."""
         return images.transpose(1, 2).flatten(2)
 
 
 class Chunks(nn.Module):
-    """Vectors (n, d) as sequences (n, T, size); zeros fill the last chunk."""
+    """Cut vectors (n, d) into sequences of chunks (n, T, size); the last chunk ends in zeros."""
 
     def __init__(self, size: int) -> None:
-        """Make it for chunks of ``size`` coordinates."""
+        """Set the number of coordinates in a chunk."""
         super().__init__()
         self.size = size
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Cut."""
+        """Cut the inputs."""
         flat = vectors.flatten(1)
         return functional.pad(flat, (0, -flat.shape[1] % self.size)).reshape(len(flat), -1, self.size)
 
@@ -88,7 +88,7 @@ class Positions(nn.Module):
     """Add fixed sines and cosines of the position (Vaswani et al., arXiv 1706.03762) to (n, T, width)."""
 
     def __init__(self, positions: int, width: int) -> None:
-        """Make it for T = ``positions``."""
+        """Compute the waves for T = ``positions``."""
         super().__init__()
         pairs = torch.arange((width + 1) // 2, dtype=torch.float64)
         angles = torch.arange(positions, dtype=torch.float64)[:, None] * 10000.0 ** (-2 * pairs / width)
@@ -97,18 +97,18 @@ class Positions(nn.Module):
         self.register_buffer("waves", waves.to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Add."""
+        """Add the waves to (n, T, width)."""
         return values + self.waves
 
 
 class EncoderBlock(nn.Module):
     """Pre-norm block of a transformer: x + attention(norm(x)), then x + MLP(norm(x)) (Xiong et al., arXiv 2002.04745).
 
-    Query, key, value and output are matrices of their own.
+    Query, key, value and output are separate matrices.
     """
 
     def __init__(self, width: int, heads: int, hidden: int, name: str, *, bias: bool) -> None:
-        """Make the block; ``name`` is that of the activation, ``hidden`` the width of the MLP."""
+        """Make the block; ``hidden`` is the width of the MLP, ``name`` the name of its activation."""
         super().__init__()
         self.heads = heads
         self.norm1 = nn.LayerNorm(width)
@@ -122,7 +122,7 @@ class EncoderBlock(nn.Module):
         self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Apply it to (n, T, width)."""
+        """Map (n, T, width) to (n, T, width)."""
         values = values + self.output(self._attend(self.norm1(values)))
         result: Tensor = values + self.down(self.activation(self.up(self.norm2(values))))
         return result
@@ -138,12 +138,12 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Sequence, linear embedding, positions, blocks, a norm, the mean over positions, a linear readout."""
+    """Transformer encoder: sequence, linear embedding, positions, blocks, norm, mean over positions, linear readout."""
 
     def __init__(
         self, sequence: nn.Module, embed: nn.Linear, positions: int, blocks: list[EncoderBlock], readout: nn.Linear
     ) -> None:
-        """Put the parts together."""
+        """Hold the parts."""
         super().__init__()
         self.sequence, self.embed = sequence, embed
         self.position = Positions(positions, embed.out_features)
@@ -152,7 +152,7 @@ class Encoder(nn.Module):
         self.readout = readout
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Apply it to a batch."""
+        """Map a batch of inputs to outputs (n, C)."""
         values = self.position(self.embed(self.sequence(inputs)))
         for block in self.blocks:
             values = block(values)
@@ -160,37 +160,37 @@ class Encoder(nn.Module):
         return outputs
 
 
-class Cell(nn.Module):
+class RecurrentLayer(nn.Module):
     """Recurrent layer h_t = activation(input x_t + recurrent h_(t-1)), h_0 = 0 (Elman, 1990)."""
 
     def __init__(self, fan_in: int, width: int, name: str, *, bias: bool) -> None:
-        """Make the layer; ``name`` is that of the activation."""
+        """Make the layer; ``name`` is the name of the activation."""
         super().__init__()
         self.input = nn.Linear(fan_in, width, bias=bias)
         self.recurrent = nn.Linear(width, width, bias=False)
         self.activation = activation(name)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Apply it to (n, T, fan-in): all states, (n, T, width)."""
-        entering = self.input(values)
-        state = torch.zeros_like(entering[:, 0])
+        """Map inputs (n, T, fan-in) to all states (n, T, width)."""
+        driven = self.input(values)
+        state = torch.zeros_like(driven[:, 0])
         states = []
-        for step in entering.unbind(1):
+        for step in driven.unbind(1):
             state = self.activation(step + self.recurrent(state))
             states.append(state)
         return torch.stack(states, dim=1)
 
 
 class Recurrent(nn.Module):
-    """Sequence, stacked recurrent layers, a linear readout of the last state."""
+    """Recurrent network: sequence, stacked recurrent layers, linear readout of the last state."""
 
-    def __init__(self, sequence: nn.Module, cells: list[Cell], readout: nn.Linear) -> None:
-        """Put the parts together."""
+    def __init__(self, sequence: nn.Module, cells: list[RecurrentLayer], readout: nn.Linear) -> None:
+        """Hold the parts."""
         super().__init__()
         self.sequence, self.cells, self.readout = sequence, nn.ModuleList(cells), readout
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Apply it to a batch."""
+        """Map a batch of inputs to outputs (n, C)."""
         values = self.sequence(inputs)
         for cell in self.cells:
             values = cell(values)
@@ -199,22 +199,22 @@ class Recurrent(nn.Module):
 
 
 def normalisation(name: str, channels: int) -> nn.Module:
-    """Make the normalisation of a residual net: batch, group (one group, so that samples stay apart), or none."""
+    """Make the normalisation of a residual network: batch, group (one group: each sample by itself), or none."""
     if name == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(1, channels) if name == "group" else nn.Identity()
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut: activation(shortcut(x) + scale * F(x)) (He et al., arXiv 1512.03385).
+    """Two 3 x 3 convolutions F and a shortcut: activation(shortcut(x) + scale * F(x)) (He et al., arXiv 1512.03385).
 
-    The shortcut is a 1 x 1 convolution where the shape changes, else the identity.
+    The shortcut is a 1 x 1 convolution if the shape changes, else the identity.
     """
 
     def __init__(
         self, channels: int, width: int, stride: int, name: str, norm: str, *, bias: bool, scale: float
     ) -> None:
-        """Make the block; ``name`` is that of the activation."""
+        """Make the block; ``name`` is the name of the activation."""
         super().__init__()
         changes = stride > 1 or channels != width
         self.shortcut = nn.Conv2d(channels, width, 1, stride=stride, bias=bias) if changes else nn.Identity()
@@ -228,7 +228,7 @@ class ResidualBlock(nn.Module):
         self.scale = scale
 
     def forward(self, images: Tensor) -> Tensor:
-        """Apply it to (n, channels, h, w)."""
+        """Map (n, channels, h, w) to (n, width, h / stride, w / stride)."""
         shortcut = self.shortcut_norm(self.shortcut(images))
         branch = self.norm2(self.conv2(self.activation1(self.norm1(self.conv1(images)))))
         result: Tensor = self.activation2(shortcut + self.scale * branch)

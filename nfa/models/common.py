@@ -1,4 +1,4 @@
-"""Settings that several model families share: activations and how weights are drawn. Imports no torch."""
+"""Settings that several model families share: activations and initial weights. This file imports no torch."""
 
 from typing import Literal
 
@@ -17,10 +17,10 @@ DEFAULT_STD = 0.02
 
 
 class Drawn(Settings):
-    """How the weights of a network are drawn.
+    """Settings of the initial weights of a network.
 
-    He et al., arXiv 1502.01852; LeCun et al., *Efficient BackProp* (1998); Glorot & Bengio (AISTATS 2010), called
-    xavier; Saxe et al., arXiv 1312.6120, orthogonal.
+    Sources: he: He et al., arXiv 1502.01852; lecun: LeCun et al., *Efficient BackProp* (1998); xavier: Glorot & Bengio
+    (AISTATS 2010); orthogonal: Saxe et al., arXiv 1312.6120.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Plain convolutional network: 3 x 3 convolutions that each halve the image, then a linear readout of all pixels."""
+"""Plain convolutional network: 3 x 3 convolutions, each of which halves the image, and a linear readout."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Conv(Drawn):
 
 
 def layers(settings: Conv, data: DataShape) -> tuple[LayerShape, ...]:
-    """List the weight matrices in forward order: each convolution (stride 2, padding 1) halves height and width."""
+    """List the weight matrices in forward order; each convolution (stride 2, padding 1) halves height and width."""
     channels, height, width = data.input_shape
     shapes = []
     for index in range(settings.depth):

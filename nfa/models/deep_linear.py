@@ -1,15 +1,15 @@
-"""Deep linear network, y = W_L ... W_1 x without bias; by default its layers are balanced.
+"""Deep linear network y = W_L ... W_1 x without bias, by default with balanced layers.
 
-Balanced: W_(l+1)^T W_(l+1) = W_l W_l^T for every pair of layers, which gradient flow keeps for ever (Arora, Cohen &
-Hazan, arXiv 1802.06509; the draw follows procedure 1 of Arora et al., arXiv 1810.02281). A matrix A (C, d) with
+Balanced means W_(l+1)^T W_(l+1) = W_l W_l^T for every pair of layers. Gradient flow conserves it (Arora, Cohen & Hazan,
+arXiv 1802.06509; the draw follows procedure 1 of Arora et al., arXiv 1810.02281). A matrix A (C, d) with
 independent entries of variance 1/d, A = U S V^T, is split into
 
     W_1 = Q_1 S^(1/L) V^T,    W_l = Q_l S^(1/L) Q_(l-1)^T,    W_L = U S^(1/L) Q_(L-1)^T
 
-with random orthonormal columns Q_l, so that the product is A (without its smallest directions where the width is less
-than its rank). Every matrix then has the rank of A, at most C. In such a network
-W_l^T W_l is the power 1/(L - l + 1) of the average gradient outer product at layer l, whatever the data: a known answer
-for the ansatz.
+where each Q_l has random orthonormal columns, so that the product is A (without its smallest directions if the width is
+less than its rank). Every matrix then has the rank of A, at most C. In such a network W_l^T W_l is the power
+1/(L - l + 1) of the average gradient outer product at layer l for any data, so the right result of a measurement is
+known.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DeepLinear(Settings):
     depth: int = setting(2, "number of hidden layers (depth + 1 weight matrices)", ge=0, le=1000)
     width: int = setting(256, "units of each hidden layer", ge=1, le=100_000)
     init: Literal["balanced", "he", "pytorch", "lecun", "xavier", "orthogonal"] = setting(
-        "balanced", "balanced: W'W of a layer is WW' of the one before; the others as for mlp"
+        "balanced", "balanced: W'W of a layer equals WW' of the layer before; the others as for mlp"
     )
     init_scale: float = setting(1.0, "factor on every initial weight", gt=0, le=1e6)
 

@@ -1,4 +1,4 @@
-"""What a model entry promises before it is built: its layers, from settings and data shape alone."""
+"""An entry of the model registry, and the shape of a layer, which is known before a network is built."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class LayerShape:
 
     Attributes:
         name: Qualified module name, as in ``model.named_modules()``.
-        fan_out: k, rows of W.
-        fan_in: d, columns of W; for a convolution c_in * kernel height * kernel width.
-        positions: Products with W per sample: pixels of a convolution's output, tokens, time steps; 1 for a linear
-            layer.
+        fan_out: k, the number of rows of W.
+        fan_in: d, the number of columns of W; for a convolution c_in * kernel height * kernel width.
+        positions: Products with W per sample: pixels of a convolution's output, tokens or time steps; 1 for a linear
+            layer on vectors.
     """
 
     name: str
@@ -32,7 +32,7 @@ class LayerShape:
 
 
 def _ones(settings: Settings, data: DataShape) -> dict[str, float]:
-    """No parameter's learning rate differs."""
+    """Give every parameter the same learning rate."""
     return {}
 
 
@@ -42,19 +42,19 @@ class ModelEntry:
 
     Attributes:
         settings: The entry's settings class.
-        layers: (settings, data shape) -> the layers in forward order, without torch (but for networks that only
-            building can tell: torchvision's and the user's).
-        build: (settings, data shape, generator) -> the network, all its random draws from the generator. Imports torch
-            inside, because a sweep is planned without it.
-        reads: Kinds of input it can read, see ``DataShape.kind``.
+        layers: (settings, data shape) -> the layers in forward order, without torch (except for networks that must be
+            built to be known: torchvision's and the user's).
+        build: (settings, data shape, generator) -> the network; all random draws come from the generator. Torch is
+            imported inside, because a sweep is planned without it.
+        reads: Kinds of input that the network can read, see ``DataShape.kind``.
         about: One line for ``nfa init`` and the documentation.
         lr_factors: (settings, data shape) -> parameter name -> factor on the learning rate of an optimizer that moves
-            every entry by about the learning rate (Adam, RMSprop, Lion, signs); a parameter not named has 1. Steps
-            along the gradient and steps of given norm (SGD, SLO, Muon) need none.
-        draws: Whether its forward pass may draw from global generators, as a dropout of the user's does: each training
-            step then seeds them by its own name.
-        chain: Whether it is an ``nn.Sequential`` whose layers are direct children, as some learning rules need; None
-            where only building can tell.
+            every entry by about the learning rate (Adam, RMSprop, Lion, sign descent); a parameter that is not named
+            has factor 1. Steps along the gradient and steps of given norm (SGD, SLO, Muon) need no factor.
+        chain: Whether the network is an ``nn.Sequential`` whose layers are direct children, as some learning rules
+            need; None if the network must be built to know.
+        draws: Whether the forward pass may draw from global random generators, as a user's dropout does; each training
+            step then seeds these generators.
     """
 
     settings: type[Settings]

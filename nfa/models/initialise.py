@@ -1,4 +1,4 @@
-"""How weights are drawn, and the activations: what the model families share."""
+"""Activations and random initial weights, shared by the model families."""
 
 import torch
 from torch import Tensor, nn
@@ -7,18 +7,18 @@ from nfa.models.common import DEFAULT_STD
 
 
 class Erf(nn.Module):
-    """The error function, entry by entry: the sigmoid whose Gaussian averages have closed forms."""
+    """The error function of every entry: a sigmoid whose Gaussian averages have closed forms."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Apply it."""
+        """Apply the function to every entry."""
         return torch.erf(values)
 
 
 class Quadratic(nn.Module):
-    """The square, entry by entry."""
+    """The square of every entry."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Apply it."""
+        """Apply the function to every entry."""
         return values.square()
 
 
@@ -41,14 +41,14 @@ def activation(name: str) -> nn.Module:
 def draw_weights(
     model: nn.Module, scheme: str, scale: float, generator: torch.Generator, std: float = DEFAULT_STD
 ) -> None:
-    """Draw all weights of a network, in registration order, from one generator; biases are zero but for ``pytorch``.
+    """Draw all weights of a network, in registration order; biases are drawn for ``pytorch`` and zero otherwise.
 
     Args:
         model: Network of linear and convolutional layers; changed in place.
-        scheme: See ``nfa.models.common.Drawn``.
+        scheme: Name of a scheme, see ``nfa.models.common.Drawn``.
         scale: Factor on every weight.
         generator: Source of all draws.
-        std: Standard deviation of the ``normal`` scheme.
+        std: Standard deviation of the scheme ``normal``.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
@@ -74,9 +74,9 @@ def _draw(weight: Tensor, scheme: str, scale: float, std: float, generator: torc
 
 
 def orthonormal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
-    """Draw a matrix with orthonormal rows or columns, whichever are fewer, uniformly (Haar); float64."""
+    """Draw a uniformly random (Haar) matrix with orthonormal rows, or columns if there are fewer columns; float64."""
     normal = torch.randn(max(rows, columns), min(rows, columns), generator=generator, dtype=torch.float64)
     basis, triangle = torch.linalg.qr(normal)
-    basis = basis * triangle.diagonal().sign()  # else the draw would not be uniform
+    basis = basis * triangle.diagonal().sign()  # without these signs the draw would not be uniform
     result: Tensor = basis if rows >= columns else basis.mT
     return result

@@ -1,21 +1,23 @@
 """Multi-layer perceptron: flattened inputs, equal hidden widths, a linear readout.
 
-Its parametrisation is a choice of fixed factors in the forward pass, h = a W x + c b, which decide how far each layer
-moves as the width n grows:
+The parametrisation chooses fixed factors a and c in the forward pass h = a W x + c b of each layer. They decide how far
+a layer moves in training as the width n grows:
 
 standard    a = c = 1.
-ntk         a = 1/sqrt(fan-in) (Jacot, Gabriel & Hongler, arXiv 1806.07572): at a learning rate that does not depend on
-            the width, the outputs move by a finite amount and hidden features by less and less.
+ntk         neural tangent kernel (Jacot, Gabriel & Hongler, arXiv 1806.07572): a = 1/sqrt(fan-in). At a learning rate
+            independent of the width, outputs move by a finite amount, and hidden features move less as n grows.
 mup         maximal update (Yang & Hu, arXiv 2011.14522, their abc-parametrisation for gradient descent): with
-            r = n / base_width, a = sqrt(r) in the first layer and 1/sqrt(r) in the readout; features move by an amount
-            that does not depend on the width.
+            r = n / base_width, a = sqrt(r) in the first layer and 1/sqrt(r) in the readout. Features move by an amount
+            independent of the width.
 
-Under ntk and mup initial weights are divided by a where that keeps W's part at its standard size (everywhere but in the
-readout of mup, which starts smaller by sqrt(r)). So the network at initialisation is the standard one under ntk, and
-under mup at the base width. Factors in the forward pass, not learning rates by layer, because then gradient descent,
-with momentum or without, and steps of fixed norm (SLO, Muon) need nothing else. Optimizers whose steps ignore the
-size of gradients entry by entry need ``lr_factors`` too, which follow from the same table with entries of size one
-in place of gradients (Yang et al., arXiv 2203.03466). NFM and AGOP only change by a factor, so no correlation does.
+Under ntk and mup the initial weights are divided by a, so that a W has its standard size; only the readout of mup is
+not divided and starts smaller by sqrt(r). The network at initialisation is therefore the standard one under ntk, and
+under mup at the base width.
+
+With factors in the forward pass, gradient descent (with or without momentum) and steps of fixed norm (SLO, Muon) need
+no learning rates by layer. Optimizers whose steps do not depend on the size of each gradient entry also need
+``lr_factors``, which follow from the same table with entries of size one in place of gradients (Yang et al., arXiv
+2203.03466). The factors multiply NFM and AGOP by constants, so correlations do not depend on them.
 """
 
 from __future__ import annotations
@@ -73,13 +75,13 @@ class MLP(Drawn):
 
 @dataclass(frozen=True)
 class Scaling:
-    """Fixed factors of one layer.
+    """Fixed factors of one layer h = a W x + c b.
 
     Attributes:
-        weight: a in h = a W x + c b.
+        weight: a.
         bias: c.
-        initial: Factor on the weights that the scheme draws.
-        entrywise: (factor for the weight, factor for the bias) on the learning rate of entrywise steps.
+        initial: Factor on the initial weights.
+        entrywise: Factors on the learning rate of entrywise steps, of the weight and of the bias.
     """
 
     weight: float = 1.0
@@ -96,7 +98,7 @@ def layers(settings: MLP, data: DataShape) -> tuple[LayerShape, ...]:
 
 
 def scalings(settings: MLP, data: DataShape) -> tuple[Scaling, ...]:
-    """Find the factors of every layer, in forward order."""
+    """Return the factors of every layer, in forward order."""
     shapes = layers(settings, data)
     if settings.parametrisation == "ntk":
         return tuple(Scaling(weight=layer.fan_in**-0.5, initial=layer.fan_in**0.5) for layer in shapes)
@@ -111,7 +113,7 @@ def scalings(settings: MLP, data: DataShape) -> tuple[Scaling, ...]:
 
 
 def lr_factors(settings: MLP, data: DataShape) -> dict[str, float]:
-    """Factors on the learning rate of entrywise steps, by parameter name, where they are not 1."""
+    """Map parameter names to factors on the learning rate of entrywise steps, if they are not 1."""
     factors: dict[str, float] = {}
     for layer, scaling in zip(layers(settings, data), scalings(settings, data), strict=True):
         factors |= dict(zip((f"{layer.name}.weight", f"{layer.name}.bias"), scaling.entrywise, strict=True))

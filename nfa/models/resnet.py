@@ -1,11 +1,11 @@
-"""Small residual network: a 3 x 3 convolution, residual blocks in three stages, the mean over pixels, a readout.
+"""Small residual network: 3 x 3 convolution, residual blocks in three stages, mean over pixels, readout.
 
-After the networks for small images of He et al. (arXiv 1512.03385, section 4.2): each stage but the first halves the
-image and doubles the channels; 3 blocks are their ResNet-8, 9 blocks their ResNet-20. Shortcuts are 1 x 1 convolutions
-where the shape changes. Without normalisation each branch is divided by the root of the number of blocks, which keeps
-signals finite at any depth (Hayou et al., arXiv 2010.12859).
+It follows the networks for small images of He et al. (arXiv 1512.03385, section 4.2): each stage after the first halves
+the image and doubles the channels; with 3 blocks it is ResNet-8, with 9 blocks ResNet-20. Shortcuts are 1 x 1
+convolutions if the shape changes. Without normalisation each branch is divided by the root of the number of blocks,
+which keeps signals finite at any depth (Hayou et al., arXiv 2010.12859).
 
-``group`` normalises each sample by itself, all channels together, so that training and measuring see one function.
+``group`` normalises each sample by itself over all channels, so that training and measuring use the same function.
 ``batch`` trains with the statistics of the batch and is measured with their running averages.
 """
 

@@ -1,7 +1,7 @@
-"""Any classification network of torchvision, by name: ``torchvision:resnet18``. Untrained; its layers keep their names.
+"""Untrained classification networks of torchvision, such as ``torchvision:resnet18``; layers keep their names.
 
-Grey images are repeated to three channels on their way in. Dropout and stochastic depth are off, because a run draws
-nothing but from its named generators.
+Grey images are repeated to three channels before they enter the network. Dropout and stochastic depth are switched off,
+because all random numbers of a run come from its named generators.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ COLOURS = 3
 class TorchvisionModel(Settings):
     """Settings of ``torchvision:NAME``."""
 
-    name: str = setting("torchvision:resnet18", "torchvision: and the name of one of its classification networks")
-    weights: Literal["none"] = setting("none", "untrained: all weights are drawn, by torchvision's own schemes")
+    name: str = setting("torchvision:resnet18", "torchvision: and the name of a classification network of torchvision")
+    weights: Literal["none"] = setting("none", "untrained: initial weights are drawn by torchvision's own schemes")
 
 
 def _options(name: str, data: DataShape) -> dict[str, Any]:
-    """What a builder must be told beside the number of classes: one output, or the size of images."""
+    """Return arguments of torchvision's builder: the size of images, or to build no auxiliary output."""
     if name in ("googlenet", "inception_v3"):
         return {"aux_logits": False, "init_weights": True}
     if name.startswith("vit_"):
@@ -64,7 +64,7 @@ def build(settings: TorchvisionModel, data: DataShape, generator: torch.Generato
         elif type(module).__name__ == "StochasticDepth" or isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
     if data.input_shape[0] != COLOURS:
-        model.register_forward_pre_hook(_in_colour)  # not a module around it: the layers keep their names
+        model.register_forward_pre_hook(_in_colour)  # a module around the network would rename the layers
     network: nn.Module = model
     return network
 

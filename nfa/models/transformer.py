@@ -1,8 +1,8 @@
-"""Small transformer encoder: patches of an image or tokens, pre-norm blocks, the mean over positions, a readout.
+"""Small transformer encoder of image patches or tokens: pre-norm blocks, mean over positions, readout.
 
-Blocks as in Xiong et al. (arXiv 2002.04745), patches as in Dosovitskiy et al. (arXiv 2010.11929), fixed positions as in
-Vaswani et al. (arXiv 1706.03762). Tokens enter as one-hot vectors, so that the embedding is a matrix that is measured
-like any other. Query, key, value and output are matrices of their own. No dropout.
+Blocks follow Xiong et al. (arXiv 2002.04745), patches Dosovitskiy et al. (arXiv 2010.11929), fixed positions Vaswani et
+al. (arXiv 1706.03762). Tokens enter as one-hot vectors, so that the embedding is a matrix which is measured like every
+other. Query, key, value and output are separate matrices. There is no dropout.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Transformer(Drawn):
     """Settings of ``transformer``."""
 
     name: Literal["transformer"] = "transformer"
-    depth: int = setting(2, "number of blocks: attention and a network of two layers each", ge=1, le=1000)
+    depth: int = setting(2, "number of blocks, each of attention and an MLP of two layers", ge=1, le=1000)
     width: int = setting(64, "numbers at each position", ge=1, le=100_000)
     heads: int = setting(4, "attention heads; must divide the width", ge=1, le=1000)
-    expansion: int = setting(4, "width of a block's network, as a multiple of the width", ge=1, le=64)
+    expansion: int = setting(4, "hidden width of a block's MLP, as a multiple of the width", ge=1, le=64)
     patch: int = setting(7, "side of the square patches of an image, in pixels; tokens have none", ge=1, le=1000)
-    activation: ActivationName = setting("gelu", "activation of the blocks' networks")
+    activation: ActivationName = setting("gelu", "activation of the blocks' MLPs")
     bias: bool = setting(True, "whether layers have a bias")
     init: Initialisation = setting("lecun", INIT)
 
@@ -54,7 +54,7 @@ class Transformer(Drawn):
 
 
 def _sequence(settings: Transformer, data: DataShape) -> tuple[int, int]:
-    """Positions, and numbers at each."""
+    """Return the number of positions, and of inputs at each position."""
     if data.vocabulary is not None:
         return data.input_shape[0], data.vocabulary
     channels, height, width = data.input_shape
@@ -63,9 +63,9 @@ def _sequence(settings: Transformer, data: DataShape) -> tuple[int, int]:
 
 def layers(settings: Transformer, data: DataShape) -> tuple[LayerShape, ...]:
     """List the weight matrices in forward order."""
-    positions, entering = _sequence(settings, data)
+    positions, inputs = _sequence(settings, data)
     width, hidden = settings.width, settings.expansion * settings.width
-    shapes = [LayerShape("embed", width, entering, positions)]
+    shapes = [LayerShape("embed", width, inputs, positions)]
     for index in range(settings.depth):
         for part in ("query", "key", "value", "output"):
             shapes.append(LayerShape(f"blocks.{index}.{part}", width, width, positions))
@@ -81,11 +81,11 @@ def build(settings: Transformer, data: DataShape, generator: torch.Generator) ->
     from nfa.models.blocks import Encoder, EncoderBlock, OneHot, Patches
     from nfa.models.initialise import draw_weights
 
-    positions, entering = _sequence(settings, data)
+    positions, inputs = _sequence(settings, data)
     width, hidden, bias = settings.width, settings.expansion * settings.width, settings.bias
     model = Encoder(
         Patches(settings.patch) if data.vocabulary is None else OneHot(data.vocabulary),
-        nn.Linear(entering, width, bias=bias),
+        nn.Linear(inputs, width, bias=bias),
         positions,
         [EncoderBlock(width, settings.heads, hidden, settings.activation, bias=bias) for _ in range(settings.depth)],
         nn.Linear(width, data.outputs, bias=bias),

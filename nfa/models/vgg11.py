@@ -1,8 +1,8 @@
-"""VGG-11 without batch normalisation: eight 3 x 3 convolutions with ReLU, max-pooling, a linear readout.
+"""VGG-11 without batch normalisation: eight 3 x 3 convolutions with ReLU, max-pooling, linear readout.
 
-Configuration A of Simonyan & Zisserman (arXiv 1409.1556) as it is used on small images: the readout alone stands in
-place of three dense layers. Channels double with each of the first three halvings. A pooling that would leave nothing
-of a small image is left out.
+This is configuration A of Simonyan & Zisserman (arXiv 1409.1556) as it is used on small images: one readout replaces
+the three dense layers. Channels double with each of the first three halvings of the image. An image with a side
+of one pixel is not pooled further.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KERNEL = 3
 CHANNELS = (1, 2, 4, 4, 8, 8, 8, 8)  # times the width; further convolutions repeat the last
-POOLED = frozenset({0, 1, 3, 5})  # convolutions before a max-pooling; so is the last one
+POOLED = frozenset({0, 1, 3, 5})  # convolutions that a max-pooling follows, beside the last one
 
 
 class VGG11(Drawn):
@@ -28,7 +28,10 @@ class VGG11(Drawn):
 
     name: Literal["vgg11"] = "vgg11"
     depth: int = setting(
-        8, "number of convolutions (depth + 1 weight matrices): 8, or its first ones, or more at the end", ge=1, le=100
+        8,
+        "number of convolutions (depth + 1 weight matrices): 8; fewer keep the first, more are added at the end",
+        ge=1,
+        le=100,
     )
     width: int = setting(64, "channels of the first convolution; the last have 8 times as many", ge=1, le=10_000)
     activation: ActivationName = setting("relu", "activation after each convolution")
@@ -40,7 +43,7 @@ class VGG11(Drawn):
 
 
 def _steps(settings: VGG11, data: DataShape) -> list[tuple[int, int, bool]]:
-    """List the convolutions: channels, positions, and whether a max-pooling follows."""
+    """List (channels, positions, whether a max-pooling follows) of each convolution, and last the readout's pixels."""
     _, height, width = data.input_shape
     steps = []
     for index in range(settings.depth):

@@ -1,6 +1,10 @@
-"""Learning rules: what stands in for the gradient. To add one: write a file with its class, and name it here.
+"""Learning rules, which fill the parameters' ``grad`` with the true gradient or with a substitute for it.
 
-Does the ansatz survive without true gradients? Rules after Bordelon & Pehlevan (arXiv 2210.02157).
+They show if the neural feature ansatz holds without true gradients; the rules follow Bordelon & Pehlevan (arXiv
+2210.02157). ``rule.py`` defines the protocol ``Rule``, each other file holds one rule, and ``chain.py`` takes a network
+apart into layers for rules that give each layer its own error.
+
+To add a rule, write a file with its class, and name it in ``RULES``.
 """
 
 from collections.abc import Callable
@@ -14,7 +18,7 @@ from nfa.rules.feedback import Feedback
 from nfa.rules.hebb import Hebb
 from nfa.rules.rule import Rule
 
-# (network at initialisation, another drawn alike, rho, generator, outputs) -> rule
+# Name -> (network at initialisation, function that draws another one, rho, generator, number of outputs) -> rule.
 RULES: dict[str, Callable[[nn.Module, Callable[[], nn.Module], float, torch.Generator, int], Rule]] = {
     "backpropagation": lambda model, again, rho, generator, outputs: Backpropagation(model),
     "feedback_alignment": lambda model, again, rho, generator, outputs: Feedback(model, again(), rho),

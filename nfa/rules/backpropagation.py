@@ -1,4 +1,4 @@
-"""The gradient itself."""
+"""Backpropagation: the true gradient."""
 
 from torch import Tensor, nn
 
@@ -6,10 +6,10 @@ from nfa.rules.rule import Loss
 
 
 class Backpropagation:
-    """True gradients."""
+    """Fills ``grad`` with the true gradient."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Learn with this network."""
+        """Hold the network."""
         self._model = model
 
     def backward(self, inputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:

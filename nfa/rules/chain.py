@@ -1,4 +1,4 @@
-"""A network that is a chain of layers, taken apart: what rules need that give each layer its own error."""
+"""Take a network that is a chain of layers apart, for rules that give each layer its own error."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Chain:
-    """The segments of an ``nn.Sequential``: a layer with weights, and all that follows it up to the next.
+    """The segments of an ``nn.Sequential``: a layer with weights, and the modules after it up to the next such layer.
 
     Attributes:
         segments: In forward order; the last one is the readout.
@@ -17,10 +17,10 @@ class Chain:
         """Take a network apart.
 
         Raises:
-            ValueError: Not an ``nn.Sequential`` whose layers are direct children.
+            ValueError: The network is not an ``nn.Sequential`` whose layers are direct children.
         """
         if not isinstance(model, nn.Sequential):
-            raise ValueError(f"{type(model).__name__} is no chain of layers: this rule gives each layer its own error")
+            raise ValueError(f"{type(model).__name__} is not a chain of layers: this rule gives each its own error")
         modules = list(model)
         for module in modules:
             if sum(p.dim() >= 2 for p in module.parameters()) > 1:
@@ -29,7 +29,7 @@ class Chain:
         self.segments = [nn.Sequential(*modules[start:end]) for start, end in pairwise([0, *starts[1:], len(modules)])]
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Outputs of all segments; each one's graph ends at its own input."""
+        """Run a batch forward, and return the outputs of all segments; each graph ends at its segment's input."""
         outputs: list[Tensor] = []
         x = inputs
         for segment in self.segments:
@@ -40,5 +40,5 @@ class Chain:
 
 
 def send_back(outputs: list[Tensor], errors: list[Tensor]) -> None:
-    """Give each segment its own error: fills the ``grad`` of all parameters."""
+    """Add to the ``grad`` of all parameters, with the given error of each segment's output."""
     torch.autograd.backward(outputs, errors)

@@ -1,7 +1,7 @@
-"""Direct feedback alignment: every layer gets the output's error through a fixed random matrix of its own.
+"""Direct feedback alignment: each layer receives the output's error through its own fixed random matrix.
 
-Nokland (arXiv 1609.01596). The error of the activations a_l (n, k) is (n, C) dL/df times B_l (C, k), whose entries are
-normal of variance 1 / C: of the size of the error itself.
+Nokland, arXiv 1609.01596. The error of the activations a_l (n, k) is dL/df (n, C) times B_l (C, k). The entries of B_l
+are normal with variance 1 / C, so that errors of activations have the size of the output's error.
 """
 
 import torch
@@ -15,12 +15,12 @@ class DirectFeedback:
     """Direct feedback alignment for a chain of layers."""
 
     def __init__(self, model: nn.Module, generator: torch.Generator, outputs: int) -> None:
-        """Fix the feedback; it is drawn when the sizes of the activations are first seen.
+        """Hold the network; the feedback matrices are drawn in the first pass, which shows the sizes of activations.
 
         Args:
             model: An ``nn.Sequential``.
-            generator: Source of the feedback.
-            outputs: C.
+            generator: Source of the feedback matrices.
+            outputs: C, the number of outputs.
         """
         self._chain, self._generator, self._outputs = Chain(model), generator, outputs
         self.feedback: list[Tensor] = []

@@ -1,7 +1,8 @@
-"""Error-modulated Hebb: units that fire together strengthen, the more the larger the error (arXiv 2210.02157).
+"""Error-modulated Hebbian learning (arXiv 2210.02157): errors scale how connections of active units strengthen.
 
-The update of a hidden layer is the mean over samples of |error|^2 a_l a_(l-1)^T, error = n dL/df of that sample: what
-stands for the gradient of its pre-activations is -|error|^2 a_l / n. The readout learns from its true gradient.
+The update of a hidden layer is the mean over samples of |error|^2 a_l a_(l-1)^T, where error = n dL/df of the sample.
+The substitute for the gradient of the pre-activations is therefore -|error|^2 a_l / n. The readout has its true
+gradient.
 """
 
 import torch
@@ -15,7 +16,7 @@ class Hebb:
     """Error-modulated Hebbian learning for a chain of layers."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Learn with an ``nn.Sequential``."""
+        """Hold the network, an ``nn.Sequential``."""
         self._chain = Chain(model)
 
     def backward(self, inputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
@@ -42,13 +43,13 @@ class Hebb:
 
 
 def _first_layer(segment: nn.Sequential) -> nn.Module:
-    """The module with the weights."""
+    """Return the module of a segment that has the weights."""
     return next(module for module in segment if any(p.dim() >= 2 for p in module.parameters()))
 
 
 @torch.no_grad()
 def _activations(chain: Chain, kept: list[Tensor]) -> list[Tensor]:
-    """phi(h) of every hidden layer, in the shape of h: the module right after the layer."""
+    """Apply the module after each hidden layer to its pre-activations h; keep h if the module changes its shape."""
     activations = []
     for segment, pre in zip(chain.segments[:-1], kept, strict=True):
         modules = list(segment)

@@ -1,4 +1,4 @@
-"""What a learning rule is."""
+"""The protocol of a learning rule."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,10 +9,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Rule(Protocol):
-    """Fills the ``grad`` of a network's parameters with what the rule takes for the gradient."""
+    """Fills the ``grad`` of a network's parameters with the gradient, or with the rule's substitute for it."""
 
     def backward(self, inputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
-        """Run a batch forward and add to the parameters' ``grad``, unless the loss is not finite.
+        """Run a batch forward and add to the parameters' ``grad``; add nothing if the loss is not finite.
 
         Args:
             inputs: (n, *input shape).

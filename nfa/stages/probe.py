@@ -9,7 +9,7 @@ from torch import nn
 
 from nfa.features import FeatureMachine
 from nfa.features.quality import Row, input_rows, linear_rows, metric_rows, recovery_rows
-from nfa.features.samples import Samples
+from nfa.features.samples import SamplesWithTargets
 from nfa.stages.seed_work import SeedWork
 from nfa.storage.checks import finished_runs
 from nfa.storage.columns import PROBES
@@ -67,9 +67,9 @@ class Subject:
     """
 
     data: Materials
-    train: Samples
-    test: Samples
-    few: Samples
+    train: SamplesWithTargets
+    test: SamplesWithTargets
+    few: SamplesWithTargets
     baselines: list[Row]
     machine: FeatureMachine | None
 
@@ -78,8 +78,8 @@ class Subject:
         """Choose the samples and score the raw input."""
         chosen = data.order[: settings.samples]
         labels = None if data.labels_train is None else data.labels_train[chosen]
-        train = Samples(data.x_train[chosen], data.y_train[chosen], labels)
-        test = Samples(data.x_test, data.y_test, data.labels_test)
+        train = SamplesWithTargets(data.x_train[chosen], data.y_train[chosen], labels)
+        test = SamplesWithTargets(data.x_test, data.y_test, data.labels_test)
         few = 0 if settings.kernel == "none" else settings.kernel_samples
         baselines, machine = input_rows(train, test, kind=settings.kind, kernel_samples=few, rfm=settings.rfm)
         return cls(data, train, test, train.first(settings.kernel_samples), baselines, machine)

@@ -1,11 +1,18 @@
-"""What is predicted of a network's alignment before it is trained: tensors in, tables out.
+"""Predictions of a network's alignment before training: tensors in, tables out.
 
-limit             C-NFC(0+) of any network, loss and optimizer, from its gradient and K at initialisation
-data_space        the same from inputs, residuals and the tangent kernel's Gram matrix
-early             the centred matrices' norms and correlation over the time after that, to next-to-leading order
-quadratic         C-NFC(0+) of quadratic networks, of infinite width and, by free probability, of finite width
-free_probability  words in a random matrix and fixed ones, by non-crossing partitions
-depth_law         the power of the AGOP that fits each layer's NFM best, beside 1/(L - l + 1)
+C-NFC(0+) is the centred correlation in the limit of short training times, when W - W0 is small.
+
+limit             C-NFC(0+) of any network, loss and optimizer, from the gradient and K at initialisation
+data_space        the same number from inputs, residuals and the Gram matrix of the tangent features
+early             norms and correlation of the centred matrices at early times, to next-to-leading order in time
+gradient_flow     gradient flow of a whole network in float64, which ``early`` needs
+quadratic         C-NFC(0+) of quadratic networks: at infinite width, and at finite width by free probability
+quadratic_tables  the predictions of ``quadratic`` beside measured values
+free_probability  mean and trace of words in a random matrix and fixed matrices
+noncrossing       non-crossing partitions, which ``free_probability`` sums over
+depth_law         the power of the AGOP that fits each layer's NFM best, beside the law 1/(L - l + 1)
+
+To add a prediction, write a file of its own; the stages of a sweep call it in ``nfa.stages.predict``.
 """
 
 from nfa.theory.depth_law import depth_law, law

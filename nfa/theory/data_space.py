@@ -1,18 +1,19 @@
-"""C-NFC(0+) in data space: from a layer's inputs, residuals and the Gram matrix of its tangent features alone.
+"""C-NFC(0+) in data space: from a layer's inputs, the residuals, and the Gram matrix of its tangent features alone.
 
-With X (n, d) the layer's inputs, J (n, k) its pre-activation tangent features df/dh, kap = J J^T their Gram matrix (the
-PTK's) and D = diag(dl/df), a scalar output has dL/dW = J^T D X / n and K0 = J^T J / n. So, for gradient flow [derived]
+Let X (n, d) be the layer's inputs, J (n, k) its pre-activation tangent features df/dh, kap = J J^T their Gram matrix
+(of the pre-activation tangent kernel), and D = diag(dl/df). For a scalar output dL/dW = J^T D X / n and K0 = J^T J / n,
+hence for gradient flow [derived]
 
     Wdot^T Wdot = X^T D kap D X / n^2        Wdot^T K0 Wdot = X^T D kap^2 D X / n^3
 
-It holds as it stands for several outputs and positions, and for weights that are used several times [derived]: give one
-row to every use r = (sample, output, position, use) of the weight, with the input x_r that is read there, J_r the
-derivative of that output by what that use computes, and D_r the derivative of that sample's loss by that output. Then
-dL/dW = (1/n) sum_r D_r J_r^T x_r and K0 = (1/n) sum_r J_r^T J_r are the same sums over more rows; n stays the number of
-samples. What it costs is memory: kap is (rows, rows).
+The same formulas hold for several outputs and positions, and for weights that are used several times [derived]. Every
+use r = (sample, output, position, use) of the weight gets one row: x_r is the input of this use, J_r the derivative of
+the output by the pre-activations that this use computes, and D_r the derivative of the sample's loss by the output.
+Then dL/dW = (1/n) sum_r D_r J_r^T x_r and K0 = (1/n) sum_r J_r^T J_r are the same sums over more rows; n stays the
+number of samples. The memory grows with the square of the rows, because kap is (rows, rows).
 
-A network's output matters through kap and D only, and its architecture through kap only: alignment at the start is
-between the data's geometry, weighted by the residual, and the kernel.
+The network's output enters through kap and D only, and its architecture through kap only. The alignment at the start is
+therefore one between the geometry of the data, weighted by the residuals, and the kernel.
 """
 
 import torch
@@ -24,14 +25,14 @@ from nfa.alignment.quantities.values import Value
 
 
 def start_matrices(inputs: Tensor, residuals: Tensor, gram: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Both matrices that C-NFC(0+) correlates.
+    """Compute the two matrices that C-NFC(0+) correlates.
 
     Args:
         inputs: X, (rows, d).
-        residuals: Diagonal of D, (rows,): dl/df of each row's sample and output; for the mean of squared errors over n
-            samples and C outputs, 2 (f - y) / C.
+        residuals: Diagonal of D, (rows,): dl/df of each row's sample and output. For the mean of squared errors over n
+            samples and C outputs it is 2 (f - y) / C.
         gram: kap, (rows, rows): inner products of the rows of J.
-        n: Samples; the number of rows for a scalar output and one position.
+        n: Number of samples; equals the number of rows for a scalar output and one position.
 
     Returns:
         Wdot^T Wdot and Wdot^T K0 Wdot, (d, d) float64.
@@ -42,9 +43,9 @@ def start_matrices(inputs: Tensor, residuals: Tensor, gram: Tensor, n: int) -> t
 
 
 def limit_in_data_space(inputs: Tensor, residuals: Tensor, gram: Tensor, exponent: float = 1.0) -> dict[str, Value]:
-    """C-NFC(0+) of a layer for gradient flow.
+    """Compute C-NFC(0+) of a layer for gradient flow.
 
-    With kap^1/2 D X in the place of Wdot, and kap in that of K0, it is the k-space algebra.
+    The algebra is that of k-space, with kap^1/2 D X in place of Wdot and kap in place of K0.
 
     Args:
         inputs: X, (rows, d).
@@ -53,7 +54,7 @@ def limit_in_data_space(inputs: Tensor, residuals: Tensor, gram: Tensor, exponen
         exponent: Power s of the second matrix.
 
     Returns:
-        Correlation name -> value; NaN with its reason where it is undefined.
+        Correlation name -> value; NaN with a reason if it is undefined.
     """
     weighted, kap = _weighted(inputs, residuals), gram.double()
     values, vectors = torch.linalg.eigh(kap)
@@ -62,5 +63,5 @@ def limit_in_data_space(inputs: Tensor, residuals: Tensor, gram: Tensor, exponen
 
 
 def _weighted(inputs: Tensor, residuals: Tensor) -> Tensor:
-    """D X in float64."""
+    """Compute D X in float64."""
     return residuals.double()[:, None] * inputs.double()

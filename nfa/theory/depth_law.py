@@ -1,9 +1,9 @@
-"""Depth law: W_l^T W_l is the power 1/(L - l + 1) of the AGOP at layer l of L, in deep linear networks.
+"""Depth law: in deep linear networks W_l^T W_l is the power 1/(L - l + 1) of the AGOP at layer l of L.
 
-Exact from balanced initialisation (arXiv 2510.15563): the layers l + 1, ..., L then have the singular values of W_l, so
-that K = (W_L ... W_(l+1))^T (W_L ... W_(l+1)) has its squares to the power L - l along W_l's directions, and
-G = W_l^T K W_l = (W_l^T W_l)^(L - l + 1). Elsewhere there may be no such power: so the best-fitting one is measured,
-with how well it fits and how sharply it is determined, and the law's stands beside it.
+The law is exact from balanced initialisation (arXiv 2510.15563): the layers l + 1, ..., L have the singular values of
+W_l, so K = (W_L ... W_(l+1))^T (W_L ... W_(l+1)) has their squares to the power L - l along the directions of W_l,
+and G = W_l^T K W_l = (W_l^T W_l)^(L - l + 1). In other networks no power need be exact. ``depth_law`` therefore finds
+the power that fits best, how well it fits and how sharply it is determined, and shows the law's power beside it.
 
     table = nfa.theory.depth_law(model, images)     # one row per layer and correlation
 """
@@ -24,11 +24,15 @@ from nfa.alignment.quantities.values import CORRELATIONS, exponents
 
 
 def law(depth_from_output: int, chain_length: int | None) -> float:
-    """Power that the law predicts: 1/(L - l + 1) for layer l of a chain of L; NaN in a branching network.
+    """Return the power that the law predicts: 1/(L - l + 1) for layer l of a chain of L; NaN in a branching network.
 
     Args:
         depth_from_output: L - l.
-        chain_length: L, or None when the network is no chain of layers.
+        chain_length: L, or None if the network is not a chain of layers.
+
+    Example:
+        >>> law(depth_from_output=2, chain_length=4)
+        0.3333333333333333
     """
     return exponents(depth_from_output, chain_length)["depth"]
 
@@ -41,18 +45,19 @@ def depth_law(
     Args:
         model: Any network whose output is a tensor with the samples first; left as it was.
         inputs: (n, *input shape), or an iterable of such batches.
-        layers: Names of the layers wanted; all when None.
-        estimator: Of K, see ``nfa.alignment.measure``. From sketches, values are those of K's mean sketch.
-        seed: Names the probes.
+        layers: Names of layers; None for all.
+        estimator: Estimator of K, see ``nfa.alignment.measure``. If it sketches, values are those of the mean sketch.
+        seed: Seed of the random probes of a sketch.
 
     Returns:
         One row per layer and correlation: ``layer``, ``layer_index``, ``depth_from_output``, ``correlation``, ``law``
-        (1/(L - l + 1), NaN in a branching network), ``power`` (the best of 1/64 to 8), ``fit`` (the correlation there),
-        ``low`` and ``high`` (the powers around it at which that has fallen by .01), ``fit_at_law``, ``note`` (why a
-        value is NaN, or that the best power is at an end of the range).
+        (1/(L - l + 1), NaN in a branching network), ``power`` (the best from 1/64 to 8), ``fit`` (the correlation at
+        this power), ``low`` and ``high`` (the powers around it at which the correlation has fallen by .01),
+        ``fit_at_law`` (the correlation at the law's power), ``note`` (why a value is NaN, or that the best power is at
+        an end of the range).
 
     Raises:
-        ValueError: What ``measure_covariances`` refuses.
+        ValueError: ``measure_covariances`` refuses the arguments.
     """
     found = measure_covariances(model, inputs, layers=layers, estimator=estimator, seed=seed).layers
     rows = [row for layer in found.values() for row in _rows(layer)]

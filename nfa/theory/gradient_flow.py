@@ -1,11 +1,12 @@
 """Gradient flow of a whole network on its whole training loss, in float64, with velocity, acceleration and K.
 
-theta' = -grad L(theta) for every parameter that requires a gradient. One unit of time is one unit of lr * steps of
-plain gradient descent on the same loss, in the limit of small lr. The network is in eval mode: BatchNorm uses its
-running statistics, dropout is off.
+theta' = -grad L(theta) for every parameter that requires a gradient. The unit of time is that of lr * steps of plain
+gradient descent on the same loss, in the limit of small lr. The network is in eval mode: BatchNorm uses its running
+statistics, and dropout is off.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,8 @@ from nfa.alignment.network.arguments import check_options
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, parameters_of, plain, refuse_lazy
-from nfa.alignment.network.recording import record
 from nfa.alignment.network.samples import batches
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.surveying import survey_layers
 from nfa.alignment.targets import find_loss
 
 
@@ -29,8 +29,8 @@ class GradientFlow:
     States are vectors of all p trained parameters, (p,) float64.
 
     Attributes:
-        start: theta_0.
-        layers: Layer name -> where its matrix is.
+        start: theta_0, (p,).
+        layers: Layer name -> the place of its matrix among the parameters, in forward order.
     """
 
     def __init__(
@@ -43,24 +43,24 @@ class GradientFlow:
         heads: bool = False,
         batch_size: int = BATCH,
     ) -> None:
-        """Copy the network to float64; the model itself is left as it is.
+        """Copy the network to float64; the model itself does not change.
 
         Args:
-            model: Any network that ``nfa.measure`` takes; parameters that require no gradient stay where they are.
+            model: Any network that ``nfa.measure`` takes; parameters that require no gradient are not moved.
             inputs: (n, *input shape), the whole training set.
             targets: (n, ...).
-            loss: (outputs, targets) -> mean loss over the samples it is given, a scalar tensor; or the name of one of
+            loss: (outputs, targets) -> mean loss over the given samples, a scalar tensor; or the name of a loss of
                 ``nfa.losses``.
             heads: Take query, key and value projections apart by head.
-            batch_size: Most samples in one pass; changes time and memory, not the result.
+            batch_size: Most samples in one pass; it changes time and memory, not the result.
 
         Raises:
-            ValueError: What ``nfa.measure`` refuses, an unknown loss, or a network of which nothing is trained.
+            ValueError: ``nfa.measure`` refuses the arguments, the loss is unknown, or no parameter requires a gradient.
         """
         check_options(heads=heads, batch_size=batch_size)
         for name, value in (("inputs", inputs), ("targets", targets)):
             if not isinstance(value, Tensor) or value.dim() == 0 or len(value) == 0:
-                raise ValueError(f"{name}: gradient flow is followed on all samples at once: pass one tensor (n, ...)")
+                raise ValueError(f"{name}: gradient flow needs all samples at once: pass one tensor (n, ...)")
         model = plain(model)
         refuse_lazy(model)
         self._device = checked_device(model)
@@ -71,8 +71,10 @@ class GradientFlow:
         if not self._trained:
             raise ValueError("no parameter requires a gradient: nothing is trained")
         self.start = _joined([p.detach() for p in self._trained.values()])
-        with explained(self._network, self._inputs), undisturbed(self._network):
-            self.layers = record(self._network, self._inputs[:2], heads=heads).layers
+        with explained(self._network, self._inputs):
+            every = chain([self._inputs[:2]], self._inputs.split(batch_size))
+            self._survey, _ = survey_layers(self._network, every, heads=heads)
+        self.layers = self._survey.layers
 
     def move_to(self, displacement: Tensor) -> None:
         """Set theta = theta_0 + displacement."""
@@ -81,7 +83,7 @@ class GradientFlow:
                 parameter.copy_(values)
 
     def velocity(self) -> Tensor:
-        """Compute theta' = -grad L where the network is."""
+        """Compute theta' = -grad L at the present parameters."""
         total = torch.zeros_like(self.start)
         parameters = list(self._trained.values())
         for value in self._losses():
@@ -89,9 +91,9 @@ class GradientFlow:
         return total
 
     def acceleration(self, velocity: Tensor) -> Tensor:
-        """Compute theta'' = -H theta' where the network is, H the Hessian of L over all trained parameters.
+        """Compute theta'' = -H theta' at the present parameters, H the Hessian of L over all trained parameters.
 
-        One product with the Hessian: the gradient of <grad L, theta'>, theta' held fixed.
+        The product with the Hessian is the gradient of <grad L, theta'> at fixed theta'.
         """
         total = torch.zeros_like(self.start)
         parameters = list(self._trained.values())
@@ -104,17 +106,22 @@ class GradientFlow:
         return total
 
     def covariances(self) -> dict[str, LayerCovariance]:
-        """K of every layer where the network is, exactly, of all samples."""
+        """Compute K of every layer at the present parameters, exactly and over all samples."""
         found = measure_covariances(
-            self._network, self._inputs, estimator="exact", heads=self._heads, batch_size=self._batch_size
+            self._network,
+            self._inputs,
+            estimator="exact",
+            heads=self._heads,
+            batch_size=self._batch_size,
+            like=self._survey,
         )
-        return found.layers
+        return {name: layer for name, layer in found.layers.items() if name in self.layers}
 
     def covariance_rates(self, velocity: Tensor) -> dict[str, Tensor]:
-        """dK/dt at theta_0: the central difference along theta', exact to about 1e-8 of itself in smooth networks.
+        """Compute dK/dt at theta_0 by a central difference along theta'; its relative error is 1e-8 in smooth networks.
 
-        Where activations have kinks K jumps when a sample crosses one, and a jump in a difference would drown it: so
-        the step is shortened until both halves of the difference agree.
+        If activations have kinks, K jumps when a sample crosses a kink, and a jump would dominate the difference. The
+        step is therefore shortened until both halves of the difference agree.
 
         Returns:
             Layer name -> (k, k) or (g, k, k) float64.
@@ -123,7 +130,7 @@ class GradientFlow:
         unit = size / float(velocity.norm()) if velocity.any() else 1.0
         here = self._covariances_at(torch.zeros_like(self.start))
         rates: dict[str, Tensor] = {}
-        # At 1e-6 of the parameters' size truncation and rounding are both about 1e-10 of K; at 1e-9 rounding is 1e-7.
+        # At 1e-6 of the parameters' size, truncation and rounding errors are 1e-10 of K; at 1e-9 rounding is 1e-7.
         for share in (1e-6, 1e-7, 1e-8, 1e-9):
             step = share * unit
             after, before = (self._covariances_at(side * velocity) for side in (step, -step))
@@ -134,12 +141,12 @@ class GradientFlow:
         return rates
 
     def _covariances_at(self, displacement: Tensor) -> dict[str, Tensor]:
-        """K of every layer at a displacement, where the network is left."""
+        """Move the network to a displacement, leave it there, and compute K of every layer."""
         self.move_to(displacement)
         return {name: layer.covariance for name, layer in self.covariances().items()}
 
     def stepped(self, displacement: Tensor, duration: float) -> Tensor:
-        """Follow the flow from a displacement by one classical Runge-Kutta step: four gradients."""
+        """Advance a displacement by one classical Runge-Kutta step of four gradients."""
 
         def slope(at: Tensor) -> Tensor:
             self.move_to(at)
@@ -152,33 +159,34 @@ class GradientFlow:
         return displacement + duration / 6 * (first + 2 * second + 2 * third + fourth)
 
     def matrices(self, vector: Tensor) -> dict[str, Tensor]:
-        """Read the layers' matrices out of a state, (k, d) or (g, k, d) each; zero where nothing is trained."""
+        """Read the matrix of every layer out of a state, (k, d) or (g, k, d); zero for weights that are not trained."""
         values = {name: torch.zeros_like(p) for name, p in parameters_of(self._network).items()}
         for name, part in zip(self._trained, self._split(vector), strict=True):
             values[name].copy_(part)
         return {name: layer.matrix(values) for name, layer in self.layers.items()}
 
     def _losses(self) -> Iterator[Tensor]:
-        """Give each batch's part of the mean loss; they sum to L."""
+        """Yield the part of each batch in the mean loss; the parts sum to L."""
         for batch, target in batches(self._inputs, self._batch_size, self._device, self._targets):
             yield self._loss(self._network(batch), target) * (len(batch) / len(self._inputs))  # type: ignore[arg-type]
 
     def _split(self, vector: Tensor) -> list[Tensor]:
-        """Cut a state into the parameters' shapes."""
+        """Cut a state into tensors with the shapes of the parameters."""
         parts = vector.split([p.numel() for p in self._trained.values()])
         return [part.view(p.shape) for part, p in zip(parts, self._trained.values(), strict=True)]
 
 
 def _smooth(before: Tensor, middle: Tensor, after: Tensor) -> bool:
-    """Whether both halves of a short difference agree to 1e-3 of it, or to rounding."""
+    """Return True if both halves of a short difference agree to 1e-3 of the difference, or to rounding."""
     bend = (after - 2 * middle + before).norm()
     return bool(bend <= 1e-3 * (after - before).norm() + 1e-12 * middle.norm())
 
 
 def _joined(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """Join the entries of tensors to one vector."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def _double(values: Tensor) -> Tensor:
-    """Numbers to float64; tokens and class labels stay integers."""
+    """Convert floating-point numbers to float64; tokens and class labels stay integers."""
     return values.double() if values.is_floating_point() else values

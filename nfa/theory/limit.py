@@ -1,11 +1,11 @@
-"""C-NFC(0+): the centred correlation of every layer in the limit of short training, known before any of it.
+"""C-NFC(0+): the centred correlation of every layer in the limit of short training, computed before training.
 
-Wb = W - W0 is 0 at the start, so Wb^T Wb and Wb^T K Wb both begin at second order in time [derived]:
+Wb = W - W0 is 0 at the start, so Wb^T Wb and Wb^T K Wb both grow with the square of the time, and [derived]
 
     C-NFC(0+) = rho(Wdot^T Wdot, (Wdot^T K0 Wdot)^s),    Wdot = -dL/dW at initialisation    (gradient flow)
 
-for any architecture and loss, any correlation and power s. For an optimizer in use, Wdot is the direction of its first
-full-batch step, which the optimizer itself takes, on copies.
+for every architecture, loss, correlation rho and power s. For an optimizer, Wdot is the direction of its first
+full-batch step, which the optimizer itself takes on copies of the parameters.
 
     import nfa.theory, torch
     table = nfa.theory.limit(model, images, labels, loss, optimizer=lambda named: torch.optim.Adam(named.values()))
@@ -52,38 +52,39 @@ def limit(
     """Predict the early C-NFC of every layer of a network at initialisation.
 
     Args:
-        model: Any network whose output is a tensor with the samples first; left exactly as it was.
+        model: Any network whose output is a tensor with the samples first; left as it was.
         inputs: The whole training set, (n, *input shape), or an iterable of batches or (inputs, targets) pairs.
-        targets: (n, ...), or None where the batches hold them.
-        loss: (outputs, targets) -> mean loss, or the name of one of ``nfa.losses``.
-        optimizer: What is to train it: settings of the registry, such as ``nfa.optim.adam.AdamSettings(lr=0.001)``
-            (with their ``clip``), or a function that makes a torch optimizer of the named tensors it is given.
-        direction: In place of an optimizer: gradients by parameter name -> first step by parameter name, up to a
-            positive factor; for rules of one's own. Parameters that it leaves out do not move.
-        layers: Names of the layers wanted; all when None.
-        estimator: Of K, see ``nfa.alignment.measure``.
-        samples: Of which K is estimated, likewise; the gradient is over all of them.
-        probes: In each of the two sketches.
-        seed: Goes to the column, and names the probes and samples drawn.
+        targets: (n, ...), or None if the batches hold them.
+        loss: (outputs, targets) -> mean loss, or the name of a loss of ``nfa.losses``.
+        optimizer: The optimizer of the training: settings of the registry, such as ``nfa.optim.adam.AdamSettings(lr=0.001)``,
+            whose ``clip`` is applied, or a function that makes a torch optimizer of the named tensors it is given.
+        direction: For another rule, in place of an optimizer: gradients by parameter name -> first step by parameter
+            name, up to a positive factor. Parameters that the function leaves out do not move.
+        layers: Names of layers; None for all.
+        estimator: Estimator of K, see ``nfa.alignment.measure``.
+        samples: Number of samples that K is estimated from, see ``nfa.alignment.measure``. The gradient is over all
+            samples.
+        probes: Number of random probes in each of the two sketches.
+        seed: Value of the column ``seed``, and seed of the probes and samples that are drawn.
         heads: Take query, key and value projections apart by head.
-        batch_size: Most samples in one pass; None chooses.
+        batch_size: Most samples in one pass; None chooses a number.
 
     Returns:
         Rows of the alignment table (see ``nfa.alignment.measure``) at step 0: quantity ``c_nfc`` for gradient flow and,
-        with an optimizer or a direction, ``c_nfc_update``; every correlation and power. NaN with its reason in ``note``
-        where a layer does not move.
+        with an optimizer or a direction, ``c_nfc_update``; every correlation and power. A value is NaN, with the reason
+        in ``note``, if the layer does not move.
 
     Raises:
-        ValueError: What ``measure_covariances`` refuses, an unknown loss, targets that do not match, both an optimizer
-            and a direction, an optimizer that is neither settings nor a function that makes one of the tensors it is
-            given, or a direction that names no parameter.
+        ValueError: ``measure_covariances`` refuses the arguments, the loss is unknown, targets do not match, both an
+            optimizer and a direction are given, the optimizer is neither settings nor a function that makes one, or the
+            direction names something that is not a parameter.
     """
     if optimizer is not None and direction is not None:
         raise ValueError("optimizer and direction are both given: pass one of them")
     _check_optimizer(optimizer)
     check_options(estimator=estimator, samples=samples, probes=probes, seed=seed, heads=heads, batch_size=batch_size)
     layers = checked_layers(layers)
-    model, inputs = plain(model), kept(inputs)  # read more than once
+    model, inputs = plain(model), kept(inputs)  # the inputs are read more than once
     gradients = loss_gradients(model, inputs, targets, find_loss(loss), heads=heads, batch_size=batch_size or BATCH)
     measured = measure_covariances(
         model,
@@ -114,17 +115,17 @@ def limit_frame(
     updates: Mapping[str, Tensor] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Tabulate the limits of layers whose covariances and velocities are known.
+    """Tabulate the limits of layers from their covariances and velocities.
 
     Args:
         start: Layer name -> W0 and K0, from ``measure_covariances``.
         gradients: Layer name -> dL/dW.
-        instead: Layer name -> what a learning rule puts in its place.
+        instead: Layer name -> the substitute of a learning rule for the gradient.
         updates: Layer name -> direction of the optimizer's first update.
-        seed: Goes to the column.
+        seed: Value of the column ``seed``.
 
     Returns:
-        Rows of the alignment table at step 0, the same as ``nfa.alignment.frame`` gives where W = W0.
+        Rows of the alignment table at step 0, equal to those of ``nfa.alignment.frame`` for W = W0.
     """
     rows = [
         {"seed": seed, "step": 0, **row}
@@ -140,10 +141,10 @@ def limit_frame(
 
 
 def _check_optimizer(optimizer: object) -> None:
-    """Refuse an optimizer that is already made (of the network itself), a class, a name.
+    """Refuse an optimizer that is already made, a class, or a name.
 
     Raises:
-        ValueError: It is none of what ``limit`` takes.
+        ValueError: The optimizer is neither settings nor a function.
     """
     kind = isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer | OptimizerSettings)
     if optimizer is not None and not isinstance(optimizer, OptimizerSettings) and (kind or not callable(optimizer)):
@@ -166,15 +167,15 @@ def step_of(
     Args:
         optimizer: Settings of the registry, or a function that makes a torch optimizer.
         model: The network at initialisation; not changed.
-        gradients: Parameter name -> gradient, or what stands in for it.
-        layers: Names of the layers in forward order, for settings by layer.
-        lr_factors: Parameter name -> factor on the learning rate of entrywise steps, as of maximal update.
+        gradients: Parameter name -> gradient, or a learning rule's substitute for it.
+        layers: Names of all layers in forward order, for optimizers with settings by layer.
+        lr_factors: Parameter name -> factor on the learning rate of entrywise steps, e.g. of maximal update.
 
     Returns:
-        Parameter name -> step, float64; zero for parameters that are frozen.
+        Parameter name -> step, float64; zero for parameters that are not trained.
 
     Raises:
-        ValueError: What ``first_update`` refuses.
+        ValueError: ``first_update`` refuses the optimizer.
     """
     clip: float | None = None
     make: Maker
@@ -192,15 +193,15 @@ def step_of(
 
 
 def _directed(direction: Direction, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Ask for the direction of every parameter.
+    """Call the user's function and complete its steps with zeros.
 
     Raises:
-        ValueError: A name that is none of a parameter, or another shape.
+        ValueError: A name is not that of a parameter, or a shape does not match.
     """
     given = direction(dict(gradients))
     for name, value in given.items():
         if name not in gradients:
-            raise ValueError(f"direction: {name!r} is no parameter of the network")
+            raise ValueError(f"direction: {name!r} is not a parameter of the network")
         if value.shape != gradients[name].shape:
             shapes = f"{tuple(value.shape)}, not {tuple(gradients[name].shape)}"
             raise ValueError(f"direction: {name!r} has shape {shapes}")

@@ -1,7 +1,7 @@
-"""The quadratic network at the start of training: C-NFC(0+) of the first layer from the data and the width.
+"""Quadratic networks at the start of training: C-NFC(0+) of the first layer from the data and the width.
 
-f(x) = sum_j a_j (w_j . x)^2, k units, w ~ N(0, sigma^2 / d I_d); the first layer W (k x d) is trained by gradient flow
-on half the mean squared error, and f is small, so that the residual is -y. With
+The network is f(x) = sum_j a_j (w_j . x)^2 with k units, w_j ~ N(0, sigma^2 / d I_d). Its first layer W (k, d) is
+trained by gradient flow on half the mean squared error. f is small at the start, so the residual is -y. With
 
     R = (1/n) sum_i y_i x_i x_i^T       S = X^T X / n       M = W^T diag(a^2) W
 
@@ -9,17 +9,17 @@ the gradient at initialisation is Wdot = 2 diag(a) W R and K0 = 4 diag(a) W S W^
 
     Wdot^T Wdot = 4 R M R       Wdot^T K0 Wdot = 16 R M S M R       C-NFC(0+) = their correlation
 
-Infinite width: M becomes a multiple of the identity, and C-NFC(0+) -> rho(R^2, R S R), which is 1 where S = I.
+At infinite width M is a multiple of the identity, and C-NFC(0+) = rho(R^2, R S R), which is 1 if S = I.
 
-Finite width: M is free from (R, S), with the free compound Poisson law of rate k / d and jumps sigma^2 a^2, so that the
-three sums of a cosine are traces of words [derived]
+At finite width M is free from (R, S) and has the free compound Poisson law of rate k / d and jumps sigma^2 a^2. The
+three sums of a cosine are therefore traces of words [derived]
 
     <A, A> = 16 tr(M R^2 M R^2)     <A, B> = 64 tr(M R^2 M S M R^2)     <B, B> = 256 tr(M S M R^2 M S M R^2)
 
-and the sums of entries, for pearson, are 4 r^T E[M] r and 16 r^T E[M S M] r with r = R 1. The means are of leading
-order: corrections are of relative order 1 / k times the moments of a, and larger where R has few directions.
+and the sums of entries, which pearson needs, are 4 r^T E[M] r and 16 r^T E[M S M] r with r = R 1. The means are of
+leading order: corrections are of relative order 1 / k times the moments of a, and larger if R has few directions.
 
-Everything is float64. R and S are those of the samples or those of the population, see ``chain_population`` and
+All numbers are float64. R and S are taken over samples, or over the population by ``chain_population`` and
 ``reversing_population``.
 """
 
@@ -37,7 +37,7 @@ OFF_DIAGONAL = reason("free probability gives no sums over diagonals: no off-dia
 
 
 def data_matrices(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """R and S of samples.
+    """Compute R and S of samples.
 
     Args:
         x: (n, d) inputs.
@@ -52,11 +52,11 @@ def data_matrices(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def chain_population(variances: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """R and S of x ~ N(0, diag v) and the chain monomial y = sum_{i<r} x_i x_{(i+1) mod r} / sqrt(r) [derived].
+    """Compute R and S of x ~ N(0, diag v) and the chain monomial y = sum_{i<r} x_i x_{(i+1) mod r} / sqrt(r) [derived].
 
     Args:
         variances: v, (d,).
-        rank: r, above 2: at 2 the chain has one product only, counted twice.
+        rank: r, above 2; at 2 the chain would have a single product, counted twice.
     """
     target = np.zeros((len(variances), len(variances)))
     for i in range(rank):
@@ -66,10 +66,10 @@ def chain_population(variances: np.ndarray, rank: int) -> tuple[np.ndarray, np.n
 
 
 def reversing_population(variances: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-    """R and S of the alignment-reversing mixture [derived].
+    """Compute R and S of the alignment-reversing mixture [derived].
 
     Args:
-        variances: (2, d), of the component with target 1 and of that with target 0.
+        variances: (2, d), of the component with target 1 and of the component with target 0.
         gamma: Share of the second component.
     """
     first, second = variances
@@ -77,7 +77,7 @@ def reversing_population(variances: np.ndarray, gamma: float) -> tuple[np.ndarra
 
 
 def infinite_width(target: np.ndarray, covariance: np.ndarray) -> dict[str, Value]:
-    """C-NFC(0+) as the width grows: rho(R^2, R S R).
+    """Compute C-NFC(0+) at infinite width, rho(R^2, R S R).
 
     Args:
         target: R, (d, d).
@@ -92,7 +92,7 @@ def infinite_width(target: np.ndarray, covariance: np.ndarray) -> dict[str, Valu
 def network_value(
     target: np.ndarray, covariance: np.ndarray, weights: np.ndarray, readout: np.ndarray
 ) -> dict[str, Value]:
-    """C-NFC(0+) of one network, by the matrices themselves.
+    """Compute C-NFC(0+) of one network from its matrices.
 
     Args:
         target: R, (d, d).
@@ -111,18 +111,18 @@ def network_value(
 def finite_width(
     target: np.ndarray, covariance: np.ndarray, width: int, readout_moments: Sequence[float] = GAUSSIAN
 ) -> dict[str, Value]:
-    """C-NFC(0+) at a finite width, by free probability.
+    """Predict C-NFC(0+) at a finite width by free probability.
 
-    The scales of W and a cancel: only the shape of a's law matters.
+    The scales of W and a cancel, so only the shape of the law of a matters.
 
     Args:
         target: R, (d, d).
         covariance: S, (d, d).
         width: k.
-        readout_moments: E[a^2], E[a^4], E[a^6] and E[a^8]; those of a given readout are its means over units.
+        readout_moments: E[a^2], E[a^4], E[a^6] and E[a^8]; ``moments_of`` gives those of one readout.
 
     Returns:
-        Correlation name -> value; "offdiagonal" is NaN with the reason.
+        Correlation name -> value; "offdiagonal" is NaN with a reason.
     """
     d = len(target)
     cumulants = compound_poisson_cumulants(width / d, readout_moments)
@@ -144,12 +144,12 @@ def finite_width(
 
 
 def moments_of(readout: np.ndarray) -> tuple[float, ...]:
-    """Means over units of a^2, a^4, a^6 and a^8, for ``finite_width``; a: (k,)."""
+    """Compute the means over units of a^2, a^4, a^6 and a^8 of a readout a (k,), for ``finite_width``."""
     return tuple(float(np.mean(readout ** (2 * m))) for m in range(1, 5))
 
 
 def _trace(mean: np.ndarray, matrix: np.ndarray) -> float:
-    """tr(mean matrix) of two (d, d) matrices, the second symmetric."""
+    """Compute the trace of the product of two (d, d) matrices, the second of them symmetric."""
     return float((mean * matrix).sum())
 
 

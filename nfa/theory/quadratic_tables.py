@@ -1,10 +1,10 @@
-"""Two tables of the quadratic network: C-NFC(0+) measured on drawn networks, by free probability, at infinite width.
+"""Two tables of C-NFC(0+) of quadratic networks: measured on drawn networks, predicted at finite and infinite width.
 
 ``spectrum``   y = chain monomial of rank 5, x ~ N(0, diag(i^-alpha)), d = 128, n = 1,024
 ``reversing``  the alignment-reversing mixture, d = 128, n = 4,096, k = 1,024
 
-Beside each number stands what an earlier calculation of this project, made apart from this code, gave for cosine. Its
-draws were others, five of them; at alpha = 1 the predicted value alone differs by .011 (sd) from draw to draw.
+Each row has a reference value for cosine from an earlier calculation of this project, which does not use this code. It
+had five other draws; at alpha = 1 the predicted value alone varies by .011 (standard deviation) from draw to draw.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,9 +29,9 @@ class Case:
         table: ``spectrum`` or ``reversing``.
         data: Data entry and its settings.
         width: k.
-        shown: What tells the row from the others: name -> value.
-        reference: Source -> the earlier calculation's number, cosine.
-        reference_spread: The earlier calculation's +- on ``measured``, where it had one.
+        shown: Parameters that distinguish the row from others: name -> value.
+        reference: Source -> value of the earlier calculation, cosine.
+        reference_spread: Uncertainty of the earlier calculation's ``measured`` value; NaN if it gave none.
     """
 
     table: str
@@ -78,9 +78,9 @@ def quadratic_draws(table: str | None = None, draws: int = 5, seed: int = 0) -> 
     """Measure and predict C-NFC(0+) on draws of data, W ~ N(0, I / d) and a ~ N(0, 1).
 
     Args:
-        table: ``spectrum`` or ``reversing``; both when None.
-        draws: Draws of each row.
-        seed: Of the first draw; the others have the seeds that follow.
+        table: ``spectrum`` or ``reversing``; None for both.
+        draws: Number of draws of each row.
+        seed: Seed of the first draw; further draws have the following seeds.
 
     Returns:
         One row per case, draw, correlation and source, with columns table, case, width, seed, correlation, source,

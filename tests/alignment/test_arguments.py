@@ -249,7 +249,7 @@ def test_an_exception_with_another_cause_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("inputs", "options", "words"),
     [
-        (DataLoader(INPUTS, 8), {}, "inputs: gradient flow is followed on all samples at once"),  # type: ignore[arg-type]
+        (DataLoader(INPUTS, 8), {}, "inputs: gradient flow needs all samples at once"),  # type: ignore[arg-type]
         (INPUTS[:0], {}, "inputs: gradient flow"),
         (torch.ones(20, 7), {}, "layer '0' takes 6 inputs and was given 7"),
         (INPUTS, {"batch_size": 2.5}, "batch_size: 2.5 must be a whole number"),

@@ -23,7 +23,7 @@ from nfa.alignment.network import survey, trial
 from nfa.alignment.network.reasons import REASONS
 from nfa.alignment.quantities import best_power, correlation, haar, sketch, spectra
 from nfa.alignment.quantities import layer as quantities
-from nfa.features import Samples, linear_rows
+from nfa.features import SamplesWithTargets, linear_rows
 from tests.alignment.architectures import Net, draw
 from tests.alignment.covariance.test_rounding import Chaotic, MeanAfterNorm, _next
 from tests.alignment.network import test_experts as experts
@@ -217,7 +217,9 @@ def scores() -> set[str]:
     """Notes of the probes of features that do not vary, for targets that do not vary."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
-    train, test = (Samples(torch.ones(n, 4), torch.zeros(n, 2), torch.zeros(n, dtype=torch.long)) for n in (30, 20))
+    train, test = (
+        SamplesWithTargets(torch.ones(n, 4), torch.zeros(n, 2), torch.zeros(n, dtype=torch.long)) for n in (30, 20)
+    )
     return {row.note for row in linear_rows(model, train, test, ["0", "2"])}
 
 
@@ -230,7 +232,7 @@ def recovered() -> set[str]:
 def feature_machine() -> set[str]:
     """Notes of a recursive feature machine."""
     torch.manual_seed(0)
-    train, test = (Samples(torch.randn(n, 4), torch.randn(n, 2), torch.arange(n) % 2) for n in (40, 20))
+    train, test = (SamplesWithTargets(torch.randn(n, 4), torch.randn(n, 2), torch.arange(n) % 2) for n in (40, 20))
     return {row.note for row in quality.input_rows(train, test, kernel_samples=30, rfm=2)[0]}
 
 

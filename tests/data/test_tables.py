@@ -1,4 +1,4 @@
-"""Tables: what planning refuses, columns that are hardly inputs, and mutated files, refused or read correctly."""
+"""Reading tables and arrays from files: planning refuses what a job would, and mutated files are refused or read."""
 
 import csv
 import io
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,64 +23,24 @@ from nfa.data import table as table_reader
 from nfa.data.file import File
 from nfa.errors import SweepError, UserError
 from nfa.random import numpy_generator
-from nfa.sweep.cells import Sweep
-from nfa.sweep.grid import parse
-from tests.helpers import nfa, tiny
-from tests.workflow.snakemake import Workflow
+from tests.data.tables import (
+    LABELS,
+    NAMES,
+    RNG,
+    A,
+    B,
+    N,
+    csv_of,
+    document,
+    frame,
+    parquet_of,
+    planned,
+    refused,
+    text,
+)
+from tests.helpers import nfa
 
-RNG = np.random.default_rng(1)
-N = 40
-LABELS = np.repeat([0, 1], N // 2)  # sorted by class
-NAMES = np.array(["no", "yes"])[LABELS]
-A, B = RNG.normal(size=(2, N)).round(3)
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def frame(**more: Any) -> pd.DataFrame:
-    return pd.DataFrame({"a": A, "b": B, **more, "target": NAMES})
-
-
-def document(*data: dict[str, Any]) -> dict[str, Any]:
-    model = "transformer" if any("vocabulary" in entry for entry in data) else "mlp"
-    return tiny(data=list(data), model=[{"name": model}], optimizer=[{"name": "sgd"}])
-
-
-def planned(path: str, **keys: Any) -> Sweep:
-    return parse(document({"name": "file", "path": path, **keys}), "my.yaml")
-
-
-def refused(path: str, **keys: Any) -> str:
-    """Plan a sweep on a file that is not as it must be, and return what is said."""
-    with pytest.raises(SweepError) as caught:
-        planned(path, **keys)
-    message = str(caught.value)
-    assert message.startswith("my.yaml: data[0]: ")
-    assert "\n" not in message
-    assert len(message) < 1000
-    return message
-
-
-def text(content: str | bytes, name: str = "t.csv") -> str:
-    Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
-    return name
-
-
-def csv_of(table: pd.DataFrame, **keys: Any) -> str:
-    table.to_csv("t.csv", index=False, **keys)
-    return "t.csv"
-
-
-def parquet_of(table: pd.DataFrame | pa.Table) -> str:
-    if isinstance(table, pd.DataFrame):
-        table.to_parquet("t.parquet")
-    else:
-        pq.write_table(table, "t.parquet")
-    return "t.parquet"
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def with_a(value: Any, row: int = 5) -> pd.DataFrame:
@@ -89,9 +48,6 @@ def with_a(value: Any, row: int = 5) -> pd.DataFrame:
     table = frame().astype({"a": object})
     table.loc[row, "a"] = value
     return table
-
-
-WAYS_OUT = ("remove the column from the file", "features: [a, b]")
 
 
 @pytest.mark.parametrize(
@@ -167,88 +123,6 @@ def test_a_file_without_an_end_is_refused_and_not_waited_for(folder: Path) -> No
         assert f"{path}: is {kind}; data are read from regular files" in told.stderr
 
 
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        (np.arange(N), "'x' holds whole numbers that only rise from row to row (0, 1, ..., 39)"),
-        (np.arange(N)[::-1] * 3 + 7, "'x' holds whole numbers that only fall from row to row (124, 121, ..., 7)"),
-        (np.arange(1.0, N + 1), "'x' holds whole numbers that only rise from row to row (1, 2, ..., 40)"),
-        (10**17 + np.arange(N), "'x' holds whole numbers that only rise"),
-        (RNG.permutation(N), "'x' holds each whole number from 0 to 39 once"),
-        (LABELS, "'x' goes one to one with the target"),
-        (7.5 - LABELS, "'x' goes one to one with the target"),
-        (LABELS == 0, "'x' goes one to one with the target"),
-    ],
-)
-def test_a_column_that_gives_the_target_away_is_refused_unless_it_is_listed(column: np.ndarray, said: str) -> None:
-    for path in (csv_of(frame(x=column)), parquet_of(frame(x=column))):
-        message = refused(path)
-        assert said in message
-        assert all(way in message for way in WAYS_OUT)
-        assert planned(path, features=["a", "b"]).cells[0].shape.input_shape == (2,)
-        assert planned(path, features=["a", "b", "x"]).cells[0].shape.input_shape == (3,)
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        np.arange(N) / 7,  # a time
-        np.arange(N) // 2,
-        np.arange(N) % 7,
-        RNG.permutation(N + 1)[:N] * 2,
-        np.ones(N),
-        np.where(np.arange(N) == 3, 1 - LABELS, LABELS),
-    ],
-)
-def test_an_ordinary_column_is_an_input(column: np.ndarray) -> None:
-    assert planned(csv_of(frame(x=column))).cells[0].shape.input_shape == (3,)
-
-
-def test_a_few_rows_that_are_sorted_by_chance_are_no_index() -> None:
-    few = pd.DataFrame({"age": [31, 35, 40, 52, 61], "b": [0, 1, 0, 1, 0], "target": ["n", "y", "n", "y", "n"]})
-    assert planned(csv_of(few)).cells[0].shape.input_shape == (2,)
-
-
-def test_numbers_of_rows_that_begin_anew_in_the_test_rows_are_refused() -> None:
-    split = np.array(["train"] * 25 + ["test"] * 15)
-    path = csv_of(frame(x=[*range(25), *range(15)], split=split))
-    assert "'x' holds whole numbers that only rise from row to row in each split" in refused(path)
-
-
-def test_a_copy_of_the_target_of_a_regression_is_refused() -> None:
-    table = pd.DataFrame({"a": A, "b": B, "copy": A * B, "target": A * B})
-    message = refused(csv_of(table))
-    assert "column 'copy' equals the target in every row" in message
-    assert all(way in message for way in WAYS_OUT)
-    several = table.rename(columns={"target": "y1"}).assign(y2=A + B)
-    assert "column 'copy' equals the target" in refused(csv_of(several), targets="y1, y2")
-
-
-def test_the_index_that_pandas_writes_into_a_csv_is_refused() -> None:
-    frame().sample(frac=1, random_state=0).to_csv("t.csv")
-    message = refused("t.csv")
-    assert "column 'Unnamed: 0' has no name in the header, like the index that pandas writes" in message
-    assert all(way in message for way in WAYS_OUT)
-    assert planned("t.csv", features=["Unnamed: 0", "a"]).cells[0].shape.input_shape == (2,)
-    Path("trailing.csv").write_text("".join(line + ",\n" for line in Path(csv_of(frame())).read_text().splitlines()))
-    assert "column 'Unnamed: 3' has no name" in refused("trailing.csv")
-
-
-def test_the_index_that_pandas_writes_into_parquet_is_no_column() -> None:
-    shuffled = frame().sample(frac=1, random_state=0)
-    for table, name in ((shuffled, "__index_level_0__"), (shuffled.rename_axis("patient"), "patient")):
-        path = parquet_of(table)
-        (cell,) = planned(path).cells
-        assert cell.shape.input_shape == (2,)
-        data = DATA["file"].load(File(path=path, standardise="none"), numpy_generator("data", 0))
-        rows = np.concatenate([data.x_train, data.x_test])
-        np.testing.assert_array_equal(np.sort(rows[:, 0]), np.sort(A.astype(np.float32)))
-        assert DATA["file"].left_out(cell.data) == {name: "the index that pandas wrote"}
-        assert planned(path, features=[name]).cells[0].shape.input_shape == (1,)
-    bare = pa.table(pa.Table.from_pandas(shuffled)).replace_schema_metadata(None)
-    assert "column '__index_level_0__' has no name" in refused(parquet_of(bare))
-
-
 def test_features_are_exactly_the_columns_that_are_listed() -> None:
     path = csv_of(frame(sex=["f", "m"] * (N // 2), **{"with, comma": A + B}))
     for listed in (["b", "with, comma"], 'b, "with, comma"'):
@@ -269,11 +143,11 @@ def test_features_are_exactly_the_columns_that_are_listed() -> None:
     [
         (["a", "c"], "no column 'c'; valid: a, b, target"),
         (["a", "target"], "column 'target' is the target, and features lists it"),
-        ([], "features: [] is no list of column names"),
-        ("", "features: '' is no list of column names"),
-        (["a", 0.5], "features: ['a', 0.5] is no list of column names"),
+        ([], "features: [] is not a list of column names"),
+        ("", "features: '' is not a list of column names"),
+        (["a", 0.5], "features: ['a', 0.5] is not a list of column names"),
         (["a", "a"], "features: 'a' is listed twice"),
-        ({"a": 1}, "features: {'a': 1} is no list of column names"),
+        ({"a": 1}, "features: {'a': 1} is not a list of column names"),
     ],
 )
 def test_features_that_are_no_columns_are_refused(given: Any, said: str) -> None:
@@ -287,62 +161,6 @@ def test_features_that_are_no_columns_are_refused(given: Any, said: str) -> None
 def test_a_number_can_name_a_column() -> None:
     table = pd.DataFrame({0: A, 1: B, "target": NAMES})
     assert planned(csv_of(table), features=[0, 1]).cells[0].shape.input_shape == (2,)
-
-
-FLOATS, ONE_HOT = LABELS.astype(float), np.eye(2)[LABELS]
-
-
-def test_whole_numbers_with_a_decimal_point_are_asked_about() -> None:
-    path = csv_of(frame().assign(target=FLOATS))
-    message = refused(path)
-    assert "column 'target' holds whole numbers with a decimal point (0.0, 1.0)" in message
-    assert "2 classes or values of a regression; say labels: classes, or labels: values" in message
-    assert planned(path, labels="classes").cells[0].shape.classes == 2
-    assert planned(path, labels="values").cells[0].shape.classes is None
-    for whole in (np.round(A * 1e6), FLOATS + 0.5):  # too many to be classes; no whole numbers
-        assert planned(csv_of(frame().assign(target=whole))).cells[0].shape.classes is None
-    np.savez("a.npz", x=np.stack([A, B], 1), y=FLOATS)
-    assert "y holds whole numbers with a decimal point" in refused("a.npz")
-    assert planned("a.npz", labels="classes").cells[0].shape.classes == 2
-
-
-def test_one_hot_rows_are_asked_about() -> None:
-    np.savez("a.npz", x=np.stack([A, B], 1), y=ONE_HOT)
-    message = refused("a.npz")
-    assert "2 classes or 2 outputs of a regression; say labels: onehot for classes, or labels: values" in message
-    (classes,), (values,) = planned("a.npz", labels="onehot").cells, planned("a.npz", labels="values").cells
-    assert (classes.shape.classes, values.shape.classes, values.shape.outputs) == (2, None, 2)
-    data = DATA["file"].load(classes.data, numpy_generator("data", 0))
-    np.savez("b.npz", x=np.stack([A, B], 1), y=LABELS)
-    plain = DATA["file"].load(File(path="b.npz"), numpy_generator("data", 0))
-    np.testing.assert_array_equal(data.labels_train, plain.labels_train)
-    np.testing.assert_array_equal(data.y_test, plain.y_test)
-    table = pd.DataFrame({"a": A, "b": B, "no": ONE_HOT[:, 0], "yes": ONE_HOT[:, 1]})
-    assert "targets 'no, yes' has rows with a single 1" in refused(csv_of(table), targets="no, yes")
-    assert planned("t.csv", targets="no, yes", labels="onehot").cells[0].shape.classes == 2
-
-
-@pytest.mark.parametrize(
-    ("y", "keys", "said"),
-    [
-        (LABELS, {"labels": "onehot"}, "y is one column, and labels: onehot needs one column per class"),
-        (ONE_HOT + 1, {"labels": "onehot"}, "row 1 of y is [2. 1.]"),
-        (ONE_HOT, {"labels": "classes"}, "labels: classes needs one label per sample"),
-        (ONE_HOT, {"task": "classes"}, "use labels: onehot or labels: values"),
-        (NAMES, {"labels": "values"}, "holds text, which is no target of a regression"),
-        (LABELS, {"labels": "values", "task": "classes"}, "contradict each other"),
-        (LABELS * np.nan, {"labels": "classes"}, "y has values that are missing"),
-        (LABELS * 1e300, {}, "infinite or beyond float32"),
-    ],
-)
-def test_targets_that_cannot_be_read_as_asked_are_refused(y: np.ndarray, keys: dict[str, Any], said: str) -> None:
-    np.savez("a.npz", x=np.stack([A, B], 1), y=y)
-    assert said in refused("a.npz", **keys)
-
-
-def test_text_in_one_split_and_numbers_in_the_other_are_refused() -> None:
-    np.savez("a.npz", x_train=A[:, None], y_train=NAMES, x_test=B[:, None], y_test=LABELS)
-    assert "y_train holds text for some samples and numbers for others" in refused("a.npz")
 
 
 def test_inputs_of_an_npz_file_are_read_when_planned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,7 +189,7 @@ def test_a_damaged_npz_file_is_refused_when_planned() -> None:
 def test_arrays_under_other_names_get_a_way_out() -> None:
     np.savez("a.npz", labels=LABELS, images=RNG.normal(size=(N, 4, 4)))
     message = refused("a.npz")
-    assert "has images, labels; 'labels' is no name of an array" in message
+    assert "has images, labels; 'labels' is not the name of an array" in message
     assert "numpy.savez('new.npz', x=old['images'], y=old['labels'])" in message
 
 
@@ -407,15 +225,6 @@ def test_expand_says_what_the_data_are(folder: Path) -> None:
     assert "file path t.csv features a 32 8 1 2 classes" in lines
     assert "t.parquet: columns left out: __index_level_0__ (the index that pandas wrote)" in lines
     assert "t.csv: columns left out: b (not in features), z (not in features)" in lines
-
-
-@pytest.mark.slow
-def test_a_dry_run_refuses_a_table_with_an_index(folder: Path) -> None:
-    frame().to_csv("t.csv")
-    done = Workflow(folder, document({"name": "file", "path": str(folder / "t.csv")})).run("-n")
-    assert done.returncode != 0
-    assert "has no name in the header" in done.stdout
-    assert "Traceback" not in done.stdout
 
 
 FIELDS = st.one_of(

@@ -241,5 +241,5 @@ def test_a_damaged_or_partial_copy_is_one_line(
 def test_an_attribute_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     celeba(tmp_path, "celeba", monkeypatch)
     settings = CelebA(root=str(tmp_path), attribute="Smilng", n_train=10, n_test=10)
-    with pytest.raises(UserError, match="attribute: no 'Smilng'; did you mean 'Smiling'"):
+    with pytest.raises(UserError, match="celeba: no attribute 'Smilng'; did you mean 'Smiling'"):
         DATA["celeba"].load(settings, numpy_generator("data", 0))

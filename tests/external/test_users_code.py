@@ -16,11 +16,11 @@ import torch
 import yaml
 
 from nfa.data import DATA, DataShape
-from nfa.data.function import User
+from nfa.data.function import FunctionData
 from nfa.entries import USERS_OWN
 from nfa.errors import UserError
 from nfa.models import MODELS
-from nfa.models.function import OwnModel
+from nfa.models.function import FunctionModel
 from tests.helpers import environment, nfa, tiny
 from tests.workflow.snakemake import Workflow
 
@@ -124,7 +124,7 @@ def sweep_file(folder: Path, data: str, model: str = "mlp") -> Path:
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_whatever_a_data_function_ends_with_is_one_line_with_its_place(mine: str, ending: str) -> None:
     with pytest.raises(UserError) as caught:
-        DATA[USERS_OWN].shape(User(name=f"{mine}:{ending}"))
+        DATA[USERS_OWN].shape(FunctionData(name=f"{mine}:{ending}"))
     line = CODE.splitlines().index(f"def {ending}():") + 2
     assert f"{mine}:{ending}: calling it with {{}} raised " in str(caught.value)
     assert f"({mine}.py:{line})" in str(caught.value)
@@ -135,8 +135,8 @@ def test_whatever_a_data_function_ends_with_is_one_line_with_its_place(mine: str
 def test_whatever_an_import_ends_with_is_one_line_with_its_place(mine: str, tmp_path: Path, ending: str) -> None:
     (tmp_path / f"{mine}_broken.py").write_text(f"import os, sys\n{ENDINGS[ending]}\n")
     entries: tuple[Any, ...] = (
-        lambda name: DATA[USERS_OWN].shape(User(name=name)),
-        lambda name: MODELS[USERS_OWN].layers(OwnModel(name=name), DataShape((3,), 1, None, 9, 9)),
+        lambda name: DATA[USERS_OWN].shape(FunctionData(name=name)),
+        lambda name: MODELS[USERS_OWN].layers(FunctionModel(name=name), DataShape((3,), 1, None, 9, 9)),
     )
     for entry in entries:
         with pytest.raises(UserError, match=rf"{mine}_broken: importing it raised .*\({mine}_broken.py:2\)"):
@@ -146,7 +146,7 @@ def test_whatever_an_import_ends_with_is_one_line_with_its_place(mine: str, tmp_
 def test_data_that_cannot_be_read_are_one_line(mine: str) -> None:
     for name, words in (("lists", "reading the Data it returns"), ("tensor", "reading the arrays it returns")):
         with pytest.raises(UserError, match=words):
-            DATA[USERS_OWN].shape(User(name=f"{mine}:{name}"))
+            DATA[USERS_OWN].shape(FunctionData(name=f"{mine}:{name}"))
 
 
 def test_expand_fails_where_the_data_function_exits(mine: str, tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ def test_settings_of_the_process_are_put_back(mine: str, tmp_path: Path) -> None
     threads = os.environ.get("OMP_NUM_THREADS")
     before = np.geterr(), torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     torch.set_num_threads(1)
-    DATA[USERS_OWN].shape(User(name=f"{mine}:wandering"))
-    MODELS[USERS_OWN].layers(OwnModel(name=f"{mine}_net:meddling"), DataShape((3,), 1, None, 9, 9))
+    DATA[USERS_OWN].shape(FunctionData(name=f"{mine}:wandering"))
+    MODELS[USERS_OWN].layers(FunctionModel(name=f"{mine}_net:meddling"), DataShape((3,), 1, None, 9, 9))
     assert Path.cwd() == tmp_path
     assert os.environ.get("OMP_NUM_THREADS") == threads
     assert torch.get_num_threads() == 1
@@ -273,13 +273,13 @@ def test_settings_of_the_process_are_put_back(mine: str, tmp_path: Path) -> None
 
 def test_a_default_number_type_that_other_cells_would_get_is_refused(mine: str) -> None:
     with pytest.raises(UserError, match=rf"{mine}_net:double: .* default number type to float64, which all cells"):
-        MODELS[USERS_OWN].layers(OwnModel(name=f"{mine}_net:double"), DataShape((3,), 1, None, 9, 9))
+        MODELS[USERS_OWN].layers(FunctionModel(name=f"{mine}_net:double"), DataShape((3,), 1, None, 9, 9))
     assert torch.get_default_dtype() == torch.float32
 
 
 def loaded(name: str, seed: int = 0) -> bytes:
     """The training inputs that a function gives, at a seed."""
-    data = DATA[USERS_OWN].load(User(name=name), np.random.default_rng(seed))
+    data = DATA[USERS_OWN].load(FunctionData(name=name), np.random.default_rng(seed))
     return bytes(np.sort(np.concatenate([data.x_train, data.x_test]), axis=0).tobytes())
 
 

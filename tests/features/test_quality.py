@@ -12,17 +12,27 @@ from torch import nn
 from torch.nn import functional
 
 from nfa.alignment import measure_covariances
-from nfa.features import Samples, input_rows, kernel_machine, layer_passes, linear_rows, metric_rows, recovery_rows
+from nfa.features import (
+    SamplesWithTargets,
+    input_rows,
+    kernel_machine,
+    layer_features,
+    layer_passes,
+    linear_rows,
+    metric_rows,
+    recovery_rows,
+)
 from nfa.features.quality import layer_metrics, mapped
+from tests.alignment.network.test_experts import Reversed
 
 
-def samples(n: int, shape: tuple[int, ...], seed: int = 0) -> Samples:
+def samples(n: int, shape: tuple[int, ...], seed: int = 0) -> SamplesWithTargets:
     """Random images or vectors of three classes."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(3, (n,), generator=generator)
     inputs = torch.randn(n, *shape, generator=generator)
     inputs[:, 0] += labels.reshape(-1, *(1,) * (len(shape) - 1))
-    return Samples(inputs, functional.one_hot(labels, 3) - 1 / 3, labels)
+    return SamplesWithTargets(inputs, functional.one_hot(labels, 3) - 1 / 3, labels)
 
 
 def network(groups: int = 1) -> nn.Module:
@@ -145,7 +155,7 @@ def test_a_name_that_is_no_layer_is_refused(rows: Callable[..., object]) -> None
 
 def test_a_single_target_needs_no_axis() -> None:
     x = torch.randn(60, 8)
-    flat, column = Samples(x, x[:, 0]), Samples(x, x[:, :1])
+    flat, column = SamplesWithTargets(x, x[:, 0]), SamplesWithTargets(x, x[:, :1])
     assert linear_rows(mlp(), flat, flat, ["0"]) == linear_rows(mlp(), column, column, ["0"])
 
 
@@ -171,19 +181,22 @@ def test_samples_that_do_not_fit_together_are_refused(
     inputs: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor | None, told: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(told)):
-        Samples(inputs, targets, labels)
+        SamplesWithTargets(inputs, targets, labels)
 
 
 @pytest.mark.parametrize(
     ("test", "told"),
     [
-        (Samples(torch.ones(6, 3), Y, LABELS), "inputs: samples of shape (2,) in training and (3,) in test"),
-        (Samples(X, torch.ones(6, 4), LABELS), "targets: samples of shape (3,) in training and (4,) in test"),
-        (Samples(X, Y), "labels: only one of the training and test samples has them"),
+        (SamplesWithTargets(torch.ones(6, 3), Y, LABELS), "inputs: samples of shape (2,) in training and (3,) in test"),
+        (
+            SamplesWithTargets(X, torch.ones(6, 4), LABELS),
+            "targets: samples of shape (3,) in training and (4,) in test",
+        ),
+        (SamplesWithTargets(X, Y), "labels: only one of the training and test samples has labels"),
     ],
 )
-def test_test_samples_of_another_kind_are_refused(test: Samples, told: str) -> None:
-    train, model = Samples(X, Y, LABELS), nn.Linear(2, 3)
+def test_test_samples_of_another_kind_are_refused(test: SamplesWithTargets, told: str) -> None:
+    train, model = SamplesWithTargets(X, Y, LABELS), nn.Linear(2, 3)
     for rows in (
         lambda: linear_rows(model, train, test, [""]),
         lambda: metric_rows(model, train, test, [""]),
@@ -194,7 +207,7 @@ def test_test_samples_of_another_kind_are_refused(test: Samples, told: str) -> N
 
 
 def test_an_unknown_probe_is_refused_and_one_that_needs_classes() -> None:
-    data = Samples(torch.randn(6, 2), torch.randn(6, 3))
+    data = SamplesWithTargets(torch.randn(6, 2), torch.randn(6, 3))
     with pytest.raises(ValueError, match="kind: 'rigde': did you mean 'ridge'"):
         input_rows(data, data, kind="rigde")
     with pytest.raises(ValueError, match="kind: 'logistic' needs labels"):
@@ -224,3 +237,22 @@ def test_recovery_of_a_network_that_reads_two_inputs_only() -> None:
         "agop_overlap": 1,
     }
     assert recovery_rows(model, torch.randn(50, 6), "2", np.eye(6)[:, :2]) == []  # it does not read the raw input
+
+
+@pytest.mark.parametrize("batch", [1000, 7])
+def test_layers_that_only_some_samples_go_through_are_left_out(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experts have no features of all samples, nor has the layer before them; every other score stands."""
+    for module in ("capture", "quality"):
+        monkeypatch.setattr(f"nfa.features.{module}.FORWARD_BATCH", batch)
+    torch.manual_seed(0)
+    model, train, test = Reversed(), samples(60, (6,)), samples(40, (6,), seed=1)
+    layers = list(measure_covariances(model, train.inputs).layers)
+    assert len(layers) == 10
+    assert {row.layer for row in linear_rows(model, train, test, layers)} == {"readout"}
+    rows = metric_rows(model, train, test, layers)
+    assert {row.layer for row in rows} == {"first", "readout"}
+    assert all(math.isfinite(row.value) for row in rows)
+    with pytest.raises(ValueError, match="layer 'second' is not measured"):
+        linear_rows(model, train, test, ["first", "second"])
+    same = train.inputs[:1].expand(60, 6)  # all go to one expert, which then has features
+    assert len(layer_features(model, same, layers)) == 4

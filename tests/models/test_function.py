@@ -15,7 +15,7 @@ from nfa.data import DataShape
 from nfa.entries import USERS_OWN, entry_of
 from nfa.errors import UserError
 from nfa.models import MODELS, LayerShape
-from nfa.models.function import OwnModel
+from nfa.models.function import FunctionModel
 
 ENTRY = MODELS[USERS_OWN]
 VECTOR = DataShape((6,), 3, 3, 100, 10)
@@ -68,6 +68,25 @@ class Attention(nn.Module):
         return self.rnn(self.attention(x, x, x)[0])[0][:, -1] @ self.head
 
 
+class Experts(nn.Module):
+    def __init__(self, outputs, unused=False):
+        super().__init__()
+        self.first, self.stack = nn.Linear(6, 4), nn.Parameter(torch.randn(3, 4, 4))
+        self.experts = nn.ModuleList(nn.Linear(4, 4) for _ in range(3 + unused))
+        self.readout = nn.Linear(4, outputs)
+
+    def forward(self, x):
+        h, chosen = self.first(x), x[:, :3].argmax(1)
+        for stacked in (True, False):
+            out = torch.zeros_like(h)
+            for e in chosen.unique().tolist():
+                rows = (chosen == e).nonzero().flatten()
+                product = h[rows] @ self.stack[e] if stacked else self.experts[e](h[rows])
+                out = out.index_add(0, rows, product)
+            h = torch.tanh(out)
+        return self.readout(h)
+
+
 ready = nn.Linear(6, 3)
 number = 3
 
@@ -103,7 +122,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def build(settings: OwnModel, shape: DataShape, seed: int = 0) -> nn.Module:
+def build(settings: FunctionModel, shape: DataShape, seed: int = 0) -> nn.Module:
     return ENTRY.build(settings, shape, torch.Generator().manual_seed(seed))
 
 
@@ -126,7 +145,7 @@ def test_the_name_finds_the_entry() -> None:
 def test_the_layers_promised_are_the_layers_measured(
     module: str, name: str, arguments: dict[str, Any], shape: DataShape
 ) -> None:
-    settings = OwnModel(name=f"{module}:{name}", arguments=arguments)
+    settings = FunctionModel(name=f"{module}:{name}", arguments=arguments)
     promised = ENTRY.layers(settings, shape)
     draw = torch.Generator().manual_seed(1)
     inputs = (
@@ -139,7 +158,7 @@ def test_the_layers_promised_are_the_layers_measured(
 
 
 def test_the_function_is_told_of_the_data_and_of_the_arguments(module: str) -> None:
-    settings = OwnModel(name=f"{module}:fitted", arguments={"depth": 2, "note": "x"})
+    settings = FunctionModel(name=f"{module}:fitted", arguments={"depth": 2, "note": "x"})
     assert ENTRY.layers(settings, IMAGE) == (
         LayerShape("1", 16, 16),
         LayerShape("2", 16, 16),
@@ -151,10 +170,21 @@ def test_the_function_is_told_of_the_data_and_of_the_arguments(module: str) -> N
 
 
 def test_steps_and_parts_are_counted(module: str) -> None:
-    promised = {layer.name: layer for layer in ENTRY.layers(OwnModel(name=f"{module}:Attention"), VECTOR)}
+    promised = {layer.name: layer for layer in ENTRY.layers(FunctionModel(name=f"{module}:Attention"), VECTOR)}
     assert promised["attention.q"] == LayerShape("attention.q", 6, 6, 5)
     assert promised["rnn.weight_hh_l0"].positions == 5
     assert promised["head"] == LayerShape("head", 3, 4)
+
+
+@pytest.mark.parametrize("unused", [False, True])
+def test_experts_that_a_sample_of_zeros_does_not_reach_are_planned(module: str, unused: bool) -> None:
+    settings = FunctionModel(name=f"{module}:Experts", arguments={"unused": unused})
+    promised = ENTRY.layers(settings, VECTOR)
+    experts = [*(f"stack[{e}]" for e in range(3)), *(f"experts.{e}" for e in range(3))]
+    assert [layer.name for layer in promised] == ["first", *experts, "readout"]
+    assert {layer.positions for layer in promised} == {1}
+    measured = measure_covariances(build(settings, VECTOR), torch.randn(40, 6)).layers
+    assert list(measured) == [layer.name for layer in promised]
 
 
 def global_states() -> tuple[Any, ...]:
@@ -164,7 +194,7 @@ def global_states() -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", ["plain", "random_of_all_kinds", "lazy"])
 def test_all_draws_come_from_the_generator_and_leave_the_global_ones_alone(module: str, name: str) -> None:
-    settings = OwnModel(name=f"{module}:{name}")
+    settings = FunctionModel(name=f"{module}:{name}")
     before = global_states()
     first = build(settings, VECTOR).state_dict()
     assert global_states() == before
@@ -176,7 +206,7 @@ def test_all_draws_come_from_the_generator_and_leave_the_global_ones_alone(modul
 
 
 def test_a_ready_made_network_is_copied_for_each_run(module: str) -> None:
-    settings = OwnModel(name=f"{module}:ready")
+    settings = FunctionModel(name=f"{module}:ready")
     first, second = build(settings, VECTOR), build(settings, VECTOR)
     with torch.no_grad():
         first.get_parameter("weight").zero_()
@@ -199,15 +229,15 @@ def test_a_ready_made_network_is_copied_for_each_run(module: str) -> None:
 )
 def test_mistakes_are_one_line(module: str, name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        ENTRY.layers(OwnModel(name=f"{module}:{name}", arguments=arguments), VECTOR)
+        ENTRY.layers(FunctionModel(name=f"{module}:{name}", arguments=arguments), VECTOR)
     assert "\n" not in str(caught.value)
 
 
 def test_what_does_not_read_the_data_is_one_line(module: str) -> None:
     with pytest.raises(UserError, match=r"raised RuntimeError: .* on images of 1 x 4 x 4"):
-        ENTRY.layers(OwnModel(name=f"{module}:plain"), IMAGE)
+        ENTRY.layers(FunctionModel(name=f"{module}:plain"), IMAGE)
 
 
 def test_no_such_module_is_one_line() -> None:
     with pytest.raises(UserError, match="no such module"):
-        ENTRY.layers(OwnModel(name="no_such_module_anywhere:make"), VECTOR)
+        ENTRY.layers(FunctionModel(name="no_such_module_anywhere:make"), VECTOR)

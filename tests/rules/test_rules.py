@@ -67,7 +67,7 @@ def test_feedback_has_the_factors_of_the_layers(parametrisation: Any) -> None:
 
 def test_feedback_refuses_weights_that_it_cannot_replace() -> None:
     model = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(6, 2))
-    with pytest.raises(ValueError, match=r"0\.weight is of no linear layer or 2d convolution"):
+    with pytest.raises(ValueError, match=r"0\.weight belongs to neither a linear layer nor a 2d convolution"):
         Feedback(model, model, 0.0)
 
 
@@ -148,7 +148,7 @@ def test_rules_by_layer_work_on_convolutions_and_refuse_branches(rule: Callable[
     found = gradients(model, rule(model))
     assert found.keys() == dict(model.named_parameters()).keys()
     assert all(gradient.isfinite().all() for gradient in found.values())
-    with pytest.raises(ValueError, match="no chain of layers"):
+    with pytest.raises(ValueError, match="not a chain of layers"):
         rule(nn.ModuleList([nn.Linear(2, 2)]))
     with pytest.raises(ValueError, match="holds several layers"):
         rule(nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), nn.Linear(2, 2)))

@@ -14,6 +14,7 @@ from nfa.losses import cross_entropy, squared_error
 from nfa.report.statistics.departure import departure
 from nfa.theory import early_dynamics, layer_rates, measured_dynamics
 from nfa.theory.early import early_arrays
+from tests.alignment.network.test_experts import Reversed
 
 Case = tuple[nn.Module, Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]
 
@@ -339,9 +340,26 @@ def test_without_curvature_times_must_be_named() -> None:
     def linear(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs * targets).mean()
 
-    with pytest.raises(ValueError, match="name the times"):
+    with pytest.raises(ValueError, match="pass times"):
         early_dynamics(model, x, x[:, :1], linear)
     early = early_dynamics(model, x, x[:, :1], linear, times=[1.0, 2.0])
     measured = measured_dynamics(model, x, x[:, :1], linear, [1.0, 2.0])
     for source in ("leading", "next"):  # exact: the velocity never changes
         np.testing.assert_allclose(early[early["source"] == source]["value"], measured["value"], rtol=1e-10)
+
+
+def test_experts_that_the_first_samples_do_not_reach_have_rates() -> None:
+    torch.manual_seed(0)
+    model, x = Reversed(), torch.randn(40, 6)
+    x = x[x[:, :4].argmax(1).argsort()]
+    y, t = x[:, :2] + 1, [1e-4]
+    rates = layer_rates(model, x, y, squared_error)
+    assert len(rates) == 10
+    assert all(layer.velocity.norm() > 0 and layer.covariance_rate.norm() > 0 for layer in list(rates.values())[:-1])
+    predicted, measured = (
+        early_dynamics(model, x, y, squared_error, times=t),
+        measured_dynamics(model, x, y, squared_error, t),
+    )
+    known = predicted[predicted["source"] == "next"].set_index(["layer", "quantity", "correlation"])["value"]
+    found = measured.set_index(["layer", "quantity", "correlation"])["value"]
+    np.testing.assert_allclose(known, found[known.index], rtol=1e-4)

@@ -2,7 +2,7 @@
 
     python nfa/data/files/make_fashion_mini.py [FOLDER]
 
-Takes the first 5,000 training and the first 1,000 test images, which the data set holds in random class order, and
+The script takes the first 5,000 training and the first 1,000 test images, which stand in random class order, and
 writes the SHA-256 of the result beside it. The same input gives the same bytes.
 """
 

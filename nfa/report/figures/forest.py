@@ -6,21 +6,14 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from nfa.conventions import Convention
+from nfa.features.scores import SCORES
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import INK, LAYER_COLOURS, MUTED
-from nfa.report.statistics.stratified_ranks import EVERYWHERE
+from nfa.report.statistics.stratified_ranks import EVERYWHERE, RANKED
 from nfa.report.statistics.study import Study
 
-NAMES = {
-    "probe": "linear probe",
-    "probe_gain": "probe's gain over untrained",
-    "linearity": "target linearity",
-    "kernel_alignment_centred": "kernel alignment",
-    "scatter_ratio": "scatter within / between ↓",
-    "kernel_nfm": "kernel machine, NFM",
-    "kernel_agop": "kernel machine, AGOP",
-    "nfm_trace_share": "trace share of NFM",
-    "agop_trace_share": "trace share of AGOP",
+NAMES = {"probe": "linear probe", "probe_gain": "probe's gain over untrained"} | {
+    name: SCORES[name].label for name in RANKED if name in SCORES
 }
 QUANTITIES = {"uc_nfc": "UC-NFC", "above_haar": "UC-NFC − haar_nfc", "c_nfc": "C-NFC"}
 ROW, MARGINS = 25.0, (150.0, 34.0, 14.0, 8.0)  # points; left, bottom, right, top

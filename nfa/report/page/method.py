@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from nfa.conventions import HEADLINE, LEARNED_RULE
+from nfa.features.scores import definitions_text
 from nfa.report.page.html import Safe, el
 from nfa.report.page.tables import table
 from nfa.report.statistics.labels import name_list
@@ -152,10 +153,8 @@ CONVENTIONS_TEXT = (
     ),
     (
         "feature quality",
-        "Linearity: R² of ridge regression from features to (coded) targets. Kernel alignment: ⟨K, YYᵀ⟩ / (|K||YYᵀ|), "
-        "K the features' centred kernel. Scatter: tr S_W / tr S_B. Kernel machines: exp(−|x − z|_A / bandwidth), with "
-        "A = I, or the layer's NFM or AGOP. Trace share: tr(UᵀAU) / tr A on the relevant directions U. Penalties and "
-        "bandwidths are chosen on a fifth of the training samples, never on test data.",
+        f"{definitions_text()} U: the directions that the target depends on. Penalties and bandwidths are chosen on a "
+        "fifth of the training samples, never on test data.",
     ),
     (
         "strata",

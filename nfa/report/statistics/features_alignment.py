@@ -7,6 +7,7 @@ WHERE correlation = 'cosine' AND power = '1' AND last GROUP BY ALL
 import pandas as pd
 
 from nfa.conventions import LINEAR_PROBES
+from nfa.features.scores import BEYOND_PROBES
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.runs import RUN, run_status
 
@@ -17,22 +18,7 @@ SCORES = (
     "probe_untrained",
     "probe_gain",
     "probe_input",
-    "linearity",
-    "kernel_alignment",
-    "kernel_alignment_centred",
-    "scatter_ratio",
-    "kernel_identity",
-    "kernel_nfm",
-    "kernel_agop",
-    "rfm",
-    "nfm_trace_share",
-    "agop_trace_share",
-    "nfm_overlap",
-    "agop_overlap",
-    "nfm_target_correlation",
-    "agop_target_correlation",
-    "nfm_rfm_correlation",
-    "agop_rfm_correlation",
+    *BEYOND_PROBES,
 )
 INPUT = "input"
 _PLACE = [*RUN, "step", "layer"]

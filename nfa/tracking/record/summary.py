@@ -7,11 +7,9 @@ from typing import Any
 import pandas as pd
 
 from nfa.conventions import HEADLINE, READOUT, beats_constant
+from nfa.features.scores import IN_SUMMARY
 from nfa.tracking.record.cell import CellResults
 from nfa.tracking.record.series import Series
-
-KERNELS = ("kernel_identity", "kernel_nfm", "kernel_agop", "rfm")
-RECOVERED = ("nfm_trace_share", "agop_trace_share", "agop_target_correlation")
 
 
 def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
@@ -87,8 +85,8 @@ def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 def _feature_summary(features: pd.DataFrame) -> dict[str, float]:
     """Kernel machines with metric I and the first layer's, the feature machine, and recovery, as they last were."""
-    kernels = features[features["probe"].isin(KERNELS) & features["split"].eq("test")]
-    recovered = features[features["metric"].isin(RECOVERED)]
+    kernels = features[features["probe"].isin(IN_SUMMARY) & features["split"].eq("test")]
+    recovered = features[features["metric"].isin(IN_SUMMARY)]
     table = pd.concat([kernels.assign(name=kernels["probe"]), recovered.assign(name=recovered["metric"])])
     last = table.sort_values("step", kind="stable").drop_duplicates(["name", "layer"], keep="last")
     first = last.drop_duplicates("name")  # the raw input or the first layer: rows stand in the order of layers

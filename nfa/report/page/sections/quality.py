@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from nfa.conventions import HEADLINE, READOUT
+from nfa.features.scores import IN_SUMMARY, SCORES
 from nfa.report.figures import forest
 from nfa.report.figures.forest import NAMES, scopes
 from nfa.report.figures.style import CSS_VARIABLES
@@ -22,17 +23,7 @@ from nfa.report.statistics.runs import RUN, at_convention
 from nfa.report.statistics.stratified_ranks import EVERYWHERE
 from nfa.report.statistics.study import Study
 
-LOWER_IS_BETTER = frozenset({"scatter_ratio"})
 METRICS = {"kernel_nfm": "NFM", "kernel_agop": "AGOP"}
-FIRST_LAYER = (
-    "kernel_identity",
-    "kernel_nfm",
-    "kernel_agop",
-    "rfm",
-    "nfm_trace_share",
-    "agop_trace_share",
-    "agop_target_correlation",
-)
 
 
 def better_features(study: Study) -> Answer:
@@ -72,7 +63,7 @@ def _rho(row: dict[Any, Any]) -> str:
 
 def _counts(rows: list[dict[Any, Any]]) -> tuple[int, int, int]:
     """Count the scores on which aligned layers are clearly better, clearly worse, and all."""
-    signs = [-1 if row["score"] in LOWER_IS_BETTER else 1 for row in rows]
+    signs = [-1 if row["score"] in SCORES and SCORES[row["score"]].lower_is_better else 1 for row in rows]
     better = sum((row["ci_low"] if sign > 0 else -row["ci_high"]) > 0 for row, sign in zip(rows, signs, strict=True))
     worse = sum((-row["ci_high"] if sign > 0 else row["ci_low"]) > 0 for row, sign in zip(rows, signs, strict=True))
     return better, worse, len(rows)
@@ -136,7 +127,7 @@ def _over(frame: pd.DataFrame, column: str) -> str:
 def quality_table(study: Study) -> Safe:
     """Every cell's features at the last step: probes and their baselines, kernel machines, recovery."""
     first = first_layers(study)
-    long = first.melt(["cell", *RUN[1:]], list(FIRST_LAYER), var_name="score")
+    long = first.melt(["cell", *RUN[1:]], list(IN_SUMMARY), var_name="score")
     records: list[dict[Any, Any]] = over_seeds(long, ["cell", "score"]).to_dict("records")
     spread = {(row["cell"], row["score"]): row for row in records if np.isfinite(row["mean"])}
 
@@ -152,7 +143,7 @@ def quality_table(study: Study) -> Safe:
             for name in ("input_probe", "best_probe_untrained", "best_probe")
         ]
         rows.append(
-            el("tr", row_head(study, cell), [el("td", text) for text in probes], [show(cell, s) for s in FIRST_LAYER])
+            el("tr", row_head(study, cell), [el("td", text) for text in probes], [show(cell, s) for s in IN_SUMMARY])
         )
     head = ["cell", "probe of input", "untrained", "best probe", "kernel, I", "kernel, NFM", "kernel, AGOP", "RFM"]
     head += ["NFM's share", "AGOP's share", "ρ(AGOP, target's)"]
