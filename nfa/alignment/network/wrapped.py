@@ -52,8 +52,12 @@ class Wrapped(nn.Module):
     def pack(self, samples: Samples) -> Tensor:
         """Lay the tensors of a dict side by side: one row for each sample; a tensor stays as it is.
 
+        No value changes. A tensor may come in another number type than in the dict that ``Wrapped`` was made with
+        only where its values are the same in both types: whole numbers stored as floats fit a part of whole numbers,
+        17.5 does not, and 0.1 in float64 does not fit a float32 part.
+
         Raises:
-            ValueError: Tensors of other names or shapes than the first dict had, or numbers that would be rounded.
+            ValueError: Tensors of other names or shapes than the first dict had, or values that would change.
         """
         if self._parts is None or isinstance(samples, Tensor):
             if not isinstance(samples, Tensor):
@@ -66,9 +70,11 @@ class Wrapped(nn.Module):
             if samples[name].shape[1:] != shape:
                 found = tuple(samples[name].shape[1:])
                 raise ValueError(f"samples: {name!r} has samples of shape {found}, not {tuple(shape)}")
+        for name, (_, dtype) in self._parts.items():
+            _refuse_changed(name, samples[name], dtype)
         packed = torch.cat([samples[name].reshape(n, -1).to(self._type) for name in self._parts], 1)
         for name, part in self._unpack(packed).items():
-            if not torch.equal(part.nan_to_num(), samples[name].to(part.dtype).nan_to_num()):
+            if not _same_values(part, samples[name].to(part.dtype)).all():
                 raise ValueError(f"samples: {name!r} holds integers that {self._type} would round")
         return packed
 
@@ -126,6 +132,27 @@ class Wrapped(nn.Module):
     def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
         """Load a state of the network."""
         return self.model.load_state_dict(*arguments, **options)
+
+
+def _refuse_changed(name: str, values: Tensor, dtype: torch.dtype) -> None:
+    """Refuse values that are others in the number type in which the network gets them.
+
+    Raises:
+        ValueError: There is one; the message shows the first.
+    """
+    if values.dtype == dtype:
+        return
+    cast = values.to(dtype)
+    changed = ~_same_values(cast.to(values.dtype), values)
+    if changed.any():
+        kind = str(dtype).removeprefix("torch.")
+        first = f"{values[changed][0].item()}, which {kind} would make {cast[changed][0].item()}"
+        raise ValueError(f"samples: {name!r} holds {first}: give {kind}, as in the dict that Wrapped was made with")
+
+
+def _same_values(one: Tensor, other: Tensor) -> Tensor:
+    """Compare entry by entry; NaN equals NaN."""
+    return (one == other) | ((one != one) & (other != other))
 
 
 def count_samples(samples: Mapping[str, Any]) -> int:

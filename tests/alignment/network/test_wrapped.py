@@ -156,6 +156,29 @@ def test_tensors_that_do_not_fit_are_refused_in_a_sentence() -> None:
         measure(wrapped, wrapped.pack({**samples, "numbers": samples["numbers"] / 0}))
 
 
+CHANGED: dict[str, tuple[str, torch.dtype, str]] = {
+    "half a mask": ("mask", torch.float32, r"'mask' holds 0\.5, which bool would make True: give bool, as in the dict"),
+    "no whole number": ("tokens", torch.float32, r"'tokens' holds 0\.5, which int64 would make 0: give int64"),
+    "rounded": ("numbers", torch.float64, r"'numbers' holds 0\.1, which float32 would make 0\.1000000014\d+: give floa"),
+    "overflow": ("numbers", torch.float64, r"'numbers' holds 1e\+300, which float32 would make inf: give float32"),
+    "NaN": ("tokens", torch.float32, r"'tokens' holds nan, which int64 would make -?\d+: give int64"),
+}
+VALUES = {"rounded": 0.1, "overflow": 1e300, "NaN": float("nan")}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_no_value_changes_when_samples_are_packed(case: str) -> None:
+    samples = batch()
+    name, dtype, message = CHANGED[case]
+    wrapped = Wrapped(network(), logits, samples)
+    same = samples[name].to(dtype)
+    assert torch.equal(wrapped.pack({**samples, name: same}), wrapped.pack(samples))
+    same[3] = VALUES.get(case, 0.5)
+    with pytest.raises(ValueError, match=f"^samples: {message}") as caught:
+        wrapped.pack({**samples, name: same})
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("measurement", [measure, covariances, check, left_out])
 def test_a_dict_without_the_wrapper_is_told_the_way(measurement: Callable[..., Any]) -> None:
     samples = batch()
