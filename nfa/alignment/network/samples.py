@@ -115,6 +115,20 @@ def _way_out(batch: Any) -> str:
     return ""
 
 
+def _refuse_unlike(first: Tensor, part: Tensor) -> None:
+    """Refuse a batch of samples that are not of the first batch's shape and number type.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if part.shape[1:] != first.shape[1:]:
+        kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(first.shape[1:])}"
+        raise ValueError(f"inputs: a batch with samples of shape {kinds}: pad them to one shape, or measure them apart")
+    if part.dtype != first.dtype:
+        kind, before = (str(tensor.dtype).removeprefix("torch.") for tensor in (part, first))
+        raise ValueError(f"inputs: a batch of {kind} after batches of {before}: give all samples in one number type")
+
+
 def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tensor | None = None) -> Iterator[Pair]:
     """Cut samples into batches of at most ``batch_size``.
 
@@ -123,14 +137,10 @@ def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tens
             tensor on another device.
     """
     checked_whole("batch_size", batch_size)
-    seen, shape = 0, None
+    seen, first = 0, None
     for part, own in pairs(inputs, targets):
-        shape = part.shape[1:] if shape is None else shape
-        if part.shape[1:] != shape:
-            kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(shape)}"
-            raise ValueError(
-                f"inputs: a batch with samples of shape {kinds}: pad them to one shape, or measure them apart"
-            )
+        first = part if first is None else first
+        _refuse_unlike(first, part)
         if part.is_inference():
             part = part.clone()  # autograd does not take what was made in torch.inference_mode
         if part.device != device:
@@ -170,9 +180,7 @@ def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
         smallest = keys.argsort()[:samples]
         smallest = smallest[places[smallest].argsort()]
         if kept is not None:
-            if part.shape[1:] != kept.shape[1:]:
-                kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(kept.shape[1:])}"
-                raise ValueError(f"inputs: a batch with samples of shape {kinds}: none can be drawn among them")
+            _refuse_unlike(kept, part)
             part = torch.cat([kept, part])
         kept, keys, places = part[smallest.to(part.device)], keys[smallest], places[smallest]
     if kept is None or total == 0:
