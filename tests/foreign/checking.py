@@ -14,13 +14,13 @@ from tests.foreign.oracle import Answer, Matrix, ask
 # Reasons for leaving a weight out -> functions of torch that it then goes into.
 FUNCTIONS = {
     r"embedding: its weight is indexed, not multiplied": {"embedding", "embedding_bag"},
-    r"table: its weight is indexed, not multiplied": {"getitem", "index_select", "gather"},
+    r"picked out by a tensor of indices, .*": {"getitem", "index_select", "gather"},
     r"weight normalisation: the matrix is computed from it": {"weight_norm"},
     r"transposed convolution: .*": {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"},
     r"normalisation: its weight multiplies entry by entry": {"layer_norm", "rms_norm", "group_norm"},
 }
 # Reasons that tell how a weight is used, in no product of the samples.
-USED = r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*|multiplied by another weight first: .*"
+USED = r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*|it multiplies another weight: .*|joined with .*|added as a bias"
 UNUSED = "not used in the forward pass"
 NO_PATH = "no differentiable path from its product to the output"
 CONSTANT = "what it multiplies does not depend on the samples"

@@ -22,7 +22,19 @@ from nfa.alignment.network.attention import Attending, Consumption
 from nfa.alignment.network.layers import WeightView
 from nfa.alignment.network.layouts import Layout, Translated, translated
 from nfa.alignment.network.memory_labels import Labels, dense
-from nfa.alignment.network.operations import COMPLEX, LAYOUT, REASONS, ROUNDED, Product, Reading, read
+from nfa.alignment.network.operations import (
+    BIAS,
+    COMPLEX,
+    JOINT,
+    LAYOUT,
+    NO_PRODUCT,
+    REASONS,
+    ROUNDED,
+    WITH_BIAS,
+    Product,
+    Reading,
+    read,
+)
 
 _COPIES = ("_to_copy", "clone")
 _VIEWS = ("_unsafe_view", "_reshape_alias", "lift_fresh")  # views that their schema does not call so
@@ -287,10 +299,19 @@ class Interception(TorchDispatchMode):
             found = self._range_of(tensor)
             idle = name in _FACTORIES or self._refused(product, tensor)
             if found is not None and found.parameter not in weights and not idle:
-                self._note_reason(tensor, REASONS.get(name, f"used by {name}: no matrix product that is read here"))
+                self._note_reason(tensor, self._why_not(product, name, is_bias=name in WITH_BIAS and tensor is tensors[0]))
             self._note_parts(tensor)
         if product is None and name == "convolution":  # transposed: seen, so that it counts in a chain
             self._append([Seen(None, None)], result)
+
+    def _why_not(self, product: Product | None, name: str, *, is_bias: bool) -> str:
+        """Say why a weight that an operation takes is not measured there."""
+        if product is None:
+            return REASONS.get(name, NO_PRODUCT.format(operation=name))
+        if is_bias:
+            return BIAS
+        of_weights = all(self._parameters_in([operand]) for operand in _operands(product))
+        return JOINT if of_weights else NO_PRODUCT.format(operation=name)
 
     def _refused(self, product: Product | None, tensor: Tensor) -> bool:
         """Whether the reason is known why this operand of a product is no matrix."""

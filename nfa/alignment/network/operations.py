@@ -195,26 +195,29 @@ _GROUPED = ("aten::_grouped_mm", "transformers::grouped_mm_fallback")
 SPARSE = "a sparse tensor: only dense matrices are measured"
 COMPLEX = "complex: only real matrices are measured"
 ROUNDED = "turned into integers before it is multiplied: the matrix is computed from it"
-LAYOUT = "copied in another layout before it is multiplied"
-JOINT = "multiplied by another weight first: the samples meet only the product of the two"
+LAYOUT = "copied into another memory layout before the product"
+JOINT = "it multiplies another weight: the samples meet only the product of the two"
+BIAS = "added as a bias"
 STORED = "the network stores what its first pass computes from it, and later passes multiply by what is stored"
 BUFFER = "a buffer, not a parameter: it multiplies the samples and is not trained, so it is not measured"
 
 # What else a weight can go through, by the operation's name, and why it is then not measured.
-INDEXED = "its weight is indexed, not multiplied"
+INDEXED = "embedding: its weight is indexed, not multiplied"
+GATHERED = "picked out by a tensor of indices, which makes a copy: w[e] with a whole number e would be measured"
+JOINED = "joined with other tensors before the product"
 ENTRYWISE = "added or multiplied entry by entry: no matrix product"
 TRANSPOSED = "transposed convolution: one position is mapped to a patch, and patches overlap before any pre-activation"
 NORMALISATION = "normalisation: its weight multiplies entry by entry"
 COMPUTED = "weight normalisation: the matrix is computed from it"
+NO_PRODUCT = "used by {operation}: not a matrix product that is measured"
+WITH_BIAS = ("addmm", "addmv", "baddbmm", "addbmm")  # their first operand is added to the product of the other two
 REASONS: dict[str, str] = {
-    "embedding": f"embedding: {INDEXED}",
-    "_embedding_bag": f"embedding: {INDEXED}",
-    "index": f"table: {INDEXED}",
-    "index_select": f"table: {INDEXED}",
-    "gather": f"table: {INDEXED}",
+    **dict.fromkeys(("embedding", "_embedding_bag"), INDEXED),
     "convolution": TRANSPOSED,
     "_trilinear": "bilinear: its weight multiplies two inputs",
     "native_layer_norm": NORMALISATION,
     "_weight_norm_interface": COMPUTED,
-    **dict.fromkeys(("add", "add_", "sub", "mul", "mul_", "div", "where", "cat", "stack"), ENTRYWISE),
+    **dict.fromkeys(("index", "index_select", "gather"), GATHERED),
+    **dict.fromkeys(("cat", "stack"), JOINED),
+    **dict.fromkeys(("add", "add_", "sub", "mul", "mul_", "div", "where"), ENTRYWISE),
 }

@@ -19,6 +19,7 @@ from nfa.alignment.network.operations import (
     COMPLEX,
     COMPUTED,
     ENTRYWISE,
+    JOINED,
     JOINT,
     NORMALISATION,
     SPARSE,
@@ -32,8 +33,8 @@ NO_PATH = "no differentiable path from its product to the output"
 NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
 CONSTANT = "what it multiplies does not depend on the samples"
 UNTOLD = (
-    "it multiplies a constant, and the network does not run alike on another number of samples, which would tell "
-    "whether the constant has a row for each"
+    "it multiplies a constant of which is not known whether it has a row for each sample, because the network does not "
+    "run in the same way on another number of samples"
 )
 UNUSED = "not used in the forward pass"
 CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
@@ -44,7 +45,7 @@ OVERWRITTEN = (
 LAZY = "not initialised: run the network once on a batch first"
 
 # Left out, and yet known to stand nowhere in a chain, or seen there as a product without a name.
-_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED, BUFFER}
+_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, JOINED, NORMALISATION, TRANSPOSED, COMPUTED, BUFFER}
 
 
 @dataclass(frozen=True)
@@ -369,7 +370,7 @@ def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: In
                 known = dict.fromkeys([SPARSE])
             elif parameter.is_complex():
                 known = dict.fromkeys([COMPLEX])
-            elif name in watch.joint and all("is read here" in reason for reason in known):
+            elif name in watch.joint and all(reason in (CONSTANT, JOINT) for reason in known):
                 known = dict.fromkeys([JOINT])
             reasons[owner(name)] = "; ".join(known)
     return reasons | dict.fromkeys(watch.fixed, BUFFER)

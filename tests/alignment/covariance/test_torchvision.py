@@ -25,7 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 QUICK = {"squeezenet1_1", "shufflenet_v2_x0_5", "regnet_x_400mf", "mobilenet_v3_small", "resnet18"}
 UNUSED = "not used in the forward pass"
-TABLE = "table: its weight is indexed, not multiplied"
+TABLE = "picked out by a tensor of indices, which makes a copy: w[e] with a whole number e would be measured"
 ENTRYWISE = "added or multiplied entry by entry: no matrix product"
 # Weights of two or more dimensions that multiply no samples as a matrix: network -> pattern of the owner -> reason.
 LEFT_OUT = {
@@ -34,11 +34,11 @@ LEFT_OUT = {
     "swin_t": {r".*relative_position_bias_table": TABLE},
     "maxvit_t": {r".*relative_position_bias_table": TABLE},
     "swin_v2_t": {
-        r".*logit_scale": "used by clamp: no matrix product that is read here",
+        r".*logit_scale": "used by clamp: not a matrix product that is measured",
         r".*cpb_mlp\.[02]": "what it multiplies does not depend on the samples",
     },
     "convnext_tiny": {r".*layer_scale": ENTRYWISE},
-    "vit_b_16": {r"class_token|encoder\.pos_embedding": ENTRYWISE},
+    "vit_b_16": {r"class_token": "joined with other tensors before the product", r"encoder\.pos_embedding": ENTRYWISE},
 }
 
 

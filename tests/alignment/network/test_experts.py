@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment import frame, measure, measure_covariances, weight_gradients
 from nfa.alignment.measure import NO_START, OTHER_START
+from nfa.alignment.network.operations import GATHERED
 from nfa.alignment.network.survey import NOT_HERE, UNROUTED
 from tests.alignment.architectures import Net, draw
 from tests.alignment.comparing import assert_matrix_close
@@ -197,7 +198,7 @@ def test_experts_gathered_by_an_index_are_left_out() -> None:
     ).double()
     measured = measure_covariances(model, inputs(9))
     assert list(measured.layers) == ["readout"]
-    assert measured.left_out["w"] == "table: its weight is indexed, not multiplied"
+    assert measured.left_out["w"] == GATHERED
 
 
 def test_a_layer_can_be_asked_for_that_the_first_samples_do_not_use() -> None:

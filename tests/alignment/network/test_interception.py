@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from nfa import check
 from nfa.alignment import measure_covariances
 from nfa.alignment.network.interception import Interception
-from tests.alignment.architectures import ARCHITECTURES, CONSTANT, SCALED_AND_COPIED, Architecture, Net, counted, draw
+from nfa.alignment.network.operations import JOINT
+from tests.alignment.architectures import ARCHITECTURES, SCALED_AND_COPIED, Architecture, Net, counted, draw
 
 BATCHES = [1, 2, 3, 4, 5]  # tables have 4 rows
 
@@ -163,9 +164,9 @@ def test_learned_queries_repeated_for_each_sample_are_measured(n: int) -> None:
     before = Net(lambda m, x: attend(m, x, m.query(m.queries).expand(len(x), -1, -1)), **parts)
     x = torch.randn(n, 5, 3)
     assert list(measure_covariances(after, x).layers) == ["query", "key", "readout"]
-    assert measure_covariances(after, x).left_out == {"queries": "copied in another layout before it is multiplied"}
+    assert measure_covariances(after, x).left_out == {"queries": "copied into another memory layout before the product"}
     assert list(measure_covariances(before, x).layers) == ["key", "readout"]
-    assert measure_covariances(before, x).left_out["query"] == CONSTANT
+    assert measure_covariances(before, x).left_out["query"] == JOINT
     assert check(after, x).passed.all()
 
 

@@ -10,7 +10,18 @@ from torch.nn import functional
 
 import nfa
 from nfa.alignment import measure, measure_covariances
-from nfa.alignment.network.operations import BUFFER, COMPLEX, ENTRYWISE, JOINT, ROUNDED, SPARSE, STORED
+from nfa.alignment.network.operations import (
+    BIAS,
+    BUFFER,
+    COMPLEX,
+    ENTRYWISE,
+    GATHERED,
+    JOINED,
+    JOINT,
+    ROUNDED,
+    SPARSE,
+    STORED,
+)
 from nfa.alignment.network.recording import CONSTANT, NO_AUTOGRAD, OVERWRITTEN
 from tests.alignment.architectures import Net, draw, softmax_attention
 from tests.alignment.comparing import assert_matrix_close
@@ -48,7 +59,7 @@ IN_PART: dict[str, tuple[Net, str]] = {
     ),
     "norm": (
         net(lambda m, x: m.readout(torch.tanh(m.lin(x) / m.lin.weight.norm())), lin=nn.Linear(4, 4)),
-        "used by linalg_vector_norm: no matrix product that is read here",
+        "used by linalg_vector_norm: not a matrix product that is measured",
     ),
 }
 
@@ -160,9 +171,28 @@ def test_a_matrix_that_is_the_product_of_two_weights() -> None:
     model = net(lambda m, x: m.readout(torch.tanh(x @ (m.a @ m.b).T)), a=draw(4, 2), b=draw(2, 3))
     measured = measure_covariances(model, samples(7, 3))
     assert list(measured.layers) == ["readout"]
-    assert measured.left_out == {"a": JOINT, "b": CONSTANT}
+    assert measured.left_out == {"a": JOINT, "b": JOINT}
     apart = net(lambda m, x: m.readout(torch.tanh((x @ m.b.T) @ m.a.T)), a=model.a, b=model.b)
     assert list(measure_covariances(apart, samples(7, 3)).layers) == ["b", "a", "readout"]
+
+
+SAID: dict[str, tuple[Callable[[Any, Tensor], Tensor], Any, str]] = {
+    "bias": (lambda m, x: torch.addmm(m.w, x, m.lin.weight.T), lambda: draw(1, 4), BIAS),
+    "joined": (lambda m, x: m.lin(torch.cat([x, m.w.expand(len(x), 1)], 1)), lambda: draw(1, 1), JOINED),
+    "stacked": (lambda m, x: torch.stack([m.lin(x), m.w.expand(len(x), 4)], 1).sum(1), lambda: draw(1, 4), JOINED),
+    "indices": (lambda m, x: torch.einsum("ni,nij->nj", x, m.w[x.argmax(1)]), lambda: draw(4, 4, 4), GATHERED),
+    "two weights": (lambda m, x: torch.tanh(x @ m.w.T @ m.lin.weight.T), lambda: draw(4, 4), ""),
+    "their product": (lambda m, x: torch.tanh(x @ (m.lin.weight @ m.w).T), lambda: draw(4, 4), JOINT),
+    "of a table": (lambda m, x: m.lin(m.w) + x, lambda: draw(1, 4), JOINT),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_the_reason_says_which_use_it_is(case: str) -> None:
+    run, make, reason = SAID[case]
+    wide = 5 if case == "joined" else 4
+    model = net(lambda m, x: m.readout(torch.tanh(run(m, x))), lin=nn.Linear(wide, 4), w=make())
+    assert measure_covariances(model, samples(6, 4)).left_out.get("w", "") == reason
 
 
 def test_a_buffer_that_multiplies_the_samples_is_named() -> None:
