@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.network.draws import Draws
-from nfa.alignment.network.independence import MIXED
+from nfa.alignment.network.independence import MIXED, numbers_again
 from nfa.alignment.network.paired import record_paired
 from nfa.alignment.network.recording import Recording
 from nfa.alignment.network.samples import Inputs, Pair
@@ -16,6 +16,7 @@ from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.trial import Trial, tried
 
 BLOCK = 32  # most samples of a trial
+LONG = 8 * BLOCK  # samples of a batch beside whose passes one more over BLOCK of them takes a few per cent of the time
 # Where only some samples go through a layer, it is tried again on batches that do, up to so many rows or trials.
 ROWS, TRIALS = 32, 8
 
@@ -95,6 +96,7 @@ class Guard:
         self._pooled: dict[str, _Pooled] = {}
         self._waiting: list[Tensor] = []
         self.remarks: dict[str, None] = {}
+        self._last_compared = False
 
     def begin(self, samples: Tensor, places: Tensor, fewer: Tensor) -> Recording:
         """Run and try the first samples.
@@ -170,6 +172,7 @@ class Guard:
             ValueError: The samples are not treated apart.
         """
         self._compare(recording, start, start + len(batch))
+        self._compare_last(batch, recording)
         if self.alone or not self._wanted(recording):
             return
         if len(batch) <= BLOCK:
@@ -211,6 +214,23 @@ class Guard:
             before.restore()
             if samples is joined:
                 break
+
+    def _compare_last(self, batch: Tensor, recording: Recording) -> None:
+        """Compare the outputs of the last samples of a batch with those that they give by themselves.
+
+        An expert with a capacity takes the samples in order until it is full, so that the last ones miss it, which may
+        be none of the tried ones. Tried on the first batch that is longer than a trial, and on all that are so much
+        longer that the time does not count.
+        """
+        repeats = None if self._first is None else self._first[0].repeats
+        if repeats is None or self.alone or len(batch) <= (LONG if self._last_compared else BLOCK):
+            return
+        self._last_compared = True
+        before = Draws.now(self._device)
+        outputs = numbers_again(self._model, batch[-BLOCK:], None)
+        before.restore()
+        if outputs is not None and repeats.unlike(outputs, recording.outputs[-BLOCK:].detach()):
+            raise ValueError(MIXED)
 
     def _compare(self, recording: Recording, start: int, stop: int) -> None:
         """Hold outputs against those that the same samples gave in the trial, beside others."""

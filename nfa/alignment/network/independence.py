@@ -146,6 +146,16 @@ class Repeats:
         expected = self._outputs[rows]
         return not _same_bits(outputs, expected) and differ(outputs, expected, self.rounding(rows))
 
+    def unlike(self, outputs: Tensor, expected: Tensor) -> bool:
+        """Tell whether two passes over samples other than the tried ones differ by more than rounding.
+
+        Their rounding is taken for as large as that of the tried samples, in proportion to the outputs.
+        """
+        least = torch.finfo(expected.dtype).tiny
+        times = _distance(expected, None) / max(_distance(self._outputs, None), least)
+        rounding = self.rounding(slice(None)) * max(times, 1.0)
+        return outputs.shape == expected.shape and differ(outputs, expected, rounding)
+
 
 def _norms(one: Tensor, other: Tensor | None) -> Tensor:
     """Norm of a difference, or of the first, for every sample; entries that are not finite in either are left out."""

@@ -267,16 +267,22 @@ def body() -> nn.Module:
 class Capacity(nn.Module):
     """Sends samples to one expert, but no more than a share of the batch; the rest goes another way."""
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, share: float = 0.25, least: int = 0) -> None:
+        """Make the layers.
+
+        Args:
+            share: Of the batch.
+            least: So many samples are always sent there.
+        """
         super().__init__()
-        self.body = body()
+        self.body, self.share, self.least = body(), share, least
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3) -> (n, 2)."""
         y = self.body(x)
         on = x[:, 0] > 0
-        return torch.where((on & (on.cumsum(0) <= len(x) // 4))[:, None], y, torch.tanh(3 * y))
+        capacity = max(int(self.share * len(x)), self.least)
+        return torch.where((on & (on.cumsum(0) <= capacity))[:, None], y, torch.tanh(3 * y))
 
 
 class ByBatch(nn.Module):
@@ -313,6 +319,22 @@ def test_outputs_by_place_or_number_are_refused(kind: str, options: dict[str, An
             continue
         with pytest.raises(ValueError, match=f"^{re.escape(MIXED)}$"):
             measure_covariances(model, inputs, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"estimator": "sketched"}], ids=str)
+@pytest.mark.parametrize("batch", [1000, 500])
+def test_an_expert_that_is_full_at_the_end_of_a_batch_is_refused(batch: int, options: dict[str, Any]) -> None:
+    """The expert takes every second sample; of the last ones, which miss it, none is tried before."""
+    torch.manual_seed(0)
+    model, inputs = Capacity(0.505, 40), torch.randn(1000, 3)
+    wanted = torch.arange(1000) % 2 == 0
+    for end in range(batch, 1001, batch):
+        wanted[end - batch // 25 : end - 1] = True
+    inputs[:, 0] = inputs[:, 0].abs() * (2 * wanted - 1)
+    given: Inputs = inputs if batch == 1000 else list(inputs.split(batch))
+    with pytest.raises(ValueError, match=f"^{re.escape(MIXED)}$"):
+        measure_covariances(model, given, **options)
+    assert not refused(Capacity(0.6, 40), inputs), "nobody misses it"
 
 
 @pytest.mark.parametrize("samples", [3, 5, 10, 32, 200])
