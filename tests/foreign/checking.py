@@ -20,7 +20,10 @@ FUNCTIONS = {
     r"normalisation: its weight multiplies entry by entry": {"layer_norm", "rms_norm", "group_norm"},
 }
 # Reasons that tell how a weight is used, in no product of the samples.
-USED = r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*|it multiplies another weight: .*|joined with .*|added as a bias"
+USED = (
+    r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*|it multiplies another weight: .*|joined with .*|"
+    r"added as a bias"
+)
 UNUSED = "not used in the forward pass"
 NO_PATH = "no differentiable path from its product to the output"
 CONSTANT = "what it multiplies does not depend on the samples"

@@ -26,7 +26,7 @@ class _Uncut:
 
 
 @dataclass(frozen=True)
-class Part:
+class OuterSum:
     """A sum of outer products: rows^T diag(signs) rows, or a matrix.
 
     Attributes:
@@ -38,7 +38,7 @@ class Part:
     signs: Tensor | None
 
     @classmethod
-    def of_rows(cls, rows: Tensor) -> "Part":
+    def of_rows(cls, rows: Tensor) -> "OuterSum":
         """rows^T rows."""
         return cls(rows, rows.new_ones(rows.shape[1]))
 
@@ -46,7 +46,7 @@ class Part:
         """(g, k, k), in its own number type."""
         return self.values if self.signs is None else (self.values.mT * self.signs) @ self.values
 
-    def squared(self, other: "Part", gram: Tensor) -> float:
+    def squared(self, other: "OuterSum", gram: Tensor) -> float:
         """tr(A S B S) for two parts of a kind, S = gram (g, k, k)."""
         if self.signs is None or other.signs is None:
             products = [part.matrix().to(gram) @ gram for part in (self, other)]
@@ -61,21 +61,21 @@ class Part:
             return (product * weight).sum(1).double()
         return torch.einsum("gmd,m->gd", product.square_(), self.signs.to(weight)).double()
 
-    def __sub__(self, other: "Part") -> "Part":
+    def __sub__(self, other: "OuterSum") -> "OuterSum":
         """Difference of two parts of a kind."""
         if self.signs is None or other.signs is None:
-            return Part(self.matrix() - other.matrix(), None)
-        return Part(torch.cat([self.values, other.values], 1), torch.cat([self.signs, -other.signs]))
+            return OuterSum(self.matrix() - other.matrix(), None)
+        return OuterSum(torch.cat([self.values, other.values], 1), torch.cat([self.signs, -other.signs]))
 
-    def __add__(self, other: "Part") -> "Part":
+    def __add__(self, other: "OuterSum") -> "OuterSum":
         """Sum of two parts of a kind."""
         if self.signs is None or other.signs is None:
-            return Part(self.matrix() + other.matrix(), None)
-        return Part(torch.cat([self.values, other.values], 1), torch.cat([self.signs, other.signs])).compact()
+            return OuterSum(self.matrix() + other.matrix(), None)
+        return OuterSum(torch.cat([self.values, other.values], 1), torch.cat([self.signs, other.signs])).compact()
 
-    def compact(self) -> "Part":
+    def compact(self) -> "OuterSum":
         """The same as a matrix, where that is smaller than the rows."""
-        return Part(self.matrix(), None) if self.values.shape[1] > self.values.shape[2] else self
+        return OuterSum(self.matrix(), None) if self.values.shape[1] > self.values.shape[2] else self
 
 
 class Blocks:
@@ -84,7 +84,9 @@ class Blocks:
     Rows that come one for each sample are kept as they come, and cut into blocks when a block is first asked for.
     """
 
-    def __init__(self, sizes: Iterable[int] = (), first: Iterable[Part] = (), second: Iterable[Part] = ()) -> None:
+    def __init__(
+        self, sizes: Iterable[int] = (), first: Iterable[OuterSum] = (), second: Iterable[OuterSum] = ()
+    ) -> None:
         """Take blocks: their samples, and the sum of K_i over each in two sketches."""
         self._sizes, self._first, self._second = list(sizes), list(first), list(second)
         self._uncut: list[_Uncut] = []
@@ -97,13 +99,13 @@ class Blocks:
         return self._sizes + [size for rows in self._uncut for size in rows.sizes]
 
     @property
-    def first(self) -> list[Part]:
+    def first(self) -> list[OuterSum]:
         """Sum of K_i over each block, first sketch."""
         self._cut()
         return self._first
 
     @property
-    def second(self) -> list[Part]:
+    def second(self) -> list[OuterSum]:
         """The same from independent probes; the same objects where the sum is exact."""
         self._cut()
         return self._second
@@ -114,7 +116,7 @@ class Blocks:
         kept = [part.values.dtype for part in self._first] + [rows.first.dtype for rows in self._uncut]
         return reduce(torch.promote_types, kept)
 
-    def add(self, size: int, first: Part, second: Part) -> None:
+    def add(self, size: int, first: OuterSum, second: OuterSum) -> None:
         """Append a block; merge neighbours when there are too many."""
         self._cut()
         self._append(size, first, second)
@@ -130,9 +132,9 @@ class Blocks:
         for rows in waiting:
             pieces = (part.split(rows.sizes, 1) for part in (rows.first, rows.second))
             for size, *both in zip(rows.sizes, *pieces, strict=True):
-                self._append(size, *(Part.of_rows(part).compact() for part in both))
+                self._append(size, *(OuterSum.of_rows(part).compact() for part in both))
 
-    def _append(self, size: int, first: Part, second: Part) -> None:
+    def _append(self, size: int, first: OuterSum, second: OuterSum) -> None:
         exact = first is second
         if self._sizes and self._filled < self._span:  # the last block is still smaller than its neighbours
             exact = exact and self._first[-1] is self._second[-1]
@@ -152,7 +154,7 @@ class Blocks:
             self._second = self._first[:] if exact else _merged(self._second)
             self._span *= 2
 
-    def __iter__(self) -> Iterator[tuple[Part, Part]]:
+    def __iter__(self) -> Iterator[tuple[OuterSum, OuterSum]]:
         """Give the two sketches of each block."""
         return iter(zip(self.first, self.second, strict=True))
 
@@ -182,11 +184,11 @@ class Blocks:
         return first.double() / n, second.double() / n
 
 
-def _merged(parts: list[Part]) -> list[Part]:
+def _merged(parts: list[OuterSum]) -> list[OuterSum]:
     return [parts[i] + parts[i + 1] if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
 
 
-def _total(parts: Sequence[Part], uncut: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+def _total(parts: Sequence[OuterSum], uncut: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """Sum of all parts and of the products of uncut rows; one triangle of what is left to multiply."""
     matrices = [part.values for part in parts if part.signs is None]
     rows = [part for part in parts if part.signs is not None]
@@ -207,7 +209,7 @@ def _total(parts: Sequence[Part], uncut: Sequence[Tensor], dtype: torch.dtype) -
     return torch.stack(matrices).sum(0, dtype=torch.float64)
 
 
-def inner_products(parts: Sequence[Part], other: Tensor) -> Tensor:
+def inner_products(parts: Sequence[OuterSum], other: Tensor) -> Tensor:
     """<part, other> of each, other (g, k, k) symmetric in the same number type: (number of parts,) float64."""
     if any(part.signs is None for part in parts):
         return torch.stack([(part.matrix().to(other) * other).sum(dtype=torch.float64) for part in parts])

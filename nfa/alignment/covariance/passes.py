@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nfa.alignment.covariance.blocks import Blocks, Part
+from nfa.alignment.covariance.blocks import Blocks, OuterSum
 from nfa.alignment.covariance.products import add_products_, extreme, mirrored_, resolution, symmetric, working_type
 from nfa.alignment.network.layers import Layer
 from nfa.alignment.network.recording import Recording, reverse, wanted
@@ -60,7 +60,7 @@ class LayerSum:
     def end_exact_batch(self, n: int) -> None:
         """Close a batch of n samples, one block where blocks are kept."""
         if self.blocks is not None:
-            part = Part(self._empty() if self._products is None else mirrored_(self._products).cpu(), None)
+            part = OuterSum(self._empty() if self._products is None else mirrored_(self._products).cpu(), None)
             self._products = None
             self.blocks.add(n, part, part)
 
@@ -142,10 +142,10 @@ class LayerSums(dict[str, LayerSum]):
             found.end_exact_batch(n)
 
 
-def _mean(rows: Sequence[Tensor], probes: int) -> Part:
+def _mean(rows: Sequence[Tensor], probes: int) -> OuterSum:
     """Sum over calls and mean over probes."""
     joined = rows[0] if len(rows) == 1 else torch.cat(list(rows), 1)
-    return Part.of_rows(joined if probes == 1 else joined / probes**0.5).compact()
+    return OuterSum.of_rows(joined if probes == 1 else joined / probes**0.5).compact()
 
 
 def exact_passes(recording: Recording, sums: Mapping[str, LayerSum], n: int) -> None:

@@ -30,8 +30,8 @@ def deep_copy(model: nn.Module) -> nn.Module:
             if not dense(tensor):
                 kind = "nested" if tensor.is_nested else "sparse"
                 raise ValueError(
-                    f"the network cannot be copied, which check, Monitor and initial= need: {name!r} is a {kind} tensor, "
-                    "which torch does not copy; make it dense"
+                    "the network cannot be copied, which check, Monitor and initial= need: "
+                    f"{name!r} is a {kind} tensor, which torch does not copy; make it dense"
                 ) from error
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise ValueError(f"{type(model).__name__} cannot be copied, which is needed here: {reason}") from error

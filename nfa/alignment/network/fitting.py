@@ -47,9 +47,7 @@ def explained(model: nn.Module, inputs: Tensor) -> Iterator[None]:
 
 def misfit(model: nn.Module, inputs: Tensor, error: BaseException) -> str | None:
     """Describe what is wrong with the samples, where they are the cause of an exception; else return None."""
-    return (
-        _wrong_type(model, inputs, error) or _wrong_size(model, inputs, error) or _out_of_range(model, inputs, error)
-    )
+    return _wrong_type(model, inputs, error) or _wrong_size(model, inputs, error) or _out_of_range(model, inputs, error)
 
 
 def _wrong_type(model: nn.Module, inputs: Tensor, error: BaseException) -> str | None:

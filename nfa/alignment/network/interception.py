@@ -20,15 +20,15 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from nfa.alignment.network.attention import Attending, Consumption
 from nfa.alignment.network.layers import WeightView
-from nfa.alignment.network.layouts import Layout, Translated, translated
+from nfa.alignment.network.layouts import EntryOrder, Translated, translated
 from nfa.alignment.network.memory_labels import Labels, dense
 from nfa.alignment.network.operations import (
     BIAS,
     COMPLEX,
     JOINT,
-    LAYOUT,
     NO_PRODUCT,
-    REASONS,
+    REASON_OF,
+    REORDERED,
     ROUNDED,
     WITH_BIAS,
     Product,
@@ -104,7 +104,7 @@ class _Range:
     parameter: str
     offset: int  # elements from the parameter's first to the first of this memory
     keep: Tensor
-    layout: Layout | None = None  # of a copy that has the entries in another order
+    order: EntryOrder | None = None  # of a copy that has the entries in another order
 
 
 Span: TypeAlias = tuple[int, int]  # entries of a parameter: the first, and the one past the last
@@ -240,17 +240,19 @@ class Interception(TorchDispatchMode):
         if known is not None:
             offset = known.offset + (source.data_ptr() - known.start) // source.element_size()
             same = dense(copy) and copy.stride() == source.stride()
-            layout = known.layout if same else Layout.of(copy, source) if dense(copy) and known.layout is None else None
+            order = (
+                known.order if same else EntryOrder.of(copy, source) if dense(copy) and known.order is None else None
+            )
             if not copy.is_floating_point():
                 self._note_reason(source, COMPLEX if copy.is_complex() else ROUNDED)
-            elif layout is not None and known.layout is not None and offset != known.offset:
-                self._note_reason(source, LAYOUT)
-            elif same or layout is not None:
+            elif order is not None and known.order is not None and offset != known.offset:
+                self._note_reason(source, REORDERED)
+            elif same or order is not None:
                 start = copy.data_ptr()
-                found = _Range(start, start + _extent(copy), known.parameter, offset, copy, layout)
+                found = _Range(start, start + _extent(copy), known.parameter, offset, copy, order)
                 self._copies.append(found)
             else:
-                self._note_reason(source, LAYOUT)
+                self._note_reason(source, REORDERED)
         self._note_parts(source)
 
     def _note_computed(self, tensors: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
@@ -299,7 +301,9 @@ class Interception(TorchDispatchMode):
             found = self._range_of(tensor)
             idle = name in _FACTORIES or self._refused(product, tensor)
             if found is not None and found.parameter not in weights and not idle:
-                self._note_reason(tensor, self._why_not(product, name, is_bias=name in WITH_BIAS and tensor is tensors[0]))
+                self._note_reason(
+                    tensor, self._why_not(product, name, is_bias=name in WITH_BIAS and tensor is tensors[0])
+                )
             self._note_parts(tensor)
         if product is None and name == "convolution":  # transposed: seen, so that it counts in a chain
             self._append([Seen(None, None)], result)
@@ -307,7 +311,7 @@ class Interception(TorchDispatchMode):
     def _why_not(self, product: Product | None, name: str, *, is_bias: bool) -> str:
         """Say why a weight that an operation takes is not measured there."""
         if product is None:
-            return REASONS.get(name, NO_PRODUCT.format(operation=name))
+            return REASON_OF.get(name, NO_PRODUCT.format(operation=name))
         if is_bias:
             return BIAS
         of_weights = all(self._parameters_in([operand]) for operand in _operands(product))
@@ -316,7 +320,7 @@ class Interception(TorchDispatchMode):
     def _refused(self, product: Product | None, tensor: Tensor) -> bool:
         """Whether the reason is known why this operand of a product is no matrix."""
         known = self._range_of(tensor) if product is not None else None
-        return known is not None and LAYOUT in self.uses.get(known.parameter, {})
+        return known is not None and REORDERED in self.uses.get(known.parameter, {})
 
     def _read(self, product: Product) -> dict[str, None]:
         """Note a product with a matrix; return the parameters that are the matrix, if one is.
@@ -352,11 +356,11 @@ class Interception(TorchDispatchMode):
         size = reading.weight.element_size()
         elements = (reading.weight.data_ptr() - found.start) // size + reading.start
         place, lies = found.offset + elements, Translated(reading.shape, reading.strides)
-        if found.layout is not None:
-            within = found.layout.offset(elements)
-            there = translated(found.layout, reading.shape, reading.strides)
+        if found.order is not None:
+            within = found.order.offset(elements)
+            there = translated(found.order, reading.shape, reading.strides)
             if within is None or there is None:
-                self._note_reason(reading.weight, LAYOUT)
+                self._note_reason(reading.weight, REORDERED)
                 return None
             place, lies = found.offset + within, there
         view = WeightView(found.parameter, place, lies.shape, lies.strides, row_axes=lies.row_axes)
@@ -405,8 +409,8 @@ class Interception(TorchDispatchMode):
         if known is None:
             return None
         elements: int | None = (tensor.data_ptr() - known.start) // tensor.element_size()
-        if known.layout is not None and elements is not None:
-            elements = known.layout.offset(elements)
+        if known.order is not None and elements is not None:
+            elements = known.order.offset(elements)
         return None if elements is None else (known.parameter, known.offset + elements)
 
     def _range_of(self, tensor: Tensor) -> _Range | None:
@@ -422,7 +426,7 @@ class Interception(TorchDispatchMode):
     def _note_reason(self, tensor: Tensor, reason: str) -> None:
         """Note that a weight was used in a way that is not measured."""
         known, found = self._range_of(tensor), self._find(tensor)
-        if known is not None and known.layout is None and found is not None:
+        if known is not None and known.order is None and found is not None:
             self._add_reason(found[0], reason, (found[1], found[1] + _extent(tensor) // tensor.element_size()))
         elif known is not None:
             self._add_reason(known.parameter, reason, EVERYTHING)

@@ -9,7 +9,7 @@ from nfa.alignment.network.naming import Axes
 
 
 @dataclass(frozen=True)
-class Layout:
+class EntryOrder:
     """Axes of a copy, outermost first.
 
     Attributes:
@@ -19,7 +19,7 @@ class Layout:
     axes: tuple[tuple[int, int, int], ...]
 
     @classmethod
-    def of(cls, copy: Tensor, source: Tensor) -> "Layout":
+    def of(cls, copy: Tensor, source: Tensor) -> "EntryOrder":
         """Compare a copy with a source that lies in the parameter (or in a copy of the same layout)."""
         axes = zip(copy.shape, copy.stride(), source.stride(), strict=True)
         return cls(tuple(sorted((axis for axis in axes if axis[0] > 1), key=lambda axis: -axis[1])))
@@ -69,14 +69,14 @@ class Translated:
     regroup: Callable[[Tensor], Tensor] | None = None
 
 
-def translated(layout: Layout, shape: tuple[int, ...], strides: tuple[int, ...]) -> Translated | None:
+def translated(order: EntryOrder, shape: tuple[int, ...], strides: tuple[int, ...]) -> Translated | None:
     """Find a matrix of a copy in the parameter.
 
     Returns:
         None where it is none there: rows or columns that repeat entries, or blocks in no even distances.
     """
     blocks, rows, *columns = (
-        layout.along(size, stride) if size > 1 else [] for size, stride in zip(shape, strides, strict=True)
+        order.along(size, stride) if size > 1 else [] for size, stride in zip(shape, strides, strict=True)
     )
     if blocks is None or rows is None or any(axes is None for axes in columns):
         return None

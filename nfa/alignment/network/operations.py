@@ -195,7 +195,7 @@ _GROUPED = ("aten::_grouped_mm", "transformers::grouped_mm_fallback")
 SPARSE = "a sparse tensor: only dense matrices are measured"
 COMPLEX = "complex: only real matrices are measured"
 ROUNDED = "turned into integers before it is multiplied: the matrix is computed from it"
-LAYOUT = "copied into another memory layout before the product"
+REORDERED = "copied into another memory layout before the product"
 JOINT = "it multiplies another weight: the samples meet only the product of the two"
 BIAS = "added as a bias"
 STORED = "the network stores what its first pass computes from it, and later passes multiply by what is stored"
@@ -211,7 +211,7 @@ NORMALISATION = "normalisation: its weight multiplies entry by entry"
 COMPUTED = "weight normalisation: the matrix is computed from it"
 NO_PRODUCT = "used by {operation}: not a matrix product that is measured"
 WITH_BIAS = ("addmm", "addmv", "baddbmm", "addbmm")  # their first operand is added to the product of the other two
-REASONS: dict[str, str] = {
+REASON_OF: dict[str, str] = {
     **dict.fromkeys(("embedding", "_embedding_bag"), INDEXED),
     "convolution": TRANSPOSED,
     "_trilinear": "bilinear: its weight multiplies two inputs",

@@ -7,7 +7,7 @@ from torch import nn
 
 from nfa.alignment.network.layers import Layer, owner, parameters_of
 from nfa.alignment.network.naming import Names, unused_places
-from nfa.alignment.network.operations import REASONS, STORED
+from nfa.alignment.network.operations import REASON_OF, STORED
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.recording import CHANGED, NO_PATH, UNUSED, Recording
 from nfa.alignment.network.topology import topology
@@ -19,7 +19,7 @@ LEAVES_OUT = reason("K leaves out a use of the weight: {use}")
 AS_ONE = reason("{parts} are measured as one matrix")
 
 # Uses beside a measured one that need no note: without a path to the output, or of a readout that is the embedding.
-_ORDINARY = {NO_PATH, REASONS["embedding"], REASONS["_embedding_bag"]}
+_ORDINARY = {NO_PATH, REASON_OF["embedding"], REASON_OF["_embedding_bag"]}
 
 
 class Survey:

@@ -149,7 +149,7 @@ INITIAL: dict[str, tuple[nn.Module, Any, str]] = {
     "a checkpoint": (
         nn.Linear(3, 2),
         {"epoch": 3, "state_dict": nn.Linear(3, 2).state_dict()},
-        r"initial: a checkpoint of 'epoch', 'state_dict': pass the state dict in it, initial=checkpoint\['state_dict'\]",
+        r"initial: a checkpoint of 'epoch', 'state_dict': pass the state dict in it, initial=checkpoint\['state_di",
     ),
     "complex": (
         nn.Linear(3, 2),

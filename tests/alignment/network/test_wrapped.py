@@ -159,7 +159,11 @@ def test_tensors_that_do_not_fit_are_refused_in_a_sentence() -> None:
 CHANGED: dict[str, tuple[str, torch.dtype, str]] = {
     "half a mask": ("mask", torch.float32, r"'mask' holds 0\.5, which bool would make True: give bool, as in the dict"),
     "no whole number": ("tokens", torch.float32, r"'tokens' holds 0\.5, which int64 would make 0: give int64"),
-    "rounded": ("numbers", torch.float64, r"'numbers' holds 0\.1, which float32 would make 0\.1000000014\d+: give floa"),
+    "rounded": (
+        "numbers",
+        torch.float64,
+        r"'numbers' holds 0\.1, which float32 would make 0\.1000000014\d+: give floa",
+    ),
     "overflow": ("numbers", torch.float64, r"'numbers' holds 1e\+300, which float32 would make inf: give float32"),
     "NaN": ("tokens", torch.float32, r"'tokens' holds nan, which int64 would make -?\d+: give int64"),
 }
