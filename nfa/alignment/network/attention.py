@@ -1,8 +1,8 @@
 """Query, key and value projections that share one weight, told apart by what attention does with their product.
 
-Many transformers compute query, key and value in one product h = W x with 3k rows. Each third is a layer of its own when
-the network cuts h into three disjoint column sets and uses h in no other way: ``Consumption`` follows the views of h that
-operations read. Where h is cut in another way (rotated by position, grouped by heads), W stays one layer, and
+Many transformers compute query, key and value in one product h = W x. Each third of W's rows is a layer of its own when
+the network cuts h into three disjoint column sets and uses h in no other way: ``Consumption`` follows the views of h
+that operations read. Where h is cut in another way (rotated by position, grouped by heads), W stays one layer, and
 ``Attending`` finds out that its result became query, key and value, or two of them, so that a note can say so. It
 labels all that is computed from a product with the product's number until the next product, and looks at what meets in
 the two products of attention, q k^T and softmax(q k^T) v.
