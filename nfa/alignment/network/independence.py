@@ -49,8 +49,8 @@ class Repeats:
     """The same samples run again: unchanged, in other places, beside other samples, and with other last digits.
 
     If a network does not mix its samples, all these outputs differ by rounding at most. Every pass draws the same
-    random numbers; where the outputs depend on them, passes with other places or numbers of samples are not compared, because
-    a sample then gets other random numbers.
+    random numbers; where the outputs depend on them, passes with other places or numbers of samples are not compared,
+    because a sample then gets other random numbers.
 
     Attributes:
         steady: Whether two unchanged passes over the samples give the same outputs, up to rounding.

@@ -1,4 +1,10 @@
-"""A layer is one matrix W that a network multiplies its samples by: where it lies in a parameter, how it is read."""
+"""A layer: a matrix W that multiplies the samples, described as a view of one of the network's parameters.
+
+Modules are no good description of layers: one parameter can hold several matrices (experts, query and key), one matrix
+can be used by several modules, and many networks multiply by parameters without any module. A ``WeightView`` says
+which entries of a parameter are W, as torch describes a view: offset, sizes and strides. The same W can then be read
+from the parameters of this network, of the network before training, or from their gradients.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
