@@ -13,7 +13,7 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Family:
-    """One family.
+    """A family of networks at its smallest.
 
     Attributes:
         name: Name of a network that timm makes; or module and class, where the network that timm makes cannot be small.

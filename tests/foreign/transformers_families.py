@@ -12,7 +12,7 @@ VOCABULARY = 20
 
 @dataclass(frozen=True)
 class Family:
-    """One family.
+    """A family of networks at its smallest.
 
     Attributes:
         name: Name of its configuration class, without ``Config``.
@@ -122,9 +122,9 @@ def vision(name: str, settings: Mapping[str, Any], model: str = "", **more: Any)
     )
 
 
-SINGLE = 3e-6  # it passes through float32
+SINGLE = 3e-6  # tolerance for networks that compute in float32 inside
 FAMILIES = [
-    # Fused query, key and value that are taken apart, and some that are not.
+    # Language models; some have query, key and value in one product.
     text("GPT2", GPT2_LIKE, "GPT2LMHeadModel"),
     text("GPTBigCode", GPT2_LIKE),
     text("GPTNeoX"),
@@ -173,7 +173,7 @@ FAMILIES = [
             "first_k_dense_replace": 1,
         },
     ),
-    # States in place of attention.
+    # Recurrent states in place of attention.
     text(
         "Mamba",
         {"vocab_size": VOCABULARY, "hidden_size": 8, "num_hidden_layers": 2, "state_size": 4, "time_step_rank": 2},
@@ -305,5 +305,5 @@ FAMILIES = [
         shape=(16, 2),
     ),
 ]
-# It scales by the largest entry among all samples.
+# A network that mixes its samples: it scales by the largest entry of the batch.
 MIXED = encoder("Nystromformer", {**SMALL, "segment_means_seq_len": 6, "num_landmarks": 3})

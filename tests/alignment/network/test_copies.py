@@ -1,4 +1,4 @@
-"""Networks that keep computed tensors, and the state of a network before training."""
+"""Deep copies of networks, and the network before training (``initial=``)."""
 
 import threading
 import warnings
@@ -14,7 +14,7 @@ from nfa.alignment.network.copies import deep_copy
 
 
 class Storing(nn.Module):
-    """Leaves the tensors of its last pass, and one list that holds itself."""
+    """Keeps tensors of its last pass, and a list that contains itself."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -115,11 +115,11 @@ class Extra(nn.Linear):
         self.extra = {"steps": 3}
 
     def get_extra_state(self) -> Any:
-        """Give it."""
+        """Return the state."""
         return self.extra
 
     def set_extra_state(self, state: Any) -> None:
-        """Take it."""
+        """Set the state."""
         self.extra = dict(state)
 
 

@@ -85,7 +85,7 @@ def test_a_use_of_one_part_of_a_parameter_says_nothing_of_the_others() -> None:
 
 
 def attention(split: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], *, written: bool) -> Net:
-    """Attention over one product; two heads of four columns."""
+    """Make attention over one product, with two heads of four columns."""
 
     def run(m: Any, x: Tensor) -> Tensor:
         q, k, v = split(m.qkv(x))
@@ -97,14 +97,14 @@ def attention(split: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], *, writt
 
 
 def rotated(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Head by head, and half of the columns of query and key turned, as in GPT-NeoX."""
+    """Split head by head, and flip half of the columns of query and key, as the rotations in GPT-NeoX do."""
     q, k, v = h.unflatten(-1, (2, 12)).transpose(1, 2).chunk(3, -1)
     q, k = (torch.cat([part[..., :2].flip(-1), part[..., 2:]], -1) for part in (q, k))
     return q, k, v
 
 
 def plain(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Side by side: taken apart."""
+    """Split into three column blocks, which are measured as three layers."""
     q, k, v = h.unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
 
@@ -133,7 +133,7 @@ class Storing(nn.Linear):
     """Computes its matrix in the first pass only."""
 
     def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
-        """Say how."""
+        """Take the function that makes the matrix of the weight."""
         super().__init__(4, 4)
         self.make = make
         self.cache: Tensor | None = None
@@ -162,7 +162,7 @@ def test_a_weight_that_the_first_pass_stores(how: str) -> None:
         assert measured.left_out == {"0": STORED}
     assert nfa.left_out(model, samples(50, 4)) == {"0": STORED}
     assert model[0].cache is None
-    reason = STORED if how in ("copied", "detached") else ""  # else the first pass has another reason
+    reason = STORED if how in ("copied", "detached") else ""  # in the other cases the first pass gives another reason
     with pytest.raises(ValueError, match=f"^layer '0' is not measured: {reason}"):
         measure_covariances(model, samples(50, 4), layers=["0"])
 
@@ -239,7 +239,7 @@ def test_complex_numbers_are_measured_around() -> None:
 
 @pytest.mark.parametrize("layout", ["coo", "csr"])
 def test_a_graph_with_a_sparse_adjacency(layout: str) -> None:
-    """One graph, the same for all samples; the samples are features of its nodes, nodes last."""
+    """One graph for all samples, which are features of its nodes."""
     dense = (torch.rand(5, 5, generator=torch.Generator().manual_seed(0)) < 0.5).double()
 
     def run(m: Any, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network of several inputs, wrapped: the layers and the numbers are those of the same network written for one."""
+"""``Wrapped``: layers and numbers are those of the network itself; samples are packed without changing a value."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,7 +16,7 @@ from tests.alignment.jacobians import reference_layers
 
 
 class Two(nn.Module):
-    """Takes tokens, a mask and numbers; returns more than a tensor, and drops out."""
+    """Takes tokens, a mask and numbers, returns a dict, and has dropout."""
 
     def __init__(self) -> None:
         """Make the layers."""
