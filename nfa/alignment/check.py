@@ -24,7 +24,7 @@ from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.samples import Inputs, drawn
 from nfa.alignment.network.trial import DRAWN, UNSTEADY
 from nfa.alignment.quantities.feature_matrix import blocked
-from nfa.alignment.quantities.layer import K_ROUNDING
+from nfa.alignment.quantities.layer import K_ROUNDING, W_ZERO
 from nfa.random import torch_generator
 
 COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")
@@ -38,7 +38,7 @@ OUTPUTS = 16  # each is a reverse pass for each sample
 SINGLE_TOLERANCE = 1e-3  # where only float32 can be compared, whose rounding a deep network multiplies
 NO_FLOAT64 = reason("in float32: an operation of the network does not run in float64")
 
-NO_GRADIENT = reason("no gradient on these samples")
+K_ZERO = reason("K is zero: no gradient reaches this layer on these samples")
 NOT_ALONE = reason("another product where a sample comes alone")
 FEW_OUTPUTS = reason("{few} of {total} outputs")
 TWO_DRAWS = reason(
@@ -206,7 +206,7 @@ def _compare(
     elif direct is None or direct.agop.shape != product.shape:
         notes.append(NOT_ALONE)
     elif not direct.agop.any() and not product.any():
-        notes.append(NO_GRADIENT)
+        notes.append(W_ZERO if found.covariance.any() else K_ZERO)
         error = 0.0
     else:
         difference = (product - direct.agop).norm() / torch.maximum(direct.agop.norm(), product.norm())

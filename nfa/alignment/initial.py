@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from nfa.alignment.network.copies import deep_copy
-from nfa.alignment.network.layers import checked_device, plain
-from nfa.errors import nearest
+from nfa.alignment.network.layers import checked_device, finite, parameters_of, plain
+from nfa.errors import cut, nearest, one_line
 
 WRAPPERS = ("_orig_mod.", "module.", "model.")  # how names of compiled, parallel and Lightning's networks begin
 UNUSED = "num_batches_tracked"  # a counter of BatchNorm's that eval mode does not read; older files lack it
@@ -21,8 +21,9 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
         initial: The network then, or its state dict. State that is no tensor (``get_extra_state``) may be missing.
 
     Raises:
-        ValueError: A parameter or buffer that is missing, unknown or of another shape, or a network that cannot be
-            measured or copied.
+        ValueError: A parameter or buffer that is missing, unknown, of another shape or of another kind of numbers
+            (complex or whole numbers for real ones), NaN, a checkpoint in place of the state dict in it, or a network
+            that cannot be measured or copied.
     """
     checked_device(model)
     given = plain(initial).state_dict() if isinstance(initial, nn.Module) else initial
@@ -30,13 +31,17 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
         raise ValueError(f"initial: {type(given).__name__} is neither a network nor a state dict")
     own = model.state_dict()
     given = unwrapped(given, own)
+    _refuse_checkpoint(given, own)
+    network = deep_copy(model)  # first: tensors that cannot be copied have no shapes to compare either
     for name, value in own.items():
         if isinstance(value, Tensor) and (name in given or not unused(name)):
             _check(name, value, given)
+    for name in parameters_of(model):
+        if name in given and not finite(given[name]):
+            raise ValueError(f"initial: {name!r} holds NaN or infinity: nothing can be measured")
     for name in given:
         if name not in own:
             raise ValueError(f"initial: {name!r} is not in the model: {nearest(name, own)}")
-    network = deep_copy(model)
     try:
         network.load_state_dict(given, strict=False)
     except Exception as error:  # a module's own set_extra_state or hooks may raise anything
@@ -80,3 +85,26 @@ def _check(name: str, value: Tensor, given: Mapping[str, Any]) -> None:
     if value.shape != given[name].shape:
         shapes = f"{tuple(given[name].shape)}, the model's {tuple(value.shape)}"
         raise ValueError(f"initial: {name!r} has shape {shapes}")
+    if _kind(value) != _kind(given[name]) and not unused(name):
+        kinds = [str(tensor.dtype).removeprefix("torch.") for tensor in (given[name], value)]
+        raise ValueError(
+            f"initial: {name!r} is {kinds[0]}, the model's {kinds[1]}: only numbers of the same kind are loaded"
+        )
+
+
+def _kind(tensor: Tensor) -> str:
+    """Name the kind of a tensor's numbers; a number type of the same kind is converted to the model's."""
+    return "complex" if tensor.is_complex() else "real" if tensor.is_floating_point() else "whole"
+
+
+def _refuse_checkpoint(given: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that holds a state dict under one of its keys.
+
+    Raises:
+        ValueError: It is one.
+    """
+    for key, value in given.items():
+        if key not in own and isinstance(value, Mapping) and any(isinstance(part, Tensor) for part in value.values()):
+            keys = ", ".join(map(one_line, given))
+            way = f"pass the state dict in it, initial=checkpoint[{one_line(key)}]"
+            raise ValueError(f"initial: a checkpoint of {cut(keys)}: {way}")

@@ -322,10 +322,12 @@ def test_what_is_left_out_is_named_with_its_reason() -> None:
     assert measure(model, tokens, layers=["readout"]).attrs["left_out"] == reasons
 
 
+MULTIPLIES_A_WEIGHT = "it multiplies another weight: the samples meet only the product of the two"
+GATHERED = "picked out by a tensor of indices, which makes a copy: w[e] with a whole number e would be measured"
 NORMALISED = "weight normalisation: the matrix is computed from it"
 LEFT_OUT = {
     "position": "added or multiplied entry by entry: no matrix product",
-    "table": "table: its weight is indexed, not multiplied; used by addmm: no matrix product that is read here",
+    "table": f"{GATHERED}; {MULTIPLIES_A_WEIGHT}",
     "gate": "added or multiplied entry by entry: no matrix product",
     "embed": "embedding: its weight is indexed, not multiplied",
     "bag": "embedding: its weight is indexed, not multiplied",
@@ -340,7 +342,7 @@ LEFT_OUT = {
     ),
     "normed.parametrizations.weight.original0": NORMALISED,
     "normed.parametrizations.weight.original1": NORMALISED,
-    "hyper": "what it multiplies does not depend on the samples",
+    "hyper": MULTIPLIES_A_WEIGHT,
 }
 
 

@@ -286,7 +286,7 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     haar.EXPECTED: lambda: of_notes(wide()),
     haar.TOO_LARGE: lambda: of_notes(decomposed()),
     haar.NO_CONTROL: lambda: of_notes(measure(chain(4, 1, 2), inputs())),
-    checking.NO_GRADIENT: lambda: of_notes(check(with_weight(torch.eye(3, 4), readout=torch.zeros(2, 3)), inputs())),
+    checking.K_ZERO: lambda: of_notes(check(with_weight(torch.eye(3, 4), readout=torch.zeros(2, 3)), inputs())),
     checking.NOT_ALONE: lambda: of_notes(check(Loop(), inputs(dtype=torch.float32))),
     checking.FEW_OUTPUTS: lambda: of_notes(check(chain(4, 6, 20), inputs())),
     checking.TWO_DRAWS: lambda: of_notes(check(Dropping(), inputs(dtype=torch.float32))),

@@ -1,4 +1,4 @@
-"""What is expected of a measurement of any network, whoever wrote it."""
+"""Assertions about a measurement of any network, made with the oracle of ``oracle.py``."""
 
 import re
 from typing import Any
@@ -11,23 +11,26 @@ from nfa.alignment.network.layers import owner
 from tests.alignment.comparing import assert_matrix_close
 from tests.foreign.oracle import Answer, Matrix, ask
 
-# Reasons for leaving a weight out -> functions of torch that it then goes into.
+# Reason for leaving a weight out -> functions of torch, one of which must have taken the weight.
 FUNCTIONS = {
     r"embedding: its weight is indexed, not multiplied": {"embedding", "embedding_bag"},
-    r"table: its weight is indexed, not multiplied": {"getitem", "index_select", "gather"},
+    r"picked out by a tensor of indices, .*": {"getitem", "index_select", "gather"},
     r"weight normalisation: the matrix is computed from it": {"weight_norm"},
     r"transposed convolution: .*": {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"},
     r"normalisation: its weight multiplies entry by entry": {"layer_norm", "rms_norm", "group_norm"},
 }
-# Reasons that tell how a weight is used, in no product of the samples.
-USED = r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*|multiplied by another weight first: .*"
+# Other reasons that describe a use which is no product with the samples.
+USED = (
+    r"added or multiplied entry by entry: .*|used by \w+: .*|copied .*|it multiplies another weight: .*|joined with .*|"
+    r"added as a bias"
+)
 UNUSED = "not used in the forward pass"
 NO_PATH = "no differentiable path from its product to the output"
 CONSTANT = "what it multiplies does not depend on the samples"
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draw all matrices, so that no two rows are alike, none is zero, and each one matters; float64, eval mode."""
+    """Draw all matrices at random, so that rows differ and matter, and vectors that are zero; float64, eval mode."""
     generator = torch.Generator().manual_seed(seed)
     model = model.double().eval()
     with torch.no_grad():
@@ -41,7 +44,7 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def assert_measured(model: nn.Module, inputs: Tensor, others: Tensor, tolerance: float, products: str = "") -> Answer:
-    """Hold every measured layer against the oracle, and every weight that is left out against its reason.
+    """Compare every measured layer with the oracle, and every reason for leaving a weight out with its uses.
 
     Args:
         model: From ``randomised``, with outputs (n, C).
@@ -61,9 +64,8 @@ def assert_measured(model: nn.Module, inputs: Tensor, others: Tensor, tolerance:
     assert not any(module.training for module in model.modules())
     assert [parameter.requires_grad for parameter in model.parameters()] == trained
     assert all(parameter.grad is None for parameter in model.parameters())
-    _assert_the_same_in_batches(
-        model, inputs, measured
-    )  # before a pass of its own: the network may keep what it computes
+    # First, because the network may keep tensors from the oracle's passes.
+    _assert_the_same_in_batches(model, inputs, measured)
     answer = ask(model, inputs, others)
     seen = set()
     for name, layer in measured.layers.items():
@@ -87,7 +89,7 @@ def assert_measured(model: nn.Module, inputs: Tensor, others: Tensor, tolerance:
 
 
 def _assert_true(name: str, reason: str, answer: Answer, products: str) -> None:
-    """Hold a reason against what the oracle saw of the weight."""
+    """Compare the reason for leaving a weight out with the uses of it that the oracle saw."""
     matrices = [matrix for place, matrix in answer.matrices.items() if place[0] == name]
     uses = answer.uses.get(name, set())
     told = f"{name}: {reason!r}, and it went into {sorted(uses)}"
@@ -115,7 +117,7 @@ def _of_samples(matrix: Matrix) -> bool:
 
 
 def _assert_the_same_in_batches(model: nn.Module, inputs: Tensor, whole: Any) -> None:
-    """Cut the samples into batches, with one that is left over."""
+    """Assert that batches, the last of which has one sample, give the same layers and K."""
     size = (len(inputs) - 1) // 2 if len(inputs) % 2 else len(inputs) - 1
     cut = measure_covariances(model, inputs, estimator="exact", batch_size=size)
     assert set(cut.layers) == set(whole.layers)
@@ -127,7 +129,7 @@ def _assert_the_same_in_batches(model: nn.Module, inputs: Tensor, whole: Any) ->
 
 
 def assert_theory_holds(model: nn.Module, inputs: Tensor) -> None:
-    """Hold W^T K W against the direct sum of gradients, as ``nfa check`` does."""
+    """Assert that ``nfa.check`` passes at every layer."""
     table = check(model, inputs)
     assert table.passed.all(), table[~table.passed].to_string()
     assert table.attrs["left_out"] == left_out(model, inputs)

@@ -1,9 +1,10 @@
 """K of every matrix of a network by torch's own autograd, sample by sample and output by output, in float64.
 
-Functions of torch are watched above autograd (``nfa`` watches operations below it): the result of every function that
-multiplies by a parameter is kept, and each output of each sample is differentiated by it. Nothing of ``nfa`` is used.
-Whether a product is one of the samples is found by running other samples, and one more of them: what a matrix
-multiplies is then different. (A constant with a row for each sample, such as an initial state, counts as one of them.)
+This is an independent implementation; nothing of ``nfa`` is used. Functions of torch are watched above autograd
+(``nfa`` watches operations below it): the result of every function that multiplies by a parameter is kept, and each
+output of each sample is differentiated by it. To find the products with samples, the network is run again on other
+samples, one more of them: the other factor of such a product is then different. (So is a constant with a row for each
+sample, such as an initial state, which therefore counts as samples.)
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 
 @dataclass(frozen=True)
 class Matrix:
-    """What the oracle found for one matrix.
+    """The oracle's answer for one matrix.
 
     Attributes:
         weight: W, (g, k, d).
@@ -41,10 +42,10 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the oracle found for a network.
+    """The oracle's answer for a network.
 
     Attributes:
-        matrices: Where a matrix lies -> what it is.
+        matrices: Place of a matrix -> its answer.
         uses: Parameter -> names of the functions that it went into.
     """
 
@@ -74,7 +75,7 @@ class Answer:
 
     @cached_property
     def _rows(self) -> dict[bytes, list[tuple[Place, int, int]]]:
-        """Where rows of matrices that multiply samples are: matrix, block, index."""
+        """Map rows of matrices that multiply samples to their places: matrix, block, index."""
         known: dict[bytes, list[tuple[Place, int, int]]] = {}
         for place, matrix in self.matrices.items():
             if matrix.of_samples:
@@ -89,7 +90,7 @@ class Answer:
 
 
 def _entries(row: Tensor) -> bytes:
-    """Entries of a row in an order of their own: a product may sum over its columns in any, and K is the same."""
+    """Sorted entries of a row: products may sum over columns in any order, and K is the same."""
     return row.sort().values.numpy().tobytes()
 
 
@@ -124,7 +125,10 @@ class _Products(TorchFunctionMode):
             if owner is None:
                 continue
             if name in _COPIES and isinstance(result, Tensor) and result.stride() == tensor.stride():
-                self._memory[result.untyped_storage().data_ptr()] = (owner[0], result)  # and so it stays alive
+                self._memory[result.untyped_storage().data_ptr()] = (
+                    owner[0],
+                    result,
+                )  # keeps the copy alive, so that its address stays its own
             elif not _shares(result, tensor):
                 self.watch.uses.setdefault(owner[0], set()).add(name)
         return self._note(name, args, kwargs or {}, result)
@@ -133,7 +137,7 @@ class _Products(TorchFunctionMode):
         return self._memory.get(tensor.untyped_storage().data_ptr()) if tensor.layout == torch.strided else None
 
     def _note(self, name: str, args: Any, kwargs: Any, h: Any) -> Any:
-        """Note a product; give its result, or a copy that the network may change in place."""
+        """Note a product; return its result, or a copy of it that the network may change in place."""
         if name == "linear":
             x, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
             return self._keep(weight, x, h, lambda g: g.reshape(1, -1, g.shape[-1]))
@@ -169,7 +173,7 @@ class _Products(TorchFunctionMode):
         return self._keep(blocks, given["input"], h, rows)
 
     def _einsum(self, equation: str, operands: Any, h: Tensor) -> Tensor:
-        """W has the letters of the result that are its own as rows, those it shares with both as blocks."""
+        """Note an einsum: letters of W and the result alone are rows, those of both operands and the result blocks."""
         inputs, _, result = equation.replace(" ", "").partition("->")
         letters = inputs.split(",")
         places = [place for place, operand in enumerate(operands) if self._owner(operand) is not None]
@@ -190,7 +194,7 @@ class _Products(TorchFunctionMode):
         return self._keep(ordered.reshape(sizes), operands[1 - place], h, rows)
 
     def _grouped(self, args: Any, kwargs: Any, h: Tensor) -> Tensor:
-        """Products of successive ranges of rows with a matrix (d, k) each."""
+        """Note the products of successive ranges of rows with a matrix (d, k) each."""
         x, weights = args[0], args[1]
         offsets = kwargs["offs"] if "offs" in kwargs else args[2]
         if self._owner(weights) is None:
@@ -220,7 +224,7 @@ class _Products(TorchFunctionMode):
 
 
 def _shares(result: Any, tensor: Tensor) -> bool:
-    """Whether a function gave a view of a tensor, or views of it; what gives no tensor (a size) changes nothing."""
+    """Tell whether a function returned views of a tensor, or no tensor at all (a size)."""
     results = list(_tensors((result,)))
     return all(found.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr() for found in results)
 
@@ -234,7 +238,7 @@ def _range(part: slice) -> Callable[[Tensor], Tensor]:
 
 
 def _rows(weight: Tensor, *, transposed: bool, vector: bool) -> Callable[[Tensor], Tensor]:
-    """How the gradient of a matrix product becomes rows (g, m, k), g over the leading axes of the weight (*, k, d)."""
+    """Make a function from the gradient of a matrix product to rows (g, m, k); the weight (*, k, d) is g matrices."""
 
     def rows(g: Tensor) -> Tensor:
         if vector:

@@ -1,4 +1,4 @@
-"""Networks of timm: K of every layer against the oracle, every reason against what the weight is used for."""
+"""Networks of timm: K of every layer against the oracle, and every reason against the uses of the weight."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_every_layer_of(family: Family) -> None:
 
 
 def test_a_network_that_mixes_its_samples_is_refused() -> None:
-    """It normalises a path that is constant while its biases are zero, so that its outputs do not tell."""
+    """The network normalises over samples a path that is constant while its biases are zero: outputs do not show it."""
     for model in (MIXED.build().eval(), randomised(MIXED.build())):
         dtype = next(model.parameters()).dtype
         with pytest.raises(ValueError, match="depends on the samples beside it"):

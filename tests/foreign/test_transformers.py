@@ -1,4 +1,4 @@
-"""Networks of transformers: K of every layer against the oracle, every reason against what the weight is used for."""
+"""Networks of transformers: K of every layer against the oracle, and every reason against the uses of the weight."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def network(family: Family) -> nfa.Wrapped:
-    """A family's network from tensor to tensor."""
+    """Make a family's network, wrapped so that it takes and returns one tensor."""
     return nfa.Wrapped(randomised(family.build()), family.forward)
 
 
@@ -31,14 +31,14 @@ def test_every_layer_of(family: Family) -> None:
 
 
 def named(name: str) -> Family:
-    """Find a family."""
+    """Find a family by its name."""
     (found,) = [family for family in FAMILIES if family.name == name]
     return found
 
 
 TOGETHER = "query, key and value are measured as one matrix"
 APART = {"GPT2": "c_attn", "Bloom": "query_key_value"}
-# Their rows are grouped in another way than in thirds that attention takes apart, or turned by position first.
+# Query, key and value of these are not three column blocks, or are rotated by position first.
 WHOLE = {
     "GPTNeoX": "query_key_value",
     "Falcon": "query_key_value",

@@ -13,13 +13,13 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Family:
-    """One family.
+    """A family of networks at its smallest.
 
     Attributes:
-        name: Of a network that timm makes, or module and class, where what timm makes cannot be small.
-        settings: That make it small.
-        side: Pixels of an image.
-        tolerance: How far K may be from the oracle's, relatively.
+        name: Name of a network that timm makes; or module and class, where the network that timm makes cannot be small.
+        settings: Settings that make it small.
+        side: Height and width of an image in pixels.
+        tolerance: Largest relative difference of K from the oracle's.
         products: Pattern of owners of weights that are left out although they multiply samples.
     """
 
@@ -56,16 +56,18 @@ class Family:
 TINY = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 2, "num_heads": 2}
 PATCHES = {"img_size": 32, "patch_size": 16, "embed_dim": 16, "num_blocks": 2}
 STAGES = {"depths": (1, 1, 1, 1), "dims": (4, 8, 8, 8)}
+RESIDUAL = {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8)}
+WINDOWS = {"img_size": 32, "embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4}
 FAMILIES = [
     # Convolutions.
-    Family("resnet18", {"layers": (1, 1, 1, 1), "channels": (8, 8, 16, 16)}),
-    Family("resnet50", {"layers": (1, 1, 1, 1), "channels": (4, 4, 8, 8), "stem_width": 4}),
-    Family("resnext50_32x4d", {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8), "cardinality": 4, "base_width": 16}),
-    Family("seresnet18", {"layers": (1, 1, 1, 1), "channels": (16, 16, 32, 32)}),
+    Family("resnet18", {**RESIDUAL, "channels": (8, 8, 16, 16)}),
+    Family("resnet50", {**RESIDUAL, "channels": (4, 4, 8, 8), "stem_width": 4}),
+    Family("resnext50_32x4d", {**RESIDUAL, "cardinality": 4, "base_width": 16}),
+    Family("seresnet18", {**RESIDUAL, "channels": (16, 16, 32, 32)}),
     Family("resnetv2_50", {"layers": (1, 1), "channels": (16, 32), "stem_chs": 8}),
-    Family("res2net50_26w_4s", {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8), "stem_width": 8}),
-    Family("resnest14d", {"layers": (1, 1, 1, 1), "channels": (8, 8, 8, 8), "stem_width": 4}),
-    Family("skresnet18", {"layers": (1, 1, 1, 1), "channels": (16, 16, 16, 16), "stem_width": 8}),
+    Family("res2net50_26w_4s", {**RESIDUAL, "stem_width": 8}),
+    Family("resnest14d", {**RESIDUAL, "stem_width": 4}),
+    Family("skresnet18", {**RESIDUAL, "channels": (16, 16, 16, 16), "stem_width": 8}),
     Family("mobilenetv3_small_050"),
     Family("test_efficientnet"),
     Family("test_byobnet"),
@@ -84,14 +86,8 @@ FAMILIES = [
     Family("eva02_tiny_patch14_224", {**TINY, "embed_dim": 24}),
     Family("cait_xxs24_224", TINY),
     Family("xcit_nano_12_p16_224", TINY),
-    Family(
-        "swin_tiny_patch4_window7_224",
-        {"img_size": 32, "embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4},
-    ),
-    Family(
-        "swinv2_tiny_window8_256",
-        {"img_size": 32, "embed_dim": 8, "depths": (1, 2), "num_heads": (1, 2), "window_size": 4},
-    ),
+    Family("swin_tiny_patch4_window7_224", WINDOWS),
+    Family("swinv2_tiny_window8_256", WINDOWS),
     Family("levit_128s", {"embed_dim": (16, 16), "depth": (1, 1), "num_heads": (2, 2), "key_dim": 4, "img_size": 32}),
     Family(
         "coat_lite_tiny",

@@ -12,16 +12,16 @@ VOCABULARY = 20
 
 @dataclass(frozen=True)
 class Family:
-    """One family.
+    """A family of networks at its smallest.
 
     Attributes:
-        name: Of its configuration class, without ``Config``.
+        name: Name of its configuration class, without ``Config``.
         model: Class of the model.
-        settings: Of the configuration.
+        settings: Settings of the configuration.
         forward: (model, samples) -> outputs (n, C), C small.
-        shape: Of one sample; None for six tokens.
-        tolerance: How far K may be from the oracle's, relatively: rounding of float64, or of float32 where a network
-            computes in it whatever the type of its weights.
+        shape: Shape of one sample; None for six tokens.
+        tolerance: Largest relative difference of K from the oracle's: rounding of float64, or of float32 for a network
+            that computes in float32 whatever the type of its weights.
         products: Pattern of owners of weights that are left out although they multiply samples.
     """
 
@@ -34,7 +34,7 @@ class Family:
     products: str = ""
 
     def build(self, experts_implementation: str = "eager") -> nn.Module:
-        """Make the network with random weights; experts are asked one by one, since float64 has no grouped product."""
+        """Make the network with random weights; experts run one by one, because float64 has no grouped product."""
         import transformers
 
         with torch.random.fork_rng(devices=[]):
@@ -57,22 +57,22 @@ class Family:
 
 
 def last_logits(model: Any, tokens: Tensor) -> Tensor:
-    """Three logits of the last token, as a causal language model is asked."""
+    """Three logits of the last token, the ones with which a causal language model predicts the next."""
     return model(input_ids=tokens, use_cache=False).logits[:, -1, :3]  # type: ignore[no-any-return]
 
 
 def recurrent_logits(model: Any, tokens: Tensor) -> Tensor:
-    """The same of a model that has no cache."""
+    """The same outputs of a model that has no cache."""
     return model(input_ids=tokens).logits[:, -1, :3]  # type: ignore[no-any-return]
 
 
 def pooled(model: Any, tokens: Tensor) -> Tensor:
-    """Three features, the mean over positions."""
+    """Three features, averaged over positions."""
     return model(tokens).last_hidden_state.flatten(2).mean(1)[:, :3]  # type: ignore[no-any-return]
 
 
 def image_pooled(model: Any, images: Tensor) -> Tensor:
-    """Three channels of the last feature map, the mean over positions."""
+    """Three channels of the last feature map, averaged over positions."""
     return model(images).last_hidden_state.flatten(2).mean(2)[:, :3]  # type: ignore[no-any-return]
 
 
@@ -85,8 +85,24 @@ SMALL = {
     "max_position_embeddings": 32,
 }
 GROUPED = {**SMALL, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4}
+GPT2_LIKE = {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}
+EXPERTS = {**GROUPED, "num_experts": 8, "num_experts_per_tok": 2}
+RELATIVE = {**SMALL, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+NARROW_EMBEDDING = {**SMALL, "embedding_size": 8}
 PICTURE = (3, 16, 16)
 IMAGES = {"image_size": 16, "patch_size": 8, "num_channels": 3}
+WINDOWS = {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 2}
+STAGES = {"hidden_sizes": [4, 8], "depths": [1, 1]}
+PYRAMID = {**STAGES, "num_encoder_blocks": 2, "strides": [4, 2]}
+SPEECH = {
+    **SMALL,
+    "conv_dim": [8, 8],
+    "conv_stride": [4, 2],
+    "conv_kernel": [8, 3],
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}
 
 
 def text(name: str, settings: Mapping[str, Any] = SMALL, model: str = "", **more: Any) -> Family:
@@ -106,15 +122,11 @@ def vision(name: str, settings: Mapping[str, Any], model: str = "", **more: Any)
     )
 
 
-SINGLE = 3e-6  # it passes through float32
+SINGLE = 3e-6  # tolerance for networks that compute in float32 inside
 FAMILIES = [
-    # Fused query, key and value that are taken apart, and some that are not.
-    text(
-        "GPT2",
-        {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2},
-        "GPT2LMHeadModel",
-    ),
-    text("GPTBigCode", {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2}),
+    # Language models; some have query, key and value in one product.
+    text("GPT2", GPT2_LIKE, "GPT2LMHeadModel"),
+    text("GPTBigCode", GPT2_LIKE),
     text("GPTNeoX"),
     text(
         "GPTNeo",
@@ -127,41 +139,22 @@ FAMILIES = [
             "max_position_embeddings": 32,
         },
     ),
-    text(
-        "GPTJ", {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 2, "rotary_dim": 4}
-    ),
+    text("GPTJ", {**GPT2_LIKE, "rotary_dim": 4}),
     text("Falcon"),
     text("Mpt", {"vocab_size": VOCABULARY, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 16}),
     text("Bloom", {"vocab_size": VOCABULARY, "hidden_size": 16, "n_layer": 2, "n_head": 2}),
-    text(
-        "CodeGen",
-        {"vocab_size": VOCABULARY, "n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4},
-    ),
+    text("CodeGen", {**GPT2_LIKE, "n_embd": 32, "n_head": 4, "rotary_dim": 4}),
     text("OPT", {**SMALL, "ffn_dim": 24, "word_embed_proj_dim": 8}),
     text("Phi"),
     text("Phi3"),
-    text("Llama", GROUPED),
-    text("Mistral", GROUPED),
-    text("Qwen2", GROUPED),
-    text("Qwen3", GROUPED),
-    text("Gemma", GROUPED),
-    text("Gemma2", GROUPED),
-    text("Olmo2", GROUPED),
-    text("StableLm", GROUPED),
-    text("Cohere", GROUPED),
+    *(
+        text(name, GROUPED)
+        for name in ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Olmo2", "StableLm", "Cohere")
+    ),
     # Mixtures of experts, whose experts share a parameter.
     text("Mixtral", {**GROUPED, "num_local_experts": 8}),
-    text(
-        "Qwen2Moe",
-        {
-            **GROUPED,
-            "num_experts": 8,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 8,
-            "shared_expert_intermediate_size": 8,
-        },
-    ),
-    text("Olmoe", {**GROUPED, "num_experts": 8, "num_experts_per_tok": 2}),
+    text("Qwen2Moe", {**EXPERTS, "moe_intermediate_size": 8, "shared_expert_intermediate_size": 8}),
+    text("Olmoe", EXPERTS),
     text("GptOss", {**GROUPED, "num_local_experts": 8}),
     text(
         "DeepseekV3",
@@ -180,7 +173,7 @@ FAMILIES = [
             "first_k_dense_replace": 1,
         },
     ),
-    # States in place of attention.
+    # Recurrent states in place of attention.
     text(
         "Mamba",
         {"vocab_size": VOCABULARY, "hidden_size": 8, "num_hidden_layers": 2, "state_size": 4, "time_step_rank": 2},
@@ -210,20 +203,10 @@ FAMILIES = [
     encoder("Bert"),
     encoder("Roberta"),
     encoder("DistilBert", {"vocab_size": VOCABULARY, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}),
-    encoder("Deberta", {**SMALL, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
-    encoder(
-        "DebertaV2",
-        {
-            **SMALL,
-            "relative_attention": True,
-            "pos_att_type": ["p2c", "c2p"],
-            "share_att_key": True,
-            "position_buckets": 4,
-            "norm_rel_ebd": "layer_norm",
-        },
-    ),
-    encoder("Albert", {**SMALL, "embedding_size": 8, "num_hidden_groups": 1}),
-    encoder("Electra", {**SMALL, "embedding_size": 8}),
+    encoder("Deberta", RELATIVE),
+    encoder("DebertaV2", {**RELATIVE, "share_att_key": True, "position_buckets": 4, "norm_rel_ebd": "layer_norm"}),
+    encoder("Albert", {**NARROW_EMBEDDING, "num_hidden_groups": 1}),
+    encoder("Electra", NARROW_EMBEDDING),
     encoder("MPNet"),
     encoder(
         "Funnel",
@@ -241,7 +224,7 @@ FAMILIES = [
     encoder("FNet"),
     encoder("SqueezeBert", {**SMALL, "embedding_size": 16}),
     encoder("ConvBert", {**SMALL, "embedding_size": 16}),
-    encoder("RoFormer", {**SMALL, "embedding_size": 8}),
+    encoder("RoFormer", NARROW_EMBEDDING),
     encoder("XLNet", {"vocab_size": VOCABULARY, "d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24}),
     encoder(
         "T5",
@@ -251,50 +234,29 @@ FAMILIES = [
     # Images.
     vision("ViT", {**SMALL, **IMAGES}),
     vision("Beit", {**SMALL, **IMAGES, "use_relative_position_bias": True}),
-    vision("DeiT", {**SMALL, **IMAGES}),
-    vision("Dinov2", {**SMALL, **IMAGES}),
-    vision("CLIPVision", {**SMALL, **IMAGES}),
-    vision("SiglipVision", {**SMALL, **IMAGES}),
-    vision(
-        "Swin",
-        {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 2},
-    ),
-    vision(
-        "Swinv2",
-        {"image_size": 16, "patch_size": 2, "embed_dim": 8, "depths": [1, 2], "num_heads": [1, 2], "window_size": 2},
-    ),
+    *(vision(name, {**SMALL, **IMAGES}) for name in ("DeiT", "Dinov2", "CLIPVision", "SiglipVision")),
+    vision("Swin", WINDOWS),
+    vision("Swinv2", WINDOWS),
     vision(
         "Segformer",
-        {
-            "hidden_sizes": [4, 8],
-            "num_encoder_blocks": 2,
-            "depths": [1, 1],
-            "num_attention_heads": [1, 2],
-            "sr_ratios": [2, 1],
-            "patch_sizes": [7, 3],
-            "strides": [4, 2],
-            "mlp_ratios": [2, 2],
-        },
+        {**PYRAMID, "num_attention_heads": [1, 2], "sr_ratios": [2, 1], "patch_sizes": [7, 3], "mlp_ratios": [2, 2]},
         forward=image_pooled,
     ),
     vision(
         "Pvt",
         {
             **IMAGES,
+            **PYRAMID,
             "image_size": 32,
-            "hidden_sizes": [4, 8],
-            "num_encoder_blocks": 2,
-            "depths": [1, 1],
             "num_attention_heads": [1, 2],
             "sequence_reduction_ratios": [2, 1],
             "patch_sizes": [4, 2],
-            "strides": [4, 2],
             "mlp_ratios": [2, 2],
         },
         shape=(3, 32, 32),
     ),
-    vision("ConvNext", {"hidden_sizes": [4, 8], "depths": [1, 1], "num_stages": 2}, forward=image_pooled),
-    vision("ConvNextV2", {"hidden_sizes": [4, 8], "depths": [1, 1], "num_stages": 2}, forward=image_pooled),
+    vision("ConvNext", {**STAGES, "num_stages": 2}, forward=image_pooled),
+    vision("ConvNextV2", {**STAGES, "num_stages": 2}, forward=image_pooled),
     vision("ResNet", {"embedding_size": 4, "hidden_sizes": [8, 16], "depths": [1, 1]}, forward=image_pooled),
     vision(
         "RegNet",
@@ -303,15 +265,7 @@ FAMILIES = [
     ),
     vision(
         "PoolFormer",
-        {
-            "hidden_sizes": [4, 8],
-            "num_encoder_blocks": 2,
-            "depths": [1, 1],
-            "patch_sizes": [7, 3],
-            "strides": [4, 2],
-            "padding": [2, 1],
-            "mlp_ratio": 2.0,
-        },
+        {**PYRAMID, "patch_sizes": [7, 3], "padding": [2, 1], "mlp_ratio": 2.0},
         forward=image_pooled,
     ),
     vision(
@@ -333,46 +287,9 @@ FAMILIES = [
         shape=(3, 32, 32),
     ),
     # Sound and time series.
-    vision(
-        "Wav2Vec2",
-        {
-            **SMALL,
-            "conv_dim": [8, 8],
-            "conv_stride": [4, 2],
-            "conv_kernel": [8, 3],
-            "num_feat_extract_layers": 2,
-            "num_conv_pos_embeddings": 4,
-            "num_conv_pos_embedding_groups": 2,
-        },
-        shape=(64,),
-    ),
-    vision(
-        "Hubert",
-        {
-            **SMALL,
-            "conv_dim": [8, 8],
-            "conv_stride": [4, 2],
-            "conv_kernel": [8, 3],
-            "num_feat_extract_layers": 2,
-            "num_conv_pos_embeddings": 4,
-            "num_conv_pos_embedding_groups": 2,
-        },
-        shape=(64,),
-    ),
-    vision(
-        "SEW",
-        {
-            **SMALL,
-            "squeeze_factor": 2,
-            "conv_dim": [8, 8],
-            "conv_stride": [4, 2],
-            "conv_kernel": [8, 3],
-            "num_conv_pos_embeddings": 4,
-            "num_conv_pos_embedding_groups": 2,
-            "num_feat_extract_layers": 2,
-        },
-        shape=(64,),
-    ),
+    vision("Wav2Vec2", SPEECH, shape=(64,)),
+    vision("Hubert", SPEECH, shape=(64,)),
+    vision("SEW", {**SPEECH, "squeeze_factor": 2}, shape=(64,)),
     vision(
         "PatchTST",
         {
@@ -388,5 +305,5 @@ FAMILIES = [
         shape=(16, 2),
     ),
 ]
-# It scales by the largest entry among all samples.
+# A network that mixes its samples: it scales by the largest entry of the batch.
 MIXED = encoder("Nystromformer", {**SMALL, "segment_means_seq_len": 6, "num_landmarks": 3})

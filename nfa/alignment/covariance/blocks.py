@@ -1,7 +1,14 @@
-"""K in blocks of samples, twice over: what error bars are made from.
+"""K in blocks of samples and in two sketches, from which error bars are made.
 
-A block holds the sum of K_i over its samples, in two independent sketches (or the exact sum, twice the same). Kept as
-rows of J^T v where that is smaller than a k x k matrix, or as long as nobody asks for a block.
+There are two sources of error. With a sample of a larger data set, K varies with the samples drawn: it is kept as sums
+over blocks of samples, and the spread of a quantity over blocks gives its standard error. With random probes v, K is
+estimated by (J^T v)(J^T v)^T, and a product such as tr(K S K S) of an estimate with itself is biased: K is estimated by
+two independent sketches, so that products of one with the other are unbiased. Where K_i is exact the two are the same
+object.
+
+A block's sum needs either a (k, k) matrix, or its rows J^T v, m of them, when m < k; ``OuterSum`` holds whichever is
+smaller. Rows may have a sign of -1, so that the difference K - K0 of two measurements on the same samples and probes
+has the same form. When more than ``MOST`` blocks come, neighbours are merged, so memory does not grow with the samples.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,12 +20,12 @@ from torch import Tensor
 
 from nfa.alignment.covariance.products import add_products_, mirrored_
 
-MOST = 64  # blocks; then neighbours are merged, so that memory does not grow with the number of samples
+MOST = 64  # blocks; when there are more, neighbours are merged
 
 
 @dataclass(frozen=True)
 class _Uncut:
-    """Rows of blocks side by side."""
+    """Rows of several blocks in one tensor, one row for each sample, in both sketches."""
 
     sizes: list[int]
     first: Tensor
@@ -26,7 +33,7 @@ class _Uncut:
 
 
 @dataclass(frozen=True)
-class Part:
+class OuterSum:
     """A sum of outer products: rows^T diag(signs) rows, or a matrix.
 
     Attributes:
@@ -38,16 +45,16 @@ class Part:
     signs: Tensor | None
 
     @classmethod
-    def of_rows(cls, rows: Tensor) -> "Part":
-        """rows^T rows."""
+    def of_rows(cls, rows: Tensor) -> "OuterSum":
+        """Make the sum rows^T rows."""
         return cls(rows, rows.new_ones(rows.shape[1]))
 
     def matrix(self) -> Tensor:
-        """(g, k, k), in its own number type."""
+        """Return the sum as a matrix (g, k, k) in its own number type."""
         return self.values if self.signs is None else (self.values.mT * self.signs) @ self.values
 
-    def squared(self, other: "Part", gram: Tensor) -> float:
-        """tr(A S B S) for two parts of a kind, S = gram (g, k, k)."""
+    def squared(self, other: "OuterSum", gram: Tensor) -> float:
+        """Compute tr(A S B S) with another sum B of the same form, S = gram (g, k, k)."""
         if self.signs is None or other.signs is None:
             products = [part.matrix().to(gram) @ gram for part in (self, other)]
             return float((products[0] * products[1].mT).sum(dtype=torch.float64))
@@ -55,72 +62,74 @@ class Part:
         return float(self.signs.double() @ cross @ other.signs.double())
 
     def diagonal(self, weight: Tensor) -> Tensor:
-        """Diagonal of W^T (self) W: (g, d) float64, W (g, k, d)."""
+        """Compute the diagonal of W^T A W: (g, d) float64, with W (g, k, d)."""
         product = self.values.to(weight) @ weight
         if self.signs is None:
             return (product * weight).sum(1).double()
         return torch.einsum("gmd,m->gd", product.square_(), self.signs.to(weight)).double()
 
-    def __sub__(self, other: "Part") -> "Part":
-        """Difference of two parts of a kind."""
+    def __sub__(self, other: "OuterSum") -> "OuterSum":
+        """Difference of two sums of the same form."""
         if self.signs is None or other.signs is None:
-            return Part(self.matrix() - other.matrix(), None)
-        return Part(torch.cat([self.values, other.values], 1), torch.cat([self.signs, -other.signs]))
+            return OuterSum(self.matrix() - other.matrix(), None)
+        return OuterSum(torch.cat([self.values, other.values], 1), torch.cat([self.signs, -other.signs]))
 
-    def __add__(self, other: "Part") -> "Part":
-        """Sum of two parts of a kind."""
+    def __add__(self, other: "OuterSum") -> "OuterSum":
+        """Sum of two sums of the same form."""
         if self.signs is None or other.signs is None:
-            return Part(self.matrix() + other.matrix(), None)
-        return Part(torch.cat([self.values, other.values], 1), torch.cat([self.signs, other.signs])).compact()
+            return OuterSum(self.matrix() + other.matrix(), None)
+        return OuterSum(torch.cat([self.values, other.values], 1), torch.cat([self.signs, other.signs])).compact()
 
-    def compact(self) -> "Part":
-        """The same as a matrix, where that is smaller than the rows."""
-        return Part(self.matrix(), None) if self.values.shape[1] > self.values.shape[2] else self
+    def compact(self) -> "OuterSum":
+        """Return the same sum as a matrix if that is smaller than its rows."""
+        return OuterSum(self.matrix(), None) if self.values.shape[1] > self.values.shape[2] else self
 
 
 class Blocks:
-    """Blocks of samples in forward order.
+    """Sums of K_i over blocks of samples, in the order of the samples.
 
-    Rows that come one for each sample are kept as they come, and cut into blocks when a block is first asked for.
+    Rows that come one for each sample are kept together, and cut into blocks when a block is first asked for.
     """
 
-    def __init__(self, sizes: Iterable[int] = (), first: Iterable[Part] = (), second: Iterable[Part] = ()) -> None:
-        """Take blocks: their samples, and the sum of K_i over each in two sketches."""
+    def __init__(
+        self, sizes: Iterable[int] = (), first: Iterable[OuterSum] = (), second: Iterable[OuterSum] = ()
+    ) -> None:
+        """Begin with some blocks: their numbers of samples, and the sums of K_i over each in two sketches."""
         self._sizes, self._first, self._second = list(sizes), list(first), list(second)
         self._uncut: list[_Uncut] = []
-        self._span = 1  # how many of the blocks that come make one of those that are kept
-        self._filled = 1  # how many the last has
+        self._span = 1  # number of added blocks that are merged into one
+        self._filled = 1  # number of them that the last block has so far
 
     @property
     def sizes(self) -> list[int]:
-        """Samples of each block."""
+        """Number of samples in each block."""
         return self._sizes + [size for rows in self._uncut for size in rows.sizes]
 
     @property
-    def first(self) -> list[Part]:
-        """Sum of K_i over each block, first sketch."""
+    def first(self) -> list[OuterSum]:
+        """Sum of K_i over each block, from the first sketch."""
         self._cut()
         return self._first
 
     @property
-    def second(self) -> list[Part]:
-        """The same from independent probes; the same objects where the sum is exact."""
+    def second(self) -> list[OuterSum]:
+        """Sum of K_i over each block, from the second sketch; the same objects as ``first`` where K is exact."""
         self._cut()
         return self._second
 
     @property
     def dtype(self) -> torch.dtype:
-        """Number type of the sums: the widest, as the zeros of a layer that is not called may have another."""
+        """Number type of the sums: the widest one, because zeros for samples that miss the layer may be narrower."""
         kept = [part.values.dtype for part in self._first] + [rows.first.dtype for rows in self._uncut]
         return reduce(torch.promote_types, kept)
 
-    def add(self, size: int, first: Part, second: Part) -> None:
+    def add(self, size: int, first: OuterSum, second: OuterSum) -> None:
         """Append a block; merge neighbours when there are too many."""
         self._cut()
         self._append(size, first, second)
 
     def add_rows(self, sizes: Sequence[int], first: Tensor, second: Tensor) -> None:
-        """Append blocks of rows, (g, samples, k), one row for each sample in both sketches."""
+        """Append blocks of the given sizes as rows (g, samples, k), one row for each sample in both sketches."""
         self._uncut.append(_Uncut(list(sizes), first, second))
         if len(self.sizes) > MOST:
             self._cut()
@@ -130,11 +139,11 @@ class Blocks:
         for rows in waiting:
             pieces = (part.split(rows.sizes, 1) for part in (rows.first, rows.second))
             for size, *both in zip(rows.sizes, *pieces, strict=True):
-                self._append(size, *(Part.of_rows(part).compact() for part in both))
+                self._append(size, *(OuterSum.of_rows(part).compact() for part in both))
 
-    def _append(self, size: int, first: Part, second: Part) -> None:
+    def _append(self, size: int, first: OuterSum, second: OuterSum) -> None:
         exact = first is second
-        if self._sizes and self._filled < self._span:  # the last block is still smaller than its neighbours
+        if self._sizes and self._filled < self._span:  # the last block has fewer samples than its neighbours
             exact = exact and self._first[-1] is self._second[-1]
             self._sizes[-1] += size
             self._first[-1] = self._first[-1] + first
@@ -145,30 +154,26 @@ class Blocks:
         self._first.append(first)
         self._second.append(second)
         self._filled = 1
-        if len(self._sizes) > MOST:  # an odd number: the last, half as large as the others, is filled next
+        if len(self._sizes) > MOST:  # their number is odd: the last block, half as large as the others, is filled next
             exact = all(a is b for a, b in zip(self._first, self._second, strict=True))
             self._sizes = [sum(self._sizes[i : i + 2]) for i in range(0, len(self._sizes), 2)]
             self._first = _merged(self._first)
             self._second = self._first[:] if exact else _merged(self._second)
             self._span *= 2
 
-    def __iter__(self) -> Iterator[tuple[Part, Part]]:
-        """Give the two sketches of each block."""
+    def __iter__(self) -> Iterator[tuple[OuterSum, OuterSum]]:
+        """Iterate over blocks, each as its two sketches."""
         return iter(zip(self.first, self.second, strict=True))
 
     def __sub__(self, other: "Blocks") -> "Blocks":
-        """Difference over the same samples and probes, block by block."""
+        """Difference of two measurements on the same samples and probes, block by block."""
         first = [a - b for a, b in zip(self.first, other.first, strict=True)]
         exact = all(a is b for blocks in (self, other) for a, b in blocks)
         second = first if exact else [a - b for a, b in zip(self.second, other.second, strict=True)]
-        return Blocks(
-            self.sizes,
-            first,
-            second,
-        )
+        return Blocks(self.sizes, first, second)
 
     def totals(self) -> tuple[Tensor, Tensor]:
-        """Sum of K_i by the first and by the second sketch: (g, k, k), in the number type it was measured in."""
+        """Sum of K_i over all samples, by the first and by the second sketch: (g, k, k), in its number type."""
         rows = ([part.first for part in self._uncut], [part.second for part in self._uncut])
         dtype = self.dtype
         first = _total(self._first, rows[0], dtype)
@@ -182,12 +187,12 @@ class Blocks:
         return first.double() / n, second.double() / n
 
 
-def _merged(parts: list[Part]) -> list[Part]:
+def _merged(parts: list[OuterSum]) -> list[OuterSum]:
     return [parts[i] + parts[i + 1] if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
 
 
-def _total(parts: Sequence[Part], uncut: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """Sum of all parts and of the products of uncut rows; one triangle of what is left to multiply."""
+def _total(parts: Sequence[OuterSum], uncut: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Add all sums, and the products of uncut rows, of which only one triangle is computed."""
     matrices = [part.values for part in parts if part.signs is None]
     rows = [part for part in parts if part.signs is not None]
     signed = [(1, values) for values in uncut]
@@ -207,8 +212,8 @@ def _total(parts: Sequence[Part], uncut: Sequence[Tensor], dtype: torch.dtype) -
     return torch.stack(matrices).sum(0, dtype=torch.float64)
 
 
-def inner_products(parts: Sequence[Part], other: Tensor) -> Tensor:
-    """<part, other> of each, other (g, k, k) symmetric in the same number type: (number of parts,) float64."""
+def inner_products(parts: Sequence[OuterSum], other: Tensor) -> Tensor:
+    """Compute the inner product of each sum with a symmetric matrix (g, k, k): (number of sums,) float64."""
     if any(part.signs is None for part in parts):
         return torch.stack([(part.matrix().to(other) * other).sum(dtype=torch.float64) for part in parts])
     values = torch.cat([part.values for part in parts], 1).to(other)

@@ -1,10 +1,12 @@
-"""The average gradient outer product of every layer from its definition, to hold W^T K W against.
+"""The average gradient outer product of every layer from its definition, for comparison with W^T K W.
 
-    G = (1/n) sum over samples, positions and outputs of g g^T,    g = d output / d x,    x what the weight multiplies
+    G = (1/n) sum over samples, positions and outputs of g g^T,    g = d output / d x,    h = W x
 
-Nothing here knows of K. Samples come one at a time (each beside a copy of itself, whose gradients are zero) and outputs
-one at a time, and every product is done again with autograd by x, so that torch's own backward says what g is. A
-convolution is written out as a product with patches first, and the result held against the network's.
+``nfa.check`` compares this G with W^T K W, so nothing here may use K or the way in which K is computed. K reads J off
+the gradient by h. Here every product h = W x is computed a second time from a copy of x that requires gradients, and
+torch's own backward of that product turns the gradient by h into g. Samples come one at a time (each with a copy of
+itself, whose gradients are zero) and outputs one at a time, so no sum over samples can hide a mistake. A convolution is
+computed as a product of W with patches of the input. Each product is compared with the network's own: ``mismatch``.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ from nfa.alignment.network.paired import record_paired
 from nfa.alignment.network.recording import Call
 from nfa.alignment.network.undisturbed import undisturbed
 
-# Places of the two operands among the arguments, where they are not the first two.
+# Positions of the two operands among the arguments of an operation; the first two for all others.
 _OPERANDS = {"aten::addmm": (1, 2), "aten::addmv": (1, 2), "aten::baddbmm": (1, 2), "aten::addbmm": (1, 2)}
 
 
@@ -32,11 +34,11 @@ def _places(func: Any) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class DirectLayer:
-    """What was found for one layer.
+    """The direct AGOP of one layer.
 
     Attributes:
-        agop: G, (g, d, d) float64 on the CPU, or G u where directions u were asked for, (g, d, r).
-        mismatch: Relative difference between the network's products and the same done again: rounding.
+        agop: G, (g, d, d) float64 on the CPU; or G u, (g, d, r), if directions u were given.
+        mismatch: Largest relative difference between the network's products and the repeated ones.
     """
 
     agop: Tensor
@@ -45,14 +47,14 @@ class DirectLayer:
 
 @dataclass(frozen=True)
 class _Again:
-    """A product done again.
+    """A product that is computed a second time.
 
     Attributes:
-        x: What the weight multiplies, a leaf.
+        x: The other factor, a leaf of autograd's graph.
         result: The product.
-        row_axis: Axis of the result that counts rows of W (blocks times rows of a grouped convolution).
+        row_axis: Axis of the result that runs over rows of W (of all blocks, for a grouped convolution).
         vectors: Gradient by x -> (g, m, d), one vector for each position.
-        mismatch: Relative difference from the network's.
+        mismatch: Relative difference from the network's product.
     """
 
     x: Tensor
@@ -63,7 +65,7 @@ class _Again:
 
 
 class _Keeping(Interception):
-    """Also keeps what was multiplied: product -> how to do it again."""
+    """Also keeps the factors of each product: index of a product -> function that computes it again."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -79,7 +81,7 @@ class _Keeping(Interception):
                 continue
             left, right = _places(func)
             place = left if self._is_weight(args[right], seen) else right
-            # The network may change x and the result in place later on; its weights it does not.
+            # The network may change x and the result in place later on, but not its weights.
             given = [value.detach() if isinstance(value, Tensor) else value for value in args]
             given[place] = given[place].clone()
             expected = result.detach().clone()
@@ -102,7 +104,7 @@ class _Keeping(Interception):
         return result
 
     def _is_weight(self, tensor: Tensor, seen: Seen) -> bool:
-        """Whether an operand is the matrix of a product."""
+        """Tell whether an operand is the matrix of a product."""
         known = None if tensor in self._from_samples else self._range_of(tensor)
         assert seen.view is not None
         if known is None or known.parameter != seen.view.parameter:
@@ -113,7 +115,7 @@ class _Keeping(Interception):
 
 
 def _group(inputs: Tensor, matrix: Tensor, between: tuple[int, int], expected: Tensor) -> _Again:
-    """Do the product of one group of rows with their matrix again."""
+    """Compute the product of one group of rows with their matrix again."""
     first, last = between
     x = inputs[first:last].clone().requires_grad_()
     own = x @ matrix.mT
@@ -124,11 +126,11 @@ def _group(inputs: Tensor, matrix: Tensor, between: tuple[int, int], expected: T
 
 
 def _multiplied(func: Any, args: list[Any], kwargs: dict[str, Any], place: int, seen: Seen, expected: Tensor) -> _Again:
-    """Do a matrix product again."""
+    """Compute a matrix product again."""
     assert seen.view is not None
     x = args[place].requires_grad_()
     result = func(*args, **kwargs)
-    # The weight is on the left: x has positions as columns, but for a single vector.
+    # With the weight on the left, the columns of x are positions, unless x is a single vector.
     transposed = place == _places(func)[1] and x.dim() > 1
     blocks = seen.view.shape[0]
 
@@ -144,7 +146,7 @@ def _multiplied(func: Any, args: list[Any], kwargs: dict[str, Any], place: int, 
 
 
 def _patches(args: list[Any], groups: int, expected: Tensor) -> _Again:
-    """Write a convolution out as W times patches, in any number of dimensions."""
+    """Compute a convolution as W times patches, in any number of dimensions."""
     inputs, weight, bias, stride, padding, dilation, *_ = args
     kernel = weight.shape[2:]
     axes = len(kernel)
@@ -182,14 +184,14 @@ def direct_agop(
     """Compute G of some layers.
 
     Args:
-        model: The network, in float64 for a comparison that means something.
+        model: The network, in float64 if the comparison is to be exact.
         inputs: (n, *input shape).
         directions: Layer name -> u (g, d, r) float64, for G u in place of G; None for G.
         heads: As in ``measure_covariances``.
-        names: Under which the layers were measured.
+        names: The names under which the layers were measured.
 
     Returns:
-        Layer name -> G; a layer that does not come up in single samples is not there.
+        Layer name -> G. A layer that is not used when a sample comes alone is missing.
     """
     totals: dict[str, Tensor] = {}
     mismatch: dict[str, float] = {}
@@ -208,7 +210,7 @@ def direct_agop(
 def _vectors(
     model: nn.Module, sample: Tensor, layers: set[str], *, heads: bool, names: Names | None
 ) -> Iterator[tuple[Call, _Again, Tensor]]:
-    """Give g (g, m, d) for every call of the layers and every output of one sample."""
+    """Yield the gradients by x, (g, m, d), for every output of one sample and every call of the layers."""
     watches: list[_Keeping] = []
 
     def watching(*arguments: Any, **keywords: Any) -> _Keeping:
@@ -217,7 +219,7 @@ def _vectors(
 
     recording = record_paired(model, sample, heads=heads, watching=watching, names=Names(names))
     calls = [call for call in recording.calls if call.layer.name in layers]
-    # The last watch is that of the pass recorded: the pass is made again where the network writes to its input.
+    # The last watch belongs to the recorded pass: a network that writes to its input is run again.
     again = {index: watches[-1].products[index]() for index in sorted({call.product for call in calls})}
     rows = {index: watches[-1].seen[index].view for index in again}
     edges: list[Any] = [recording.products[index] for index in again]
@@ -236,7 +238,7 @@ def _vectors(
 
 
 def _through(gradient: Tensor, axis: int, whole: Any, part: Any) -> Tensor:
-    """Leave of a product's gradient the rows of W that are a layer's: those that begin at the same entries."""
+    """Set a product's gradient to zero for all rows of W but those of one layer, a part of W."""
     step = whole.strides[1]
     own = {part.offset + step * row for row in (range(part.shape[1]) if part.rows is None else part.rows)}
     mask = torch.tensor([whole.offset + step * row in own for row in range(whole.shape[1])], device=gradient.device)

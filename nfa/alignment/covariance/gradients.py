@@ -1,4 +1,9 @@
-"""Gradient of the loss with respect to every layer's weights, for the limit t -> 0+ and for FACT."""
+"""Gradient of the loss with respect to every layer's weights, dL/dW.
+
+Two quantities compare weights with it: FACT, and the centred quantities in the limit t -> 0+, where W - W0 under
+gradient flow is -t dL/dW. L is the mean loss over all samples, so batch gradients are weighted by their samples. The
+layers are those that a measurement of K finds, each read from the gradients of the parameters by its place.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,21 +26,21 @@ BATCH = 250  # most samples in one pass, where the caller does not say
 
 @dataclass(frozen=True)
 class Gradients:
-    """What every parameter is to move against, and the layers that its entries belong to.
+    """Gradients of a loss by all parameters, with the layers that their entries belong to.
 
     Attributes:
         parameters: Qualified name of a parameter -> its gradient, float64, on the network's device.
-        layers: Layer name -> where its weights are, in forward order.
+        layers: Layer name -> place of its weights, in forward order.
     """
 
     parameters: dict[str, Tensor]
     layers: dict[str, Layer]
 
     def matrices(self, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Read tensors shaped as the parameters, by default the gradients, layer by layer.
+        """Read the layers' matrices out of the gradients, or out of other tensors shaped as the parameters.
 
         Args:
-            tensors: Qualified name of every parameter -> a tensor like it.
+            tensors: Qualified name of every parameter -> a tensor of its shape; None takes the gradients.
 
         Returns:
             Layer name -> (k, d) or (g, k, d) float64 on the CPU, in forward order.
@@ -45,31 +50,31 @@ class Gradients:
 
 
 def _kind(value: Any) -> str:
-    """Say what a loss gave."""
+    """Describe the value that a loss returned."""
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
     return f"a tensor of shape {tuple(value.shape)}" if value.dim() else "a number without a gradient"
 
 
 def _outputs(model: nn.Module, batch: Tensor) -> Any:
-    """Run a network on samples, and on a single one twice where it gives two outputs then."""
+    """Run a network on samples; a single sample as two copies, if that gives two outputs."""
     if len(batch) == 1:
         try:
             outputs = model(doubled(batch))
             if isinstance(outputs, Tensor) and outputs.dim() > 0 and len(outputs) == 2:
                 return outputs[:1]
-        except Exception:  # whatever a network raises that is written for one sample; its own comes from the next line
+        except Exception:  # a network that is written for one sample can raise anything
             return model(batch.clone())
     return model(batch.clone())
 
 
 @unseen()
 def check_targets(model: nn.Module, inputs: Inputs, targets: Tensor | None, loss: Loss, *, every: bool) -> None:
-    """Refuse targets that do not fit the samples or the loss, before anything that takes long is computed.
+    """Refuse targets that do not fit the samples or the loss, before anything long is computed.
 
     Args:
         model: The network; it is run on two samples.
-        inputs: (n, *input shape), or batches that are in memory.
+        inputs: (n, *input shape), or batches in memory.
         targets: (n, ...), or None where the batches hold them.
         loss: (outputs, targets) -> mean loss.
         every: Try the loss on all targets, each with the outputs of one sample; else on those of two samples.
@@ -87,7 +92,7 @@ def check_targets(model: nn.Module, inputs: Inputs, targets: Tensor | None, loss
             with explained(model, batch), undisturbed(model), torch.no_grad():
                 outputs = model(batch[:2].clone())
             if not isinstance(outputs, Tensor) or len(outputs) != len(target[:2]):
-                return  # refused by the measurement, in its own words
+                return  # the measurement refuses such outputs
             loss(outputs, target[:2])
         if every:
             loss(outputs[:1].expand(len(target), *outputs.shape[1:]), target)
@@ -104,12 +109,9 @@ def loss_gradients(
     batch_size: int = BATCH,
     layers: Mapping[str, Layer] | None = None,
 ) -> Gradients:
-    """Gradient of the mean loss over all samples for every parameter; see ``weight_gradients``.
+    """Compute the gradient of the mean loss over all samples for every parameter.
 
-    ``layers``, where they are known, are those of the result; else they are found, those that any sample goes through.
-
-    Raises:
-        ValueError: As ``measure_covariances``, inputs and targets of different length, or no targets.
+    Arguments and errors are those of ``weight_gradients``, which returns the same gradients by layer.
     """
     check_options(heads=heads, batch_size=batch_size)
     if not callable(loss):
@@ -153,9 +155,9 @@ def weight_gradients(
     batch_size: int = BATCH,
     layers: Mapping[str, Layer] | None = None,
 ) -> dict[str, Tensor]:
-    """Gradient of the mean loss over all samples, dL/dW, for every layer.
+    """Compute the gradient of the mean loss over all samples, dL/dW, for every layer.
 
-    The network is in eval mode and is left as it was; parameters need not require gradients. A weight that is used
+    The network is run in eval mode and left as it was; parameters need not require gradients. A weight that is used
     more than once has one gradient, the sum over its uses.
 
     Args:
@@ -165,8 +167,8 @@ def weight_gradients(
         loss: (outputs, targets) -> mean loss over the samples it is given, a scalar tensor.
         heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass.
-        layers: Those wanted, from ``nfa.alignment.Measured``; all that any sample goes through when None, which takes
-            one more forward pass over all samples where the first ones do not use all weights.
+        layers: The wanted layers, from ``Measured.places``. None finds all layers that any sample goes through, which
+            takes one more forward pass over all samples if the first ones do not use all weights.
 
     Returns:
         Layer name -> (k, d) or (g, k, d) float64 on the CPU, in forward order. May hold NaN where the loss overflows.

@@ -1,16 +1,22 @@
-"""K, the covariance of the pre-activation tangent features, of every layer in one sweep.
+"""``measure_covariances``: K of every layer in one sweep over the samples.
 
     K = (1/n) sum_i sum_positions J_i^T J_i,    J_i = d f(x_i) / d h    (Beaglehole et al., arXiv 2402.05271)
 
-so that the average gradient outer product of the layer's inputs is G = W^T K W exactly (the chain rule, for the path
-through this layer). One forward pass per batch, then reverse passes that serve all layers at once:
+The sweep has four steps. A few samples are tried out (``network.guard``). The samples are cut into batches that fit the
+size of the network's activations. Each batch takes one recorded forward pass and then reverse passes, each of which
+serves all layers at once (``passes``):
 
-exact       one pass per output: the gradients of output c summed over the batch are per-sample gradients.
-sketched    random v with independent +-1 entries for each sample: E[(J^T v)(J^T v)^T] = J^T J. Two independent
-            sketches, of ``probes`` passes each, whatever the number of outputs.
+exact       one pass per output c. Samples do not mix, so the gradient of output c, summed over the batch, holds the
+            gradient of every single sample.
+sketched    passes with random v of independent +-1 entries: E[(J^T v)(J^T v)^T] = J^T J. Two independent sketches of
+            ``probes`` passes each, whatever the number of outputs.
 
-    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-    k = measure_covariances(model, images).layers["0"].covariance      # images (n, 784) -> (128, 128)
+Last, the sums become a ``LayerCovariance`` for each layer, with its place, its notes and its rounding.
+
+    >>> model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    >>> measured = measure_covariances(model, torch.randn(20, 5))
+    >>> {name: tuple(layer.covariance.shape) for name, layer in measured.layers.items()}
+    {'0': (4, 4), '2': (3, 3)}
 """
 
 import itertools
@@ -47,12 +53,12 @@ from nfa.alignment.network.undisturbed import undisturbed
 from nfa.random import torch_generator
 
 DOUBLE = torch.finfo(torch.float64).eps
-# "auto" is exact up to so many outputs per sample (outputs times positions): as many reverse passes.
+# "auto" is exact up to so many outputs per sample (outputs times positions), each of which takes a reverse pass.
 AFFORDABLE_OUTPUTS = 64
-# Blocks of samples of which error bars are made, where the number of samples is known; else BLOCK samples make a block.
+# Blocks of samples for error bars, if the number of samples is known; else a block has BLOCK samples.
 BLOCKS = 32
-# Samples in one pass, where the caller does not say: as many as keep the graph within so many numbers (20 MiB in
-# float32), but no more than cost less time together, and no fewer than keep the cores busy.
+# Samples in one pass, if the caller gives no batch size: as many as keep the graph within so many numbers (20 MiB in
+# float32). Fewer than FEWEST leave cores idle, more than MOST save no time.
 ELEMENTS = 5 * 2**20
 FEWEST, MOST = 32, 1024
 
@@ -61,28 +67,29 @@ NOT_FINITE = reason("some outputs of the network are NaN or infinite: K is made 
 
 @dataclass(frozen=True)
 class LayerCovariance:
-    """One measured layer of one network.
+    """W and K of one layer of one network.
 
     Attributes:
         layer: Name, e.g. ``hidden.0`` or ``blocks.0.attn.q``.
         index: Place in forward order among the layers, from 0.
-        depth_from_output: Products after it on the longest path to the output; 0 = readout.
-        chain_length: Number L of layers when the network is a chain of layers, else None (then the depth-matched power
-            is undefined).
-        own_weight: W, (k, d) copy in the network's number type; a convolution's d is c_in * kh * kw. (g, k, d) where g
-            groups of rows see different inputs: W is then block-diagonal.
-        total: Sum of K_i over the samples, (g, k, k), in the number type it was summed in; None where the blocks hold
-            it.
-        n: Samples.
-        outputs: C, outputs of the network for one sample (all positions counted).
+        depth_from_output: Number of products after it on the longest path to the output; 0 = readout.
+        chain_length: Number L of layers if the network is a chain of layers, else None (the depth-matched power is then
+            undefined).
+        own_weight: W, a copy (k, d) in the network's number type; a convolution's d is c_in * kh * kw. (g, k, d) where
+            g groups of rows see different inputs: W is then block-diagonal.
+        total: Sum of K_i over the samples, (g, k, k), in the number type in which it was summed; None if ``blocks``
+            holds it.
+        n: Number of samples measured.
+        outputs: C, the number of outputs for one sample (all positions counted).
         resolution: Relative rounding of K's eigenvalues.
-        blocks: K in blocks of samples, where there is an error to estimate; None when exact for these samples.
-        population: N, samples in the whole data set when the target is its K; None when it is that of these samples.
+        blocks: K in blocks of samples, if there is an error to estimate; None if K is exact for these samples.
+        population: N, the number of samples in the whole data set, if its K is estimated; None if K is that of the
+            samples measured.
         probes: Probes in each of the two sketches; 0 when exact.
-        rounding: tr K that the rounding of the network's number type makes by itself, as estimated from a few samples.
-        remarks: What is to be known of every value that depends on K.
-        view: Where W lies among the network's parameters.
-        note: What K does not cover, in words; empty for most layers.
+        rounding: The part of tr K that is rounding of the network's number type, estimated from a few samples.
+        remarks: Notes for every value that depends on K.
+        view: Place of W among the network's parameters.
+        note: Uses of W that K leaves out; empty for most layers.
     """
 
     layer: str
@@ -109,7 +116,7 @@ class LayerCovariance:
 
     @cached_property
     def covariance(self) -> Tensor:
-        """K, (k, k) or (g, k, k) float64. Sketched: the mean of the two sketches, which is unbiased."""
+        """K, (k, k) or (g, k, k) float64; if sketched, the mean of the two sketches, which is unbiased."""
         if self.total is not None:
             return without_single_block(self.total.to(torch.float64, copy=True).div_(self.n))
         assert self.blocks is not None
@@ -118,15 +125,16 @@ class LayerCovariance:
 
     @property
     def is_rounding(self) -> bool:
-        """Whether K is no more than rounding: the true gradient is zero, or the network magnifies rounding."""
+        """Whether K is no more than rounding, because the true gradient is zero or the network magnifies rounding."""
         partly = PARTLY if torch.finfo(self.own_weight.dtype).bits >= 32 else PARTLY_HALF
         return 0 < self.trace <= partly * self.rounding
 
     @property
     def change_by_rounding(self) -> float:
-        """Relative change of K that rounding makes: twice that of J over the root of n, as it averages over samples.
+        """Relative change of K by rounding.
 
-        No less than that of the weights, twice: K is quadratic in those after it.
+        Twice that of J, because K is quadratic in J, over the root of n, because it averages over samples. No less than
+        twice the rounding of the weights: K is quadratic in the weights of later layers.
         """
         relative = (self.rounding / self.trace) ** 0.5 if self.trace > 0 else 0.0
         return max(float(relative * (2 / self.n**0.5 + relative)), 2 * torch.finfo(self.own_weight.dtype).eps)
@@ -138,19 +146,20 @@ class LayerCovariance:
 
     @property
     def estimator(self) -> str:
-        """How K was obtained: ``exact`` or ``sketched``, and of how many samples where it is that of more."""
+        """How K was obtained: "exact" or "sketched", and "of <n> in <N>" if n samples were drawn from N."""
         how = "sketched" if self.probes else "exact"
         return how if self.population is None else f"{how} of {self.n} in {self.population}"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a sweep over the samples found.
+    """The result of a sweep over the samples.
 
     Attributes:
-        layers: Layer name -> its covariance, in forward order.
+        layers: Layer name -> its W and K, in forward order.
         left_out: Owner of a weight of two or more dimensions -> why it is not measured.
-        survey: The layers by their place in memory, for another measurement of the same network to match.
+        survey: The layers by their place among the parameters, so that another measurement of the same network can find
+            the same ones.
     """
 
     layers: dict[str, LayerCovariance]
@@ -159,7 +168,7 @@ class Measured:
 
     @property
     def places(self) -> dict[str, Layer]:
-        """Layer name -> where its weights are, in forward order."""
+        """Layer name -> place of its weights, in forward order."""
         return {name: Layer(name, found.view) for name, found in self.layers.items() if found.view is not None}
 
 
@@ -179,31 +188,31 @@ def measure_covariances(
 ) -> Measured:
     """Measure K of every layer.
 
-    The layers are those that any of the samples goes through; samples that do not go through a layer count as zeros in
-    its K, which is a mean over all samples.
+    The layers are those that any of the samples goes through. K is a mean over all samples, so samples that do not go
+    through a layer count as zeros.
 
-    The network is measured in eval mode and left as it was. It may give any tensor that has the samples first; a
-    sample's outputs must depend on that sample alone. Peak memory is that of one batch and of the results.
+    The network is measured in eval mode and left as it was. Its output may be any tensor with the samples first; the
+    outputs for a sample must depend on that sample alone. Peak memory is that of one batch and of the results.
 
     Args:
         model: The network.
         inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs; never changed.
         layers: Names of the layers to measure; all when None.
         estimator: "exact", "sketched", or "auto": exact up to 64 outputs per sample.
-        samples: Draw so many of the samples at random and estimate for all of them; None, or as many as there are,
-            takes all.
+        samples: Number of samples to draw at random, from which K of all samples is estimated; None, or as many as
+            there are, takes all.
         probes: Probes in each of the two sketches.
-        seed: Names the probes and the samples drawn.
+        seed: Determines the probes and the samples drawn.
         heads: Take query, key and value projections apart by head.
-        batch_size: Most samples in one pass; changes the time and memory, not the result (but an error bar, where it is
-            smaller than the blocks that those are made of). A sample that comes alone is given twice, see
-            ``nfa.alignment.network.paired``. None chooses by the size of the network's activations.
-        like: What an earlier measurement of the same network with other weights found: its layers keep their names,
-            and those that no sample goes through any more are there with K = 0.
+        batch_size: Most samples in one pass. It changes time and memory but not the result, except for error bars if it
+            is smaller than their blocks. A single sample is run as two copies, see ``nfa.alignment.network.paired``.
+            None chooses by the size of the network's activations.
+        like: The survey of an earlier measurement of the same network with other weights: its layers keep their names,
+            and those that no sample goes through any more are in the result with K = 0.
 
     Raises:
-        ValueError: No measurable layer, an unknown one, zero samples, NaN in weights or inputs, outputs that are no
-            tensor of n samples, or outputs of a sample that depend on the others.
+        ValueError: No measurable layer, an unknown layer, zero samples, NaN in weights or inputs, outputs that are not
+            a tensor of n samples, or outputs for a sample that depend on other samples.
     """
     check_options(estimator=estimator, samples=samples, probes=probes, seed=seed, heads=heads, batch_size=batch_size)
     layers = checked_layers(layers)
@@ -232,7 +241,7 @@ def measure_covariances(
         elements = first.elements // len(first.outputs)
         size = batch_size or _affordable(elements, max(map(len, held)))
         all_finite = True
-        if in_blocks:  # where each row of J is one sample's, a batch can be cut into blocks afterwards
+        if in_blocks:  # a batch whose rows of J belong to one sample each can be cut into blocks afterwards
             size = max(size // block, 1) * block if sketch and first.one_row_each else block
         del first  # its graph
         whole = itertools.chain(held, (part for part, _ in stream))
@@ -290,7 +299,11 @@ def measure_covariances(
 def _recorded(
     model: nn.Module, parts: Iterable[Tensor], survey: Survey, guard: Guard, *, cut: int, **options: Any
 ) -> Iterator[tuple[Tensor, Recording]]:
-    """Run batches; where ``cut`` is not 0 and not all samples of one go the same way, run it in pieces of so many."""
+    """Yield batches with their recorded passes; those that need it are run again in pieces of ``cut`` samples.
+
+    A piece becomes a block of samples. A batch of which each row of J belongs to one sample is cut later; ``cut`` is 0
+    if no blocks are kept.
+    """
     n = 0
     for batch in parts:
         recording = record_paired(model, batch, names=survey.names, **options)
@@ -306,10 +319,10 @@ def _recorded(
 
 
 def _refuse_changed(recording: Recording, sums: Mapping[str, LayerSum]) -> None:
-    """Refuse a weight that only a later batch changes: K would lack what that batch adds.
+    """Refuse a weight that the forward pass changes in a later batch only: K would lack that batch.
 
     Raises:
-        ValueError: There is one.
+        ValueError: Such a weight.
     """
     for name, found in sums.items():
         if recording.left_out.get(owner(found.layer.view.parameter)) == CHANGED:
@@ -317,12 +330,12 @@ def _refuse_changed(recording: Recording, sums: Mapping[str, LayerSum]) -> None:
 
 
 def _result(found: LayerSum, rounding: float | None, layer: LayerCovariance) -> LayerCovariance:
-    """Fill in K, from the sum over samples, from two sketches, or in closed form where h is the output.
+    """Add K to a result: from the sum over samples, from two sketches, or in closed form if h is the output.
 
     Args:
         found: The sum.
-        rounding: Share of tr K that is rounding, where it is known as a share.
-        layer: The rest of the result.
+        rounding: Share of tr K that is rounding, for a layer that only some samples go through; else None.
+        layer: The result without K.
     """
     if found.blocks is None:
         result = replace(layer, total=found.total())
@@ -336,21 +349,21 @@ def _result(found: LayerSum, rounding: float | None, layer: LayerCovariance) -> 
 
 
 def _cut(whole: Iterable[Tensor], batch_size: int | None, elements: int) -> Iterator[Tensor]:
-    """Cut chunks of samples into passes; each by the largest chunk so far, where no size is given."""
+    """Cut chunks of samples into batches; without a batch size, into ones that suit the largest chunk so far."""
     largest = 0
-    for one in whole:
-        largest = max(largest, len(one))
-        yield from one.split(batch_size or _affordable(elements, largest))
+    for chunk in whole:
+        largest = max(largest, len(chunk))
+        yield from chunk.split(batch_size or _affordable(elements, largest))
 
 
 def _affordable(elements: int, samples: int) -> int:
-    """Samples in one pass, from the numbers that the network computes for one; passes of about the same size."""
+    """Choose the samples in one pass by how many numbers the network computes for one; passes are of like size."""
     most = min(MOST, max(FEWEST, ELEMENTS // elements))
     return -(-samples // -(-samples // most))
 
 
 def _chosen(estimator: str, outputs: int) -> str:
-    """Choose between exact and sketched; with a single output the sketch is exact, at twice the cost."""
+    """Choose between exact and sketched; with a single output a sketch is exact at twice the cost, so never taken."""
     if estimator == "auto":
         return "exact" if outputs <= AFFORDABLE_OUTPUTS else "sketched"
     return "exact" if outputs == 1 else estimator

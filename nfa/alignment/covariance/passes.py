@@ -1,4 +1,11 @@
-"""Reverse passes over one batch, and what they add to each layer's K."""
+"""The reverse passes over one batch, and the running sum of J^T J of each layer.
+
+One reverse pass with direction v gives, for all layers at once, the rows J_i^T v_i of every sample i, because samples
+do not mix. *Exact*: v picks one output c of every sample, so the rows are those of J for that output; C outputs take C
+passes, and K_i is the sum of the rows' outer products. *Sketched*: v has random signs for every output of every sample;
+E[(J^T v)(J^T v)^T] = J^T J, whatever C. If h is itself the network's output, J is the identity: a random v then comes
+back unchanged, which no other layer does, and K is known in closed form.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,25 +13,24 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nfa.alignment.covariance.blocks import Blocks, Part
+from nfa.alignment.covariance.blocks import Blocks, OuterSum
 from nfa.alignment.covariance.products import add_products_, extreme, mirrored_, resolution, symmetric, working_type
 from nfa.alignment.network.layers import Layer
 from nfa.alignment.network.recording import Recording, reverse, wanted
 
-# Additions to a float32 sum before it goes into a float64 one: their rounding, 6e-8 each and in any direction, stays
-# below 1e-6 together.
+# Additions to a float32 sum before it is added to a float64 one: 64 roundings of 6e-8, of either sign, stay below 1e-6.
 ADDITIONS = 64
 
 
 class LayerSum:
-    """The sum of K_i of one layer, as it grows batch by batch.
+    """The sum of K_i of one layer over the batches so far.
 
     Attributes:
         layer: The layer.
-        blocks: The sum in blocks of samples, where error bars are to be made; else None.
-        resolution: Relative rounding of the eigenvalues of what was summed.
-        identity_positions: Positions per sample while every gradient so far was the direction it came from: then h is
-            the output itself and K this multiple of the identity. None when one was not.
+        blocks: The sum in blocks of samples, if error bars are to be made; else None.
+        resolution: Relative rounding of the eigenvalues of the sum.
+        identity_positions: Positions per sample, as long as every gradient equals its direction: h is then the output
+            itself, and K_i this multiple of the identity. 0 before the first gradient, None after one that differs.
     """
 
     def __init__(self, layer: Layer, *, in_blocks: bool) -> None:
@@ -39,7 +45,7 @@ class LayerSum:
         self._rows: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def add_exact(self, rows: Tensor, outputs: int) -> None:
-        """Add the rows (g, m, k) of J for one output."""
+        """Add the outer products of the rows (g, m, k) of J for one output."""
         working = torch.float64 if extreme(rows) else working_type(rows.dtype, outputs)
         self.resolution = max(self.resolution, resolution(rows.dtype, working))
         if self._products is None:
@@ -58,14 +64,14 @@ class LayerSum:
         self._rows[sketch].append(rows.cpu())
 
     def end_exact_batch(self, n: int) -> None:
-        """Close a batch of n samples, one block where blocks are kept."""
+        """Close a batch of n samples, which is one block if blocks are kept."""
         if self.blocks is not None:
-            part = Part(self._empty() if self._products is None else mirrored_(self._products).cpu(), None)
+            part = OuterSum(self._empty() if self._products is None else mirrored_(self._products).cpu(), None)
             self._products = None
             self.blocks.add(n, part, part)
 
     def total(self) -> Tensor:
-        """The sum over all batches, (g, k, k) on the CPU, where no blocks are kept."""
+        """Return the sum over all batches, (g, k, k) on the CPU, if no blocks are kept."""
         if self._total is None:
             return self._empty() if self._products is None else mirrored_(self._products).cpu()
         if self._products is not None:
@@ -73,23 +79,21 @@ class LayerSum:
         return self._total
 
     def _settle(self) -> None:
-        """Bring what was added to the float64 sum."""
+        """Move the products of the last additions to the float64 sum."""
         assert self._products is not None
         summed = symmetric(self._products)
         self._total = summed if self._total is None else self._total.add_(summed)
         self._products, self._additions = None, 0
 
     def _empty(self) -> Tensor:
-        """The sum of a layer that was not called."""
+        """Make the sum of a layer that was not called: zeros."""
         return torch.zeros(self.layer.blocks, self.layer.fan_out, self.layer.fan_out)
 
     def end_sketched_batch(self, n: int, probes: int, block: int) -> None:
-        """Close a batch of n samples: one block, or blocks of ``block`` samples where each row is one sample's."""
+        """Close a batch of n samples: one block, or blocks of ``block`` samples if each row belongs to one sample."""
         assert self.blocks is not None
         rows, self._rows = self._rows, ([], [])
-        if not rows[
-            0
-        ]:  # not called on these samples: a row of zeros for each, so that blocks are cut as those of others
+        if not rows[0]:  # not called on these samples: a row of zeros for each, to cut blocks as for other layers
             rows = ([torch.zeros(self.layer.blocks, n, self.layer.fan_out)],) * 2
             self.identity_positions = None
         one_row_each = all(part.shape[1] == n for sketch in rows for part in sketch)
@@ -105,14 +109,14 @@ class LayerSum:
 
 
 class LayerSums(dict[str, LayerSum]):
-    """Sums of the layers that are wanted, of which later batches may bring more."""
+    """Layer name -> ``LayerSum`` of the wanted layers; later batches may bring further layers."""
 
     def __init__(self, wanted: Sequence[str] | None, *, in_blocks: bool, probes: int, block: int) -> None:
-        """Begin with no layer.
+        """Begin without layers.
 
         Args:
             wanted: Names of the layers; all when None.
-            in_blocks: Whether error bars are to be made.
+            in_blocks: Whether to keep blocks, for error bars.
             probes: Probes in each of the two sketches; 0 when exact.
             block: Samples in a block.
         """
@@ -122,7 +126,7 @@ class LayerSums(dict[str, LayerSum]):
         self._ended: list[int] = []
 
     def find(self, layers: Mapping[str, Layer]) -> None:
-        """Add the wanted ones among some layers, at zero for the batches so far."""
+        """Add the wanted ones among some layers, with zeros for the batches so far."""
         for name, layer in layers.items():
             if name not in self and (self._wanted is None or name in self._wanted):
                 self[name] = LayerSum(layer, in_blocks=self._in_blocks)
@@ -142,22 +146,22 @@ class LayerSums(dict[str, LayerSum]):
             found.end_exact_batch(n)
 
 
-def _mean(rows: Sequence[Tensor], probes: int) -> Part:
-    """Sum over calls and mean over probes."""
+def _mean(rows: Sequence[Tensor], probes: int) -> OuterSum:
+    """Sum the outer products of rows over calls, and average them over probes."""
     joined = rows[0] if len(rows) == 1 else torch.cat(list(rows), 1)
-    return Part.of_rows(joined if probes == 1 else joined / probes**0.5).compact()
+    return OuterSum.of_rows(joined if probes == 1 else joined / probes**0.5).compact()
 
 
 def exact_passes(recording: Recording, sums: Mapping[str, LayerSum], n: int) -> None:
-    """One reverse pass for each output: all rows of J.
+    """Make one reverse pass for each output, and add the rows of J.
 
     Args:
-        recording: A forward pass.
-        sums: Layers to add to.
-        n: Samples, the first of those that the pass ran on: a single sample is there twice.
+        recording: A recorded forward pass.
+        sums: Layer name -> sum to add to.
+        n: Number of samples to measure, the first ones of the pass: a single sample was run as two copies.
     """
     calls, edges = wanted(recording, sums)
-    if not edges:  # these samples go through none of the layers
+    if not edges:  # these samples go through none of the wanted layers
         return
     outputs = recording.outputs.shape[1]
     direction = torch.zeros_like(recording.outputs)
@@ -171,15 +175,15 @@ def exact_passes(recording: Recording, sums: Mapping[str, LayerSum], n: int) -> 
 
 
 def sketched_passes(recording: Recording, sums: Mapping[str, LayerSum], signs: Tensor) -> None:
-    """One reverse pass for each probe of both sketches.
+    """Make one reverse pass for each probe of both sketches, and add the rows of J^T v.
 
     Args:
-        recording: A forward pass of n samples; of two where n = 1, the second of which is a copy.
-        sums: Layers to add to.
+        recording: A recorded forward pass of n samples; for n = 1, of the sample and a copy of it.
+        sums: Layer name -> sum to add to.
         signs: (n, 2 * probes, T) of +-1; the first half of the probes is the first sketch.
     """
     calls, edges = wanted(recording, sums)
-    if not edges:  # these samples go through none of the layers
+    if not edges:  # these samples go through none of the wanted layers
         return
     total = signs.shape[1]
     count = Counter(call.layer.name for call in calls)
@@ -196,7 +200,7 @@ def sketched_passes(recording: Recording, sums: Mapping[str, LayerSum], signs: T
 
 
 def _note_identity(layer: LayerSum, gradient: Tensor, direction: Tensor, *, only: bool) -> None:
-    """Keep track of whether h of an only call is the output: random signs come back unchanged in no other case."""
+    """Note whether h of a layer's only call is the output: in no other case do random signs come back unchanged."""
     same = only and gradient.numel() == direction.numel() and torch.equal(gradient.reshape(direction.shape), direction)
     positions = direction.shape[1] // (layer.layer.blocks * layer.layer.fan_out)
     layer.identity_positions = positions if same and layer.identity_positions in (0, positions) else None

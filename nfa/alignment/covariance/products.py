@@ -1,21 +1,26 @@
-"""Sums of J^T J: symmetric rank-k updates that compute one triangle."""
+"""Sums of J^T J: symmetric rank-k updates that compute one triangle, and number types that keep small eigenvalues.
+
+J^T J is symmetric, so half of its entries suffice, but torch has no such product (BLAS ``syrk``). Here the product is
+cut into strips of rows, each from the diagonal to the right. The number type matters, too: quantities at power 1/2 take
+roots of eigenvalues, so an eigenvalue of 1e-7 of the largest, which is rounding in float32, would count for 3e-4.
+"""
 
 import torch
 from torch import Tensor
 
-# Rows in one strip: products of this height still run at the machine's full rate, and faster than products of this
-# width (measured), and the part computed twice, k * STRIP / 2 entries, is small beside k^2 / 2.
+# Rows in one strip. Products of this height still run at the machine's full rate (measured; faster than columns of this
+# width), and the part that is computed twice, k * STRIP / 2 entries, is small beside k^2 / 2.
 STRIP = 128
-SMALL = 256  # up to this k strips of half that height are faster
-SMALLEST, LARGEST = 1e-10, 1e10  # of rows whose squares float32 holds beside squares 1e-18 of theirs
-FEW_OUTPUTS = 4  # so few rows per sample that K can be nearly singular, and float64 costs little
+SMALL = 256  # up to this k strips of half the height are faster
+SMALLEST, LARGEST = 1e-10, 1e10  # largest entry of rows: within, float32 also holds squares of 1e-18 of the largest
+FEW_OUTPUTS = 4  # with so few rows per sample K can be nearly singular, and float64 costs little
 
 
 def working_type(dtype: torch.dtype, outputs: int) -> torch.dtype:
-    """Number type in which J^T J is summed within a batch: float32, or float64 for float64 and for few outputs.
+    """Choose the number type in which J^T J is summed within a batch: float32, or float64 for few outputs.
 
-    With few outputs K often has eigenvalues below float32's rounding, 1e-7 of the largest; at power 1/2 they would
-    count for 3e-4. From float32 rows summed in float64 they are right to the square of that rounding.
+    With few outputs K often has eigenvalues below float32's rounding, 1e-7 of the largest. Float32 rows that are summed
+    in float64 give them up to the square of that rounding. Rows in float64 are always summed in float64.
     """
     if outputs <= FEW_OUTPUTS:
         return torch.float64
@@ -23,7 +28,7 @@ def working_type(dtype: torch.dtype, outputs: int) -> torch.dtype:
 
 
 def extreme(rows: Tensor) -> bool:
-    """Whether products of float32 rows could vanish or overflow beside the largest: deep saturated networks do that."""
+    """Tell whether squares of float32 rows could underflow or overflow, as in deep saturated networks."""
     if rows.dtype == torch.float64 or rows.numel() == 0:
         return False
     low, high = (bound.item() for bound in rows.aminmax())
@@ -32,17 +37,17 @@ def extreme(rows: Tensor) -> bool:
 
 
 def resolution(rows: torch.dtype, working: torch.dtype) -> float:
-    """Relative rounding of the eigenvalues of a sum of J^T J, for rows of one number type summed in another."""
+    """Relative rounding of the eigenvalues of J^T J, for rows in one number type that are summed in another."""
     return max(torch.finfo(rows).eps ** 2, torch.finfo(working).eps)
 
 
 def add_products_(total: Tensor, rows: Tensor, sign: int = 1) -> None:
-    """Add rows^T rows to the upper triangle of ``total``; what is below it is then meaningless.
+    """Add rows^T rows to the upper triangle of ``total``; entries below it become meaningless.
 
     Args:
         total: (g, k, k).
         rows: (g, m, k), in the same number type.
-        sign: -1 subtracts.
+        sign: 1 to add, -1 to subtract.
     """
     k = total.shape[-1]
     if len(total) > 1:
@@ -56,7 +61,12 @@ def add_products_(total: Tensor, rows: Tensor, sign: int = 1) -> None:
 
 
 def mirrored_(total: Tensor) -> Tensor:
-    """Complete a matrix (..., k, k) from its upper triangle."""
+    """Copy the upper triangle of matrices (..., k, k) to the lower one, in place.
+
+    >>> mirrored_(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
+    tensor([[1., 2.],
+            [2., 3.]])
+    """
     k = total.shape[-1]
     for start in range(0, k, STRIP):
         end = min(start + STRIP, k)
@@ -67,5 +77,5 @@ def mirrored_(total: Tensor) -> Tensor:
 
 
 def symmetric(total: Tensor) -> Tensor:
-    """Complete a matrix (..., k, k) from its upper triangle, as a copy in float64 on the CPU."""
+    """Complete matrices (..., k, k) from their upper triangle, as a float64 copy on the CPU."""
     return mirrored_(total.to("cpu", torch.float64, copy=True))

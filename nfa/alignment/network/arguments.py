@@ -1,4 +1,4 @@
-"""The options that the public functions share, checked in one place, before anything is computed."""
+"""Checks of the options that the public functions share, made before anything is computed."""
 
 import math
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ def checked_whole(name: str, value: Any, least: int | None = 1) -> int:
     """Check that an option is a whole number.
 
     Args:
-        name: What the option is called.
-        value: What was given.
+        name: Name of the option.
+        value: The value that was given.
         least: The smallest value allowed; None allows all.
 
     Raises:
-        ValueError: It is none, or too small.
+        ValueError: The value is no whole number, or too small.
     """
     if not isinstance(value, Integral) or isinstance(value, bool | np.bool_):
         raise ValueError(f"{name}: {value!r} must be a whole number")
@@ -29,7 +29,7 @@ def checked_whole(name: str, value: Any, least: int | None = 1) -> int:
 
 
 def checked_layers(layers: Any) -> list[str] | None:
-    """Check names of layers, and read them once: an iterator is empty when it is read a second time.
+    """Check names of layers and return them as a list, because an iterator can be read only once.
 
     Raises:
         ValueError: Text in place of a list, an empty list, or a name that is no text.
@@ -48,15 +48,15 @@ def checked_layers(layers: Any) -> list[str] | None:
 
 
 def check_options(**given: Any) -> None:
-    """Check the options that are given, each by its name.
+    """Check options by their names.
 
     Args:
         given: Any of ``estimator``, ``samples``, ``probes``, ``batch_size``, ``seed``, ``step``,
             ``weight_decay``, ``decoupled_decay``, ``heads``;
-            ``samples`` and ``batch_size`` may be None. Others are passed over.
+            ``samples`` and ``batch_size`` may be None. Options of other names are not checked.
 
     Raises:
-        ValueError: One of them cannot be used.
+        ValueError: The value of an option cannot be used.
     """
     if "estimator" in given and given["estimator"] not in ESTIMATORS:
         raise ValueError(f"estimator: {given['estimator']!r} is none of {', '.join(ESTIMATORS)}")

@@ -1,4 +1,12 @@
-"""Query, key and value projections, told apart where they share one weight."""
+"""Query, key and value projections that share one weight, told apart by what attention does with their product.
+
+Many transformers compute query, key and value in one product h = W x. Each third of W's rows is a layer of its own when
+the network cuts h into three disjoint column sets and uses h in no other way: ``Consumption`` follows the views of h
+that operations read. Where h is cut in another way (rotated by position, grouped by heads), W stays one layer, and
+``Attending`` finds out that its result became query, key and value, or two of them, so that a note can say so. It
+labels all that is computed from a product with the product's number until the next product, and looks at what meets in
+the two products of attention, q k^T and softmax(q k^T) v.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,24 +23,24 @@ _HEADS = ("num_heads", "n_heads", "n_head", "nhead", "heads", "num_attention_hea
 
 @dataclass
 class Consumption:
-    """Which columns of a product h (..., k) the network went on to use together.
+    """Which columns of a product h (..., k) later operations read together.
 
     Attributes:
-        sets: Column sets of size k / 3 that operations took h apart into.
-        otherwise: Whether some operation took another share of h.
+        sets: Column sets of size k / 3 that operations read.
+        otherwise: Whether some operation read another share of h.
     """
 
     sets: dict[tuple[int, ...], None] = field(default_factory=dict)
     otherwise: bool = False
 
     def note(self, tensor: Tensor, offset: int, k: int, *, whole: bool) -> None:
-        """Note that an operation read this view of h.
+        """Note that an operation read a view of h.
 
         Args:
             tensor: The view.
-            offset: Elements from h's first to its own.
+            offset: Elements from the first of h to the first of the view.
             k: Columns of h.
-            whole: It has as many entries as h.
+            whole: Whether the view has as many entries as h.
         """
         if whole or self.otherwise:
             self.otherwise = True
@@ -47,7 +55,7 @@ class Consumption:
             self.otherwise = True
 
     def thirds(self, k: int) -> list[tuple[int, ...]]:
-        """The three column sets, in order, when h was used in disjoint thirds and in no other way; else nothing."""
+        """Return the three column sets in order if h was used in disjoint thirds and in no other way, else nothing."""
         sets = sorted(self.sets)
         apart = len(sets) == len(PARTS) and len(set().union(*sets)) == k
         return sets if apart and not self.otherwise else []
@@ -58,14 +66,14 @@ _PRODUCTS = ("mm", "bmm", "baddbmm", "addmm", "addbmm")
 
 
 class Attending:
-    """Which products with a weight give query, key and value, or two of them, together.
+    """Finds products with a weight that give query, key and value, or two of them, together.
 
     Attributes:
-        together: Product, by its number -> what it gives, in words.
+        together: Number of a product -> "query, key and value" or "key and value".
     """
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin without products."""
         self.together: dict[int, str] = {}
         self._sources = Labels()  # the products that a tensor was computed from, with no other product in between
         self._scores: set[int] = set()  # products that gave both sides of a product of two tensors
@@ -78,7 +86,7 @@ class Attending:
         self._sizes[product] = result.numel()
 
     def note(self, name: str, args: Any, tensors: list[Tensor], outputs: Iterable[Tensor]) -> None:
-        """Note an operation on what is computed from the samples."""
+        """Note an operation on tensors that are computed from the samples."""
         if "scaled_dot_product" in name and "attention" in name:
             query, key, value = (self._sources.of(tensor) for tensor in args[:3])
             for product in key & value:
@@ -103,12 +111,12 @@ class Attending:
             self._sources.add(output, labels)
 
     def _is_part(self, tensor: Tensor, product: int) -> bool:
-        """Whether a tensor can be a part of a product's columns."""
+        """Tell whether a tensor is small enough to be a part of a product's columns."""
         return isinstance(product, int) and tensor.numel() < self._sizes[product]
 
 
 def packed_rows(model: nn.Module) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Rows of query, key and value in the parameters of ``nn.MultiheadAttention``.
+    """Find the rows of query, key and value in the parameters of every ``nn.MultiheadAttention``.
 
     Returns:
         Parameter name -> layer name -> rows.
@@ -128,7 +136,7 @@ def packed_rows(model: nn.Module) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def head_count(model: nn.Module, parameter: str) -> int:
-    """Heads of the attention module that a parameter belongs to: said by the nearest module around it; 1 if none."""
+    """Number of heads of the attention that a parameter belongs to: an attribute of the nearest module, else 1."""
     path = parameter.split(".")[:-1]
     for length in range(len(path), -1, -1):
         module = model.get_submodule(".".join(path[:length]))

@@ -1,5 +1,11 @@
-"""Why a network does not run on the samples it was given: in one sentence, before the words of torch."""
+"""One sentence about samples that a network does not run on, in place of an error of torch.
 
+A network fails in the middle of a measurement, in torch's words, for many reasons; the samples are one of them. To tell
+them apart the network is run again on two of the samples: as they are, and in the number type of its weights. The
+layer in whose forward pass the exception was raised, found in the traceback, says which size or which range it takes.
+"""
+
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,38 +18,40 @@ from nfa.errors import describe
 
 TRIED = 2  # samples: some networks treat a single one in another way
 SIZED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # modules that say which size of input they take
+SIZES = re.compile(r"\b([Ss]izes?|[Ss]hapes?|[Dd]imensions?|out of (range|bounds))\b")  # in torch's messages
 LOOKED_UP = (nn.Embedding, nn.EmbeddingBag)
 
 
 @contextmanager
 def explained(model: nn.Module, inputs: Tensor) -> Iterator[None]:
-    """Say what is wrong with the samples, where that is why a network raised an exception.
+    """Replace an exception by a sentence about the samples where they are its cause.
 
-    An exception that has another cause is left as it is.
+    An exception that has another cause is left as it is. Where samples have several axes, as images and sequences do,
+    an error of torch's that also comes up on two samples alone is reported with their shape.
 
     Args:
         model: The network. Where the cause may be the samples, it is run again on two of them.
         inputs: (n, *input shape), on its device.
 
     Raises:
-        ValueError: Samples of a number type or of a shape that the network does not take.
+        ValueError: Samples of a number type, of a shape or out of the range that the network takes.
     """
     try:
         yield
     except Exception as error:
-        reason = misfit(model, inputs, error)
+        reason = misfit(model, inputs, error) or _does_not_run(model, inputs, error)
         if reason is None:
             raise
         raise ValueError(f"inputs: {reason}") from error
 
 
 def misfit(model: nn.Module, inputs: Tensor, error: BaseException) -> str | None:
-    """Find out whether the samples are the cause of an exception; None where they are not."""
-    return _wrong_type(model, inputs, error) or _wrong_size(model, inputs, error)
+    """Describe what is wrong with the samples, where they are the cause of an exception; else return None."""
+    return _wrong_type(model, inputs, error) or _wrong_size(model, inputs, error) or _out_of_range(model, inputs, error)
 
 
 def _wrong_type(model: nn.Module, inputs: Tensor, error: BaseException) -> str | None:
-    """Say which number type the network takes: one on which it runs, while it does not on the one given."""
+    """Name the number type that the network takes: one on which it runs, while it does not on the one given."""
     like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     looks_up = inputs.is_floating_point() and any(isinstance(module, LOOKED_UP) for module in model.modules())
     types = [like, torch.int64] if looks_up else [like]
@@ -58,9 +66,13 @@ def _wrong_type(model: nn.Module, inputs: Tensor, error: BaseException) -> str |
 
 
 def _wrong_size(model: nn.Module, inputs: Tensor, error: BaseException) -> str | None:
-    """Say which size the network's first layer takes, where that layer failed on the samples themselves."""
-    layer, given = _failed_layer(error)
-    if layer is None or given is None or not len(given) or given[0].numel() != inputs[0].numel():
+    """Name the size that a layer takes and the size that it was given.
+
+    For samples of one axis only the first layer, which is given the samples themselves: a later layer that fails is a
+    fault of the network. The size of an image, or the length of a sequence, can show in a later layer.
+    """
+    layer, given = _failed_layer(error, SIZED)
+    if layer is None or given is None or not len(given):
         return None
     if isinstance(layer, nn.Linear):
         taken, axis, what = layer.in_features, -1, "inputs"
@@ -71,28 +83,57 @@ def _wrong_size(model: nn.Module, inputs: Tensor, error: BaseException) -> str |
     if found == taken:
         return None
     failed, first = _first_layer(model, inputs)
-    if not failed or first is not layer:
+    on_samples = first is layer and given[0].numel() == inputs[0].numel()
+    if not failed or not (on_samples or inputs.dim() > 2):
         return None
-    name = next((name for name, module in model.named_modules() if module is layer), type(layer).__name__)
     was = f"was given {found}" if found is not None else f"was given samples of shape {tuple(given.shape[1:])}"
-    shape = tuple(inputs.shape[1:])
+    shape, name = tuple(inputs.shape[1:]), _name(model, layer)
     return f"samples of shape {shape} do not fit: layer {name!r} takes {taken} {what} and {was} ({describe(error)})"
 
 
-def _failed_layer(error: BaseException) -> tuple[nn.Module | None, Tensor | None]:
-    """Find the module in whose forward pass an exception was raised, and what that was given."""
+def _out_of_range(model: nn.Module, inputs: Tensor, error: BaseException) -> str | None:
+    """Name a token for which an embedding has no row."""
+    layer, tokens = _failed_layer(error, LOOKED_UP)
+    if layer is None or tokens is None or tokens.is_floating_point() or not tokens.numel():
+        return None
+    rows: int = layer.num_embeddings  # type: ignore[assignment]
+    wrong = tokens[(tokens < 0) | (tokens >= rows)]
+    if inputs.is_floating_point() or not len(wrong):
+        return None
+    name = _name(model, layer)
+    return f"token {int(wrong[0])} is out of range: layer {name!r} takes 0 to {rows - 1} ({describe(error)})"
+
+
+def _does_not_run(model: nn.Module, inputs: Tensor, error: Exception) -> str | None:
+    """Report that two samples of several axes alone make a network fail in an operation that speaks of sizes."""
+    of_sizes = isinstance(error, RuntimeError | IndexError) and SIZES.search(str(error)) is not None
+    if not of_sizes or inputs.dim() <= 2 or not _first_layer(model, inputs)[0]:
+        return None
+    return f"the network does not run on samples of shape {tuple(inputs.shape[1:])}: {describe(error)}"
+
+
+def _name(model: nn.Module, layer: nn.Module) -> str:
+    return next((name for name, module in model.named_modules() if module is layer), type(layer).__name__)
+
+
+def _failed_layer(error: BaseException, kinds: tuple[type[nn.Module], ...]) -> tuple[nn.Module | None, Tensor | None]:
+    """Find the module of some kinds in whose forward pass an exception was raised, and the tensor it was given."""
     layer, given = None, None
     trace = error.__traceback__
     while trace is not None:
-        own: dict[str, Any] = trace.tb_frame.f_locals
-        if isinstance(own.get("self"), SIZED) and isinstance(own.get("input"), Tensor):
-            layer, given = own["self"], own["input"]
+        variables: dict[str, Any] = trace.tb_frame.f_locals
+        if isinstance(variables.get("self"), kinds) and isinstance(variables.get("input"), Tensor):
+            layer, given = variables["self"], variables["input"]
         trace = trace.tb_next
     return layer, given
 
 
 def _first_layer(model: nn.Module, inputs: Tensor) -> tuple[bool, nn.Module | None]:
-    """Run a network on a few samples: whether it fails, and the only layer it came to, if it came to one alone."""
+    """Run a network on two samples.
+
+    Returns:
+        Whether it fails; and the layer at which it does, where that is the first and only layer that the pass came to.
+    """
     entered: list[nn.Module] = []
 
     def enter(module: nn.Module, _given: tuple[Any, ...]) -> None:

@@ -1,4 +1,13 @@
-"""The trial of ``trial.py`` at the beginning of a measurement, and again when later samples bring new layers."""
+"""When a measurement tries the network out: before the first batch, and again when later samples reach new layers.
+
+One trial (``trial.py``) runs a few samples and refuses a network that mixes them. Here is decided on which samples and
+when. The first trial takes up to 32 samples: of a tensor evenly spaced ones, because samples may be sorted by class, of
+an iterable the first ones. Three things can hide from it. Layers that only some samples go through (experts) may not
+be among the first samples' layers: they are tried again on later samples that reach them. Outputs that depend on the
+number of samples show when a batch gives other outputs for the tried samples than the trial did. And an expert that
+takes only so many samples of a batch leaves out the last ones: the last 32 of a long batch are run by themselves and
+compared.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -8,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.network.draws import Draws
-from nfa.alignment.network.independence import MIXED
+from nfa.alignment.network.independence import MIXED, numbers_again
 from nfa.alignment.network.paired import record_paired
 from nfa.alignment.network.recording import Recording
 from nfa.alignment.network.samples import Inputs, Pair
@@ -16,19 +25,20 @@ from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.trial import Trial, tried
 
 BLOCK = 32  # most samples of a trial
-# Where only some samples go through a layer, it is tried again on batches that do, up to so many rows or trials.
+LONG = 8 * BLOCK  # a batch of so many samples takes long enough for one more forward pass over BLOCK of them
+# A layer that only some samples go through is tried again on samples that do, until one of these is reached.
 ROWS, TRIALS = 32, 8
 
 
 @dataclass
 class _Pooled:
-    """Several trials of a layer that not all samples go through.
+    """The trials of one layer that not all samples go through, taken together.
 
     Attributes:
-        rounding: Sum of tr K that is rounding, over the samples of all trials.
-        trace: Sum of tr K.
+        rounding: Sum over the samples of all trials of the part of tr K that is rounding.
+        trace: Sum over them of tr K.
         rows: Products of a sample with the layer's weight.
-        trials: How many.
+        trials: Number of trials.
     """
 
     rounding: float = 0.0
@@ -42,15 +52,14 @@ class _Pooled:
 
 
 def opened(inputs: Inputs, stream: Iterator[Pair]) -> tuple[list[Tensor], Tensor]:
-    """Read as many batches as hold the samples of a trial, and choose these.
+    """Read as many batches as the samples of a trial need, and choose these samples.
 
     Args:
-        inputs: Where the samples come from.
-        stream: Its batches; read from here.
+        inputs: The samples as the caller gave them.
+        stream: Their batches; the first ones are taken from it.
 
     Returns:
-        The batches that were read, and places of the chosen samples among all of them: of a tensor evenly spread ones,
-        because samples may be sorted by class; of an iterable the first.
+        The batches that were read, and the places of the chosen samples among all samples.
     """
     held = [next(stream)[0]]
     if isinstance(inputs, Tensor):
@@ -62,27 +71,27 @@ def opened(inputs: Inputs, stream: Iterator[Pair]) -> tuple[list[Tensor], Tensor
 
 
 def chosen_samples(inputs: Inputs, held: Sequence[Tensor], places: Tensor) -> Tensor:
-    """Give the samples at some places."""
+    """Return the samples that ``opened`` chose."""
     if isinstance(inputs, Tensor):
         return inputs[places.to(inputs.device)] if len(places) < len(inputs) else inputs.detach().clone()
     return (held[0] if len(held) == 1 else torch.cat(list(held)))[: len(places)]
 
 
 class Guard:
-    """Trials on a network that is being measured.
+    """The trials of one measurement.
 
     Attributes:
         alone: Whether a single sample has to be measured as a batch of one.
-        rounding: Layer name -> tr K that rounding makes by itself, for one sample.
-        remarks: What is to be known of every value that depends on K.
+        rounding: Layer name -> the part of tr K that is rounding, for one sample.
+        remarks: Notes for every value that depends on K.
     """
 
     def __init__(self, model: nn.Module, survey: Survey, layers: Sequence[str] | None, *, heads: bool) -> None:
-        """Begin without a trial.
+        """Make a guard that has tried nothing yet.
 
         Args:
             model: Network in eval mode.
-            survey: What passes over it find.
+            survey: Collects the layers of all passes.
             layers: Names of the layers to measure; all when None.
             heads: Take query, key and value projections apart by head.
         """
@@ -95,20 +104,21 @@ class Guard:
         self._pooled: dict[str, _Pooled] = {}
         self._waiting: list[Tensor] = []
         self.remarks: dict[str, None] = {}
+        self._last_compared = False
 
     def begin(self, samples: Tensor, places: Tensor, fewer: Tensor) -> Recording:
-        """Run and try the first samples.
+        """Run the samples of the first trial, and try the network out on them.
 
         Args:
-            samples: Those chosen for the trial.
+            samples: The samples chosen for the trial.
             places: Their places among all samples.
             fewer: The first batch, for a network that does not run on samples of several batches together.
 
         Returns:
-            The pass over them.
+            The recorded pass over them.
 
         Raises:
-            ValueError: The samples are not treated apart, or a layer is none.
+            ValueError: The network mixes its samples, or a layer that was asked for cannot be measured.
         """
         before = Draws.now(self._device)
         try:
@@ -155,21 +165,22 @@ class Guard:
 
     @property
     def relative(self) -> dict[str, float]:
-        """Layer name -> share of tr K that is rounding, for layers that not all samples go through."""
+        """Layer name -> share of tr K that is rounding, for layers that only some samples go through."""
         return {name: pooled.rounding / pooled.trace for name, pooled in self._pooled.items() if pooled.trace > 0}
 
     def watch(self, batch: Tensor, recording: Recording, start: int) -> None:
-        """Compare a batch with the first trial, and try the network out again where the batch brings layers.
+        """Compare a batch with the first trial, and try the network out again if the batch reaches new layers.
 
         Args:
             batch: (n, *input shape).
             recording: The pass over it.
-            start: Samples before this batch.
+            start: Number of samples before this batch.
 
         Raises:
-            ValueError: The samples are not treated apart.
+            ValueError: The network mixes its samples.
         """
         self._compare(recording, start, start + len(batch))
+        self._compare_last(batch, recording)
         if self.alone or not self._wanted(recording):
             return
         if len(batch) <= BLOCK:
@@ -184,16 +195,16 @@ class Guard:
         before.restore()
 
     def _await(self, samples: Tensor) -> None:
-        """Collect samples that go through a layer that is to be tried, until there are enough for a trial."""
+        """Collect samples that go through an untried layer, and try them once there are enough."""
         self._waiting.append(samples)
         if sum(map(len, self._waiting)) >= BLOCK:
             self.finish()
 
     def finish(self) -> None:
-        """Try the network out on the samples that wait for it.
+        """Try the network out on the samples that were collected.
 
         Raises:
-            ValueError: The samples are not treated apart.
+            ValueError: The network mixes its samples.
         """
         waiting, self._waiting = self._waiting, []
         if not waiting:
@@ -212,8 +223,24 @@ class Guard:
             if samples is joined:
                 break
 
+    def _compare_last(self, batch: Tensor, recording: Recording) -> None:
+        """Compare the outputs of the last samples of a batch with those that they give by themselves.
+
+        An expert with a capacity takes the samples in order until it is full, so the last ones miss it. This is done
+        for the first batch that is longer than a trial, and for every batch so long that the time does not count.
+        """
+        repeats = None if self._first is None else self._first[0].repeats
+        if repeats is None or self.alone or len(batch) <= (LONG if self._last_compared else BLOCK):
+            return
+        self._last_compared = True
+        before = Draws.now(self._device)
+        outputs = numbers_again(self._model, batch[-BLOCK:], None)
+        before.restore()
+        if outputs is not None and repeats.unlike(outputs, recording.outputs[-BLOCK:].detach()):
+            raise ValueError(MIXED)
+
     def _compare(self, recording: Recording, start: int, stop: int) -> None:
-        """Hold outputs against those that the same samples gave in the trial, beside others."""
+        """Compare the outputs of tried samples with those that they gave in the trial, beside other samples."""
         if self._first is None or self._first[0].repeats is None or self.alone:
             return
         trial, places = self._first

@@ -1,6 +1,11 @@
-"""Whether a network treats its samples apart, as K, a mean over samples, takes for granted.
+"""Comparisons that show whether a network mixes its samples.
 
-``nfa.alignment.network.trial`` says how it is tried; here is what is compared.
+K is a mean over samples of J_i^T J_i, which means something only if the outputs for a sample depend on that sample
+alone. Two kinds of evidence are computed here; ``trial.py`` puts them together. ``reaches_two`` compares gradients: a
+row of J that is reached from the outputs of two different samples belongs to neither. ``Repeats`` compares outputs: the
+same samples in other places, in other numbers and beside other samples must give the same outputs. Same means equal up
+to a multiple of rounding, and how large rounding is in this network is measured: by a pass that is repeated unchanged,
+and by one in which samples and weights change in their last digits.
 """
 
 from functools import cached_property
@@ -18,20 +23,20 @@ MIXED = (
     "so there is no gradient of one sample; is the first axis that of the samples (batch_first=True), and does "
     "normalisation use running statistics?"
 )
-# Outputs of the same shapes are the same bits on a CPU; else they differ by rounding, up to so many times what the same
-# pass differs by when it is done again, or when its samples or weights change in the last digit.
+# Two passes over other shapes of the same samples differ by rounding. Outputs count as different beyond so many times
+# the difference between a pass and its repetition, or between a pass and one with other last digits.
 MULTIPLE = 16.0
-# A row that samples do not share is zero exactly, in any number type. Running sums over several samples that are taken
-# apart again, leave rounding.
+# A row that belongs to one sample receives exactly zero from the outputs of the others. A sum that runs over several
+# samples and is taken apart again leaves rounding of this relative size.
 SHARED = torch.finfo(torch.float32).eps
 
 
 def reaches_two(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether reverse passes from two sets of samples reach the same row, by more than rounding.
+    """Tell whether reverse passes from two sets of samples reach the same row, by more than rounding.
 
     Args:
-        one: Rows of J (g, m, k) from the outputs of some samples; None where they do not reach the product.
-        other: From those of the others.
+        one: Rows of J (g, m, k) from the outputs of one set of samples; None if they do not reach the product.
+        other: The same rows from the outputs of the other samples.
     """
     if one is None or other is None or one.numel() == 0:
         return False
@@ -41,13 +46,14 @@ def reaches_two(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 class Repeats:
-    """The same samples run again: as they are, in other places, in other company, and with other last digits.
+    """The same samples run again: unchanged, in other places, beside other samples, and with other last digits.
 
-    The outputs of a network that treats its samples apart differ by rounding at most. Every pass draws the same random
-    numbers; where the outputs depend on them, other places and other numbers of samples say nothing.
+    If a network does not mix its samples, all these outputs differ by rounding at most. Every pass draws the same
+    random numbers; where the outputs depend on them, passes with other places or numbers of samples are not compared,
+    because a sample then gets other random numbers.
 
     Attributes:
-        steady: Whether two passes over the same samples give the same outputs, up to rounding.
+        steady: Whether two unchanged passes over the samples give the same outputs, up to rounding.
     """
 
     def __init__(self, model: nn.Module, inputs: Tensor, outputs: Tensor, before: Draws, *, draws: bool) -> None:
@@ -56,8 +62,8 @@ class Repeats:
         Args:
             model: Network in eval mode.
             inputs: (n, *input shape).
-            outputs: (n, T), the network's outputs for them.
-            before: Random states before it gave them.
+            outputs: (n, T), the network's outputs for the inputs.
+            before: Random states before the pass that gave these outputs.
             draws: Whether the outputs depend on random numbers.
         """
         self._model, self._inputs, self._before, self._draws = model, inputs, before, draws
@@ -77,7 +83,7 @@ class Repeats:
 
     @cached_property
     def _sizes(self) -> Tensor:
-        """How far the outputs of every sample move when nothing changes, or only last digits; (n,) float64."""
+        """Rounding of each sample's outputs: their change by a repetition or by other last digits; (n,) float64."""
         known = [again for again in (self._same, self._moved()) if again is not None]
         sizes = [self._eps * _norms(self._outputs, None)]
         sizes += [_norms(again, self._outputs) for again in known if again.shape == self._outputs.shape]
@@ -97,19 +103,19 @@ class Repeats:
             return None
 
     def rounding(self, rows: slice | Tensor) -> float:
-        """How far the outputs of some samples move by rounding."""
+        """Euclidean norm of the rounding of the outputs of some samples."""
         return float(self._sizes[rows].norm())
 
     @property
     def mix(self) -> bool:
-        """Whether a sample's outputs depend on the other samples, on their number, or on its place among them."""
+        """Tell whether outputs depend on the other samples, on their number, or on a sample's place among them."""
         return len(self._inputs) > 1 and (self._among_copies() or self._arranged())
 
     def _among_copies(self) -> bool:
-        """Run two samples among copies of one of them, in their places and in as many, and compare their outputs.
+        """Keep two samples in their places, replace all others by copies of one of them, and compare the two outputs.
 
-        As many, because the last bits depend on the number of samples. Not the first ones: a recurrent network that
-        takes its samples for time steps does not see later ones.
+        The number of samples stays the same because the last bits depend on it. The two are not the first samples: a
+        recurrent network that takes its samples for time steps does not let the first depend on later ones.
         """
         few = slice(1, 3)
         others = self._inputs[1:2].expand_as(self._inputs).clone()
@@ -117,12 +123,12 @@ class Repeats:
         beside = numbers_again(self._model, others, self._before)
         if beside is None or beside.shape != self._outputs.shape:
             return False
-        if self._draws and self._after.drawn_since():  # a part of the samples drew, and not as many of them
+        if self._draws and self._after.drawn_since():  # another number of draws: not the same random numbers
             return False
         return self.other(beside[few], few)
 
     def _arranged(self) -> bool:
-        """Run the samples in reverse, then every other one of them and the rest, and compare all outputs."""
+        """Run the samples in reverse order, then the even and the odd ones by themselves, and compare all outputs."""
         if self._draws or not self.steady:
             return False
         places = torch.arange(len(self._inputs), device=self._inputs.device)
@@ -138,24 +144,34 @@ class Repeats:
         return False
 
     def comparable(self) -> bool:
-        """Whether outputs for the same samples in another pass can be held against these."""
+        """Tell whether outputs of another pass over the same samples can be compared with these."""
         return self.steady and not self._draws
 
     def other(self, outputs: Tensor, rows: slice | Tensor) -> bool:
-        """Whether outputs of some samples are others than they were, by more than rounding."""
+        """Tell whether other outputs of some of the samples differ from the first ones by more than rounding."""
         expected = self._outputs[rows]
         return not _same_bits(outputs, expected) and differ(outputs, expected, self.rounding(rows))
 
+    def unlike(self, outputs: Tensor, expected: Tensor) -> bool:
+        """Tell whether two passes over samples other than the tried ones differ by more than rounding.
+
+        Their rounding is taken to be that of the tried samples, in proportion to the size of the outputs.
+        """
+        least = torch.finfo(expected.dtype).tiny
+        times = _distance(expected, None) / max(_distance(self._outputs, None), least)
+        rounding = self.rounding(slice(None)) * max(times, 1.0)
+        return outputs.shape == expected.shape and differ(outputs, expected, rounding)
+
 
 def _norms(one: Tensor, other: Tensor | None) -> Tensor:
-    """Norm of a difference, or of the first, for every sample; entries that are not finite in either are left out."""
+    """Norm of one, or of the difference of two tensors, for each sample; entries that are not finite count as zero."""
     difference = one.double() if other is None else one.double() - other.double()
     norms: Tensor = difference.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).flatten(1).norm(dim=1)
     return norms
 
 
 class _Coarsest(TorchDispatchMode):
-    """Watches the rounding of the coarsest number type that a pass computes in."""
+    """Finds the largest rounding unit among the number types that a pass computes in."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -169,24 +185,33 @@ class _Coarsest(TorchDispatchMode):
 
 
 def numbers_again(model: nn.Module, inputs: Tensor, before: Draws | None) -> Tensor | None:
-    """Outputs (n, T) for some samples, with the draws that follow a state; None where the network does not run."""
+    """Run samples in a plain forward pass.
+
+    Args:
+        model: The network.
+        inputs: (n, *input shape).
+        before: Random states to draw from; None for the present ones.
+
+    Returns:
+        (n, T) outputs; None if the network does not run on these samples.
+    """
     try:
         if before is not None:
             before.restore()
         outputs: Tensor = model(inputs.detach().clone()).detach()
         outputs = torch.view_as_real(outputs.resolve_conj()) if outputs.is_complex() else outputs
         return outputs.reshape(len(inputs), -1)
-    except Exception:  # whatever a network raises to which such samples make no sense
+    except Exception:  # such samples may make no sense to the network, which can raise anything
         return None
 
 
 def differ(one: Tensor, other: Tensor, rounding: float) -> bool:
-    """Whether outputs differ by more than a small multiple of their rounding.
+    """Tell whether outputs differ by more than a small multiple of their rounding.
 
     Args:
         one: (n, T).
         other: (n, T).
-        rounding: Euclidean norm of the difference that rounding makes; at least that of the number type is taken.
+        rounding: Euclidean norm of the difference that rounding makes; no less than the number type's is taken.
     """
     least = torch.finfo(other.dtype).eps * _distance(other, None)
     return _distance(one, other) > MULTIPLE * max(rounding, least)
@@ -197,7 +222,7 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 def _distance(one: Tensor, other: Tensor | None) -> float:
-    """Norm of a difference, or of the first; what is not finite in either is left out."""
+    """Norm of one, or of the difference of two tensors; entries that are not finite count as zero."""
     difference = one.double() if other is None else one.double() - other.double()
     norm: float = difference.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).norm().item()
     return norm

@@ -1,9 +1,23 @@
-"""See every product of a forward pass with one of the network's weights, whoever multiplies.
+"""Find every product with one of the network's weights in a forward pass, whoever multiplies.
 
-Hooks on modules miss what functions, attention, recurrent modules and plain parameters do. Here operations are watched
-below autograd, in a dispatch mode: an operand is a weight when its memory lies in a parameter's (a view, a row range, a
-transpose), and the gradient of its product is asked from the node that autograd made for it. Nothing is replaced, so
-the forward pass is the network's own to the last bit, in-place activations included.
+Hooks on modules would miss products in functions, attention, recurrent modules and with plain parameters. torch offers
+a lower place to watch from. Every call of a torch function ends in a few basic operations ("aten": ``mm``, ``bmm``,
+``convolution``, ...), and a ``TorchDispatchMode`` receives each of them with its tensors, below autograd.
+``Interception`` is such a mode. It runs each operation unchanged and asks three questions:
+
+*Is an operand a weight?* It is when its memory lies in the memory of a parameter. Views, row ranges and transposes
+share the memory of their parameter, so the address of the first element gives the parameter and the offset in it, and
+shape and strides give the rest. Copies in another number type or order are remembered as further memory of the
+parameter.
+
+*Are the samples the other operand?* All that is computed from the inputs is marked by its memory; likewise all that is
+computed from parameters alone. A product of two weights, or of a weight with a constant, is no layer.
+
+*Where does the gradient come from?* Autograd gives the result of a product its node in the graph as soon as the
+operation is done. The edge to that node is asked for at the beginning of the next operation, before an in-place
+activation could move the tensor to another node, and ``torch.autograd.grad`` later gives d outputs / d h there.
+
+Nothing in the pass is replaced, so its outputs are the network's own to the last bit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,16 +34,28 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from nfa.alignment.network.attention import Attending, Consumption
 from nfa.alignment.network.layers import WeightView
-from nfa.alignment.network.layouts import Layout, Translated, translated
+from nfa.alignment.network.layouts import EntryOrder, Translated, translated
 from nfa.alignment.network.memory_labels import Labels, dense
-from nfa.alignment.network.operations import COMPLEX, LAYOUT, REASONS, ROUNDED, Product, Reading, read
+from nfa.alignment.network.operations import (
+    BIAS,
+    COMPLEX,
+    JOINT,
+    NO_PRODUCT,
+    REASON_OF,
+    REORDERED,
+    ROUNDED,
+    WITH_BIAS,
+    Product,
+    Reading,
+    read,
+)
 
 _COPIES = ("_to_copy", "clone")
-_VIEWS = ("_unsafe_view", "_reshape_alias", "lift_fresh")  # views that their schema does not call so
-# They take of a tensor its shape and number type, not its values.
+_VIEWS = ("_unsafe_view", "_reshape_alias", "lift_fresh")  # views that their schema does not mark as such
+# Operations that read the shape and number type of a tensor, not its values.
 _FACTORIES = {f"new_{kind}" for kind in ("empty", "empty_strided", "full", "ones", "zeros")}
 _FACTORIES |= {f"{kind}_like" for kind in ("empty", "full", "ones", "zeros", "rand", "randn", "randint")}
-EVERYTHING = (0, 2**62)  # a span of more entries than any parameter has
+EVERYTHING = (0, 2**62)  # a span that covers every parameter
 REWRITTEN = "copied, and the copy changed: the matrix is computed from it"
 _WATCHED_FOR_PARTS = 3  # query, key and value
 
@@ -39,15 +65,16 @@ class Seen:
     """A product of the samples with a matrix.
 
     Attributes:
-        view: Where the matrix lies; None when it is no view of a parameter.
-        reading: How the gradient of the product becomes rows; the operand itself is let go.
-        edge: Where autograd hands out the gradient of the product; None where autograd does not follow.
-        rows: Rows of J that its gradient gives.
-        parts: Column sets of h that the network used apart, when it split h in three.
-        constant: Numbers in what the matrix multiplies, where that is not computed from the samples; else None.
+        view: Place of the matrix; None when it is no view of a parameter.
+        reading: How the gradient of the product becomes rows of J; without the operand itself, which is not kept.
+        edge: Where autograd gives the gradient of the product; None where autograd is off.
+        rows: Number of rows of J that the gradient gives.
+        parts: Column sets of h that the network used separately, to find query, key and value.
+        constant: Number of entries of the tensor that the matrix multiplies, if that is not computed from the samples;
+            else None.
         alternative: 1 or 2 for the two readings of a product of two weights, one of which may be an initial state that
             is repeated for each sample; 0 where there is one reading.
-        regroup: Brings blocks of rows of the operation's operands to the blocks of the view; None where they are those.
+        regroup: Brings blocks of rows of the operation's operands to the blocks of the view; None if they are the same.
     """
 
     view: WeightView | None
@@ -60,12 +87,12 @@ class Seen:
     regroup: Callable[[Tensor], Tensor] | None = None
 
     def leave_out(self) -> None:
-        """Take it for no product."""
+        """Make it a product that counts for nothing."""
         self.view = self.reading = self.edge = None
 
 
 class _Memory:
-    """A set of tensors that holds with one all that shares its memory: its base, its views, views made later."""
+    """A set of tensors by their memory: with a tensor it contains its base, its views, and views made later."""
 
     def __init__(self) -> None:
         self._storages: set[StorageWeakRef] = set()  # while a weak reference lives, no other storage has its key
@@ -85,40 +112,41 @@ class _Memory:
 
 @dataclass(frozen=True)
 class _Range:
-    """Memory of a parameter, or of a copy of one in the same layout."""
+    """Memory of a parameter, or of a copy of one."""
 
     start: int
     stop: int
     parameter: str
     offset: int  # elements from the parameter's first to the first of this memory
     keep: Tensor
-    layout: Layout | None = None  # of a copy that has the entries in another order
+    order: EntryOrder | None = None  # order of the entries of a copy, where it is not the parameter's
 
 
 Span: TypeAlias = tuple[int, int]  # entries of a parameter: the first, and the one past the last
 
 
 class InputWritten(BaseException):
-    """The network is about to change its input in place; no ``except Exception`` of its own is to stop it."""
+    """The network is about to change its input in place; a BaseException, which networks do not catch."""
 
 
 class Interception(TorchDispatchMode):
-    """Watches one forward pass.
+    """Watches one forward pass; the module's docstring says how.
 
     Attributes:
         writes: Whether the network changed its input in place.
-        seen: Products, in order: of the samples, and of constants with a weight, of which ``capture`` leaves out those
-            that have no row for each sample.
-        uses: Parameter -> why it was not measured, for each operation that it went into other than as W -> the entries
-            that went into it.
-        joint: Parameters that were multiplied by another weight, before the product met the samples.
+        seen: Products in order: of the samples with a matrix, and of constants with a weight. ``recording`` leaves out
+            those constants that have no row for each sample.
+        uses: Parameter -> reason -> entries: the uses of a parameter other than as W, and the entries that went into
+            each.
+        joint: Parameters that another weight multiplied before the product met the samples.
         fixed: Buffers that multiplied the samples.
-        stored: Parameters that were met only in what an earlier pass computed from them.
-        attending: Which products became query, key and value.
+        stored: Parameters that were met only in tensors that an earlier pass computed from them.
+        attending: Finds products that became query, key and value.
         changed: Parameters whose values the network changed.
-        attends: Whether attention took place.
-        elements: Numbers that were computed from the samples, all of which autograd may keep.
-        skips: Whether samples of whole numbers, which autograd does not follow, met what a layer computed.
+        attends: Whether the pass contains attention.
+        elements: How many numbers were computed from the samples, all of which autograd may keep.
+        skips: Whether samples of whole numbers, which autograd does not follow, are combined with a layer's result: a
+            connection that the graph does not show.
     """
 
     def __init__(
@@ -130,14 +158,14 @@ class Interception(TorchDispatchMode):
         stored: Mapping[StorageWeakRef, frozenset[str]] | None = None,
         owned: bool = True,
     ) -> None:
-        """Watch for these parameters; what is computed from ``inputs`` depends on the samples.
+        """Prepare to watch a pass; enter the mode to watch.
 
         Args:
-            parameters: Of the network, by name.
-            inputs: What it is given.
-            buffers: Of the network, by name.
+            parameters: The network's parameters by name.
+            inputs: The tensor that the network is given.
+            buffers: The network's buffers by name.
             stored: Memory that earlier passes computed from parameters -> those parameters.
-            owned: Whether it may change the inputs; else ``InputWritten`` is raised before it does.
+            owned: Whether the network may change the inputs; else ``InputWritten`` is raised before it does.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.writes = False
@@ -161,7 +189,7 @@ class Interception(TorchDispatchMode):
             if dense(b) and b.dim() >= 2 and b.is_floating_point()
         }
         self._stored = stored or {}
-        self._computed = Labels()  # what was computed from parameters alone -> the parameters
+        self._computed = Labels()  # tensors computed from parameters alone -> the parameters
         self._multiplied: set[str] = set()  # parameters that another one multiplied
         self._copies: list[_Range] = []
         self._from_samples = _Memory()
@@ -175,7 +203,7 @@ class Interception(TorchDispatchMode):
         self._split: list[tuple[int, int, int, Seen, Tensor]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation and note what it did."""
+        """Run one operation, and note its products and uses of weights."""
         self.settle()
         written = _written(func, args, kwargs or {})
         if any(tensor in self._input for tensor in written):
@@ -197,7 +225,7 @@ class Interception(TorchDispatchMode):
             self.skips |= len({t.requires_grad for t in numbers}) == 2
         returns = func._schema.returns
         if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
-            return result  # a view: the memory tells what it is
+            return result  # a view: its memory identifies it
         if name in _VIEWS:
             return result
         if dependent:
@@ -215,7 +243,7 @@ class Interception(TorchDispatchMode):
         return result
 
     def settle(self) -> None:
-        """Ask the last product for its node, before anything changes the tensor in place."""
+        """Ask for the graph edge of the last product, before another operation changes its result in place."""
         if self._pending is not None:
             products, result = self._pending
             self._pending = None
@@ -223,33 +251,35 @@ class Interception(TorchDispatchMode):
                 seen.edge = get_gradient_edge(result) if result.grad_fn is not None else None
 
     def _note_copy(self, source: Tensor, copy: Tensor) -> None:
-        """Take a copy of a weight (another number type, place or order of the entries) for the weight."""
+        """Remember a copy of a weight (in another number type, place or order of the entries) as the weight."""
         known = self._range_of(source)
         if known is not None:
             offset = known.offset + (source.data_ptr() - known.start) // source.element_size()
             same = dense(copy) and copy.stride() == source.stride()
-            layout = known.layout if same else Layout.of(copy, source) if dense(copy) and known.layout is None else None
+            order = (
+                known.order if same else EntryOrder.of(copy, source) if dense(copy) and known.order is None else None
+            )
             if not copy.is_floating_point():
                 self._note_reason(source, COMPLEX if copy.is_complex() else ROUNDED)
-            elif layout is not None and known.layout is not None and offset != known.offset:
-                self._note_reason(source, LAYOUT)
-            elif same or layout is not None:
+            elif order is not None and known.order is not None and offset != known.offset:
+                self._note_reason(source, REORDERED)
+            elif same or order is not None:
                 start = copy.data_ptr()
-                found = _Range(start, start + _extent(copy), known.parameter, offset, copy, layout)
+                found = _Range(start, start + _extent(copy), known.parameter, offset, copy, order)
                 self._copies.append(found)
             else:
-                self._note_reason(source, LAYOUT)
+                self._note_reason(source, REORDERED)
         self._note_parts(source)
 
     def _note_computed(self, tensors: Iterable[Tensor], outputs: Iterable[Tensor]) -> None:
-        """Note what is computed from parameters and from no sample."""
+        """Note tensors that are computed from parameters and from no sample."""
         parameters = self._parameters_in(tensors)
         if parameters:
             for output in outputs:
                 self._computed.add(output, parameters)
 
     def _parameters_in(self, tensors: Iterable[Tensor]) -> frozenset[Any]:
-        """Parameters that tensors are, or were computed from in this pass."""
+        """Find the parameters that tensors are, or are computed from."""
         found: set[Any] = set()
         for tensor in tensors:
             known = self._range_of(tensor)
@@ -259,13 +289,13 @@ class Interception(TorchDispatchMode):
         return frozenset(found)
 
     def _earlier(self, tensor: Tensor) -> set[Any]:
-        """Parameters that a tensor which this pass did not compute was computed from in an earlier one, marked so."""
+        """Find the parameters that an earlier pass computed a tensor from; each in a tuple, which marks it as such."""
         if not self._stored or self._computed.of(tensor) or self._range_of(tensor) is not None:
             return set()
         return {(name,) for name in self._stored.get(StorageWeakRef(tensor.untyped_storage()), ())}
 
     def still_held(self) -> dict[StorageWeakRef, frozenset[str]]:
-        """Memory that this pass computed from parameters and that is still held -> those parameters."""
+        """Map memory that this pass computed from parameters, and that something still holds, to those parameters."""
         return {
             key: frozenset(name for name in labels if isinstance(name, str))
             for key, labels in self._computed.items()
@@ -273,7 +303,7 @@ class Interception(TorchDispatchMode):
         }
 
     def _forget_copies(self, written: list[Tensor]) -> None:
-        """Take a copy of a weight that is written to for no copy of it any more."""
+        """Forget copies of weights that an operation writes to: they are copies no more."""
         for tensor in written:
             if tensor.layout == torch.strided and tensor.numel():
                 address = tensor.data_ptr()
@@ -287,18 +317,29 @@ class Interception(TorchDispatchMode):
             found = self._range_of(tensor)
             idle = name in _FACTORIES or self._refused(product, tensor)
             if found is not None and found.parameter not in weights and not idle:
-                self._note_reason(tensor, REASONS.get(name, f"used by {name}: no matrix product that is read here"))
+                self._note_reason(
+                    tensor, self._why_not(product, name, is_bias=name in WITH_BIAS and tensor is tensors[0])
+                )
             self._note_parts(tensor)
         if product is None and name == "convolution":  # transposed: seen, so that it counts in a chain
             self._append([Seen(None, None)], result)
 
+    def _why_not(self, product: Product | None, name: str, *, is_bias: bool) -> str:
+        """Say why a weight that an operation takes is not measured there."""
+        if product is None:
+            return REASON_OF.get(name, NO_PRODUCT.format(operation=name))
+        if is_bias:
+            return BIAS
+        of_weights = all(self._parameters_in([operand]) for operand in _operands(product))
+        return JOINT if of_weights else NO_PRODUCT.format(operation=name)
+
     def _refused(self, product: Product | None, tensor: Tensor) -> bool:
-        """Whether the reason is known why this operand of a product is no matrix."""
+        """Tell whether it is noted already why an operand of a product is not a matrix of a parameter."""
         known = self._range_of(tensor) if product is not None else None
-        return known is not None and LAYOUT in self.uses.get(known.parameter, {})
+        return known is not None and REORDERED in self.uses.get(known.parameter, {})
 
     def _read(self, product: Product) -> dict[str, None]:
-        """Note a product with a matrix; return the parameters that are the matrix, if one is.
+        """Note a product with a matrix; return the parameters that were read as the matrix.
 
         Where both operands are parameters, either may be the one that is repeated for each sample, as a learned initial
         state is: both readings are noted.
@@ -313,7 +354,7 @@ class Interception(TorchDispatchMode):
         dependent = [tensor in self._from_samples for tensor in _operands(product)]
         if len(dependent) == 2 and dependent[0] != dependent[1]:
             if not products:
-                self._append([Seen(None, None)], product.result)  # with a computed matrix: it counts in a chain
+                self._append([Seen(None, None)], product.result)  # with a computed matrix: counts as a layer in a chain
             for constant, of_samples in zip(_operands(product), dependent, strict=True):
                 if not of_samples:
                     self._note_constant(constant)
@@ -324,18 +365,18 @@ class Interception(TorchDispatchMode):
         return {seen.view.parameter: None for seen in products[: 1 if not product.grouped else None] if seen.view}
 
     def _matrix(self, reading: Reading, other: Tensor, product: Product) -> Seen | None:
-        """Read one operand of a product as a matrix that lies in a parameter; None where it does not."""
+        """Read one operand of a product as a matrix of a parameter; None if it is not one."""
         found = None if reading.weight in self._from_samples else self._range_of(reading.weight)
         if found is None or product.result.is_complex():
             return None
         size = reading.weight.element_size()
         elements = (reading.weight.data_ptr() - found.start) // size + reading.start
         place, lies = found.offset + elements, Translated(reading.shape, reading.strides)
-        if found.layout is not None:
-            within = found.layout.offset(elements)
-            there = translated(found.layout, reading.shape, reading.strides)
+        if found.order is not None:
+            within = found.order.offset(elements)
+            there = translated(found.order, reading.shape, reading.strides)
             if within is None or there is None:
-                self._note_reason(reading.weight, LAYOUT)
+                self._note_reason(reading.weight, REORDERED)
                 return None
             place, lies = found.offset + within, there
         view = WeightView(found.parameter, place, lies.shape, lies.strides, row_axes=lies.row_axes)
@@ -348,7 +389,7 @@ class Interception(TorchDispatchMode):
         return seen
 
     def _note_constant(self, matrix: Tensor) -> None:
-        """Note what multiplies the samples and is not computed from them: a buffer, or what is made of parameters."""
+        """Note a matrix that multiplies the samples and is no parameter: a buffer, or computed from parameters."""
         if self._range_of(matrix) is not None or not dense(matrix):
             return
         parameters = self._parameters_in([matrix])
@@ -359,12 +400,12 @@ class Interception(TorchDispatchMode):
             self.fixed[buffer] = None
 
     def _append(self, products: list[Seen], result: Tensor) -> None:
-        """Note what may be W in one product."""
+        """Note the readings of one product."""
         self.seen += products
         self._pending = (products, result)
 
     def _watch_parts(self, seen: Seen, result: Tensor) -> None:
-        """Follow h to what uses it, if it could be query, key and value side by side."""
+        """Follow the uses of h if it could hold query, key and value side by side."""
         k = seen.reading.shape[1] if seen.reading is not None else 0
         if k % _WATCHED_FOR_PARTS == 0 and result.is_contiguous() and result.shape[-1] == k:
             start = result.data_ptr()
@@ -379,17 +420,17 @@ class Interception(TorchDispatchMode):
                 seen.parts.note(tensor, offset, k, whole=tensor.numel() == kept.numel())
 
     def _find(self, tensor: Tensor) -> tuple[str, int] | None:
-        """Find the parameter that a tensor's first element lies in, and how many elements from its first."""
+        """Find the parameter that holds a tensor's first element, and the offset of that element in it."""
         known = self._range_of(tensor)
         if known is None:
             return None
         elements: int | None = (tensor.data_ptr() - known.start) // tensor.element_size()
-        if known.layout is not None and elements is not None:
-            elements = known.layout.offset(elements)
+        if known.order is not None and elements is not None:
+            elements = known.order.offset(elements)
         return None if elements is None else (known.parameter, known.offset + elements)
 
     def _range_of(self, tensor: Tensor) -> _Range | None:
-        """Find the memory of a parameter, or of a copy of one, that a tensor's first element lies in."""
+        """Find the memory, of a parameter or of a copy of one, that holds a tensor's first element."""
         if not dense(tensor) or tensor.numel() == 0:
             return None
         address = tensor.data_ptr()
@@ -399,9 +440,9 @@ class Interception(TorchDispatchMode):
         return None
 
     def _note_reason(self, tensor: Tensor, reason: str) -> None:
-        """Note that a weight was used in a way that is not measured."""
+        """Note that a weight was used in a way that is not measured, with the entries that were used."""
         known, found = self._range_of(tensor), self._find(tensor)
-        if known is not None and known.layout is None and found is not None:
+        if known is not None and known.order is None and found is not None:
             self._add_reason(found[0], reason, (found[1], found[1] + _extent(tensor) // tensor.element_size()))
         elif known is not None:
             self._add_reason(known.parameter, reason, EVERYTHING)
@@ -417,7 +458,7 @@ def _both(rows: Callable[[Tensor], Tensor], regroup: Callable[[Tensor], Tensor])
 
 
 def _operands(product: Product) -> list[Tensor]:
-    """The distinct operands that a product's readings name, in the order of the readings."""
+    """Distinct operands of a product, in the order of its readings."""
     if product.grouped:
         return [product.readings[0][0].weight, product.readings[0][1]] if product.readings else []
     if len(product.readings) == 1:
@@ -430,7 +471,7 @@ def _all_dense(tensors: Iterable[Tensor]) -> bool:
 
 
 def _tensors(values: Any) -> list[Tensor]:
-    """Tensors among arguments or results, those in lists and tuples included."""
+    """Tensors among arguments or results, also those inside lists and tuples."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
@@ -441,7 +482,7 @@ def _tensors(values: Any) -> list[Tensor]:
 
 
 def _written(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """Arguments that an operation writes to; some return nothing."""
+    """Tensors among the arguments that an operation writes to."""
     if not func._schema.is_mutable:
         return []
     given = {**dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)), **kwargs}
@@ -450,7 +491,7 @@ def _written(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
 
 
 def _differs(tensor: Tensor, before: Tensor) -> bool:
-    """Whether a tensor's values are others than they were, by more than rounding."""
+    """Tell whether a tensor's values have changed by more than rounding."""
     if not tensor.is_floating_point():
         return not torch.equal(tensor, before)
     wide = torch.promote_types(tensor.dtype, torch.float32)
@@ -459,14 +500,14 @@ def _differs(tensor: Tensor, before: Tensor) -> bool:
 
 
 def _extent(tensor: Tensor) -> int:
-    """Bytes from a tensor's first element to past its last."""
+    """Number of bytes from a tensor's first element to the end of its last."""
     last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return (last + 1) * tensor.element_size()
 
 
 @contextmanager
 def decomposed(model: nn.Module) -> Iterator[None]:
-    """Keep recurrent modules from running as one fused operation, in which no product can be seen."""
+    """Make recurrent modules run product by product, not as one fused operation."""
     if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
         yield
         return

@@ -1,4 +1,10 @@
-"""A layer is one matrix W that a network multiplies its samples by: where it lies in a parameter, how it is read."""
+"""A layer: a matrix W that multiplies the samples, described as a view of one of the network's parameters.
+
+Modules are no good description of layers: one parameter can hold several matrices (experts, query and key), one matrix
+can be used by several modules, and many networks multiply by parameters without any module. A ``WeightView`` says
+which entries of a parameter are W, as torch describes a view: offset, sizes and strides. The same W can then be read
+from the parameters of this network, of the network before training, or from their gradients.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +19,14 @@ _SPARSE_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torc
 
 @dataclass(frozen=True)
 class WeightView:
-    """A matrix that is a view of a parameter, as a forward pass used it.
+    """A matrix as a view of a parameter, in the way in which a forward pass used it.
 
     Attributes:
         parameter: Qualified name of the parameter.
-        offset: Elements from the parameter's first to the view's.
-        shape: (g, k, *fan-in): g blocks of k rows; g = 1 but for grouped convolutions and batched products.
-        strides: In elements, one for each entry of ``shape``.
-        rows: Rows of the (only) block that belong to the layer; None for all. Query, key and value can share one
+        offset: Elements from the parameter's first to the view's first.
+        shape: (g, k, *fan-in): g blocks of k rows; g > 1 only for grouped convolutions and batched products.
+        strides: Elements from one entry to the next, for each axis of ``shape``.
+        rows: Rows of the (only) block that belong to the layer; None for all rows. Query, key and value can share one
             parameter.
         row_axes: (size, stride) of each axis of the parameter that the k rows run over, where one stride does not
             reach all of them; empty where ``strides[1]`` does.
@@ -34,7 +40,7 @@ class WeightView:
     row_axes: tuple[tuple[int, int], ...] = ()
 
     def block(self, parameter: Tensor) -> Tensor:
-        """Read the matrix out of the parameter's value: (g, k, d), in its own number type."""
+        """Read the matrix from the value of the parameter: (g, k, d), in the parameter's number type."""
         values = parameter.detach()
         sizes, strides = zip(*self.row_axes or ((self.shape[1], self.strides[1]),), strict=True)
         shape = (self.shape[0], *sizes, *self.shape[2:])
@@ -45,12 +51,12 @@ class WeightView:
 
     @property
     def numel(self) -> int:
-        """Entries, all rows counted."""
+        """Number of entries, all rows counted."""
         return int(torch.Size(self.shape).numel())
 
     @property
     def axes(self) -> list[tuple[int, int]]:
-        """(size, stride) of the axes that it runs over, those of a single entry left out."""
+        """(size, stride) of each axis of more than one entry."""
         rows = self.row_axes or ((self.shape[1], self.strides[1]),)
         others = zip(self.shape, self.strides, strict=True)
         first, _, *rest = others
@@ -58,7 +64,7 @@ class WeightView:
 
     @property
     def span(self) -> tuple[int, int]:
-        """Entries of the parameter from its first to past its last."""
+        """Range of the parameter's entries that holds the view: its first entry, and the one past its last."""
         return self.offset, self.offset + sum((size - 1) * stride for size, stride in self.axes) + 1
 
 
@@ -67,9 +73,9 @@ class Layer:
     """One measured matrix.
 
     Attributes:
-        name: What it is called in tables: the module that owns it, or the parameter where it is not called ``weight``;
-            parts and further readings of a parameter are told apart by a suffix.
-        view: Where its entries are.
+        name: Name in tables: that of the module that owns the parameter, or of the parameter itself if it is not called
+            ``weight``; with a suffix for parts and further readings of a parameter.
+        view: Place of its entries in the parameter.
     """
 
     name: str
@@ -86,10 +92,10 @@ class Layer:
         return self.view.shape[1] if self.view.rows is None else len(self.view.rows)
 
     def matrix(self, parameters: Mapping[str, Tensor], dtype: torch.dtype | None = torch.float64) -> Tensor:
-        """W as a copy on the CPU: (k, d), or (g, k, d) where there are g > 1 blocks.
+        """Copy W to the CPU: (k, d), or (g, k, d) where there are g > 1 blocks.
 
         Args:
-            parameters: Values (or gradients) by parameter name.
+            parameters: Parameter name -> its value, or a gradient of its shape.
             dtype: Number type of the copy; None keeps the parameter's.
         """
         block = self.view.block(parameters[self.view.parameter])
@@ -97,26 +103,34 @@ class Layer:
 
 
 def without_single_block(blocks: Tensor) -> Tensor:
-    """Drop the leading axis of a single block: (1, ...) -> (...); anything else stays."""
+    """Drop the leading axis of a single block, (1, ...) -> (...); return several blocks as they are.
+
+    >>> without_single_block(torch.zeros(1, 4, 3)).shape, without_single_block(torch.zeros(2, 4, 3)).shape
+    (torch.Size([4, 3]), torch.Size([2, 4, 3]))
+    """
     return blocks[0] if len(blocks) == 1 else blocks
 
 
 def owner(parameter: str) -> str:
-    """Name of what owns a parameter: the module for one called ``weight``, else the parameter itself."""
+    """Name a layer after its parameter: the module of one called ``weight``, else the parameter itself.
+
+    >>> owner("blocks.0.mlp.weight"), owner("encoder.in_proj_weight")
+    ('blocks.0.mlp', 'encoder.in_proj_weight')
+    """
     module, _, last = parameter.rpartition(".")
     return module if last == "weight" else parameter
 
 
 def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters by qualified name, a shared one under the first of its names."""
+    """Map qualified names to parameters; a shared parameter has the first of its names."""
     return dict(model.named_parameters())
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """Take off what ``torch.compile``, DataParallel and DistributedDataParallel put around a network, and its names.
+    """Return the network inside the wrappers of ``torch.compile``, DataParallel and DistributedDataParallel.
 
     Raises:
-        ValueError: It is no network.
+        ValueError: The model is not an ``nn.Module``.
     """
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__} itself" if isinstance(model, type) else f"a {type(model).__name__}"
@@ -128,7 +142,7 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def finite(values: Tensor) -> bool:
-    """Whether no entry is NaN or infinite; without a mask as large as the tensor, which takes twenty times as long."""
+    """Tell whether no entry is NaN or infinite, from the bounds alone: a mask takes twenty times as long."""
     if values.layout in _SPARSE_COMPRESSED:
         values = values.values()
     elif values.layout == torch.sparse_coo:
@@ -139,10 +153,10 @@ def finite(values: Tensor) -> bool:
 
 
 def refuse_lazy(model: nn.Module) -> None:
-    """Refuse a network with parameters that are not there yet.
+    """Refuse a network with lazy parameters that are not initialised.
 
     Raises:
-        ValueError: There is one.
+        ValueError: A parameter is not initialised.
     """
     for name, value in parameters_of(model).items():
         if nn.parameter.is_lazy(value):
@@ -150,11 +164,11 @@ def refuse_lazy(model: nn.Module) -> None:
 
 
 def checked_device(model: nn.Module) -> torch.device:
-    """Device of a network whose parameters can be measured.
+    """Check that a network's parameters can be measured, and return their device.
 
     Raises:
-        ValueError: No parameter or no real one, one not finite or made in inference mode; a scripted network; or
-            inference mode is on.
+        ValueError: No parameter, or no real one; a parameter that is not finite, without values, or made in inference
+            mode; a scripted network; or inference mode is on.
     """
     if torch.is_inference_mode_enabled():
         raise ValueError("torch.inference_mode is on: autograd cannot work there; call outside, or use torch.no_grad")

@@ -1,4 +1,11 @@
-"""Where the entries of a copy lie in the parameter that it was made of, when the copy has them in another order."""
+"""Weights that are copied into another order of their entries before they multiply.
+
+``w.transpose(0, 1).contiguous()``, ``w.permute(...).reshape(...)`` and most ``einsum`` calls copy a parameter, so that
+the operand of the product no longer shares its memory. ``EntryOrder`` remembers, axis by axis, how far an entry's
+neighbours are in the copy and in the parameter. ``translated`` turns a matrix in the copy (sizes and strides) into the
+matrix in the parameter, so that the layer is named by its place there. Where no sizes and strides describe it there,
+the weight is left out with a reason.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,23 +16,24 @@ from nfa.alignment.network.naming import Axes
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Axes of a copy, outermost first.
+class EntryOrder:
+    """Order of a copy's entries, compared with the parameter's.
 
     Attributes:
-        axes: (size, stride in the copy, stride in the parameter; 0 where entries are repeated).
+        axes: (size, stride in the copy, stride in the parameter) of each axis, outermost first; a stride of 0 in the
+            parameter where entries are repeated.
     """
 
     axes: tuple[tuple[int, int, int], ...]
 
     @classmethod
-    def of(cls, copy: Tensor, source: Tensor) -> "Layout":
-        """Compare a copy with a source that lies in the parameter (or in a copy of the same layout)."""
+    def of(cls, copy: Tensor, source: Tensor) -> "EntryOrder":
+        """Compare a copy with the tensor that was copied: a view of the parameter, or of a copy in the same order."""
         axes = zip(copy.shape, copy.stride(), source.stride(), strict=True)
         return cls(tuple(sorted((axis for axis in axes if axis[0] > 1), key=lambda axis: -axis[1])))
 
     def offset(self, elements: int) -> int | None:
-        """Turn elements from the copy's first into elements from the source's first."""
+        """Turn an offset in the copy into the offset in the source; None where it has none."""
         found = 0
         for size, stride, there in self.axes:
             index, elements = divmod(elements, stride)
@@ -35,7 +43,7 @@ class Layout:
         return None if elements else found
 
     def along(self, size: int, stride: int) -> Axes | None:
-        """Turn an axis of a view of the copy into axes of the parameter, outermost first; None where that fails."""
+        """Turn an axis of a view of the copy into axes of the parameter, outermost first; None if there are none."""
         pieces: Axes = []
         for n, own, there in reversed(self.axes):  # innermost first
             if size == 1:
@@ -54,13 +62,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Translated:
-    """A matrix of a copy, in the parameter.
+    """A matrix of a copy, described as a matrix of the parameter.
 
     Attributes:
         shape: (g, k, *fan-in).
-        strides: In the parameter.
+        strides: Strides in the parameter, one for each axis of ``shape``.
         row_axes: As in ``WeightView``.
-        regroup: (b, rows, size) by the b blocks of the copy -> (g, more rows, size) by those of the parameter.
+        regroup: Brings rows (b, rows, size) of the copy's b blocks to the parameter's g blocks, (g, more rows, size).
     """
 
     shape: tuple[int, ...]
@@ -69,14 +77,19 @@ class Translated:
     regroup: Callable[[Tensor], Tensor] | None = None
 
 
-def translated(layout: Layout, shape: tuple[int, ...], strides: tuple[int, ...]) -> Translated | None:
+def translated(order: EntryOrder, shape: tuple[int, ...], strides: tuple[int, ...]) -> Translated | None:
     """Find a matrix of a copy in the parameter.
 
+    Args:
+        order: Order of the copy's entries.
+        shape: (g, k, *fan-in) of the matrix in the copy.
+        strides: Its strides in the copy.
+
     Returns:
-        None where it is none there: rows or columns that repeat entries, or blocks in no even distances.
+        The matrix in the parameter; None if its rows or columns repeat entries, or its blocks are not evenly spaced.
     """
     blocks, rows, *columns = (
-        layout.along(size, stride) if size > 1 else [] for size, stride in zip(shape, strides, strict=True)
+        order.along(size, stride) if size > 1 else [] for size, stride in zip(shape, strides, strict=True)
     )
     if blocks is None or rows is None or any(axes is None for axes in columns):
         return None
@@ -101,7 +114,7 @@ def translated(layout: Layout, shape: tuple[int, ...], strides: tuple[int, ...])
 
 
 def _regrouping(sizes: list[int], place: int | None) -> Callable[[Tensor], Tensor]:
-    """Take the repetitions of a block for more rows of it."""
+    """Make a function that turns repetitions of a block into further rows of that block."""
 
     def regroup(values: Tensor) -> Tensor:
         apart = values.unflatten(0, sizes)

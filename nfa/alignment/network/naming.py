@@ -1,4 +1,10 @@
-"""Names for matrices by the place of their entries in a parameter, the same in every forward pass of a measurement."""
+"""Names of layers by the place of their entries in a parameter, the same in every forward pass.
+
+Passes over different samples can meet different matrices of one parameter in a different order (experts), so a running
+number would name another matrix in each pass. A name is therefore the parameter's, with the index that gives the matrix
+if it is not the whole parameter: ``experts.w[3]``, ``qkv[0:16]``. Only several readings of the same entries, such as W
+and its transpose, are counted, in the order in which they are first seen: ``w``, ``w^T``, ``w#2``.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,16 +20,16 @@ Parts: TypeAlias = dict[str, tuple[int, ...]]  # name of a part -> its rows
 
 
 class Names:
-    """Names of the matrices that passes of one network multiply by, kept from pass to pass.
+    """Names of the matrices of one network, kept from pass to pass.
 
     Attributes:
-        parts: Parameter -> names and rows of query, key and value where they are told apart; as decided in the first
-            pass that multiplies by all of the parameter, so that all passes measure the same matrices.
+        parts: Parameter -> names and rows of query, key and value if they are separate layers, else None. Decided in
+            the first pass that multiplies by the parameter, so that all passes measure the same matrices.
         stored: Memory that earlier passes computed from parameters -> those parameters.
     """
 
     def __init__(self, like: "Names | None" = None) -> None:
-        """Begin with the names that another network of the same parameters has."""
+        """Begin without names, or with those of another network that has the same parameters."""
         self._known: dict[WeightView, str] = {} if like is None else dict(like._known)
         self._readings: dict[str, int] = {} if like is None else dict(like._readings)
         self.parts: dict[str, Parts | None] = {} if like is None else dict(like.parts)
@@ -31,19 +37,19 @@ class Names:
         self._own: frozenset[str] | None = None
 
     def own(self, parameters: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
-        """Give the parameters that there were before the first pass: a layer that a pass makes is none of them."""
+        """Select the parameters that existed before the first pass; a pass may make new layers."""
         if self._own is None:
             self._own = frozenset(parameters)
         return {name: parameter for name, parameter in parameters.items() if name in self._own}
 
     def of(self, view: WeightView, parameter: Tensor) -> str:
-        """Name a matrix: its owner, its place where it is not all of the parameter, and which reading of that it is.
+        """Name a matrix by its parameter, its place if it is not the whole parameter, and which reading of it it is.
 
-        Of one place that is read in several ways (a matrix and its transpose) the one that is seen first has no suffix.
+        Where one place is read in several ways (a matrix and its transpose), the first reading has no suffix.
         """
         step = parameter.stride(0) if parameter.dim() else 1
         sizes = zip(view.shape, view.strides, strict=True)
-        # Where there is one row (or column), how far it is to the next says nothing.
+        # The stride of an axis with a single entry means nothing: give it one value, so that views compare equal.
         view = replace(view, strides=tuple(step if size == 1 else stride for size, stride in sizes))
         if not parameter.is_contiguous():
             view = _as_if_contiguous(view, parameter)
@@ -58,7 +64,7 @@ class Names:
 
 
 def _as_if_contiguous(view: WeightView, parameter: Tensor) -> WeightView:
-    """Write a view of a parameter in another memory format as that of a contiguous one: the same name in both."""
+    """Rewrite a view of a parameter in another memory format (channels last) as that of a contiguous parameter."""
     steps, contiguous = 1, []
     for size in reversed(parameter.shape):
         contiguous.append(steps)
@@ -74,11 +80,16 @@ def place_in(parameter: Tensor, offset: int, axes: Iterable[tuple[int, int]]) ->
 
     Args:
         parameter: The parameter.
-        offset: Elements from its first entry to the first of the place.
+        offset: Elements from the parameter's first entry to the first of the place.
         axes: (size, stride) of the axes that the place runs over.
+
+    Example:
+        >>> import torch
+        >>> place_in(torch.zeros(4, 6, 3), 18, [(6, 3), (3, 1)])
+        '[1]'
     """
     ranges = ranges_in(parameter, offset, axes)
-    if ranges is None:  # entries that no index gives, such as a diagonal
+    if ranges is None:  # no index gives these entries: a diagonal, for example
         runs = ",".join(f"{size}/{stride}" for size, stride in sorted(axes, key=lambda axis: -axis[1]))
         return f"[{offset}+{runs}]"
     parts = []
@@ -95,10 +106,10 @@ def place_in(parameter: Tensor, offset: int, axes: Iterable[tuple[int, int]]) ->
 
 
 def ranges_in(parameter: Tensor, offset: int, axes: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]] | None:
-    """Tell which entries along each axis of a parameter a place covers.
+    """Find the entries along each axis of a parameter that a place covers.
 
     Returns:
-        (first, how many, step) along each axis; None where the place is no such block.
+        (first, number, step) along each axis; None where no index with ranges gives the place.
     """
     strides = parameter.stride()
     own = sorted(range(parameter.dim()), key=lambda axis: -strides[axis])
@@ -128,7 +139,7 @@ def ranges_in(parameter: Tensor, offset: int, axes: Iterable[tuple[int, int]]) -
 
 
 def split(axes: Iterable[tuple[int, int]], along: Axes) -> Axes:
-    """Cut axes that run over several axes of a tensor into one piece for each, innermost first.
+    """Cut each axis that runs over several axes of a tensor into one piece per axis; pieces are innermost first.
 
     Args:
         axes: (size, stride) of a view.
@@ -150,13 +161,12 @@ def split(axes: Iterable[tuple[int, int]], along: Axes) -> Axes:
 
 
 def unused_places(parameter: Tensor, used: Iterable[WeightView]) -> Mapping[str, tuple[int, int]]:
-    """Name the parts of a parameter of three axes or more, along the first, that none of some matrices has.
+    """Find the slices ``[i]`` of a parameter of three or more axes that none of some matrices uses.
 
-    Experts are often held in one parameter so, and samples are sent to some of them.
+    Experts are often slices of one parameter, and samples reach only some of them.
 
     Returns:
-        Index of a part -> its first entry and the one past its last; nothing where a matrix has no place along the
-        first axis.
+        Index of a slice -> its first entry and the one past its last. Empty where a matrix is not made of such slices.
     """
     if parameter.dim() < 3 or not parameter.is_contiguous():
         return {}

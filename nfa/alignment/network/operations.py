@@ -1,8 +1,12 @@
-"""How each operation of PyTorch that multiplies by a matrix is read as h = W x.
+"""How each operation of PyTorch that multiplies by a matrix is read as h = W x, and why other weights are left out.
 
-An operation is seen below autograd, where modules, functions, attention and recurrent networks have all become a few
-kinds of product. Its reading says which operand would be W, how W's rows and columns lie in it, and how the gradient of
-the operation's result turns into rows of J.
+Below autograd, modules, functions, attention and recurrent networks have all become a few kinds of product. A
+``Reading`` of such an operation says which operand is W, how W's rows and columns lie in that operand, and how the
+gradient of the operation's result becomes rows of J. Most products can be read in two ways, with either operand as W;
+``interception`` takes the reading whose W lies in a parameter. To support a further operation, write a function from
+its arguments and its result to a ``Product`` and enter it in ``READERS`` under the operation's name.
+
+The texts at the end are the reasons for which a weight is not measured; they stand in the frame's ``left_out``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +22,11 @@ class Reading:
 
     Attributes:
         weight: The operand.
-        shape: (g, k, *fan-in).
-        strides: Of the operand's memory, one for each entry of ``shape``.
-        rows: Gradient of the operation's result -> (g, rows, k); the rows of one sample, position and call are one.
-        start: Elements from the operand's first to the matrix's.
-        between: First and past the last row of the result that the matrix gives; None where it gives all.
+        shape: (g, k, *fan-in) of W.
+        strides: Strides in the operand's memory, one for each axis of ``shape``.
+        rows: Gradient of the operation's result -> (g, rows, k), a row for each sample and position.
+        start: Elements from the operand's first to W's first.
+        between: The range of rows of the result that W gives, first and past the last; None where it gives all.
     """
 
     weight: Tensor
@@ -38,9 +42,9 @@ class Product:
     """An operation that multiplies two tensors.
 
     Attributes:
-        result: Its result, h up to a bias.
-        readings: One for each operand that can be W, with the other operand.
-        grouped: The readings are matrices of one operand instead, each for rows of its own of the other.
+        result: The operation's result: h, up to a bias.
+        readings: A reading for each operand that can be W, with the other operand.
+        grouped: Whether the readings are several matrices of one operand, each for other rows of the other operand.
     """
 
     result: Tensor
@@ -64,7 +68,7 @@ def _matrix_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
 
 
 def _batched_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
-    """Read left (b, m, i) @ right (b, i, j); a matrix repeated for every b is one matrix, not b blocks."""
+    """Read left (b, m, i) @ right (b, i, j); a matrix that is the same for every b is one matrix, not b blocks."""
 
     def reading(weight: Tensor, rows: Callable[[Tensor], Tensor]) -> Reading:
         blocks, k, d = weight.shape
@@ -78,7 +82,7 @@ def _batched_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
 
 
 def _vector_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
-    """Read left (m, i) or (i,) @ right (i,); as W, a vector is a matrix of one row."""
+    """Read left (m, i) or (i,) @ right (i,); a vector that is W is a matrix of one row."""
 
     def row(vector: Tensor) -> Reading:
         (size,), (stride,) = vector.shape, vector.stride()
@@ -93,7 +97,7 @@ def _vector_product(left: Tensor, right: Tensor, result: Tensor) -> Product:
 def _summed_product(left: Tensor, right: Tensor, result: Tensor) -> Product | None:
     """Read the sum over b of left (b, m, i) @ right (b, i, j): the blocks stand side by side in one matrix."""
     if left.stride(0) == 0 or right.stride(0) == 0:
-        return None  # one matrix for a sum of inputs
+        return None  # one matrix multiplies the sum of several inputs
 
     def reading(weight: Tensor, rows: Callable[[Tensor], Tensor]) -> Reading:
         b, k, d = weight.shape
@@ -104,7 +108,7 @@ def _summed_product(left: Tensor, right: Tensor, result: Tensor) -> Product | No
 
 
 def _grouped_product(left: Tensor, right: Tensor, *rest: Any) -> Product | None:
-    """Read left (m, i), rows cut into e groups, by right (e, i, j): a matrix for each group that has rows."""
+    """Read left (m, i), whose rows are cut into e groups, times right (e, i, j): one matrix per group that has rows."""
     ends, result = (rest[0] if len(rest) > 1 else None), rest[-1]
     if ends is None or left.dim() != 2 or right.dim() != 3:
         return None
@@ -124,7 +128,7 @@ def _grouped_product(left: Tensor, right: Tensor, *rest: Any) -> Product | None:
 
 
 def _added(read: Callable[..., Product | None]) -> Callable[..., Product | None]:
-    """Read beta * bias + alpha * product: a gradient of the result is one of the product times alpha."""
+    """Make a reader of beta * bias + alpha * product: the product's gradient is alpha times the result's."""
 
     def reader(_bias: Tensor, *operands: Any, alpha: float = 1, **_: Any) -> Product | None:
         product = read(*operands)
@@ -145,7 +149,7 @@ def _linear(inputs: Tensor, weight: Tensor, _bias: Any, result: Tensor) -> Produ
 
 
 def _convolution(inputs: Tensor, weight: Tensor, *rest: Any) -> Product | None:
-    """W is (k, c_in / g, *kernel), its rows in g groups that see different channels; none when transposed."""
+    """Read a convolution with weight (k, c_in / g, *kernel), its rows in g groups that see different channels."""
     *_, transposed, _output_padding, groups, result = rest
     if transposed:
         return None
@@ -161,7 +165,7 @@ def _convolution(inputs: Tensor, weight: Tensor, *rest: Any) -> Product | None:
     return Product(result, [(reading, inputs)])
 
 
-# By the operation's arguments and, last of those without a name, its result.
+# Operation -> reader. It gets the operation's arguments and, as the last positional one, the operation's result.
 READERS: dict[str, Callable[..., Product | None]] = {
     "aten::mm": _matrix_product,
     "aten::addmm": _added(_matrix_product),
@@ -175,12 +179,12 @@ READERS: dict[str, Callable[..., Product | None]] = {
     "aten::linear": lambda inputs, weight, *rest: _linear(inputs, weight, None, rest[-1]),
     "aten::convolution": _convolution,
     "aten::_grouped_mm": _grouped_product,
-    "transformers::grouped_mm_fallback": _grouped_product,  # theirs, where torch has none
+    "transformers::grouped_mm_fallback": _grouped_product,  # used where torch has no grouped product
 }
 
 
 def read(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> Product | None:
-    """Read an operation as a product; None where it is none that is read here."""
+    """Read an operation as a product; None if it is not in ``READERS``."""
     schema = func._schema
     if schema.name not in READERS or schema.overload_name not in ("", "default"):
         return None
@@ -191,30 +195,33 @@ def read(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any)
 
 _GROUPED = ("aten::_grouped_mm", "transformers::grouped_mm_fallback")
 
-# Kinds of numbers and layouts in which a weight is no matrix that is measured.
+# Why a weight, or a matrix that multiplies the samples, is not measured.
 SPARSE = "a sparse tensor: only dense matrices are measured"
 COMPLEX = "complex: only real matrices are measured"
 ROUNDED = "turned into integers before it is multiplied: the matrix is computed from it"
-LAYOUT = "copied in another layout before it is multiplied"
-JOINT = "multiplied by another weight first: the samples meet only the product of the two"
+REORDERED = "copied into another memory layout before the product"
+JOINT = "it multiplies another weight: the samples meet only the product of the two"
+BIAS = "added as a bias"
 STORED = "the network stores what its first pass computes from it, and later passes multiply by what is stored"
 BUFFER = "a buffer, not a parameter: it multiplies the samples and is not trained, so it is not measured"
 
-# What else a weight can go through, by the operation's name, and why it is then not measured.
-INDEXED = "its weight is indexed, not multiplied"
+# Why a weight is not measured where it goes into an operation other than a product, by the operation.
+INDEXED = "embedding: its weight is indexed, not multiplied"
+GATHERED = "picked out by a tensor of indices, which makes a copy: w[e] with a whole number e would be measured"
+JOINED = "joined with other tensors before the product"
 ENTRYWISE = "added or multiplied entry by entry: no matrix product"
 TRANSPOSED = "transposed convolution: one position is mapped to a patch, and patches overlap before any pre-activation"
 NORMALISATION = "normalisation: its weight multiplies entry by entry"
 COMPUTED = "weight normalisation: the matrix is computed from it"
-REASONS: dict[str, str] = {
-    "embedding": f"embedding: {INDEXED}",
-    "_embedding_bag": f"embedding: {INDEXED}",
-    "index": f"table: {INDEXED}",
-    "index_select": f"table: {INDEXED}",
-    "gather": f"table: {INDEXED}",
+NO_PRODUCT = "used by {operation}: not a matrix product that is measured"
+WITH_BIAS = ("addmm", "addmv", "baddbmm", "addbmm")  # their first operand is added to the product of the other two
+REASON_OF: dict[str, str] = {
+    **dict.fromkeys(("embedding", "_embedding_bag"), INDEXED),
     "convolution": TRANSPOSED,
     "_trilinear": "bilinear: its weight multiplies two inputs",
     "native_layer_norm": NORMALISATION,
     "_weight_norm_interface": COMPUTED,
-    **dict.fromkeys(("add", "add_", "sub", "mul", "mul_", "div", "where", "cat", "stack"), ENTRYWISE),
+    **dict.fromkeys(("index", "index_select", "gather"), GATHERED),
+    **dict.fromkeys(("cat", "stack"), JOINED),
+    **dict.fromkeys(("add", "add_", "sub", "mul", "mul_", "div", "where"), ENTRYWISE),
 }

@@ -1,8 +1,8 @@
-"""A sample that would come alone is given to the network twice, and the outputs of the first are differentiated.
+"""A batch of one sample is run as two copies of it, and only the outputs of the first copy are differentiated.
 
-Some operations are wrong, or others, on a batch of one: BatchNorm of torch 2.13 in eval mode turns a transposed
-gradient into a wrong one, and ``squeeze()`` takes the axis of the samples away. The gradients of the second copy are
-exactly zero, so that they add nothing to K.
+Some operations are wrong on a batch of one, or do something else: BatchNorm of torch 2.13 in eval mode computes a wrong
+gradient from a transposed one, and ``squeeze()`` removes the axis of samples. Gradients of the second copy are exactly
+zero, so it adds nothing to K.
 """
 
 from typing import Any
@@ -14,24 +14,24 @@ from nfa.alignment.network.recording import Recording, record
 
 
 def doubled(batch: Tensor) -> Tensor:
-    """Repeat a sample that comes alone; more than one are given back as they are."""
+    """Repeat a single sample; return several samples as they are."""
     return torch.cat([batch, batch]) if len(batch) == 1 else batch
 
 
 def record_paired(model: nn.Module, batch: Tensor, *, alone: bool = False, **options: Any) -> Recording:
-    """Record a forward pass as ``record`` does, but with a single sample twice.
+    """Record a forward pass as ``record`` does, but run a single sample as two copies.
 
-    A network that does not run on two samples, or gives something else for them, runs on the one.
+    A network that does not run on two samples, or does not give two outputs for them, runs on the one.
 
     Args:
         model: As in ``record``.
         batch: (n, *input shape).
-        alone: Never repeat a sample.
+        alone: Run a single sample as a batch of one.
         **options: As in ``record``.
     """
     if len(batch) > 1 or alone:
         return record(model, batch, **options)
     try:
         return record(model, doubled(batch), **options)
-    except Exception:  # whatever a network raises that is written for one sample; its own is raised by the next line
+    except Exception:  # a network that is written for one sample can raise anything; the next line raises its own error
         return record(model, batch, **options)

@@ -1,12 +1,12 @@
-"""The texts that the column ``note`` of a table can hold: limits that were taken, and reasons why a value is undefined.
+"""The list of all texts that the column ``note`` of a table can hold: limits that were taken, and why a value is NaN.
 
-Each text is entered into one list by the module that writes it, so that a test can make each of them happen.
+The module that writes a text enters it here with ``reason``, so that a test can make each text happen.
 """
 
 REASONS: list[str] = []
 
 
 def reason(text: str) -> str:
-    """Enter a text into the list of those that a note can hold; {names} in it are filled in by ``str.format``."""
+    """Enter a text into the list and return it; {names} in it are filled in later by ``str.format``."""
     REASONS.append(text)
     return text

@@ -1,4 +1,11 @@
-"""One forward pass that finds every layer and where its gradients come out, ready for reverse passes."""
+"""One recorded forward pass: its layers, the edges that give their gradients, and the weights left out with reasons.
+
+``record`` runs a network under ``Interception`` and turns the products that were seen into calls of layers. On the way
+it decides four things: products with a constant count only if the constant has a row for each sample (a learned initial
+state has, a table of positions has not); a product that is query, key and value becomes three layers; a product from
+which no path leads to the outputs is left out; and every weight of two or more dimensions without a call gets a reason.
+``reverse`` then gives d <outputs, direction> / d h for all wanted layers in one pass of autograd.
+"""
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +26,7 @@ from nfa.alignment.network.operations import (
     COMPLEX,
     COMPUTED,
     ENTRYWISE,
+    JOINED,
     JOINT,
     NORMALISATION,
     SPARSE,
@@ -32,29 +40,29 @@ NO_PATH = "no differentiable path from its product to the output"
 NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
 CONSTANT = "what it multiplies does not depend on the samples"
 UNTOLD = (
-    "it multiplies a constant, and the network does not run alike on another number of samples, which would tell "
-    "whether the constant has a row for each"
+    "it multiplies a constant of which is not known whether it has a row for each sample, because the network does not "
+    "run in the same way on another number of samples"
 )
 UNUSED = "not used in the forward pass"
 CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
 OVERWRITTEN = (
-    "the network changes in place a tensor that its own gradient needs, so autograd can not differentiate it: replace "
+    "the network changes in place a tensor that its own gradient needs, so autograd cannot differentiate it: replace "
     "the operation that does so (x += y, x.mul_(y), x[...] = y) by one that makes a new tensor"
 )
 LAZY = "not initialised: run the network once on a batch first"
 
-# Left out, and yet known to stand nowhere in a chain, or seen there as a product without a name.
-_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, NORMALISATION, TRANSPOSED, COMPUTED, BUFFER}
+# Reasons that do not hide how the layers follow each other: such a weight is in no chain, or its product is seen.
+_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, JOINED, NORMALISATION, TRANSPOSED, COMPUTED, BUFFER}
 
 
 @dataclass(frozen=True)
 class Call:
-    """One product of one layer in one forward pass.
+    """One product with one layer's matrix in one forward pass.
 
     Attributes:
-        layer: Whose matrix it is.
-        product: Index of the product; parts of one weight share it.
-        rows: Rows of J that it gives: one for each sample and position that it multiplies.
+        layer: The layer.
+        product: Index of the product; parts of one weight (query, key, value) share it.
+        rows: Number of rows of J: one for each sample and position that is multiplied.
         read: Gradient of the product -> rows of J, (g, rows, k).
     """
 
@@ -66,23 +74,23 @@ class Call:
 
 @dataclass(frozen=True)
 class Recording:
-    """What one forward pass left.
+    """The result of one forward pass.
 
     Attributes:
-        inputs: The leaf whose copy was fed in, so that paths from the input can be told; shares the samples' memory.
-        outputs: (n, T): all that the network gives for a sample, flattened.
+        inputs: The leaf of autograd's graph that stands for the samples, with their memory.
+        outputs: (n, T): all outputs of each sample, flattened.
         output_shape: Shape of one sample's output, e.g. (C,) or (positions, C).
-        products: Edge that hands out the gradient of each product, in order; None where autograd does not follow.
+        products: The graph edge that gives the gradient of each product, in order; None where autograd is off.
         calls: Every call of a layer, in forward order.
         left_out: Owner of a weight of two or more dimensions -> why it is not measured.
         one_row_each: Whether every call of a layer gives one row of J for each sample: there are no positions.
-        opaque: Whether the graph hides how the layers follow each other: a left-out weight is used in such a way, or
-            samples of whole numbers skip a layer.
+        opaque: Whether the graph hides how the layers follow each other: because of a use of a left-out weight, or
+            because samples of whole numbers skip a layer.
         writes: Whether the network changes its input in place, and so needs a copy.
-        uses: Parameter -> reason -> entries, of uses of a weight that are not measured.
-        together: Layer -> which of query, key and value it gives as one matrix.
-        elements: Numbers computed from the samples, all of which autograd may keep until the last reverse pass, and
-            those of the copy of the input where there has to be one.
+        uses: Parameter -> reason -> entries: the uses of weights that are not measured.
+        together: Layer -> the ones of query, key and value that it gives as one matrix.
+        elements: How many numbers autograd may keep until the last reverse pass: those computed from the samples, and
+            the copy of the input where one is needed.
     """
 
     inputs: Tensor
@@ -104,10 +112,10 @@ class Recording:
         return {call.layer.name: call.layer for call in self.calls}
 
     def chosen(self, names: Sequence[str] | None) -> list[str]:
-        """Pick the layers asked for, all when None, in forward order.
+        """Select layers by name, all when None, in forward order.
 
         Raises:
-            ValueError: No layer, an unknown name, or one that is left out.
+            ValueError: The network has no layer, or a name is unknown or that of a weight that is left out.
         """
         layers = list(self.layers)
         if names is not None and not list(names):
@@ -136,9 +144,9 @@ def record(
         model: Network in eval mode, its floating-point parameters requiring gradients, with autograd on.
         inputs: (n, *input shape); never changed.
         heads: Take query, key and value projections apart by head.
-        copied: Give the network a copy; else it gets one only if it is about to change its input in place.
-        watching: Makes what watches the pass.
-        names: Those of earlier passes over the same network, so that a matrix keeps its name.
+        copied: Give the network a copy of the inputs; else it gets one only if it is about to change them in place.
+        watching: Class of the mode that watches the pass.
+        names: Names from earlier passes over the same network, so that a matrix keeps its name.
 
     Raises:
         ValueError: The output is not a tensor of n samples, or carries no gradient.
@@ -149,7 +157,7 @@ def record(
     parameters = {name: p for name, p in everything.items() if not nn.parameter.is_lazy(p)}
     watch, result = _watched(model, leaf, parameters, names, watching, copied=copied)
     if any(name not in parameters and not nn.parameter.is_lazy(p) for name, p in everything.items()):
-        # The pass has initialised lazy modules, whose products it could not know.
+        # The pass has initialised lazy modules, whose products it did not recognise.
         return record(model, inputs, heads=heads, copied=copied, watching=watching, names=names)
     outputs, shape = _flattened(result, len(inputs))
     _leave_out_constants(watch, model, inputs, parameters)
@@ -208,12 +216,12 @@ def _watched(
     *,
     copied: bool = True,
 ) -> tuple[Interception, Any]:
-    """Run the network on samples; give what was seen, and what it returned."""
-    # It may change its input in place, which is the caller's (and autograd's, being a leaf): then it gets a copy.
+    """Run the network on samples under a watching mode; return the mode, and the network's result."""
+    # The memory of the input is the caller's: a network that changes its input in place gets a copy.
     fed = leaf.clone() if copied else _Same.apply(leaf)  # type: ignore[no-untyped-call]
     known = {"buffers": dict(model.named_buffers()), "stored": names.stored}
     watch = watching(parameters, fed, owned=copied, **known)
-    torch.clear_autocast_cache()  # casts of an earlier pass, which could not be told for weights
+    torch.clear_autocast_cache()  # casts of an earlier pass would not be recognised as weights
     try:
         with decomposed(model), watch:
             result = model(fed)
@@ -224,7 +232,7 @@ def _watched(
 
 
 class _Same(torch.autograd.Function):
-    """The same memory as a tensor of its own, which autograd knows to come from the leaf."""
+    """Identity that shares memory: another tensor, which autograd knows to come from the leaf."""
 
     @staticmethod
     def forward(ctx: Any, leaf: Tensor) -> Tensor:
@@ -240,8 +248,8 @@ def _leave_out_constants(
 ) -> None:
     """Leave out products of a weight with a constant that has no row for each sample, such as a table of positions.
 
-    A recurrent network's initial state is a constant too, and has one. What tells them apart is whether the constant
-    grows with the number of samples: the network runs once more, on two samples (or three, when it ran on two).
+    The initial state of a recurrent network is a constant, too, but has such rows. The difference is that it grows with
+    the number of samples: the network runs once more, on two samples (on three, if it ran on two).
     """
     if all(seen.constant is None for seen in watch.seen):
         return
@@ -257,18 +265,18 @@ def _leave_out_constants(
         if again is not None and not there and all(seen.alternative for seen in products):
             watch.uses[parameter] = again.uses.get(parameter, {CONSTANT: EVERYTHING})
             for seen in products:
-                seen.leave_out()  # it is no W: a state repeated for a single sample looks like one
+                seen.leave_out()  # not W: with a single sample, a state that is repeated for each sample looks like W
             continue
         grows = _grow([seen.constant for seen in products], [seen.constant for seen in there], len(others) / n)
         if grows is None:
             watch.uses.setdefault(parameter, {})[UNTOLD] = EVERYTHING
             for seen in watch.seen:
                 if seen.view is not None and seen.view.parameter == parameter:
-                    seen.view = None  # one call without the others would be another K; it still counts in a chain
+                    seen.view = None  # K of some calls without the others would be wrong; it still counts in a chain
             continue
         for seen, kept in zip(products, grows, strict=True):
             if not kept:
-                if seen.alternative < 2 and seen.view is not None:  # else it is named as what another weight multiplies
+                if seen.alternative < 2 and seen.view is not None:  # else another weight multiplies it, and says so
                     watch.uses.setdefault(parameter, {})[CONSTANT] = seen.view.span
                 seen.leave_out()
     for first, second in itertools.pairwise(watch.seen):
@@ -277,7 +285,7 @@ def _leave_out_constants(
 
 
 def _constants(watch: Interception) -> dict[str, list[Seen]]:
-    """Products with constants, in order, by parameter."""
+    """Map parameters to their products with constants, in order."""
     found: dict[str, list[Seen]] = {}
     for seen in watch.seen:
         if seen.view is not None and seen.constant is not None:
@@ -289,12 +297,12 @@ def _grow(sizes: list[int | None], others: list[int | None], ratio: float) -> li
     """Tell which constants grow with the number of samples.
 
     Args:
-        sizes: Of the constants that a weight multiplies, in order.
-        others: The same in a pass over ``ratio`` times as many samples.
-        ratio: Other than 1.
+        sizes: Sizes of the constants that a weight multiplies, in order.
+        others: The sizes in a pass over ``ratio`` times as many samples.
+        ratio: Any number but 1.
 
     Returns:
-        Whether each grows; None where the two passes do not match.
+        Whether each one grows; None where the two passes do not match.
     """
     if len(sizes) == len(others):
         return [size is not None and other == round(size * ratio) for size, other in zip(sizes, others, strict=True)]
@@ -305,7 +313,7 @@ def _grow(sizes: list[int | None], others: list[int | None], ratio: float) -> li
 def _calls(
     seen: Seen, parts: dict[str, tuple[int, ...]] | None, names: Names, parameter: Tensor
 ) -> list[tuple[Layer, Callable[[Tensor], Tensor]]]:
-    """Layers of one product, each with how its rows are read; several where parts share the weight."""
+    """Make the layers of one product, each with the function that reads its rows; several if it is in parts."""
     view, reading = seen.view, seen.reading
     assert view is not None
     assert reading is not None
@@ -327,12 +335,12 @@ def _calls(
 
 
 def _columns(reading: Reading, index: slice | list[int]) -> Callable[[Tensor], Tensor]:
-    """Read some columns of the rows of J."""
+    """Make a function that reads some columns of the rows of J."""
     return lambda gradient: reading.rows(gradient)[..., index]
 
 
 def _fused_rows(watch: Interception, parameters: dict[str, nn.Parameter]) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Rows of query, key and value where attention took the result of one product apart into three."""
+    """Find the rows of query, key and value where attention cut the result of one product into three."""
     fused: dict[str, dict[str, tuple[int, ...]]] = {}
     if watch.attends:
         for seen in watch.seen:
@@ -347,7 +355,7 @@ def _fused_rows(watch: Interception, parameters: dict[str, nn.Parameter]) -> dic
 def _decide_parts(
     names: Names, watch: Interception, model: nn.Module, parameters: dict[str, nn.Parameter], *, heads: bool
 ) -> None:
-    """Decide of each weight that this pass is the first to multiply by whether it is measured in parts."""
+    """Decide for each weight that was not multiplied in an earlier pass whether it is measured in parts."""
     packed = packed_rows(model)
     fused = _fused_rows(watch, parameters)
     for seen in watch.seen:
@@ -358,7 +366,7 @@ def _decide_parts(
 
 
 def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: Interception) -> dict[str, str]:
-    """Why each weight of two or more dimensions is not measured, by its owner."""
+    """Map the owner of each weight of two or more dimensions that is not measured to the reason."""
     reasons = {}
     for name, parameter in parameters.items():
         if nn.parameter.is_lazy(parameter):
@@ -369,14 +377,14 @@ def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: In
                 known = dict.fromkeys([SPARSE])
             elif parameter.is_complex():
                 known = dict.fromkeys([COMPLEX])
-            elif name in watch.joint and all("is read here" in reason for reason in known):
+            elif name in watch.joint and all(reason in (CONSTANT, JOINT) for reason in known):
                 known = dict.fromkeys([JOINT])
             reasons[owner(name)] = "; ".join(known)
     return reasons | dict.fromkeys(watch.fixed, BUFFER)
 
 
 def _reached(outputs: Tensor) -> set[Any]:
-    """Nodes of the autograd graph that lead to the outputs."""
+    """Find the nodes of the autograd graph from which the outputs are computed."""
     node = outputs.grad_fn
     seen = {node}
     stack = [node]
@@ -390,7 +398,7 @@ def _reached(outputs: Tensor) -> set[Any]:
 
 
 def _flattened(outputs: Any, n: int) -> tuple[Tensor, tuple[int, ...]]:
-    """Bring the network's outputs to (n, T), with the shape of one sample's."""
+    """Bring the network's outputs to (n, T); also return the shape of one sample's outputs."""
     if not isinstance(outputs, Tensor):
         raise ValueError(
             f"the network returns {type(outputs).__name__}, not a tensor: "
@@ -409,25 +417,31 @@ def _flattened(outputs: Any, n: int) -> tuple[Tensor, tuple[int, ...]]:
 
 
 def wanted(recording: Recording, chosen: Iterable[str]) -> tuple[list[Call], list[GradientEdge]]:
-    """Calls of the chosen layers, and the distinct edges that their gradients come from.
+    """Select the calls of some layers, and the distinct edges that give their gradients.
 
     Returns:
-        Calls with ``product`` renumbered to an index into the edges.
+        The calls, with ``product`` renumbered to an index into the edges; and the edges.
     """
     names = set(chosen)
     calls = [call for call in recording.calls if call.layer.name in names]
     products = sorted({call.product for call in calls})
     edges = [recording.products[product] for product in products]
     place = {product: index for index, product in enumerate(products)}
-    assert all(edge is not None for edge in edges)  # a call without one is left out
+    assert all(edge is not None for edge in edges)  # a product without an edge has no call
     return [replace(call, product=place[call.product]) for call in calls], [e for e in edges if e is not None]
 
 
 def reverse(recording: Recording, edges: Sequence[GradientEdge], direction: Tensor, *, last: bool) -> tuple[Any, ...]:
-    """Gradients of <outputs, direction> at the edges; None where the outputs do not depend on one.
+    """Differentiate <outputs, direction> at the edges; None where the outputs do not depend on an edge.
+
+    Args:
+        recording: The recorded pass.
+        edges: From ``wanted``.
+        direction: (n, T).
+        last: Whether this is the last reverse pass, after which the graph is freed.
 
     Raises:
-        ValueError: The network has overwritten what its own gradient needs.
+        ValueError: The network has overwritten a tensor that its own gradient needs.
     """
     return differentiated(recording.outputs, edges, direction, retain_graph=not last)
 
@@ -435,10 +449,10 @@ def reverse(recording: Recording, edges: Sequence[GradientEdge], direction: Tens
 def differentiated(
     outputs: Tensor, targets: Sequence[Any], direction: Tensor, *, retain_graph: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of <outputs, direction> at edges or leaves; None where the outputs do not depend on one.
+    """Differentiate <outputs, direction> at edges or leaves; None where the outputs do not depend on one.
 
     Raises:
-        ValueError: The network has overwritten what its own gradient needs.
+        ValueError: The network has overwritten a tensor that its own gradient needs.
     """
     try:
         return torch.autograd.grad(outputs, targets, direction, retain_graph=retain_graph, allow_unused=True)

@@ -1,4 +1,8 @@
-"""The samples that a network is measured on: checked, cut into batches, and a random part of them on request."""
+"""The samples that a network is measured on: their checks, batches, and a random part of them on request.
+
+Inputs are one tensor (n, *input shape), or an iterable of batches, or of pairs of inputs and targets, as a DataLoader
+gives them. Everything here reads them in one pass and keeps no more than it must, because they may not fit into memory.
+"""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +31,7 @@ DICT = (
 
 @contextmanager
 def unseen() -> Iterator[None]:
-    """Give back the random states that reading samples may draw from: a DataLoader takes a number from torch's."""
+    """Restore the random states that reading samples may change: a DataLoader draws a number from torch's."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is the one that loaders use
     try:
         with torch.random.fork_rng(devices=[]):
@@ -38,24 +42,24 @@ def unseen() -> Iterator[None]:
 
 
 def kept(inputs: Inputs) -> Inputs:
-    """Read an iterable once, so that reading again gives the same samples in the same order, whatever it shuffles."""
+    """Read an iterable into a list, so that every later reading gives the same samples even if a loader shuffles."""
     if isinstance(inputs, Tensor | list | tuple | Mapping | np.ndarray) or not isinstance(inputs, Iterable):
         return inputs
     if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
-        return inputs  # refused when it is read
+        return inputs  # ``pairs`` refuses it
     with unseen():
         return list(inputs)
 
 
 def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
-    """Give inputs with their targets, batch by batch, as they come.
+    """Yield inputs with their targets, in the batches in which they come.
 
     Args:
         inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs.
-        targets: (n, ...) for all of them; else what the pairs hold, or None.
+        targets: (n, ...) for all inputs together; None takes the targets in the pairs, if there are any.
 
     Raises:
-        ValueError: Something that is no tensor, or targets that do not match.
+        ValueError: A batch that is not a dense tensor, or targets that do not match.
     """
     if isinstance(inputs, tuple) and len(inputs) == 2:
         raise ValueError(
@@ -99,14 +103,14 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
 
 
 def _taken_apart(batch: Any) -> tuple[Any, Any]:
-    """Take a batch apart: inputs and targets of a pair; a ``TensorDataset`` of inputs alone gives tuples of one."""
+    """Split a batch into inputs and targets; a ``TensorDataset`` of inputs alone gives tuples of one tensor."""
     if isinstance(batch, tuple | list) and len(batch) in (1, 2):
         return batch[0], batch[1] if len(batch) == 2 else None
     return batch, None
 
 
 def _way_out(batch: Any) -> str:
-    """Say what makes a tensor of a batch, where something does."""
+    """Name the function that makes a tensor of a batch, if there is one."""
     parts = batch if isinstance(batch, tuple | list) else [batch]
     if any(isinstance(part, np.ndarray) for part in parts):
         return "; torch.from_numpy makes a tensor of a numpy array"
@@ -115,24 +119,34 @@ def _way_out(batch: Any) -> str:
     return ""
 
 
+def _refuse_unlike(first: Tensor, part: Tensor) -> None:
+    """Refuse a batch whose samples have another shape or number type than those of the first batch.
+
+    Raises:
+        ValueError: Shape or number type differ.
+    """
+    if part.shape[1:] != first.shape[1:]:
+        kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(first.shape[1:])}"
+        raise ValueError(f"inputs: a batch with samples of shape {kinds}: pad them to one shape, or measure them apart")
+    if part.dtype != first.dtype:
+        kind, before = (str(tensor.dtype).removeprefix("torch.") for tensor in (part, first))
+        raise ValueError(f"inputs: a batch of {kind} after batches of {before}: give all samples in one number type")
+
+
 def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tensor | None = None) -> Iterator[Pair]:
     """Cut samples into batches of at most ``batch_size``.
 
     Raises:
-        ValueError: No samples, samples of several shapes, values that are not finite, something that is no tensor, or a
-            tensor on another device.
+        ValueError: No samples, samples of several shapes or number types, values that are not finite, a batch that is
+            no tensor, or a tensor on another device.
     """
     checked_whole("batch_size", batch_size)
-    seen, shape = 0, None
+    seen, first = 0, None
     for part, own in pairs(inputs, targets):
-        shape = part.shape[1:] if shape is None else shape
-        if part.shape[1:] != shape:
-            kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(shape)}"
-            raise ValueError(
-                f"inputs: a batch with samples of shape {kinds}: pad them to one shape, or measure them apart"
-            )
+        first = part if first is None else first
+        _refuse_unlike(first, part)
         if part.is_inference():
-            part = part.clone()  # autograd does not take what was made in torch.inference_mode
+            part = part.clone()  # autograd does not take tensors that were made in torch.inference_mode
         if part.device != device:
             raise ValueError(f"inputs are on {part.device}, the network on {device}: move one of them")
         if not finite(part):
@@ -146,13 +160,13 @@ def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tens
 
 
 def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
-    """Draw ``samples`` of the samples at random, without replacement; all where there are no more.
+    """Draw ``samples`` of the samples at random, without replacement; all of them if there are no more.
 
-    Every sample gets a random key from the seed and its place, and the smallest keys are kept: one pass, in the memory
-    of what is kept, whatever the batches are.
+    Every sample gets a random key, and those with the smallest keys are kept. This takes one pass, in the memory of the
+    samples that are kept, and the result does not depend on the batches.
 
     Returns:
-        The samples drawn, in their order, and the number N of all.
+        The samples drawn, in their order, and the number N of all samples.
 
     Raises:
         ValueError: ``samples`` below 1, or no samples at all.
@@ -170,9 +184,7 @@ def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
         smallest = keys.argsort()[:samples]
         smallest = smallest[places[smallest].argsort()]
         if kept is not None:
-            if part.shape[1:] != kept.shape[1:]:
-                kinds = f"{tuple(part.shape[1:])} after samples of shape {tuple(kept.shape[1:])}"
-                raise ValueError(f"inputs: a batch with samples of shape {kinds}: none can be drawn among them")
+            _refuse_unlike(kept, part)
             part = torch.cat([kept, part])
         kept, keys, places = part[smallest.to(part.device)], keys[smallest], places[smallest]
     if kept is None or total == 0:
@@ -181,7 +193,11 @@ def drawn(inputs: Inputs, samples: int, seed: int) -> tuple[Tensor, int]:
 
 
 def regrouped(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
-    """Cut a stream of samples anew into batches of ``size`` (the last may be smaller), wherever it was cut before."""
+    """Cut a stream of samples into batches of ``size``, wherever it was cut before; the last batch may be smaller.
+
+    >>> [len(batch) for batch in regrouped([torch.zeros(3), torch.zeros(4)], 2)]
+    [2, 2, 2, 1]
+    """
     waiting: list[Tensor] = []
     for part in parts:
         waiting.append(part)

@@ -1,4 +1,11 @@
-"""What a network holds before it is measured, to be put back afterwards."""
+"""The state of a network before it is measured, to be put back afterwards.
+
+A forward pass can change a network: running statistics, counters, caches, lists of hidden states, tensors written in
+place, generators of random numbers. ``Remembered`` therefore keeps three things: the attributes of every module, the
+contents of containers in them, and the values of tensors. Values cost memory, so the copies of parameters, which hardly
+any forward pass changes, are dropped after the first pass if it left them alone. Tensors are put back in place, in the
+same memory: the caller's optimizer and graph refer to it.
+"""
 
 import random
 from collections import deque
@@ -22,14 +29,14 @@ _Container = dict[Any, Any] | list[Any] | set[Any] | deque[Any]
 
 @dataclass
 class _Value:
-    """A tensor as it was.
+    """A tensor and its value before the measurement.
 
     Attributes:
         tensor: The tensor.
-        memory: The same memory, which the tensor may be taken away from (``p.data = ...``).
-        copy: Its value; None once it need not be kept.
+        memory: Another tensor on its memory: ``p.data = ...`` gives the tensor itself other memory.
+        copy: A copy of its value; None once the value need not be kept.
         computed: Whether autograd had computed it.
-        version: Times that it had been changed in place.
+        version: How many times it had been changed in place.
     """
 
     tensor: Tensor
@@ -45,7 +52,7 @@ class _Value:
         return cls(tensor, memory, memory.clone(), tensor.grad_fn is not None, _version(tensor))
 
     def untouched(self) -> bool:
-        """Whether it is as it was, and no attempt to change it was made; ``p.data`` can be changed unseen."""
+        """Return True if value and version are unchanged; the version misses changes through ``p.data``."""
         return (
             self.copy is not None
             and _in_place(self.tensor, self.memory)
@@ -54,28 +61,28 @@ class _Value:
         )
 
     def restore(self) -> None:
-        """Put it back; what was not changed is not written to: a graph of the caller's may hold it."""
+        """Put the value back. A tensor that did not change is not written to: a graph of the caller's may hold it."""
         if not _in_place(self.tensor, self.memory):
             self.tensor.data = self.memory
         if self.copy is not None and not _alike(self.tensor, self.copy):
             with torch.inference_mode(self.tensor.is_inference()):
                 self.tensor.detach().copy_(self.copy)
         if self.tensor.grad_fn is not None and not self.computed and not self.tensor._is_view():
-            self.tensor.detach_()  # written to from what autograd follows: it holds the graph
+            self.tensor.detach_()  # the network wrote a computed value to it, which keeps a graph alive
 
 
 def _values(tensors: Iterable[Tensor]) -> list[_Value]:
-    """Remember tensors; of sparse and nested ones the dense tensors that they consist of."""
+    """Remember tensors; for sparse and nested ones, the dense tensors that they consist of."""
     found = []
     for tensor in tensors:
         if nn.parameter.is_lazy(tensor) or tensor.is_meta:
-            continue  # it has no values
+            continue  # such a tensor has no values
         found += [_Value.of(part) for part in _parts(tensor) if not part.is_meta]
     return found
 
 
 def _parts(tensor: Tensor) -> list[Tensor]:
-    """The dense tensors that hold the values of a tensor, sharing its memory."""
+    """Dense tensors that hold the values of a tensor and share its memory."""
     if dense(tensor):
         return [tensor]
     whole = tensor.detach()
@@ -87,16 +94,16 @@ def _parts(tensor: Tensor) -> list[Tensor]:
         return [whole.ccol_indices(), whole.row_indices(), whole.values()]
     if tensor.is_nested:
         return [whole.values()]
-    return []  # of a backend's own, which nothing is known about
+    return []  # an unknown layout
 
 
 def _in_place(tensor: Tensor, memory: Tensor) -> bool:
-    """Whether a tensor has the memory that it had."""
+    """Tell whether a tensor still has the memory that it had."""
     return tensor.data_ptr() == memory.data_ptr() and tensor.shape == memory.shape
 
 
 def _alike(tensor: Tensor, copy: Tensor) -> bool:
-    """Whether two tensors have the same values; NaN equals NaN."""
+    """Tell whether two tensors have the same values; NaN equals NaN."""
     if torch.equal(tensor, copy):
         return True
     if tensor.shape != copy.shape or not (tensor.is_floating_point() or tensor.is_complex()):
@@ -107,11 +114,11 @@ def _alike(tensor: Tensor, copy: Tensor) -> bool:
 
 
 class Remembered:
-    """Attributes, buffers and parameters of a network; ``restore`` puts them back."""
+    """A snapshot of a network's attributes, buffers and parameters; ``restore`` puts them back."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Remember the network as it is now."""
-        # Running a lazy module makes another one of it, for good.
+        """Remember the present state of the network."""
+        # A lazy module changes its class when it runs, which is not undone.
         modules = [module for module in model.modules() if not _lazy(module)]
         self._attributes = [(vars(module), dict(vars(module))) for module in modules]
         self._contents = [(held, _copied(held)) for held in _containers(vars(module) for module in modules)]
@@ -123,7 +130,7 @@ class Remembered:
             for p in module.parameters(recurse=False)
         }
         held = {id(tensor): tensor for module in modules for tensor in tensors_in(vars(module).values())}
-        # One that autograd computed is replaced by the next pass, never written to.
+        # A tensor that autograd computed is replaced by the next pass, not written to.
         others = (tensor for key, tensor in held.items() if key not in parameters and tensor.is_leaf)
         self._others = _values(others)
         self._generators = list(_generators(vars(module) for module in modules))
@@ -132,15 +139,15 @@ class Remembered:
         self._hook = model.register_forward_hook(self._after_first_pass)
 
     def _after_first_pass(self, *_: Any) -> None:
-        """Let the copies of parameters go that a forward pass does not change, in most networks all of them."""
+        """Drop the copies of parameters that the pass did not change, in most networks all of them."""
         self._hook.remove()
-        with no_dispatch():  # whoever watches the pass is not to see these operations
+        with no_dispatch():  # hide these operations from the mode that watches the pass
             for value in self._parameters:
                 if id(value.tensor) not in self._kept and value.untouched():
                     value.copy = None
 
     def restore(self) -> None:
-        """Put everything back; what can not be put back does not keep the rest from it.
+        """Put everything back; if one thing fails, continue with the others.
 
         Raises:
             ValueError: Something could not be put back.
@@ -151,13 +158,13 @@ class Remembered:
             for step in self._steps():
                 try:
                     step()
-                except Exception as error:  # whatever a tensor or a container of the network's own raises
+                except Exception as error:  # a network's own kind of tensor or container can raise anything
                     failures.append(error)
         if failures:
             raise ValueError(f"the network could not be put back as it was: {describe(failures[0])}") from failures[0]
 
     def _steps(self) -> Iterator[Callable[[], Any]]:
-        """What there is to do, each on its own."""
+        """Yield one function for each thing that is put back."""
         for attributes, before in self._attributes:
             yield partial(_put_back, attributes, before)
         for container, entries in self._contents:
@@ -168,7 +175,7 @@ class Remembered:
 
 
 def _generators(attributes: Iterable[dict[str, Any]]) -> Iterator[Callable[[], Any]]:
-    """Give what puts back the state of each generator of random numbers that modules hold."""
+    """Yield functions that put back the state of each generator of random numbers in the modules' attributes."""
     for value in {id(value): value for held in attributes for value in held.values()}.values():
         if isinstance(value, torch.Generator):
             yield partial(value.set_state, value.get_state())
@@ -189,7 +196,7 @@ def _lazy(module: nn.Module) -> bool:
 
 
 def _containers(values: Iterable[Any]) -> Iterator[_Container]:
-    """Give lists, dicts and sets in the attributes of modules, each once, at any depth."""
+    """Yield each list, dict and set in the attributes of modules once, at any depth."""
     seen: set[int] = set()
     stack = [entry for attributes in values for entry in attributes.values()]
     while stack:
@@ -202,12 +209,12 @@ def _containers(values: Iterable[Any]) -> Iterator[_Container]:
 
 
 def _copied(container: _Container) -> _Container:
-    """Take the entries of a container; its own ``copy`` may do more."""
+    """Copy the entries of a container; a ``copy`` method of its own might do more."""
     return dict(container) if isinstance(container, dict) else list(container)
 
 
 def _same(container: _Container, before: _Container) -> bool:
-    """Whether it holds the same objects; tensors have no equality."""
+    """Tell whether a container holds the same objects; ``==`` would compare tensors entry by entry."""
     if len(container) != len(before):
         return False
     if isinstance(container, dict) and isinstance(before, dict):

@@ -1,4 +1,10 @@
-"""The layers of a network as several forward passes found them: those of all samples, whatever way each one took."""
+"""The layers that several forward passes found in one network, put together.
+
+One pass over a batch shows only the layers that its samples go through, in the order of that batch. ``Survey`` collects
+the passes over all batches: the set of layers, one order that does not depend on the batches, depths, reasons for the
+weights that no pass measured, and notes on uses of a weight that K leaves out. A survey of the network at another step
+can be made like an earlier one: layers then keep their names, and those that no sample reaches any more have K = 0.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +13,7 @@ from torch import nn
 
 from nfa.alignment.network.layers import Layer, owner, parameters_of
 from nfa.alignment.network.naming import Names, unused_places
-from nfa.alignment.network.operations import REASONS, STORED
+from nfa.alignment.network.operations import REASON_OF, STORED
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.recording import CHANGED, NO_PATH, UNUSED, Recording
 from nfa.alignment.network.topology import topology
@@ -18,25 +24,25 @@ NOT_HERE = reason("not used in the forward pass on these samples, so K is 0")
 LEAVES_OUT = reason("K leaves out a use of the weight: {use}")
 AS_ONE = reason("{parts} are measured as one matrix")
 
-# Uses beside a measured one that need no note: without a path to the output, or of a readout that is the embedding.
-_ORDINARY = {NO_PATH, REASONS["embedding"], REASONS["_embedding_bag"]}
+# Further uses of a measured weight that need no note: without a path to the output, or as an embedding (tied weights).
+_ORDINARY = {NO_PATH, REASON_OF["embedding"], REASON_OF["_embedding_bag"]}
 
 
 class Survey:
-    """What passes over one network found together.
+    """Collects the results of all passes over one network.
 
     Attributes:
-        names: Of the matrices, the same in all passes.
-        layers: Layer name -> layer, of all passes.
-        depths: Layer name -> products after it on the longest path to the output.
+        names: Names of the matrices, the same in all passes.
+        layers: Layer name -> layer, for the layers of all passes.
+        depths: Layer name -> number of products after it on the longest path to the output.
     """
 
     def __init__(self, model: nn.Module, like: "Survey | None" = None) -> None:
-        """Begin with no pass.
+        """Begin without passes.
 
         Args:
             model: The network.
-            like: A survey of the same network with other weights: its matrices keep their names and order.
+            like: A survey of the same network with other weights, from which names and order of the layers are taken.
         """
         self.names: Names = Names(None if like is None else like.names)
         self.layers: dict[str, Layer] = {}
@@ -54,7 +60,7 @@ class Survey:
         self._together: dict[str, str] = {}
 
     def add(self, recording: Recording) -> None:
-        """Take in what a pass found."""
+        """Add the results of a pass."""
         way = tuple(recording.layers)
         if recording.left_out not in self._left_out:
             self._left_out.append(recording.left_out)
@@ -76,7 +82,7 @@ class Survey:
             self.depths[name] = max(self.depths.get(name, 0), places.depth_from_output[name])
 
     def _count_rows(self, recording: Recording) -> None:
-        """Note the layers that not all samples, or positions, go through, and whether these go different ways."""
+        """Note layers that only some samples or positions go through, and whether samples go different ways."""
         rows = Counter[str]()
         for call in recording.calls:
             rows[call.layer.name] += call.rows
@@ -86,7 +92,7 @@ class Survey:
 
     @property
     def never(self) -> set[str]:
-        """Layers that some pass said can not be measured: a weight that changes, or that later passes do not use."""
+        """Layers that some pass found impossible to measure: the weight changes, or later passes do not use it."""
         reasons = (STORED, CHANGED)
         return {
             name
@@ -96,15 +102,16 @@ class Survey:
 
     @property
     def chain_length(self) -> int | None:
-        """Number of layers where all samples go through the same chain of layers, else None."""
+        """Number of layers if all samples go through the same chain of layers, else None."""
         return next(iter(self._chains)) if len(self._chains) == 1 and len(self._ways) == 1 else None
 
     @property
     def order(self) -> list[str]:
-        """All layers in forward order, whatever batches the samples came in.
+        """All layers in forward order; the order does not depend on the batches.
 
-        Layers that only some samples go through stand between the same layers of all samples as in the forward pass;
-        there, where a batch may hold any of them, they are in the order of the parameters and of their entries.
+        Layers that all samples go through are in the order of the forward pass. Those that only some samples go through
+        stand between the same two of them as in the forward pass, there in the order of the parameters and of their
+        entries, because each batch reaches other ones.
         """
         if len(self._orders) == 1 and not self._apart:
             return list(self._orders[0])
@@ -128,17 +135,17 @@ class Survey:
 
     @property
     def every_layer(self) -> dict[str, Layer]:
-        """Layers of this survey and of the one that it is like."""
+        """Layers of this survey and of the earlier one that it is like."""
         return {**self._earlier, **self.layers}
 
     @property
     def every_depth(self) -> dict[str, int]:
-        """Their products after them on the longest path to the output."""
+        """Depths of ``every_layer``."""
         return {**self._earlier_depths, **self.depths}
 
     @property
     def complete(self) -> bool:
-        """Whether all weights were used whole, so that no sample can bring another layer."""
+        """Whether all entries of all weights were used, so that no further sample can reach another layer."""
         sizes: dict[str, int] = {}
         for layer in self.layers.values():
             sizes[layer.view.parameter] = sizes.get(layer.view.parameter, 0) + layer.view.numel
@@ -146,7 +153,7 @@ class Survey:
         return whole and UNUSED not in self.left_out().values()
 
     def unused(self) -> dict[str, Layer]:
-        """Layers of the survey that this one is like which no sample goes through here."""
+        """Layers of the earlier survey that no sample goes through in this one."""
         if not self._earlier:
             return {}
         left_out = self.left_out()
@@ -162,7 +169,7 @@ class Survey:
         return {name: layer for name, layer in self._earlier.items() if name not in self.layers and idle(layer)}
 
     def left_out(self) -> dict[str, str]:
-        """Why each weight of two or more dimensions is not measured by any pass, by its owner."""
+        """Map the owner of each weight of two or more dimensions that no pass measured to the reason."""
         never = self.never
         measured = {layer.view.parameter for name, layer in self.layers.items() if name not in never}
         owners = {owner(name) for name in measured}
@@ -176,12 +183,12 @@ class Survey:
                 reasons.clear()
                 reasons[STORED] = None
             elif len(reasons) > 1:
-                reasons.pop(UNUSED, None)  # of passes whose samples did not come there
+                reasons.pop(UNUSED, None)  # the samples of some passes did not reach it, others did
         texts = {name: "; ".join(dict.fromkeys("; ".join(r).split("; "))) for name, r in found.items()}
         return texts | self._unused_parts(measured)
 
     def _unused_parts(self, measured: set[str]) -> dict[str, str]:
-        """Parts of measured parameters that no sample was multiplied by."""
+        """Find the slices of measured parameters that multiplied no sample, with the reason."""
         parts: dict[str, str] = {}
         for parameter in self._parameters:
             if parameter in measured:
@@ -196,7 +203,7 @@ class Survey:
         return [reason for reason, (start, stop) in uses if start < span[1] and span[0] < stop]
 
     def note(self, name: str) -> str:
-        """Say what K of a layer does not cover; empty for most layers."""
+        """Describe the uses of a layer's weight that K leaves out; empty for most layers."""
         if name not in self.layers:
             return NOT_HERE
         view = self.layers[name].view
@@ -206,11 +213,11 @@ class Survey:
         return "; ".join(notes)
 
     def refuse_unknown(self, names: Sequence[str] | None, recording: Recording) -> None:
-        """Refuse a layer that cannot be one of the network's, before all samples are run.
+        """Refuse names of layers that no pass can find, after the first pass and before all samples are run.
 
         Raises:
-            ValueError: Names that no pass can give: unknown ones, or of weights that are left out for another reason
-                than that no sample went through them.
+            ValueError: An unknown name, or the name of a weight that is left out for another reason than that no sample
+                went through it.
         """
         every = self.every_layer
         own = {owner(parameter) for parameter in self._parameters}
@@ -223,10 +230,10 @@ class Survey:
             recording.chosen(names)
 
     def refuse_missing(self, names: Sequence[str] | None) -> None:
-        """Refuse a layer that no sample went through, and a network without layers.
+        """Refuse names of layers that no sample went through, and a network without layers.
 
         Raises:
-            ValueError: There is one.
+            ValueError: Such a name, or no layer.
         """
         left_out, never = self.left_out(), self.never
         measured = [name for name in self.every_layer if name not in never]

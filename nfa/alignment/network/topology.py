@@ -1,6 +1,9 @@
-"""Where each layer stands: what comes after it, and whether the network is a chain of layers.
+"""The place of each layer: its depth from the output, and whether the network is a chain of layers.
 
-Read off the autograd graph of one forward pass. Paths through parameters end at parameters and so lead to no layer.
+Both are read off the autograd graph of one recorded forward pass, whose nodes include one for each product. Going from
+the outputs backwards, the first products met are the readouts (depth 0), those met next have depth 1, and so on; the
+longest path counts. The network is a chain if exactly one product is met each time. Paths into parameters end there and
+lead to no product.
 """
 
 from collections import Counter
@@ -20,7 +23,7 @@ class Topology:
 
     Attributes:
         depth_from_output: Layer -> number of products with a matrix after it on the longest path to the output; 0 =
-            readout. For a layer called more than once, counted from the call that is farthest from the output.
+            readout. A layer that is called more than once has the depth of the call farthest from the output.
         chain_length: Number L of layers when they follow each other in a chain, each called once; else None.
     """
 
@@ -31,9 +34,9 @@ class Topology:
 def topology(recording: Recording) -> Topology:
     """Find the places of all layers.
 
-    A network is a chain when one layer (or the input) and no other comes directly before each layer and before the
-    output. A connection that skips a layer makes it none; an activation written with several operations does not. A
-    product with a weight that is left out counts as a layer.
+    A network is a chain if exactly one layer (or the input) comes directly before each layer and before the output.
+    With a connection that skips a layer it is no chain; an activation of several operations does not matter. A product
+    with a weight that is left out counts as a layer.
     """
     first = _grouped(recording) | _one_by_one(recording)
     products = enumerate(recording.products)
@@ -44,7 +47,7 @@ def topology(recording: Recording) -> Topology:
     order = list(_postorder(output))
     before = _directly_before(order, places)
     depth = dict.fromkeys(_front(output, places, before), 0)
-    for node in reversed(order):  # from the output backwards: what comes after a product is done before it
+    for node in reversed(order):  # from the output backwards, so that later products have their depth already
         if node in places:
             for product in before[node]:
                 depth[product] = max(depth.get(product, 0), depth[places[node]] + 1)
@@ -65,7 +68,7 @@ def topology(recording: Recording) -> Topology:
 
 
 def _one_by_one(recording: Recording) -> dict[int, int]:
-    """Take the products of a layer for one where the network multiplies each sample by itself, in a loop over them.
+    """Count the products of a layer as one where the network multiplies sample by sample in a loop.
 
     Returns:
         Product -> first product of its layer, for such layers.
@@ -78,7 +81,7 @@ def _one_by_one(recording: Recording) -> dict[int, int]:
 
 
 def _grouped(recording: Recording) -> dict[int, int]:
-    """Take the products of one operation, by a matrix for each group of rows, for one.
+    """Count the products of one grouped operation (a matrix for each group of rows) as one.
 
     Returns:
         Product -> first product of its operation.
@@ -91,7 +94,7 @@ def _grouped(recording: Recording) -> dict[int, int]:
 
 
 def _postorder(root: Node) -> Iterator[Node]:
-    """Yield every node of an autograd graph after all that it is computed from; a loop, because graphs are deep."""
+    """Yield every node of an autograd graph after its inputs; without recursion, because graphs are deep."""
     seen = {root}
     stack = [(root, iter(root.next_functions))]
     while stack:
@@ -107,12 +110,12 @@ def _postorder(root: Node) -> Iterator[Node]:
 
 
 def _front(node: Node, places: dict[Node, int], before: dict[Node, frozenset[int]]) -> frozenset[int]:
-    """Products first met going backwards from a node, itself included."""
+    """Find the first products on the way backwards from a node, the node itself included."""
     return frozenset({places[node]}) if node in places else before[node]
 
 
 def _directly_before(order: list[Node], places: dict[Node, int]) -> dict[Node, frozenset[int]]:
-    """For every node, the products that lead to it without passing another."""
+    """Map every node to the products that lead to it without another product in between."""
     before: dict[Node, frozenset[int]] = {}
     for node in order:
         fronts = {_front(child, places, before) for child, _ in node.next_functions if child is not None}

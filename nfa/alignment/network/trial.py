@@ -1,16 +1,18 @@
-"""A trial on a few samples before a network is measured: may K be taken for a mean over samples, and is it a number?
+"""One trial of a network on a few samples: is K a mean over samples, and is it more than rounding?
 
-1. *Samples apart.* K is a sum over samples of J_i^T J_i only if no row of J belongs to two samples. Two reverse passes,
-   one from the outputs of half of the samples and one from those of the others, must not both reach the same row of a
-   product, or the same sample of the input. Rows they reach differ from zero exactly, so that a mixing of any strength
-   above the rounding of the number type is found. What autograd does not follow (statistics under ``no_grad``, a
-   detached mean) is looked for in the values: two samples among copies of one of them, the samples in reverse, and
-   every other one of them must give the outputs that they gave, up to a small multiple of rounding.
-2. *More than rounding.* Where the true gradient is zero by cancellation, J is what rounding leaves. The same J is
-   computed again from samples, or weights, that differ in their last digits. |J - J'|^2 then estimates the part of
-   tr K that is rounding, whatever the scale of the outputs and however fast gradients vanish with depth.
-3. *Random numbers.* A network that draws gives another output each time; one draw is measured. So is one of the
-   passes of a network whose outputs change for another reason, such as a counter or a generator of its own.
+A trial asks three questions.
+
+1. *Does the network mix samples?* K is a mean of J_i^T J_i over samples only if no row of J belongs to two samples.
+   The trial makes two reverse passes, from the outputs of one half of the samples and from those of the other half. A
+   row of a product (or a sample of the input) that both reach belongs to two samples. A row that only one of them
+   reaches is exactly zero in the other, so mixing of any strength above rounding is found. Autograd does not follow
+   statistics under ``no_grad`` or a detached mean. For these, outputs are compared: two samples among copies of one of
+   them, the samples in reverse order, and every second sample must give the same outputs as before, up to rounding.
+2. *Is K more than rounding?* Where the true gradient is zero by cancellation, J consists of rounding. J is computed
+   again from samples (or weights) that differ in their last digits. |J - J'|^2 then estimates the part of tr K that is
+   rounding, whatever the scale of the outputs and however fast gradients vanish with depth.
+3. *Is the pass random?* A network that draws random numbers gives other outputs in each pass; K is then that of one
+   draw, and a note says so. The same holds for outputs that change for another reason, such as a counter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,9 +32,9 @@ from nfa.alignment.network.recording import Call, Recording, differentiated, wan
 from nfa.random import torch_generator
 
 STEP = 1.5  # relative change of samples or weights, in units of the number type's rounding
-SAME = 0.05  # relative change of the outputs above which the two passes are not the same computation
-# tr K up to so many times its rounding counts as rounding: J is wrong by a fifth. Half-precision numbers are known to a
-# few per cent, and their errors average out in K: there J has to be wrong by half.
+SAME = 0.05  # relative change of the outputs beyond which the second pass is another computation
+# tr K of up to so many times its rounding counts as rounding: J is then wrong by a fifth. In half precision, where J is
+# known to a few percent and its errors average out in K, J has to be wrong by half.
 PARTLY, PARTLY_HALF = 30.0, 4.0
 
 DRAWN = reason("the forward pass draws random numbers: K is that of one draw")
@@ -45,16 +47,16 @@ MAGNIFIED = reason(
 
 @dataclass(frozen=True)
 class Trial:
-    """What was found.
+    """The result of a trial.
 
     Attributes:
         draws: Whether the outputs depend on random numbers that the forward pass draws.
         alone: Whether a single sample has to be measured as a batch of one.
-        rounding: Layer name -> tr K that rounding makes by itself, for one sample.
-        traces: Layer name -> tr K of these samples, as estimated from the same random combination of the outputs.
-        remarks: What is to be known of every value that depends on K.
-        repeats: The samples run again, for later passes over the same samples to be compared with; None where outputs
-            of two passes cannot be compared.
+        rounding: Layer name -> the part of tr K that is rounding, for one sample.
+        traces: Layer name -> tr K of these samples, estimated from the same random combination of the outputs.
+        remarks: Notes for every value that depends on K.
+        repeats: Compares later passes over the same samples with this one; None if outputs of two passes cannot be
+            compared.
     """
 
     draws: bool = False
@@ -72,14 +74,14 @@ def tried(
 
     Args:
         model: Network in eval mode, as ``undisturbed`` leaves it.
-        inputs: (n, *input shape); a single sample was recorded twice.
+        inputs: (n, *input shape); a single sample was recorded as two copies.
         recording: The pass over them.
         before: Random states before that pass; restored at the end.
         layers: Names of the layers that are to be measured.
-        heads: As the recording was made.
+        heads: The option with which the recording was made.
 
     Raises:
-        ValueError: The samples are not treated apart.
+        ValueError: The network mixes its samples.
     """
     drew = before.drawn_since()
     given = doubled(inputs) if len(recording.outputs) > len(inputs) else inputs
@@ -106,7 +108,7 @@ class _Halves:
     """Gradients of a random combination of each sample's outputs at every product, from two halves of the samples."""
 
     def __init__(self, recording: Recording, layers: Sequence[str]) -> None:
-        """Make the two reverse passes, to the layers and to the samples."""
+        """Make the two reverse passes, down to the layers and to the samples."""
         outputs = recording.outputs
         n = len(outputs)
         self.directions = directions(outputs)
@@ -116,7 +118,7 @@ class _Halves:
         try:
             samples = [recording.inputs] if recording.inputs.requires_grad else []
             first, second = _reverse(outputs, [*edges, *samples], sources)
-        except RuntimeError:  # a reentrant checkpoint before the layers
+        except RuntimeError:  # a reentrant checkpoint before the layers: gradients of the samples are not available
             samples = []
             first, second = _reverse(outputs, edges, sources)
         reached = zip(self._rows(first, samples), self._rows(second, samples), strict=True)
@@ -124,7 +126,7 @@ class _Halves:
         self.gradients = [_sum(one, other) for one, other in zip(first, second, strict=True)][: len(edges)]
 
     def _rows(self, gradients: Sequence[Tensor | None], samples: Sequence[Tensor]) -> Iterator[Tensor | None]:
-        """Rows of J of every call, then of the samples themselves."""
+        """Yield the rows of J of every call, then the gradients of the samples."""
         for call in self.calls:
             gradient = gradients[call.product]
             yield None if gradient is None else call.read(gradient)
@@ -134,12 +136,12 @@ class _Halves:
 
 
 def _reverse(outputs: Tensor, targets: Sequence[Any], sources: Sequence[Tensor]) -> list[tuple[Tensor | None, ...]]:
-    """Gradients at some edges and leaves from each of several combinations of the outputs; the graph stays."""
+    """Differentiate several combinations of the outputs at some edges and leaves; the graph is kept."""
     return [differentiated(outputs, targets, one, retain_graph=True) for one in sources]
 
 
 def directions(outputs: Tensor) -> Tensor:
-    """Random signs for every output of every sample; the square of a combination is on average the sum of squares."""
+    """Draw random signs for every output of every sample: E |sum_c v_c J_c|^2 = sum_c |J_c|^2."""
     generator = torch_generator("trial", 0)
     signs = torch.randint(2, outputs.shape, generator=generator, dtype=torch.int8)
     return (2 * signs - 1).to(outputs)
@@ -159,9 +161,11 @@ def _rounding(
     *,
     heads: bool,
 ) -> tuple[dict[str, float], dict[str, float], bool]:
-    """Trace of K that rounding makes, and that of K, for every layer; and whether the network magnifies rounding.
+    """Compute J a second time with other last digits, and compare.
 
-    The traces are left out where the second pass is not the same computation.
+    Returns:
+        For every layer the part of tr K that is rounding, and tr K, both empty if the second pass is another
+        computation; and whether the network magnifies rounding.
     """
     try:
         with _last_digits(model, inputs) as samples:
@@ -173,7 +177,7 @@ def _rounding(
             far = _far(again.outputs.detach(), outputs)
             direction = halves.directions * (1 + STEP * torch.finfo(outputs.dtype).eps)
             gradients = torch.autograd.grad(again.outputs, edges, direction, allow_unused=True)
-    except Exception:  # whatever a network raises that runs on these very samples only
+    except Exception:  # a network that runs on these very samples only can raise anything
         return {}, {}, False
     found: dict[str, float] = {}
     traces: dict[str, float] = {}
@@ -194,12 +198,12 @@ def _signature(calls: Sequence[Call]) -> list[tuple[str, int]]:
 
 
 def _far(one: Tensor, other: Tensor) -> bool:
-    """Whether outputs differ by more than the change of the last digits makes them."""
+    """Tell whether outputs differ by more than a change of last digits explains."""
     return one.shape != other.shape or not bool((one - other).norm() <= SAME * other.norm())
 
 
 def _squares(rows: Tensor) -> float:
-    """Sum of squares, which may be too small or too large for the rows' number type; 0 where one is not finite."""
+    """Sum of squares, also beyond the range of the rows' number type; 0 if an entry is not finite."""
     if rows.numel() == 0:
         return 0.0
     size = max(abs(bound.item()) for bound in rows.aminmax())
@@ -211,9 +215,9 @@ def _squares(rows: Tensor) -> float:
 
 @contextmanager
 def _last_digits(model: nn.Module, inputs: Tensor) -> Iterator[Tensor]:
-    """Change the last digits of the samples or, where these are whole numbers, of the weights for the time being.
+    """Change the last digits of the samples or, if these are whole numbers, of the weights within the context.
 
-    All by one factor, so that equal numbers stay equal: the largest of a tie stays the same one.
+    All numbers change by one factor, so that equal ones stay equal and a tie keeps its winner.
     """
     if inputs.is_floating_point():
         yield inputs * (1 + STEP * torch.finfo(inputs.dtype).eps)
@@ -230,13 +234,13 @@ def _last_digits(model: nn.Module, inputs: Tensor) -> Iterator[Tensor]:
 
 
 def _another_alone(model: nn.Module, inputs: Tensor, recording: Recording, before: Draws) -> bool:
-    """Whether a sample gives another output as a batch of one than beside its copy."""
+    """Tell whether a sample gives another output as a batch of one than beside a copy of itself."""
     alone = numbers_again(model, inputs, before)
     beside = recording.outputs[:1].detach()
     return alone is not None and alone.numel() == beside.numel() and differ(alone.reshape(1, -1), beside, 0.0)
 
 
 def _depends_on_draws(model: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
-    """Whether the outputs are others with other random numbers."""
+    """Tell whether other random numbers give other outputs."""
     again = numbers_again(model, inputs, None)
     return again is not None and again.shape == outputs.shape and differ(again, outputs, 0.0)

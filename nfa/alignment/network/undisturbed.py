@@ -1,4 +1,9 @@
-"""A measurement leaves no trace on the network it measures."""
+"""The conditions under which a network is measured, and their end: a measurement leaves no trace on the network.
+
+Each condition (eval mode, gradients for all parameters, no autocast, full precision, remembered state) is a context
+manager that puts back what it changed, also after an exception. ``undisturbed`` enters all of them. The state of the
+network itself is kept by ``snapshot``.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,20 +17,21 @@ from nfa.errors import describe
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode with autograd on; restore the network and the random state, whatever happens.
+    """Put a network into eval mode with autograd on; afterwards restore the network and the random state.
 
-    Eval mode makes samples independent of each other (BatchNorm uses its running statistics, dropout is off). Every
+    Eval mode makes samples independent of each other: BatchNorm uses its running statistics, dropout is off. Every
     floating-point parameter requires gradients meanwhile, so that autograd follows frozen layers and fused fast paths
-    stay off; no gradient is accumulated, they are only ever taken with ``torch.autograd.grad``. Matrix products on a
-    GPU keep all 24 bits of float32. A ``torch.autocast`` of the caller's is off: a network is measured in the number
-    type of its parameters, wherever it is called from. One that the network enters in its own forward pass is part of
-    it; there weights are cast anew at every use: casts that are kept could not be told for weights.
+    stay off. Gradients are only taken with ``torch.autograd.grad``, so none is accumulated in ``.grad``. Matrix
+    products on a GPU keep all 24 bits of float32. A ``torch.autocast`` of the caller's is off: a network is measured in
+    the number type of its parameters, wherever it is called from. An autocast that the network enters in its own
+    forward pass is part of the network; its cache of cast weights is off, because a cached cast would not be recognised
+    as a weight.
 
-    Restored are modes, buffers, parameters, the states of generators of random numbers, and every attribute of a
-    module: set, replaced, or changed inside lists, dicts and sets; so no graph stays alive in what a forward pass
-    stored. Parameters are copied for the first pass; afterwards only copies of those that it changed are kept, and of
-    embeddings with ``max_norm``. Not restored: a parameter that only a later pass changes, what objects other than
-    modules hold, and lazy modules, which the first pass initialises.
+    Restored are modes, buffers, parameters, the states of generators of random numbers, and the attributes of modules,
+    also the contents of lists, dicts and sets in them, so that nothing a forward pass stored keeps a graph alive.
+    Parameters are copied for the first pass; afterwards only copies of those that it changed are kept, and of
+    embeddings with ``max_norm``. Not restored are a parameter that only a later pass changes, state in objects other
+    than modules, and lazy modules, which the first pass initialises.
     """
     devices = _cuda(model)
     with (
@@ -41,14 +47,14 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def _cuda(model: nn.Module) -> list[int]:
-    """Devices of a network that have random states of their own."""
+    """Indices of the GPUs that hold parameters of the network."""
     used = {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     return sorted(used)
 
 
 @contextmanager
 def _remembered(model: nn.Module) -> Iterator[None]:
-    """Put back what the network holds."""
+    """Put back the network's attributes, buffers and parameters."""
     remembered = Remembered(model)
     try:
         yield
@@ -58,10 +64,10 @@ def _remembered(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _modes(model: nn.Module) -> Iterator[None]:
-    """Put a network into eval mode, and every module of it back into its own.
+    """Put a network into eval mode, and afterwards every module back into its own mode.
 
     Raises:
-        ValueError: It has no eval mode.
+        ValueError: The network has no eval mode.
     """
     modes = {module: module.training for module in model.modules()}
     try:
@@ -93,7 +99,7 @@ def _following(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _own_type(model: nn.Module) -> Iterator[None]:
-    """Keep the caller's ``torch.autocast`` out, and the network's own from using casts of weights made before."""
+    """Switch off the caller's ``torch.autocast``, and autocast's cache of cast weights."""
     enabled = torch.is_autocast_cache_enabled()
     devices = {"cpu", *(p.device.type for p in model.parameters())} - {"meta"}
     try:
@@ -108,7 +114,7 @@ def _own_type(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _full_precision(cuda: bool) -> Iterator[None]:
-    """Keep TensorFloat-32, with its 11 bits, out of matrix products and convolutions on a GPU."""
+    """Switch off TensorFloat-32, which has 11 bits, in matrix products and convolutions on a GPU."""
     if not cuda:
         yield
         return

@@ -1,11 +1,11 @@
-"""A network whose forward pass takes more than one tensor, or returns more than one, as one from tensor to tensor.
+"""``Wrapped``: a network of several input or output tensors as a network from one tensor to one tensor.
 
     network = Wrapped(model, lambda model, batch: model(**batch).logits[:, -1], batch)
     table = nfa.measure(network, network.pack(batch))
 
-A measurement cuts samples into batches, draws some of them and puts others in their places. All of that is done with
-one tensor, so the tensors of a dict are laid side by side in one, a row for each sample, and taken apart again before
-the network sees them. The layers have the names that they have in the network itself.
+A measurement cuts samples into batches, draws some of them and exchanges some for others. All of that is done with one
+tensor, so the tensors of a dict are laid side by side in one, a row for each sample, and taken apart again before the
+network sees them. Layers, parameters and state dict keep the names that they have in the network itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,20 +21,27 @@ Forward: TypeAlias = Callable[[Any, Any], Tensor]
 
 
 class Wrapped(nn.Module):
-    """A network and a function that says how it is run on samples, and which of its outputs are differentiated.
+    """A network with a function that runs it on samples and returns the outputs to be differentiated.
 
     Parameters, modules and the state dict are those of the network and have its names, so ``initial=`` takes a state
     dict of the network. A dict may hold tensors of several shapes and number types, each with the samples first.
+
+    Example:
+        >>> model = nn.Bilinear(3, 4, 2)
+        >>> batch = {"x": torch.randn(8, 3), "y": torch.randn(8, 4)}
+        >>> network = Wrapped(model, lambda model, batch: model(batch["x"], batch["y"]), batch)
+        >>> network.pack(batch).shape, network(network.pack(batch)).shape
+        (torch.Size([8, 7]), torch.Size([8, 2]))
     """
 
     def __init__(self, model: nn.Module, forward: Forward, samples: Samples | None = None) -> None:
         """Keep the network and the function.
 
         Args:
-            model: The network; changed by nothing here.
-            forward: (model, samples) -> tensor (n, ...). It uses the model that it is given, which may be a copy.
-            samples: A dict of tensors as ``forward`` takes it, of any number of samples, for names, shapes and number
-                types; None where ``forward`` takes one tensor.
+            model: The network; it is not changed.
+            forward: (model, samples) -> tensor (n, ...). It must use the model that it is given, which may be a copy.
+            samples: A dict of tensors such as ``forward`` takes, of any number of samples, from which names, shapes and
+                number types are read; None where ``forward`` takes one tensor.
 
         Raises:
             ValueError: A value of the dict that is not a tensor with the samples first.
@@ -52,8 +59,12 @@ class Wrapped(nn.Module):
     def pack(self, samples: Samples) -> Tensor:
         """Lay the tensors of a dict side by side: one row for each sample; a tensor stays as it is.
 
+        No value changes. A tensor may come in another number type than in the dict that ``Wrapped`` was made with
+        only where its values are the same in both types: whole numbers stored as floats fit a part of whole numbers,
+        17.5 does not, and 0.1 in float64 does not fit a float32 part.
+
         Raises:
-            ValueError: Tensors of other names or shapes than the first dict had, or numbers that would be rounded.
+            ValueError: Tensors of other names or shapes than the first dict had, or values that would change.
         """
         if self._parts is None or isinstance(samples, Tensor):
             if not isinstance(samples, Tensor):
@@ -66,9 +77,11 @@ class Wrapped(nn.Module):
             if samples[name].shape[1:] != shape:
                 found = tuple(samples[name].shape[1:])
                 raise ValueError(f"samples: {name!r} has samples of shape {found}, not {tuple(shape)}")
+        for name, (_, dtype) in self._parts.items():
+            _refuse_changed(name, samples[name], dtype)
         packed = torch.cat([samples[name].reshape(n, -1).to(self._type) for name in self._parts], 1)
         for name, part in self._unpack(packed).items():
-            if not torch.equal(part.nan_to_num(), samples[name].to(part.dtype).nan_to_num()):
+            if not _same_values(part, samples[name].to(part.dtype)).all():
                 raise ValueError(f"samples: {name!r} holds integers that {self._type} would round")
         return packed
 
@@ -78,7 +91,7 @@ class Wrapped(nn.Module):
 
     @property
     def _type(self) -> torch.dtype:
-        """Number type of what is packed: the widest of the floating-point ones, int64 where there is none."""
+        """Number type of packed samples: the widest floating-point type of the parts, int64 where there is none."""
         assert self._parts is not None
         found = torch.int64
         for _, dtype in self._parts.values():
@@ -86,7 +99,7 @@ class Wrapped(nn.Module):
         return found
 
     def _unpack(self, packed: Tensor) -> dict[str, Tensor]:
-        """Give the tensors of a dict; in float64, as ``nfa.check`` runs a network, where the packed one is."""
+        """Take a packed tensor apart; floating-point parts become float64 if it is, as ``nfa.check`` makes it."""
         assert self._parts is not None
         columns = packed.split([shape.numel() for shape, _ in self._parts.values()], 1)
         wider = packed.dtype != self._type
@@ -95,7 +108,8 @@ class Wrapped(nn.Module):
             for (name, (shape, dtype)), part in zip(self._parts.items(), columns, strict=True)
         }
 
-    # The names below are the network's own, so that a layer, a reason and a state dict have them with and without this.
+    # The methods below give the network's own names, so that layers, reasons and state dicts have the same names as
+    # without Wrapped.
 
     def __getattr__(self, name: str) -> Any:
         """Find attributes of the network, which ``torch.func.functional_call`` follows from the names of parameters."""
@@ -107,12 +121,12 @@ class Wrapped(nn.Module):
             return getattr(self.model, name)
 
     def named_modules(self, *arguments: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
-        """Give this module, which has modes and hooks of its own, and the modules of the network."""
+        """Yield this module, which has modes and hooks of its own, and the modules of the network."""
         yield "", self
         yield from self.model.named_modules(*arguments, **options)
 
     def named_parameters(self, *arguments: Any, **options: Any) -> Iterator[tuple[str, nn.Parameter]]:
-        """Give the parameters of the network."""
+        """Yield the parameters of the network."""
         return self.model.named_parameters(*arguments, **options)
 
     def get_submodule(self, target: str) -> nn.Module:
@@ -120,7 +134,7 @@ class Wrapped(nn.Module):
         return self.model.get_submodule(target)
 
     def state_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Give the state of the network."""
+        """Return the state of the network."""
         return self.model.state_dict(*arguments, **options)
 
     def load_state_dict(self, *arguments: Any, **options: Any) -> Any:
@@ -128,11 +142,32 @@ class Wrapped(nn.Module):
         return self.model.load_state_dict(*arguments, **options)
 
 
-def count_samples(samples: Mapping[str, Any]) -> int:
-    """Number of samples that the tensors of a dict hold.
+def _refuse_changed(name: str, values: Tensor, dtype: torch.dtype) -> None:
+    """Refuse values that change in the number type in which the network gets them.
 
     Raises:
-        ValueError: None, one that is no tensor (n, ...), or another number in another tensor.
+        ValueError: A value changes; the message shows the first such value.
+    """
+    if values.dtype == dtype:
+        return
+    cast = values.to(dtype)
+    changed = ~_same_values(cast.to(values.dtype), values)
+    if changed.any():
+        kind = str(dtype).removeprefix("torch.")
+        first = f"{values[changed][0].item()}, which {kind} would make {cast[changed][0].item()}"
+        raise ValueError(f"samples: {name!r} holds {first}: give {kind}, as in the dict that Wrapped was made with")
+
+
+def _same_values(one: Tensor, other: Tensor) -> Tensor:
+    """Compare entry by entry; NaN equals NaN."""
+    return (one == other) | ((one != one) & (other != other))
+
+
+def count_samples(samples: Mapping[str, Any]) -> int:
+    """Count the samples in the tensors of a dict.
+
+    Raises:
+        ValueError: No tensor, a value that is not a real tensor (n, ...), or tensors of different numbers of samples.
     """
     for name, value in samples.items():
         if not isinstance(value, Tensor) or value.dim() == 0:

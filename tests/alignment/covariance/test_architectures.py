@@ -50,7 +50,7 @@ def test_cutting_into_batches_changes_nothing(case: Architecture) -> None:
 
 
 def values(table: pd.DataFrame) -> pd.Series:
-    """Values by layer, quantity and convention."""
+    """Index the values by layer, quantity and convention."""
     return table.set_index(["layer", "quantity", "correlation", "power"]).value
 
 
@@ -70,7 +70,7 @@ def test_every_value_is_the_same_however_the_samples_are_cut(case: Architecture)
 
 
 def perturbed(model: nn.Module) -> nn.Module:
-    """A copy with other weights."""
+    """Copy the network, and change its weights."""
     other = deepcopy(model)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -116,7 +116,7 @@ def test_leaves_no_trace(case: Architecture) -> None:
 
 
 def loss_of_means(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Of the mean over positions, where there are any."""
+    """Average the squared error over positions, if there are any."""
     return (outputs.flatten(1, -2).mean(1) - targets if outputs.dim() > 2 else outputs - targets).square().mean()
 
 
@@ -132,7 +132,7 @@ def test_works_where_autograd_is_off(case: Architecture) -> None:
 
 @every_architecture
 def test_many_probes_come_close(case: Architecture) -> None:
-    """Each layer and each call gets its part of the same sketch; what is known in closed form is right."""
+    """K from many sketches is near the exact K for every layer and call; closed forms are exact."""
     model, inputs = case.network(), case.inputs(16)
     exact = covariances(model, inputs, heads=case.heads)
     sketched = covariances(model, [inputs], heads=case.heads, estimator="sketched", probes=50)
@@ -197,7 +197,7 @@ def test_a_reentrant_checkpoint_hides_what_is_before_it() -> None:
 
 @pytest.mark.parametrize("layer", ["encoder.layers.1.linear1", "encoder.layers.0.self_attn.v"])
 def test_permuting_hidden_units_changes_nothing(layer: str) -> None:
-    """Of a feed-forward part; of a head's values together with the columns of the output projection."""
+    """Permuting units of a feed-forward layer, or the values of a head with the columns of the output projection."""
     case = next(case for case in ARCHITECTURES if case.name == "transformer encoder, norm last")
     model, inputs = case.network(), case.inputs(12)
     permuted = deepcopy(model)

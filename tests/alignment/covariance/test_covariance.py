@@ -1,4 +1,4 @@
-"""K against per-sample Jacobians, and what must not change it."""
+"""K against per-sample Jacobians, and conditions that must not change K."""
 
 from copy import deepcopy
 from typing import Any
@@ -30,7 +30,7 @@ def test_equals_jacobians(case: Case) -> None:
 
 
 def weights_of_layers(model: nn.Module) -> list[str]:
-    """Names of weights of two or more dimensions, in the order of registration, which is that of the cases' calls."""
+    """Names of weights of two or more dimensions in the order of registration, in which these cases call them."""
     return [name for name, parameter in model.named_parameters() if parameter.dim() >= 2]
 
 
@@ -154,7 +154,7 @@ def test_a_single_layer_is_a_network() -> None:
 
 
 class Sometimes(nn.Module):
-    """A layer that only samples with a positive first entry go through; a batch may have none."""
+    """Sends samples with a positive first entry through a layer; a batch may have no such sample."""
 
     def __init__(self) -> None:
         """Make the layers."""

@@ -34,7 +34,7 @@ def test_frozen_parameters() -> None:
 
 
 def test_a_shared_weight_has_one_gradient() -> None:
-    """Summed over its uses; in either orientation."""
+    """A weight that is used twice has the sum over its uses, also if one use is transposed."""
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Tanh(), nn.Linear(3, 3, bias=False)).double()
     model[2].weight = model[0].weight
     inputs = torch.randn(6, 3, dtype=torch.float64)
@@ -100,7 +100,9 @@ def test_targets_come_with_the_batches_or_on_their_own() -> None:
 def test_losses_by_name(name: str) -> None:
     case = CASES[0]
     model, inputs = case.network(), case.inputs()
-    targets = torch.nn.functional.one_hot(torch.arange(24) % 3).double() - 1 / 3  # centred: logistic takes signs
+    targets = (
+        torch.nn.functional.one_hot(torch.arange(24) % 3).double() - 1 / 3
+    )  # centred one-hot targets: the logistic loss takes their signs
     table = measure(model, inputs, targets=targets, loss=name, initial=model)
     expected = frame(
         layers_of(model, inputs),

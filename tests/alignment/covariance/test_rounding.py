@@ -1,4 +1,4 @@
-"""Where the true gradient is zero, K is what rounding leaves: undefined. Small, but real, gradients are measured."""
+"""Where the true gradient is zero, K is rounding and values are NaN; small but real gradients are measured."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ from tests.alignment.comparing import note_of
 
 
 class EqualValues(nn.Module):
-    """Attention over values that are all equal: whatever the query and the key are, it gives that value."""
+    """Attention over equal values: its result does not depend on query and key."""
 
     def __init__(self, *, tokens: bool = False) -> None:
         """Make the layers, after an embedding for ``tokens``."""
@@ -34,7 +34,7 @@ class EqualValues(nn.Module):
 
 
 class MeanAfterNorm(nn.Module):
-    """The mean over positions of what was normalised over positions: zero."""
+    """The mean over positions of channels that were normalised over positions, which is zero."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -86,7 +86,7 @@ def test_check_does_not_pass_what_is_rounding() -> None:
 
 
 def defined(table: pd.DataFrame) -> bool:
-    """Whether UC-NFC at powers 1 and 1/2 and the number of directions are there at every layer."""
+    """Tell whether UC-NFC at powers 1 and 1/2 and the number of directions are defined at every layer."""
     chosen = table.quantity.isin(["uc_nfc", "stable_rank_k", "commutator"]) & (table.power != "depth")
     return bool(table[chosen].value.notna().all())
 
@@ -123,7 +123,7 @@ def test_no_network_of_the_tests_is_rounding(architecture: Any, dtype: torch.dty
     inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
     for name, layer in measure_covariances(model, inputs).layers.items():
         trace = layer.covariance.diagonal(dim1=-2, dim2=-1).sum().item()
-        assert trace > 1e6 * layer.rounding, name  # rounding is far from all that is real
+        assert trace > 1e6 * layer.rounding, name  # K of real gradients is far above rounding
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -164,7 +164,7 @@ def test_a_covariance_that_moved_by_rounding_has_not_changed() -> None:
 
 
 class SomeThroughEqualValues(nn.Module):
-    """Sends samples of one kind through attention over values that are equal, whose query and key have no gradient."""
+    """Sends some samples through attention over equal values, whose query and key have no gradient."""
 
     def __init__(self) -> None:
         """Make the layers."""

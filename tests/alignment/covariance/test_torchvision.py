@@ -1,4 +1,4 @@
-"""Every family of torchvision's classification networks: all weights are accounted for, and the theory checks out."""
+"""Every family of torchvision's classification networks: each weight is measured or has a reason, and check passes."""
 
 import re
 import subprocess
@@ -16,8 +16,12 @@ from tests.helpers import environment
 
 models = torchvision().models
 
-_SIZES = r"\d|_(?:tiny|small|base|large|[tsbmlh])(?:_|$)"  # what follows a family's name
-SIDES = {"alexnet": 63, "inception_v3": 75, "maxvit_t": 64}  # the smallest that works, where 32 pixels are too few
+_SIZES = r"\d|_(?:tiny|small|base|large|[tsbmlh])(?:_|$)"  # the end of a family's name
+SIDES = {
+    "alexnet": 63,
+    "inception_v3": 75,
+    "maxvit_t": 64,
+}  # smallest image sides of networks for which 32 pixels are too few
 OPTIONS: dict[str, dict[str, Any]] = {
     "vit_b_16": {"image_size": 32},
     "inception_v3": {"init_weights": False},
@@ -25,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 QUICK = {"squeezenet1_1", "shufflenet_v2_x0_5", "regnet_x_400mf", "mobilenet_v3_small", "resnet18"}
 UNUSED = "not used in the forward pass"
-TABLE = "table: its weight is indexed, not multiplied"
+TABLE = "picked out by a tensor of indices, which makes a copy: w[e] with a whole number e would be measured"
 ENTRYWISE = "added or multiplied entry by entry: no matrix product"
 # Weights of two or more dimensions that multiply no samples as a matrix: network -> pattern of the owner -> reason.
 LEFT_OUT = {
@@ -34,18 +38,20 @@ LEFT_OUT = {
     "swin_t": {r".*relative_position_bias_table": TABLE},
     "maxvit_t": {r".*relative_position_bias_table": TABLE},
     "swin_v2_t": {
-        r".*logit_scale": "used by clamp: no matrix product that is read here",
+        r".*logit_scale": "used by clamp: not a matrix product that is measured",
         r".*cpb_mlp\.[02]": "what it multiplies does not depend on the samples",
     },
     "convnext_tiny": {r".*layer_scale": ENTRYWISE},
-    "vit_b_16": {r"class_token|encoder\.pos_embedding": ENTRYWISE},
+    "vit_b_16": {r"class_token": "joined with other tensors before the product", r"encoder\.pos_embedding": ENTRYWISE},
 }
 
 
 def smallest_of_each_family() -> list[str]:
-    """One network per family, as torchvision itself lists and counts them."""
+    """List the smallest network of each family in torchvision's own list."""
     families: dict[tuple[str, str], tuple[int, str]] = {}
-    for name in models.list_models(module=models):  # classification only; the others have modules of their own
+    for name in models.list_models(
+        module=models
+    ):  # classification networks only; other tasks have modules of their own
         family = models.get_model_builder(name).__module__, re.split(_SIZES, name)[0]
         size = models.get_model_weights(name).DEFAULT.meta["num_params"], name
         families[family] = min(size, families.get(family, size))
@@ -53,7 +59,7 @@ def smallest_of_each_family() -> list[str]:
 
 
 def build(name: str) -> nn.Module:
-    """The network with ten classes and random weights, the ones that are zero at first included."""
+    """Make a network with ten classes; weights that start at zero are random, too."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if name == "maxvit_t":  # its window of 7 needs 224 pixels
@@ -88,7 +94,9 @@ def checked(name: str) -> None:
     left_out = table.attrs["left_out"]
     weights = {owner(weight) for weight, parameter in model.named_parameters() if parameter.dim() >= 2}
     measured = {re.sub(r"\.[qkv]$", "", layer) for layer in table.layer}
-    packed = {re.sub(r"\.in_proj_weight$", "", weight) for weight in weights}  # parts go by the module's name
+    packed = {
+        re.sub(r"\.in_proj_weight$", "", weight) for weight in weights
+    }  # query, key and value are named after the module
     assert measured | set(left_out) == packed
     assert not measured & set(left_out)
     for weight, reason in left_out.items():
@@ -142,7 +150,7 @@ from torch import nn
 from nfa.alignment import measure_covariances
 
 model.eval()
-measure_covariances(model, inputs[:2], estimator="sketched", probes=1)  # what is loaded and kept once
+measure_covariances(model, inputs[:2], estimator="sketched", probes=1)  # loads all that stays in memory
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 measured = measure_covariances(model, inputs, probes=1)
 assert all(layer.estimator == "sketched" or layer.depth_from_output == 0 for layer in measured.layers.values())

@@ -1,4 +1,4 @@
-"""A network is measured as it is called: under autocast, compiled, wrapped, with weights that it makes or changes."""
+"""Networks under autocast, compiled or wrapped, and networks that make or change weights in the forward pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +37,7 @@ def chain() -> nn.Sequential:
 
 @contextmanager
 def half(used: nn.Module | None = None) -> Iterator[None]:
-    """Autocast as a training loop has it, perhaps with a pass of the network before."""
+    """The caller's autocast, perhaps after a pass of the network in it."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         if used is not None:
             used(INPUTS).sum().backward()
@@ -66,7 +66,7 @@ def test_under_autocast_every_layer_is_measured(make: Callable[[], nn.Module], u
 
 
 class Decorated(nn.Module):
-    """Its own autocast keeps casts, whatever is around it."""
+    """A network with an autocast of its own, which caches cast weights."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -90,10 +90,10 @@ def test_autocast_of_the_network_s_own_in_another(used: bool) -> None:
 
 
 class MaxNorm(nn.Linear):
-    """Limits the norm of its rows where it is used."""
+    """Limits the norm of its weight's rows in the forward pass."""
 
     def __init__(self, limit: float, *, hidden: bool = False) -> None:
-        """Take the largest norm; ``hidden``: change the values behind autograd's back."""
+        """Take the largest norm; ``hidden``: change the values through ``.data``, which autograd does not see."""
         super().__init__(8, 16)
         self.limit, self.hidden = limit, hidden
 
@@ -107,7 +107,7 @@ class MaxNorm(nn.Linear):
 
 @pytest.mark.parametrize("hidden", [False, True])
 def test_a_weight_that_the_pass_changes_is_left_out(hidden: bool) -> None:
-    """W would be read from before the pass, and K from after it."""
+    """Such a weight is left out: W would be the value before the pass, and K belong to the value after it."""
     model = nn.Sequential(MaxNorm(0.1, hidden=hidden), nn.ReLU(), nn.Linear(16, 3))
     assert list(covariances(model, INPUTS)) == ["2"]
     assert left_out(model, INPUTS) == {"0": CHANGED}
@@ -118,7 +118,7 @@ def test_a_weight_that_the_pass_changes_is_left_out(hidden: bool) -> None:
 def test_a_weight_that_stays_as_it_was_is_measured(dtype: torch.dtype) -> None:
     for limit in (0.1, 100.0):
         model = nn.Sequential(MaxNorm(limit), nn.ReLU(), nn.Linear(16, 3)).to(dtype)
-        model(INPUTS.to(dtype))  # applies the limit; from here on it changes nothing, but for rounding
+        model(INPUTS.to(dtype))  # applies the limit; later passes change the weight by rounding only
         assert list(covariances(model, INPUTS.to(dtype))) == ["0", "2"]
         assert dtype == torch.bfloat16 or check(model, INPUTS).passed.all()
 
@@ -141,10 +141,10 @@ def test_lazy_layers_are_measured_once_the_pass_has_made_them(all_lazy: bool) ->
 
 
 class Shrinking(nn.Linear):
-    """Makes its weight smaller, always or for large samples."""
+    """Shrinks its weight in the forward pass, always or for large samples."""
 
     def __init__(self, bound: float = 0.0) -> None:
-        """Take the bound of what is no large sample."""
+        """Take the size above which a sample is large."""
         super().__init__(8, 16)
         self.bound = bound
 
@@ -158,7 +158,7 @@ class Shrinking(nn.Linear):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_a_change_is_seen_in_every_number_type(dtype: torch.dtype) -> None:
-    for scale in (1.0, 1000.0):  # the squares of the second add up to more than float16 holds
+    for scale in (1.0, 1000.0):  # at the second scale, the sum of squares overflows in float16
         model = nn.Sequential(Shrinking(), nn.Linear(16, 3)).to(dtype)
         with torch.no_grad():
             model.get_parameter("0.weight").mul_(scale)
@@ -166,7 +166,7 @@ def test_a_change_is_seen_in_every_number_type(dtype: torch.dtype) -> None:
 
 
 def test_a_change_in_a_later_batch_is_refused() -> None:
-    """What is summed for the layer would lack that batch."""
+    """A weight that only a later batch changes is refused, because K would lack that batch."""
     inputs = INPUTS.repeat(20, 1)
     model = nn.Sequential(Shrinking(bound=100.0), nn.ReLU(), nn.Linear(16, 3))
     assert list(covariances(model, inputs)) == ["0", "2"]
@@ -177,10 +177,10 @@ def test_a_change_in_a_later_batch_is_refused() -> None:
 
 
 class Copied(nn.Linear):
-    """Changes a copy of its weight: to look at it, or to multiply by it."""
+    """Changes a copy of its weight, and multiplies by the weight or by the copy."""
 
     def __init__(self, multiply: bool) -> None:
-        """Say what the copy is for."""
+        """Choose the use of the copy."""
         super().__init__(8, 16)
         self.multiply = multiply
 
@@ -201,10 +201,10 @@ def test_a_copy_that_is_changed_is_not_the_weight(multiply: bool) -> None:
 
 
 class Making(nn.Module):
-    """Makes a layer in the pass: in the first one, or in each."""
+    """Makes a layer in the first forward pass, or in each."""
 
     def __init__(self, always: bool) -> None:
-        """Say when."""
+        """Choose the pass."""
         super().__init__()
         self.first, self.always = nn.Linear(8, 16), always
 

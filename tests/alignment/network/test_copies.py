@@ -1,4 +1,4 @@
-"""Networks that keep computed tensors, and the state of a network before training."""
+"""Deep copies of networks, and the network before training (``initial=``)."""
 
 import threading
 import warnings
@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import check, measure
+from nfa.alignment import Monitor, check, measure
 from nfa.alignment.network.copies import deep_copy
 
 
 class Storing(nn.Module):
-    """Leaves the tensors of its last pass, and one list that holds itself."""
+    """Keeps tensors of its last pass, and a list that contains itself."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -85,6 +85,27 @@ def test_what_cannot_be_copied_is_one_line() -> None:
         deep_copy(model)
 
 
+UNCOPIED: dict[str, Callable[[], Tensor]] = {
+    "sparse": lambda: nn.Parameter(torch.eye(3).to_sparse()),
+    "compressed": lambda: torch.eye(3).to_sparse_csr(),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+}
+
+
+@pytest.mark.parametrize("call", [check, Monitor, lambda model, x: measure(model, x, initial=model)])
+@pytest.mark.parametrize("kind", UNCOPIED)
+@pytest.mark.filterwarnings("ignore:.*Sparse CSR|.*nested tensors:UserWarning")
+def test_a_tensor_that_torch_does_not_copy_is_named(kind: str, call: Callable[..., Any]) -> None:
+    model, tensor = nn.Linear(3, 2), UNCOPIED[kind]()
+    if isinstance(tensor, nn.Parameter):
+        model.register_parameter("graph", tensor)
+    else:
+        model.register_buffer("graph", tensor)
+    word = "nested" if kind == "nested" else "sparse"
+    with pytest.raises(ValueError, match=f"'graph' is a {word} tensor, which torch does not copy; make it dense$"):
+        call(model, INPUTS)
+
+
 class Extra(nn.Linear):
     """Has state that is no tensor."""
 
@@ -94,11 +115,11 @@ class Extra(nn.Linear):
         self.extra = {"steps": 3}
 
     def get_extra_state(self) -> Any:
-        """Give it."""
+        """Return the state."""
         return self.extra
 
     def set_extra_state(self, state: Any) -> None:
-        """Take it."""
+        """Set the state."""
         self.extra = dict(state)
 
 
@@ -120,7 +141,33 @@ INITIAL: dict[str, tuple[nn.Module, Any, str]] = {
         nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)),
         "initial: the model's '1.weight' is not initialised: run the network once on a batch first",
     ),
+    "NaN": (
+        nn.Linear(3, 2),
+        {"weight": torch.full((2, 3), float("nan")), "bias": torch.zeros(2)},
+        "initial: 'weight' holds NaN or infinity: nothing can be measured",
+    ),
+    "a checkpoint": (
+        nn.Linear(3, 2),
+        {"epoch": 3, "state_dict": nn.Linear(3, 2).state_dict()},
+        r"initial: a checkpoint of 'epoch', 'state_dict': pass the state dict in it, initial=checkpoint\['state_di",
+    ),
+    "complex": (
+        nn.Linear(3, 2),
+        nn.Linear(3, 2, dtype=torch.complex64),
+        "initial: 'weight' is complex64, the model's float32: only numbers of the same kind are loaded",
+    ),
+    "whole numbers": (
+        nn.Linear(3, 2),
+        {"weight": torch.ones(2, 3, dtype=torch.int64), "bias": torch.zeros(2)},
+        "initial: 'weight' is int64, the model's float32: only numbers of the same kind are loaded",
+    ),
 }
+
+
+def test_initial_may_be_in_another_floating_point_type_and_lack_a_counter() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    state = {name: value.double() for name, value in model.state_dict().items()}  # the counter, too
+    assert measure(model, INPUTS, initial=state).equals(measure(model, INPUTS, initial=model))
 
 
 @pytest.mark.parametrize("case", INITIAL)

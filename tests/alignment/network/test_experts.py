@@ -1,4 +1,4 @@
-"""Networks that send each sample through other weights: every layer is its own place, whichever samples come first."""
+"""Mixtures of experts: a layer is identified by its place in a parameter, whichever samples come first."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment import frame, measure, measure_covariances, weight_gradients
 from nfa.alignment.measure import NO_START, OTHER_START
+from nfa.alignment.network.operations import GATHERED
 from nfa.alignment.network.survey import NOT_HERE, UNROUTED
 from tests.alignment.architectures import Net, draw
 from tests.alignment.comparing import assert_matrix_close
@@ -27,7 +28,7 @@ class Experts(nn.Module):
         self.readout = nn.Linear(3, 2) if readout else None
 
     def route(self, x: Tensor) -> Tensor:
-        """Expert of each sample."""
+        """Choose the expert of each sample."""
         return self.gate(x).argmax(-1)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ def inputs(n: int = 90, seed: int = 1, d: int = 6) -> Tensor:
 
 
 def late(model: Experts, x: Tensor) -> Tensor:
-    """Samples in an order in which some experts come up after the first 32, in later batches."""
+    """Samples sorted by expert, so that some experts are first used after the first 32 samples, in later batches."""
     return x[model.route(x).argsort()]
 
 
@@ -75,7 +76,9 @@ def test_nothing_depends_on_the_batch_size(options: dict[str, Any]) -> None:
     model = experts()
     x = late(model, inputs())
     whole = measure(model, x, initial=experts(2), **options)
-    for size in (1, 25) if "samples" not in options else (25,):  # error bars are made of blocks of two samples there
+    for size in (
+        (1, 25) if "samples" not in options else (25,)
+    ):  # with samples drawn, error bars are made of blocks of two samples
         cut = measure(model, x, initial=experts(2), batch_size=size, **options)
         columns = [c for c in whole.columns if c not in ("value", "stderr", "note")]
         pd.testing.assert_frame_equal(cut[columns], whole[columns])
@@ -101,7 +104,7 @@ def test_what_no_sample_uses_is_left_out_with_that_reason() -> None:
 
 @pytest.mark.parametrize("estimator", ["exact", "sketched"])
 def test_an_expert_that_is_the_output_of_some_samples(estimator: str) -> None:
-    """K in closed form holds for a layer that is the output of all samples."""
+    """K has a closed form only if the layer is the output for all samples."""
     model, x = experts(readout=False), inputs(40)
     found = measure_covariances(model, x, batch_size=1, estimator=estimator, probes=200).layers
     shares = model.route(x).bincount(minlength=8) / len(x)
@@ -111,7 +114,7 @@ def test_an_expert_that_is_the_output_of_some_samples(estimator: str) -> None:
 
 
 def test_the_start_is_that_of_the_same_expert() -> None:
-    """Where no sample went to an expert at initialisation, its weights then are known, and K0 is 0."""
+    """An expert that no sample reached at initialisation has known initial weights, and K0 = 0."""
     model, start, x = experts(), experts(4), inputs(20)
     now, then = set(model.route(x).tolist()), set(start.route(x).tolist())
     assert now - then
@@ -128,7 +131,7 @@ def test_the_start_is_that_of_the_same_expert() -> None:
             & (table.correlation == "cosine")
             & (table.power == "1")
         ]
-        if e not in then:  # K - K0 is K
+        if e not in then:  # K0 is 0, so K - K0 is K
             assert moved.value.item() == pytest.approx(centred.value.item(), rel=1e-9)
 
 
@@ -197,7 +200,7 @@ def test_experts_gathered_by_an_index_are_left_out() -> None:
     ).double()
     measured = measure_covariances(model, inputs(9))
     assert list(measured.layers) == ["readout"]
-    assert measured.left_out["w"] == "table: its weight is indexed, not multiplied"
+    assert measured.left_out["w"] == GATHERED
 
 
 def test_a_layer_can_be_asked_for_that_the_first_samples_do_not_use() -> None:
@@ -212,7 +215,7 @@ def test_a_layer_can_be_asked_for_that_the_first_samples_do_not_use() -> None:
 
 
 def grouped(m: Any, x: Tensor) -> Tensor:
-    """Rows sorted by expert, all experts in one operation."""
+    """Sort rows by expert, and multiply by all experts in one grouped operation."""
     chosen = m.gate(x).argmax(-1)
     order = chosen.argsort()
     ends = chosen.bincount(minlength=len(m.w)).cumsum(0).to(torch.int32)
@@ -221,7 +224,7 @@ def grouped(m: Any, x: Tensor) -> Tensor:
 
 
 def one_by_one(m: Any, x: Tensor) -> Tensor:
-    """The same, sample by sample."""
+    """Compute the same outputs sample by sample."""
     chosen = m.gate(x).argmax(-1).tolist()
     h = [tap(f"w[{e}]", one[None] @ m.w[e], m.w[e].T) for e, one in zip(chosen, x, strict=True)]
     return m.readout(torch.tanh(torch.cat(h)))  # type: ignore[no-any-return]
@@ -253,7 +256,7 @@ def test_the_check_runs_in_float32_what_has_no_float64() -> None:
 
 
 class Reversed(nn.Module):
-    """Runs its experts, of two layers each, from the last one to the first, between two layers of all samples."""
+    """Runs experts of two layers each, the last one first, between two layers that all samples go through."""
 
     def __init__(self) -> None:
         """Make the layers."""

@@ -1,4 +1,4 @@
-"""A network whose output for a sample depends on the others is refused; one that only looks so is not."""
+"""Networks whose outputs for a sample depend on other samples are refused; networks that only seem to are measured."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from nfa.alignment.network.samples import Inputs
 
 
 class Recurrent(nn.Module):
-    """A recurrent network that takes the first axis for time, as torch's do by default, or for samples."""
+    """A recurrent network whose first axis is time, as in torch's default, or the samples."""
 
     def __init__(self, kind: Callable[..., nn.RNNBase], batch_first: bool) -> None:
         """Make the layers."""
@@ -55,7 +55,7 @@ def test_samples_that_see_each_other_are_refused(kind: str, samples: int) -> Non
 
 
 class LessTheMean(nn.Module):
-    """Takes a share of the batch's mean from every output; ``detached`` where autograd does not see it."""
+    """Subtracts a share of the batch's mean from every output; ``detached`` hides the mean from autograd."""
 
     def __init__(self, share: float, detached: bool) -> None:
         """Make the layers."""
@@ -79,7 +79,7 @@ def refused(model: nn.Module, inputs: Inputs) -> bool:
     return False
 
 
-# The smallest share that is stated in docs/quantities.md, by number type, and whether autograd follows it.
+# The smallest share that is found, as docs/quantities.md states it: by number type, and whether autograd follows it.
 SMALLEST = {
     (torch.float32, False): 1e-5,
     (torch.float64, False): 1e-14,
@@ -101,7 +101,7 @@ def test_a_share_of_the_mean_is_refused(dtype: torch.dtype, detached: bool, time
 
 
 class LastStep(nn.Module):
-    """torch's default LSTM takes the first axis for time; it may draw a number besides, and its outputs be large."""
+    """An LSTM whose first axis is time; it may also draw a random number, and have large outputs."""
 
     def __init__(self, bias: float, batch_first: bool, draws: bool) -> None:
         """Make the layers."""
@@ -126,7 +126,7 @@ def test_neither_large_outputs_nor_drawn_numbers_hide_it(bias: float, draws: boo
 
 
 class DeadPath(nn.Module):
-    """Attends over the samples to a path that no sample reaches as long as its units are off."""
+    """Adds the mean over samples of a path that is constant as long as its units are off."""
 
     def __init__(self, *, off: bool = True) -> None:
         """Make the layers."""
@@ -145,7 +145,7 @@ def test_a_path_between_samples_that_is_constant_on_them_is_seen() -> None:
     model, inputs = DeadPath(), torch.randn(20, 6)
     with torch.no_grad():
         alone = torch.cat([model(sample) for sample in inputs.split(1)])
-        torch.testing.assert_close(model(inputs), alone)  # values do not show it
+        torch.testing.assert_close(model(inputs), alone)  # the outputs do not show the mixing
     assert refused(model, inputs)
 
 
@@ -159,7 +159,7 @@ def test_tokens_that_see_those_of_other_samples_are_refused() -> None:
 
 
 class StartsAtZero(nn.Module):
-    """The difference of two halves that begin alike: what it gives is rounding, which the number of samples changes."""
+    """The difference of two equal halves: its outputs are rounding, which depends on the number of samples."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -184,7 +184,7 @@ def test_outputs_that_are_rounding_alone_are_no_difference(samples: int, dtype: 
 
 
 class Placed(nn.Linear):
-    """Adds a number that the place of a sample decides."""
+    """Adds a number that depends on a sample's place in the batch."""
 
     def __init__(self) -> None:
         """Make the layer and the numbers."""
@@ -197,7 +197,7 @@ class Placed(nn.Linear):
 
 
 class Whole(nn.Linear):
-    """Written for one number of samples."""
+    """Runs on one number of samples only."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(6, 3) -> (6, 2)."""
@@ -214,7 +214,7 @@ class Drawing(nn.Linear):
 
 
 class DrawingForSome(nn.Linear):
-    """Draws random numbers for the samples that are on one side."""
+    """Draws random numbers for samples with a positive first entry."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3) -> (n, 2)."""
@@ -253,7 +253,7 @@ def test_what_differs_for_another_reason_is_measured(kind: Callable[..., nn.Modu
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_rounding_is_no_difference(dtype: torch.dtype) -> None:
-    """A deep, wide network, whose sums are added in another order for another number of samples."""
+    """A deep, wide network, in which torch adds in another order for another number of samples."""
     torch.manual_seed(0)
     layers = [module for _ in range(12) for module in (nn.Linear(300, 300), nn.ReLU())]
     model = nn.Sequential(*layers, nn.Linear(300, 3)).to(dtype)
@@ -265,22 +265,28 @@ def body() -> nn.Module:
 
 
 class Capacity(nn.Module):
-    """Sends samples to one expert, but no more than a share of the batch; the rest goes another way."""
+    """Sends samples to one expert until it has a share of the batch; all others take another way."""
 
-    def __init__(self) -> None:
-        """Make the layers."""
+    def __init__(self, share: float = 0.25, least: int = 0) -> None:
+        """Make the layers.
+
+        Args:
+            share: Of the batch.
+            least: So many samples are always sent there.
+        """
         super().__init__()
-        self.body = body()
+        self.body, self.share, self.least = body(), share, least
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3) -> (n, 2)."""
         y = self.body(x)
         on = x[:, 0] > 0
-        return torch.where((on & (on.cumsum(0) <= len(x) // 4))[:, None], y, torch.tanh(3 * y))
+        capacity = max(int(self.share * len(x)), self.least)
+        return torch.where((on & (on.cumsum(0) <= capacity))[:, None], y, torch.tanh(3 * y))
 
 
 class ByBatch(nn.Module):
-    """Changes the outputs by something that the batch decides."""
+    """Changes the outputs by a function of the whole batch's outputs."""
 
     def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
         """Make the layers."""
@@ -315,6 +321,22 @@ def test_outputs_by_place_or_number_are_refused(kind: str, options: dict[str, An
             measure_covariances(model, inputs, **options)
 
 
+@pytest.mark.parametrize("options", [{}, {"estimator": "sketched"}], ids=str)
+@pytest.mark.parametrize("batch", [1000, 500])
+def test_an_expert_that_is_full_at_the_end_of_a_batch_is_refused(batch: int, options: dict[str, Any]) -> None:
+    """The expert takes every second sample until it is full; the samples that miss it are not among the tried ones."""
+    torch.manual_seed(0)
+    model, inputs = Capacity(0.505, 40), torch.randn(1000, 3)
+    wanted = torch.arange(1000) % 2 == 0
+    for end in range(batch, 1001, batch):
+        wanted[end - batch // 25 : end - 1] = True
+    inputs[:, 0] = inputs[:, 0].abs() * (2 * wanted - 1)
+    given: Inputs = inputs if batch == 1000 else list(inputs.split(batch))
+    with pytest.raises(ValueError, match=f"^{re.escape(MIXED)}$"):
+        measure_covariances(model, given, **options)
+    assert not refused(Capacity(0.6, 40), inputs), "nobody misses it"
+
+
 @pytest.mark.parametrize("samples", [3, 5, 10, 32, 200])
 def test_a_detached_largest_output_is_refused(samples: int) -> None:
     for seed in range(20):
@@ -343,7 +365,7 @@ def test_small_batches_do_not_turn_the_guard_off(kind: str) -> None:
 
 
 class Late(nn.Module):
-    """Sends samples of one kind through a part of its own."""
+    """Sends samples of one kind through a part that the others do not use."""
 
     def __init__(self, part: nn.Module) -> None:
         """Make the layers."""
@@ -358,7 +380,7 @@ class Late(nn.Module):
 
 
 def late_inputs(late: slice) -> Tensor:
-    """600 samples, of which some take the late part; in places that the first trial does not see."""
+    """Make 600 samples; those that take the late part are not among the samples of the first trial."""
     x = torch.randn(600, 6)
     x[:, 0] = -x[:, 0].abs()
     x[late, 0] = x[late, 0].abs()

@@ -1,4 +1,4 @@
-"""What counts as computed from the samples, and which constants have a row for each of them."""
+"""Tensors that count as computed from the samples, and constants that have a row for each sample."""
 
 from typing import Any
 
@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from nfa import check
 from nfa.alignment import measure_covariances
 from nfa.alignment.network.interception import Interception
-from tests.alignment.architectures import ARCHITECTURES, CONSTANT, SCALED_AND_COPIED, Architecture, Net, counted, draw
+from nfa.alignment.network.operations import JOINT
+from tests.alignment.architectures import ARCHITECTURES, SCALED_AND_COPIED, Architecture, Net, counted, draw
 
-BATCHES = [1, 2, 3, 4, 5]  # tables have 4 rows
+BATCHES = [1, 2, 3, 4, 5]  # the tables of constants have 4 rows: also as many as samples
 
 
 def watched(write: Any) -> Interception:
-    """Watch ``write(buffer, x)``, for zeros (2, 3) and samples (2,)."""
+    """Watch ``write(buffer, x)`` for a buffer of zeros (2, 3) and samples (2,)."""
     x = torch.ones(2)
     watch = Interception({}, x)
     with watch:
@@ -81,7 +82,7 @@ def test_a_constant_is_not_from_the_samples(make: Any) -> None:
 
 
 def test_memory_that_is_used_again_is_not_taken_for_what_was_there() -> None:
-    """Of tensors let go within a pass the addresses come back, for data and for storages."""
+    """Addresses of freed tensors are used again within a pass; they are not taken for the freed tensors."""
     x = torch.ones(1000)
     watch, addresses, again = Interception({}, x), set(), 0
     with watch:
@@ -92,7 +93,7 @@ def test_memory_that_is_used_again_is_not_taken_for_what_was_there() -> None:
             constant = torch.empty(1000)
             again += constant.data_ptr() in addresses
             assert not from_samples(watch, constant)
-    assert again > 0  # or nothing was tested
+    assert again > 0  # else the test shows nothing
 
 
 def test_sparse_tensors_come_from_the_samples_too() -> None:
@@ -153,7 +154,7 @@ def test_the_independent_check_reads_scaled_and_copied_products(case: Architectu
 
 @pytest.mark.parametrize("n", BATCHES)
 def test_learned_queries_repeated_for_each_sample_are_measured(n: int) -> None:
-    """Each sample's outputs are differentiated by its own copy; multiplied before they are repeated, they have none."""
+    """Queries that are repeated first have a copy for each sample; queries that are multiplied first have not."""
 
     def attend(m: Any, x: Tensor, q: Tensor) -> Tensor:
         return m.readout(torch.softmax(q @ m.key(x).mT, -1) @ x)  # type: ignore[no-any-return]
@@ -163,15 +164,15 @@ def test_learned_queries_repeated_for_each_sample_are_measured(n: int) -> None:
     before = Net(lambda m, x: attend(m, x, m.query(m.queries).expand(len(x), -1, -1)), **parts)
     x = torch.randn(n, 5, 3)
     assert list(measure_covariances(after, x).layers) == ["query", "key", "readout"]
-    assert measure_covariances(after, x).left_out == {"queries": "copied in another layout before it is multiplied"}
+    assert measure_covariances(after, x).left_out == {"queries": "copied into another memory layout before the product"}
     assert list(measure_covariances(before, x).layers) == ["key", "readout"]
-    assert measure_covariances(before, x).left_out["query"] == CONSTANT
+    assert measure_covariances(before, x).left_out["query"] == JOINT
     assert check(after, x).passed.all()
 
 
 @pytest.mark.parametrize("n", BATCHES)
 def test_a_learned_state_multiplied_sample_by_sample(n: int) -> None:
-    """Both operands are parameters, and either could be W; it is the matrix, in either order."""
+    """Both operands are parameters, and either could be W: the matrix is W, in either order."""
     model = Net(
         lambda m, x: torch.stack([m.readout(torch.tanh(m.u @ m.state + m.w @ one)) for one in x]),
         u=draw(3, 3),
@@ -190,7 +191,7 @@ def test_a_learned_state_multiplied_sample_by_sample(n: int) -> None:
 
 
 def test_a_weight_is_left_out_when_nothing_tells_whether_its_constant_has_a_row_for_each_sample() -> None:
-    """The network runs on four samples only; K without the first step would be another K."""
+    """The network runs on four samples only, so the layer is left out: K without the first step would be wrong."""
 
     def run(m: Any, x: Tensor) -> Tensor:
         h = torch.tanh(m.hidden(torch.ones(4, 3)) + m.first(x))
@@ -203,7 +204,7 @@ def test_a_weight_is_left_out_when_nothing_tells_whether_its_constant_has_a_row_
 
 
 def test_a_table_and_samples_by_the_same_weight() -> None:
-    """The product with the table has no gradient for each sample; the other one is measured."""
+    """The product with the table has no gradient of each sample; the other product is measured."""
     model = Net(
         lambda m, x: m.readout(torch.tanh(m.shared(x) + m.shared(counted(x).expand(4, 3)).sum(0))),
         shared=nn.Linear(3, 3),

@@ -17,7 +17,7 @@ from tests.alignment.networks import layers_of, squared_error
 
 
 class Restless(nn.Module):
-    """Changes all it can in a forward pass: buffers (in place and by replacement), random state, its input."""
+    """Changes everything that a forward pass can: buffers (in place and by replacement), random state, its input."""
 
     count: Tensor
     latest: Tensor
@@ -43,7 +43,7 @@ class Restless(nn.Module):
 
 
 def state(model: nn.Module) -> list[Any]:
-    """All that must be as before; tensors by identity and by value."""
+    """Collect all that must stay; tensors by identity and by value."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return [
         [(name, id(p), p.tolist(), p.requires_grad, None if p.grad is None else p.grad.tolist()) for name, p in named]
@@ -55,7 +55,7 @@ def state(model: nn.Module) -> list[Any]:
 
 
 def prepared(fail: bool = False) -> Restless:
-    """A network with a gradient, a frozen parameter, a part in eval mode and a user's hook."""
+    """Make a network with a gradient, a frozen parameter, a part in eval mode and a user's hook."""
     model = Restless(fail)
     model.body[1].eval()
     model.get_parameter("body.0.bias").requires_grad_(False)
@@ -89,7 +89,7 @@ def test_leaves_no_trace(measurement: str, fail: bool) -> None:
 
 
 class Storing(nn.Module):
-    """Keeps what it computes: in attributes old and new, in lists and dicts, in plain tensors, in a buffer."""
+    """Keeps computed tensors: in old and new attributes, in lists and dicts, in plain tensors, in a buffer."""
 
     cache: Tensor
 
@@ -127,7 +127,7 @@ def test_what_a_forward_pass_stores_is_let_go(measurement: str) -> None:
         def live(gradient: Tensor) -> Tensor:
             return gradient
 
-        h.register_hook(live)  # lives as long as the graph, to whose nodes no weak reference can be made
+        h.register_hook(live)  # the hook lives as long as the graph, whose nodes allow no weak references
         graphs.append(weakref.ref(live))
 
     model.first.register_forward_hook(hold)
@@ -179,8 +179,9 @@ def test_weights_that_a_forward_pass_changes_are_put_back(
     else:
         covariances(model, inputs, batch_size=4)
     assert all(changed)
-    # To know the network, to compare the same samples in other places and numbers, for its rounding; three batches. One
-    # that fails is tried on the first batch, too. Rounding of the norm decides how often ``replaced`` is compared.
+    # Passes: the first trial, the same samples in other places and numbers, the trial of rounding, three batches. A
+    # network that fails is tried on the first batch, too. Rounding of the norm decides how often ``replaced`` is
+    # compared.
     assert len(changed) in ({2} if fail else passes)
     assert model.get_parameter("0.weight") is weight
     assert weight.data_ptr() == memory
@@ -196,10 +197,10 @@ MAX_NORM: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("measurement", [covariances, check])
 @pytest.mark.parametrize("kind", MAX_NORM)
 def test_an_embedding_with_max_norm_keeps_its_rows(kind: str, measurement: Callable[..., object]) -> None:
-    """Rows are scaled in place when they are looked up, in later batches other rows than in the first."""
+    """An embedding with ``max_norm`` scales looked-up rows in place, in later batches other rows than in the first."""
     model, tokens = MAX_NORM[kind](), torch.arange(50).reshape(25, 2)
     with torch.no_grad():
-        model.get_parameter("0.weight")[:2] *= 0.01  # the first batch scales no row
+        model.get_parameter("0.weight")[:2] *= 0.01  # so the first batch scales no row
     before = model.get_parameter("0.weight").detach().clone()
     measurement(model, tokens, **({"batch_size": 1} if measurement is covariances else {}))
     assert torch.equal(model.get_parameter("0.weight"), before)
@@ -218,14 +219,14 @@ def test_only_what_the_first_pass_changes_stays_copied() -> None:
 
 
 def test_the_copies_do_not_show_in_what_is_measured() -> None:
-    """Copies and comparisons of weights take place where a pass is watched for what it does with its weights."""
+    """Copies and comparisons of weights are not taken for uses of the weights by the watched pass."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     model.register_parameter("idle", nn.Parameter(torch.zeros(2, 2)))
     assert measure(model, torch.randn(5, 3)).attrs["left_out"] == {"idle": "not used in the forward pass"}
 
 
 def test_a_graph_of_the_caller_s_survives() -> None:
-    """Nothing that is unchanged is written to: what autograd saved for a pending backward stays valid."""
+    """Unchanged tensors are not written to, so tensors that autograd saved for a pending backward stay valid."""
     model, inputs = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval(), torch.randn(5, 3)
     loss = model(inputs).square().sum()
     measure(model, inputs, initial=model)
@@ -326,7 +327,7 @@ def test_a_network_that_holds_other_tensors_is_put_back(kind: str, fail: bool) -
 
 def test_what_can_not_be_put_back_does_not_keep_the_rest_from_it() -> None:
     class Stubborn(list[int]):
-        """Can be added to only."""
+        """A list without ``clear``."""
 
         def clear(self) -> None:
             raise RuntimeError("never")

@@ -1,4 +1,4 @@
-"""A sample never comes alone, but to a network that runs on nothing else."""
+"""A single sample is run as two copies, unless a network runs on single samples only."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.alignment.networks import squared_error
 
 
 class Counting(nn.Module):
-    """Keeps the sizes of the batches that it sees; turns the gradient of its BatchNorm, as networks of channels do."""
+    """Records the sizes of its batches; transposes after BatchNorm, so that the gradient comes back transposed."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -56,7 +56,7 @@ def test_no_batch_of_one(n: int, options: dict[str, Any]) -> None:
     measure_covariances(model, inputs, **{"batch_size": 4} | options)
     weight_gradients(model, inputs, torch.zeros(n, 2).double(), squared_error, batch_size=4)
     nfa.left_out(model, inputs)
-    assert SEEN.count(1) == (n == 1)  # once, to see that the sample gives the same beside its copy
+    assert SEEN.count(1) == (n == 1)  # once, to compare the sample alone with the sample beside its copy
 
 
 @pytest.mark.parametrize("estimator", ["exact", "sketched"])
@@ -89,7 +89,7 @@ def test_gradients_of_a_single_sample_count_once() -> None:
 
 
 class OneGraph(nn.Module):
-    """A graph is one sample: its nodes are mixed, and no other graph fits beside it."""
+    """A graph is one sample: its nodes are mixed, and the network takes one graph only."""
 
     def __init__(self) -> None:
         """Make the layers and the neighbours."""
@@ -104,7 +104,7 @@ class OneGraph(nn.Module):
 
 
 class WithinTheBatch(nn.Module):
-    """Normalises over the batch: alone, over the positions of the one sample."""
+    """Normalises over the batch; with one sample, over its positions."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -135,7 +135,7 @@ def test_a_network_that_takes_one_sample_runs_on_it_alone(kind: type[nn.Module])
 
 @pytest.mark.parametrize("one_by_one", [True, False])
 def test_a_network_of_one_sample_measures_many_one_by_one(one_by_one: bool) -> None:
-    """It does not run on the samples of a trial together."""
+    """Such a network does not run on the samples of a trial together."""
     model, inputs = OneGraph().double(), torch.randn(4, 7, 3).double()
     given = list(inputs.split(1)) if one_by_one else inputs
     found = measure_covariances(model, given, batch_size=1).layers

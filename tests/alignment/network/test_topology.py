@@ -1,4 +1,4 @@
-"""Order of the layers, their distance from the output, and which networks are chains."""
+"""Order of the layers, their depth from the output, and networks that are chains or are not."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def test_a_repeated_module_counts_each_call() -> None:
 
 
 class SkipFromInput(nn.Module):
-    """The input goes around the first layer; registered against the order in which they are called."""
+    """The input skips the first layer; the layers are registered in another order than they are called."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -68,7 +68,7 @@ class Gated(nn.Module):
 
 
 class FunctionalWeight(nn.Module):
-    """A weight that no module multiplies."""
+    """A weight that is multiplied outside of any module."""
 
     def __init__(self) -> None:
         """Make the weights."""
@@ -99,7 +99,7 @@ def test_a_weight_that_no_module_multiplies_is_a_layer() -> None:
 
 
 def test_a_weight_used_out_of_sight_is_no_chain() -> None:
-    """What an embedding stands for among the layers is not known: its rows may be the input, or anything."""
+    """With an embedding the chain is not known: its rows may be the input, or anything else."""
     model = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     measured = layers_of(model, torch.randint(5, (6, 2)))
     assert places(measured) == {"2": (0, 1), "4": (1, 0)}
@@ -116,7 +116,7 @@ def test_layers_that_are_left_out_count_in_a_chain() -> None:
 
 
 class Counted(nn.Module):
-    """An unused layer, a parameter that is added and one that scales: none is a layer of the chain."""
+    """An unused layer, an added parameter and a scale are not layers of the chain."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -213,7 +213,7 @@ def through(m: Net, x: Tensor) -> Tensor:
 def test_samples_of_whole_numbers_that_skip_a_layer_make_no_chain(
     forward: Forward, length: int | None, dtype: torch.dtype
 ) -> None:
-    """Autograd follows no whole numbers, so the skipping connection is not in its graph."""
+    """Autograd does not follow whole numbers, so its graph lacks the skip connection from the input."""
     model = Net(forward, first=nn.Linear(4, 4), readout=nn.Linear(4, 2))
     measured = layers_of(model, torch.arange(12).reshape(3, 4).to(dtype))
     assert {layer.chain_length for layer in measured.values()} == {length}

@@ -10,7 +10,18 @@ from torch.nn import functional
 
 import nfa
 from nfa.alignment import measure, measure_covariances
-from nfa.alignment.network.operations import BUFFER, COMPLEX, ENTRYWISE, JOINT, ROUNDED, SPARSE, STORED
+from nfa.alignment.network.operations import (
+    BIAS,
+    BUFFER,
+    COMPLEX,
+    ENTRYWISE,
+    GATHERED,
+    JOINED,
+    JOINT,
+    ROUNDED,
+    SPARSE,
+    STORED,
+)
 from nfa.alignment.network.recording import CONSTANT, NO_AUTOGRAD, OVERWRITTEN
 from tests.alignment.architectures import Net, draw, softmax_attention
 from tests.alignment.comparing import assert_matrix_close
@@ -48,7 +59,7 @@ IN_PART: dict[str, tuple[Net, str]] = {
     ),
     "norm": (
         net(lambda m, x: m.readout(torch.tanh(m.lin(x) / m.lin.weight.norm())), lin=nn.Linear(4, 4)),
-        "used by linalg_vector_norm: no matrix product that is read here",
+        "used by linalg_vector_norm: not a matrix product that is measured",
     ),
 }
 
@@ -74,7 +85,7 @@ def test_a_use_of_one_part_of_a_parameter_says_nothing_of_the_others() -> None:
 
 
 def attention(split: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], *, written: bool) -> Net:
-    """Attention over one product; two heads of four columns."""
+    """Make attention over one product, with two heads of four columns."""
 
     def run(m: Any, x: Tensor) -> Tensor:
         q, k, v = split(m.qkv(x))
@@ -86,14 +97,14 @@ def attention(split: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]], *, writt
 
 
 def rotated(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Head by head, and half of the columns of query and key turned, as in GPT-NeoX."""
+    """Split head by head, and flip half of the columns of query and key, as the rotations in GPT-NeoX do."""
     q, k, v = h.unflatten(-1, (2, 12)).transpose(1, 2).chunk(3, -1)
     q, k = (torch.cat([part[..., :2].flip(-1), part[..., 2:]], -1) for part in (q, k))
     return q, k, v
 
 
 def plain(h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Side by side: taken apart."""
+    """Split into three column blocks, which are measured as three layers."""
     q, k, v = h.unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4).unbind(0)
     return q, k, v
 
@@ -122,7 +133,7 @@ class Storing(nn.Linear):
     """Computes its matrix in the first pass only."""
 
     def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
-        """Say how."""
+        """Take the function that makes the matrix of the weight."""
         super().__init__(4, 4)
         self.make = make
         self.cache: Tensor | None = None
@@ -151,7 +162,7 @@ def test_a_weight_that_the_first_pass_stores(how: str) -> None:
         assert measured.left_out == {"0": STORED}
     assert nfa.left_out(model, samples(50, 4)) == {"0": STORED}
     assert model[0].cache is None
-    reason = STORED if how in ("copied", "detached") else ""  # else the first pass has another reason
+    reason = STORED if how in ("copied", "detached") else ""  # in the other cases the first pass gives another reason
     with pytest.raises(ValueError, match=f"^layer '0' is not measured: {reason}"):
         measure_covariances(model, samples(50, 4), layers=["0"])
 
@@ -160,9 +171,28 @@ def test_a_matrix_that_is_the_product_of_two_weights() -> None:
     model = net(lambda m, x: m.readout(torch.tanh(x @ (m.a @ m.b).T)), a=draw(4, 2), b=draw(2, 3))
     measured = measure_covariances(model, samples(7, 3))
     assert list(measured.layers) == ["readout"]
-    assert measured.left_out == {"a": JOINT, "b": CONSTANT}
+    assert measured.left_out == {"a": JOINT, "b": JOINT}
     apart = net(lambda m, x: m.readout(torch.tanh((x @ m.b.T) @ m.a.T)), a=model.a, b=model.b)
     assert list(measure_covariances(apart, samples(7, 3)).layers) == ["b", "a", "readout"]
+
+
+SAID: dict[str, tuple[Callable[[Any, Tensor], Tensor], Any, str]] = {
+    "bias": (lambda m, x: torch.addmm(m.w, x, m.lin.weight.T), lambda: draw(1, 4), BIAS),
+    "joined": (lambda m, x: m.lin(torch.cat([x, m.w.expand(len(x), 1)], 1)), lambda: draw(1, 1), JOINED),
+    "stacked": (lambda m, x: torch.stack([m.lin(x), m.w.expand(len(x), 4)], 1).sum(1), lambda: draw(1, 4), JOINED),
+    "indices": (lambda m, x: torch.einsum("ni,nij->nj", x, m.w[x.argmax(1)]), lambda: draw(4, 4, 4), GATHERED),
+    "two weights": (lambda m, x: torch.tanh(x @ m.w.T @ m.lin.weight.T), lambda: draw(4, 4), ""),
+    "their product": (lambda m, x: torch.tanh(x @ (m.lin.weight @ m.w).T), lambda: draw(4, 4), JOINT),
+    "of a table": (lambda m, x: m.lin(m.w) + x, lambda: draw(1, 4), JOINT),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_the_reason_says_which_use_it_is(case: str) -> None:
+    run, make, reason = SAID[case]
+    wide = 5 if case == "joined" else 4
+    model = net(lambda m, x: m.readout(torch.tanh(run(m, x))), lin=nn.Linear(wide, 4), w=make())
+    assert measure_covariances(model, samples(6, 4)).left_out.get("w", "") == reason
 
 
 def test_a_buffer_that_multiplies_the_samples_is_named() -> None:
@@ -209,7 +239,7 @@ def test_complex_numbers_are_measured_around() -> None:
 
 @pytest.mark.parametrize("layout", ["coo", "csr"])
 def test_a_graph_with_a_sparse_adjacency(layout: str) -> None:
-    """One graph, the same for all samples; the samples are features of its nodes, nodes last."""
+    """One graph for all samples, which are features of its nodes."""
     dense = (torch.rand(5, 5, generator=torch.Generator().manual_seed(0)) < 0.5).double()
 
     def run(m: Any, x: Tensor) -> Tensor:

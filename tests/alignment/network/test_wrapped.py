@@ -1,4 +1,4 @@
-"""A network of several inputs, wrapped: the layers and the numbers are those of the same network written for one."""
+"""``Wrapped``: layers and numbers are those of the network itself; samples are packed without changing a value."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,7 +16,7 @@ from tests.alignment.jacobians import reference_layers
 
 
 class Two(nn.Module):
-    """Takes tokens, a mask and numbers; returns more than a tensor, and drops out."""
+    """Takes tokens, a mask and numbers, returns a dict, and has dropout."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -154,6 +154,33 @@ def test_tensors_that_do_not_fit_are_refused_in_a_sentence() -> None:
         Wrapped(network(), logits).pack(samples)
     with pytest.raises(ValueError, match="NaN or infinity"):
         measure(wrapped, wrapped.pack({**samples, "numbers": samples["numbers"] / 0}))
+
+
+CHANGED: dict[str, tuple[str, torch.dtype, str]] = {
+    "half a mask": ("mask", torch.float32, r"'mask' holds 0\.5, which bool would make True: give bool, as in the dict"),
+    "no whole number": ("tokens", torch.float32, r"'tokens' holds 0\.5, which int64 would make 0: give int64"),
+    "rounded": (
+        "numbers",
+        torch.float64,
+        r"'numbers' holds 0\.1, which float32 would make 0\.1000000014\d+: give floa",
+    ),
+    "overflow": ("numbers", torch.float64, r"'numbers' holds 1e\+300, which float32 would make inf: give float32"),
+    "NaN": ("tokens", torch.float32, r"'tokens' holds nan, which int64 would make -?\d+: give int64"),
+}
+VALUES = {"rounded": 0.1, "overflow": 1e300, "NaN": float("nan")}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_no_value_changes_when_samples_are_packed(case: str) -> None:
+    samples = batch()
+    name, dtype, message = CHANGED[case]
+    wrapped = Wrapped(network(), logits, samples)
+    same = samples[name].to(dtype)
+    assert torch.equal(wrapped.pack({**samples, name: same}), wrapped.pack(samples))
+    same[3] = VALUES.get(case, 0.5)
+    with pytest.raises(ValueError, match=f"^samples: {message}") as caught:
+        wrapped.pack({**samples, name: same})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("measurement", [measure, covariances, check, left_out])

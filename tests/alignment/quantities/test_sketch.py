@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import CORRELATIONS, correlations, measure, measure_covariances
-from nfa.alignment.covariance.blocks import MOST, Blocks, Part, inner_products
+from nfa.alignment.covariance.blocks import MOST, Blocks, OuterSum, inner_products
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.forms import Entries, Forms, OffDiagonal
 from nfa.alignment.quantities.sketch import Estimator, _variance
@@ -39,7 +39,7 @@ def test_the_squared_norm_is_unbiased_over_all_probes(d: int) -> None:
     for first, second in itertools.product(signs, repeat=2):
         blocks = Blocks()
         for i in range(2):
-            rows = [Part.of_rows((v[i] @ j[i])[None, None]) for v in (first, second)]
+            rows = [OuterSum.of_rows((v[i] @ j[i])[None, None]) for v in (first, second)]
             blocks.add(1, *rows)
         k1, k2 = blocks.means()
         found.append(((scaled.T @ k1[0] @ scaled) * (scaled.T @ k2[0] @ scaled)).sum().item())
@@ -62,7 +62,7 @@ def test_the_squared_norm_is_unbiased_over_all_samples_drawn() -> None:
     for chosen in itertools.combinations(range(7), 5):
         blocks = Blocks()
         for i in chosen:
-            part = Part(of_sample[i][None], None)
+            part = OuterSum(of_sample[i][None], None)
             blocks.add(1, part, part)
         estimator = Estimator.of(blocks, 7)
         found.append(estimator._of_population(squared(estimator.first[0]), sum(squared(of_sample[i]) for i in chosen)))
@@ -93,7 +93,7 @@ def test_the_slope_is_the_derivative(name: str, shape: tuple[int, int]) -> None:
     weight, root, direction = weight_of(k, d), weight_of(k, k, 5), weight_of(k, k, 6)
     covariance, direction = root @ root.T / k, direction + direction.T
     features = FeatureMatrix(weight)
-    part = Part(covariance[None], None)
+    part = OuterSum(covariance[None], None)
     forms = Forms(weight, Blocks([1], [part], [part]), covariance[None], covariance[None], torch.float64)
     over = OffDiagonal(forms) if name == "offdiagonal" else Entries(forms)
     shift = 0.0 if name == "cosine" else 1 / over.count
@@ -148,7 +148,7 @@ def test_merged_blocks_hold_the_same_samples() -> None:
     j = jacobians(3 * MOST, 2, 3)
     blocks = Blocks()
     for sample in j:
-        blocks.add(1, Part.of_rows(sample[None, :1]).compact(), Part.of_rows(sample[None, 1:]).compact())
+        blocks.add(1, OuterSum.of_rows(sample[None, :1]).compact(), OuterSum.of_rows(sample[None, 1:]).compact())
     assert len(blocks.sizes) <= MOST
     assert sum(blocks.sizes) == len(j)
     for found, expected in zip(blocks.means(), (j[:, 0], j[:, 1]), strict=True):
@@ -157,8 +157,8 @@ def test_merged_blocks_hold_the_same_samples() -> None:
 
 def test_a_difference_of_rows_is_a_difference_of_matrices() -> None:
     rows = jacobians(2, 3, 5)
-    parts = [Part.of_rows(rows[i][None]) for i in range(2)]
-    matrices = [Part(part.matrix(), None) for part in parts]
+    parts = [OuterSum.of_rows(rows[i][None]) for i in range(2)]
+    matrices = [OuterSum(part.matrix(), None) for part in parts]
     difference, dense = parts[0] - parts[1], matrices[0] - matrices[1]
     gram, weight = weight_of(5, 5) @ weight_of(5, 5).T, weight_of(5, 4)
     assert torch.allclose(difference.matrix(), dense.matrix())
@@ -201,7 +201,7 @@ def test_blocks_of_a_stream_stay_even(count: int) -> None:
     """A few large blocks would make an error bar of a few contributions."""
     blocks = Blocks()
     for i in range(count):
-        part = Part.of_rows(torch.full((1, 1, 2), float(i)))
+        part = OuterSum.of_rows(torch.full((1, 1, 2), float(i)))
         blocks.add(1, part, part)
     sizes = blocks.sizes
     assert sum(sizes) == count
