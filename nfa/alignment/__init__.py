@@ -25,7 +25,8 @@ from nfa.alignment.network.wrapped import Wrapped
 from nfa.alignment.pictures import pictures
 from nfa.alignment.quantities.agop import power_middle
 from nfa.alignment.quantities.feature_matrix import correlations
-from nfa.alignment.quantities.values import CORRELATIONS, POWERS, Value
+from nfa.alignment.quantities.values import Value
+from nfa.conventions import CORRELATIONS, POWERS
 
 __all__ = [
     "COLUMNS",

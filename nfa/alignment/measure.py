@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from nfa.alignment.covariance.gradients import BATCH, Loss, check_targets, weight_gradients
 from nfa.alignment.covariance.measure import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.initial import initial_network
-from nfa.alignment.network.arguments import check_options, checked_layers
 from nfa.alignment.network.layers import WeightView, plain
 from nfa.alignment.network.samples import Inputs, kept
 from nfa.alignment.network.survey import Survey
-from nfa.alignment.quantities.layer import LAYOUT, WITHOUT_K, Reference, Values, limits, quantities
-from nfa.alignment.quantities.values import Value, exponents
-from nfa.alignment.targets import find_loss
+from nfa.alignment.options import MeasureOptions
+from nfa.alignment.quantities import QUANTITIES
+from nfa.alignment.quantities.evaluate import limit_values, quantity_values
+from nfa.alignment.quantities.layer import Reference
+from nfa.alignment.quantities.quantity import WEIGHTS
+from nfa.alignment.quantities.values import Value, Values, exponents
 from nfa.errors import nearest
-from nfa.losses import LOSSES
 
 NO_START = "the network at initialisation has no such layer on these samples"
 OTHER_START = "the layer of this name at initialisation is another part of the weights"
@@ -85,7 +86,7 @@ def measure_layer(
         weight_decay=weight_decay,
         decoupled_decay=decoupled_decay,
     )
-    return _rows(current, quantities(current, reference, seed))
+    return _rows(current, quantity_values(current, reference, seed))
 
 
 def limit_rows(
@@ -108,7 +109,7 @@ def limit_rows(
         instead=_fitting("instead", instead, shape, current.layer),
         update=_fitting("update", update, shape, current.layer),
     )
-    return _rows(current, limits(current, reference))
+    return _rows(current, limit_values(current, reference))
 
 
 def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict[str, Any]]:
@@ -119,25 +120,26 @@ def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict
             "layer": current.layer,
             "layer_index": current.index,
             "depth_from_output": current.depth_from_output,
-            "quantity": quantity,
+            "quantity": quantity.name,
             "correlation": correlation,
             "power": power,
             "exponent": math.nan if power is None else powers[power],
-            "value": measured[quantity][correlation, power].value,
-            "stderr": measured[quantity][correlation, power].stderr,
+            "value": value.value,
+            "stderr": value.stderr,
             "estimator": current.estimator,
             "n": current.n,
-            "note": _note(measured[quantity][correlation, power], current, of_k=quantity not in WITHOUT_K),
+            "note": _note(value, current, of_network=quantity.depends_on != WEIGHTS),
         }
-        for quantity, conventions in LAYOUT.items()
-        if quantity in measured
-        for correlation, power in conventions
+        for quantity in QUANTITIES.values()
+        if quantity.name in measured
+        for correlation, power in quantity.rows
+        for value in [measured[quantity.name][correlation, power]]
     ]
 
 
-def _note(value: Value, layer: LayerCovariance, *, of_k: bool) -> str:
-    """Join the note of a value and those of its layer, some of which are only about values that depend on K."""
-    remarks = layer.remarks if of_k and value.value == value.value else ()
+def _note(value: Value, layer: LayerCovariance, *, of_network: bool) -> str:
+    """Join the notes of a value and its layer; remarks on the network's passes only beside values made of them."""
+    remarks = layer.remarks if of_network and value.value == value.value else ()
     return "; ".join(part for part in (value.note, *remarks, layer.note) if part)
 
 
@@ -268,12 +270,9 @@ def measure(
             unknown loss, targets that do not fit it, targets without a loss, a negative weight decay, or an update of
             an unknown layer.
     """
-    return measured_table(
-        model,
-        inputs,
+    options = MeasureOptions(
         targets=targets,
         loss=loss,
-        initial=initial,
         layers=layers,
         estimator=estimator,
         samples=samples,
@@ -285,85 +284,51 @@ def measure(
         decoupled_decay=decoupled_decay,
         heads=heads,
         batch_size=batch_size,
-    )[0]
+    )
+    return measured_table(model, inputs, options, initial=initial)[0]
 
 
 def measured_table(
     model: nn.Module,
     inputs: Inputs,
+    options: MeasureOptions,
     *,
-    targets: Tensor | None = None,
-    loss: Loss | str | None = None,
     initial: nn.Module | Mapping[str, Tensor] | None = None,
-    layers: Sequence[str] | None = None,
-    estimator: str = "auto",
-    samples: int | None = None,
-    probes: int = 1,
-    seed: int = 0,
-    step: int = 0,
-    updates: Mapping[str, Tensor] | None = None,
-    weight_decay: float = 0.0,
-    decoupled_decay: float = 0.0,
-    heads: bool = False,
-    batch_size: int | None = None,
     like: Survey | None = None,
 ) -> tuple[pd.DataFrame, Measured]:
-    """Measure as ``measure`` does, and give the table and the covariances.
+    """Measure as ``measure`` does; return the table and the covariances.
 
-    ``like`` holds the layers of an earlier step: each is in the table again, also where no sample goes through it now.
+    Args:
+        model: The network.
+        inputs: As for ``measure``.
+        options: As for ``measure``.
+        initial: As for ``measure``.
+        like: The layers of an earlier step: each is in the table again, even where no sample goes through it now.
     """
-    check_options(
-        estimator=estimator,
-        samples=samples,
-        probes=probes,
-        seed=seed,
-        step=step,
-        weight_decay=weight_decay,
-        decoupled_decay=decoupled_decay,
-        heads=heads,
-        batch_size=batch_size,
-    )
-    layers = checked_layers(layers)
-    if loss is None and targets is not None:
-        raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")
-    if not isinstance(updates, Mapping | None):
-        raise ValueError(f"updates: a {type(updates).__name__} is no mapping of layers' names to tensors")
-    chosen_loss = None if loss is None else find_loss(loss)
     model = plain(model)
     start = None if initial is None else initial_network(model, initial)
-    if start is not None or chosen_loss is not None:
+    loss = options.loss_function
+    if start is not None or loss is not None:
         inputs = kept(inputs)  # read more than once
-    if chosen_loss is not None:  # before K is measured, which takes far longer
-        check_targets(model, inputs, targets, chosen_loss, every=isinstance(loss, str))
-
-    def covariances(network: nn.Module, like: Survey | None) -> Measured:
-        return measure_covariances(
-            network,
-            inputs,
-            layers=layers,
-            estimator=estimator,
-            samples=samples,
-            probes=probes,
-            seed=seed,
-            heads=heads,
-            batch_size=batch_size,
-            like=like,
-        )
-
-    measured = covariances(model, like)
-    for name in updates or {}:
-        if name not in measured.layers and (layers is None or name in layers):
+    if loss is not None:  # before K is measured, which takes far longer
+        check_targets(model, inputs, options.targets, loss, every=isinstance(options.loss, str))
+    measured = measure_covariances(model, inputs, like=like, **options.of_covariance)
+    updates = options.updates or {}
+    for name in updates:
+        if name not in measured.layers and (options.layers is None or name in options.layers):
             raise ValueError(f"updates: no layer {name!r} is measured; {nearest(name, measured.layers)}")
-    before = None if start is None else covariances(start, measured.survey).layers
+    before = None
+    if start is not None:
+        before = measure_covariances(start, inputs, like=measured.survey, **options.of_covariance).layers
     gradients = None
-    if chosen_loss is not None:
+    if loss is not None:
         gradients = weight_gradients(
             model,
             inputs,
-            targets,
-            chosen_loss,
-            heads=heads,
-            batch_size=batch_size or BATCH,
+            options.targets,
+            loss,
+            heads=options.heads,
+            batch_size=options.batch_size or BATCH,
             layers=measured.places,
         )
     table = frame(
@@ -371,10 +336,10 @@ def measured_table(
         initial=before,
         gradients=gradients,
         updates=updates,
-        weight_decay=weight_decay,
-        decoupled_decay=decoupled_decay,
-        seed=seed,
-        step=step,
+        weight_decay=options.weight_decay,
+        decoupled_decay=options.decoupled_decay,
+        seed=options.seed,
+        step=options.step,
     )
     table.attrs["left_out"] = measured.left_out
     return table, measured

@@ -8,25 +8,25 @@ for step, (x, y) in enumerate(loader):
 monitor.frame.to_parquet("alignment.parquet")
 """
 
-from inspect import signature
+from dataclasses import fields, replace
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
 
-from nfa.alignment.measure import COLUMNS, measure, measured_table
-from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.measure import COLUMNS, measured_table
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, plain
 from nfa.alignment.network.samples import Inputs, batches, kept, unseen
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.undisturbed import undisturbed
-from nfa.alignment.quantities.values import CORRELATIONS, POWERS
+from nfa.alignment.options import MeasureOptions
+from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import nearest
 
-_OPTIONS = tuple(name for name in signature(measure).parameters if name not in ("model", "inputs", "initial", "step"))
+_OPTIONS = tuple(field.name for field in fields(MeasureOptions) if field.name != "step")  # that is given at every call
 LOGGED = ("uc_nfc", "c_nfc", "haar_nfc", "relative_change")
 
 
@@ -67,13 +67,10 @@ class Monitor:
         for name in options:
             if name not in _OPTIONS:
                 raise ValueError(f"{name}: no such option; {nearest(name, _OPTIONS)}")
-        check_options(**options)
-        if "layers" in options:
-            options["layers"] = checked_layers(options["layers"])
-        model = plain(model)
+        model, checked = plain(model), MeasureOptions(**options)
         inputs = kept(inputs)
         _try_out(model, inputs)
-        self._model, self._inputs, self._options = model, inputs, options
+        self._model, self._inputs, self._options = model, inputs, checked
         self._initial = deep_copy(model)
         self._convention, self._prefix = (correlation, power), prefix
         self._frames: list[pd.DataFrame] = []
@@ -89,7 +86,7 @@ class Monitor:
             Undefined values are not there.
         """
         table, measured = measured_table(
-            self._model, self._inputs, initial=self._initial, step=step, like=self._like, **self._options
+            self._model, self._inputs, replace(self._options, step=step), initial=self._initial, like=self._like
         )
         self._frames.append(table)
         self._like = measured.survey

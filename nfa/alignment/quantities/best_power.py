@@ -14,7 +14,10 @@ from torch import Tensor
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop
 from nfa.alignment.quantities.correlation import EQUAL, EQUAL_OFF_DIAGONAL, NEGLIGIBLE
-from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+from nfa.alignment.quantities.layer import LayerContext
+from nfa.alignment.quantities.quantity import DERIVED, NO_POWER, Quantity
+from nfa.alignment.quantities.values import Value, Values, undefined
+from nfa.conventions import CORRELATIONS
 
 LOWEST, HIGHEST = 1 / 64, 8.0  # powers searched
 PER_DOUBLING = 8  # of them at first in each factor of 2
@@ -158,3 +161,69 @@ def undefined_power(note: str) -> BestPower:
     """Four undefined values, for one reason."""
     value = undefined(note)
     return BestPower(value, value, value, value)
+
+
+def _of_layer(layer: LayerContext) -> dict[str, BestPower]:
+    return best_powers(layer.agop)
+
+
+def _power(layer: LayerContext) -> Values:
+    return {(name, None): best.power for name, best in layer.once(_of_layer).items()}
+
+
+def _fit(layer: LayerContext) -> Values:
+    return {(name, None): best.fit for name, best in layer.once(_of_layer).items()}
+
+
+def _low(layer: LayerContext) -> Values:
+    return {(name, None): best.low for name, best in layer.once(_of_layer).items()}
+
+
+def _high(layer: LayerContext) -> Values:
+    return {(name, None): best.high for name, best in layer.once(_of_layer).items()}
+
+
+DEPTH_LAW_POWER = Quantity(
+    name="depth_law_power",
+    label="best power",
+    meaning="the power of G that fits F best; the law says 1/(L − l + 1) in deep linear networks from balanced "
+    "initialisation",
+    formula="argmax over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)^s)",
+    source="derived; the law: arXiv 2510.15563",
+    values=_power,
+    rows=NO_POWER,
+    control="depth_law_fit",
+    range=(LOWEST, HIGHEST),
+)
+
+DEPTH_LAW_FIT = Quantity(
+    name="depth_law_fit",
+    label="fit at the best power",
+    meaning="the correlation at the best power",
+    formula="max over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)^s)",
+    source=DERIVED,
+    values=_fit,
+    rows=NO_POWER,
+)
+
+DEPTH_LAW_LOW = Quantity(
+    name="depth_law_low",
+    label="best power, low end",
+    meaning=f"the power below the best one at which the correlation has fallen by {CLOSE:g}",
+    formula="lowest s around the best power with ρ(s) ≥ max ρ − 0.01",
+    source=DERIVED,
+    values=_low,
+    rows=NO_POWER,
+    range=(LOWEST, HIGHEST),
+)
+
+DEPTH_LAW_HIGH = Quantity(
+    name="depth_law_high",
+    label="best power, high end",
+    meaning=f"the power above the best one at which the correlation has fallen by {CLOSE:g}",
+    formula="highest s around the best power with ρ(s) ≥ max ρ − 0.01",
+    source=DERIVED,
+    values=_high,
+    rows=NO_POWER,
+    range=(LOWEST, HIGHEST),
+)

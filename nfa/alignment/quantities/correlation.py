@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from math import sqrt
 
 from nfa.alignment.network.reasons import reason
-from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+from nfa.alignment.quantities.values import Value, undefined
+from nfa.conventions import CORRELATIONS
 
 # A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
 NEGLIGIBLE = 1e-11

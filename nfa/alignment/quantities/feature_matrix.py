@@ -20,14 +20,15 @@ from torch import Tensor
 
 from nfa.alignment.covariance.products import add_products_, mirrored_
 from nfa.alignment.quantities.correlation import Moments, Sums
-from nfa.alignment.quantities.values import CORRELATIONS, Value
+from nfa.alignment.quantities.values import Value
+from nfa.conventions import CORRELATIONS
 
 VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
 FAINT = 0.2  # the same in float32, over the root of the side of S: rounding has random signs
 CANCELLING = 3e-2  # share of the squares below which a variance is computed in float64
 EXTREME_SINGLE = 1e9  # entries of W, or their inverse, whose squares float32 may not hold
 EXTREME = 1e30  # entries, or their inverse, whose fourth power float64 may not hold beside k^4
-COLUMNS = 512  # of W brought to another number type at a time
+COLUMNS_AT_ONCE = 512  # columns of W that are brought to another number type together
 
 
 def correlations(weight: Tensor, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
@@ -222,8 +223,8 @@ def _gram(weight: Tensor, scale: float, dtype: torch.dtype) -> tuple[Tensor, Ten
     first, last = (1.0, scale) if 1 / extreme < scale < extreme else (scale, 1.0)
     total = torch.zeros(g, k, k, dtype=dtype)
     sums = torch.zeros(g, k, dtype=torch.float64)
-    for start in range(0, d, COLUMNS):
-        columns = weight[..., start : start + COLUMNS].to(dtype)
+    for start in range(0, d, COLUMNS_AT_ONCE):
+        columns = weight[..., start : start + COLUMNS_AT_ONCE].to(dtype)
         columns = columns if first == 1 else columns / first
         sums += columns.sum(2)
         add_products_(total, columns.mT)

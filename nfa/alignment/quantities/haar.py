@@ -13,8 +13,13 @@ from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, factor, significant
+from nfa.alignment.quantities.ansatz import CHANGE_NOT_FINITE, NO_DEPTH_POWER
+from nfa.alignment.quantities.centred import no_change
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.values import CORRELATIONS, Convention, Value, undefined
+from nfa.alignment.quantities.layer import LayerContext
+from nfa.alignment.quantities.quantity import DERIVED, EVERY_CONVENTION, NOT_NEGATIVE, OURS, POWER_ONE, Quantity
+from nfa.alignment.quantities.values import RowKey, Value, Values, undefined
+from nfa.conventions import CORRELATIONS
 from nfa.random import torch_generator
 
 DRAWS = 20  # at power 1
@@ -28,6 +33,7 @@ HARDLY = 1e-2  # share of |F|^2
 EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
 TOO_LARGE = reason(f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}")
 NO_CONTROL = reason("no control: no rotation of K changes this correlation")
+AT_START = reason("W equals W0: 0/0")
 # Relative to 1, the largest correlation: spread over rotations that is rounding, in float64 and in float32.
 STILL, STILL_SINGLE = 1e-11, 3e-6
 
@@ -40,7 +46,7 @@ def haar_control(
     seed: int,
     *,
     readout: bool = False,
-) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
+) -> tuple[Values, Values]:
     """Correlate under random rotations of K.
 
     Args:
@@ -61,7 +67,7 @@ def haar_control(
     known = readout and high - low <= STILL * high
     if k > LARGEST_DRAWN:
         return _expected(features, eigenvalues, powers, known=known)
-    draws: dict[Convention, list[Value]] = {}
+    draws: dict[RowKey, list[Value]] = {}
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
     # Beyond that size float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
     plain = features if k <= LARGEST_DECOMPOSED or features.variation < HARDLY else features.to(torch.float32)
@@ -90,7 +96,7 @@ def haar_control(
 
 def _expected(
     features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], *, known: bool
-) -> tuple[dict[Convention, Value], dict[Convention, Value]]:
+) -> tuple[Values, Values]:
     """The control at power 1 from moments over Haar measure, for k so large that correlations hardly vary over Q.
 
     E[A_ij A_kl] = a d_ij d_kl + b (d_ik d_jl + d_il d_jk) for A = Q diag(lambda) Q^T, hence
@@ -99,9 +105,7 @@ def _expected(
     k = eigenvalues.shape[1]
     spread = eigenvalues.amax(1) - eigenvalues.amin(1)
     if not known and bool((spread <= STILL * eigenvalues.amax(1).abs()).all()):
-        nothing: dict[Convention, Value] = {
-            (name, power): undefined(NO_CONTROL) for name in CORRELATIONS for power in powers
-        }
+        nothing: Values = {(name, power): undefined(NO_CONTROL) for name in CORRELATIONS for power in powers}
         return nothing, nothing
     values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
     trace, squares = values.sum(1), values.square().sum(1)
@@ -117,7 +121,7 @@ def _expected(
         diagonal=mean[:, None] * features.diagonal,
     )
     found = moments.correlations()
-    means: dict[Convention, Value] = {
+    means: Values = {
         (name, power): Value(value.value, EXPECTED, nan) if power == "1" else undefined(TOO_LARGE)
         for name, value in found.items()
         for power in powers
@@ -168,3 +172,73 @@ def _summary(values: list[Value], still: float) -> tuple[Value, Value]:
     if deviation <= still:
         return undefined(NO_CONTROL), undefined(NO_CONTROL)
     return Value(draws.mean().item(), stderr=deviation / sqrt(len(values))), Value(deviation, stderr=float("nan"))
+
+
+def _of_weights(layer: LayerContext) -> tuple[Values, Values]:
+    """Compute the control of the ansatz itself: means and standard deviations."""
+    return haar_control(
+        layer.features,
+        layer.middle.spectrum,
+        layer.powers,
+        layer.current.resolution,
+        layer.seed,
+        readout=layer.is_readout,
+    )
+
+
+def _mean(layer: LayerContext) -> Values:
+    means, _ = layer.once(_of_weights)
+    return {row: means.get(row, undefined(NO_DEPTH_POWER)) for row in EVERY_CONVENTION}
+
+
+def _deviation(layer: LayerContext) -> Values:
+    _, deviations = layer.once(_of_weights)
+    return {row: deviations[row] for row in POWER_ONE}
+
+
+def _of_change(layer: LayerContext) -> Values | Value:
+    if reason := layer.once(no_change):
+        return undefined(reason)
+    if layer.at_start:
+        return undefined(AT_START)
+    assert layer.change is not None
+    if not torch.isfinite(layer.change).all():
+        return undefined(CHANGE_NOT_FINITE)
+    spectrum, resolution = layer.middle.spectrum, layer.current.resolution
+    means, _ = haar_control(
+        layer.change_features, spectrum, {"1": 1.0}, resolution, layer.seed, readout=layer.is_readout
+    )
+    return means
+
+
+HAAR_NFC = Quantity(
+    name="haar_nfc",
+    label="UC-NFC, K turned at random",
+    meaning=f"control of UC-NFC: K's spectrum without its directions; mean over {DRAWS} rotations, over "
+    f"{DRAWS_DECOMPOSED} at powers other than 1",
+    formula="mean of ρ(WᵀW, (WᵀQKQᵀW)^s) over random rotations Q",
+    source=OURS,
+    values=_mean,
+    rows=EVERY_CONVENTION,
+)
+
+HAAR_NFC_SD = Quantity(
+    name="haar_nfc_sd",
+    label="spread of K turned at random",
+    meaning="spread of that control over the rotations; power 1 only",
+    formula="standard deviation of ρ(WᵀW, WᵀQKQᵀW) over the same Q",
+    source=OURS,
+    values=_deviation,
+    rows=POWER_ONE,
+    range=NOT_NEGATIVE,
+)
+
+C_HAAR_NFC = Quantity(
+    name="c_haar_nfc",
+    label="C-NFC, K turned at random",
+    meaning="control of C-NFC: a change of low rank correlates with any K of low rank; power 1 only",
+    formula="mean of ρ(W̄ᵀW̄, W̄ᵀQKQᵀW̄) over the same Q",
+    source=DERIVED,
+    values=_of_change,
+    rows=POWER_ONE,
+)

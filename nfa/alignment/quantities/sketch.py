@@ -36,7 +36,8 @@ from nfa.alignment.quantities.correlation import (
 )
 from nfa.alignment.quantities.feature_matrix import largest
 from nfa.alignment.quantities.forms import Entries, Forms, OffDiagonal
-from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+from nfa.alignment.quantities.values import Value, undefined
+from nfa.conventions import CORRELATIONS
 
 FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
 AGREEMENT = 2 / 3  # the two sketches' products within a factor of two: else their mean is taken, not their root

@@ -1,18 +1,21 @@
 """Numbers that compare the spectra and eigenvectors of F = W^T W, G = W^T K W and K."""
 
+from math import inf, sqrt
+
 import torch
 from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, significant
-from nfa.alignment.quantities.feature_matrix import FeatureMatrix, scaled
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix, blocked, scaled
+from nfa.alignment.quantities.layer import LayerContext
+from nfa.alignment.quantities.quantity import DERIVED, WEIGHTS, Quantity
 from nfa.alignment.quantities.values import Value, undefined
 
 MATRIX_ZERO = reason("the matrix is zero")
 FEW_DIRECTIONS = reason("{name} has rank {nonzero}, fewer than the {rank} directions compared")
 NO_EIGENSPACE = reason("{name} has no top-{rank} eigenspace: eigenvalues {rank} and {next} are equal")
 EITHER_ZERO = reason("{name} is zero")
-WEIGHT_ZERO = reason("W is zero")
 
 TIE = 1e-10  # relative gap below which two neighbouring eigenvalues count as equal
 
@@ -74,16 +77,61 @@ def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
     return Value((max(squared, 0.0) / (moments.aa * moments.bb)) ** 0.5)
 
 
-def localisation(weight: Tensor) -> Value:
-    """Mean over units of sum_j w_j^4 / (sum_j w_j^2)^2, the inverse participation ratio of a unit's weights.
+def _overlap(layer: LayerContext) -> Value:
+    g, k, d = blocked(layer.weight).shape
+    return subspace_overlap(layer.agop, rank=min(layer.current.outputs, g * k, g * d))
 
-    Args:
-        weight: W, (k, d) or (g, k, d); a unit is a row. Units without weights are left out.
-    """
-    rows = weight.double().reshape(-1, weight.shape[-1])
-    sizes = rows.abs().amax(1, keepdim=True)
-    kept = sizes[:, 0] > 0
-    if not kept.any():
-        return undefined(WEIGHT_ZERO)
-    squares = (rows[kept] / sizes[kept]).square()
-    return Value((squares.square().sum(1) / squares.sum(1).square()).mean().item())
+
+STANDARD = "standard"
+
+
+STABLE_RANK_NFM = Quantity(
+    name="stable_rank_nfm",
+    label="stable rank of NFM",
+    meaning="number of directions that dominate the neural feature matrix",
+    formula="|F|²_F / |F|²₂",
+    source=STANDARD,
+    values=lambda layer: stable_rank(layer.features.spectrum[0]),
+    range=(1.0, inf),
+    depends_on=WEIGHTS,
+)
+
+STABLE_RANK_AGOP = Quantity(
+    name="stable_rank_agop",
+    label="stable rank of AGOP",
+    meaning="number of directions that dominate the average gradient outer product",
+    formula="|G|²_F / |G|²₂",
+    source=STANDARD,
+    values=lambda layer: stable_rank(layer.agop.values),
+    range=(1.0, inf),
+)
+
+STABLE_RANK_K = Quantity(
+    name="stable_rank_k",
+    label="stable rank of K",
+    meaning="number of directions that dominate the covariance K",
+    formula="|K|²_F / |K|²₂",
+    source=STANDARD,
+    values=lambda layer: stable_rank(layer.middle.spectrum),
+    range=(1.0, inf),
+)
+
+SUBSPACE_OVERLAP = Quantity(
+    name="subspace_overlap",
+    label="subspace overlap",
+    meaning="overlap of the leading eigenspaces of F and G: 1 where they coincide",
+    formula="|U_rᵀV_r|²_F / r, U_r and V_r the top-r eigenvectors of F and G, r = min(C, k, d)",
+    source=STANDARD,
+    values=_overlap,
+    range=(0.0, 1.0),
+)
+
+COMMUTATOR = Quantity(
+    name="commutator",
+    label="commutator",
+    meaning="0 exactly when F and G share eigenvectors",
+    formula="|FG − GF| / (|F| |G|)",
+    source=DERIVED,
+    values=lambda layer: commutator(layer.features, layer.covariance),
+    range=(0.0, sqrt(2)),
+)
