@@ -20,7 +20,7 @@ CHANGE_NOT_FINITE = reason("the direction of change is not finite")
 
 
 def correlate(layer: LayerContext, features: FeatureMatrix, agop: Agop) -> Values:
-    """Correlate V^T V with (V^T K V)^s in every correlation and at every power, for V = W or another matrix.
+    """Correlate V^T V with (V^T K V)ˢ in every correlation and at every power, for V = W or another matrix.
 
     Args:
         layer: Gives K and the powers.
@@ -35,7 +35,7 @@ def correlate(layer: LayerContext, features: FeatureMatrix, agop: Agop) -> Value
 
 
 def correlate_with(layer: LayerContext, weight: Tensor, features: FeatureMatrix | None = None) -> Values | Value:
-    """Correlate V^T V with (V^T K V)^s for a given V, such as W0, a change, or a velocity.
+    """Correlate V^T V with (V^T K V)ˢ for a given V, such as W0, a change, or a velocity.
 
     Args:
         layer: Gives K and the powers.
@@ -57,7 +57,7 @@ UC_NFC = Quantity(
     name="uc_nfc",
     label="UC-NFC",
     meaning="the neural feature ansatz itself: do the weights align with the average gradient outer product?",
-    formula="ρ(WᵀW, (WᵀKW)^s)",
+    formula="ρ(WᵀW, (WᵀKW)ˢ)",
     source=PAPER,
     values=lambda layer: correlate(layer, layer.features, layer.agop),
     unbiased=lambda layer: layer.unbiased(layer.weight),
@@ -69,7 +69,7 @@ W0_NFC = Quantity(
     name="w0_nfc",
     label="NFC of W₀",
     meaning="control: do the initial weights align with the current K?",
-    formula="ρ(W₀ᵀW₀, (W₀ᵀKW₀)^s)",
+    formula="ρ(W₀ᵀW₀, (W₀ᵀKW₀)ˢ)",
     source=OURS,
     values=_initial,
     unbiased=lambda layer: layer.unbiased(layer.reference.initial_weight),

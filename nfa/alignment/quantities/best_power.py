@@ -188,7 +188,7 @@ DEPTH_LAW_POWER = Quantity(
     label="best power",
     meaning="the power of G that fits F best; the law says 1/(L − l + 1) in deep linear networks from balanced "
     "initialisation",
-    formula="argmax over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)^s)",
+    formula="argmax over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)ˢ)",
     source="derived; the law: arXiv 2510.15563",
     values=_power,
     rows=NO_POWER,
@@ -200,7 +200,7 @@ DEPTH_LAW_FIT = Quantity(
     name="depth_law_fit",
     label="fit at the best power",
     meaning="the correlation at the best power",
-    formula="max over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)^s)",
+    formula="max over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)ˢ)",
     source=DERIVED,
     values=_fit,
     rows=NO_POWER,

@@ -41,7 +41,12 @@ def _row(quantity: Quantity) -> dict[str, str]:
 
 
 def _range(low: float, high: float) -> str:
-    return f"at least {low:g}" if high == inf else f"{low:g} to {high:.3g}"
+    return f"at least {_number(low)}" if high == inf else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: float) -> str:
+    """Write a bound of a range: 1/64 as a fraction."""
+    return f"1/{1 / value:g}" if 0 < value < 1 and (1 / value).is_integer() else f"{value:.3g}"
 
 
 def markdown_table() -> str:

@@ -1,6 +1,6 @@
 """The centred correlations: the ansatz for the change of the weights, W̄ = W - W0.
 
-At W = W0 they are 0/0. The limit t -> 0+ of the centred correlation is rho(V^T V, (V^T K0 V)^s) with V the velocity of
+At W = W0 they are 0/0. The limit t -> 0+ of the centred correlation is rho(V^T V, (V^T K0 V)ˢ) with V the velocity of
 the weights [derived]: -dL/dW for gradient flow, the negative of the learning rule's matrix where the rule is not
 backpropagation, or the optimizer's first update.
 """
@@ -116,7 +116,7 @@ C_NFC = Quantity(
     label="C-NFC",
     meaning="the ansatz for the change of the weights, with the current K; at step 0 its limit t → 0⁺ along gradient "
     "flow on the whole training loss",
-    formula="ρ(W̄ᵀW̄, (W̄ᵀKW̄)^s); at W = W₀ ρ(VᵀV, (VᵀK₀V)^s), V = −∂L/∂W",
+    formula="ρ(W̄ᵀW̄, (W̄ᵀKW̄)ˢ); at W = W₀ ρ(VᵀV, (VᵀK₀V)ˢ), V = −∂L/∂W",
     source=f"{PAPER}; the limit: derived",
     values=_centred,
     unbiased=lambda layer: layer.unbiased(layer.reference.flow[0] if layer.at_start else layer.change),
@@ -128,7 +128,7 @@ C_NFC_UPDATE = Quantity(
     name="c_nfc_update",
     label="C-NFC, first update",
     meaning="the limit of C-NFC at step 0 for the optimizer in use; at step 0 only",
-    formula="ρ(VᵀV, (VᵀK₀V)^s), V the optimizer's first full-batch update",
+    formula="ρ(VᵀV, (VᵀK₀V)ˢ), V the optimizer's first full-batch update",
     source=DERIVED,
     values=_along_update,
     unbiased=lambda layer: layer.unbiased(layer.reference.update),

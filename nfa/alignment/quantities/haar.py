@@ -216,7 +216,7 @@ HAAR_NFC = Quantity(
     label="UC-NFC, K turned at random",
     meaning=f"control of UC-NFC: K's spectrum without its directions; mean over {DRAWS} rotations, over "
     f"{DRAWS_DECOMPOSED} at powers other than 1",
-    formula="mean of ρ(WᵀW, (WᵀQKQᵀW)^s) over random rotations Q",
+    formula="mean of ρ(WᵀW, (WᵀQKQᵀW)ˢ) over random rotations Q",
     source=OURS,
     values=_mean,
     rows=EVERY_CONVENTION,
