@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from nfa.cli.arguments import positive, whole
+from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import UserError
 
 CHECK = "check on a network of your own that W^T K W is its average gradient outer product, layer by layer"
@@ -27,8 +28,6 @@ of a sweep, as the workflow calls it:
 
 SEED = whole(0, 2**63 - 1, "a number from 0 to 2**63 - 1")  # goes into a table's column of 64-bit integers
 _ESTIMATORS = ("auto", "exact", "sketched")
-CORRELATIONS = ("cosine", "pearson", "offdiagonal")
-POWERS = ("1", "1/2", "depth")
 _LABELS = ("classes", "values", "onehot")
 _STANDARDISE = ("none", "global", "per_channel", "per_feature")
 _LOSSES = ("mse", "cross_entropy")

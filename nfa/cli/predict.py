@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from nfa.cli.arguments import positive, whole
-from nfa.cli.own_network_arguments import CORRELATIONS, POWERS
+from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import UserError
 
 PREDICT = "predict the early C-NFC of every cell and layer of a sweep file, before anything is trained"
