@@ -1,4 +1,7 @@
-"""Measurements as a long table: one row per layer, quantity, correlation and power."""
+"""Measure a network: a long table with one row per layer, quantity, correlation and power.
+
+The registry ``nfa.alignment.quantities.QUANTITIES`` holds the quantities, in the order of the table.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,24 +57,24 @@ def measure_layer(
     decoupled_decay: float = 0.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Measure every quantity of one layer; what they are is said in ``nfa.alignment.quantities.layer``.
+    """Measure every registered quantity of one layer (``nfa.quantities()`` lists them).
 
     Args:
         current: W and K of the layer.
         initial: W0 and K0, from the same samples and probes.
         gradient: dL/dW on the whole training set, shaped as W, for the limit at W = W0 and for ``fact``.
-        instead: What a learning rule that is not backpropagation puts in its place, for the limit.
+        instead: The matrix that a learning rule other than backpropagation uses in place of dL/dW, for the limit.
         update: Direction of the optimizer's first full-batch update, shaped as W.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: ``fact`` is then not defined.
-        seed: Names the random rotations of ``haar_nfc``.
+        seed: Seed of the random rotations of ``haar_nfc``.
 
     Returns:
-        One dict per row, with the columns of the table but for seed and step. Every row is always there (but those of
-        ``c_nfc_update``, which exist only at W = W0); where the value is NaN, ``note`` says why.
+        One dict per row, with the columns of the table except seed and step. Rows of every quantity are there, except
+        those of ``c_nfc_update`` where W differs from W0; where a value is NaN, ``note`` gives the reason.
 
     Raises:
-        ValueError: A tensor of the wrong shape.
+        ValueError: A tensor has the wrong shape.
     """
     shape = current.weight.shape
     if initial is not None and initial.weight.shape != shape:
@@ -92,16 +95,16 @@ def measure_layer(
 def limit_rows(
     current: LayerCovariance, *, gradient: Tensor | None, instead: Tensor | None, update: Tensor | None
 ) -> list[dict[str, Any]]:
-    """The rows of ``measure_layer`` for ``c_nfc`` and ``c_nfc_update`` at W = W0, without all the others.
+    """Measure only ``c_nfc`` and ``c_nfc_update`` at W = W0: the same rows as ``measure_layer`` gives there.
 
     Args:
         current: W0 and K0.
         gradient: As for ``measure_layer``.
-        instead: Likewise.
-        update: Likewise.
+        instead: As for ``measure_layer``.
+        update: As for ``measure_layer``.
 
     Raises:
-        ValueError: A tensor of the wrong shape.
+        ValueError: A tensor has the wrong shape.
     """
     shape = current.weight.shape
     reference = Reference(
@@ -113,7 +116,7 @@ def limit_rows(
 
 
 def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict[str, Any]]:
-    """Lay out what was measured of a layer."""
+    """Lay out the values of one layer as rows, in the order of the registry."""
     powers = exponents(current.depth_from_output, current.chain_length)
     return [
         {
@@ -159,18 +162,18 @@ def frame(
 
     Args:
         measured: Layer name -> W and K, from ``measure_covariances``.
-        initial: The same at initialisation; a layer that is not in a mapping counts as not given, and so does one of
-            another place among the parameters: then its rows say so.
+        initial: Layer name -> W0 and K0. Where a layer is missing, or lies elsewhere in the parameters, its row is
+            measured as without initial weights, and the note says so.
         gradients: Layer name -> dL/dW, from ``weight_gradients``.
-        instead: Layer name -> what a learning rule that is not backpropagation puts in its place.
+        instead: Layer name -> the matrix that a learning rule other than backpropagation uses in place of dL/dW.
         updates: Layer name -> direction of the optimizer's first update.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is.
-        seed: Goes to the column, and names the random rotations: the same at every step.
-        step: Goes to the column.
+        seed: Value of the column ``seed``, and seed of the random rotations: the same at every step.
+        step: Value of the column ``step``.
 
     Returns:
-        The alignment table, see ``measure``.
+        The alignment table, which ``measure`` describes.
     """
     rows = [
         {"seed": seed, "step": step, **row}
@@ -193,22 +196,22 @@ def frame(
 def _with_start(
     current: LayerCovariance, initial: Mapping[str, LayerCovariance] | None
 ) -> tuple[LayerCovariance, LayerCovariance | None]:
-    """Find a layer at initialisation; say in its note when there is another or none."""
+    """Find a layer at initialisation; where there is none, or another one of that name, say so in the layer's note."""
     start = (initial or {}).get(current.layer)
     if not initial or (start is not None and _same_place(current.view, start.view)):
         return current, start
     if start is not None and start.own_weight.shape != current.own_weight.shape:
-        return current, start  # which ``measure_layer`` refuses
+        return current, start  # ``measure_layer`` refuses the shape
     note = NO_START if start is None else OTHER_START
     return replace(current, note="; ".join(filter(None, (current.note, note)))), None
 
 
-def _same_place(one: WeightView | None, other: WeightView | None) -> bool:
-    """Whether two matrices lie in the same place of a parameter, or it is not known where one lies."""
-    if one is None or other is None:
+def _same_place(first: WeightView | None, second: WeightView | None) -> bool:
+    """Tell whether two matrices lie in the same place of a parameter; True where the place of one is not known."""
+    if first is None or second is None:
         return True
-    alike = (one.parameter, one.rows) == (other.parameter, other.rows)
-    return alike and (one.strides != other.strides or one.offset == other.offset)
+    alike = (first.parameter, first.rows) == (second.parameter, second.rows)
+    return alike and (first.strides != second.strides or first.offset == second.offset)
 
 
 def measure(
@@ -236,39 +239,48 @@ def measure(
         table.query("quantity == 'uc_nfc' and correlation == 'pearson' and power == '1'")
 
     Args:
-        model: Any network whose output is a tensor with the samples first; left exactly as it was.
-        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs; it is read once, and
-            its batches kept in memory meanwhile where ``initial`` or ``loss`` needs them again.
+        model: Any network whose output is a tensor with the samples first; it is not changed.
+        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs. An iterable is read
+            once; where ``initial`` or ``loss`` needs the batches again, they are kept in memory for the call.
         targets: (n, ...), where ``loss`` needs them and the batches do not hold them.
         loss: (outputs, targets) -> mean loss, or the name of one of ``nfa.losses``; for ``fact`` and for the limit of
             ``c_nfc`` at W = W0, which need dL/dW over all samples.
         initial: The network before training, or its state dict, for the centred quantities.
         layers: Names of the layers to measure; all when None.
-        estimator: "exact" (one reverse pass per output), "sketched" (two random sketches, whatever the number of
-            outputs; ``stderr`` says what that costs), or "auto": exact up to 64 outputs per sample.
-        samples: Measure on so many samples, drawn at random, and estimate the value for all of them; ``stderr`` is then
-            that estimate's. None measures on all.
+        estimator: "exact" (one reverse pass per output), "sketched" (two random sketches, for any number of outputs;
+            ``stderr`` is the error of that), or "auto": exact up to 64 outputs per sample.
+        samples: Number of samples, drawn at random, to measure on; the table then estimates the values for all
+            samples, and ``stderr`` is the error of that estimate. None measures on all.
         probes: Probes in each of the two sketches.
-        seed: Goes to the column, and names the random rotations, probes and samples drawn.
-        step: Goes to the column.
+        seed: Value of the column ``seed``, and seed of the random rotations, probes and samples drawn.
+        step: Value of the column ``step``.
         updates: Layer name -> direction of the optimizer's first update, used at W = W0.
         weight_decay: lambda, coupled as in torch's ``weight_decay``, for ``fact``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: the note of ``fact`` then says so.
-        heads: Take query, key and value projections apart by head.
-        batch_size: Most samples in one pass; None chooses by the size of the network's activations.
+        heads: Split query, key and value projections by head.
+        batch_size: Largest number of samples in one pass; None chooses it by the size of the network's activations.
 
     Returns:
         One row per layer, quantity, correlation ("cosine", "pearson", "offdiagonal" or null) and power ("1", "1/2",
         "depth" or null), with columns seed, step, layer, layer_index (forward order), depth_from_output (0 = readout),
         quantity, correlation, power, exponent (the power's number), value, stderr (0 when exact), estimator ("exact" or
-        "sketched"; followed by "of <n> in <N>" where the value is for all N samples), n (samples measured on), note (a
-        limit that was taken, or why the value is NaN). ``nfa.alignment.quantities.layer`` says what each quantity is.
+        "sketched"; followed by "of <n> in <N>" where the value is for all N samples), n (samples measured on), note
+        (the limit that was taken, or the reason why the value is NaN). ``nfa.quantities()`` explains the quantities.
         ``table.attrs["left_out"]`` maps each weight of two or more dimensions that is not measured to the reason.
 
     Raises:
-        ValueError: What ``measure_covariances`` refuses, an ``initial`` of other parameters than the model's, an
-            unknown loss, targets that do not fit it, targets without a loss, a negative weight decay, or an update of
-            an unknown layer.
+        ValueError: For the reasons of ``measure_covariances``; or ``initial`` has other parameters than the model, the
+            loss is unknown, the targets do not fit it or are given without one, a weight decay is negative, or an
+            update is for an unknown layer.
+
+    Example:
+        >>> import nfa, torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> table = nfa.measure(model, torch.randn(50, 6))
+        >>> rows = table.query("quantity == 'uc_nfc' and correlation == 'cosine' and power == '1'")
+        >>> rows[["layer", "value"]].round(1).values.tolist()
+        [['0', 0.9], ['2', 1.0]]
     """
     options = MeasureOptions(
         targets=targets,
@@ -346,10 +358,10 @@ def measured_table(
 
 
 def _fitting(what: str, tensor: Tensor | None, shape: torch.Size, layer: str) -> Tensor | None:
-    """Check a tensor's shape and bring it to float64 on the CPU.
+    """Check a tensor's shape and convert it to float64 on the CPU.
 
     Raises:
-        ValueError: Another shape.
+        ValueError: The tensor has another shape.
     """
     if tensor is None:
         return None

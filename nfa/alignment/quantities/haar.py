@@ -1,6 +1,7 @@
-"""The control: K's spectrum without its directions.
+"""The controls by random rotation: K's spectrum without its directions.
 
-The correlation of W^T W with W^T Q K Q^T W over random orthogonal Q, distributed by Haar measure. As Q V is distributed
+Weights correlate with W^T K W before anything is learned, as both matrices contain W. The controls show how much: they
+are the correlation of W^T W with W^T Q K Q^T W for random orthogonal Q, drawn from Haar measure. As Q V is distributed
 as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
 """
 
@@ -22,19 +23,19 @@ from nfa.alignment.quantities.values import RowKey, Value, Values, undefined
 from nfa.conventions import CORRELATIONS
 from nfa.random import torch_generator
 
-DRAWS = 20  # at power 1
-DRAWS_DECOMPOSED = 5  # at other powers; its standard error says what that costs
+DRAWS = 20  # rotations at power 1
+DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what that costs
 
-# Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than all
-# the rest together.
+# Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than
+# everything else together.
 LARGEST_DECOMPOSED = 256
-LARGEST_DRAWN = 1024  # beyond it a draw would take seconds, and correlations vary over Q by some 1/k
-HARDLY = 1e-2  # share of |F|^2
+LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds, and correlations vary over Q by about 1/k
+HARDLY = 1e-2  # share of |F|^2 below which the entries of F hardly vary
 EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
 TOO_LARGE = reason(f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}")
 NO_CONTROL = reason("no control: no rotation of K changes this correlation")
 AT_START = reason("W equals W0: 0/0")
-# Relative to 1, the largest correlation: spread over rotations that is rounding, in float64 and in float32.
+# A standard deviation over rotations up to this size is rounding, in float64 and in float32.
 STILL, STILL_SINGLE = 1e-11, 3e-6
 
 
@@ -54,13 +55,13 @@ def haar_control(
         eigenvalues: Of K, ascending in each block, (g, k).
         powers: Power name -> exponent, none NaN.
         resolution: Relative rounding of K's eigenvalues.
-        seed: Names the rotations.
-        readout: Whether h is the network's output. There K is the identity, and the control 1 as the correlation is:
-            a known answer. Anywhere else a control that no rotation changes is none, and undefined.
+        seed: Seed of the rotations.
+        readout: Whether h is the network's output. There K is the identity, and both the correlation and its control
+            are 1: a known answer. At any other layer a control that no rotation changes is undefined.
 
     Returns:
-        Mean over m rotations with its standard error sd / sqrt(m), and the standard deviation over them; both by
-        (correlation, power). m is 20 at power 1 and 5 at others.
+        The mean over m rotations with its standard error sd / sqrt(m), and the standard deviation over them; both by
+        (correlation, power). m is 20 at power 1 and 5 at other powers.
     """
     blocks, k = eigenvalues.shape
     low, high = (bound.item() for bound in eigenvalues.aminmax())
@@ -69,7 +70,7 @@ def haar_control(
         return _expected(features, eigenvalues, powers, known=known)
     draws: dict[RowKey, list[Value]] = {}
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
-    # Beyond that size float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
+    # For a larger k float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
     plain = features if k <= LARGEST_DECOMPOSED or features.variation < HARDLY else features.to(torch.float32)
     spectrum = eigenvalues.to(plain.rows.dtype)
     for number, rotation in enumerate(rotations(k, blocks, seed)):
@@ -97,7 +98,7 @@ def haar_control(
 def _expected(
     features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], *, known: bool
 ) -> tuple[Values, Values]:
-    """The control at power 1 from moments over Haar measure, for k so large that correlations hardly vary over Q.
+    """Compute the control at power 1 from moments over Haar measure, for a k at which correlations hardly vary over Q.
 
     E[A_ij A_kl] = a d_ij d_kl + b (d_ik d_jl + d_il d_jk) for A = Q diag(lambda) Q^T, hence
     E A = (tr lambda / k) I and E tr(A S A S) = (a + b) tr(S S) + b (tr S)^2 [derived].
@@ -130,7 +131,7 @@ def _expected(
 
 
 def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, resolution: float) -> Agop:
-    """Decompose W^T Q K Q^T W."""
+    """Decompose W^T Q K Q^T W for one rotation Q."""
     kept = torch.where(significant(eigenvalues, resolution), eigenvalues, 0)
     root = (rotation.double() * kept.sqrt()[:, None])[..., (kept > 0).any(0)]
     rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues
@@ -143,7 +144,7 @@ def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, res
 def rotations(size: int, blocks: int, seed: int) -> tuple[Tensor, ...]:
     """Draw the rotations of a control: (blocks, size, size) each, the same for all layers of a size and at every step.
 
-    Kept for the next layer: at 1,024 drawing them costs as much as all else that is measured.
+    They are kept for the next layer: for k = 1,024 drawing them costs as much as everything else together.
     """
     generator = torch_generator("haar", seed, size=size, blocks=blocks)
     dtype = torch.float64 if size <= LARGEST_DECOMPOSED else torch.float32  # a control needs no more digits
@@ -159,10 +160,11 @@ def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float
 
 
 def _summary(values: list[Value], still: float) -> tuple[Value, Value]:
-    """Mean with its standard error, and standard deviation, over draws; no control where it is up to ``still``.
+    """Return the mean over draws with its standard error, and their standard deviation.
 
-    So it is where each block has one row, where K is a multiple of the identity in each block, where F is a single
-    number and, for some of the correlations, where the rows of W are orthonormal.
+    Both are undefined where the deviation is no more than ``still``: no rotation changes the correlation. That happens
+    where each block has one row, where K is a multiple of the identity in each block, where F is a single number and,
+    for some of the correlations, where the rows of W are orthonormal.
     """
     notes = [value.note for value in values if value.note]
     if notes:

@@ -21,14 +21,19 @@ TIE = 1e-10  # relative gap below which two neighbouring eigenvalues count as eq
 
 
 def stable_rank(eigenvalues: Tensor) -> Value:
-    """|A|_F^2 / |A|_2^2 of a symmetric matrix from its eigenvalues, in any order and of all its blocks."""
+    """Compute |A|_F^2 / |A|_2^2 of a symmetric matrix from the eigenvalues of all its blocks, in any order.
+
+    Example:
+        >>> stable_rank(torch.tensor([2.0, 2.0, 1.0])).value
+        2.25
+    """
     if eigenvalues.numel() == 0 or eigenvalues.max() <= 0:
         return undefined(MATRIX_ZERO)
     return Value((eigenvalues / eigenvalues.max()).square().sum().item())
 
 
 def subspace_overlap(agop: Agop, rank: int) -> Value:
-    """|U_r^T V_r|_F^2 / r of the top-r eigenspaces of F and G: 1 when they coincide.
+    """Compute |U_r^T V_r|_F^2 / r of the top-r eigenspaces of F and G: 1 where they coincide.
 
     With S = A diag(sigma) A^T: U = W^T A sigma^-1/2 and V = W^T B E mu^-1/2, hence U^T V = sigma^1/2 A^T B E mu^-1/2.
 
@@ -51,14 +56,14 @@ def subspace_overlap(agop: Agop, rank: int) -> Value:
 
 
 def _top(values: Tensor, rank: int) -> Tensor:
-    """Mark the largest of all entries."""
+    """Mark the ``rank`` largest of all entries."""
     mark = torch.zeros(values.numel(), dtype=torch.bool)
     mark[values.flatten().argsort(descending=True)[:rank]] = True
     return mark.view(values.shape)
 
 
 def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
-    """|F G - G F| / (|F| |G|): 0 exactly when F and G share eigenvectors.
+    """Compute |F G - G F| / (|F| |G|): 0 exactly where F and G share eigenvectors.
 
     F G - G F = W^T D W with D = S K - K S antisymmetric, so |F G - G F|^2 = <D, S D S> [derived].
 
