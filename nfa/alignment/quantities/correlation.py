@@ -63,7 +63,7 @@ class Moments:
 
     Attributes:
         every: Sums over all d^2 entries.
-        diagonal: Sums over the d diagonal entries; None where no off-diagonal correlation is wanted.
+        diagonal: Sums over the d diagonal entries; None where no off-diagonal correlation is needed.
     """
 
     every: Sums
@@ -99,7 +99,7 @@ class Moments:
 
 
 def _pearson(over: Sums, every: Sums, constant: str) -> Value:
-    """Correlate over some entries; ``every`` gives the scale of rounding, ``constant`` the note where nothing varies."""
+    """Correlate over some entries; ``every`` gives the scale of rounding, ``constant`` the note where none varies."""
     if over.count == 0:
         return undefined(NO_OFF_DIAGONAL)
     variance_a = over.aa - over.a**2 / over.count
