@@ -2,7 +2,7 @@
 #   make sweep        set up .venv, run the default sweep (config/config.yaml) on all cores
 #   make test         set up .venv with the test tools, run linters, types and the fast tests
 #   make experiments  the published experiments at their small size; goes on where it was stopped (docs/experiments)
-# and: make test-slow (the long tests), make lint, make format, make schema, make clean
+# and: make test-slow (the long tests), make lint, make format, make schema, make docs (generated tables), make clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,7 @@ TESTS ?= tests
 # Tests run two at a time; one thread each keeps two cores busy without crowding.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: sweep experiments test test-slow lint format schema clean
+.PHONY: sweep experiments test test-slow lint format schema docs clean
 
 sweep: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
@@ -41,6 +41,9 @@ format: $(VENV)/.test-tools
 
 schema: $(VENV)/.installed
 	$(BIN)/nfa schema > workflow/schemas/sweep.schema.json
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"nfa needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12")'

@@ -13,6 +13,7 @@ _LAZY = {  # public name -> its module, and its name there
     **{name: ("nfa.alignment", name) for name in _ALIGNMENT},
     "SpeedLimited": ("nfa.optim.algorithms.speed_limited", "SpeedLimited"),
     "load_sweep": ("nfa.sweep.grid", "load"),
+    "quantities": ("nfa.alignment.quantities.catalogue", "quantities"),
 }
 __all__ = [
     "Monitor",
@@ -25,6 +26,7 @@ __all__ = [
     "load_sweep",
     "matrices",
     "measure",
+    "quantities",
 ]
 
 

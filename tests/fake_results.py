@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nfa.conventions import CORRELATIONS
 from nfa.digests import KEY, sealed
 from nfa.storage.arrays import write_arrays
 from nfa.storage.atomic import write_text
@@ -22,7 +23,6 @@ from nfa.storage.tables import write_table
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.grid import load
 
-CORRELATIONS = ("cosine", "pearson", "offdiagonal")
 MADE_WITH = {"nfa": "0", "packages": {"torch": "2.13.0"}, "commit": "0" * 40, "device": "cpu", "threads": 1}
 SCALARS = ("relative_change", "stable_rank_nfm", "stable_rank_agop", "stable_rank_k", "subspace_overlap", "commutator")
 

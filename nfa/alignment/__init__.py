@@ -1,4 +1,4 @@
-"""Do a network's weights align with its average gradient outer product? Tensors in, tables out.
+"""Measure whether a network's weights align with its average gradient outer product: tensors in, tables out.
 
     import torch
     from torch import nn
@@ -9,10 +9,20 @@
     ...                                                  # train
     table = measure(model, images, initial=initial)      # images (n, 784) -> one row per layer, quantity, convention
 
-How it is laid out: ``interception`` sees every product of a forward pass, ``operations`` reads it as h = W x,
-``capture`` makes layers of them, ``topology`` finds their places, ``covariance`` and ``passes`` turn reverse passes
-into K, ``feature_matrix`` and ``agop`` correlate W^T W with powers of W^T K W in k-space, ``sketch`` does so with error
-bars, ``quantities`` names what is reported, ``table`` writes it down.
+The idea: a layer multiplies, h = W x. The ansatz says that its neural feature matrix F = W^T W is proportional to a
+power of its average gradient outer product G. By the chain rule G = W^T K W, with K the covariance of the
+pre-activation tangent features df/dh. So W and K of every layer are enough: F and G are correlated by k x k algebra,
+without being formed.
+
+The rooms, each of which imports only those above it:
+
+    network      sees every product of a forward pass, whoever multiplies, and finds W, its place and its name
+    covariance   turns reverse passes into K, exactly or by random sketches
+    quantities   makes numbers of W and K; the registry of quantities. To add a quantity, go there
+
+The files beside them hold the public functions: ``measure`` (the table), ``check`` (G against torch's own backward),
+``monitor`` (a measurement during training), ``matrices`` (K, F and G themselves), ``pictures`` (arrays to draw). Their
+arguments are validated and prepared in ``options``, ``targets`` and ``initial``.
 """
 
 from nfa.alignment.check import check
@@ -25,7 +35,8 @@ from nfa.alignment.network.wrapped import Wrapped
 from nfa.alignment.pictures import pictures
 from nfa.alignment.quantities.agop import power_middle
 from nfa.alignment.quantities.feature_matrix import correlations
-from nfa.alignment.quantities.values import CORRELATIONS, POWERS, Value
+from nfa.alignment.quantities.values import Value
+from nfa.conventions import CORRELATIONS, POWERS
 
 __all__ = [
     "COLUMNS",

@@ -1,9 +1,9 @@
-"""The theory as a check on a network of one's own: is W^T K W the average gradient outer product of every layer?
+"""Check on the user's own network that W^T K W is the average gradient outer product of every layer.
 
     print(nfa.check(model, images))
 
-It is, by the chain rule, for every product h = W x that autograd follows. A row that fails says that a product was
-read wrongly: report it.
+By the chain rule the two are equal for every product h = W x that autograd follows. A row that fails means that this
+package read a product wrongly: please report it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,14 +28,14 @@ from nfa.alignment.quantities.layer import K_ROUNDING, W_ZERO
 from nfa.random import torch_generator
 
 COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")
-# Float64 leaves 1e-12, a network that passes through float32 somewhere inside 1e-7; a product that is missing, counted
-# twice or read in the wrong rows leaves far more.
+# The error is about 1e-12 in float64 and 1e-7 for a network that computes in float32 somewhere inside. A product that
+# is missing, counted twice or read in the wrong rows gives an error that is far larger.
 TOLERANCE = 1e-6
 LARGEST_SIDE = 4096  # two float64 matrices of this side take 256 MiB
 DIRECTIONS = 4
-OUTPUTS = 16  # each is a reverse pass for each sample
+OUTPUTS = 16  # outputs differentiated; each takes one reverse pass per sample
 
-SINGLE_TOLERANCE = 1e-3  # where only float32 can be compared, whose rounding a deep network multiplies
+SINGLE_TOLERANCE = 1e-3  # for networks that run in float32 only, whose rounding grows with depth
 NO_FLOAT64 = reason("in float32: an operation of the network does not run in float64")
 
 K_ZERO = reason("K is zero: no gradient reaches this layer on these samples")
@@ -57,30 +57,37 @@ def check(
 ) -> pd.DataFrame:
     """Compare W^T K W with the average gradient outer product, computed independently, at every layer.
 
-    Both are computed in float64 (in the network's own number type, with a note, where one of its operations has no
-    float64), on a copy of the network, with ``torch.set_default_dtype`` at float64 for the time of
-    the call, for tensors that the network makes. K comes from this library, on all samples at once; the other
-    side from torch's own backward of every product, sample by sample (each beside a copy of itself), output by output.
+    Both are computed on a copy of the network, in float64. Where one of its operations has no float64, its own number
+    type is used, and a note says so. During the call ``torch.set_default_dtype`` is float64, for tensors that the
+    network makes. K comes from this library, on all samples at once. The other side comes from torch's own backward of
+    every product, sample by sample (each beside a copy of itself), output by output.
 
     Args:
-        model: The network; left as it was.
-        inputs: (n, *input shape), or an iterable of such batches; ``samples`` of them are drawn.
+        model: The network; it is not changed.
+        inputs: (n, *input shape), or an iterable of such batches; ``samples`` of them are drawn at random.
         layers: Names of the layers to check; all when None.
-        heads: Take query, key and value projections apart by head.
-        samples: Samples to check on.
-        seed: Names the samples drawn and the random directions.
+        heads: Split query, key and value projections by head.
+        samples: Number of samples to check on.
+        seed: Seed of the samples drawn and of the random directions.
 
     Returns:
         One row per layer in forward order, with columns layer, layer_index, shape (of W: k x d, or g x k x d in g
-        groups), error (relative, in the Frobenius norm), compared ("matrix"; beyond d = 4,096 "4 random directions" u,
-        by G u), passed (error below 1e-6, or 1e-3 in float32), note (which use of a weight K leaves out). A layer whose
-        gradient is zero up to rounding, and a network that draws random numbers, cannot be compared: error is NaN,
-        passed false, and note says why. Of more than 16 outputs per sample, 16 evenly spaced ones are differentiated,
-        and ``note`` says so. ``frame.attrs["left_out"]`` maps each weight of two or more dimensions that is not
-        measured to the reason.
+        groups), error (relative, in the Frobenius norm), compared ("matrix"; where d is more than 4,096 "4 random
+        directions": G u is compared for four random u), passed (error below 1e-6, or 1e-3 in float32), note (which use
+        of a weight K leaves out). A layer whose gradient is zero up to rounding, and a network that draws random
+        numbers, cannot be compared: error is NaN, passed is false, and note gives the reason. Of more than 16 outputs
+        per sample, 16 evenly spaced ones are differentiated, and ``note`` says so. ``frame.attrs["left_out"]`` maps
+        each weight of two or more dimensions that is not measured to the reason.
 
     Raises:
-        ValueError: As ``measure``, or a network that does not run in float64.
+        ValueError: For the reasons of ``measure``, or because the network does not run in float64.
+
+    Example:
+        >>> import nfa, torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> nfa.check(model, torch.randn(20, 6))[["layer", "shape", "passed"]].values.tolist()
+        [['0', '4 x 6', True], ['2', '2 x 4', True]]
     """
     check_options(samples=samples, seed=seed, heads=heads)
     layers = checked_layers(layers)
@@ -98,7 +105,7 @@ def check(
         network = _in_float64(network) if wide else network
         chosen = given.double() if wide and given.is_floating_point() else given
         network.register_forward_hook(few)
-        try:  # what the network does not take is told in the number types that it was given in, not in float64
+        try:  # errors about samples name the number type that the user gave, not float64
             with (
                 explained(model, given.to(like) if given.is_floating_point() else given),
                 _default_float64(wide),
@@ -113,9 +120,9 @@ def check(
             if wide and "Double" in str(error):  # an operation that has no float64
                 wide = False
                 continue
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            cause = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             raise ValueError(
-                f"check: the network does not run on these inputs in float64, with autograd: {reason}"
+                f"check: the network does not run on these inputs in float64, with autograd: {cause}"
             ) from error
     note = few.note if wide else "; ".join(filter(None, (few.note, NO_FLOAT64)))
     tolerance = TOLERANCE if wide else SINGLE_TOLERANCE
@@ -135,7 +142,7 @@ def check(
 
 @contextmanager
 def _default_float64(wide: bool) -> Iterator[None]:
-    """Make tensors in float64 where the network does not say; unless ``wide`` is false."""
+    """Make float64 the default number type of new tensors, if ``wide``."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64 if wide else default)
     try:
@@ -145,7 +152,7 @@ def _default_float64(wide: bool) -> Iterator[None]:
 
 
 def _in_float64(network: nn.Module) -> nn.Module:
-    """Bring to float64 all that a network holds, tensors that are plain attributes included."""
+    """Convert everything that a network holds to float64, including tensors that are plain attributes."""
     for module in network.modules():
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and value.is_floating_point():
@@ -154,9 +161,9 @@ def _in_float64(network: nn.Module) -> nn.Module:
 
 
 class _FewOutputs:
-    """A forward hook that keeps a few of the outputs, evenly spaced; says so in ``note``.
+    """A forward hook that keeps a few evenly spaced outputs, and says so in ``note``.
 
-    It also gives the outputs of a sample that comes alone the axis of samples back, which ``squeeze()`` takes away.
+    Where a sample comes alone and the network's ``squeeze()`` removes the axis of samples, the hook restores it.
     """
 
     def __init__(self) -> None:
@@ -165,7 +172,7 @@ class _FewOutputs:
 
     def __call__(self, _module: nn.Module, given: tuple[Any, ...], outputs: Any) -> Any:
         if not isinstance(outputs, Tensor) or not given or not isinstance(given[0], Tensor):
-            return outputs  # refused by the measurement, in its own words
+            return outputs  # the measurement refuses it, with a message of its own
         n = len(given[0])
         if n == 1 and (outputs.dim() == 0 or outputs.shape == self._shape):
             outputs = outputs[None]
@@ -182,7 +189,7 @@ class _FewOutputs:
 
 
 def _directions(found: LayerCovariance, generator: torch.Generator) -> Tensor | None:
-    """Draw directions where matrices would be too large."""
+    """Draw random directions (g, d, 4) for a layer whose matrices would be too large; None for any other."""
     g, _, d = blocked(found.weight).shape
     if d <= LARGEST_SIDE:
         return None
@@ -190,11 +197,11 @@ def _directions(found: LayerCovariance, generator: torch.Generator) -> Tensor | 
 
 
 def _compare(
-    found: LayerCovariance, direct: DirectLayer | None, along: Tensor | None, note: str, tolerance: float
+    found: LayerCovariance, direct: DirectLayer | None, directions: Tensor | None, note: str, tolerance: float
 ) -> dict[str, Any]:
-    """Hold W^T K W against G, or W^T K W u against G u."""
+    """Compare W^T K W with G, or W^T K W u with G u for given directions u."""
     weight = blocked(found.weight)
-    product = weight.mT @ (blocked(found.covariance) @ (weight if along is None else weight @ along))
+    product = weight.mT @ (blocked(found.covariance) @ (weight if directions is None else weight @ directions))
     notes = [text for text in (note, found.note) if text]
     error = float("nan")
     if DRAWN in found.remarks:
@@ -213,7 +220,7 @@ def _compare(
         error = max(difference.item(), direct.mismatch)
     return {
         "error": error,
-        "compared": "matrix" if along is None else f"{DIRECTIONS} random directions",
+        "compared": "matrix" if directions is None else f"{DIRECTIONS} random directions",
         "passed": error < tolerance,
         "note": "; ".join(notes),
     }

@@ -1,4 +1,4 @@
-"""The network before training, to measure what has changed since."""
+"""Rebuild the network before training from what the user gives as ``initial``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,16 +9,17 @@ from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.layers import checked_device, finite, parameters_of, plain
 from nfa.errors import cut, nearest, one_line
 
-WRAPPERS = ("_orig_mod.", "module.", "model.")  # how names of compiled, parallel and Lightning's networks begin
-UNUSED = "num_batches_tracked"  # a counter of BatchNorm's that eval mode does not read; older files lack it
+WRAPPERS = ("_orig_mod.", "module.", "model.")  # prefixes of names in compiled, parallel and Lightning's networks
+UNUSED = "num_batches_tracked"  # a counter of BatchNorm that eval mode does not read and that older files lack
 
 
 def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) -> nn.Module:
-    """Make the network before training, after checking that it is the same network.
+    """Copy the network and load the initial weights into the copy, after checking that they fit.
 
     Args:
         model: The network now.
-        initial: The network then, or its state dict. State that is no tensor (``get_extra_state``) may be missing.
+        initial: The network before training, or its state dict. State other than tensors (``get_extra_state``) may be
+            missing.
 
     Raises:
         ValueError: A parameter or buffer that is missing, unknown, of another shape or of another kind of numbers
@@ -50,17 +51,21 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
 
 
 def unused(name: str) -> bool:
-    """Whether an entry of a state dict has no part in a measurement, so that it may be missing."""
+    """Tell whether an entry of a state dict plays no part in a measurement and may therefore be missing."""
     return name.rpartition(".")[2] == UNUSED
 
 
 def unwrapped(given: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Take from all names in a state dict what a wrapper put before them, where the model's own names have none of it.
+    """Remove a wrapper's prefix from all names in a state dict, unless the model's own names have it, too.
 
     Args:
         given: Name -> value, as saved: ``torch.compile`` puts ``_orig_mod.`` before names, DataParallel ``module.``,
             and a class that holds the network in an attribute ``model``, as Lightning's do, ``model.``.
-        own: Names of the model itself.
+        own: The state dict of the model itself.
+
+    Example:
+        >>> unwrapped({"module.0.weight": 1}, own={"0.weight": 1})
+        {'0.weight': 1}
     """
     for prefix in WRAPPERS:
         if given and all(name.startswith(prefix) for name in given) and not any(n.startswith(prefix) for n in own):
@@ -69,10 +74,10 @@ def unwrapped(given: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, 
 
 
 def _check(name: str, value: Tensor, given: Mapping[str, Any]) -> None:
-    """Compare one entry with the model's.
+    """Check one entry of the state dict against the model's.
 
     Raises:
-        ValueError: It is missing, no tensor, or of another shape.
+        ValueError: The entry is missing, no tensor, or of another shape.
     """
     if name not in given:
         raise ValueError(f"initial: {name!r} is missing")

@@ -1,4 +1,4 @@
-"""For someone who wants to look: K of every layer, the two feature matrices of one, and what was left out."""
+"""The matrices themselves: K of every layer, F and G of one layer, and the weights that are not measured."""
 
 from typing import Any
 
@@ -24,14 +24,20 @@ def covariances(model: nn.Module, inputs: Inputs, **options: Any) -> dict[str, T
     Args:
         model: The network.
         inputs: (n, *input shape), or an iterable of such batches.
-        **options: As ``measure_covariances``: layers, estimator, samples, probes, seed, heads, batch_size.
+        **options: Those of ``measure_covariances``: layers, estimator, samples, probes, seed, heads, batch_size.
 
     Returns:
         Layer name -> K = (1/n) sum_i sum_positions J_i^T J_i, (k, k) float64, or (g, k, k) for g groups; in forward
         order.
 
     Raises:
-        ValueError: As ``measure_covariances``.
+        ValueError: For the reasons of ``measure_covariances``.
+
+    Example:
+        >>> import nfa, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> {name: tuple(k.shape) for name, k in nfa.covariances(model, torch.randn(20, 6)).items()}
+        {'0': (4, 4), '2': (2, 2)}
     """
     found = measure_covariances(model, inputs, **options).layers
     return {name: layer.covariance for name, layer in found.items()}
@@ -43,15 +49,15 @@ def matrices(model: nn.Module, inputs: Inputs, layer: str, **options: Any) -> tu
     Args:
         model: The network.
         inputs: (n, *input shape), or an iterable of such batches.
-        layer: Its name.
-        **options: As ``covariances``.
+        layer: Name of the layer.
+        **options: Those of ``covariances``.
 
     Returns:
-        NFM and AGOP, (d, d) float64 each, d the layer's fan-in (c_in * kh * kw of a convolution); for g groups
-        block-diagonal, (g * d, g * d).
+        NFM and AGOP, (d, d) float64 each, with d the layer's fan-in (c_in * kh * kw of a convolution); for g groups
+        they are block-diagonal, (g * d, g * d).
 
     Raises:
-        ValueError: As ``measure_covariances``, or a matrix of more than 16,384 rows.
+        ValueError: For the reasons of ``measure_covariances``, or because a matrix would have more than 16,384 rows.
     """
     found = measure_covariances(model, inputs, layers=[layer], **options).layers[layer]
     weight, covariance = blocked(found.weight), blocked(found.covariance)
@@ -63,11 +69,11 @@ def matrices(model: nn.Module, inputs: Inputs, layer: str, **options: Any) -> tu
 
 @unseen()
 def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
-    """Say which weights of two or more dimensions are not measured, and why.
+    """Name the weights of two or more dimensions that are not measured, with the reasons.
 
     Args:
         model: The network.
-        inputs: (n, *input shape), or an iterable of such batches. A few samples are enough where all samples go through
+        inputs: (n, *input shape), or an iterable of such batches. A few samples are enough if all samples go through
             the same layers.
 
     Returns:
@@ -78,6 +84,7 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     survey = Survey(model)
     for batch, _ in batches(inputs, BLOCK, checked_device(model)):
         with explained(model, batch), undisturbed(model):
-            for part in (batch,) if survey.layers else (batch[:2], batch):  # twice: the first pass may store something
+            # Two passes at first: the first one may store something that later passes use.
+            for part in (batch,) if survey.layers else (batch[:2], batch):
                 survey.add(record_paired(model, part, names=survey.names))
     return survey.left_out()

@@ -1,4 +1,7 @@
-"""Measurements as a long table: one row per layer, quantity, correlation and power."""
+"""Measure a network: a long table with one row per layer, quantity, correlation and power.
+
+The registry ``nfa.alignment.quantities.QUANTITIES`` holds the quantities, in the order of the table.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +15,16 @@ from torch import Tensor, nn
 from nfa.alignment.covariance.gradients import BATCH, Loss, check_targets, weight_gradients
 from nfa.alignment.covariance.measure import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.initial import initial_network
-from nfa.alignment.network.arguments import check_options, checked_layers
 from nfa.alignment.network.layers import WeightView, plain
 from nfa.alignment.network.samples import Inputs, kept
 from nfa.alignment.network.survey import Survey
-from nfa.alignment.quantities.layer import LAYOUT, WITHOUT_K, Reference, Values, limits, quantities
-from nfa.alignment.quantities.values import Value, exponents
-from nfa.alignment.targets import find_loss
+from nfa.alignment.options import MeasureOptions
+from nfa.alignment.quantities import QUANTITIES
+from nfa.alignment.quantities.evaluate import limit_values, quantity_values
+from nfa.alignment.quantities.layer import Reference
+from nfa.alignment.quantities.quantity import WEIGHTS
+from nfa.alignment.quantities.values import Value, Values, exponents
 from nfa.errors import nearest
-from nfa.losses import LOSSES
 
 NO_START = "the network at initialisation has no such layer on these samples"
 OTHER_START = "the layer of this name at initialisation is another part of the weights"
@@ -53,24 +57,24 @@ def measure_layer(
     decoupled_decay: float = 0.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Measure every quantity of one layer; what they are is said in ``nfa.alignment.quantities.layer``.
+    """Measure every registered quantity of one layer (``nfa.quantities()`` lists them).
 
     Args:
         current: W and K of the layer.
         initial: W0 and K0, from the same samples and probes.
         gradient: dL/dW on the whole training set, shaped as W, for the limit at W = W0 and for ``fact``.
-        instead: What a learning rule that is not backpropagation puts in its place, for the limit.
+        instead: The matrix that a learning rule other than backpropagation uses in place of dL/dW, for the limit.
         update: Direction of the optimizer's first full-batch update, shaped as W.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: ``fact`` is then not defined.
-        seed: Names the random rotations of ``haar_nfc``.
+        seed: Seed of the random rotations of ``haar_nfc``.
 
     Returns:
-        One dict per row, with the columns of the table but for seed and step. Every row is always there (but those of
-        ``c_nfc_update``, which exist only at W = W0); where the value is NaN, ``note`` says why.
+        One dict per row, with the columns of the table except seed and step. Rows of every quantity are there, except
+        those of ``c_nfc_update`` where W differs from W0; where a value is NaN, ``note`` gives the reason.
 
     Raises:
-        ValueError: A tensor of the wrong shape.
+        ValueError: A tensor has the wrong shape.
     """
     shape = current.weight.shape
     if initial is not None and initial.weight.shape != shape:
@@ -85,22 +89,22 @@ def measure_layer(
         weight_decay=weight_decay,
         decoupled_decay=decoupled_decay,
     )
-    return _rows(current, quantities(current, reference, seed))
+    return _rows(current, quantity_values(current, reference, seed))
 
 
 def limit_rows(
     current: LayerCovariance, *, gradient: Tensor | None, instead: Tensor | None, update: Tensor | None
 ) -> list[dict[str, Any]]:
-    """The rows of ``measure_layer`` for ``c_nfc`` and ``c_nfc_update`` at W = W0, without all the others.
+    """Measure only ``c_nfc`` and ``c_nfc_update`` at W = W0: the same rows as ``measure_layer`` gives there.
 
     Args:
         current: W0 and K0.
         gradient: As for ``measure_layer``.
-        instead: Likewise.
-        update: Likewise.
+        instead: As for ``measure_layer``.
+        update: As for ``measure_layer``.
 
     Raises:
-        ValueError: A tensor of the wrong shape.
+        ValueError: A tensor has the wrong shape.
     """
     shape = current.weight.shape
     reference = Reference(
@@ -108,36 +112,37 @@ def limit_rows(
         instead=_fitting("instead", instead, shape, current.layer),
         update=_fitting("update", update, shape, current.layer),
     )
-    return _rows(current, limits(current, reference))
+    return _rows(current, limit_values(current, reference))
 
 
 def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict[str, Any]]:
-    """Lay out what was measured of a layer."""
+    """Lay out the values of one layer as rows, in the order of the registry."""
     powers = exponents(current.depth_from_output, current.chain_length)
     return [
         {
             "layer": current.layer,
             "layer_index": current.index,
             "depth_from_output": current.depth_from_output,
-            "quantity": quantity,
+            "quantity": quantity.name,
             "correlation": correlation,
             "power": power,
             "exponent": math.nan if power is None else powers[power],
-            "value": measured[quantity][correlation, power].value,
-            "stderr": measured[quantity][correlation, power].stderr,
+            "value": value.value,
+            "stderr": value.stderr,
             "estimator": current.estimator,
             "n": current.n,
-            "note": _note(measured[quantity][correlation, power], current, of_k=quantity not in WITHOUT_K),
+            "note": _note(value, current, of_network=quantity.depends_on != WEIGHTS),
         }
-        for quantity, conventions in LAYOUT.items()
-        if quantity in measured
-        for correlation, power in conventions
+        for quantity in QUANTITIES.values()
+        if quantity.name in measured
+        for correlation, power in quantity.rows
+        for value in [measured[quantity.name][correlation, power]]
     ]
 
 
-def _note(value: Value, layer: LayerCovariance, *, of_k: bool) -> str:
-    """Join the note of a value and those of its layer, some of which are only about values that depend on K."""
-    remarks = layer.remarks if of_k and value.value == value.value else ()
+def _note(value: Value, layer: LayerCovariance, *, of_network: bool) -> str:
+    """Join the notes of a value and its layer; remarks on the network's passes only beside values made of them."""
+    remarks = layer.remarks if of_network and value.value == value.value else ()
     return "; ".join(part for part in (value.note, *remarks, layer.note) if part)
 
 
@@ -157,18 +162,18 @@ def frame(
 
     Args:
         measured: Layer name -> W and K, from ``measure_covariances``.
-        initial: The same at initialisation; a layer that is not in a mapping counts as not given, and so does one of
-            another place among the parameters: then its rows say so.
+        initial: Layer name -> W0 and K0. Where a layer is missing, or lies elsewhere in the parameters, its row is
+            measured as without initial weights, and the note says so.
         gradients: Layer name -> dL/dW, from ``weight_gradients``.
-        instead: Layer name -> what a learning rule that is not backpropagation puts in its place.
+        instead: Layer name -> the matrix that a learning rule other than backpropagation uses in place of dL/dW.
         updates: Layer name -> direction of the optimizer's first update.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is.
-        seed: Goes to the column, and names the random rotations: the same at every step.
-        step: Goes to the column.
+        seed: Value of the column ``seed``, and seed of the random rotations: the same at every step.
+        step: Value of the column ``step``.
 
     Returns:
-        The alignment table, see ``measure``.
+        The alignment table, which ``measure`` describes.
     """
     rows = [
         {"seed": seed, "step": step, **row}
@@ -191,22 +196,22 @@ def frame(
 def _with_start(
     current: LayerCovariance, initial: Mapping[str, LayerCovariance] | None
 ) -> tuple[LayerCovariance, LayerCovariance | None]:
-    """Find a layer at initialisation; say in its note when there is another or none."""
+    """Find a layer at initialisation; where there is none, or another one of that name, say so in the layer's note."""
     start = (initial or {}).get(current.layer)
     if not initial or (start is not None and _same_place(current.view, start.view)):
         return current, start
     if start is not None and start.own_weight.shape != current.own_weight.shape:
-        return current, start  # which ``measure_layer`` refuses
+        return current, start  # ``measure_layer`` refuses the shape
     note = NO_START if start is None else OTHER_START
     return replace(current, note="; ".join(filter(None, (current.note, note)))), None
 
 
-def _same_place(one: WeightView | None, other: WeightView | None) -> bool:
-    """Whether two matrices lie in the same place of a parameter, or it is not known where one lies."""
-    if one is None or other is None:
+def _same_place(first: WeightView | None, second: WeightView | None) -> bool:
+    """Tell whether two matrices lie in the same place of a parameter; True where the place of one is not known."""
+    if first is None or second is None:
         return True
-    alike = (one.parameter, one.rows) == (other.parameter, other.rows)
-    return alike and (one.strides != other.strides or one.offset == other.offset)
+    alike = (first.parameter, first.rows) == (second.parameter, second.rows)
+    return alike and (first.strides != second.strides or first.offset == second.offset)
 
 
 def measure(
@@ -234,46 +239,52 @@ def measure(
         table.query("quantity == 'uc_nfc' and correlation == 'pearson' and power == '1'")
 
     Args:
-        model: Any network whose output is a tensor with the samples first; left exactly as it was.
-        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs; it is read once, and
-            its batches kept in memory meanwhile where ``initial`` or ``loss`` needs them again.
+        model: Any network whose output is a tensor with the samples first; it is not changed.
+        inputs: (n, *input shape), or an iterable of such batches or of (inputs, targets) pairs. An iterable is read
+            once; where ``initial`` or ``loss`` needs the batches again, they are kept in memory for the call.
         targets: (n, ...), where ``loss`` needs them and the batches do not hold them.
         loss: (outputs, targets) -> mean loss, or the name of one of ``nfa.losses``; for ``fact`` and for the limit of
             ``c_nfc`` at W = W0, which need dL/dW over all samples.
         initial: The network before training, or its state dict, for the centred quantities.
         layers: Names of the layers to measure; all when None.
-        estimator: "exact" (one reverse pass per output), "sketched" (two random sketches, whatever the number of
-            outputs; ``stderr`` says what that costs), or "auto": exact up to 64 outputs per sample.
-        samples: Measure on so many samples, drawn at random, and estimate the value for all of them; ``stderr`` is then
-            that estimate's. None measures on all.
+        estimator: "exact" (one reverse pass per output), "sketched" (two random sketches, for any number of outputs;
+            ``stderr`` is the error of that), or "auto": exact up to 64 outputs per sample.
+        samples: Number of samples, drawn at random, to measure on; the table then estimates the values for all
+            samples, and ``stderr`` is the error of that estimate. None measures on all.
         probes: Probes in each of the two sketches.
-        seed: Goes to the column, and names the random rotations, probes and samples drawn.
-        step: Goes to the column.
+        seed: Value of the column ``seed``, and seed of the random rotations, probes and samples drawn.
+        step: Value of the column ``step``.
         updates: Layer name -> direction of the optimizer's first update, used at W = W0.
         weight_decay: lambda, coupled as in torch's ``weight_decay``, for ``fact``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: the note of ``fact`` then says so.
-        heads: Take query, key and value projections apart by head.
-        batch_size: Most samples in one pass; None chooses by the size of the network's activations.
+        heads: Split query, key and value projections by head.
+        batch_size: Largest number of samples in one pass; None chooses it by the size of the network's activations.
 
     Returns:
         One row per layer, quantity, correlation ("cosine", "pearson", "offdiagonal" or null) and power ("1", "1/2",
         "depth" or null), with columns seed, step, layer, layer_index (forward order), depth_from_output (0 = readout),
         quantity, correlation, power, exponent (the power's number), value, stderr (0 when exact), estimator ("exact" or
-        "sketched"; followed by "of <n> in <N>" where the value is for all N samples), n (samples measured on), note (a
-        limit that was taken, or why the value is NaN). ``nfa.alignment.quantities.layer`` says what each quantity is.
+        "sketched"; followed by "of <n> in <N>" where the value is for all N samples), n (samples measured on), note
+        (the limit that was taken, or the reason why the value is NaN). ``nfa.quantities()`` explains the quantities.
         ``table.attrs["left_out"]`` maps each weight of two or more dimensions that is not measured to the reason.
 
     Raises:
-        ValueError: What ``measure_covariances`` refuses, an ``initial`` of other parameters than the model's, an
-            unknown loss, targets that do not fit it, targets without a loss, a negative weight decay, or an update of
-            an unknown layer.
+        ValueError: For the reasons of ``measure_covariances``; or ``initial`` has other parameters than the model, the
+            loss is unknown, the targets do not fit it or are given without one, a weight decay is negative, or an
+            update is for an unknown layer.
+
+    Example:
+        >>> import nfa, torch
+        >>> _ = torch.manual_seed(0)
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> table = nfa.measure(model, torch.randn(50, 6))
+        >>> rows = table.query("quantity == 'uc_nfc' and correlation == 'cosine' and power == '1'")
+        >>> rows[["layer", "value"]].round(1).values.tolist()
+        [['0', 0.9], ['2', 1.0]]
     """
-    return measured_table(
-        model,
-        inputs,
+    options = MeasureOptions(
         targets=targets,
         loss=loss,
-        initial=initial,
         layers=layers,
         estimator=estimator,
         samples=samples,
@@ -285,85 +296,51 @@ def measure(
         decoupled_decay=decoupled_decay,
         heads=heads,
         batch_size=batch_size,
-    )[0]
+    )
+    return measured_table(model, inputs, options, initial=initial)[0]
 
 
 def measured_table(
     model: nn.Module,
     inputs: Inputs,
+    options: MeasureOptions,
     *,
-    targets: Tensor | None = None,
-    loss: Loss | str | None = None,
     initial: nn.Module | Mapping[str, Tensor] | None = None,
-    layers: Sequence[str] | None = None,
-    estimator: str = "auto",
-    samples: int | None = None,
-    probes: int = 1,
-    seed: int = 0,
-    step: int = 0,
-    updates: Mapping[str, Tensor] | None = None,
-    weight_decay: float = 0.0,
-    decoupled_decay: float = 0.0,
-    heads: bool = False,
-    batch_size: int | None = None,
     like: Survey | None = None,
 ) -> tuple[pd.DataFrame, Measured]:
-    """Measure as ``measure`` does, and give the table and the covariances.
+    """Measure as ``measure`` does; return the table and the covariances.
 
-    ``like`` holds the layers of an earlier step: each is in the table again, also where no sample goes through it now.
+    Args:
+        model: The network.
+        inputs: As for ``measure``.
+        options: As for ``measure``.
+        initial: As for ``measure``.
+        like: The layers of an earlier step: each is in the table again, even where no sample goes through it now.
     """
-    check_options(
-        estimator=estimator,
-        samples=samples,
-        probes=probes,
-        seed=seed,
-        step=step,
-        weight_decay=weight_decay,
-        decoupled_decay=decoupled_decay,
-        heads=heads,
-        batch_size=batch_size,
-    )
-    layers = checked_layers(layers)
-    if loss is None and targets is not None:
-        raise ValueError(f"targets without a loss: pass loss=..., a function or one of {', '.join(LOSSES)}")
-    if not isinstance(updates, Mapping | None):
-        raise ValueError(f"updates: a {type(updates).__name__} is no mapping of layers' names to tensors")
-    chosen_loss = None if loss is None else find_loss(loss)
     model = plain(model)
     start = None if initial is None else initial_network(model, initial)
-    if start is not None or chosen_loss is not None:
+    loss = options.loss_function
+    if start is not None or loss is not None:
         inputs = kept(inputs)  # read more than once
-    if chosen_loss is not None:  # before K is measured, which takes far longer
-        check_targets(model, inputs, targets, chosen_loss, every=isinstance(loss, str))
-
-    def covariances(network: nn.Module, like: Survey | None) -> Measured:
-        return measure_covariances(
-            network,
-            inputs,
-            layers=layers,
-            estimator=estimator,
-            samples=samples,
-            probes=probes,
-            seed=seed,
-            heads=heads,
-            batch_size=batch_size,
-            like=like,
-        )
-
-    measured = covariances(model, like)
-    for name in updates or {}:
-        if name not in measured.layers and (layers is None or name in layers):
+    if loss is not None:  # before K is measured, which takes far longer
+        check_targets(model, inputs, options.targets, loss, every=isinstance(options.loss, str))
+    measured = measure_covariances(model, inputs, like=like, **options.of_covariance)
+    updates = options.updates or {}
+    for name in updates:
+        if name not in measured.layers and (options.layers is None or name in options.layers):
             raise ValueError(f"updates: no layer {name!r} is measured; {nearest(name, measured.layers)}")
-    before = None if start is None else covariances(start, measured.survey).layers
+    before = None
+    if start is not None:
+        before = measure_covariances(start, inputs, like=measured.survey, **options.of_covariance).layers
     gradients = None
-    if chosen_loss is not None:
+    if loss is not None:
         gradients = weight_gradients(
             model,
             inputs,
-            targets,
-            chosen_loss,
-            heads=heads,
-            batch_size=batch_size or BATCH,
+            options.targets,
+            loss,
+            heads=options.heads,
+            batch_size=options.batch_size or BATCH,
             layers=measured.places,
         )
     table = frame(
@@ -371,20 +348,20 @@ def measured_table(
         initial=before,
         gradients=gradients,
         updates=updates,
-        weight_decay=weight_decay,
-        decoupled_decay=decoupled_decay,
-        seed=seed,
-        step=step,
+        weight_decay=options.weight_decay,
+        decoupled_decay=options.decoupled_decay,
+        seed=options.seed,
+        step=options.step,
     )
     table.attrs["left_out"] = measured.left_out
     return table, measured
 
 
 def _fitting(what: str, tensor: Tensor | None, shape: torch.Size, layer: str) -> Tensor | None:
-    """Check a tensor's shape and bring it to float64 on the CPU.
+    """Check a tensor's shape and convert it to float64 on the CPU.
 
     Raises:
-        ValueError: Another shape.
+        ValueError: The tensor has another shape.
     """
     if tensor is None:
         return None

@@ -1,33 +1,35 @@
 """Measure a network while it trains, in the user's own training loop.
 
-monitor = nfa.Monitor(model, images)          # before the first step: remembers W0
-for step, (x, y) in enumerate(loader):
-    ...                                       # the training step
-    if step % 100 == 0:
-        wandb.log(monitor(step))
-monitor.frame.to_parquet("alignment.parquet")
+    monitor = nfa.Monitor(model, images)          # before the first step: remembers W0
+    for step, (x, y) in enumerate(loader):
+        train_one_step(model, x, y)
+        if step % 100 == 0:
+            wandb.log(monitor(step))
+    monitor.frame.to_parquet("alignment.parquet")
+
+Each call measures all layers on the same samples and adds their rows to ``monitor.frame``.
 """
 
-from inspect import signature
+from dataclasses import fields, replace
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
 
-from nfa.alignment.measure import COLUMNS, measure, measured_table
-from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.measure import COLUMNS, measured_table
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, plain
 from nfa.alignment.network.samples import Inputs, batches, kept, unseen
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.undisturbed import undisturbed
-from nfa.alignment.quantities.values import CORRELATIONS, POWERS
+from nfa.alignment.options import MeasureOptions
+from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import nearest
 
-_OPTIONS = tuple(name for name in signature(measure).parameters if name not in ("model", "inputs", "initial", "step"))
-LOGGED = ("uc_nfc", "c_nfc", "haar_nfc", "relative_change")
+_OPTIONS = tuple(field.name for field in fields(MeasureOptions) if field.name != "step")  # that is given at every call
+LOGGED = ("uc_nfc", "c_nfc", "haar_nfc", "relative_change")  # names of registered quantities
 
 
 class Monitor:
@@ -35,6 +37,13 @@ class Monitor:
 
     Attributes:
         frame: All rows so far, with the columns of ``measure``.
+
+    Example:
+        >>> import nfa, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> monitor = nfa.Monitor(model, torch.randn(20, 6))
+        >>> [name for name in monitor(step=0) if "uc_nfc" in name]
+        ['alignment/uc_nfc/0', 'alignment/uc_nfc/1', 'alignment/uc_nfc/mean']
     """
 
     def __init__(
@@ -47,19 +56,20 @@ class Monitor:
         prefix: str = "alignment",
         **options: Any,
     ) -> None:
-        """Remember the network as it is now: the centred quantities are relative to this moment.
+        """Remember the weights of this moment as the initial ones of the centred quantities.
 
         Args:
             model: The network that will be trained.
             inputs: (n, *input shape), or an iterable of such batches; read once, and kept in memory.
-            correlation: Convention of the numbers that are logged; the frame holds all.
-            power: The same.
-            prefix: First part of the names of what is logged.
-            **options: As ``measure``: targets, loss, layers, estimator, samples, probes, seed, weight_decay, ...
+            correlation: Correlation of the numbers that are logged; the frame holds all.
+            power: Power of G in the numbers that are logged; the frame holds all.
+            prefix: First part of the names under which numbers are logged.
+            **options: Those of ``measure``, except initial and step: targets, loss, layers, estimator, samples, probes,
+                seed, updates, weight_decay, decoupled_decay, heads, batch_size.
 
         Raises:
-            ValueError: An unknown correlation, power or option, an option that cannot be used, or samples that the
-                network does not take.
+            ValueError: A correlation, power or option is unknown, an option cannot be used, or the network does not run
+                on the samples.
         """
         for what, value, valid in (("correlation", correlation, CORRELATIONS), ("power", power, POWERS)):
             if value not in valid:
@@ -67,13 +77,10 @@ class Monitor:
         for name in options:
             if name not in _OPTIONS:
                 raise ValueError(f"{name}: no such option; {nearest(name, _OPTIONS)}")
-        check_options(**options)
-        if "layers" in options:
-            options["layers"] = checked_layers(options["layers"])
-        model = plain(model)
+        model, checked = plain(model), MeasureOptions(**options)
         inputs = kept(inputs)
         _try_out(model, inputs)
-        self._model, self._inputs, self._options = model, inputs, options
+        self._model, self._inputs, self._options = model, inputs, checked
         self._initial = deep_copy(model)
         self._convention, self._prefix = (correlation, power), prefix
         self._frames: list[pd.DataFrame] = []
@@ -81,20 +88,23 @@ class Monitor:
         self._numbers: dict[str, int] = {}
 
     def __call__(self, step: int) -> dict[str, float]:
-        """Measure now.
+        """Measure the network as it is now.
+
+        Args:
+            step: Value of the column ``step``.
 
         Returns:
-            Ready for ``wandb.log``: ``<prefix>/step``, and for UC-NFC, C-NFC, the control and the relative change
-            ``<prefix>/<quantity>/<layer index>`` and ``<prefix>/<quantity>/mean`` over all layers but the readout.
-            Undefined values are not there.
+            Numbers by name, for ``wandb.log``: ``<prefix>/step``, and for UC-NFC, C-NFC, the control ``haar_nfc`` and
+            the relative change ``<prefix>/<quantity>/<layer index>``, and ``<prefix>/<quantity>/mean`` over all layers
+            except the readout. Undefined values are left out.
         """
         table, measured = measured_table(
-            self._model, self._inputs, initial=self._initial, step=step, like=self._like, **self._options
+            self._model, self._inputs, replace(self._options, step=step), initial=self._initial, like=self._like
         )
         self._frames.append(table)
         self._like = measured.survey
         for name, index in zip(table.layer, table.layer_index, strict=True):
-            if name not in self._numbers:  # a layer keeps its number, whichever layers later steps have besides
+            if name not in self._numbers:  # a layer keeps its number when later steps go through other layers, too
                 taken = set(self._numbers.values())
                 self._numbers[name] = index if index not in taken else max(taken) + 1
         logged: dict[str, float] = {f"{self._prefix}/step": step}
@@ -120,7 +130,7 @@ class Monitor:
 
 @unseen()
 def _try_out(model: nn.Module, inputs: Inputs) -> None:
-    """Run the network on two samples: what it does not take is found now, and not after hours of training."""
+    """Run the network on two samples, so that samples that do not fit are refused now, not after hours of training."""
     device = checked_device(model)
     batch = next(part for part, _ in batches(inputs, 2, device))
     with explained(model, batch), undisturbed(model), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Arrays to look at: the two feature matrices, or what fits of them, and the spectra."""
+"""Arrays for pictures: the two feature matrices, or their leading eigenvectors where they are large, and spectra."""
 
 import numpy as np
 import torch
@@ -8,19 +8,20 @@ from nfa.alignment.quantities.agop import factor
 
 
 def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int = 4) -> dict[str, np.ndarray]:
-    """Reduce F = W^T W and G = W^T K W to arrays small enough to keep.
+    """Reduce F = W^T W and G = W^T K W to arrays that are small enough to keep.
 
     Args:
-        weight: W, (k, d) float64, or (g, k, d): the matrices are then block-diagonal, and d stands for g * d.
+        weight: W, (k, d) float64, or (g, k, d): the matrices are then block-diagonal, and d below stands for g * d.
         covariance: K, (k, k) or (g, k, k) float64.
-        whole: Largest d for which the matrices are given whole.
-        leading: Number of eigenvectors given beyond it.
+        whole: Largest d for which the whole matrices are returned.
+        leading: Number of eigenvectors returned for a larger d.
 
     Returns:
-        float32 arrays: ``nfm`` and ``agop`` (d, d) when d <= whole, else ``nfm_diagonal``, ``agop_diagonal`` (d,) and
-        ``nfm_eigenvectors``, ``agop_eigenvectors`` (leading, d), leading first, each with its largest entry positive,
-        NaN where a matrix has fewer; always the descending spectra ``nfm_spectrum`` and ``agop_spectrum`` (min(k, d),)
-        and ``k_spectrum`` (k,). What depends on K is NaN where K is not finite.
+        float32 arrays by name. Where d <= whole, ``nfm`` and ``agop``, (d, d). Else ``nfm_diagonal`` and
+        ``agop_diagonal``, (d,), and ``nfm_eigenvectors`` and ``agop_eigenvectors``, (leading, d): those of the largest
+        eigenvalues first, each with its largest entry positive, NaN where a matrix has fewer. In both cases the
+        spectra, in descending order: ``nfm_spectrum`` and ``agop_spectrum``, (min(k, d),), and ``k_spectrum``, (k,).
+        Arrays that depend on K are NaN where K is not finite.
     """
     if weight.dim() == 3:
         weight, covariance = torch.block_diag(*weight), torch.block_diag(*covariance)
@@ -44,7 +45,7 @@ def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int 
 
 
 def _decompose(rows: Tensor, leading: int) -> tuple[Tensor, Tensor]:
-    """Descending eigenvalues (min(m, d),) of rows^T rows, and its leading eigenvectors (leading, d), else NaN."""
+    """Return the descending eigenvalues (min(m, d),) of rows^T rows, and eigenvectors (leading, d), NaN where fewer."""
     vectors = rows.new_full((leading, rows.shape[1]), torch.nan)
     if not torch.isfinite(rows).all():
         return rows.new_full((min(rows.shape),), torch.nan), vectors

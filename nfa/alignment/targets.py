@@ -1,4 +1,4 @@
-"""Losses by name, with targets brought to the outputs' shape: torch would broadcast what does not fit, in silence."""
+"""Losses by name, and targets brought to the shape of the outputs: torch would silently broadcast other shapes."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -9,10 +9,10 @@ from nfa.losses import LOSSES
 
 
 def find_loss(loss: Loss | str) -> Loss:
-    """Find a loss that may be given by its name; a named one takes targets as ``fitting_targets`` does.
+    """Return a loss as a function; one given by its name takes the targets that ``fitting_targets`` takes.
 
     Raises:
-        ValueError: An unknown name, or something that is neither a name nor a function.
+        ValueError: The name is unknown, or the loss is neither a name nor a function.
     """
     if not isinstance(loss, str):
         if not callable(loss):
@@ -24,7 +24,7 @@ def find_loss(loss: Loss | str) -> Loss:
 
 
 def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Bring targets to the shape of the outputs, and integers to their type.
+    """Bring targets to the shape of the outputs, and integers to the outputs' number type.
 
     Args:
         loss: Name of one of ``nfa.losses``.
@@ -33,11 +33,16 @@ def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
             classes 0 to C - 1 of outputs (n, C), for ``cross_entropy`` and ``logistic``.
 
     Returns:
-        (n, *shape); classes as 1 for the class and -1 for every other.
+        (n, *shape); a class becomes 1 for the class and -1 for every other.
 
     Raises:
-        ValueError: Targets of another shape, classes that the outputs do not have, or a target of 0 for ``logistic``,
-            which takes signs.
+        ValueError: The targets have another shape, name classes that the outputs do not have, or, for ``logistic``,
+            which takes signs, are 0.
+
+    Example:
+        >>> import torch
+        >>> fitting_targets("cross_entropy", torch.zeros(2, 3), torch.tensor([0, 2])).tolist()
+        [[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]]
     """
     shape, single = tuple(outputs.shape[1:]), targets.shape[1:].numel() == 1
     classes = len(shape) == 1 and shape[0] > 1

@@ -20,7 +20,8 @@ from nfa.alignment.quantities.agop import Agop, Middle
 from nfa.alignment.quantities.best_power import best_powers, undefined_power
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import K_ROUNDING
-from nfa.alignment.quantities.values import CORRELATIONS, exponents
+from nfa.alignment.quantities.values import exponents
+from nfa.conventions import CORRELATIONS
 
 
 def law(depth_from_output: int, chain_length: int | None) -> float:

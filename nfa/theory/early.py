@@ -41,7 +41,8 @@ from nfa.alignment.covariance.gradients import BATCH, Loss
 from nfa.alignment.covariance.measure import LayerCovariance
 from nfa.alignment.quantities.feature_matrix import correlations
 from nfa.alignment.quantities.layer import K_ROUNDING
-from nfa.alignment.quantities.values import CORRELATIONS, undefined
+from nfa.alignment.quantities.values import undefined
+from nfa.conventions import CORRELATIONS
 from nfa.theory.gradient_flow import GradientFlow
 
 POINTS = 25  # number of times if the caller gives none

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from tests.alignment.reference import Row
 
+WITHOUT_K = ("relative_change", "localisation", "stable_rank_nfm")  # quantities of the weights alone
+
 
 def assert_matrix_close(found: Tensor, expected: Tensor, tolerance: float = 1e-10, what: str = "") -> None:
     """Compare relative to the largest entry."""

@@ -21,8 +21,19 @@ from nfa.alignment import check, frame, measure, measure_covariances
 from nfa.alignment.covariance import measure as covariance
 from nfa.alignment.network import survey, trial
 from nfa.alignment.network.reasons import REASONS
-from nfa.alignment.quantities import best_power, correlation, haar, sketch, spectra
-from nfa.alignment.quantities import layer as quantities
+from nfa.alignment.quantities import (
+    ansatz,
+    best_power,
+    centred,
+    correlation,
+    evaluate,
+    fact,
+    haar,
+    layer,
+    sketch,
+    spectra,
+    weights,
+)
 from nfa.features import SamplesWithTargets, linear_rows
 from tests.alignment.architectures import Net, draw
 from tests.alignment.covariance.test_rounding import Chaotic, MeanAfterNorm, _next
@@ -198,9 +209,9 @@ def unmoved_covariance() -> pd.DataFrame:
 
 
 def no_initial_covariance() -> set[str]:
-    layer = measure_covariances(chain(4, 6, 2), inputs()).layers["0"]
-    reference = quantities.Reference(initial_weight=layer.weight + torch.randn_like(layer.weight))
-    return {value.note for value in quantities.quantities(layer, reference, 0)["dc_nfc"].values()}
+    found = measure_covariances(chain(4, 6, 2), inputs()).layers["0"]
+    reference = layer.Reference(initial_weight=found.weight + torch.randn_like(found.weight))
+    return {value.note for value in evaluate.quantity_values(found, reference, 0)["dc_nfc"].values()}
 
 
 def wide() -> pd.DataFrame:
@@ -211,6 +222,14 @@ def wide() -> pd.DataFrame:
 def decomposed() -> pd.DataFrame:
     model = nn.Sequential(nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 1))
     return measure(model, inputs(4, 300, torch.float32), layers=["0"])
+
+
+def weights_zero() -> set[str]:
+    """Notes of both quantities of the weights alone that are undefined for W = 0."""
+    table = measure(with_weight(torch.zeros(3, 4)), inputs(), initial=with_weight(torch.eye(3, 4).double()))
+    first = table[table.layer == "0"].set_index("quantity").note
+    assert first["relative_change"] == first["localisation"]
+    return {first["localisation"]}
 
 
 def scores() -> set[str]:
@@ -239,30 +258,27 @@ def feature_machine() -> set[str]:
 ENDS = torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 CASES: dict[str, Callable[[], Iterable[str]]] = {
-    quantities.NO_DEPTH_POWER: lambda: of_notes(measure(Skip(), inputs())),
-    quantities.GRADIENT_FLOW: lambda: of_notes(limits_of(gradients=1)),
-    quantities.RULE_FLOW: lambda: of_notes(limits_of(instead=1)),
-    quantities.FIRST_UPDATE: lambda: of_notes(limits_of(updates=1)),
-    quantities.OVERFLOW: lambda: of_notes(overflowing()),
-    quantities.K_ROUNDING: lambda: of_notes(measure(MeanAfterNorm().double(), torch.randn(8, 3, 8, 8).double())),
-    quantities.PLUG_IN: lambda: of_notes(measure(chain(4, 6, 2), inputs(), samples=12)),
-    quantities.NO_INITIAL: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
-    quantities.NO_INITIAL_K: no_initial_covariance,
-    quantities.W_ZERO: lambda: of_notes(
-        measure(with_weight(torch.zeros(3, 4)), inputs(), initial=with_weight(torch.eye(3, 4).double()))
-    ),
-    quantities.AT_START: lambda: of_notes(limits_of()),
-    quantities.AT_START_TWICE: lambda: of_notes(limits_of()),
-    quantities.AT_START_NO_GRADIENT: lambda: of_notes(limits_of()),
-    quantities.FROZEN: lambda: of_notes(frozen_layer()),
-    quantities.CHANGE_ROUNDING: lambda: of_notes(last_digit("0.weight")),
-    quantities.CHANGE_NOT_FINITE: lambda: [part for note in of_notes(infinite("updates")) for part in note.split(": ")],
-    quantities.K_UNCHANGED: lambda: of_notes(unmoved_covariance()),
-    quantities.K_CHANGE_ROUNDING: lambda: of_notes(last_digit("1.weight")),
-    quantities.NO_DECAY: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
-    quantities.DECOUPLED: lambda: of_notes(measure(chain(4, 6, 2), inputs(), decoupled_decay=0.01)),
-    quantities.NO_GRADIENT: lambda: of_notes(measure(chain(4, 6, 2), inputs(), weight_decay=0.1)),
-    quantities.GRADIENT_NOT_FINITE: lambda: of_notes(infinite("gradients")),
+    ansatz.NO_DEPTH_POWER: lambda: of_notes(measure(Skip(), inputs())),
+    layer.GRADIENT_FLOW: lambda: of_notes(limits_of(gradients=1)),
+    layer.RULE_FLOW: lambda: of_notes(limits_of(instead=1)),
+    centred.FIRST_UPDATE: lambda: of_notes(limits_of(updates=1)),
+    layer.OVERFLOW: lambda: of_notes(overflowing()),
+    layer.K_ROUNDING: lambda: of_notes(measure(MeanAfterNorm().double(), torch.randn(8, 3, 8, 8).double())),
+    evaluate.PLUG_IN: lambda: of_notes(measure(chain(4, 6, 2), inputs(), samples=12)),
+    ansatz.NO_INITIAL: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
+    centred.NO_INITIAL_K: no_initial_covariance,
+    haar.AT_START: lambda: of_notes(limits_of()),
+    centred.AT_START_TWICE: lambda: of_notes(limits_of()),
+    centred.AT_START_NO_GRADIENT: lambda: of_notes(limits_of()),
+    centred.FROZEN: lambda: of_notes(frozen_layer()),
+    centred.CHANGE_ROUNDING: lambda: of_notes(last_digit("0.weight")),
+    ansatz.CHANGE_NOT_FINITE: lambda: [part for note in of_notes(infinite("updates")) for part in note.split(": ")],
+    centred.K_UNCHANGED: lambda: of_notes(unmoved_covariance()),
+    centred.K_CHANGE_ROUNDING: lambda: of_notes(last_digit("1.weight")),
+    fact.NO_DECAY: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
+    fact.DECOUPLED: lambda: of_notes(measure(chain(4, 6, 2), inputs(), decoupled_decay=0.01)),
+    fact.NO_LOSS_GRADIENT: lambda: of_notes(measure(chain(4, 6, 2), inputs(), weight_decay=0.1)),
+    fact.GRADIENT_NOT_FINITE: lambda: of_notes(infinite("gradients")),
     trial.DRAWN: lambda: of_notes(measure(Dropping(), inputs(dtype=torch.float32))),
     trial.UNSTEADY: lambda: of_notes(measure(Counter(), inputs(dtype=torch.float32))),
     trial.MAGNIFIED: lambda: of_notes(measure(Chaotic(), inputs(dtype=torch.float32))),
@@ -278,7 +294,7 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     spectra.FEW_DIRECTIONS: lambda: of_notes(measure(with_weight(torch.ones(3, 4)), inputs())),
     spectra.NO_EIGENSPACE: lambda: of_notes(measure(with_weight(torch.eye(3, 4)), inputs())),
     spectra.EITHER_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
-    spectra.WEIGHT_ZERO: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    weights.WEIGHT_ZERO: weights_zero,
     best_power.AT_AN_END: lambda: of_notes(measure(with_weight(ENDS[0], readout=ENDS[1]), inputs(d=3))),
     best_power.AS_FAR: lambda: of_notes(measure(with_weight(ENDS[0], readout=ENDS[1]), inputs(d=3))),
     best_power.ALIKE: lambda: of_notes(measure(chain(4, 1), inputs())),

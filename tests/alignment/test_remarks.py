@@ -16,10 +16,10 @@ from nfa.alignment import covariances, measure, measure_covariances, weight_grad
 from nfa.alignment.check import TWO_DRAWS
 from nfa.alignment.covariance.measure import NOT_FINITE
 from nfa.alignment.network.trial import DRAWN, UNSTEADY
+from nfa.alignment.quantities.fact import DECOUPLED
 from nfa.alignment.quantities.haar import NO_CONTROL
-from nfa.alignment.quantities.layer import DECOUPLED, WITHOUT_K
 from nfa.optim import OPTIMIZERS
-from tests.alignment.comparing import assert_matrix_close, note_of
+from tests.alignment.comparing import WITHOUT_K, assert_matrix_close, note_of
 from tests.alignment.networks import squared_error
 from tests.alignment.test_reasons import Dropping, Unnumbered
 

@@ -5,12 +5,12 @@ W^T B e_i / sqrt(mu_i), and for a general power [derived]
 
     G^s = W^T M W,    M = B (B^T S B)^(s-1) B^T        (pseudo-inverse)
 
-One eigendecomposition of K and one of B^T S B serve all powers and the spectrum.
+One eigendecomposition of K and one of B^T S B are enough for all powers and the spectrum.
 
 Cut-offs: an eigenvalue of K below 4 * resolution * (the largest) is rounding of the network's number type and counts
-as zero (null directions of a rank-10 K accumulated in float32 had eigenvalues up to 3e-8 times the largest); so does
-one of K or B^T S B below k * 2.2e-16 * (the largest). At small powers this matters: a relative 1e-8 to the power 1/6 is
-.05. Power 1 needs no cut.
+as zero (null directions of a rank-10 K that was summed in float32 had eigenvalues up to 3e-8 times the largest). An
+eigenvalue of K or B^T S B below k * 2.2e-16 * (the largest) counts as zero, too. At small powers this matters: a
+relative 1e-8 to the power 1/6 is .05. Power 1 needs no cut-off.
 """
 
 from functools import cached_property
@@ -24,21 +24,21 @@ from nfa.alignment.quantities.feature_matrix import FeatureMatrix, blocked, scal
 
 
 def factor(covariance: Tensor, resolution: float = DOUBLE) -> Tensor:
-    """Factor K = B B^T on the eigenvectors above the cut-off.
+    """Factor K = B B^T, with the eigenvectors whose eigenvalues are above the cut-off.
 
     Args:
         covariance: K, (..., k, k) symmetric, positive semi-definite up to rounding.
         resolution: Relative rounding of K's eigenvalues.
 
     Returns:
-        B, (..., k, rank), rank the largest over the blocks; columns beyond a block's own rank are zero.
+        B, (..., k, rank), with the largest rank of the blocks; columns beyond a block's own rank are zero.
     """
     values, vectors = torch.linalg.eigh(covariance)
     return _root(values, vectors, resolution)
 
 
 def _root(values: Tensor, vectors: Tensor, resolution: float) -> Tensor:
-    """Scale eigenvectors (..., k, k) to a factor, without those below the cut-off."""
+    """Scale eigenvectors (..., k, k) by the roots of their eigenvalues, and drop those below the cut-off."""
     keep = significant(values, resolution)
     used = keep.reshape(-1, keep.shape[-1]).any(0)
     root: Tensor = (vectors * torch.where(keep, values, 0).sqrt()[..., None, :])[..., used]
@@ -46,9 +46,9 @@ def _root(values: Tensor, vectors: Tensor, resolution: float) -> Tensor:
 
 
 def significant(eigenvalues: Tensor, resolution: float = DOUBLE) -> Tensor:
-    """Tell which eigenvalues (..., k) of a positive semi-definite matrix are more than rounding of the largest of all.
+    """Mark the eigenvalues (..., k) of a positive semi-definite matrix that are more than rounding of the largest.
 
-    With g blocks the eigenvalues of all of them are those of one block-diagonal matrix.
+    The eigenvalues of g blocks are those of one block-diagonal matrix, so the largest is that of all blocks.
     """
     if eigenvalues.numel() == 0:
         return torch.zeros_like(eigenvalues, dtype=torch.bool)
@@ -66,6 +66,12 @@ def power_middle(weight: Tensor, covariance: Tensor, exponent: float, resolution
 
     Returns:
         M, shaped as K; K itself for power 1.
+
+    Example:
+        >>> weight, covariance = torch.diag(torch.tensor([1.0, 2.0])), torch.diag(torch.tensor([4.0, 9.0]))
+        >>> weight.T @ power_middle(weight, covariance, 0.5) @ weight  # the root of diag(4, 36)
+        tensor([[2., 0.],
+                [0., 6.]])
     """
     if exponent == 1:
         return covariance
@@ -77,12 +83,12 @@ def power_middle(weight: Tensor, covariance: Tensor, exponent: float, resolution
 
 
 def _power(values: Tensor, keep: Tensor, exponent: float) -> Tensor:
-    """Entries to a power where they are kept, 0 elsewhere."""
+    """Raise the kept entries to a power, and set the others to 0."""
     return torch.where(keep, torch.where(keep, values, 1) ** exponent, 0)
 
 
 class Middle:
-    """K, decomposed once for every W that it meets.
+    """K with its eigendecomposition, which is computed once for all matrices in place of W.
 
     Attributes:
         matrix: K, (g, k, k) float64, scaled.
@@ -90,7 +96,7 @@ class Middle:
     """
 
     def __init__(self, covariance: Tensor, resolution: float) -> None:
-        """Take K, (k, k) or (g, k, k)."""
+        """Take K, (k, k) or (g, k, k), and the relative rounding of its eigenvalues."""
         self.matrix, self.resolution = scaled(blocked(covariance)), resolution
 
     @cached_property
@@ -108,18 +114,18 @@ class Middle:
         return _root(*self._eigen, self.resolution)
 
     def root(self, features: FeatureMatrix) -> Tensor:
-        """B with K = B B^T in the space of the reduced rows, (g, m, rank)."""
+        """Factor K = B B^T in the space of the reduced rows; B is (g, m, rank)."""
         return self._root if features.basis is None else factor(features.reduce(self.matrix), self.resolution)
 
 
 class Agop:
-    """G = W^T K W known by its eigenvalues and eigenvectors, up to a positive factor.
+    """G = W^T K W, given by its eigenvalues and eigenvectors, up to a positive factor.
 
     Attributes:
         features: W, scaled and reduced.
         root: B with K = B B^T in the reduced space, (g, m, rank).
         values: Eigenvalues mu of G, ascending in each block, 0 where they are rounding, (g, rank).
-        kept: Which of them are more than rounding, (g, rank).
+        kept: Marks the eigenvalues that are more than rounding, (g, rank).
     """
 
     def __init__(self, features: FeatureMatrix, root: Tensor, rounding: float) -> None:

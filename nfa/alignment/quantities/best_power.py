@@ -1,8 +1,8 @@
 """The power s at which F = W^T W correlates best with G^s, G = W^T K W.
 
-Once G = sum_i mu_i u_i u_i^T is decomposed (``nfa.alignment.quantities.agop``), all that a correlation needs of G^s is
-a sum over its eigenvalues, weighted by mu_i^s: so many powers are compared at once, by products of small matrices. The
-best one is found on a grid of log s, then on finer grids around it.
+Once G = sum_i mu_i u_i u_i^T is decomposed (``nfa.alignment.quantities.agop``), a correlation needs only sums over the
+eigenvalues of G, weighted by mu_i^s. So many powers are compared at once, by products of small matrices. The best power
+is found on a grid of log s, then on finer grids around it.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ from torch import Tensor
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop
 from nfa.alignment.quantities.correlation import EQUAL, EQUAL_OFF_DIAGONAL, NEGLIGIBLE
-from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+from nfa.alignment.quantities.layer import LayerContext
+from nfa.alignment.quantities.quantity import DERIVED, NO_POWER, Quantity
+from nfa.alignment.quantities.values import Value, Values, undefined
+from nfa.conventions import CORRELATIONS
 
 LOWEST, HIGHEST = 1 / 64, 8.0  # powers searched
-PER_DOUBLING = 8  # of them at first in each factor of 2
-FINER, ROUNDS = 17, 5  # points of each finer grid, and finer grids: s to a relative 1e-5
-CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
+PER_DOUBLING = 8  # points of the first grid in each factor of 2
+FINER, ROUNDS = 17, 5  # points of each finer grid, and their number: they give s to a relative 1e-5
+CLOSE = 0.01  # a power whose correlation is within this distance of the best one counts as equally good
 AT_AN_END = reason(f"the best power is at an end of the range searched, {LOWEST:g} to {HIGHEST:g}")
 AS_FAR = reason(f"as far as was searched, {LOWEST:g} to {HIGHEST:g}")
 ALIKE = reason("the non-zero eigenvalues of the AGOP are equal: all its powers are alike")
@@ -28,13 +31,13 @@ EVEN = 1e-9  # relative spread of eigenvalues below which they are equal
 
 @dataclass(frozen=True)
 class BestPower:
-    """Where rho(F, G^s) is largest.
+    """The power at which rho(F, G^s) is largest, and the interval of powers that are equally good.
 
     Attributes:
-        power: The power s there.
-        fit: The correlation there.
-        low: Lowest power of an interval around it in which the correlation stays within .01 of it.
-        high: The highest one.
+        power: The best power s.
+        fit: The correlation at that power.
+        low: Lowest power of the interval around it in which the correlation stays within .01 of the best.
+        high: Highest power of that interval.
     """
 
     power: Value
@@ -61,7 +64,7 @@ def best_powers(agop: Agop) -> dict[str, BestPower]:
     count = round(log(HIGHEST / LOWEST, 2) * PER_DOUBLING) + 1
     grid = torch.linspace(log(LOWEST), log(HIGHEST), count, dtype=torch.float64)
     on_grid = search.correlations(grid.expand(len(CORRELATIONS), -1))
-    # The best point of each correlation, between its neighbours, again and again.
+    # For each correlation: search between the neighbours of the best point, several times.
     best = on_grid.nan_to_num(-inf).argmax(1)
     spacing = grid[1] - grid[0]
     centre, half = grid[best], spacing
@@ -85,7 +88,7 @@ def best_powers(agop: Agop) -> dict[str, BestPower]:
 
 
 def _edge(best: float, fit: float, points: list[float], heights: list[float], way: int) -> Value:
-    """Power at which, from the best one on, the correlation has fallen by .01; linear between points of the grid."""
+    """Find the power beyond the best one where the correlation has fallen by .01, linearly between grid points."""
     here, height = best, fit
     for point, value in zip(points, heights, strict=True):
         if (point - best) * way <= 0:
@@ -98,14 +101,14 @@ def _edge(best: float, fit: float, points: list[float], heights: list[float], wa
 
 
 class _Search:
-    """rho(F, G^s) for many s at once."""
+    """Computes rho(F, G^s) for many s at once."""
 
     def __init__(self, agop: Agop) -> None:
-        """Sum up what F and the eigenvectors u_i of G have in common."""
+        """Compute the sums over F and the eigenvectors u_i of G that every power needs."""
         features, kept = agop.features, agop.kept
         self.features = features
         self.kept = kept.flatten()
-        # Divided by the largest one: that changes no correlation, and no power overflows.
+        # Eigenvalues are divided by the largest one, which changes no correlation, so that no power overflows.
         self.logs = torch.where(kept, agop.values / agop.values.max(), 1).log().flatten()
         per_unit = torch.where(kept, 1 / torch.where(kept, agop.values, 1), 0)
         sums, quadratic, squares = agop.weights_of_power
@@ -116,7 +119,7 @@ class _Search:
         self.overlaps = torch.block_diag(*(squares @ squares.mT))  # (u_i^2)^T u_j^2
 
     def correlations(self, log_powers: Tensor) -> Tensor:
-        """Correlate at each power, (correlations, p): the first row cosine, then pearson, then offdiagonal."""
+        """Correlate at each power, (correlations, p), in the order of ``CORRELATIONS``."""
         weights = torch.where(self.kept, (log_powers.exp()[..., None] * self.logs).exp(), 0)
         features, (g, d) = self.features, self.features.shape
         count = g * d * d
@@ -149,12 +152,78 @@ class _Search:
 
 
 def _ratio(covariance: Tensor, a: Tensor | float, b: Tensor, scale_a: float, scale_b: Tensor) -> Tensor:
-    """Correlation from its three sums; NaN where a variance is rounding of the sum that it is the rest of."""
+    """Divide a covariance by the root of two variances; NaN where a variance is only rounding of its ``scale``."""
     known = (torch.as_tensor(a) > NEGLIGIBLE * scale_a) & (b > NEGLIGIBLE * scale_b)
     return torch.where(known, covariance / torch.where(known, a * b, 1).sqrt(), torch.nan).clamp(-1, 1)
 
 
 def undefined_power(note: str) -> BestPower:
-    """Four undefined values, for one reason."""
+    """Make a best power whose four values are undefined for one reason."""
     value = undefined(note)
     return BestPower(value, value, value, value)
+
+
+def _of_layer(layer: LayerContext) -> dict[str, BestPower]:
+    return best_powers(layer.agop)
+
+
+def _power(layer: LayerContext) -> Values:
+    return {(name, None): best.power for name, best in layer.once(_of_layer).items()}
+
+
+def _fit(layer: LayerContext) -> Values:
+    return {(name, None): best.fit for name, best in layer.once(_of_layer).items()}
+
+
+def _low(layer: LayerContext) -> Values:
+    return {(name, None): best.low for name, best in layer.once(_of_layer).items()}
+
+
+def _high(layer: LayerContext) -> Values:
+    return {(name, None): best.high for name, best in layer.once(_of_layer).items()}
+
+
+DEPTH_LAW_POWER = Quantity(
+    name="depth_law_power",
+    label="best power",
+    meaning="the power of G that fits F best; the law says 1/(L − l + 1) in deep linear networks from balanced "
+    "initialisation",
+    formula="argmax over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)ˢ)",
+    source="derived; the law: arXiv 2510.15563",
+    values=_power,
+    rows=NO_POWER,
+    control="depth_law_fit",
+    range=(LOWEST, HIGHEST),
+)
+
+DEPTH_LAW_FIT = Quantity(
+    name="depth_law_fit",
+    label="fit at the best power",
+    meaning="the correlation at the best power",
+    formula="max over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)ˢ)",
+    source=DERIVED,
+    values=_fit,
+    rows=NO_POWER,
+)
+
+DEPTH_LAW_LOW = Quantity(
+    name="depth_law_low",
+    label="best power, low end",
+    meaning=f"the power below the best one at which the correlation has fallen by {CLOSE:g}",
+    formula="lowest s around the best power with ρ(s) ≥ max ρ − 0.01",
+    source=DERIVED,
+    values=_low,
+    rows=NO_POWER,
+    range=(LOWEST, HIGHEST),
+)
+
+DEPTH_LAW_HIGH = Quantity(
+    name="depth_law_high",
+    label="best power, high end",
+    meaning=f"the power above the best one at which the correlation has fallen by {CLOSE:g}",
+    formula="highest s around the best power with ρ(s) ≥ max ρ − 0.01",
+    source=DERIVED,
+    values=_high,
+    rows=NO_POWER,
+    range=(LOWEST, HIGHEST),
+)

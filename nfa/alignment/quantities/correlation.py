@@ -4,7 +4,7 @@ cosine       <A, B> / (|A| |B|)                               (Beaglehole et al.
 pearson      the same after subtracting each matrix's mean entry      (the authors' public code)
 offdiagonal  pearson over the off-diagonal entries alone
 
-No matrix needs to be formed to know its sums, see ``nfa.alignment.quantities.feature_matrix``.
+The sums are known without forming the matrices, see ``nfa.alignment.quantities.feature_matrix``.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from math import sqrt
 
 from nfa.alignment.network.reasons import reason
-from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+from nfa.alignment.quantities.values import Value, undefined
+from nfa.conventions import CORRELATIONS
 
-# A variance is a difference of sums. Below this share of the sum it is rounding (1e-16 per term) rather than variance.
+# A variance is a difference of sums. Below this share of the sum it is rounding, which is 1e-16 per term.
 NEGLIGIBLE = 1e-11
 
 NFM_ZERO = reason("the NFM is zero")
@@ -45,7 +46,7 @@ class Sums:
     ab: float
 
     def __sub__(self, part: "Sums") -> "Sums":
-        """Leave out the entries of ``part``."""
+        """Return the sums without the entries of ``part``."""
         return Sums(
             self.count - part.count,
             self.a - part.a,
@@ -58,18 +59,18 @@ class Sums:
 
 @dataclass(frozen=True)
 class Moments:
-    """All that the three correlations need to know of two d x d matrices.
+    """The sums over two d x d matrices from which all three correlations follow.
 
     Attributes:
         every: Sums over all d^2 entries.
-        diagonal: Sums over the d diagonal entries; None where no off-diagonal correlation is wanted.
+        diagonal: Sums over the d diagonal entries; None where no off-diagonal correlation is needed.
     """
 
     every: Sums
     diagonal: Sums | None
 
     def correlations(self, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
-        """Correlate: correlation name -> value, undefined where a matrix is zero or its entries do not vary."""
+        """Return correlation name -> value; undefined where a matrix is zero or its entries do not vary."""
         every = self.every
         if every.aa <= 0 or every.bb <= 0:
             value = undefined(NFM_ZERO if every.aa <= 0 else OTHER_ZERO)
@@ -77,7 +78,7 @@ class Moments:
         return {name: self._correlation(name) for name in names}
 
     def remaining(self, names: Sequence[str]) -> float:
-        """Smallest share of the squares that is left of a variance when means, or diagonals, are subtracted."""
+        """Return the smallest ratio of a variance to the sum of squares, over the given correlations."""
         every = self.every
         if every.aa <= 0 or every.bb <= 0:
             return 0.0
@@ -97,17 +98,17 @@ class Moments:
         return _pearson(every - self.diagonal, every, EQUAL_OFF_DIAGONAL)
 
 
-def _pearson(over: Sums, every: Sums, reason: str) -> Value:
-    """Pearson correlation over some of the entries; ``every`` gives the scale of rounding."""
+def _pearson(over: Sums, every: Sums, constant: str) -> Value:
+    """Correlate over some entries; ``every`` gives the scale of rounding, ``constant`` the note where none varies."""
     if over.count == 0:
         return undefined(NO_OFF_DIAGONAL)
     variance_a = over.aa - over.a**2 / over.count
     variance_b = over.bb - over.b**2 / over.count
     if variance_a <= NEGLIGIBLE * every.aa or variance_b <= NEGLIGIBLE * every.bb:
-        return undefined(reason)
+        return undefined(constant)
     return Value(bounded((over.ab - over.a * over.b / over.count) / sqrt(variance_a * variance_b)))
 
 
 def bounded(correlation: float) -> float:
-    """Undo the rounding that carries a correlation past +-1."""
+    """Clip a correlation that rounding has carried beyond -1 or 1."""
     return max(-1.0, min(1.0, correlation))

@@ -1,14 +1,15 @@
-"""The neural feature matrix F = W^T W (d x d), correlated without ever being formed when d > k.
+"""The neural feature matrix F = W^T W (d x d), correlated without being formed when d > k.
 
 With S = W W^T, r = W 1 and M any symmetric k x k matrix [derived]:
 
     <F, W^T M W> = tr(M S S)        <W^T M W, W^T N W> = tr(M S N S)        |F|^2 = tr(S S)
     sums of entries: r^T r and r^T M r        diagonals: |w_j|^2 and w_j^T M w_j for each column w_j of W
 
-When k > d, W = Q R (Q: k x d with orthonormal columns), so that W^T M W = R^T (Q^T M Q) R and everything is d x d.
+When k > d, W = Q R with orthonormal columns of Q (k x d), so that W^T M W = R^T (Q^T M Q) R and everything is d x d.
+R is called the reduced rows.
 
 A grouped convolution has a block-diagonal W: g blocks (k, d) that see different inputs. All d x d matrices are then
-block-diagonal too, their correlations run over the entries of the blocks, and every sum here is over the blocks.
+block-diagonal too. Their correlations run over the entries of the blocks, so every sum here is over the blocks.
 """
 
 from collections.abc import Sequence
@@ -20,29 +21,35 @@ from torch import Tensor
 
 from nfa.alignment.covariance.products import add_products_, mirrored_
 from nfa.alignment.quantities.correlation import Moments, Sums
-from nfa.alignment.quantities.values import CORRELATIONS, Value
+from nfa.alignment.quantities.values import Value
+from nfa.conventions import CORRELATIONS
 
-VANISHING = 1e-14  # share of |S| |M|, the largest that |W^T M W| can be
-FAINT = 0.2  # the same in float32, over the root of the side of S: rounding has random signs
+VANISHING = 1e-14  # |W^T M W| below this share of |S| |M|, its largest possible size, is rounding in float64
+FAINT = 0.2  # the same in float32, divided by the root of the side of S, as rounding has random signs
 CANCELLING = 3e-2  # share of the squares below which a variance is computed in float64
-EXTREME_SINGLE = 1e9  # entries of W, or their inverse, whose squares float32 may not hold
-EXTREME = 1e30  # entries, or their inverse, whose fourth power float64 may not hold beside k^4
-COLUMNS = 512  # of W brought to another number type at a time
+EXTREME_SINGLE = 1e9  # largest entry of W, or its inverse, beyond which float32 may not hold the squares
+EXTREME = 1e30  # largest entry, or its inverse, beyond which float64 may not hold fourth powers times k^4
+COLUMNS_AT_ONCE = 512  # columns of W that are brought to another number type together
 
 
 def correlations(weight: Tensor, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> dict[str, Value]:
-    """rho(W^T W, W^T M W) in every correlation.
+    """Correlate W^T W with W^T M W.
 
-    A float32 W is multiplied in float32 and summed up in float64 where nothing cancels: the result differs from that of
-    the float64 algebra by less than K itself is rounded. Everything else is float64 throughout.
+    A float32 W is multiplied in float32 and summed in float64 where nothing cancels: the result differs from that of
+    the float64 algebra by less than the rounding of K itself. Everything else is float64 throughout.
 
     Args:
         weight: W, (k, d) or (g, k, d), in any floating-point type.
         middle: M, symmetric (k, k) or (g, k, k) float64, e.g. K, or ``power_middle(W, K, 0.5)``.
-        names: Correlations wanted; "offdiagonal" costs as much as all else.
+        names: Correlations to compute; "offdiagonal" costs as much as the others together.
 
     Returns:
         Correlation name -> value; NaN with its reason where it is undefined.
+
+    Example:
+        >>> weight = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], dtype=torch.float64)
+        >>> round(correlations(weight, torch.eye(2, dtype=torch.float64))["cosine"].value, 6)  # K = I gives G = F
+        1.0
     """
     if weight.dtype == torch.float32 and 1 / EXTREME_SINGLE < largest(weight) < EXTREME_SINGLE:
         moments = FeatureMatrix(weight, torch.float32).moments(middle, names)
@@ -58,12 +65,12 @@ def scaled(matrix: Tensor, extreme: float = EXTREME) -> Tensor:
 
 
 def inner(left: Tensor, right: Tensor) -> float:
-    """Sum of the products of entries: of each row in the matrices' number type, over the rows in float64."""
+    """Compute <left, right>: sums within a row in the matrices' number type, the sum over rows in float64."""
     return float((left * right).sum(-1).sum(dtype=torch.float64))
 
 
 def largest(matrix: Tensor) -> float:
-    """Largest absolute entry, or 1 where all are zero."""
+    """Return the largest absolute entry, or 1 where all are zero."""
     low, high = matrix.aminmax()
     return max(-low.item(), high.item()) or 1.0
 
@@ -74,7 +81,7 @@ def blocked(matrix: Tensor) -> Tensor:
 
 
 class FeatureMatrix:
-    """W, scaled and reduced once, for all that it is correlated with.
+    """F = W^T W, from W scaled and reduced once for all matrices that F is correlated with.
 
     Correlations do not depend on scale, so W is divided by its largest absolute entry.
 
@@ -87,7 +94,7 @@ class FeatureMatrix:
     """
 
     def __init__(self, weight: Tensor, dtype: torch.dtype = torch.float64) -> None:
-        """Reduce a weight (k, d) or (g, k, d), in any floating-point type; what is made of it has type ``dtype``."""
+        """Reduce a weight (k, d) or (g, k, d) of any floating-point type; all attributes have the type ``dtype``."""
         self._weight = blocked(weight)
         self._scale = largest(self._weight)
         self.basis: Tensor | None = None
@@ -107,7 +114,7 @@ class FeatureMatrix:
 
     @property
     def variation(self) -> float:
-        """Share of |F|^2 that is left when the mean entry is subtracted, over all entries or off the diagonal."""
+        """Smallest share of |F|^2 that is left when the mean is subtracted, over all entries or off the diagonal."""
         g, d = self.shape
         trace, squares = self.diagonal.sum().item(), self.diagonal.square().sum().item()
         every = self.squared - self.total_of_entries**2 / (g * d * d)
@@ -131,7 +138,7 @@ class FeatureMatrix:
         return values, vectors
 
     def to(self, dtype: torch.dtype) -> "FeatureMatrix":
-        """The same in another number type."""
+        """Convert to another number type."""
         if dtype == self.gram.dtype:
             return self
         other = copy(self)
@@ -143,21 +150,21 @@ class FeatureMatrix:
         return other
 
     def reduce(self, middle: Tensor) -> Tensor:
-        """Bring a matrix (k, k) or (g, k, k) to the (g, m, m) of the reduced rows."""
+        """Reduce a matrix M, (k, k) or (g, k, k), to Q^T M Q, (g, m, m)."""
         middle = blocked(middle)
         return middle if self.basis is None else self.basis.mT @ middle @ self.basis
 
     def rounding(self, middle: Tensor) -> float:
-        """Size |W^T M W| below which it is rounding: M acts only on directions that W does not reach."""
+        """Return the size of |W^T M W| below which it is rounding: M acts only on directions that W does not reach."""
         share = VANISHING if self.gram.dtype == torch.float64 else FAINT / self.gram.shape[-1] ** 0.5
         return share * float(self.gram.norm()) * float(middle.norm())
 
     def moments(self, middle: Tensor, names: Sequence[str] = CORRELATIONS) -> Moments:
-        """Moments of F and W^T M W.
+        """Compute the moments of F and W^T M W.
 
         Args:
             middle: M, symmetric (k, k) or (g, k, k).
-            names: Correlations that they are for.
+            names: Correlations that need the moments.
         """
         dtype = self.gram.dtype
         middle = scaled(middle, EXTREME if dtype == torch.float64 else EXTREME_SINGLE).to(dtype)
@@ -173,17 +180,17 @@ class FeatureMatrix:
         )
 
     def total(self, middle: Tensor) -> float:
-        """Sum of the entries of W^T M W, M reduced to (g, m, m)."""
+        """Sum the entries of W^T M W, with M reduced to (g, m, m)."""
         return float((self.row_sums[:, None] @ middle @ self.row_sums[..., None]).sum())
 
     def moments_with(self, total: float, squared: float, product: float, diagonal: Tensor | None) -> Moments:
-        """Moments of F and another symmetric d x d matrix B known by its sums.
+        """Return the moments of F and another symmetric d x d matrix B that is known by its sums.
 
         Args:
             total: Sum of B's entries.
             squared: |B|^2.
             product: <F, B>.
-            diagonal: B's diagonal, (g, d); None where no off-diagonal correlation is wanted.
+            diagonal: B's diagonal, (g, d); None where no off-diagonal correlation is needed.
         """
         g, d = self.shape
         every = Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product)
@@ -194,7 +201,7 @@ class FeatureMatrix:
         return Moments(every, Sums(g * d, *(entries.sum().item() for entries in sums)))
 
     def moments_of_product(self, other: Tensor) -> Moments:
-        """Moments of F and sym(W^T A), A (k, d) or (g, k, d): the algebra of FACT, which is not of the form W^T M W.
+        """Compute the moments of F and sym(W^T A), A (k, d) or (g, k, d), for FACT, which is not of the form W^T M W.
 
         With X = W A^T: <F, sym(W^T A)> = <S W, A>, |sym(W^T A)|^2 = (tr(S A A^T) + tr(X X)) / 2 [derived].
         """
@@ -213,17 +220,17 @@ class FeatureMatrix:
 
 
 def _gram(weight: Tensor, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """S = W W^T and r = W 1 of a weight (g, k, d) divided by its scale, from a few columns of W at a time.
+    """Compute S = W W^T and r = W 1 of a weight (g, k, d) divided by its scale, from a few columns of W at a time.
 
-    S is divided afterwards, which is less to divide, unless squares of W could overflow or vanish.
+    S is divided afterwards, as it has fewer entries, unless squares of W could overflow or vanish.
     """
     g, k, d = weight.shape
     extreme = EXTREME if dtype == torch.float64 else EXTREME_SINGLE
     first, last = (1.0, scale) if 1 / extreme < scale < extreme else (scale, 1.0)
     total = torch.zeros(g, k, k, dtype=dtype)
     sums = torch.zeros(g, k, dtype=torch.float64)
-    for start in range(0, d, COLUMNS):
-        columns = weight[..., start : start + COLUMNS].to(dtype)
+    for start in range(0, d, COLUMNS_AT_ONCE):
+        columns = weight[..., start : start + COLUMNS_AT_ONCE].to(dtype)
         columns = columns if first == 1 else columns / first
         sums += columns.sum(2)
         add_products_(total, columns.mT)

@@ -1,4 +1,9 @@
-"""Linear and quadratic forms of two sketches of K, from which correlations at power 1 and their errors are made."""
+"""Linear and quadratic forms of two sketches of K, from which correlations at power 1 and their errors are made.
+
+With K1 and K2 two independent sketches, G1 = W^T K1 W and G2 = W^T K2 W, a correlation needs <F, G1>, <F, G2>, <G1, G2>
+and the sums of entries; its error needs the same forms of each block of samples, and the derivative of the correlation
+by K. Everything is computed from k x k matrices.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,39 +14,39 @@ from torch import Tensor
 from nfa.alignment.covariance.blocks import Blocks, inner_products
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix, inner
 
-Two = tuple[Tensor, Tensor]  # by the first and by the second sketch
+PerSketch = tuple[Tensor, Tensor]  # one tensor for the first sketch, one for the second
 
 
 @dataclass(frozen=True)
-class Own:
-    """The same forms of each block by itself: sums of K_i over the block in place of K.
+class BlockForms:
+    """The forms of each block of samples: S_b, the sum of K_i over the samples i of block b, takes the place of K.
 
     Attributes:
-        products: <F, W^T S_b W>, (number of blocks,) each.
-        sums: Sum of the entries of W^T S_b W.
+        products: <F, W^T S_b W>, (number of blocks,) for each sketch.
+        sums: Sum of the entries of W^T S_b W, (number of blocks,) for each sketch.
         squared: Sum over blocks of <W^T S1_b W, W^T S2_b W>.
     """
 
-    products: Two
-    sums: Two
+    products: PerSketch
+    sums: PerSketch
     squared: float
 
 
-class Entries:
+class AllEntries:
     """Sums over all entries of F = W^T W and of G1, G2 = W^T K1 W, W^T K2 W.
 
     Attributes:
-        count: Entries.
+        count: Number of entries.
         sum_f: Sum of F.
         squared_f: |F|^2.
         products: <F, G1> and <F, G2>.
         sums: Sums of G1 and of G2.
         squared: <G1, G2>.
-        whole: The same over all entries, whichever these are.
+        whole: <G1, G2> over all entries, also where the other sums are over some of them.
     """
 
     def __init__(self, forms: "Forms") -> None:
-        """Sum up."""
+        """Compute the sums."""
         self.forms = forms
         features, (first, second) = forms.features, forms.products
         g, d = features.shape
@@ -51,23 +56,23 @@ class Entries:
         self.sums = [features.total(k) for k in forms.reduced]
         self.squared = self.whole = inner(first, second.mT)
 
-    def own(self) -> Own:
-        """The forms of each block."""
+    def of_each_block(self) -> BlockForms:
+        """Return the forms of each block of samples."""
         forms, features = self.forms, self.forms.features
         gram = forms.unreduced(features.gram)
-        return Own(
+        return BlockForms(
             forms.of_blocks(features.gram @ features.gram),
             forms.of_blocks(features.row_sums[..., None] * features.row_sums[:, None]),
             sum(first.squared(second, gram) for first, second in forms.blocks),
         )
 
     def slope(self, by_product: float, by_squared: float, shift: float) -> Tensor:
-        """by_product d<F, G> - by_squared d|G|^2 / 2, as a derivative by K, (g, m, m), both forms centred by ``shift``.
+        """Return by_product d<F, G>/dK - by_squared d|G|^2/dK / 2, (g, m, m), with both forms centred by ``shift``.
 
         Args:
             by_product: Factor of the derivative of <F, G> - shift sum(F) sum(G).
             by_squared: Factor of half the derivative of |G|^2 - shift sum(G)^2.
-            shift: 1 / number of entries, or 0 where nothing is centred.
+            shift: 1 / number of entries, or 0 for forms that are not centred.
         """
         features = self.forms.features
         mean = (self.forms.products[0] + self.forms.products[1]) / 2
@@ -77,16 +82,16 @@ class Entries:
         return (slope + slope.mT) / 2
 
     def centred(self) -> Tensor:
-        """Derivative of the sum of G by K."""
+        """Return the derivative of the sum of G's entries by K."""
         sums = self.forms.features.row_sums
         return sums[..., None] * sums[:, None]
 
 
-class OffDiagonal(Entries):
-    """The same over the off-diagonal entries alone."""
+class OffDiagonalEntries(AllEntries):
+    """The sums of ``AllEntries`` over the off-diagonal entries alone."""
 
     def __init__(self, forms: "Forms") -> None:
-        """Take the diagonals off the sums over all entries."""
+        """Subtract the diagonals from the sums over all entries."""
         super().__init__(forms)
         own, (first, second) = forms.features.diagonal, forms.diagonals
         self.count -= own.numel()
@@ -96,9 +101,9 @@ class OffDiagonal(Entries):
         self.sums = [t - _sum(g) for t, g in zip(self.sums, forms.diagonals, strict=True)]
         self.squared -= _sum(first * second)
 
-    def own(self) -> Own:
-        """The forms of each block."""
-        whole, features = super().own(), self.forms.features
+    def of_each_block(self) -> BlockForms:
+        """Return the forms of each block of samples."""
+        whole, features = super().of_each_block(), self.forms.features
         weight = self.forms.unreduced_rows()
         diagonals = [
             torch.stack([part.diagonal(weight) for part in parts])
@@ -107,22 +112,22 @@ class OffDiagonal(Entries):
         products = [x - (g * features.diagonal).sum((1, 2)) for x, g in zip(whole.products, diagonals, strict=True)]
         sums = [t - g.sum((1, 2)) for t, g in zip(whole.sums, diagonals, strict=True)]
         squared = whole.squared - (diagonals[0] * diagonals[1]).sum().item()
-        return Own((products[0], products[1]), (sums[0], sums[1]), squared)
+        return BlockForms((products[0], products[1]), (sums[0], sums[1]), squared)
 
     def slope(self, by_product: float, by_squared: float, shift: float) -> Tensor:
-        """As for all entries, less what the diagonals add."""
+        """Return the derivative for all entries, minus that for the diagonals."""
         features, (first, second) = self.forms.features, self.forms.diagonals
         columns = by_product * features.diagonal - by_squared * (first + second) / 2
         diagonal = (features.rows * columns[:, None]) @ features.rows.mT
         return super().slope(by_product, by_squared, shift) - diagonal
 
     def centred(self) -> Tensor:
-        """Derivative of the sum of G's off-diagonal entries by K."""
+        """Return the derivative of the sum of G's off-diagonal entries by K."""
         return super().centred() - self.forms.features.gram
 
 
 class Forms:
-    """F = W^T W beside two sketches of K, all in one number type.
+    """F = W^T W and two sketches of K, all in one number type.
 
     Attributes:
         features: W.
@@ -132,7 +137,7 @@ class Forms:
     """
 
     def __init__(self, weight: Tensor, blocks: Blocks, first: Tensor, second: Tensor, dtype: torch.dtype) -> None:
-        """Multiply by S."""
+        """Reduce both sketches, and multiply them by S = W W^T."""
         self.dtype = dtype
         self.features, self.blocks = FeatureMatrix(weight, self.dtype), blocks
         same = first is second
@@ -142,23 +147,23 @@ class Forms:
         self.products = product, product if same else self.reduced[1] @ self.features.gram
 
     @cached_property
-    def diagonals(self) -> Two:
-        """Diagonals of G1 and of G2, (g, d)."""
+    def diagonals(self) -> PerSketch:
+        """Return the diagonals of G1 and G2, (g, d) each."""
         first, second = (((k @ self.features.rows) * self.features.rows).sum(1) for k in self.reduced)
         return first, second
 
     def unreduced(self, middle: Tensor) -> Tensor:
-        """(g, m, m) of the reduced rows to (g, k, k)."""
+        """Bring a matrix (g, m, m) of the reduced rows back to (g, k, k)."""
         basis = self.features.basis
         return middle if basis is None else basis @ middle @ basis.mT
 
     def unreduced_rows(self) -> Tensor:
-        """W, scaled, (g, k, d)."""
+        """Return W, scaled, (g, k, d)."""
         basis, rows = self.features.basis, self.features.rows
         return rows if basis is None else basis @ rows
 
-    def of_blocks(self, middle: Tensor) -> Two:
-        """<middle, S_b> for every block, middle (g, m, m) symmetric."""
+    def of_blocks(self, middle: Tensor) -> PerSketch:
+        """Compute <middle, S_b> for every block, for a symmetric middle (g, m, m)."""
         whole = self.unreduced(middle)
         first = inner_products(self.blocks.first, whole)
         exact = all(a is b for a, b in self.blocks)

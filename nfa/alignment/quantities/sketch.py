@@ -1,20 +1,22 @@
-"""Correlations at power 1 from blocks of samples, free of the bias of squared noise, with their standard errors.
+"""Correlations at power 1 from blocks of samples, without the bias of squared noise, and with standard errors.
 
-Noise in K inflates |G|^2 = tr(K S K S) and would carry every correlation down. With two independent sketches of the
-same samples, <G1, G2> = tr(K1 S K2 S) is unbiased. The numerator is squared the same way: a correlation is the root of
+Noise in K inflates |G|^2 = tr(K S K S) and would lower every correlation. With two independent sketches of the same
+samples, <G1, G2> = tr(K1 S K2 S) is unbiased. The numerator is treated in the same way: a correlation is the root of
 <F, G1><F, G2> / (|F|^2 <G1, G2>), in which noise that only scales a sketch cancels exactly [derived].
 
-Two targets. *These samples*: the noise is that of the probes. A correlation is linearised, d rho = <Gamma, dK>; the two
-sketches of a block differ by noise of twice the variance of their mean, so that
+There are two targets. *These samples*: the noise is that of the probes. A correlation is linearised,
+d rho = <Gamma, dK>; the two sketches of a block differ by noise of four times the variance of their mean, so that
 
     stderr^2 = (1 / 4 n^2) sum over blocks of <Gamma, S1_b - S2_b>^2          (S_b sums of K_i over a block)
 
-*The whole data set* of N from n samples drawn at random: all that is quadratic in K takes its finite-population form,
+*The whole data set* of N samples, from n samples drawn at random: every form that is quadratic in K takes its
+finite-population form,
 
     |K_N|^2 = M1 / N + (1 - 1/N) M2,   M1 = mean |K_i|^2,   M2 = mean over i != j of <K_i, K_j>
 
-with M2 from pairs of different blocks and M1 from |K_n|^2 = M1 / n + (1 - 1/n) M2, which gives back the value of these
-samples at n = N; the error is the linearised jackknife over blocks, (1 - n/N) of it, and n/N of the probes'.
+with M2 from pairs of different blocks and M1 from |K_n|^2 = M1 / n + (1 - 1/n) M2, so that n = N gives the value of
+these samples. The squared error is (1 - n/N) times that of the linearised jackknife over blocks, plus n/N times that of
+the probes.
 """
 
 from collections.abc import Sequence
@@ -35,25 +37,26 @@ from nfa.alignment.quantities.correlation import (
     bounded,
 )
 from nfa.alignment.quantities.feature_matrix import largest
-from nfa.alignment.quantities.forms import Entries, Forms, OffDiagonal
-from nfa.alignment.quantities.values import CORRELATIONS, Value, undefined
+from nfa.alignment.quantities.forms import AllEntries, Forms, OffDiagonalEntries
+from nfa.alignment.quantities.values import Value, undefined
+from nfa.conventions import CORRELATIONS
 
-FEW_BLOCKS = 5  # below so many blocks an error bar would be mostly noise itself
-AGREEMENT = 2 / 3  # the two sketches' products within a factor of two: else their mean is taken, not their root
-EXTREME = 1e9  # entries of K, or their inverse, whose fourth power float32 may not hold
-CANCELLING = 1e-2  # share of the squares below which a variance is computed in float64
+FEW_BLOCKS = 5  # with fewer blocks an error bar would itself be mostly noise
+AGREEMENT = 2 / 3  # products of the two sketches within a factor of two; else their mean is used, not their root
+EXTREME_ENTRY = 1e9  # largest entry of K, or its inverse, whose fourth power float32 surely holds
+SMALL_VARIANCE = 1e-2  # share of the squares below which a variance is computed in float64
 TOO_FEW = reason(f"fewer than {FEW_BLOCKS} blocks of samples: no standard error")
 
 
 @dataclass(frozen=True)
 class Estimator:
-    """One layer's K in blocks, ready to be correlated with any W.
+    """K of one layer in blocks of samples, to be correlated with any W.
 
     Attributes:
         blocks: The blocks.
-        population: N, where the target is the whole data set.
-        first: K by the first sketch, (g, k, k) in the number type it was measured in.
-        second: K by the second.
+        population: N where the target is the whole data set, else None.
+        first: K by the first sketch, (g, k, k), in the number type in which it was measured.
+        second: K by the second sketch, shaped as ``first``.
     """
 
     blocks: Blocks
@@ -63,7 +66,7 @@ class Estimator:
 
     @classmethod
     def of(cls, blocks: Blocks, population: int | None) -> "Estimator":
-        """Sum the blocks up."""
+        """Sum over the blocks."""
         n = sum(blocks.sizes)
         first, second = blocks.totals()
         mean = first / n
@@ -72,12 +75,12 @@ class Estimator:
     def correlations(
         self, weight: Tensor, names: Sequence[str] = CORRELATIONS, *, errors: bool = True
     ) -> dict[str, Value]:
-        """rho(W^T W, W^T K W) at power 1.
+        """Correlate W^T W with W^T K W at power 1.
 
         Args:
             weight: W, (k, d) or (g, k, d), in any floating-point type.
-            names: Correlations wanted; "offdiagonal" costs as much as all else.
-            errors: Whether to estimate standard errors, which costs as much again; else they are NaN.
+            names: Correlations to compute; "offdiagonal" costs as much as the others together.
+            errors: Estimate standard errors, which doubles the cost; else they are NaN.
 
         Returns:
             Correlation name -> value with its standard error.
@@ -89,18 +92,18 @@ class Estimator:
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Number type of the algebra: that of the rows where the probes leave more open than its rounding does."""
+        """Number type of the algebra: that of K's rows where the noise of the probes is larger than its rounding."""
         exact = self.first is self.second
-        extreme = not 1 / EXTREME < largest(self.first) < EXTREME
+        extreme = not 1 / EXTREME_ENTRY < largest(self.first) < EXTREME_ENTRY
         return torch.float64 if exact or extreme else self.blocks.dtype
 
-    def _over(self, forms: Forms, names: Sequence[str]) -> dict[str, Entries]:
-        """Entries that each correlation runs over."""
-        every = Entries(forms)
-        return {name: OffDiagonal(forms) if name == "offdiagonal" else every for name in names}
+    def _over(self, forms: Forms, names: Sequence[str]) -> dict[str, AllEntries]:
+        """Give the sums over the entries that each correlation runs over."""
+        every = AllEntries(forms)
+        return {name: OffDiagonalEntries(forms) if name == "offdiagonal" else every for name in names}
 
-    def _cancels(self, over: Entries, name: str) -> bool:
-        """Whether a variance is so small a difference of squares that float32 would not do."""
+    def _cancels(self, over: AllEntries, name: str) -> bool:
+        """Tell whether a variance is so small beside the squares that it needs float64."""
         if over.forms.dtype == torch.float64 or over.count == 0:
             return False
         shift = 0.0 if name == "cosine" else 1 / over.count
@@ -108,9 +111,9 @@ class Estimator:
             (over.squared_f - shift * over.sum_f**2, over.forms.features.squared),
             (over.squared - shift * over.sums[0] * over.sums[1], over.whole),
         )
-        return any(variance < CANCELLING * abs(squares) for variance, squares in pairs)
+        return any(variance < SMALL_VARIANCE * abs(squares) for variance, squares in pairs)
 
-    def _correlation(self, over: Entries, name: str, errors: bool) -> Value:
+    def _correlation(self, over: AllEntries, name: str, errors: bool) -> Value:
         forms = over.forms
         if over.count == 0:
             return undefined(NO_OFF_DIAGONAL)
@@ -120,7 +123,7 @@ class Estimator:
         variance = over.squared - shift * over.sums[0] * over.sums[1]
         squared_product = products[0] * products[1]
         if self.sampled:
-            own = over.own()
+            own = over.of_each_block()
             own_products = [x - shift * over.sum_f * t for x, t in zip(own.products, own.sums, strict=True)]
             variance = self._of_population(variance, own.squared - shift * float(own.sums[0] @ own.sums[1]))
             squared_product = self._of_population(squared_product, float(own_products[0] @ own_products[1]))
@@ -139,11 +142,11 @@ class Estimator:
 
     @property
     def sampled(self) -> bool:
-        """Whether the target is more than these samples."""
+        """Whether the target is the whole data set rather than these samples."""
         return self.population is not None and self.population > sum(self.blocks.sizes)
 
     def _of_population(self, observed: float, own: float) -> float:
-        """Turn |A_n|^2, and the sum over blocks of |sum of A_i|^2, into |A_N|^2."""
+        """Estimate |A_N|^2 from |A_n|^2 (``observed``) and the sum over blocks of |sum of A_i|^2 (``own``)."""
         sizes = self.blocks.sizes
         n, population = sum(sizes), self.population or 0
         across = n**2 - sum(size**2 for size in sizes)
@@ -167,11 +170,12 @@ class Estimator:
 
 
 def _variance(contributions: Tensor) -> float:
-    """Variance of a sum of independent contributions of mean zero, one of each seen.
+    """Estimate the variance of a sum of independent contributions of mean zero, each observed once.
 
-    Widened so that two standard errors cover 95% although the variance is itself estimated: where a few contributions
-    make up most of it, by Student's t of nu = 3 (sum c^2)^2 / sum c^4 degrees of freedom, which is their number when
-    they are normal (Satterthwaite; quantile to second order in 1/nu).
+    The estimate is widened so that two standard errors cover 95%, although the variance is itself estimated, which
+    matters where a few contributions make up most of it. The factor is that of Student's t with
+    nu = 3 (sum c^2)^2 / sum c^4 degrees of freedom, the number of contributions when they are normal (Satterthwaite;
+    quantile to second order in 1/nu).
     """
     squares = contributions.square()
     total = squares.sum().item()

@@ -1,31 +1,39 @@
 """Numbers that compare the spectra and eigenvectors of F = W^T W, G = W^T K W and K."""
 
+from math import inf, sqrt
+
 import torch
 from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, significant
-from nfa.alignment.quantities.feature_matrix import FeatureMatrix, scaled
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix, blocked, scaled
+from nfa.alignment.quantities.layer import LayerContext
+from nfa.alignment.quantities.quantity import DERIVED, WEIGHTS, Quantity
 from nfa.alignment.quantities.values import Value, undefined
 
 MATRIX_ZERO = reason("the matrix is zero")
 FEW_DIRECTIONS = reason("{name} has rank {nonzero}, fewer than the {rank} directions compared")
 NO_EIGENSPACE = reason("{name} has no top-{rank} eigenspace: eigenvalues {rank} and {next} are equal")
 EITHER_ZERO = reason("{name} is zero")
-WEIGHT_ZERO = reason("W is zero")
 
 TIE = 1e-10  # relative gap below which two neighbouring eigenvalues count as equal
 
 
 def stable_rank(eigenvalues: Tensor) -> Value:
-    """|A|_F^2 / |A|_2^2 of a symmetric matrix from its eigenvalues, in any order and of all its blocks."""
+    """Compute |A|_F^2 / |A|_2^2 of a symmetric matrix from the eigenvalues of all its blocks, in any order.
+
+    Example:
+        >>> stable_rank(torch.tensor([2.0, 2.0, 1.0])).value
+        2.25
+    """
     if eigenvalues.numel() == 0 or eigenvalues.max() <= 0:
         return undefined(MATRIX_ZERO)
     return Value((eigenvalues / eigenvalues.max()).square().sum().item())
 
 
 def subspace_overlap(agop: Agop, rank: int) -> Value:
-    """|U_r^T V_r|_F^2 / r of the top-r eigenspaces of F and G: 1 when they coincide.
+    """Compute |U_r^T V_r|_F^2 / r of the top-r eigenspaces of F and G: 1 where they coincide.
 
     With S = A diag(sigma) A^T: U = W^T A sigma^-1/2 and V = W^T B E mu^-1/2, hence U^T V = sigma^1/2 A^T B E mu^-1/2.
 
@@ -48,14 +56,14 @@ def subspace_overlap(agop: Agop, rank: int) -> Value:
 
 
 def _top(values: Tensor, rank: int) -> Tensor:
-    """Mark the largest of all entries."""
+    """Mark the ``rank`` largest of all entries."""
     mark = torch.zeros(values.numel(), dtype=torch.bool)
     mark[values.flatten().argsort(descending=True)[:rank]] = True
     return mark.view(values.shape)
 
 
 def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
-    """|F G - G F| / (|F| |G|): 0 exactly when F and G share eigenvectors.
+    """Compute |F G - G F| / (|F| |G|): 0 exactly where F and G share eigenvectors.
 
     F G - G F = W^T D W with D = S K - K S antisymmetric, so |F G - G F|^2 = <D, S D S> [derived].
 
@@ -74,16 +82,61 @@ def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
     return Value((max(squared, 0.0) / (moments.aa * moments.bb)) ** 0.5)
 
 
-def localisation(weight: Tensor) -> Value:
-    """Mean over units of sum_j w_j^4 / (sum_j w_j^2)^2, the inverse participation ratio of a unit's weights.
+def _overlap(layer: LayerContext) -> Value:
+    g, k, d = blocked(layer.weight).shape
+    return subspace_overlap(layer.agop, rank=min(layer.current.outputs, g * k, g * d))
 
-    Args:
-        weight: W, (k, d) or (g, k, d); a unit is a row. Units without weights are left out.
-    """
-    rows = weight.double().reshape(-1, weight.shape[-1])
-    sizes = rows.abs().amax(1, keepdim=True)
-    kept = sizes[:, 0] > 0
-    if not kept.any():
-        return undefined(WEIGHT_ZERO)
-    squares = (rows[kept] / sizes[kept]).square()
-    return Value((squares.square().sum(1) / squares.sum(1).square()).mean().item())
+
+STANDARD = "standard"
+
+
+STABLE_RANK_NFM = Quantity(
+    name="stable_rank_nfm",
+    label="stable rank of NFM",
+    meaning="number of directions that dominate the neural feature matrix",
+    formula="|F|_F² / |F|₂²",
+    source=STANDARD,
+    values=lambda layer: stable_rank(layer.features.spectrum[0]),
+    range=(1.0, inf),
+    depends_on=WEIGHTS,
+)
+
+STABLE_RANK_AGOP = Quantity(
+    name="stable_rank_agop",
+    label="stable rank of AGOP",
+    meaning="number of directions that dominate the average gradient outer product",
+    formula="|G|_F² / |G|₂²",
+    source=STANDARD,
+    values=lambda layer: stable_rank(layer.agop.values),
+    range=(1.0, inf),
+)
+
+STABLE_RANK_K = Quantity(
+    name="stable_rank_k",
+    label="stable rank of K",
+    meaning="number of directions that dominate the covariance K",
+    formula="|K|_F² / |K|₂²",
+    source=STANDARD,
+    values=lambda layer: stable_rank(layer.middle.spectrum),
+    range=(1.0, inf),
+)
+
+SUBSPACE_OVERLAP = Quantity(
+    name="subspace_overlap",
+    label="subspace overlap",
+    meaning="overlap of the leading eigenspaces of F and G: 1 where they coincide",
+    formula="|UᵀV|_F² / r, U and V the top-r eigenvectors of F and G, r = min(C, k, d)",
+    source=STANDARD,
+    values=_overlap,
+    range=(0.0, 1.0),
+)
+
+COMMUTATOR = Quantity(
+    name="commutator",
+    label="commutator",
+    meaning="0 exactly when F and G share eigenvectors",
+    formula="|FG − GF| / (|F| |G|)",
+    source=DERIVED,
+    values=lambda layer: commutator(layer.features, layer.covariance),
+    range=(0.0, sqrt(2)),
+)

@@ -1,12 +1,11 @@
-"""One measured number, and the names of the conventions it was measured under."""
+"""One measured number, and the names of the conventions under which it was measured."""
 
 import math
 from dataclasses import dataclass
 
-CORRELATIONS = ("cosine", "pearson", "offdiagonal")
-POWERS = ("1", "1/2", "depth")
+from nfa.conventions import POWERS
 
-Convention = tuple[str | None, str | None]  # correlation, power; None where a quantity has none
+RowKey = tuple[str | None, str | None]  # correlation and power of a row; None where a quantity has none
 
 
 @dataclass(frozen=True)
@@ -15,8 +14,8 @@ class Value:
 
     Attributes:
         value: The number; NaN where it is undefined.
-        note: A limit that was taken, or why the value is NaN; else empty.
-        stderr: Standard error; 0 when exact, NaN when unknown.
+        note: The limit that was taken, or the reason why the value is NaN; else empty.
+        stderr: Standard error; 0 when the value is exact, NaN when the error is unknown.
     """
 
     value: float
@@ -24,13 +23,16 @@ class Value:
     stderr: float = 0.0
 
 
+Values = dict[RowKey, Value]
+
+
 def undefined(reason: str) -> Value:
-    """Make the value of something that is not defined."""
+    """Make an undefined value: NaN, with the reason as its note."""
     return Value(math.nan, reason, math.nan)
 
 
 def exponents(depth_from_output: int, chain_length: int | None) -> dict[str, float]:
-    """Exponent of each power for one layer.
+    """Give the exponent of each power for one layer.
 
     The depth-matched power of layer l of a chain of L is 1/(L - l + 1): exact for deep linear networks trained from
     balanced initialisation (arXiv 2510.15563).
@@ -41,6 +43,10 @@ def exponents(depth_from_output: int, chain_length: int | None) -> dict[str, flo
 
     Returns:
         Power name -> exponent; NaN for "depth" when the network is no chain.
+
+    Example:
+        >>> exponents(depth_from_output=3, chain_length=4)
+        {'1': 1.0, '1/2': 0.5, 'depth': 0.25}
     """
     depth = math.nan if chain_length is None else 1.0 / (depth_from_output + 1)
-    return {"1": 1.0, "1/2": 0.5, "depth": depth}
+    return dict(zip(POWERS, (1.0, 0.5, depth), strict=True))

@@ -7,11 +7,12 @@ from matplotlib.figure import Figure, SubFigure
 from nfa.conventions import HEADLINE, Convention
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import LAYER_COLOURS, layer_colour, layer_shade, nfc_limits, step_axis
+from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 190.0)
 CROWD = 8  # layers whose lines and bands a panel has room for
-QUANTITIES = {"uc_nfc": "UC-NFC", "c_nfc": "C-NFC"}
+QUANTITIES = ("uc_nfc", "c_nfc")
 
 
 def over_steps(study: Study, cell: str, quantity: str, layer: int, rows: slice = slice(None)) -> Values:
@@ -54,7 +55,7 @@ def panel(study: Study, cell: str) -> Panel:
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         marks = []
-        for side, (quantity, name) in enumerate(QUANTITIES.items()):
+        for side, (quantity, name) in enumerate(quantity_labels(QUANTITIES).items()):
             axes = add_axes(figure, SIZE, ((30, 34, 187, 20), (200, 34, 17, 20))[side])
             step_axis(axes, last, study.linear_steps)
             axes.set_ylim(*limits)

@@ -6,6 +6,7 @@ from nfa.report.figures.ansatz import at_step
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.panels import Mark, Panel, add_axes, draw_mark
 from nfa.report.figures.style import nfc_limits, optimizer_colour
+from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 190.0)
@@ -27,7 +28,7 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         marks = []
-        for side, (quantity, name) in enumerate(QUANTITIES.items()):
+        for side, (quantity, name) in enumerate(quantity_labels(QUANTITIES).items()):
             axes = add_axes(figure, SIZE, ((30, 34, 187, 20), (200, 34, 17, 20))[side])
             axes.set_xlim(study.deepest + 0.3, -0.3)
             depths = range(0, study.deepest + 1, tick_spacing(study.deepest))

@@ -52,7 +52,7 @@ def _flows(study: Study, cells: list[str]) -> list[str]:
 
 def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Panel:
     norm = quantity in NORMS
-    heading = f"{QUANTITIES[quantity]} over its leading order, ∝ t²" if norm else "C-NFC"
+    heading = f"{NORMS[quantity]} over its leading order, ∝ t²" if norm else "C-NFC"
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, SIZE, (36, 34, 12, 10))

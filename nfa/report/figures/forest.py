@@ -9,13 +9,13 @@ from nfa.conventions import Convention
 from nfa.features.scores import SCORES
 from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
 from nfa.report.figures.style import INK, LAYER_COLOURS, MUTED
+from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.stratified_ranks import EVERYWHERE, RANKED
 from nfa.report.statistics.study import Study
 
 NAMES = {"probe": "linear probe", "probe_gain": "probe's gain over untrained"} | {
     name: SCORES[name].label for name in RANKED if name in SCORES
 }
-QUANTITIES = {"uc_nfc": "UC-NFC", "above_haar": "UC-NFC − haar_nfc", "c_nfc": "C-NFC"}
 ROW, MARGINS = 25.0, (150.0, 34.0, 14.0, 8.0)  # points; left, bottom, right, top
 WIDTH = 400.0
 
@@ -48,7 +48,9 @@ def panels(study: Study) -> list[Panel]:
     """One panel per alignment quantity: a row per score, a mark per data set; none where nothing is known."""
     if study.tables["features_ranks"]["rho"].isna().all():
         return []
-    return [_panel(study, quantity, name) for quantity, name in QUANTITIES.items()]
+    labels = quantity_labels(("uc_nfc", "c_nfc"))
+    names = {"uc_nfc": labels["uc_nfc"], "above_haar": f"{labels['uc_nfc']} − haar_nfc", "c_nfc": labels["c_nfc"]}
+    return [_panel(study, quantity, name) for quantity, name in names.items()]
 
 
 def rank_series(study: Study, quantity: str, scope: str, scores: Sequence[str]) -> Values:

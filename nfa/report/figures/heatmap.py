@@ -12,6 +12,7 @@ from nfa.report.figures.ansatz import ending
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import styled
+from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
 LONGEST_LABEL = 70  # characters
@@ -30,7 +31,7 @@ def save_heatmap(study: Study, path: Path) -> None:
         figure = Figure(figsize=(width, 0.9 + 0.24 * rows), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         for side, (axes, (quantity, name)) in enumerate(
-            zip(figure.subplots(1, 2, sharey=True), QUANTITIES.items(), strict=True)
+            zip(figure.subplots(1, 2, sharey=True), quantity_labels(QUANTITIES).items(), strict=True)
         ):
             _draw(axes, final_values(study, quantity))
             axes.set_title(f"{name} ({HEADLINE})")
@@ -56,7 +57,8 @@ def _save_tall(study: Study, path: Path) -> None:
         figure = Figure(figsize=(width, 0.9 + 0.2 * rows), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(f"{HEADLINE}" + (f"; {cells[0]}" if columns == 1 else ""), fontsize=8)
-        for axes, (quantity, name) in zip(figure.subplots(1, 2, sharey=True), QUANTITIES.items(), strict=True):
+        named_quantities = quantity_labels(QUANTITIES).items()
+        for axes, (quantity, name) in zip(figure.subplots(1, 2, sharey=True), named_quantities, strict=True):
             _draw(axes, final_values(study, quantity).T)
             axes.set_title(name)
             named = range(columns) if columns > 1 else ()

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from nfa.conventions import HEADLINE, READOUT
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MARKERS, MUTED, nfc_limits, optimizer_colour
+from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
@@ -29,7 +30,7 @@ def panels(study: Study) -> list[Panel]:
     means = points.groupby(by, sort=True)[["value", "probe"]].mean().reset_index()
     found = []
     for data in dict.fromkeys(study.cells["data"]):
-        for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC")):
+        for quantity, name in quantity_labels(("uc_nfc", "c_nfc")).items():
             part = means[(means["data"] == data) & (means["quantity"] == quantity)].dropna(subset=["value", "probe"])
             if len(part):
                 found.append(_panel(study, str(data), name, part))

@@ -12,107 +12,28 @@ from nfa.report.page.tables import table
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
-PAPER = "Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271"
-OURS = "as defined in this project"
-WEIGHT_DECAY_ACCOUNT = "arXiv 2507.05644"
-
-# name, formula (HTML, written here), what it says, source
-DEFINITIONS: tuple[tuple[str, str, str, str], ...] = (
+# Definitions beside those of the registry of quantities: name, formula, meaning, source.
+OBJECTS = (
     (
         "NFM",
-        "F = W<sup>T</sup>W",
+        "F = WᵀW",
         "neural feature matrix of a layer h = W x, W of k rows (fan-out) and d columns (fan-in)",
-        PAPER,
+        "Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271",
     ),
     (
         "K",
-        "K = (1/n) Σ<sub>i</sub> Σ<sub>positions</sub> J<sub>i</sub><sup>T</sup>J<sub>i</sub>, J<sub>i</sub> = "
-        "∂f(x<sub>i</sub>)/∂h",
+        "K = (1/n) Σᵢ Σ_positions JᵢᵀJᵢ, Jᵢ = ∂f(xᵢ)/∂h",
         "covariance (k × k) of the pre-activation tangent features",
-        PAPER,
+        "Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271",
     ),
-    (
-        "AGOP",
-        "G = W<sup>T</sup>K W",
-        "average gradient outer product, for the path through this layer",
-        "derived: the chain rule",
-    ),
-    (
-        "uc_nfc",
-        "ρ(W<sup>T</sup>W, (W<sup>T</sup>K W)<sup>power</sup>)",
-        "UC-NFC: the neural feature ansatz itself",
-        PAPER,
-    ),
-    (
-        "c_nfc",
-        "ρ(Δ<sup>T</sup>Δ, (Δ<sup>T</sup>K Δ)<sup>power</sup>), Δ = W − W<sub>0</sub>",
-        "C-NFC: of the change of the weights, with the current K",
-        PAPER,
-    ),
-    (
-        "c_nfc at step 0",
-        "ρ(V<sup>T</sup>V, (V<sup>T</sup>K<sub>0</sub>V)<sup>power</sup>), V = −∂L/∂W at step 0",
-        "its limit t → 0+ along gradient flow on the whole training loss, where Δ = 0",
-        "derived",
-    ),
-    (
-        "c_nfc_update",
-        "the same, V the optimizer's first full-batch update",
-        "the limit for the optimizer in use",
-        "derived",
-    ),
-    ("dc_nfc", "ρ(Δ<sup>T</sup>Δ, Δ<sup>T</sup>(K − K<sub>0</sub>) Δ)", "the part due to K moving; power 1 only", OURS),
-    (
-        "w0_nfc",
-        "ρ(W<sub>0</sub><sup>T</sup>W<sub>0</sub>, (W<sub>0</sub><sup>T</sup>K W<sub>0</sub>)<sup>power</sup>)",
-        "control: do the initial weights align",
-        OURS,
-    ),
-    (
-        "haar_nfc, haar_nfc_sd",
-        "mean and sd of ρ(W<sup>T</sup>W, (W<sup>T</sup>Q K Q<sup>T</sup>W)<sup>power</sup>), Q a random rotation",
-        "control: K's spectrum without its directions",
-        OURS,
-    ),
-    (
-        "c_haar_nfc",
-        "mean of ρ(Δ<sup>T</sup>Δ, Δ<sup>T</sup>Q K Q<sup>T</sup>Δ) over random rotations Q",
-        "control of c_nfc; power 1 only",
-        "derived",
-    ),
-    (
-        "localisation",
-        "mean over units of Σ w<sup>4</sup> / (Σ w<sup>2</sup>)<sup>2</sup>",
-        "1: one input each",
-        "arXiv 2202.00565",
-    ),
-    ("relative_change", "|Δ| / |W|", "how much of W is learned", PAPER + ", public code"),
-    ("stable_rank_…", "|A|<sub>F</sub><sup>2</sup> / |A|<sub>2</sub><sup>2</sup>", "of NFM, AGOP and K", "standard"),
-    (
-        "subspace_overlap",
-        "|U<sub>r</sub><sup>T</sup>V<sub>r</sub>|<sub>F</sub><sup>2</sup> / r",
-        "of the leading eigenspaces of NFM and AGOP",
-        "standard",
-    ),
-    ("commutator", "|FG − GF| / (|F||G|)", "0 when NFM and AGOP share eigenvectors", "derived"),
-    (
-        "fact",
-        "ρ(W<sup>T</sup>W, sym(W<sup>T</sup>A)), A = −(1/(nλ)) Σ (∂ℓ/∂h) x<sup>T</sup>",
-        "the account by weight decay λ; undefined where λ = 0",
-        WEIGHT_DECAY_ACCOUNT,
-    ),
-    (
-        "depth_law_power, …_fit, …_low, …_high",
-        "argmax and max over s of ρ(W<sup>T</sup>W, (W<sup>T</sup>K W)<sup>s</sup>)",
-        "the best power, the correlation there, and the powers around it at which that has fallen by 0.01",
-        "the law 1/(L − l + 1): arXiv 2510.15563",
-    ),
-    (
-        "early_dynamics: centred_nfm_norm, centred_agop_norm, c_nfc",
-        "|W̄<sup>T</sup>W̄|, |W̄<sup>T</sup>K W̄| and their ρ along θ′ = −∇L; W̄ = tW′ + t²W″/2, K = K<sub>0</sub> + tK′",
-        "measured, leading order (tW′, K<sub>0</sub>) and next order; t is learning rate × steps",
-        "derived",
-    ),
+    ("AGOP", "G = WᵀKW", "average gradient outer product, for the path through this layer", "derived: the chain rule"),
+    ("change", "W̄ = W − W₀", "change of the weights since initialisation", "definition"),
+)
+EARLY_DYNAMICS = (
+    "early_dynamics: centred_nfm_norm, centred_agop_norm, c_nfc",
+    "|W̄ᵀW̄|, |W̄ᵀKW̄| and their ρ along θ′ = −∇L; W̄ = tW′ + t²W″/2, K = K₀ + tK′",
+    "measured, leading order (tW′, K₀) and next order; t is learning rate × steps",
+    "derived",
 )
 
 CONVENTIONS_TEXT = (
@@ -171,18 +92,27 @@ CONVENTIONS_TEXT = (
 
 
 def definitions() -> Safe:
-    """Tabulate each quantity with its formula, meaning and source."""
+    """Tabulate each quantity with its formula, meaning, control and source."""
+    from nfa.alignment.quantities import QUANTITIES  # imports torch, which the rest of a report does without
+
+    of_registry = ((q.name, q.formula, q.meaning, q.source, q.control) for q in QUANTITIES.values())
     rows = [
         el(
             "tr",
             el("th", el("code", name), scope="row"),
-            el("td", Safe(formula), cls="formula"),
+            el("td", formula, cls="formula"),
             el("td", meaning),
+            el("td", el("code", control) if control else ""),
             el("td", source),
         )
-        for name, formula, meaning, source in DEFINITIONS
+        for name, formula, meaning, source, control in (
+            *((*definition, None) for definition in OBJECTS),
+            *of_registry,
+            (*EARLY_DYNAMICS, None),
+        )
     ]
-    return table(("quantity", "definition", "meaning", "source"), rows, "Quantities, for each layer", cls="definitions")
+    head = ("quantity", "definition", "meaning", "control", "source")
+    return table(head, rows, "Quantities, for each layer", cls="definitions")
 
 
 def conventions(study: Study) -> Safe:

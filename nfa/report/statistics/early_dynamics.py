@@ -18,7 +18,7 @@ from nfa.sweep.cells import Cell, Sweep
 SOURCES = ("measured", "leading", "next")
 ORDERS = SOURCES[1:]
 NORMS = {"centred_nfm_norm": "|W̄ᵀW̄|", "centred_agop_norm": "|W̄ᵀKW̄|"}
-QUANTITIES = {**NORMS, "c_nfc": "C-NFC"}
+QUANTITIES = (*NORMS, "c_nfc")
 PLACE = ["cell", "seed", "layer", "layer_index", "depth_from_output", "quantity", "correlation"]
 COLUMNS = [*PLACE, "t", "steps", *SOURCES]
 LEFT = [*PLACE, "order", "share", "t", "steps", "note"]

@@ -81,6 +81,13 @@ def name_list(names: Iterable[str], limit: int = 12, told: Callable[[str], str] 
     return ", ".join(map(told, names[:limit])) + more
 
 
+def quantity_labels(names: Iterable[str]) -> dict[str, str]:
+    """Look up the labels of quantities in their registry: name -> label."""
+    from nfa.alignment.quantities import QUANTITIES  # imports torch, which the rest of a report does without
+
+    return {name: QUANTITIES[name].label for name in names}
+
+
 def shown_of(cells: list[str]) -> list[str]:
     """Choose the cells that a page or a terminal shows: all, or some evenly spread."""
     if len(cells) <= CELLS_SHOWN:

@@ -12,7 +12,6 @@ from rich.text import Text
 from nfa.report.numbers import number, significant
 
 DIGITS = 3
-_HEADINGS = {"uc_nfc": "UC-NFC", "haar_nfc": "control", "c_nfc": "C-NFC"}
 
 
 def check_report(table: pd.DataFrame) -> Group:
@@ -51,25 +50,34 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
         power: The same.
         centred: Show C-NFC, too.
     """
-    quantities = [name for name in _HEADINGS if centred or name != "c_nfc"]
+    headings = _headings(centred=centred)
     estimator = table.estimator.iloc[0]
     title = f"{correlation}, power {power}; {estimator}, n = {table.n.iloc[0]:,}; ±: standard error"
     shown = _table()
     shown.add_column("layer", overflow="fold")
-    for name in quantities:
-        shown.add_column(_HEADINGS[name], justify="right", no_wrap=True)
+    for heading in headings.values():
+        shown.add_column(heading, justify="right", no_wrap=True)
     rows = table[table.correlation.eq(correlation) & table.power.eq(power)]
     notes: dict[str, None] = {}
     for _, part in rows.groupby("layer_index", sort=True):
         found = part.set_index("quantity")
-        shown.add_row(Text(part.layer.iloc[0]), *(_with_error(found.value[q], found.stderr[q]) for q in quantities))
-        for quantity in quantities:
+        shown.add_row(Text(part.layer.iloc[0]), *(_with_error(found.value[q], found.stderr[q]) for q in headings))
+        for quantity, heading in headings.items():
             if found.note[quantity]:
-                notes[f"{_HEADINGS[quantity]}: {found.note[quantity]}"] = None
+                notes[f"{heading}: {found.note[quantity]}"] = None
     # Not the table's own title, which would be wrapped to the table's width.
     return Group(
         Text(title, "dim"), shown, *(Text(note, "dim") for note in notes), *left_out_lines(table.attrs["left_out"])
     )
+
+
+def _headings(*, centred: bool) -> dict[str, str]:
+    """Choose the columns: UC-NFC beside its control, and C-NFC where it is asked for; quantity -> heading."""
+    from nfa.alignment.quantities import QUANTITIES  # imports torch
+
+    ansatz, change = QUANTITIES["uc_nfc"], QUANTITIES["c_nfc"]
+    shown = {ansatz.name: ansatz.label, str(ansatz.control): "control"}
+    return {**shown, change.name: change.label} if centred else shown
 
 
 def left_out_lines(left_out: Mapping[str, str]) -> list[RenderableType]:

@@ -11,9 +11,11 @@ from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.conventions import HEADLINE
 from nfa.report.statistics.collected import parameter_table
+from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled import Pooling
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.points import AXES
+from nfa.tracking.record.series import QUANTITIES
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
 
@@ -120,8 +122,7 @@ def cells_markdown(cells: pd.DataFrame) -> str:
     measures = {
         "test_loss": "test loss",
         "test_accuracy": "test accuracy",
-        "uc_nfc": "UC-NFC",
-        "c_nfc": "C-NFC",
+        **quantity_labels(QUANTITIES),
         "best_probe": "best probe",
     }
     head = ["cell", "seeds", *measures.values(), "learned"]
@@ -208,7 +209,7 @@ def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> lis
             by = f"{axis}.name" if f"{axis}.name" in varied else varied[0]
             panels = [
                 _curve(f"alignment/{quantity}/mean", "alignment/step", by, f"{name}, mean over hidden layers")
-                for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
+                for quantity, name in quantity_labels(QUANTITIES).items()
             ]
             grid = runs.grid([f"config.{by}"], panels, _run_set(sweep, by))
             blocks += [wr.H2(f"By {axis} ({by})"), *_averaged(sweep, by), grid]
@@ -217,7 +218,7 @@ def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> lis
     panels = [
         _curve(f"alignment/{quantity}/layer_{layer}", "alignment/step", "cell", f"{name}, layer {layer}")
         for layer in layers
-        for quantity, name in (("uc_nfc", "UC-NFC"), ("c_nfc", "C-NFC"))
+        for quantity, name in quantity_labels(QUANTITIES).items()
     ]
     return [*blocks, wr.H2("Layer by layer"), runs.grid([GROUP], panels)]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nfa.alignment import CORRELATIONS, correlations, measure, measure_covariances
 from nfa.alignment.covariance.blocks import MOST, Blocks, OuterSum, inner_products
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.forms import Entries, Forms, OffDiagonal
+from nfa.alignment.quantities.forms import AllEntries, Forms, OffDiagonalEntries
 from nfa.alignment.quantities.sketch import Estimator, _variance
 from tests.alignment.networks import CASES
 from tests.alignment.reference import rho
@@ -95,7 +95,7 @@ def test_the_slope_is_the_derivative(name: str, shape: tuple[int, int]) -> None:
     features = FeatureMatrix(weight)
     part = OuterSum(covariance[None], None)
     forms = Forms(weight, Blocks([1], [part], [part]), covariance[None], covariance[None], torch.float64)
-    over = OffDiagonal(forms) if name == "offdiagonal" else Entries(forms)
+    over = OffDiagonalEntries(forms) if name == "offdiagonal" else AllEntries(forms)
     shift = 0.0 if name == "cosine" else 1 / over.count
     variance_f = over.squared_f - shift * over.sum_f**2
     variance = over.squared - shift * over.sums[0] ** 2

@@ -15,6 +15,7 @@ from nfa.report.page.live import live_heat
 from nfa.report.page.sections.section import Section, live_lead, make_section
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, row_link
+from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
 
@@ -95,7 +96,9 @@ def heat_table(study: Study, live: Live) -> Safe:
     if is_tall(study):
         return _tall_heat_table(study, live)
     depths = range(study.deepest, -1, -1)
-    groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
+    groups = [
+        [GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in quantity_labels(QUANTITIES).values()
+    ]
     names = [[GAP, *(el("th", str(depth) if depth else "out", scope="col") for depth in depths)] for _ in QUANTITIES]
     head = el("thead", el("tr", el("th", "cell", rowspan=2, scope="col"), groups), el("tr", names))
     rows = []
@@ -122,7 +125,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
     layers = {cell: {depth: (name, index) for name, index, depth in study.layers(cell)} for cell in study.shown}
     names = [
         [el("th", row_link(study, cell), colspan=len(QUANTITIES) + 1, scope="colgroup") for cell in study.shown],
-        [[GAP, *(el("th", name, scope="col") for name in QUANTITIES.values())] for _ in study.shown],
+        [[GAP, *(el("th", name, scope="col") for name in quantity_labels(QUANTITIES).values())] for _ in study.shown],
     ]
     head = el("thead", el("tr", el("th", "layer", rowspan=2, scope="col"), names[0]), el("tr", names[1]))
     rows = []
@@ -144,14 +147,16 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
 
 
 def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int) -> Safe:
+    label = quantity_labels([quantity])[quantity]
+
     def show(convention: Convention) -> tuple[str, float | None, str]:
         series = study.series(cell, quantity, index, convention)
         if not len(series.step) or not np.isfinite(series.mean[-1]):
             note = str(series.note[-1]) if len(series.step) else "not measured"
-            return UNDEFINED, None, f"{layer}, {QUANTITIES[quantity]}, {convention}: {note or 'undefined'}"
+            return UNDEFINED, None, f"{layer}, {label}, {convention}: {note or 'undefined'}"
         value = interval(series.mean[-1], series.low[-1], series.high[-1], 3)
         note = f"; {series.note[-1]}" if series.note[-1] else ""
-        tip = f"{layer}, {QUANTITIES[quantity]} {value} at step {series.step[-1]:,}; {convention}{note}"
+        tip = f"{layer}, {label} {value} at step {series.step[-1]:,}; {convention}{note}"
         return number(series.mean[-1]), float(series.mean[-1]), tip
 
     return live_heat(live, show)

@@ -24,8 +24,8 @@ from nfa.report.page.sections.section import (
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import ENOUGH_POINTS, rank_cell, row_head, table
 from nfa.report.statistics.departure import SHARE
-from nfa.report.statistics.early_dynamics import ORDERS, QUANTITIES, in_headline
-from nfa.report.statistics.labels import name_list
+from nfa.report.statistics.early_dynamics import NORMS, ORDERS, in_headline
+from nfa.report.statistics.labels import name_list, quantity_labels
 from nfa.report.statistics.rank_correlation import POOLED, by_depth
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
@@ -150,7 +150,8 @@ def early_dynamics(study: Study) -> Answer:
     left = left[(left["note"] != "undefined") & left["cell"].isin(study.shown)]
     if left.empty:
         return Answer(UNDEFINED, NOT_FOLLOWED)
-    parts = [f"{name}: {_orders(left[left['quantity'] == quantity])}" for quantity, name in QUANTITIES.items()]
+    names = {**NORMS, **quantity_labels(["c_nfc"])}
+    parts = [f"{name}: {_orders(left[left['quantity'] == quantity])}" for quantity, name in names.items()]
     samples = study.collected.sweep.measure.early
     cells, seeds = left["cell"].nunique(), left["seed"].nunique()
     text = (
