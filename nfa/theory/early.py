@@ -24,7 +24,7 @@ sample crosses one; W'' and K' are then those between jumps, and the orders hold
 
     predicted = early_dynamics(model, inputs, targets, squared_error)       # inputs (n, d), targets (n, C)
     measured = measured_dynamics(model, inputs, targets, squared_error, predicted["t"].unique())
-    nfa.report.statistics.departure.departure(predicted, measured)  # per layer and quantity: until when it holds to 10%
+    nfa.report.statistics.departure_time.departure_times(predicted, measured)  # until when each curve holds to 10%
 """
 
 import math

@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MUTED, layer_colour, nfc_limits
-from nfa.report.statistics.departure import first_crossing
+from nfa.report.statistics.departure_time import departure_time
 from nfa.report.statistics.early_dynamics import NORMS, ORDERS, QUANTITIES, in_headline
 from nfa.report.statistics.study import Study
 
@@ -65,7 +65,7 @@ def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame) -> Pan
             for order in ORDERS:
                 values = curve[order].to_numpy() / unit
                 axes.plot(t, values, color=colour, linestyle=LINES[order], linewidth=1.2)
-                leaves, note = first_crossing(t, curve[order].to_numpy(), measured)
+                leaves, note = departure_time(t, curve[order].to_numpy(), measured)
                 if np.isfinite(leaves) and not note:
                     axes.plot(
                         [leaves], [np.interp(leaves, t, values)], "|", color=colour, markersize=11, markeredgewidth=1.6

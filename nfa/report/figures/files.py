@@ -10,18 +10,18 @@ from nfa.report.figures import (
     depth,
     depth_law,
     early,
-    forest,
+    features_ranks,
     heatmap,
     matrices,
     predicted,
     probing,
-    raised,
+    raised_layers,
     training,
 )
-from nfa.report.figures.albums import Album
 from nfa.report.figures.panels import Panel
 from nfa.report.figures.saving import save
 from nfa.report.figures.style import optimizer_colour
+from nfa.report.statistics.matrix_albums import Album
 from nfa.report.statistics.speed_limited import Matched
 from nfa.report.statistics.study import Study
 
@@ -49,7 +49,7 @@ def _early(study: Study) -> Drawing | None:
 
 def _speed_limited(study: Study) -> Drawing | None:
     matched = Matched(study.tables["speed_limited"])
-    return _drawing(raised.panels(study, matched), 2, raised.legend(study, matched))
+    return _drawing(raised_layers.panels(study, matched), 2, raised_layers.legend(study, matched))
 
 
 # Name -> what draws it, None where the sweep has no such figure; the page links them in this order.
@@ -63,7 +63,7 @@ FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "predicted": lambda study: _drawing(predicted.panels(study), 2, _optimizers(study)),
     "depth_law": lambda study: _drawing(depth_law.panels(study), 3, _optimizers(study)),
     "early": _early,
-    "quality": lambda study: _drawing(forest.panels(study), 3, forest.legend(study)),
+    "quality": lambda study: _drawing(features_ranks.panels(study), 3, features_ranks.legend(study)),
     "speed_limited": _speed_limited,
 }
 

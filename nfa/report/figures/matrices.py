@@ -1,4 +1,4 @@
-"""NFM beside AGOP as pictures: the albums of ``nfa.report.figures.albums``, in colours.
+"""NFM beside AGOP as pictures: the albums of ``nfa.report.statistics.matrix_albums``, in colours.
 
 Every picture has its own scale, because the AGOP's differs by orders of magnitude over training; zero is in the middle
 where values may be negative. Entries that are not finite, as of a run that diverged, are grey, and the caption says so.
@@ -15,10 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nfa.report.figures.albums import MATRICES, Album, Picture
 from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import styled
 from nfa.report.numbers import number
+from nfa.report.statistics.matrix_albums import MATRICES, Album, Picture
 from nfa.report.statistics.study import Study
 
 FILE_ROWS = 24  # of the figure's file

@@ -9,7 +9,7 @@ import pandas as pd
 
 from nfa.conventions import LINEAR_PROBES
 from nfa.report.statistics.labels import cell_labels
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.cells import AXES, Sweep
 
 # What `alignment` carries of each cell beside its id; a sweep's other settings are in `runs` and `cells_summary`.

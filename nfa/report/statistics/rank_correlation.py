@@ -10,7 +10,7 @@ import pandas as pd
 from nfa.conventions import READOUT
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.intervals import over_seeds
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.runs import RUN, at_last_step, run_status
 
 FEWEST_POINTS = 3

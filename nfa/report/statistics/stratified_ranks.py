@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 from nfa.conventions import CONFIDENCE, CONVENTIONS, READOUT
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.runs import at_convention
 
 QUANTITIES = ("uc_nfc", "c_nfc", "above_haar")

@@ -91,11 +91,6 @@ class Study:
         pooling = self.collected.pooling
         return ", ".join(dict.fromkeys(setting for cells in sets for setting in pooling.settings(cells)))
 
-    def pooled_note(self) -> str:
-        """Say below a table or figure which settings vary among the cells of a data set; empty where none does."""
-        names = self.pooled_names()
-        return f". Cells of a data set are taken together that differ in {names}" if names else ""
-
     def row(self, cell: str) -> dict[str, Any]:
         """Return one cell's row of ``cells``."""
         return self._rows[cell]

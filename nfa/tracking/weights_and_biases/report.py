@@ -11,7 +11,7 @@ from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.conventions import HEADLINE
 from nfa.report.statistics.collected import parameter_table
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.cells import AXES, Cell, Sweep
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED

@@ -53,10 +53,6 @@ class Pooling:
         """Name the settings and their values: ``model.init_scale 0.1, 0.3; train.rule hebb, backpropagation``."""
         return "; ".join(f"{name} {_values(values)}" for name, values in self.settings(cells).items())
 
-    def sentence(self, cells: Iterable[object]) -> str:
-        """Say it in a sentence that follows another one; empty where no setting varies."""
-        return sentence(self.listed(cells))
-
     def column(self, table: pd.DataFrame, points: pd.DataFrame, keys: list[str]) -> pd.Series:
         """Make the column ``pooled_over`` of a table whose rows pool cells.
 
@@ -68,11 +64,6 @@ class Pooling:
         found: dict[Any, Any] = points.groupby(keys, sort=False, observed=True)["cell"].unique().to_dict()
         places = table[keys].itertuples(index=False, name=None)
         return pd.Series([self.listed(found.get(place, ())) for place in places], table.index, dtype="string")
-
-
-def sentence(listed: str) -> str:
-    """Make a sentence that follows another one of what ``Pooling.listed`` gave; empty where that is."""
-    return f" The cells taken together differ in {listed}." if listed else ""
 
 
 def _varied(parameters: pd.DataFrame) -> dict[str, list[str]]:
