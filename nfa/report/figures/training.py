@@ -1,7 +1,6 @@
-"""Did it train? Test loss over steps, as a share of the best constant prediction's."""
+"""Did it train? Test loss over steps, divided by that of the best constant prediction."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -13,19 +12,9 @@ from nfa.report.statistics.study import Study
 SIZE = (300.0, 190.0)
 
 
-def relative_loss(study: Study) -> pd.DataFrame:
-    """Return each cell's test loss over its constant predictor's, by step: mean and interval over seeds."""
-    table = study.tables["history_summary"]
-    table = table[(table["split"] == "test") & (table["metric"] == "loss")]
-    constant = table["cell"].map(study.tables["runs"].groupby("cell")["constant_test_loss"].mean())
-    columns = ["mean", "ci_low", "ci_high"]
-    return table[["cell", "step"]].join(table[columns].div(constant, axis=0))
-
-
 def panels(study: Study) -> list[Panel]:
-    """One panel per data and model, one line per optimizer."""
-    losses = relative_loss(study)
-    losses = losses[losses["cell"].isin(study.shown)]
+    """Make one panel per data and model, with a line per optimizer."""
+    losses = study.relative_losses
     parts = dict(tuple(losses.groupby("cell", sort=False)))
     values = losses["mean"].to_numpy(float)
     values = values[np.isfinite(values) & (values > 0)]

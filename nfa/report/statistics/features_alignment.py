@@ -1,7 +1,9 @@
-"""Alignment beside feature quality, one row per cell, seed, step, layer and convention: one query answers most.
+"""The table ``features_alignment``: alignment beside feature quality, for questions that need both.
 
-SELECT data, depth_from_output, corr(uc_nfc, probe_gain) FROM 'features_alignment.parquet'
-WHERE correlation = 'cosine' AND power = '1' AND last GROUP BY ALL
+It has one row per cell, seed, step, layer and convention, so that a single query answers most such questions:
+
+    SELECT data, depth_from_output, corr(uc_nfc, probe_gain) FROM 'features_alignment.parquet'
+    WHERE correlation = 'cosine' AND power = '1' AND last GROUP BY ALL
 """
 
 import pandas as pd
@@ -11,7 +13,7 @@ from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.runs import RUN, run_status
 
 ALIGNED = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
-# Columns of the join, in order. What a layer lacks (the kernel machines of deeper layers) is NaN there.
+# Columns of scores, in order. A score that a layer lacks (deeper layers have no kernel machines) is NaN.
 SCORES = (
     "probe",
     "probe_untrained",
@@ -39,7 +41,7 @@ _PLACE = [*RUN, "step", "layer"]
 
 
 def make_features_alignment(collected: Collected) -> pd.DataFrame:
-    """Join alignment with all held-out scores of the same layer's features.
+    """Join alignment with all held-out scores of the features of the same layer.
 
     Returns:
         One row per cell, seed, checkpoint, layer, correlation and power: ``cell``, ``data``, ``model``, ``optimizer``,
@@ -70,7 +72,7 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
 
 
 def wide_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Lay out a column per score, one row per cell, seed, step and layer; scores on test data where they need data."""
+    """Lay out one row per cell, seed, step and layer, with a column per score; scores that need data use test data."""
     scores = scores.astype({"cell": str, "layer": str, "probe": str, "metric": str, "split": str})
     scores = scores[(scores["split"] == "test") | (scores["probe"] == "recovery")]
     column = scores["probe"].where(~scores["probe"].isin(["geometry", "recovery"]), scores["metric"])
@@ -84,7 +86,7 @@ def wide_scores(scores: pd.DataFrame) -> pd.DataFrame:
     layers["probe_untrained"] = layers["before"]
     layers["probe_gain"] = layers["probe"] - layers["before"]
     layers["probe_input"] = layers["probe_raw"]
-    compared = layers["kernel_nfm"].notna()  # a first layer's metric I is that of the raw input
+    compared = layers["kernel_nfm"].notna()  # a first layer is compared with the machines on the raw input
     layers["kernel_identity"] = layers["kernel_identity"].fillna(layers["kernel_identity_raw"].where(compared))
     layers["rfm"] = layers["rfm_raw"].where(compared)
     return layers[[*_PLACE, *SCORES]].reset_index(drop=True)

@@ -145,7 +145,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
 
 def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int) -> Safe:
     def show(convention: Convention) -> tuple[str, float | None, str]:
-        series = study.series(cell, quantity, index, convention)
+        series = study.curve(cell, quantity, index, convention)
         if not len(series.step) or not np.isfinite(series.mean[-1]):
             note = str(series.note[-1]) if len(series.step) else "not measured"
             return UNDEFINED, None, f"{layer}, {QUANTITIES[quantity]}, {convention}: {note or 'undefined'}"
