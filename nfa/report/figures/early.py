@@ -67,10 +67,7 @@ def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame, depart
             for order in ORDERS:
                 values = curve[order].to_numpy() / unit
                 axes.plot(t, values, color=colour, linestyle=LINES[order], linewidth=1.2)
-                rows = (
-                    (departures["layer_index"] == layer) & (departures["order"] == order) & (departures["note"] == "")
-                )
-                for time in departures.loc[rows, "t"]:
+                for time in left.loc[(left["layer_index"] == layer) & (left["order"] == order), "t"]:
                     style = {"color": colour, "markersize": 11, "markeredgewidth": 1.6}
                     axes.plot([time], [np.interp(time, t, values)], "|", **style)
             axes.plot(t, measured / unit, "o", color=colour, markersize=3, alpha=0.75, linewidth=0)

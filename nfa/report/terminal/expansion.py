@@ -1,4 +1,4 @@
-"""The table that `nfa expand` prints: the cells of a sweep with their time and disk."""
+"""The tables that ``nfa expand`` prints: the cells of a sweep with their estimated time, and its data."""
 
 import os
 from typing import TYPE_CHECKING
@@ -10,13 +10,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-DATA_SHOWN = 20  # data entries that are described
-
-COLUMNS_SHOWN = 10  # columns left out that are named
+DATA_SHOWN = 20  # most data entries in the table
+COLUMNS_SHOWN = 10  # most columns of a file that are listed as left out
 
 
 def print_expansion(sweep: Sweep, shown: int = 200) -> None:
-    """Print the cells, and the totals."""
+    """Print the first cells, the data and the totals of a sweep."""
     from rich.console import Console
     from rich.table import Table
 
@@ -59,7 +58,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
 
 
 def print_data(sweep: Sweep, console: "Console") -> None:
-    """Print what each data entry is: its rows, inputs and targets, and the columns of a file that are not used."""
+    """Print rows, inputs and targets of each data entry, and the columns of data files that are left out."""
     from rich.table import Table
 
     from nfa.report.statistics.labels import axis_labels, name_list
@@ -71,7 +70,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("data", "train", "test", "inputs", "targets"):
         table.add_column(title, justify="right" if title in ("train", "test") else "left", overflow="fold")
-    lines: dict[str, None] = {}  # each once, though the settings of a file may be a grid
+    lines: dict[str, None] = {}  # no line twice, although several entries may read one file
     for label, cell in described[:DATA_SHOWN]:
         shape = cell.shape
         inputs = " x ".join(f"{size:,}" for size in shape.input_shape)
@@ -80,7 +79,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
         targets = outputs if shape.classes is None else f"{shape.classes:,} classes"
         table.add_row(label, f"{shape.n_train:,}", f"{shape.n_test:,}", inputs, targets)
         left_out = data_entry(cell.data).left_out(cell.data)
-        names = name_list((f"{name} ({why})" for name, why in left_out.items()), COLUMNS_SHOWN)
+        names = name_list((f"{name} ({reason})" for name, reason in left_out.items()), COLUMNS_SHOWN)
         if left_out:
             lines[f"{getattr(cell.data, 'path', label)}: columns left out: {names}"] = None
     console.print()
@@ -92,7 +91,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
 
 
 def _training_labels(sweep: Sweep) -> list[str]:
-    """Tell cells apart that differ in how they are trained, which an id says in its hash alone; [] where none do."""
+    """Label how each cell is trained, which its id shows only as a hash; [] if all cells are trained alike."""
     if len({cell.train for cell in sweep.cells}) == 1:
         return []
     from nfa.report.statistics.labels import axis_labels
