@@ -60,10 +60,8 @@ def _narrow_names(row: Mapping[Any, Any]) -> list[Text]:
 def _numbers(row: Mapping[Any, Any], *, narrow: bool) -> list[str]:
     accuracy = "" if row["probe_metric"] == "r2" else number(row["test_accuracy"])
     loss = significant(row["test_loss"]) if narrow else loss_with_interval(row).replace(" ± ", "±")
-    shown = (
-        plus_minus(row[name], row[f"{name}_ci_high"] - row[name]).replace(" ± ", "±") for name in ("uc_nfc", "c_nfc")
-    )
-    return [loss, accuracy, *shown, number(row["best_probe"])]
+    alignment = (plus_minus(row[name], row[f"{name}_ci_high"] - row[name]) for name in ("uc_nfc", "c_nfc"))
+    return [loss, accuracy, *(text.replace(" ± ", "±") for text in alignment), number(row["best_probe"])]
 
 
 def _seeds(row: Mapping[Any, Any]) -> Text:
@@ -113,7 +111,7 @@ def _over(row: Mapping[Any, Any]) -> str:
 
 
 def summary(results_folder: Path, width: int | None = None) -> Group:
-    """Compose all that ``nfa show`` prints: the table, cells that did not learn, rank correlations, the report's path."""
+    """Compose the output of ``nfa show``: the table, three sentences and the path of the report."""
     cells = read_cells(results_folder)
     return Group(
         summary_table(cells, width),
