@@ -90,8 +90,12 @@ def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tupl
     lines = [part for _, part in rows.groupby(_line_keys(chart), sort=False)]
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
-        axes = add_axes(figure, (WIDTH, height), (34, below, 12, 8))
+        names = chart.values(QUANTITY)
+        unnamed = len(names) == 1 and QUANTITY not in (roles.colour, roles.panel)  # neither in legend nor in title
+        axes = add_axes(figure, (WIDTH, height), (46 if unnamed else 34, below, 12, 8))
         axes.set_ylim(*limits)
+        if unnamed:
+            axes.set_ylabel(str(names[0]))
         if roles.x == STEP:
             step_axis(axes, int(rows["step"].max()), linear=all(_evenly(part["step"]) for part in lines))
         elif numeric:
@@ -102,7 +106,6 @@ def _panel(chart: Chart, value: object, colours: dict[object, str], limits: tupl
             axes.grid(False, axis="x")
         axes.set_xlabel({STEP: "optimizer step", DEPTH: "layers from the output", LAYER: ""}.get(roles.x, roles.x))
         index = {place: number for number, place in enumerate(places)}
-        names = chart.values(QUANTITY)
         styled_by_quantity = QUANTITY not in (roles.colour, roles.panel)
         for order, part in enumerate(lines):
             exact = roles.x == STEP or numeric

@@ -41,7 +41,7 @@ def _panel(study: Study, title: str, cells: list[str]) -> Panel:
         axes.set_yticks(list(TICKS), list(TICKS.values()))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("layers from the output")
-        axes.set_ylabel("best power")
+        axes.set_ylabel("best-fitting power")
         for _, index, depth in layers:
             law = study.law(cells[0], index)
             if np.isfinite(law):

@@ -91,7 +91,7 @@ def _panel(study: Study, quantity: str, name: str) -> Panel:
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(range(len(scores)), [NAMES[score] for score in scores])
         axes.grid(False, axis="y")
-        axes.set_xlabel(f"rank correlation of {name} with")
+        axes.set_xlabel(f"rank correlation with {name}")
         marks = []
         for number, scope in enumerate(names):
             shift = apart * (number - (len(names) - 1) / 2)

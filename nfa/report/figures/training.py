@@ -23,7 +23,7 @@ def panels(study: Study) -> list[Panel]:
 
     def panel(title: str, cells: list[str]) -> Panel:
         def draw(figure: Figure | SubFigure) -> list[Mark]:
-            axes = add_axes(figure, SIZE, (38, 34, 10, 10))
+            axes = add_axes(figure, SIZE, (46, 34, 10, 10))
             axes.set_yscale("log")
             axes.set_ylim(*limits)
             ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if limits[0] <= tick <= limits[1]]
@@ -42,6 +42,7 @@ def panels(study: Study) -> list[Panel]:
                 if study.row(cell)["n_diverged"]:
                     axes.plot(part["step"].iloc[-1:], part["mean"].iloc[-1:], "x", color=colour, markersize=7)
             axes.set_xlabel("optimizer step")
+            axes.set_ylabel("test loss / constant's")
             return []
 
         alt = f"{title}: test loss divided by the constant predictor's, over optimizer steps; one line per optimizer."

@@ -85,7 +85,7 @@ def make_chart(points: pd.DataFrame, roles: Roles) -> Chart:
         parts = role.split("+")
         for part in parts:
             if part not in known:
-                raise UserError(f"{part}: nothing to compare by; {nearest(part, known)}")
+                raise UserError(f"{part}: not something to compare by; {nearest(part, known)}")
         if len(parts) > 1:
             texts = points[[column_of(part) for part in parts]].map(show)
             points = points.assign(**{role: texts.agg(" ".join, axis=1)})
@@ -96,8 +96,8 @@ def make_chart(points: pd.DataFrame, roles: Roles) -> Chart:
     cells_per_place = points.groupby(by, sort=False, dropna=False)["cell"].nunique()
     if (cells_per_place > 1).any():
         raise UserError(
-            f"{int(cells_per_place.max())} cells would be averaged; give --x, --colour or --panel what they differ in "
-            f"({', '.join(_differing(points)) or 'label'})"
+            f"{int(cells_per_place.max())} cells would be averaged; compare by the settings in which they differ "
+            f"({', '.join(_differing(points)) or 'label'}), with --x, --colour or --panel"
         )
     runs = points.groupby([*by, "cell", "seed"], sort=False, dropna=False)["value"].mean().reset_index()
     order = {tuple(place): number for number, place in enumerate(runs[by].drop_duplicates().itertuples(index=False))}

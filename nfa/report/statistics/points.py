@@ -146,8 +146,9 @@ def _at_train_loss(points: pd.DataFrame, history: pd.DataFrame, loss: float) -> 
     crossed = set(steps.loc[steps["before"] < steps["after"], RUN].itertuples(index=False, name=None))
     for run, part in losses.groupby(RUN, sort=False):
         if run not in crossed:
-            reached = f"from {part['loss'].iloc[0]:.3g} to {part['loss'].min():.3g}"
-            raise UserError(f"--at-train-loss {loss:g}: {run[0]}, seed {run[1]}, went {reached}; choose one in between")
+            reached = f"went from {part['loss'].iloc[0]:.3g} to {part['loss'].min():.3g}"
+            where = f"the training loss of {run[0]}, seed {run[1]},"
+            raise UserError(f"--at-train-loss {loss:g}: {where} {reached}; choose a value in between")
     steps["step"] = (1 - steps["share"]) * steps["before"] + steps["share"] * steps["after"]
     return at_loss(points, losses, loss).merge(steps[[*RUN, "step"]], on=RUN, validate="m:1")
 

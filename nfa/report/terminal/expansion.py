@@ -43,7 +43,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         console = Console(highlight=False, width=160)
     console.print(table)
     if len(sweep.cells) > shown:
-        console.print(f"... and {len(sweep.cells) - shown:,} more; all of them: nfa expand --tsv {sweep.source}")
+        console.print(f"... and {len(sweep.cells) - shown:,} more; `nfa expand --tsv {sweep.source}` lists all")
     print_data(sweep, console)
     cores = os.cpu_count() or 1
     total, size = sum(cost.seconds for cost in estimates), sum(cost.bytes for cost in estimates)
@@ -54,7 +54,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         soft_wrap=True,
     )
     if sweep.sizes:
-        console.print(f"Sizes of this file, by --size: {', '.join(sweep.sizes)}.", soft_wrap=True)
+        console.print(f"Sizes that the file defines, to choose with --size: {', '.join(sweep.sizes)}.", soft_wrap=True)
 
 
 def print_data(sweep: Sweep, console: "Console") -> None:
@@ -74,7 +74,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
     for label, cell in described[:DATA_SHOWN]:
         shape = cell.shape
         inputs = " x ".join(f"{size:,}" for size in shape.input_shape)
-        inputs += f" tokens below {shape.vocabulary:,}" if shape.vocabulary else ""
+        inputs += f" tokens from a vocabulary of {shape.vocabulary:,}" if shape.vocabulary else ""
         outputs = f"regression, {shape.outputs:,} output{'s' if shape.outputs > 1 else ''}"
         targets = outputs if shape.classes is None else f"{shape.classes:,} classes"
         table.add_row(label, f"{shape.n_train:,}", f"{shape.n_test:,}", inputs, targets)

@@ -41,7 +41,7 @@ def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention,
     samples = " or ".join(f"{n:,}" for n in sorted(set(table["n"])))
     parts: list[RenderableType] = [
         Text(f"C-NFC(0+), predicted at initialisation: {convention}; {spread}", "dim"),
-        Text(f"K {estimators} on n = {samples} training samples; gradients on all of them", "dim"),
+        Text(f"K: {estimators}, n = {samples} training samples; gradients: all training samples", "dim"),
     ]
     for group, cells in labels.groupby("group", sort=False):
         parts += [Text(""), Text(str(group), "bold")]

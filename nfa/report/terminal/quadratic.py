@@ -17,9 +17,9 @@ TITLES = {
 }
 HEADINGS = {
     "measured": "measured",
-    "free_probability": "free prob.",
-    "free_probability_of_readout": "own a",
-    "infinite_width": "k = inf.",
+    "free_probability": "free probability",
+    "free_probability_of_readout": "free prob., drawn a",
+    "infinite_width": "infinite width",
 }
 
 
@@ -44,6 +44,7 @@ def quadratic_tables(summary: pd.DataFrame) -> list[Table]:
 def _table(name: str, rows: pd.DataFrame) -> Table:
     count = int(rows["draws"].max())
     spread = f"mean of {count} draws ± half of its 95% interval" if count > 1 else "one draw"
+    spread += "; drawn a: with the readout of the drawn network"
     table = Table(
         title=f"C-NFC(0+), cosine: {TITLES[name]}\n{spread}",
         title_style="dim",

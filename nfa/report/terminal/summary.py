@@ -102,7 +102,7 @@ def rank_line(results_folder: Path) -> str:
         for row in ranks[chosen].to_dict("records")
     ]
     correlations = name_list(parts, 4) if parts else "no finished runs to compare"
-    return f"Rank correlation of UC-NFC with the layer's probe, 95% over seeds: {correlations}."
+    return f"Rank correlation of UC-NFC with the probe score of the same layer, 95% over seeds: {correlations}."
 
 
 def _over(row: Mapping[Any, Any]) -> str:

@@ -11,7 +11,7 @@ from nfa.report.figures.files import drawings
 from nfa.report.page.contents import sections
 from nfa.report.page.svg import Live
 from nfa.report.statistics import matrix_albums
-from nfa.report.statistics.matrix_albums import find_albums
+from nfa.report.statistics.matrix_albums import Picture, find_albums
 from nfa.report.statistics.study import Study
 from nfa.storage.arrays import read_arrays, write_arrays
 from tests.helpers import tiny_sweep
@@ -57,6 +57,16 @@ def test_what_is_not_finite_is_grey_and_nothing_else(diverged: Study) -> None:
         assert agop.all()
         assert nfm.any()
         assert not nfm.all()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_entries_that_are_not_finite_are_grey_and_others_are_scaled_by_the_largest_finite_one(signed: bool) -> None:
+    values = np.array([[np.inf, 2.0], [-np.inf, np.nan], [1.0, 0.0]])
+    grey = (matrices.colours(Picture("NFM", values, signed)) == GREY).all(axis=-1)
+    assert grey.tolist() == [[True, False], [True, True], [False, False]]
+    finite = matrices.colours(Picture("NFM", np.array([[2.0, 1.0, 0.0]]), signed))
+    shown = matrices.colours(Picture("NFM", values, signed))
+    assert [shown[0, 1].tolist(), shown[2, 0].tolist(), shown[2, 1].tolist()] == finite[0].tolist()
 
 
 def test_the_captions_say_what_is_grey(diverged: Study) -> None:
