@@ -39,7 +39,7 @@ def test_a_layer_that_fails_the_check_is_counted_and_weights_that_are_left_out_a
 
 
 def test_an_estimate_has_its_standard_error_and_an_exact_value_has_none(tmp_path: Path) -> None:
-    rows = [("uc_nfc", 0.5, 0.0125, ""), ("haar_nfc", 0.25, 0.0, ""), ("c_nfc", float("nan"), 0.0, "W is W0")]
+    rows = [("uc_nfc", 0.5, 0.0126, ""), ("haar_nfc", 0.25, 0.0, ""), ("c_nfc", float("nan"), 0.0, "W is W0")]
     table = pd.DataFrame(rows, columns=["quantity", "value", "stderr", "note"])
     table = table.assign(layer="first", layer_index=0, correlation="cosine", power="1", estimator="probes", n=1000)
     table.attrs["left_out"] = {}
