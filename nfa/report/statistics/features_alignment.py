@@ -12,7 +12,7 @@ from nfa.conventions import LINEAR_PROBES
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.runs import RUN, run_status
 
-ALIGNED = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
+NFCS = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")  # neural feature correlations, then their two controls
 # Columns of scores, in order. A score that a layer lacks (deeper layers have no kernel machines) is NaN.
 SCORES = (
     "probe",
@@ -50,10 +50,10 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
         and the scores (``SCORES``).
     """
     alignment = collected.alignment
-    wanted = alignment[alignment["quantity"].isin(ALIGNED) & alignment["power"].notna()]
+    wanted = alignment[alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
     keys = [*_PLACE, "layer_index", "depth_from_output", "correlation", "power"]
     table = wanted.astype({"quantity": str}).pivot(index=keys, columns="quantity", values="value")
-    table = table.reindex(columns=list(ALIGNED)).reset_index()
+    table = table.reindex(columns=list(NFCS)).reset_index()
     table["above_haar"] = table["uc_nfc"] - table["haar_nfc"]
     table = table.astype({"cell": str, "layer": str})
     table = table.merge(wide_scores(collected.scores), on=_PLACE, how="left", validate="m:1")
@@ -63,7 +63,7 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     table["last"] = table["step"] == table.groupby(RUN)["step"].transform("max")
     names = collected.labels.set_index("cell")[["data", "model", "optimizer"]]
     table = table.join(names, on="cell")
-    columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *ALIGNED, "above_haar", *SCORES]
+    columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *NFCS, "above_haar", *SCORES]
     texts = ["cell", *names.columns, "layer", "correlation", "power"]
     order = pd.CategoricalDtype([cell.id for cell in collected.sweep.cells])
     table = table.assign(order=table["cell"].astype(order))

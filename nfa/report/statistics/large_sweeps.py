@@ -12,9 +12,9 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.features_alignment import NFCS
 from nfa.report.statistics.predictions import PREDICTORS
 from nfa.report.statistics.runs import RUN
-from nfa.report.statistics.study import CURVES
 from nfa.sweep.cells import Sweep
 
 
@@ -31,7 +31,7 @@ def rows_for_report(part: Collected, shown: set[str]) -> Collected:
     """Keep the rows of a part of a sweep that the report needs; ``shown`` are the cells that the page shows."""
     alignment, scores = part.alignment, part.scores
     ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc"])
-    wanted = alignment["quantity"].isin([*CURVES[:4], *PREDICTORS.values()]) & alignment["power"].notna() & ends
+    wanted = alignment["quantity"].isin([*NFCS, *PREDICTORS.values()]) & alignment["power"].notna() & ends
     tests = (scores["split"] == "test") & _first_or_last(scores)
     rows = alignment[wanted | alignment["cell"].isin(shown)]
     return replace(

@@ -13,14 +13,13 @@ import pandas as pd
 from nfa.conventions import READOUT, Convention
 from nfa.optim.slo import SLO
 from nfa.report.statistics.collected import Collected
-from nfa.report.statistics.features_alignment import INPUT
+from nfa.report.statistics.features_alignment import INPUT, NFCS
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.matched_loss import at_loss, common_level
 from nfa.report.statistics.runs import RUN
 from nfa.sweep.cells import Cell
 
-ALIGNED = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
-CONTROLS = ALIGNED[2:]  # `above_w0_nfc` and `above_haar_nfc` are UC-NFC minus its control, at each seed
+CONTROLS = NFCS[2:]  # `above_w0_nfc` and `above_haar_nfc` are UC-NFC minus its control, at each seed
 WHOLE = ""  # in the column `layer`: the row is about the whole network
 KEYS = ["layer", "quantity", "correlation", "power"]
 COLUMNS = {
@@ -131,10 +130,10 @@ def _of_layers(collected: Collected) -> pd.DataFrame:
     """Return the values by which hidden layers are compared: alignment and scores of features, at checkpoints."""
     alignment = collected.alignment
     hidden = alignment["depth_from_output"] != READOUT
-    aligned = alignment[hidden & alignment["quantity"].isin(ALIGNED) & alignment["power"].notna()]
+    aligned = alignment[hidden & alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
     aligned = aligned[COMPARED].astype(TEXTS)
     place = [column for column in COMPARED if column not in ("quantity", "value")]
-    wide = aligned.pivot(index=place, columns="quantity", values="value").reindex(columns=list(ALIGNED))
+    wide = aligned.pivot(index=place, columns="quantity", values="value").reindex(columns=list(NFCS))
     for control in CONTROLS:
         wide[f"above_{control}"] = wide["uc_nfc"] - wide[control]
     aligned = wide.melt(var_name="quantity", ignore_index=False).dropna(subset=["value"]).reset_index()

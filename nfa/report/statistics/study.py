@@ -9,6 +9,7 @@ import pandas as pd
 
 from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.features_alignment import NFCS
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.labels import shown_of
 from nfa.report.statistics.predictions import TARGETS, depth_law_points, prediction_points
@@ -16,7 +17,7 @@ from nfa.report.statistics.rank_correlation import probe_points
 from nfa.report.statistics.runs import RUN, at_convention, at_last_step
 from nfa.storage.paths import SweepPaths
 
-CURVES = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "haar_nfc_sd")
+CURVES = (*NFCS, "haar_nfc_sd")
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Study:
     def lowest(self) -> float:
         """The lowest correlation of any shown cell in any convention, so that all panels have the same axes."""
         table = self.tables["alignment_summary"]
-        rows = table["quantity"].isin(CURVES[:4]) & table["cell"].isin(self.shown)
+        rows = table["quantity"].isin(NFCS) & table["cell"].isin(self.shown)
         return float(table.loc[rows, "mean"].min())
 
     def layers(self, cell: str) -> list[tuple[str, int, int]]:
@@ -225,7 +226,7 @@ class Study:
         ``uc_nfc``, ``c_nfc``, ``w0_nfc``, ``haar_nfc``.
         """
         alignment = self.collected.alignment
-        wanted = alignment[alignment["quantity"].isin(CURVES[:4]) & alignment["power"].notna()]
+        wanted = alignment[alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
         runs = self.tables["runs"]
         finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": wanted["cell"].dtype})
         wanted = wanted.merge(finished, on=RUN)
@@ -233,19 +234,14 @@ class Study:
         last = at_last_step(wanted).pivot(index=place, columns="quantity", values="value")
         first = wanted[(wanted["step"] == 0) & (wanted["quantity"] == "uc_nfc")].set_index(place)["value"]
         last.columns = [str(column) for column in last.columns]
-        return (
-            last.reindex(columns=list(CURVES[:4]))
-            .join(first.rename("initial"))
-            .reset_index()
-            .drop(columns="layer_index")
-        )
+        return last.reindex(columns=list(NFCS)).join(first.rename("initial")).reset_index().drop(columns="layer_index")
 
     @cached_property
     def run_means(self) -> pd.DataFrame:
         """``layer_finals`` averaged over hidden layers: one row per finished run and convention."""
         hidden = self.layer_finals[self.layer_finals["depth_from_output"] != READOUT]
         by = [*RUN, "correlation", "power"]
-        means = hidden.groupby(by, observed=True)[["initial", *CURVES[:4]]].mean().reset_index()
+        means = hidden.groupby(by, observed=True)[["initial", *NFCS]].mean().reset_index()
         means["above_w0"] = means["uc_nfc"] - means["w0_nfc"]
         means["above_haar"] = means["uc_nfc"] - means["haar_nfc"]
         names = self.cells[["data", "model", "optimizer", "group"]]
@@ -254,7 +250,7 @@ class Study:
     @cached_property
     def cell_means(self) -> dict[Convention, pd.DataFrame]:
         """Convention -> mean and interval, over the finished seeds of each cell, of each column of ``run_means``."""
-        columns = ["initial", "uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "above_w0", "above_haar"]
+        columns = ["initial", *NFCS, "above_w0", "above_haar"]
         long = self.run_means.melt(["cell", "correlation", "power"], columns, var_name="measure")
         table = over_seeds(long, ["correlation", "power", "cell", "measure"])
         return {
