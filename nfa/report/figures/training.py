@@ -42,7 +42,7 @@ def panels(study: Study) -> list[Panel]:
                 if study.row(cell)["n_diverged"]:
                     axes.plot(part["step"].iloc[-1:], part["mean"].iloc[-1:], "x", color=colour, markersize=7)
             axes.set_xlabel("optimizer step")
-            axes.set_ylabel("test loss / constant's")
+            axes.set_ylabel("test loss (constant = 1)")
             return []
 
         alt = f"{title}: test loss divided by the constant predictor's, over optimizer steps; one line per optimizer."
