@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from nfa.cli.main import command_parser
-from nfa.report.statistics.chart_data import AXES, OWN
+from nfa.report.statistics.chart_data import NAME_ROLES, POINT_ROLES
 from nfa.report.statistics.points import Wanted
 from tests.helpers import ROOT, environment
 
@@ -37,7 +37,7 @@ def test_its_size_is_one_of_its_file_and_its_figure_is_shown(name: str) -> None:
 def test_its_figure_compares_what_there_is(name: str) -> None:
     options = command_parser().parse_args(["figure", "results/x", "--out", "x.png", *LINES[name].split()])
     for role in "+".join((options.x, options.colour, options.panel)).split("+"):
-        assert role in (*OWN, *AXES) or re.fullmatch(r"(data|model|optimizer|train)\.\w+", role)
+        assert role in (*POINT_ROLES, *NAME_ROLES) or re.fullmatch(r"(data|model|optimizer|train)\.\w+", role)
     assert [Wanted.parse(text).name for text in options.show] == options.show
 
 

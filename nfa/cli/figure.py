@@ -45,8 +45,9 @@ def run_figure(options: argparse.Namespace) -> None:
     if out.suffix not in (".png", ".svg"):
         raise UserError(f"--out {out}: must end in .png or .svg")
     from nfa.report.figures.chart import save_chart
-    from nfa.report.statistics.chart_data import Roles, make_chart, markdown
+    from nfa.report.statistics.chart_data import Roles, make_chart
     from nfa.report.statistics.points import Wanted, read_points
+    from nfa.report.terminal.chart import chart_table
     from nfa.storage.paths import SweepPaths
     from nfa.storage.stale import remarks
 
@@ -54,6 +55,6 @@ def run_figure(options: argparse.Namespace) -> None:
     points = read_points(options.results, wanted, options.at_train_loss)
     chart = make_chart(points, Roles(options.x, options.colour, options.panel))
     save_chart(chart, out)
-    print(markdown(chart))
+    print(chart_table(chart))
     for line in remarks(SweepPaths(options.results)):
         print(f"nfa: warning: {line}", file=sys.stderr)

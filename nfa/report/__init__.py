@@ -1,1 +1,11 @@
-"""What a sweep found: statistics over seeds, figures, the page, the terminal's table. Imports no torch."""
+"""The results of a sweep for people: statistics over seeds, figures, the report page, tables for the terminal.
+
+- ``numbers``: how a number, an interval or a count is written, everywhere in the report.
+- ``statistics``: every number: the tables over cells and seeds, and ``Study``, in which figures and page look up.
+- ``figures``: drawings of these numbers; they compute no statistic and know no page.
+- ``terminal``: tables and sentences that the ``nfa`` command prints.
+- ``page``: report.html, one file per section, with all of its sentences.
+
+A new statistic goes into ``statistics``, and if it is a table of its own into ``statistics/summaries.py``; a new figure
+into ``figures`` (see its docstring). Nothing here imports torch.
+"""

@@ -13,7 +13,7 @@ from nfa.report.page.page import write_report
 from nfa.report.statistics.collected import Collected, parameter_table
 from nfa.report.statistics.early_dynamics import read_early
 from nfa.report.statistics.labels import cell_labels, shown_of
-from nfa.report.statistics.large_sweeps import named_by, thinned, together
+from nfa.report.statistics.large_sweeps import join_parts, rows_for_report, with_sweep_names
 from nfa.report.statistics.summaries import make_cell_tables, make_grid_tables, make_tables
 from nfa.storage.checks import check_cell, check_matrices, check_stamp, outputs, unreadable
 from nfa.storage.paths import CellPaths, SweepPaths
@@ -107,8 +107,8 @@ def collect_and_tabulate(sweep: Sweep, paths: SweepPaths) -> tuple[Collected, di
                     kept_tables.setdefault(name, []).append(rows)
                     if name == "features_alignment":
                         last.append(table[table["last"]])
-                kept.append(thinned(part, shown))
-        collected = together(sweep, kept)
+                kept.append(rows_for_report(part, shown))
+        collected = join_parts(sweep, kept)
         tables = {name: pd.concat(parts, ignore_index=True) for name, parts in kept_tables.items()}
         tables |= make_grid_tables(collected, tables["runs"], pd.concat(last, ignore_index=True))
     for name, table in tables.items():
@@ -136,7 +136,7 @@ def collect(sweep: Sweep, paths: SweepPaths, whole: tuple[pd.DataFrame, pd.DataF
     alignment = alignment.sort_values(order, kind="stable", ignore_index=True)
     early = read_early(sweep, paths)
     collected = Collected(sweep, documents, history, alignment, _place_layers(alignment, probes), early)
-    return collected if whole is None else named_by(collected, *whole)
+    return collected if whole is None else with_sweep_names(collected, *whole)
 
 
 def _read_cell(sweep: Sweep, cell: Cell, paths: CellPaths) -> tuple[dict[str, Any], list[pa.Table]]:

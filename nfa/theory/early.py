@@ -24,7 +24,7 @@ sample crosses a kink. W'' and K' are then the derivatives between jumps, and th
 
     predicted = early_dynamics(model, inputs, targets, squared_error)       # inputs (n, d), targets (n, C)
     measured = measured_dynamics(model, inputs, targets, squared_error, predicted["t"].unique())
-    nfa.report.statistics.departure.departure(predicted, measured)  # time up to which each prediction is within 10%
+    nfa.report.statistics.departure_time.departure_times(predicted, measured)  # until when each curve holds to 10%
 """
 
 import math

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nfa.report.figures.albums import find_albums
 from nfa.report.page.page import page as page_of
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.matrix_albums import find_albums
 from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
 from nfa.stages.aggregate import aggregate, collect

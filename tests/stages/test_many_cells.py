@@ -7,7 +7,7 @@ import pytest
 
 from nfa.report.statistics.points import read_cells
 from nfa.report.statistics.study import Study
-from nfa.report.terminal.summary import summary_table, thinned_line
+from nfa.report.terminal.summary import shown_line, summary_table
 from nfa.stages import aggregate as stage
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_table
@@ -57,7 +57,7 @@ def test_the_terminal_shows_the_same_cells_and_says_so(tmp_path: Path, monkeypat
     stage.aggregate(sweep, tmp_path)
     cells = read_cells(paths.folder)
     assert summary_table(cells, 120).row_count == len(sweep.cells)
-    assert thinned_line(cells, paths.folder) == ""
+    assert shown_line(cells, paths.folder) == ""
     monkeypatch.setattr("nfa.report.statistics.labels.CELLS_SHOWN", 2)
     assert summary_table(cells, 120).row_count == 2
-    assert thinned_line(cells, paths.folder).startswith(f"Shown: 2 of {len(sweep.cells)} cells, evenly spread")
+    assert shown_line(cells, paths.folder).startswith(f"Shown: 2 of {len(sweep.cells)} cells, evenly spread")

@@ -47,7 +47,7 @@ def test_a_size_is_chosen_by_the_file_the_command_and_snakemake_alike(tmp_path: 
     assert [cell.id for cell in read_sweep(sized(size="full"), [path]).cells] == ids
     told = nfa("expand", path, "--size", "full")
     assert f"study-full: {len(ids)} cells x 5 seeds" in told.stdout
-    assert "Sizes of this file, by --size: full." in told.stdout
+    assert "Sizes that the file defines, to choose with --size: full." in told.stdout
     assert [sweep.name for sweep in load_all_sizes(chosen)] == ["study", "study-full"]
 
 

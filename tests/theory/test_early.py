@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nfa.alignment import measure
 from nfa.losses import cross_entropy, squared_error
-from nfa.report.statistics.departure import departure
+from nfa.report.statistics.departure_time import departure_times
 from nfa.theory import early_dynamics, layer_rates, measured_dynamics
 from nfa.theory.early import early_arrays
 from tests.alignment.network.test_experts import Reversed
@@ -307,20 +307,20 @@ def test_departure_is_where_a_curve_leaves() -> None:
         return pd.DataFrame(rows)
 
     measured = curves("measured", [1.0, 1.0, 1.0])
-    left = departure(curves("leading", [1.0, 1.05, 1.25]), measured)
+    left = departure_times(curves("leading", [1.0, 1.05, 1.25]), measured)
     assert left["t"].item() == pytest.approx(2.25)  # off by .05 at 2 and .25 at 3
     assert left["share"].item() == 0.1
-    within = departure(curves("leading", [1.0, 1.05, 1.09]), measured)
+    within = departure_times(curves("leading", [1.0, 1.05, 1.09]), measured)
     assert np.isnan(within["t"].item())
     assert "within 0.1" in within["note"].item()
-    assert departure(curves("leading", [1.5, 1.0, 1.0]), measured)["note"].item().startswith("beyond")
-    assert departure(curves("leading", [np.nan] * 3), measured)["note"].item() == "undefined"
+    assert departure_times(curves("leading", [1.5, 1.0, 1.0]), measured)["note"].item().startswith("beyond")
+    assert departure_times(curves("leading", [np.nan] * 3), measured)["note"].item() == "undefined"
 
 
 def test_next_order_holds_longer() -> None:
     model, x, y, loss = drawn(mlp)
     predicted = early_dynamics(model, x, y, loss)
-    left = departure(predicted, measured_dynamics(model, x, y, loss, predicted["t"].unique()))
+    left = departure_times(predicted, measured_dynamics(model, x, y, loss, predicted["t"].unique()))
     norms = left[left["correlation"].isna()].pivot_table(index=["layer", "quantity"], columns="source", values="t")
     assert len(norms) == 6
     assert (norms["next"].fillna(np.inf) > norms["leading"]).all()

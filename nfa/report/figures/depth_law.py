@@ -1,25 +1,26 @@
-"""Depth law: the power of the AGOP that fits each layer's NFM best, by depth from the output, beside 1/(L - l + 1)."""
+"""Does the depth law hold? The power of the AGOP that fits each layer's NFM best, beside the law's 1/(L - l + 1)."""
 
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import NullLocator
 
 from nfa.conventions import Convention
-from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
-from nfa.report.figures.style import MUTED, optimizer_colour
+from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark, offset
+from nfa.report.figures.style import MUTED, depth_axis, optimizer_colour
 from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 210.0)
+# Logarithm, base 2, of a power -> its label.
 TICKS = {-6: "1/64", -5: "1/32", -4: "1/16", -3: "1/8", -2: "1/4", -1: "1/2", 0: "1", 1: "2", 2: "4", 3: "8"}
 
 
 def panels(study: Study) -> list[Panel]:
-    """One panel per data and model, on the same axes: a marker per optimizer and layer, with its flat range."""
+    """Make one panel per data and model: a marker per optimizer and layer, with the range of powers that fit alike."""
     return [_panel(study, title, cells) for title, cells in study.groups.items()]
 
 
-def best(study: Study, places: list[tuple[str, int]]) -> Values:
-    """Make the logarithms, base 2, of best powers at (cell, layer index) places, and of the ends of their ranges."""
+def best_powers(study: Study, places: list[tuple[str, int]]) -> Values:
+    """Return the logarithms, base 2, of best powers and of the ends of their ranges, at places (cell, layer index)."""
 
     def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = [study.best_power(cell, index, convention.correlation) for cell, index in places]
@@ -35,15 +36,12 @@ def _panel(study: Study, title: str, cells: list[str]) -> Panel:
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, SIZE, (36, 34, 12, 10))
-        axes.set_xlim(study.deepest + 0.4, -0.4)
-        depths = range(study.deepest, -1, -1)
-        axes.set_xticks(list(depths), [f"{depth}" if depth else "out" for depth in depths])
-        axes.grid(False, axis="x")
+        depth_axis(axes, study.deepest, margin=0.4)
         axes.set_ylim(-6.1, 3.1)
         axes.set_yticks(list(TICKS), list(TICKS.values()))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("layers from the output")
-        axes.set_ylabel("best power")
+        axes.set_ylabel("best-fitting power")
         for _, index, depth in layers:
             law = study.law(cells[0], index)
             if np.isfinite(law):
@@ -51,9 +49,8 @@ def _panel(study: Study, title: str, cells: list[str]) -> Panel:
         marks = []
         for order, cell in enumerate(cells):
             colour = optimizer_colour(study.optimizer(cell))
-            shift = (order - (len(cells) - 1) / 2) * 0.5 / max(len(cells), 3)
-            at = [depth - shift for _, _, depth in layers]
-            values = best(study, [(cell, index) for _, index, _ in layers])
+            at = [depth - offset(order, len(cells), 3) for _, _, depth in layers]
+            values = best_powers(study, [(cell, index) for _, index, _ in layers])
             marks += [
                 draw_mark(axes, f"range-{order}", "whiskers", "y", at, values, color=colour, linewidth=1.2),
                 draw_mark(axes, f"best-{order}", "dots", "y", at, values, color=colour, marker="o", markersize=5),

@@ -1,4 +1,4 @@
-"""Every figure of a sweep that is written to a file."""
+"""The figures of a sweep that are written to files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -10,31 +10,31 @@ from nfa.report.figures import (
     depth,
     depth_law,
     early,
-    forest,
+    features_ranks,
     heatmap,
     matrices,
     predicted,
     probing,
-    raised,
+    raised_layers,
     training,
 )
-from nfa.report.figures.albums import Album
 from nfa.report.figures.panels import Panel
 from nfa.report.figures.saving import save
 from nfa.report.figures.style import optimizer_colour
+from nfa.report.statistics.matrix_albums import Album
 from nfa.report.statistics.speed_limited import Matched
 from nfa.report.statistics.study import Study
 
-Drawing = Callable[[Path], None]  # writes path.svg and path.png
+Drawing = Callable[[Path], None]  # takes a path without ending, writes path.svg and path.png
 
 
 def _drawing(panels: Sequence[Panel], columns: int, legend: Sequence[tuple[str, str]]) -> Drawing | None:
-    """Panels in rows, with a legend; None where there are none."""
+    """Return a function that writes panels in rows below a legend; None if there are no panels."""
     return (lambda path: save(panels, columns, path, legend)) if panels else None
 
 
 def _optimizers(study: Study) -> list[tuple[str, str]]:
-    """Label the colours of optimizers."""
+    """Label the colours of the first twelve optimizers."""
     return [(label, optimizer_colour(index)) for label, index in study.optimizers.items()][:12]
 
 
@@ -49,10 +49,10 @@ def _early(study: Study) -> Drawing | None:
 
 def _speed_limited(study: Study) -> Drawing | None:
     matched = Matched(study.tables["speed_limited"])
-    return _drawing(raised.panels(study, matched), 2, raised.legend(study, matched))
+    return _drawing(raised_layers.panels(study, matched), 2, raised_layers.legend(study, matched))
 
 
-# Name -> what draws it, None where the sweep has no such figure; the page links them in this order.
+# Name -> the function that draws the figure, None if the sweep has no such figure; the page links them in this order.
 FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "training": lambda study: _drawing(training.panels(study), 3, _optimizers(study)),
     "ansatz": lambda study: _drawing(ansatz.panels(study), 3, _optimizers(study)),
@@ -63,17 +63,17 @@ FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "predicted": lambda study: _drawing(predicted.panels(study), 2, _optimizers(study)),
     "depth_law": lambda study: _drawing(depth_law.panels(study), 3, _optimizers(study)),
     "early": _early,
-    "quality": lambda study: _drawing(forest.panels(study), 3, forest.legend(study)),
+    "quality": lambda study: _drawing(features_ranks.panels(study), 3, features_ranks.legend(study)),
     "speed_limited": _speed_limited,
 }
 
 
 def drawings(study: Study, albums: Sequence[Album]) -> dict[str, Drawing]:
-    """Every figure that the sweep has, in the headline convention, not drawn yet.
+    """Return the figures that a sweep has, in the headline convention: name -> the function that writes it.
 
     Args:
         study: The sweep's numbers.
-        albums: Pictures of the matrices of its cells, from ``find_albums(study)``; the page shows the same ones.
+        albums: Pictures of the matrices of its cells, from ``find_albums(study)``, which the page shows, too.
     """
     found = {name: drawing_of(study) for name, drawing_of in FIGURES.items()}
     found["matrices"] = partial(matrices.save_albums, study, albums) if albums else None
@@ -81,6 +81,6 @@ def drawings(study: Study, albums: Sequence[Album]) -> dict[str, Drawing]:
 
 
 def save_figures(study: Study, figures: Mapping[str, Drawing]) -> None:
-    """Write figures."""
+    """Write figures into the sweep's folder of figures."""
     for name, draw in figures.items():
         draw(study.paths.figures / name)

@@ -1,4 +1,4 @@
-"""At which layer: UC-NFC and C-NFC of every cell and layer at the last step, as a figure for papers."""
+"""At which layer? A heat map, for papers, of UC-NFC and C-NFC of every cell and layer at the last step."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
 LONGEST_LABEL = 70  # characters
-WIDEST, FEW_CELLS = 12, 6  # layers beside each other; cells beside each other where layers are below
+WIDEST, FEW_CELLS = 12, 6  # most columns of layers; most columns of cells where layers are rows
 
 
 def save_heatmap(study: Study, path: Path) -> None:
-    """Write the heat map: cells x depth from the output; of few deep networks, layers x cells."""
+    """Write the heat map: a row per cell and a column per depth; of few deep networks, a row per layer."""
     if is_tall(study):
         _save_tall(study, path)
         return
@@ -43,12 +43,12 @@ def save_heatmap(study: Study, path: Path) -> None:
 
 
 def is_tall(study: Study) -> bool:
-    """Whether layers stand below each other: there are many, and few cells."""
+    """Return True if layers are rows of the heat map: there are many layers, and few cells."""
     return study.deepest + 1 > WIDEST and len(study.shown) <= FEW_CELLS
 
 
 def _save_tall(study: Study, path: Path) -> None:
-    """Write the layers from the input to the output, the cells beside each other."""
+    """Write a row per layer, from the input to the output, and a column per cell."""
     rows, columns = study.deepest + 1, len(study.shown)
     labels = [ending(study.place_name(depth)) for depth in range(study.deepest, -1, -1)]
     cells = [shortened(study.row(cell)["label"]) for cell in study.shown]
@@ -68,7 +68,7 @@ def _save_tall(study: Study, path: Path) -> None:
 
 
 def _draw(axes: Axes, values: np.ndarray) -> None:
-    """Draw values from 0 to 1 as colours, each with its number."""
+    """Draw values from 0 to 1 as colours, with their numbers."""
     axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
     for row, column in zip(*np.nonzero(np.isfinite(values)), strict=True):
         value = values[row, column]
@@ -78,16 +78,16 @@ def _draw(axes: Axes, values: np.ndarray) -> None:
 
 
 def shortened(label: str) -> str:
-    """Cut a label that would leave no room for what it labels."""
+    """Cut a label to ``LONGEST_LABEL`` letters, so that it leaves room for the heat map."""
     return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
 
 
 def final_values(study: Study, quantity: str) -> np.ndarray:
-    """Return the (cells, depths) means at the last step, in the headline convention; the readout is the last column."""
+    """Return the (cells, depths) means at the last step in the headline convention; the readout is the last column."""
     values = np.full((len(study.shown), study.deepest + 1), np.nan)
     for row, cell in enumerate(study.shown):
         for _, index, depth in study.layers(cell):
-            series = study.series(cell, quantity, index, HEADLINE)
-            if len(series.step):
-                values[row, study.deepest - depth] = series.mean[-1]
+            curve = study.curve(cell, quantity, index, HEADLINE)
+            if len(curve.step):
+                values[row, study.deepest - depth] = curve.mean[-1]
     return values

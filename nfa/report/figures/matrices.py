@@ -1,7 +1,8 @@
-"""NFM beside AGOP as pictures: the albums of ``nfa.report.figures.albums``, in colours.
+"""Pictures of NFM beside AGOP: the albums of ``nfa.report.statistics.matrix_albums``, in colours.
 
-Every picture has its own scale, because the AGOP's differs by orders of magnitude over training; zero is in the middle
-where values may be negative. Entries that are not finite, as of a run that diverged, are grey, and the caption says so.
+Every picture has its own scale, because the AGOP changes by orders of magnitude over training. Where values may be
+negative, zero is in the middle of the scale. Entries that are not finite (of a run that diverged) are grey, and the
+caption says so.
 """
 
 import base64
@@ -15,25 +16,26 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from nfa.report.figures.albums import MATRICES, Album, Picture
 from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import styled
 from nfa.report.numbers import number
+from nfa.report.statistics.matrix_albums import MATRICES, Album, Picture
 from nfa.report.statistics.study import Study
 
-FILE_ROWS = 24  # of the figure's file
+FILE_ROWS = 24  # most albums in the figure's file
 
 
-def grey(pictures: Sequence[Picture], why: str) -> str:
-    """End a caption: why entries are grey; empty where none is."""
-    return f"; grey: {why}" if any(np.isnan(picture.values).any() for picture in pictures) else ""
+def grey(pictures: Sequence[Picture], reason: str) -> str:
+    """End a caption with the reason why entries are grey; empty where none is."""
+    return f"; grey: {reason}" if any(np.isnan(picture.values).any() for picture in pictures) else ""
 
 
 def colours(picture: Picture) -> np.ndarray:
-    """Map values to (height, width, 3) bytes; undefined values are grey."""
-    values, largest = picture.values, np.nanmax(np.abs(picture.values), initial=0.0)
-    scaled = values / largest if largest > 0 else values
-    scaled = np.ma.masked_invalid((scaled + 1) / 2 if picture.signed else scaled)
+    """Map values to (height, width, 3) bytes: red, green, blue. Values that are not finite are grey."""
+    finite = np.isfinite(picture.values)
+    largest = np.abs(picture.values[finite]).max(initial=0.0)
+    scaled = np.divide(picture.values, largest, out=np.zeros(finite.shape), where=finite & (largest > 0))
+    scaled = np.ma.array((scaled + 1) / 2 if picture.signed else scaled, mask=~finite)
     colour_map = mpl.colormaps["RdBu_r" if picture.signed else "cividis"].with_extremes(bad="#999999")
     return np.asarray(colour_map(scaled, bytes=True))[..., :3]
 

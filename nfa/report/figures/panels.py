@@ -1,6 +1,10 @@
-"""One panel drawn two ways: into the page, as an SVG that follows its colours and selector, and into a file."""
+"""A panel: a small figure that is drawn into a file or into the page.
 
-from collections.abc import Callable, Sequence
+In the page a panel is an SVG whose marks can move: the reader selects a convention (correlation and power), and a
+script moves every ``Mark`` to its values in that convention. In a file all marks stay in the headline convention.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,22 +13,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from nfa.conventions import HEADLINE, Convention
+from nfa.report.figures.style import MUTED
 
-POINTS_PER_INCH = 72  # of SVG: one point is one of its units
+POINTS_PER_INCH = 72  # one point is one unit of an SVG
 
-Values = Callable[[Convention], tuple[np.ndarray, np.ndarray, np.ndarray]]
+Values = Callable[[Convention], tuple[np.ndarray, np.ndarray, np.ndarray]]  # -> mean, lower and upper end
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Something drawn whose values depend on the convention, which the page's selector moves.
+    """Something drawn whose values depend on the convention, so that the page's selector moves it.
 
     Attributes:
         name: The artist's gid, unique in its panel.
         kind: ``line``, ``dots``, ``band`` (between low and high) or ``whiskers`` (from low to high at each point).
         axes: Where it is drawn.
-        along: Which axis shows the value: ``x`` or ``y``.
-        at: Positions on the other axis.
+        along: The axis that shows the value: ``x`` or ``y``.
+        at: (m,) positions on the other axis.
         values: Convention -> mean, low, high at those positions.
     """
 
@@ -41,12 +46,12 @@ class Panel:
     """A small figure.
 
     Attributes:
-        title: What it shows.
-        heading: What the page writes above it, below a heading of its group.
-        alt: What is to be seen, for who cannot see it.
+        title: The title in a file.
+        heading: The title in the page, where it stands below a heading of its group.
+        alt: A description for readers who cannot see the figure.
         width: In points.
         height: In points.
-        draw: Draws it, in the headline convention, and returns what the selector can move.
+        draw: Draws the panel in the headline convention and returns the marks that the selector can move.
     """
 
     title: str
@@ -58,11 +63,55 @@ class Panel:
 
 
 def add_axes(figure: Figure | SubFigure, panel: tuple[float, float], box: tuple[float, float, float, float]) -> Axes:
-    """Add axes at ``box`` = left, bottom, right, top margins in points, in a panel of that width and height."""
+    """Add axes to a panel of (width, height) points; ``box`` are the left, bottom, right and top margins in points."""
     (width, height), (left, bottom, right, top) = panel, box
     shape = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
     axes: Axes = figure.add_axes(shape)
     return axes
+
+
+def add_pair(
+    figure: Figure | SubFigure, panel: tuple[float, float], titles: Iterable[str], limits: tuple[float, float], x: str
+) -> list[Axes]:
+    """Add two axes beside each other, with one y axis between ``limits`` and the label ``x`` below each."""
+    pair = []
+    for side, title in enumerate(titles):
+        axes = add_axes(figure, panel, ((30, 34, 187, 20), (200, 34, 17, 20))[side])
+        axes.set_ylim(*limits)
+        axes.set_title(title, pad=5)
+        axes.set_xlabel(x)
+        if side:
+            axes.tick_params(labelleft=False)
+        pair.append(axes)
+    return pair
+
+
+def lay_out_rows(axes: Axes, height: float, groups: int, group: float) -> list[float]:
+    """Divide axes ``height`` points high into groups of rows, from the top, with a line between them.
+
+    Args:
+        axes: The axes.
+        height: Their height in points, which becomes the range of y.
+        groups: Number of groups.
+        group: Height of a group in points.
+
+    Returns:
+        The y of the top of each group.
+    """
+    axes.set_ylim(height, 0)
+    axes.grid(False, axis="y")
+    tops = [index * group for index in range(groups)]
+    for top in tops[1:]:
+        axes.axhline(top, color=MUTED, linewidth=0.3)
+    return tops
+
+
+def offset(order: int, count: int, fewest: int) -> float:
+    """Return how far to move line ``order`` of ``count`` aside, so that intervals at one place do not cover each other.
+
+    Lines share half of the distance from one place to the next; fewer than ``fewest`` lines are no further apart.
+    """
+    return (order - (count - 1) / 2) * 0.5 / max(count, fewest)
 
 
 def draw_mark(

@@ -1,31 +1,21 @@
-"""Was it predicted: the limit C-NFC(0+) of each hidden layer against its C-NFC at the first checkpoint and the last."""
-
-from typing import Any
+"""Was it predicted? C-NFC of each hidden layer at the first and the last checkpoint against its limit C-NFC(0+)."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.conventions import HEADLINE, READOUT
 from nfa.report.figures.panels import Mark, Panel, add_axes
-from nfa.report.figures.probing import marker
-from nfa.report.figures.style import MUTED, optimizer_colour
+from nfa.report.figures.probing import draw_layers
+from nfa.report.figures.style import MUTED
 from nfa.report.statistics.predictions import TARGETS
-from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
 SIZE = (300.0, 270.0)
 
 
 def panels(study: Study) -> list[Panel]:
-    """Two panels per data set, on the same axes: a point is a hidden layer of a cell, mean over seeds."""
-    points = study.predictions
-    points = points[at_convention(points, HEADLINE) & (points["depth_from_output"] != READOUT)]
-    points = points.astype({"cell": str, "layer": str})
-    points = points[points["cell"].isin(study.shown)]
-    by = ["data", "cell", "layer", "depth_from_output"]
-    means = points.groupby(by, sort=True)[["update", *TARGETS, "first_step"]].mean().reset_index()
-    found = []
+    """Make two panels per data set, on the same axes; a point is a hidden layer of a cell, averaged over seeds."""
+    means, found = study.prediction_means, []
     for data in dict.fromkeys(study.cells["data"]):
         part = means[means["data"] == data].dropna(subset=["update"])
         if len(part):
@@ -45,9 +35,7 @@ def _panel(study: Study, data: str, at: str, part: pd.DataFrame) -> Panel:
         axes.set_xlim(limit, 1.03)
         axes.set_ylim(limit, 1.03)
         axes.plot([limit, 1], [limit, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
-        for cell, depth, value, measured in part[["cell", "depth_from_output", "update", at]].itertuples(index=False):
-            style: dict[str, Any] = {"alpha": 0.85, "markersize": 5.5, "markeredgewidth": 0}
-            axes.plot([value], [measured], marker(depth), color=optimizer_colour(study.optimizer(cell)), **style)
+        draw_layers(axes, study, part[["cell", "depth_from_output", "update", at]])
         axes.set_xlabel("predicted C-NFC(0+)")
         axes.set_ylabel("measured C-NFC")
         return []

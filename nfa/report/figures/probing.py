@@ -4,31 +4,38 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from nfa.conventions import HEADLINE, READOUT
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MARKERS, MUTED, nfc_limits, optimizer_colour
 from nfa.report.statistics.labels import quantity_labels
-from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 240.0)
 
 
 def marker(depth_from_output: int) -> str:
-    """Marker of a layer by its depth from the output."""
+    """Return the marker of a hidden layer by its depth from the output."""
     return MARKERS[(depth_from_output - 1) % len(MARKERS)]
 
 
+def draw_layers(axes: Axes, study: Study, points: pd.DataFrame) -> None:
+    """Draw hidden layers as points: colours show the optimizer, markers the depth from the output.
+
+    Args:
+        axes: The axes.
+        study: Numbers the optimizers.
+        points: The columns cell, depth from the output, x and y, in this order.
+    """
+    for cell, depth, x, y in points.itertuples(index=False):
+        style: dict[str, Any] = {"alpha": 0.85, "markersize": 5.5, "markeredgewidth": 0}
+        axes.plot([x], [y], marker(depth), color=optimizer_colour(study.optimizer(cell)), **style)
+
+
 def panels(study: Study) -> list[Panel]:
-    """One panel per data set and quantity: a point is a hidden layer of a cell, mean over seeds."""
-    points = study.points[at_convention(study.points, HEADLINE) & (study.points["depth_from_output"] != READOUT)]
-    points = points.astype({"cell": str, "layer": str})
-    points = points[points["cell"].isin(study.shown)]
-    by = ["data", "quantity", "cell", "layer", "depth_from_output"]
-    means = points.groupby(by, sort=True)[["value", "probe"]].mean().reset_index()
-    found = []
+    """Make one panel per data set and quantity; a point is a hidden layer of a cell, averaged over seeds."""
+    means, found = study.probe_means, []
     for data in dict.fromkeys(study.cells["data"]):
         for quantity, name in quantity_labels(("uc_nfc", "c_nfc")).items():
             part = means[(means["data"] == data) & (means["quantity"] == quantity)].dropna(subset=["value", "probe"])
@@ -38,7 +45,7 @@ def panels(study: Study) -> list[Panel]:
 
 
 def raw_input(study: Study, data: str) -> str:
-    """Name the line of the raw input's score, and what it is a mean over where data of one name differ."""
+    """Label the line of the raw input's score; if data of one name differ, with the settings that it averages over."""
     cells = study.cells.index[study.cells["data"] == data]
     varied = [name for name in study.collected.pooling.settings(cells) if name.startswith("data.")]
     return f"raw input, mean over {', '.join(varied)}" if varied else "raw input"
@@ -52,10 +59,7 @@ def _panel(study: Study, data: str, name: str, part: pd.DataFrame) -> Panel:
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         axes = add_axes(figure, SIZE, (42, 34, 14, 12))
-        for cell, depth, value, score in part[["cell", "depth_from_output", "value", "probe"]].itertuples(index=False):
-            colour = optimizer_colour(study.optimizer(cell))
-            style: dict[str, Any] = {"color": colour, "alpha": 0.85, "markersize": 5.5, "markeredgewidth": 0}
-            axes.plot([value], [score], marker(depth), **style)
+        draw_layers(axes, study, part[["cell", "depth_from_output", "value", "probe"]])
         if np.isfinite(baseline):
             axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}

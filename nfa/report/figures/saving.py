@@ -12,12 +12,9 @@ from nfa.report.figures.style import styled
 from nfa.storage.atomic import replacing
 
 DOTS_PER_INCH = 130  # of PNG files
-
+MAX_PNG_PIXELS = 12_000  # on a side; larger figures get fewer dots per inch
 TITLE = 22.0  # points above a panel in a file
-
 LEFT, LETTER = 8.0, 6.0  # points left of a legend, and for a letter in it
-
-MAX_PNG_PIXELS = 12_000  # a side; larger sweeps get fewer dots per inch
 
 
 def save(
@@ -57,21 +54,25 @@ def save(
 
 
 def legend_places(labels: Sequence[str], width: float) -> list[tuple[int, float]]:
-    """Place labels beside each other, in as many rows as they need: row, and points from the left."""
+    """Place labels beside each other, in as many rows as they need: row, and points from the left.
+
+    >>> legend_places(["sgd", "adam", "muon"], width=100)
+    [(0, 8.0), (0, 50.0), (1, 8.0)]
+    """
     places: list[tuple[int, float]] = []
     row, left = 0, LEFT
     for label in labels:
-        long = 24 + LETTER * len(label)
-        if left > LEFT and left + long > width:
+        length = 24 + LETTER * len(label)
+        if left > LEFT and left + length > width:
             row, left = row + 1, LEFT
         places.append((row, left))
-        left += long
+        left += length
     return places
 
 
 def _draw_titled(panel: Panel, part: SubFigure, width: float, height: float) -> None:
     """Draw a panel below its title, at its own size."""
-    spare = 1e-3  # a ratio may not be 0
+    spare = 1e-3  # matplotlib refuses a ratio of 0
     heights = [TITLE, panel.height, max(height - TITLE - panel.height, spare)]
     widths = [panel.width, max(width - panel.width, spare)]
     grid = part.add_gridspec(3, 2, height_ratios=heights, width_ratios=widths, wspace=0, hspace=0)
@@ -81,7 +82,7 @@ def _draw_titled(panel: Panel, part: SubFigure, width: float, height: float) -> 
 
 
 def write_figure(figure: Figure, path: Path, endings: Sequence[str] = (".svg", ".png")) -> None:
-    """Write a figure as ``path``.svg and ``path``.png, or one of them, each whole or not at all."""
+    """Write a figure as ``path`` with each of ``endings``; a file is written whole or not at all."""
     dots = min(DOTS_PER_INCH, MAX_PNG_PIXELS / max(figure.get_size_inches()))
     for ending in endings:
         more: dict[str, Any] = (

@@ -1,7 +1,7 @@
-"""Colours, type and the symmetric log axis: the same in every figure.
+"""Colours, fonts and axes that all figures share.
 
-A figure is drawn in the light colours below. On the page each of them becomes a CSS variable, so that it follows the
-reader's colour scheme.
+A figure is drawn in the light colours below. On the page each colour becomes a CSS variable, so that the figure follows
+the reader's light or dark colour scheme.
 """
 
 from contextlib import AbstractContextManager
@@ -60,17 +60,21 @@ _SETTINGS: dict[str, Any] = {
 
 
 def styled() -> AbstractContextManager[None]:
-    """Draw inside this context: every figure looks alike, and equal data give equal bytes."""
+    """Return the context in which figures are drawn: all look alike, and equal data give equal bytes."""
     return cast(AbstractContextManager[None], mpl.rc_context(cast(Any, _SETTINGS)))
 
 
 def optimizer_colour(index: int) -> str:
-    """Colour of the sweep's optimizer number ``index``."""
+    """Return the colour of the sweep's optimizer number ``index``."""
     return OPTIMIZER_COLOURS[index % len(OPTIMIZER_COLOURS)]
 
 
 def layer_shade(depth_from_output: int, deepest: int) -> int:
-    """Number of a layer's colour: one for each depth where they suffice, else one for neighbouring depths."""
+    """Return the number of a layer's colour: one for each depth if there are enough, else one for several depths.
+
+    >>> [layer_shade(depth, deepest=10) for depth in range(11)]
+    [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    """
     hidden = len(LAYER_COLOURS) - 1
     if depth_from_output == 0 or deepest <= hidden:
         return depth_from_output
@@ -78,14 +82,14 @@ def layer_shade(depth_from_output: int, deepest: int) -> int:
 
 
 def layer_colour(depth_from_output: int, deepest: int) -> str:
-    """Colour of a layer by its depth from the output, in a sweep whose deepest layer has depth ``deepest``."""
+    """Return a layer's colour by its depth from the output, in a sweep whose deepest layer has depth ``deepest``."""
     return LAYER_COLOURS[layer_shade(depth_from_output, deepest)]
 
 
 def step_axis(axes: Axes, last: int, linear: bool = False) -> None:
-    """Make x an axis of optimizer steps: linear from 0 to 1, logarithmic beyond, so that step 0 is on it.
+    """Make x an axis of optimizer steps from 0 to ``last``.
 
-    Or ``linear`` throughout, where steps are spaced so.
+    The axis is linear from 0 to 1 and logarithmic beyond, so that it shows step 0; ``linear`` makes all of it linear.
     """
     axes.grid(False, axis="x")
     if linear:
@@ -102,6 +106,20 @@ def step_axis(axes: Axes, last: int, linear: bool = False) -> None:
     axes.set_xlim(-0.12, max(last, 1) * 1.25)
 
 
+def depth_axis(axes: Axes, deepest: int, margin: float) -> None:
+    """Make x an axis of depths from the output, with the output at the right and room for ten labels.
+
+    Args:
+        axes: The axes.
+        deepest: The largest depth.
+        margin: Room beyond the first and the last depth.
+    """
+    axes.set_xlim(deepest + margin, -margin)
+    depths = range(0, deepest + 1, deepest // 10 + 1)
+    axes.set_xticks(list(depths), [f"{depth}" if depth else "out" for depth in depths])
+    axes.grid(False, axis="x")
+
+
 def nfc_limits(lowest: float) -> tuple[float, float]:
-    """Limits of an axis of correlations: 0 to 1, further down where values are negative."""
+    """Return the limits of an axis of correlations: 0 to 1, or from further down if values are negative."""
     return (min(-0.02, np.floor(lowest * 5) / 5 - 0.02) if np.isfinite(lowest) else -0.02, 1.03)

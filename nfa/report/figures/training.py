@@ -1,7 +1,6 @@
-"""Did it train? Test loss over steps, as a share of the best constant prediction's."""
+"""Did it train? Test loss over steps, divided by that of the best constant prediction."""
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -13,19 +12,9 @@ from nfa.report.statistics.study import Study
 SIZE = (300.0, 190.0)
 
 
-def relative_loss(study: Study) -> pd.DataFrame:
-    """Return each cell's test loss over its constant predictor's, by step: mean and interval over seeds."""
-    table = study.tables["history_summary"]
-    table = table[(table["split"] == "test") & (table["metric"] == "loss")]
-    constant = table["cell"].map(study.tables["runs"].groupby("cell")["constant_test_loss"].mean())
-    columns = ["mean", "ci_low", "ci_high"]
-    return table[["cell", "step"]].join(table[columns].div(constant, axis=0))
-
-
 def panels(study: Study) -> list[Panel]:
-    """One panel per data and model, one line per optimizer."""
-    losses = relative_loss(study)
-    losses = losses[losses["cell"].isin(study.shown)]
+    """Make one panel per data and model, with a line per optimizer."""
+    losses = study.relative_losses
     parts = dict(tuple(losses.groupby("cell", sort=False)))
     values = losses["mean"].to_numpy(float)
     values = values[np.isfinite(values) & (values > 0)]
@@ -34,7 +23,7 @@ def panels(study: Study) -> list[Panel]:
 
     def panel(title: str, cells: list[str]) -> Panel:
         def draw(figure: Figure | SubFigure) -> list[Mark]:
-            axes = add_axes(figure, SIZE, (38, 34, 10, 10))
+            axes = add_axes(figure, SIZE, (46, 34, 10, 10))
             axes.set_yscale("log")
             axes.set_ylim(*limits)
             ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if limits[0] <= tick <= limits[1]]
@@ -53,6 +42,7 @@ def panels(study: Study) -> list[Panel]:
                 if study.row(cell)["n_diverged"]:
                     axes.plot(part["step"].iloc[-1:], part["mean"].iloc[-1:], "x", color=colour, markersize=7)
             axes.set_xlabel("optimizer step")
+            axes.set_ylabel("test loss (constant = 1)")
             return []
 
         alt = f"{title}: test loss divided by the constant predictor's, over optimizer steps; one line per optimizer."

@@ -35,8 +35,19 @@ def counted(study: Study, cells: "pd.Series[Any]") -> str:
 
 
 def pooled(study: Study, cells: Iterable[object]) -> str:
-    """Name the settings that vary among the cells that a number is made of; see ``nfa.report.statistics.pooled``."""
-    return study.collected.pooling.sentence(cells)
+    """Name the settings that vary among the cells that a number is made of."""
+    return pooled_sentence(study.collected.pooling.listed(cells))
+
+
+def pooled_sentence(listed: str) -> str:
+    """Name, in a sentence that follows another one, the settings that ``Pooling.listed`` gave; empty for none."""
+    return f" The cells taken together differ in {listed}." if listed else ""
+
+
+def pooled_note(study: Study) -> str:
+    """End a caption with the settings that vary among the cells of a data set; empty where none does."""
+    names = study.pooled_names()
+    return f". Cells of a data set are taken together that differ in {names}" if names else ""
 
 
 def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from nfa.report.figures.albums import Album
 from nfa.report.page import details, method
 from nfa.report.page.html import el
 from nfa.report.page.sections import speeds as speed_limited
@@ -17,6 +16,7 @@ from nfa.report.page.sections.theory import theory_section
 from nfa.report.page.sections.time import time_section
 from nfa.report.page.sections.training import left_out, training_section
 from nfa.report.page.svg import Live
+from nfa.report.statistics.matrix_albums import Album
 from nfa.report.statistics.study import Study
 
 

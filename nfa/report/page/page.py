@@ -9,14 +9,15 @@ import pandas as pd
 
 from nfa.conventions import HEADLINE
 from nfa.jobs.in_fork import running_in_fork
-from nfa.report.figures.albums import Album, find_albums
 from nfa.report.figures.files import drawings, save_figures
 from nfa.report.numbers import plural
+from nfa.report.page.answers import pooled
 from nfa.report.page.contents import sections
 from nfa.report.page.html import Safe, el, join
 from nfa.report.page.live import live_data, selector
 from nfa.report.page.svg import Live
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.matrix_albums import Album, find_albums
 from nfa.report.statistics.study import Study
 from nfa.storage.atomic import write_text
 from nfa.storage.paths import SweepPaths
@@ -57,7 +58,7 @@ def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
     ]
     note = (
         f"NFC: {HEADLINE}; mean over hidden layers; {study.measured_with}; mean over {plural(study.n_seeds, 'seed')}."
-        f"{study.collected.pooling.sentence(study.cells.index)}"
+        f"{pooled(study, study.cells.index)}"
     )
     body = el(
         "body",

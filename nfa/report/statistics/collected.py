@@ -1,4 +1,4 @@
-"""The tables of all cells joined, before anything is computed from them."""
+"""Everything that the cells of a sweep wrote, joined over cells: the input of all statistics."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,11 +9,11 @@ import pandas as pd
 
 from nfa.conventions import LINEAR_PROBES
 from nfa.report.statistics.labels import cell_labels
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.cells import Sweep
 from nfa.sweep.points import AXES
 
-# What `alignment` carries of each cell beside its id; a sweep's other settings are in `runs` and `cells_summary`.
+# Settings that the table `alignment` repeats in every row, beside the cell's id; `runs` and `cells_summary` have all.
 MAIN_PARAMETERS = (
     "data.name",
     "model.name",
@@ -34,12 +34,13 @@ class Collected:
     Attributes:
         sweep: The sweep.
         documents: Cell id -> its cell.json.
-        history: The stage's table with a first column ``cell``, a categorical in the sweep's order.
-        alignment: Likewise.
-        scores: Every row of the probe stage, and with ``layer_index`` and ``depth_from_output`` (null for the input).
-        early: Predicted and measured early dynamics, see
-            ``nfa.report.statistics.early_dynamics.read_early``; empty where not asked for.
-        unfinished: Cells that are not here because they are not done.
+        history: Every row of the train stage, with a first column ``cell``, a categorical in the sweep's order.
+        alignment: Every row of the measure stage, with the same column.
+        scores: Every row of the probe stage, with the same column, ``layer_index`` and ``depth_from_output`` (null for
+            the raw input).
+        early: Predicted and measured early dynamics, as ``nfa.report.statistics.early_dynamics.read_early`` gives them;
+            empty where the sweep file does not ask for them.
+        unfinished: Number of the sweep's cells that are left out because they are not done.
     """
 
     sweep: Sweep
@@ -62,7 +63,7 @@ class Collected:
 
     @cached_property
     def labels(self) -> pd.DataFrame:
-        """Short names of the cells."""
+        """Short names of the cells, see ``cell_labels``."""
         return cell_labels(self.sweep)
 
     @cached_property
@@ -72,12 +73,12 @@ class Collected:
 
     @cached_property
     def pooling(self) -> Pooling:
-        """Says over which settings a number that is made of several cells is pooled."""
+        """Names the settings that vary among the cells that a number is made of."""
         return Pooling(self.parameters)
 
     @cached_property
     def main_parameters(self) -> pd.DataFrame:
-        """One row per cell: ``cell`` and the parameters that every sweep has a column for."""
+        """One row per cell: ``cell`` and ``MAIN_PARAMETERS``; null where the cell lacks one."""
         empty = {
             column: pd.Series([None] * len(self.parameters), dtype=_MAIN_DTYPES.get(column, "string"))
             for column in MAIN_PARAMETERS
@@ -104,7 +105,11 @@ def parameter_table(sweep: Sweep) -> pd.DataFrame:
 
 
 def column_dtype(annotation: Any) -> str:
-    """Choose a column's dtype by a setting's declared type, so that it does not depend on the values of a sweep."""
+    """Choose a column's dtype by a setting's declared type, so that it does not depend on the values of a sweep.
+
+    >>> column_dtype(int | None), column_dtype(float), column_dtype(int | str)
+    ('Int64', 'float64', 'string')
+    """
     kinds = _kinds(annotation) - {NoneType}
     if kinds == {bool}:
         return "boolean"
@@ -114,7 +119,7 @@ def column_dtype(annotation: Any) -> str:
 
 
 def _kinds(annotation: Any) -> set[type]:
-    """List the plain types a declaration allows."""
+    """Return the plain types that a declaration allows."""
     if get_origin(annotation) is Literal:
         return {type(value) for value in get_args(annotation)}
     if isinstance(annotation, type):
@@ -123,7 +128,7 @@ def _kinds(annotation: Any) -> set[type]:
 
 
 def as_column(values: list[Any], dtype: str) -> pd.Series:
-    """Make a column of one dtype; null stays null."""
+    """Make a column of one dtype, in which null stays null."""
     if dtype == "string":
         values = [None if value is None else str(value) for value in values]
     return pd.Series(values, dtype=dtype)

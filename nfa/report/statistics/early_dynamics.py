@@ -1,7 +1,7 @@
-"""Early dynamics of a sweep: what ``nfa.theory.early`` predicted of gradient flow, and what was measured along it.
+"""Tables of a sweep's early dynamics: gradient flow as ``nfa.theory.early`` predicts it, and as it was measured.
 
-The stage ``measure`` follows the flow where the sweep file says so (``measure: {early: N}``), for cells of plain SGD,
-and leaves the curves beside the arrays for the pictures.
+The stage ``measure`` follows the flow of cells of plain SGD where the sweep file asks for it (``measure: {early: N}``).
+It keeps the curves in the cell's matrices.npz, from which ``read_early`` makes a table.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from nfa.conventions import CORRELATIONS, HEADLINE
-from nfa.report.statistics.departure import SHARE, first_crossing
+from nfa.report.statistics.departure_time import SHARE, departure_time
 from nfa.storage.arrays import read_arrays
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Cell, Sweep
@@ -20,8 +20,10 @@ ORDERS = SOURCES[1:]
 NORMS = {"centred_nfm_norm": "|W̄ᵀW̄|", "centred_agop_norm": "|W̄ᵀKW̄|"}
 QUANTITIES = (*NORMS, "c_nfc")
 PLACE = ["cell", "seed", "layer", "layer_index", "depth_from_output", "quantity", "correlation"]
-COLUMNS = [*PLACE, "t", "steps", *SOURCES]
-LEFT = [*PLACE, "order", "share", "t", "steps", "note"]
+DYNAMICS_COLUMNS = [*PLACE, "t", "steps", *SOURCES]
+DEPARTURE_COLUMNS = [*PLACE, "order", "share", "t", "steps", "note"]
+_INTEGERS = ("seed", "layer_index", "depth_from_output")
+_TEXTS = ("cell", "layer", "quantity", "correlation", "order", "note")
 
 
 def read_early(sweep: Sweep, paths: SweepPaths) -> pd.DataFrame:
@@ -33,11 +35,13 @@ def read_early(sweep: Sweep, paths: SweepPaths) -> pd.DataFrame:
     """
     cells = [cell for cell in sweep.cells if sweep.measure.early and cell.follows_gradient_flow]
     parts = [part for cell in cells for part in _curves(cell, sweep.seeds, paths)]
-    integers = dict.fromkeys(("seed", "layer_index", "depth_from_output"), "int64")
-    texts = dict.fromkeys(("cell", "layer", "quantity", "correlation"), "string")
-    numbers = dict.fromkeys(("t", "steps", *SOURCES), "float64")
-    joined = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
-    return joined[COLUMNS].astype({**integers, **texts, **numbers})
+    return _typed(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), DYNAMICS_COLUMNS)
+
+
+def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Select columns and give each its dtype, so that an empty table has the types of a full one."""
+    dtypes = {name: "int64" if name in _INTEGERS else "string" if name in _TEXTS else "float64" for name in columns}
+    return frame.reindex(columns=columns).astype(dtypes)
 
 
 def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths) -> Iterator[pd.DataFrame]:
@@ -66,27 +70,24 @@ def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths) -> Iterator[pd.
 
 
 def make_departure(curves: pd.DataFrame) -> pd.DataFrame:
-    """Say when each prediction leaves the measurement.
+    """Tabulate when each prediction departs from the measurement.
 
     Returns:
         One row per curve and ``order`` (``leading`` or ``next``): ``share``, the relative difference that counts;
-        ``t`` and ``steps`` = t / lr, where it is first exceeded, NaN where it is not or the curve is undefined;
-        ``note``, which of them.
+        ``t`` and ``steps`` = t / lr, where the difference first exceeds it (NaN where it does not, or where the curve
+        is undefined); ``note``, the reason for NaN.
     """
     rows = []
     for place, curve in curves.groupby(PLACE, sort=False, dropna=False):
         times, measured = curve["t"].to_numpy(), curve["measured"].to_numpy()
-        per_time = float(curve["steps"].iloc[0] / curve["t"].iloc[0])
+        steps_per_time = float(curve["steps"].iloc[0] / curve["t"].iloc[0])
         for order in ORDERS:
-            t, note = first_crossing(times, curve[order].to_numpy(), measured)
-            named = dict(zip(PLACE, place, strict=True))
-            rows.append({**named, "order": order, "share": SHARE, "t": t, "steps": t * per_time, "note": note})
-    integers = dict.fromkeys(("seed", "layer_index", "depth_from_output"), "int64")
-    texts = dict.fromkeys(("cell", "layer", "quantity", "correlation", "order", "note"), "string")
-    numbers = dict.fromkeys(("share", "t", "steps"), "float64")
-    return pd.DataFrame(rows, columns=LEFT).astype({**integers, **texts, **numbers})
+            t, note = departure_time(times, curve[order].to_numpy(), measured)
+            found = {"order": order, "share": SHARE, "t": t, "steps": t * steps_per_time, "note": note}
+            rows.append({**dict(zip(PLACE, place, strict=True)), **found})
+    return _typed(pd.DataFrame(rows), DEPARTURE_COLUMNS)
 
 
 def in_headline(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep norms, and C-NFC in the headline's correlation."""
+    """Keep the norms, and C-NFC in the headline's correlation."""
     return frame[frame["correlation"].isna() | (frame["correlation"] == HEADLINE.correlation)]

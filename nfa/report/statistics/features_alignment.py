@@ -1,7 +1,9 @@
-"""Alignment beside feature quality, one row per cell, seed, step, layer and convention: one query answers most.
+"""The table ``features_alignment``: alignment beside feature quality, for questions that need both.
 
-SELECT data, depth_from_output, corr(uc_nfc, probe_gain) FROM 'features_alignment.parquet'
-WHERE correlation = 'cosine' AND power = '1' AND last GROUP BY ALL
+It has one row per cell, seed, step, layer and convention, so that a single query answers most such questions:
+
+    SELECT data, depth_from_output, corr(uc_nfc, probe_gain) FROM 'features_alignment.parquet'
+    WHERE correlation = 'cosine' AND power = '1' AND last GROUP BY ALL
 """
 
 import pandas as pd
@@ -11,8 +13,8 @@ from nfa.features.scores import BEYOND_PROBES
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.runs import RUN, run_status
 
-ALIGNED = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
-# Columns of the join, in order. What a layer lacks (the kernel machines of deeper layers) is NaN there.
+NFCS = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")  # neural feature correlations, then their two controls
+# Columns of scores, in order. A score that a layer lacks (deeper layers have no kernel machines) is NaN.
 SCORES = (
     "probe",
     "probe_untrained",
@@ -25,7 +27,7 @@ _PLACE = [*RUN, "step", "layer"]
 
 
 def make_features_alignment(collected: Collected) -> pd.DataFrame:
-    """Join alignment with all held-out scores of the same layer's features.
+    """Join alignment with all held-out scores of the features of the same layer.
 
     Returns:
         One row per cell, seed, checkpoint, layer, correlation and power: ``cell``, ``data``, ``model``, ``optimizer``,
@@ -34,10 +36,10 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
         and the scores (``SCORES``).
     """
     alignment = collected.alignment
-    wanted = alignment[alignment["quantity"].isin(ALIGNED) & alignment["power"].notna()]
+    wanted = alignment[alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
     keys = [*_PLACE, "layer_index", "depth_from_output", "correlation", "power"]
     table = wanted.astype({"quantity": str}).pivot(index=keys, columns="quantity", values="value")
-    table = table.reindex(columns=list(ALIGNED)).reset_index()
+    table = table.reindex(columns=list(NFCS)).reset_index()
     table["above_haar"] = table["uc_nfc"] - table["haar_nfc"]
     table = table.astype({"cell": str, "layer": str})
     table = table.merge(wide_scores(collected.scores), on=_PLACE, how="left", validate="m:1")
@@ -47,7 +49,7 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     table["last"] = table["step"] == table.groupby(RUN)["step"].transform("max")
     names = collected.labels.set_index("cell")[["data", "model", "optimizer"]]
     table = table.join(names, on="cell")
-    columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *ALIGNED, "above_haar", *SCORES]
+    columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *NFCS, "above_haar", *SCORES]
     texts = ["cell", *names.columns, "layer", "correlation", "power"]
     order = pd.CategoricalDtype([cell.id for cell in collected.sweep.cells])
     table = table.assign(order=table["cell"].astype(order))
@@ -56,7 +58,7 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
 
 
 def wide_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Lay out a column per score, one row per cell, seed, step and layer; scores on test data where they need data."""
+    """Lay out one row per cell, seed, step and layer, with a column per score; scores that need data use test data."""
     scores = scores.astype({"cell": str, "layer": str, "probe": str, "metric": str, "split": str})
     scores = scores[(scores["split"] == "test") | (scores["probe"] == "recovery")]
     column = scores["probe"].where(~scores["probe"].isin(["geometry", "recovery"]), scores["metric"])
@@ -70,7 +72,7 @@ def wide_scores(scores: pd.DataFrame) -> pd.DataFrame:
     layers["probe_untrained"] = layers["before"]
     layers["probe_gain"] = layers["probe"] - layers["before"]
     layers["probe_input"] = layers["probe_raw"]
-    compared = layers["kernel_nfm"].notna()  # a first layer's metric I is that of the raw input
+    compared = layers["kernel_nfm"].notna()  # a first layer is compared with the machines on the raw input
     layers["kernel_identity"] = layers["kernel_identity"].fillna(layers["kernel_identity_raw"].where(compared))
     layers["rfm"] = layers["rfm_raw"].where(compared)
     return layers[[*_PLACE, *SCORES]].reset_index(drop=True)

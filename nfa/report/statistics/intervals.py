@@ -12,7 +12,7 @@ SPREAD = ("n_seeds", "mean", "sd", "ci_low", "ci_high")
 
 
 def half_interval(sd: pd.Series, n: pd.Series) -> pd.Series:
-    """Half the width of the interval of a mean: Student t with n - 1 degrees of freedom; NaN with one seed."""
+    """Return half the width of a mean's interval: Student t with n - 1 degrees of freedom; NaN with one seed."""
     quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, np.maximum(n.to_numpy(float) - 1, 1))
     half: pd.Series = (sd * quantile / np.sqrt(n.where(n > 0))).where(n > 1)
     return half
@@ -27,8 +27,12 @@ def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str = "value") -> 
         value: The column to summarise.
 
     Returns:
-        One row per point, in the order of ``by``: ``n_seeds``, ``mean``, ``sd`` (n - 1), ``ci_low`` and ``ci_high``.
-        With one seed there is a mean, and the rest is NaN.
+        One row per point, sorted by ``by``: those columns, ``n_seeds``, ``mean``, ``sd`` (n - 1), ``ci_low`` and
+        ``ci_high``. With one seed there is a mean, and the rest is NaN.
+
+    >>> runs = pd.DataFrame({"cell": ["a", "a", "b"], "seed": [0, 1, 0], "value": [1.0, 2.0, 5.0]})
+    >>> over_seeds(runs, ["cell"]).round(2).values.tolist()
+    [['a', 2, 1.5, 0.71, -4.85, 7.85], ['b', 1, 5.0, nan, nan, nan]]
     """
     groups = frame.groupby(list(by), observed=True, dropna=False, sort=True)[value]
     table = groups.agg(["count", "mean", "std"]).reset_index()

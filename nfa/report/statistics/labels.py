@@ -1,4 +1,4 @@
-"""Short names of cells for people: the entry's name, and of its settings those that vary within the sweep."""
+"""Short names of cells for people: the name of each entry, with those of its settings that vary within the sweep."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from nfa.conventions import CELLS_SHOWN
 from nfa.sweep.cells import Sweep
 from nfa.sweep.points import AXES
 
-FEEDBACK = "feedback_alignment"  # the rule that has a rho
+FEEDBACK = "feedback_alignment"  # the only rule that uses the setting rho
 
 
 def cell_labels(sweep: Sweep) -> pd.DataFrame:
@@ -21,8 +21,8 @@ def cell_labels(sweep: Sweep) -> pd.DataFrame:
     Returns:
         One row per cell in the sweep's order: ``cell``, ``data``, ``model``, ``optimizer``, ``train`` (empty where the
         sweep trains all cells alike), ``group`` (all but the optimizer) and ``label`` (all). No two labels are equal.
-        In a sweep of one optimizer and several ways to train (learning rules, losses), these are what is compared:
-        they are part of ``optimizer`` then, and not of ``group``.
+        A sweep of one optimizer and several ways to train (learning rules, losses) compares those: they are part of
+        ``optimizer`` then, and not of ``group``.
     """
     parameters = [cell.parameters() for cell in sweep.cells]
     table: dict[str, Any] = {"cell": [cell.id for cell in sweep.cells]}
@@ -42,7 +42,8 @@ def _join(table: Mapping[str, list[str]], axes: tuple[str, ...]) -> list[str]:
 def axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[str]:
     """Name each cell's entry of one axis by its name and the settings that vary among cells of the same four names.
 
-    So an optimizer whose learning rate differs between models, but not within one, is one optimizer in the report.
+    So an optimizer is one optimizer in the report although its learning rate differs between models, as long as it
+    does not differ within a model.
     """
     values: dict[tuple[str, ...], set[str]] = {}
     for cell in parameters:
@@ -57,28 +58,36 @@ def axis_labels(axis: str, parameters: list[dict[str, dict[str, Any]]]) -> list[
         varied = {key: value for key, value in cell[axis].items() if (name, key) in varying}
         shown = {key: value for key, value in varied.items() if value not in (None, {}, "")}
         if shown.get("rule", FEEDBACK) != FEEDBACK:
-            shown.pop("rho", None)  # of no meaning there
-        if cell[axis].get("adapt") is None:  # no rule: neither are its settings
+            shown.pop("rho", None)  # no other rule uses it
+        if cell[axis].get("adapt") is None:  # without the rule its settings mean nothing
             shown = {key: value for key, value in shown.items() if not key.startswith("adapt_")}
         if name == "file" and "path" not in shown:
-            name = PurePath(cell[axis]["path"]).name  # "file" says nothing of what is in it
+            name = PurePath(cell[axis]["path"]).name  # tells more than the word "file"
         settings = (f"{key} {show_setting(value)}" for key, value in shown.items())
         labels.append(" ".join(filter(None, [name, *settings])))
     return labels
 
 
 def show_setting(value: Any) -> str:
-    """Show one setting's value in a label."""
+    """Write one setting's value for a label.
+
+    >>> show_setting({"first": 1, "others": 0.1})
+    '(first 1, others 0.1)'
+    """
     if isinstance(value, Mapping):
         return "(" + ", ".join(f"{key} {show_setting(item)}" for key, item in value.items()) + ")"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def name_list(names: Iterable[str], limit: int = 12, told: Callable[[str], str] = str) -> str:
-    """Join names for a sentence, saying how many more there are; of those that stand in it, ``told`` says more."""
+def name_list(names: Iterable[str], limit: int = 12, detail: Callable[[str], str] = str) -> str:
+    """Join names for a sentence: the first ``limit``, each written by ``detail``, and how many more there are.
+
+    >>> name_list(["sgd", "adam", "muon"], 2)
+    'sgd, adam and 1 more'
+    """
     names = list(names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(map(told, names[:limit])) + more
+    return ", ".join(map(detail, names[:limit])) + more
 
 
 def quantity_labels(names: Iterable[str]) -> dict[str, str]:
@@ -89,7 +98,7 @@ def quantity_labels(names: Iterable[str]) -> dict[str, str]:
 
 
 def shown_of(cells: list[str]) -> list[str]:
-    """Choose the cells that a page or a terminal shows: all, or some evenly spread."""
+    """Choose the cells that a page or a terminal shows: all, or ``CELLS_SHOWN`` evenly spread over the sweep."""
     if len(cells) <= CELLS_SHOWN:
         return cells
     return [cells[i] for i in np.linspace(0, len(cells) - 1, CELLS_SHOWN).round().astype(int)]

@@ -1,7 +1,8 @@
-"""A sweep of very many cells as its report needs it: cells that the page shows whole, else what sentences are about.
+"""The rows of a very large sweep that its report needs, so that memory does not grow with the sweep.
 
-Those are, of all cells, alignment and its controls at the first and the last step, UC-NFC and C-NFC at every
-checkpoint, and the test scores of the probe stage at the first and the last.
+The report shows some of the cells, and keeps all rows of those. Its sentences and tables are about all cells; for them
+it keeps of every cell the alignment with its controls at the first and the last step, UC-NFC and C-NFC at every
+checkpoint, and the test scores of the probe stage at the first and the last step.
 """
 
 from collections.abc import Sequence
@@ -11,26 +12,26 @@ import pandas as pd
 from pandas.api.types import union_categoricals
 
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.features_alignment import NFCS
 from nfa.report.statistics.predictions import PREDICTORS
 from nfa.report.statistics.runs import RUN
-from nfa.report.statistics.study import CURVES
 from nfa.sweep.cells import Sweep
 
 
-def named_by(part: Collected, labels: pd.DataFrame, parameters: pd.DataFrame) -> Collected:
-    """Give some cells of a sweep the names and columns that they have in the whole of it."""
+def with_sweep_names(part: Collected, labels: pd.DataFrame, parameters: pd.DataFrame) -> Collected:
+    """Give a part of a sweep the labels and parameters that its cells have in the whole sweep."""
     cells = [cell.id for cell in part.sweep.cells]
-    own = {"labels": labels, "parameters": parameters}
-    # In the place where a `cached_property` keeps what it has computed.
-    vars(part).update({name: table[table["cell"].isin(cells)].reset_index(drop=True) for name, table in own.items()})
+    whole = {"labels": labels, "parameters": parameters}
+    # Stored where a `cached_property` keeps its value, so that the part's own is never computed.
+    vars(part).update({name: table[table["cell"].isin(cells)].reset_index(drop=True) for name, table in whole.items()})
     return part
 
 
-def thinned(part: Collected, shown: set[str]) -> Collected:
-    """Keep the rows that the report needs."""
+def rows_for_report(part: Collected, shown: set[str]) -> Collected:
+    """Keep the rows of a part of a sweep that the report needs; ``shown`` are the cells that the page shows."""
     alignment, scores = part.alignment, part.scores
     ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc"])
-    wanted = alignment["quantity"].isin([*CURVES[:4], *PREDICTORS.values()]) & alignment["power"].notna() & ends
+    wanted = alignment["quantity"].isin([*NFCS, *PREDICTORS.values()]) & alignment["power"].notna() & ends
     tests = (scores["split"] == "test") & _first_or_last(scores)
     rows = alignment[wanted | alignment["cell"].isin(shown)]
     return replace(
@@ -49,12 +50,12 @@ def _first_or_last(frame: pd.DataFrame) -> pd.Series:
 
 
 def _document(document: dict[str, object], whole: bool) -> dict[str, object]:
-    """Keep of a cell that is not shown how its runs went, and what they were made with."""
+    """Keep a shown cell's whole document, of others the status of their runs and their provenance."""
     return document if whole else {name: document[name] for name in ("runs", "provenance")}
 
 
-def together(sweep: Sweep, parts: Sequence[Collected]) -> Collected:
-    """Join what was kept of all cells."""
+def join_parts(sweep: Sweep, parts: Sequence[Collected]) -> Collected:
+    """Join the parts of a sweep."""
     history, alignment, scores = (
         _stack([getattr(part, name) for part in parts]) for name in ("history", "alignment", "scores")
     )
@@ -64,7 +65,7 @@ def together(sweep: Sweep, parts: Sequence[Collected]) -> Collected:
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate frames whose categoricals differ in their categories, which are joined in their order."""
+    """Concatenate frames whose categorical columns differ in their categories; these are joined in order."""
     columns = {}
     for name, dtype in frames[0].dtypes.items():
         parts = [frame[name] for frame in frames]

@@ -1,8 +1,8 @@
-"""Networks compared at one training loss, so that a difference is not that one of them has simply learned more.
+"""Values of networks at one training loss, so that networks that have learned equally much are compared.
 
-A run's value at a loss is interpolated between the checkpoints (of losses: the recorded steps) around the step at which
-its training loss first fell to it, linearly in the logarithm of that loss. Derived here: the sources do not say how
-they match.
+A run's value at a training loss is interpolated between the two checkpoints (for test losses: the two recorded steps)
+around the step at which the training loss first fell to it, linearly in the logarithm of the training loss. This rule
+is derived here: the sources do not say how they match losses.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 
 from nfa.report.statistics.runs import RUN
 
-TINY = 1e-300  # a loss of 0 has no logarithm
+TINY = 1e-300  # stands for a loss of 0, which has no logarithm
 
 
 def common_level(losses: pd.DataFrame) -> float:
@@ -30,8 +30,12 @@ def crossings(losses: pd.DataFrame, level: float) -> pd.DataFrame:
         level: The training loss.
 
     Returns:
-        One row per run that reached it: ``cell``, ``seed``, ``before`` and ``after`` (steps; equal where the first
-        checkpoint is there already) and ``share``, the part that ``after`` has in a value.
+        One row per run that reached it: ``cell``, ``seed``, ``before`` and ``after`` (steps; equal where the loss is
+        reached at the first checkpoint) and ``share``, the weight of ``after`` in an interpolated value.
+
+    >>> losses = pd.DataFrame({"cell": "a", "seed": 0, "step": [0, 10], "loss": [1.0, 0.01]})
+    >>> crossings(losses, 0.1).to_dict("records")
+    [{'cell': 'a', 'seed': 0, 'before': 0, 'after': 10, 'share': 0.5}]
     """
     ordered = losses.sort_values([*RUN, "step"], kind="stable")
     runs = ordered.groupby(RUN, observed=True)
@@ -48,13 +52,13 @@ def at_loss(values: pd.DataFrame, losses: pd.DataFrame, level: float) -> pd.Data
     """Interpolate values at the step at which each run's training loss first fell to a level.
 
     Args:
-        values: ``cell``, ``seed``, ``step``, ``value`` and columns that identify what it is the value of.
+        values: ``cell``, ``seed``, ``step``, ``value`` and columns that identify the quantity.
         losses: ``cell``, ``seed``, ``step``, ``loss`` at checkpoints.
         level: The training loss.
 
     Returns:
-        The columns of ``values`` without ``step``, for runs that reached it; what is not there at both checkpoints is
-        left out.
+        The columns of ``values`` without ``step``, for runs that reached the level; quantities that are missing at one
+        of the two checkpoints are left out.
     """
     places = crossings(losses, level)
     keys = [column for column in values.columns if column not in ("step", "value")]

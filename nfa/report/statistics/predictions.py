@@ -1,22 +1,18 @@
-"""Predicted beside measured: the limit C-NFC(0+) against the C-NFC of training, and the depth law's power.
+"""Predictions beside measurements: the limit C-NFC(0+) against the C-NFC of training, and the depth law's power.
 
-Both predictions are known before training: ``flow``, gradient flow's (or the learning rule's), and ``update``, along
-the first full-batch step of the optimizer in use.
+There are two predictions of C-NFC(0+), both known before training: ``flow``, along gradient flow (or along the flow of
+the learning rule in use), and ``update``, along the first full-batch step of the optimizer in use.
 """
 
-import numpy as np
 import pandas as pd
 
-from nfa.conventions import READOUT
 from nfa.report.statistics.collected import Collected
-from nfa.report.statistics.intervals import over_seeds
-from nfa.report.statistics.pooled import Pooling
-from nfa.report.statistics.rank_correlation import FEWEST_POINTS, POOLED, by_depth, spearman
-from nfa.report.statistics.runs import RUN, at_last_step, run_status
+from nfa.report.statistics.pooled_settings import Pooling
+from nfa.report.statistics.rank_correlation import pooled_and_by_depth, spearman, summarised
+from nfa.report.statistics.runs import RUN, at_last_step, finished_runs
 
 CONVENTION = ["correlation", "power"]
 KEYS = ["data", "layers", *CONVENTION, "predictor", "at", "measure"]
-SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note", "pooled_over"]
 PREDICTORS = {"flow": "c_nfc", "update": "c_nfc_update"}  # name -> quantity at step 0
 TARGETS = ("first", "last")  # checkpoints after step 0
 
@@ -32,8 +28,7 @@ def prediction_points(collected: Collected) -> pd.DataFrame:
     alignment = collected.alignment
     place = [*RUN, "layer", "depth_from_output", *CONVENTION]
     rows = alignment.loc[alignment["quantity"].isin(PREDICTORS.values()), ["quantity", "step", *place, "value"]]
-    status = run_status(collected)
-    rows = rows.merge(status.loc[status["status"] == "finished", RUN], on=RUN)
+    rows = rows.merge(finished_runs(collected), on=RUN)
     measured = rows[(rows["quantity"] == "c_nfc") & (rows["step"] > 0)]
     last = at_last_step(measured)
     first = measured[measured["step"] == measured.groupby(RUN, observed=True)["step"].transform("min")]
@@ -62,11 +57,10 @@ def make_predictions(points: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
         over seeds. ``n`` is the number of points per seed (the fewest of any seed), ``pooled_over`` the settings
         that vary among the cells that are taken together.
     """
-    each = points.assign(layers=points["depth_from_output"].map(by_depth))
-    pooled = points[points["depth_from_output"] != READOUT].assign(layers=POOLED)
-    long = pd.concat([pooled, each], ignore_index=True)
     identity = ["data", "layers", *CONVENTION, "seed", "cell"]
-    long = long.melt([*identity, *PREDICTORS], list(TARGETS), var_name="at", value_name="measured")
+    long = pooled_and_by_depth(points).melt(
+        [*identity, *PREDICTORS], list(TARGETS), var_name="at", value_name="measured"
+    )
     long = long.melt([*identity, "at", "measured"], list(PREDICTORS), var_name="predictor", value_name="predicted")
     long = long.astype({"correlation": str, "power": str}).dropna(subset=["measured", "predicted"])
     by = [*identity[:-1], "predictor", "at"]
@@ -75,23 +69,14 @@ def make_predictions(points: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
     difference = gap.groupby(by, sort=True)["value"].agg(["mean", "size"]).reset_index()
     difference = difference.rename(columns={"mean": "value", "size": "n"})
     both = pd.concat([rho.assign(measure="rho"), difference.assign(measure="difference")], ignore_index=True)
-    table = over_seeds(both, KEYS)
-    count = both.groupby(KEYS, sort=True)["n"].min().rename("n").reset_index()
-    table = table.merge(count, on=KEYS, validate="1:1")
-    table["note"] = np.select(
-        [(table["n"] < FEWEST_POINTS) & (table["measure"] == "rho"), table["n_seeds"] == 0],
-        [f"fewer than {FEWEST_POINTS} points", "all points are tied"],
-        default="",
-    )
-    table["n"] = table["n"].astype("int64")
-    table["pooled_over"] = pooling.column(
-        table, pd.concat([long.assign(measure=m) for m in ("rho", "difference")]), KEYS
-    )
-    return table[KEYS + SPREAD].astype(dict.fromkeys([*KEYS, "note"], "string"))
+    table = summarised(both, KEYS)
+    pooled = pd.concat([long.assign(measure=measure) for measure in ("rho", "difference")])
+    table["pooled_over"] = pooling.column(table, pooled, KEYS)
+    return table
 
 
 def depth_law_points(collected: Collected) -> pd.DataFrame:
-    """Gather the best power of every layer at the last step of every finished run.
+    """Gather the power of the AGOP that fits each layer's NFM best, at the last step of every finished run.
 
     Returns:
         One row per run, layer and correlation: ``cell``, ``seed``, ``layer``, ``layer_index``, ``depth_from_output``,
@@ -102,8 +87,7 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
     parts = {f"depth_law_{part}": part for part in ("power", "fit", "low", "high")}
     place = [*RUN, "layer", "layer_index", "depth_from_output", "correlation"]
     last = at_last_step(alignment[alignment["quantity"].isin([*parts, "uc_nfc"])])
-    status = run_status(collected)
-    last = last.merge(status.loc[status["status"] == "finished", RUN], on=RUN)
+    last = last.merge(finished_runs(collected), on=RUN)
     best = last[last["quantity"].isin(list(parts))]
     best = best.astype({"quantity": str, "correlation": str}).pivot(index=place, columns="quantity", values="value")
     points = best.rename(columns=parts).reindex(columns=list(parts.values())).reset_index().rename_axis(columns=None)

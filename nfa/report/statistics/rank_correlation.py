@@ -1,7 +1,7 @@
 """Do better-aligned layers probe better? Spearman's rank correlation, per seed, then summarised over seeds.
 
-Within a seed the points are cells (x layers) of one data set. Pooled over layers, points of one network are not
-independent and depth is mixed in; so it is also taken at each depth from the output by itself.
+Within a seed the points are the layers of all cells of one data set. Pooled over layers, points of one network are not
+independent, and depth may raise or lower both ranks. So the correlation is also computed at each depth from the output.
 """
 
 import numpy as np
@@ -9,14 +9,13 @@ import pandas as pd
 
 from nfa.conventions import READOUT
 from nfa.report.statistics.collected import Collected
-from nfa.report.statistics.intervals import over_seeds
-from nfa.report.statistics.pooled import Pooling
-from nfa.report.statistics.runs import RUN, at_last_step, run_status
+from nfa.report.statistics.intervals import SPREAD, over_seeds
+from nfa.report.statistics.pooled_settings import Pooling
+from nfa.report.statistics.runs import RUN, at_last_step, finished_runs
 
 FEWEST_POINTS = 3
 POOLED = "hidden layers pooled"
 KEYS = ["data", "layers", "quantity", "correlation", "power", "score"]
-SPREAD = ["n", "n_seeds", "mean", "sd", "ci_low", "ci_high", "note", "pooled_over"]
 
 
 def probe_points(collected: Collected) -> pd.DataFrame:
@@ -30,8 +29,7 @@ def probe_points(collected: Collected) -> pd.DataFrame:
     alignment = collected.alignment
     aligned = at_last_step(alignment[alignment["quantity"].isin(["uc_nfc", "c_nfc"])])
     aligned = aligned[[*RUN, "step", "layer", "depth_from_output", "quantity", "correlation", "power", "value"]]
-    status = run_status(collected)
-    aligned = aligned.merge(status.loc[status["status"] == "finished", RUN], on=RUN)
+    aligned = aligned.merge(finished_runs(collected), on=RUN)
     place = [*RUN, "step", "layer"]
     test = collected.probes.loc[collected.probes["split"] == "test", [*place, "value"]]
     untrained = test.loc[test["step"] == 0, [*RUN, "layer", "value"]].rename(columns={"value": "untrained"})
@@ -44,7 +42,7 @@ def probe_points(collected: Collected) -> pd.DataFrame:
 
 
 def by_depth(depth_from_output: int) -> str:
-    """Name one depth in the column ``layers``."""
+    """Return the name of one depth in the column ``layers``."""
     return f"depth_from_output {depth_from_output}"
 
 
@@ -60,9 +58,7 @@ def make_rank_correlation(points: pd.DataFrame, pooling: Pooling) -> pd.DataFram
         ``score`` (``probe`` or ``gain``); ``n`` is the number of points per seed (the fewest of any seed),
         ``pooled_over`` the settings that vary among the cells that are ranked.
     """
-    each = points.assign(layers=points["depth_from_output"].map(by_depth))
-    pooled = points[points["depth_from_output"] != READOUT].assign(layers=POOLED)
-    long = pd.concat([pooled, each], ignore_index=True).melt(
+    long = pooled_and_by_depth(points).melt(
         id_vars=["data", "layers", "quantity", "correlation", "power", "seed", "cell", "value"],
         value_vars=["probe", "gain"],
         var_name="score",
@@ -70,22 +66,50 @@ def make_rank_correlation(points: pd.DataFrame, pooling: Pooling) -> pd.DataFram
     )
     long = long.dropna(subset=["value", "probed"])
     rho = spearman(long, [*KEYS, "seed"], "value", "probed")
-    table = over_seeds(rho, KEYS, "rho")
-    count = rho.groupby(KEYS, sort=True)["n"].min().rename("n").reset_index()
-    table = table.merge(count, on=KEYS, validate="1:1")
-    table["note"] = np.select(
-        [table["n"] < FEWEST_POINTS, table["n_seeds"] == 0],
-        [f"fewer than {FEWEST_POINTS} points", "all points are tied"],
-        default="",
-    )
+    table = summarised(rho.rename(columns={"rho": "value"}), KEYS)
     table["pooled_over"] = pooling.column(table, long, KEYS)
-    return table[KEYS + SPREAD].astype(dict.fromkeys([*KEYS, "note"], "string"))
+    return table
+
+
+def pooled_and_by_depth(points: pd.DataFrame) -> pd.DataFrame:
+    """Repeat points for the column ``layers``: hidden layers pooled, then each depth from the output by itself."""
+    each = points.assign(layers=points["depth_from_output"].map(by_depth))
+    pooled = points[points["depth_from_output"] != READOUT].assign(layers=POOLED)
+    return pd.concat([pooled, each], ignore_index=True)
+
+
+def summarised(per_seed: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Summarise statistics over seeds, and note why a rank correlation is undefined.
+
+    Args:
+        per_seed: One row per seed and statistic: ``keys``, ``value`` and the number of points ``n``; where ``keys``
+            has a ``measure``, rows whose measure is not ``rho`` are no rank correlations.
+        keys: Columns that identify a statistic.
+
+    Returns:
+        ``keys``, ``n`` (the fewest points of any seed), mean and interval over seeds, ``note``.
+    """
+    table = over_seeds(per_seed, keys)
+    count = per_seed.groupby(keys, sort=True)["n"].min().rename("n").reset_index()
+    table = table.merge(count, on=keys, validate="1:1").astype({"n": "int64"})
+    few = table["n"] < FEWEST_POINTS
+    if "measure" in keys:
+        few &= table["measure"] == "rho"
+    reasons = [f"fewer than {FEWEST_POINTS} points", "all points are tied"]
+    table["note"] = np.select([few, table["n_seeds"] == 0], reasons, default="")
+    return table[[*keys, "n", *SPREAD, "note"]].astype(dict.fromkeys([*keys, "note"], "string"))
 
 
 def spearman(frame: pd.DataFrame, by: list[str], a: str, b: str) -> pd.DataFrame:
-    """Compute Spearman's correlation of two columns within groups, ties sharing their mean rank: ``rho`` and ``n``.
+    """Compute Spearman's correlation of two columns within groups, ties sharing their mean rank.
 
-    NaN where there are fewer than three points or one column is constant.
+    Returns:
+        The columns ``by``, ``rho`` (NaN where there are fewer than three points or one column is constant) and ``n``,
+        the number of points.
+
+    >>> frame = pd.DataFrame({"seed": 0, "a": [1, 2, 3, 4], "b": [10, 20, 40, 30]})
+    >>> spearman(frame, ["seed"], "a", "b").to_dict("records")
+    [{'seed': 0, 'rho': 0.8, 'n': 4}]
     """
     groups = frame.groupby(by, sort=True)
     ranks = groups[[a, b]].rank()

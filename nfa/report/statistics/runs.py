@@ -1,4 +1,4 @@
-"""One row per run, and one row per cell: what a reader looks at first."""
+"""The tables ``runs`` (one row per run) and ``cells_summary`` (one row per cell), which a reader opens first."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from nfa.report.statistics.intervals import over_seeds
 
 RUN = ["cell", "seed"]
 
-# The numbers of a run that are summarised over a cell's finished runs.
+# Numbers of a run that `cells_summary` averages over a cell's finished runs.
 MEASURES = (
     "train_loss",
     "test_loss",
@@ -30,7 +30,7 @@ MEASURES = (
 
 
 def run_status(collected: Collected) -> pd.DataFrame:
-    """List the runs: ``status``, ``last_step``, ``last_checkpoint``, the constant predictor's scores."""
+    """List all runs with ``status``, ``last_step``, ``last_checkpoint`` and the scores of the constant predictor."""
     rows = []
     for cell in collected.sweep.cells:
         runs = collected.documents[cell.id]["runs"]
@@ -48,11 +48,17 @@ def run_status(collected: Collected) -> pd.DataFrame:
     return frame
 
 
+def finished_runs(collected: Collected) -> pd.DataFrame:
+    """List the runs that finished: ``cell`` and ``seed``."""
+    status = run_status(collected)
+    return status.loc[status["status"] == "finished", RUN]
+
+
 def make_runs(collected: Collected) -> pd.DataFrame:
     """Tabulate the runs: every parameter, status, final scores, final alignment, best probe.
 
-    Final is the last step; of a diverged run, the last that was recorded. Alignment is in the headline convention,
-    its mean over hidden layers (without the readout) where it is defined.
+    Final means the last step; of a diverged run, the last step that was recorded. Alignment is in the headline
+    convention, averaged over the hidden layers (without the readout) in which it is defined.
     """
     runs = run_status(collected)
     runs = runs.merge(_final_scores(collected), on=RUN, how="left", validate="1:1")
@@ -100,17 +106,17 @@ def make_cells_summary(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame
         part = spread.loc[spread["measure"] == measure, ["cell", "mean", "sd", "ci_low", "ci_high"]]
         names = {"mean": measure} | {column: f"{measure}_{column}" for column in ("sd", "ci_low", "ci_high")}
         table = table.merge(part.rename(columns=names), on="cell", how="left", validate="1:1")
-    table = table.merge(_typical_layer(finished), on="cell", how="left", validate="1:1")
+    table = table.merge(_most_frequent_best_layer(finished), on="cell", how="left", validate="1:1")
     return table.merge(collected.parameters, on="cell", validate="1:1")
 
 
 def at_convention(frame: pd.DataFrame, convention: Convention) -> pd.Series:
-    """Mark the rows of an alignment table that are in a convention."""
+    """Return a mask of the rows of a table that are in a convention."""
     return (frame["correlation"] == convention.correlation) & (frame["power"] == convention.power)
 
 
 def at_last_step(frame: pd.DataFrame) -> pd.DataFrame:
-    """Keep each run's rows at its last step there."""
+    """Keep each run's rows at the last step that it has in the table."""
     last = frame.groupby(RUN, observed=True)["step"].transform("max")
     return frame[frame["step"] == last]
 
@@ -136,7 +142,7 @@ def _layer_mean(collected: Collected, quantity: str, column: str, *, last: bool)
 
 
 def _best_probe(collected: Collected) -> pd.DataFrame:
-    """Return each run's best layer by its probe's test score, that layer untrained, and the raw input."""
+    """Find each run's best layer by its probe's test score; add that layer's score untrained and the raw input's."""
     test = collected.probes[collected.probes["split"] == "test"]
     layers = test[test["layer"] != "input"]
     last = at_last_step(layers).sort_values("value", ascending=False, kind="stable", na_position="last")
@@ -149,7 +155,7 @@ def _best_probe(collected: Collected) -> pd.DataFrame:
     return best.merge(raw.rename(columns={"value": "input_probe"}), on=RUN, how="left", validate="1:1")
 
 
-def _typical_layer(runs: pd.DataFrame) -> pd.DataFrame:
+def _most_frequent_best_layer(runs: pd.DataFrame) -> pd.DataFrame:
     """Name the layer that is the best to probe in most of a cell's runs."""
     votes = runs.groupby(["cell", "best_probe_layer"], sort=True).size().rename("votes").reset_index()
     votes = votes.sort_values("votes", ascending=False, kind="stable").drop_duplicates("cell")

@@ -1,16 +1,17 @@
 """Do better-aligned layers hold better features? A rank correlation within strata, with intervals over cells.
 
-Layers and data sets are not exchangeable: deeper layers align and probe differently whatever is learned. So ranks are
-taken within blocks, a block being one data set, one depth from the output and one seed, and pooled [derived]:
+Layers and data sets are not exchangeable: layers of different depths align and probe differently, whatever is learned.
+So ranks are taken within blocks (one data set, one depth from the output and one seed) and pooled [derived]:
 
     rho = sum over blocks of <r(a), r(b)> / sqrt(sum |r(a)|^2  sum |r(b)|^2),   r: centred ranks within the block
 
-which is Spearman's rho where there is one block. Points of one cell (its layers, and its seeds, which share all but
-chance) are one cluster. The interval is a jackknife over cells on Fisher's scale, z = artanh rho, ranks taken anew with
-each cell left out, Student t with (cells - data sets) degrees of freedom. In simulations of the default sweep's 15
-cells, with effects of cells and of layers, it held the truth in 96 to 98 of 100 sweeps, where an interval over 3 seeds
-of the pooled rho held it in 61 to 71 (``tests/report/statistics/test_stratified_ranks.py``): seeds say nothing about
-other cells.
+which is Spearman's rho where there is one block. The points of one cell (its layers, and its seeds, which differ only
+by chance) are one cluster. The interval is a jackknife over cells on Fisher's scale, z = artanh rho: ranks are computed
+again with each cell left out, and the quantile is Student's t with (cells - data sets) degrees of freedom.
+
+In simulations of the default sweep's 15 cells, with effects of cells and of layers, this interval covered the true
+value in 96 to 98 of 100 sweeps (``tests/report/statistics/test_stratified_ranks.py``). An interval over 3 seeds of the
+pooled rho covered it in 61 to 71, because seeds tell nothing about other cells.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ import pandas as pd
 from scipy import stats
 
 from nfa.conventions import CONFIDENCE, CONVENTIONS, READOUT
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.runs import at_convention
 
 QUANTITIES = ("uc_nfc", "c_nfc", "above_haar")
@@ -36,17 +37,17 @@ RANKED = (
     "nfm_trace_share",
     "agop_trace_share",
 )
-EVERYWHERE = "all"  # in the columns `data` and `depth_from_output` (null there): pooled over strata
+EVERYWHERE = "all"  # value of `data` in rows that are pooled over all strata
 FEWEST_CELLS = 3
-FEWEST_LEFT_OUT = 5  # with fewer a jackknife can agree with itself by chance, and its interval is a point
-MOST_GROUPS = 40  # of cells left out together, per data set: more cost more and say little
-CLOSEST = 1 - 1e-6  # to 1, where Fisher's z is infinite
+FEWEST_LEFT_OUT = 5  # with fewer groups all replicates can agree by chance, and the interval shrinks to a point
+MOST_GROUPS = 40  # of cells that are left out together, per data set; more groups cost time and change little
+LARGEST_RHO = 1 - 1e-6  # larger values are cut here, because Fisher's z is infinite at 1
 COLUMNS = ["data", "depth_from_output", "quantity", "correlation", "power", "score"]
 COLUMNS += ["n_cells", "n_points", "rho", "ci_low", "ci_high", "note", "pooled_over"]
 
 
 def make_features_ranks(joined: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
-    """Correlate the ranks of final alignment and final scores, hidden layers of finished runs.
+    """Correlate the ranks of final alignment with those of final scores, over hidden layers of finished runs.
 
     Args:
         joined: The table ``features_alignment``.
@@ -61,45 +62,44 @@ def make_features_ranks(joined: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
     rows: list[tuple[object, ...]] = []
     for convention in CONVENTIONS:
         part = points[at_convention(points, convention)]
-        for place, quantity, score, blocks, found in _of_convention(part):
-            over = pooling.listed(frozenset().union(*(block.cells for block in blocks)))
-            rows.append((*place, quantity, *convention, score, *found, over))
-    table = pd.DataFrame(rows, columns=COLUMNS).astype(
+        for place, quantity, score, pairs, correlation in _correlations(part):
+            over = pooling.listed(frozenset().union(*(pair.cells for pair in pairs)))
+            rows.append((*place, quantity, *convention, score, *correlation, over))
+    return pd.DataFrame(rows, columns=COLUMNS).astype(
         {"depth_from_output": "Int64", "n_cells": "int64", "n_points": "int64"}
         | dict.fromkeys(("rho", "ci_low", "ci_high"), "float64")
         | dict.fromkeys(("data", "quantity", "correlation", "power", "score", "note", "pooled_over"), "string")
     )
-    return table
 
 
-Found = tuple[int, int, float, float, float, str]
-Place = tuple[str, int | None]
+Correlation = tuple[int, int, float, float, float, str]  # cells, points, rho, both ends of its interval, note
+Place = tuple[str, int | None]  # data set and depth from the output; None: pooled over depths
 
 
-def _of_convention(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, "list[Pair]", Found]]:
-    """Correlate every quantity with every score in every scope, in one convention."""
-    groups = leave_out(points)
-    sums: dict[Place, list[Sums]] = {}
+def _correlations(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, "list[Pair]", Correlation]]:
+    """Correlate every quantity with every score at every place, in one convention."""
+    groups = jackknife_groups(points)
+    blocks_at: dict[Place, list[Pairs]] = {}
     for _, block in points.groupby(["data", "depth_from_output", "seed"], sort=True):
         data, depth = str(block["data"].iloc[0]), int(block["depth_from_output"].iloc[0])
         number = groups.loc[block.index].to_numpy()
         cells = block["cell"].to_numpy(str)
-        found = Sums.of(block[list(QUANTITIES)].to_numpy(float), block[list(RANKED)].to_numpy(float), number, cells)
+        pairs = rank_pairs(block[list(QUANTITIES)].to_numpy(float), block[list(RANKED)].to_numpy(float), number, cells)
         places: tuple[Place, ...] = ((data, depth), (data, None), (EVERYWHERE, None))
         for place in places:
-            sums.setdefault(place, []).append(found)
-    several = points["data"].nunique() > 1
-    for place, blocks in sums.items():
-        if place[0] == EVERYWHERE and not several:
+            blocks_at.setdefault(place, []).append(pairs)
+    all_data_sets = points["data"].nunique()
+    for place, blocks in blocks_at.items():
+        if place[0] == EVERYWHERE and all_data_sets == 1:
             continue
-        data_sets = points["data"].nunique() if place[0] == EVERYWHERE else 1
+        data_sets = all_data_sets if place[0] == EVERYWHERE else 1
         for i, quantity in enumerate(QUANTITIES):
             for j, score in enumerate(RANKED):
-                pairs = [block.pairs[i, j] for block in blocks]
-                yield place, quantity, score, pairs, pooled(pairs, data_sets)
+                chosen = [block[i, j] for block in blocks]
+                yield place, quantity, score, chosen, pooled_correlation(chosen, data_sets)
 
 
-def leave_out(points: pd.DataFrame) -> pd.Series:
+def jackknife_groups(points: pd.DataFrame) -> pd.Series:
     """Number the groups of cells that the jackknife leaves out: a cell each, up to ``MOST_GROUPS`` per data set."""
     cells = points[["data", "cell"]].drop_duplicates()
     within = cells.groupby("data", sort=False).cumcount() % MOST_GROUPS
@@ -110,12 +110,12 @@ def leave_out(points: pd.DataFrame) -> pd.Series:
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair of columns in one block.
+    """The sums that one block adds to the correlation of one quantity with one score.
 
     Attributes:
         whole: <a, b>, |a|^2, |b|^2 of the centred ranks, and the number of points.
-        without: The same with one group of cells left out, by group.
-        cells: The cells.
+        without: Group of cells -> the same four numbers with that group left out.
+        cells: The cells that have points in the block.
     """
 
     whole: np.ndarray
@@ -123,38 +123,52 @@ class Pair:
     cells: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Sums:
-    """All pairs of columns of one block."""
+Pairs = dict[tuple[int, int], Pair]  # number of the quantity and of the score -> their sums in one block
 
-    pairs: dict[tuple[int, int], Pair]
 
-    @classmethod
-    def of(cls, a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> "Sums":
-        """Rank the columns of a (m, A) against those of b (m, B), points of groups (m,) and cells (m,)."""
-        pairs: dict[tuple[int, int], Pair] = {}
-        known: dict[tuple[str, int, bytes], np.ndarray] = {}
-        for i in range(a.shape[1]):
-            for j in range(b.shape[1]):
-                kept = np.isfinite(a[:, i]) & np.isfinite(b[:, j])
-                members = np.unique(groups[kept])
-                weights = np.ones((int(kept.sum()), len(members) + 1))
-                weights[:, 1:] = groups[kept][:, None] != members
-                ranks = []
-                for name, index, column in (("a", i, a[kept, i]), ("b", j, b[kept, j])):
-                    key = (name, index, kept.tobytes())
-                    if key not in known:
-                        known[key] = centred_ranks(column, weights)
-                    ranks.append(known[key])
-                products = [(ranks[0] * ranks[1]), ranks[0] ** 2, ranks[1] ** 2]
-                table = np.stack([*((weights * product).sum(0) for product in products), weights.sum(0)])
-                without = dict(zip(members.tolist(), table.T[1:], strict=True))
-                pairs[i, j] = Pair(table.T[0], without, frozenset(cells[kept].tolist()))
-        return cls(pairs)
+def rank_pairs(a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> Pairs:
+    """Rank the points of one block by every column of a and of b, and sum up for each pair of columns.
+
+    Args:
+        a: (m, A) quantities.
+        b: (m, B) scores.
+        groups: (m,) number of the group of cells that each point belongs to.
+        cells: (m,) cell of each point.
+    """
+    pairs: Pairs = {}
+    known: dict[tuple[str, int, bytes], np.ndarray] = {}
+    for i in range(a.shape[1]):
+        for j in range(b.shape[1]):
+            kept = np.isfinite(a[:, i]) & np.isfinite(b[:, j])
+            members = np.unique(groups[kept])
+            weights = np.ones((int(kept.sum()), len(members) + 1))
+            weights[:, 1:] = groups[kept][:, None] != members
+            ranks = []
+            for name, index, column in (("a", i, a[kept, i]), ("b", j, b[kept, j])):
+                key = (name, index, kept.tobytes())
+                if key not in known:
+                    known[key] = centred_ranks(column, weights)
+                ranks.append(known[key])
+            products = [(ranks[0] * ranks[1]), ranks[0] ** 2, ranks[1] ** 2]
+            table = np.stack([*((weights * product).sum(0) for product in products), weights.sum(0)])
+            without = dict(zip(members.tolist(), table.T[1:], strict=True))
+            pairs[i, j] = Pair(table.T[0], without, frozenset(cells[kept].tolist()))
+    return pairs
 
 
 def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rank values (m,) among the points of weight 1, ties sharing their mean rank, for each of (m, B) weights."""
+    """Rank values among the points of weight 1, once for each column of weights, and centre the ranks.
+
+    Args:
+        values: (m,) values; ties share their mean rank.
+        weights: (m, B) weights, 0 or 1.
+
+    Returns:
+        (m, B) ranks; in each column the points of weight 1 have mean 0.
+
+    >>> centred_ranks(np.array([3.0, 1.0, 1.0]), np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])).tolist()
+    [[1.0, 0.5], [-0.5, -0.5], [-0.5, -0.5]]
+    """
     _, tied, sizes = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(sizes)
     below = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(weights[np.argsort(values, kind="stable")], 0)])
@@ -164,8 +178,8 @@ def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return centred
 
 
-def pooled(blocks: Sequence[Pair], data_sets: int) -> Found:
-    """Pool blocks: cells, points, rho, both ends of its interval, and why there is none."""
+def pooled_correlation(blocks: Sequence[Pair], data_sets: int) -> Correlation:
+    """Pool blocks of so many data sets into one correlation; its note says why rho or its interval is missing."""
     members = sorted(set().union(*(block.without for block in blocks)))
     total = sum((block.whole for block in blocks), np.zeros(4))
     n, groups, cells = int(total[3]), len(members), len(frozenset().union(*(block.cells for block in blocks)))
@@ -174,7 +188,7 @@ def pooled(blocks: Sequence[Pair], data_sets: int) -> Found:
         return cells, n, np.nan, np.nan, np.nan, f"fewer than {FEWEST_CELLS} cells"
     if np.isnan(rho):
         return cells, n, np.nan, np.nan, np.nan, "all points are tied"
-    if abs(rho) > CLOSEST:
+    if abs(rho) > LARGEST_RHO:
         return cells, n, rho, np.nan, np.nan, "no interval: the order is perfect in every stratum"
     freedom = groups - data_sets
     if groups < FEWEST_LEFT_OUT or freedom < 1:
@@ -195,4 +209,4 @@ def _ratio(sums: np.ndarray) -> float:
 
 
 def _fisher(rho: float) -> float:
-    return float(np.arctanh(np.clip(rho, -CLOSEST, CLOSEST)))
+    return float(np.arctanh(np.clip(rho, -LARGEST_RHO, LARGEST_RHO)))

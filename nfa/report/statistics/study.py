@@ -1,4 +1,4 @@
-"""What the figures, the sentences and the page look things up in."""
+"""The numbers of a sweep, prepared for figures and page: both look up in ``Study`` what they draw and write."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,26 +9,27 @@ import pandas as pd
 
 from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.features_alignment import NFCS
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.labels import shown_of
-from nfa.report.statistics.predictions import depth_law_points, prediction_points
+from nfa.report.statistics.predictions import TARGETS, depth_law_points, prediction_points
 from nfa.report.statistics.rank_correlation import probe_points
 from nfa.report.statistics.runs import RUN, at_convention, at_last_step
 from nfa.storage.paths import SweepPaths
 
-CURVES = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "haar_nfc_sd")
+CURVES = (*NFCS, "haar_nfc_sd")
 
 
 @dataclass(frozen=True)
-class Series:
-    """One quantity of one layer over checkpoints: mean over seeds and its interval.
+class Curve:
+    """One quantity of one layer over checkpoints: means over seeds and their intervals.
 
     Attributes:
-        step: Steps of the checkpoints.
-        mean: Means over seeds.
-        low: Lower ends of the intervals; NaN with one seed.
-        high: Upper ends.
-        note: A limit, or why values are NaN, per step.
+        step: (t,) steps of the checkpoints.
+        mean: (t,) means over seeds.
+        low: (t,) lower ends of the 95% intervals; NaN with one seed.
+        high: (t,) upper ends.
+        note: (t,) texts: which limit a value is, or why it is NaN.
     """
 
     step: np.ndarray
@@ -39,17 +40,19 @@ class Series:
 
 
 _EMPTY = np.empty(0)
-_NOTHING = Series(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
+_NO_CURVE = Curve(_EMPTY, _EMPTY, _EMPTY, _EMPTY, _EMPTY)
 
 
 @dataclass(frozen=True)
 class Study:
     """A sweep's joined tables, derived tables and paths.
 
+    Everything else is computed from these when it is first needed, and kept.
+
     Attributes:
         collected: What the cells wrote.
-        tables: What ``make_tables`` computed.
-        paths: Where everything lies.
+        tables: The tables of ``nfa.report.statistics.summaries.make_tables``.
+        paths: The folders and files of the sweep.
     """
 
     collected: Collected
@@ -58,18 +61,18 @@ class Study:
 
     @cached_property
     def cells(self) -> pd.DataFrame:
-        """``cells_summary`` by cell id, with ``group``: the label without the optimizer."""
+        """The table ``cells_summary`` indexed by cell id, with ``group``: the label without the optimizer."""
         labels = self.collected.labels.set_index("cell")
         return self.tables["cells_summary"].set_index("cell").assign(group=labels["group"])
 
     @cached_property
     def shown(self) -> list[str]:
-        """Cells the page shows: all, or so many evenly spread over the sweep."""
+        """The cells that the page shows: all, or ``CELLS_SHOWN`` evenly spread over the sweep."""
         return shown_of(list(self.cells.index))
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
-        """The shown cells by data, model and training: cells that differ in the optimizer only."""
+        """Label -> shown cells with the same data, model and training, which differ in the optimizer only."""
         groups: dict[str, list[str]] = {}
         for cell in self.shown:
             groups.setdefault(self.row(cell)["group"], []).append(cell)
@@ -77,24 +80,19 @@ class Study:
 
     @cached_property
     def linear_steps(self) -> bool:
-        """Whether axes of steps are linear: where the checkpoints of all cells are spaced so."""
+        """True if the checkpoints of all cells are spaced linearly; then axes of steps are linear, too."""
         return all(cell.train.spacing == "linear" for cell in self.collected.sweep.cells)
 
     @cached_property
     def optimizers(self) -> dict[str, int]:
-        """Label -> number of each optimizer: the same colour everywhere."""
+        """Label of each optimizer -> its number, which gives it the same colour in every figure."""
         return {label: index for index, label in enumerate(dict.fromkeys(self.cells["optimizer"]))}
 
     def pooled_names(self, data: str | None = None) -> str:
-        """Name the settings that vary among the cells of one data set, or of each of them."""
+        """Name the settings that vary among the cells of one data set; without ``data``, of any data set."""
         sets = [part.index for name, part in self.cells.groupby("data", sort=False) if data in (None, name)]
         pooling = self.collected.pooling
         return ", ".join(dict.fromkeys(setting for cells in sets for setting in pooling.settings(cells)))
-
-    def pooled_note(self) -> str:
-        """Say below a table or figure which settings vary among the cells of a data set; empty where none does."""
-        names = self.pooled_names()
-        return f". Cells of a data set are taken together that differ in {names}" if names else ""
 
     def row(self, cell: str) -> dict[str, Any]:
         """Return one cell's row of ``cells``."""
@@ -106,7 +104,7 @@ class Study:
         return dict(zip(self.cells.index, records, strict=True))
 
     def optimizer(self, cell: str) -> int:
-        """Return the number of a cell's optimizer: its colour."""
+        """Return the number of a cell's optimizer, which gives its colour."""
         return self.optimizers[self.row(cell)["optimizer"]]
 
     @cached_property
@@ -116,13 +114,13 @@ class Study:
 
     @cached_property
     def lowest(self) -> float:
-        """The lowest correlation shown, in any convention: all panels have the same axes."""
+        """The lowest correlation of any shown cell in any convention, so that all panels have the same axes."""
         table = self.tables["alignment_summary"]
-        rows = table["quantity"].isin(CURVES[:4]) & table["cell"].isin(self.shown)
+        rows = table["quantity"].isin(NFCS) & table["cell"].isin(self.shown)
         return float(table.loc[rows, "mean"].min())
 
     def layers(self, cell: str) -> list[tuple[str, int, int]]:
-        """Name, index and depth from the output of a cell's layers, in forward order."""
+        """Return name, index and depth from the output of a cell's layers, in forward order."""
         return self._layers[cell]
 
     @cached_property
@@ -135,20 +133,20 @@ class Study:
         return {cell: sorted(rows, key=lambda row: row[1]) for cell, rows in layers.items()}
 
     def name_at(self, depth: int) -> str | None:
-        """The name of the layers of this depth from the output, if all shown cells that have one call it the same."""
+        """Return the name of the layers of a depth from the output, or None if shown cells name them differently."""
         names = {name for cell in self.shown for name, _, here in self.layers(cell) if here == depth}
         return names.pop() if len(names) == 1 else None
 
     def place_name(self, depth: int) -> str:
-        """That name, or where there are several the distance from the output."""
+        """Return the name of the layers of a depth from the output, or the depth in words if names differ."""
         return self.name_at(depth) or (f"{depth} from the output" if depth else "readout")
 
-    def series(self, cell: str, quantity: str, layer_index: int, convention: Convention) -> Series:
-        """Look up a quantity of a layer over checkpoints; empty where it is not measured in that convention."""
-        return self._series.get((cell, quantity, layer_index, *convention), _NOTHING)
+    def curve(self, cell: str, quantity: str, layer_index: int, convention: Convention) -> Curve:
+        """Look up a quantity of a layer over checkpoints; empty where it has no values in the convention."""
+        return self._curves.get((cell, quantity, layer_index, *convention), _NO_CURVE)
 
     @cached_property
-    def _series(self) -> dict[tuple[str, str, int, str, str], Series]:
+    def _curves(self) -> dict[tuple[str, str, int, str, str], Curve]:
         table = self.tables["alignment_summary"]
         table = table[table["quantity"].isin(CURVES) & table["cell"].isin(self.shown) & table["power"].notna()]
         keys = ["cell", "quantity", "layer_index", "correlation", "power"]
@@ -157,29 +155,58 @@ class Study:
         edges = np.flatnonzero((table[keys] != table[keys].shift()).any(axis=1).to_numpy())
         starts = table[keys].iloc[edges].itertuples(index=False, name=None)
         slices = zip(edges, [*edges[1:], len(table)], strict=True)
-        return {key: Series(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)}
+        return {key: Curve(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)}
 
     @cached_property
-    def points(self) -> pd.DataFrame:
-        """Final alignment beside final probe scores, per finished run and layer."""
-        return probe_points(self.collected)
+    def relative_losses(self) -> pd.DataFrame:
+        """Test loss of shown cells over that of their constant predictor: ``cell``, ``step``, mean and interval."""
+        table = self.tables["history_summary"]
+        table = table[(table["split"] == "test") & (table["metric"] == "loss") & table["cell"].isin(self.shown)]
+        constant = table["cell"].map(self.tables["runs"].groupby("cell")["constant_test_loss"].mean())
+        return table[["cell", "step"]].join(table[["mean", "ci_low", "ci_high"]].div(constant, axis=0))
+
+    @cached_property
+    def probe_means(self) -> pd.DataFrame:
+        """Final UC-NFC and C-NFC beside final probe scores, means over seeds in the headline convention.
+
+        One row per data set, quantity, shown cell and hidden layer: those and ``depth_from_output``, ``value``,
+        ``probe``.
+        """
+        by = ["data", "quantity", "cell", "layer", "depth_from_output"]
+        return self._headline_means(probe_points(self.collected), by, ["value", "probe"])
+
+    @cached_property
+    def prediction_means(self) -> pd.DataFrame:
+        """Predicted beside measured C-NFC, means over seeds in the headline convention.
+
+        One row per data set, shown cell and hidden layer: those and ``depth_from_output``, ``update``, ``first``,
+        ``last``, ``first_step``, see ``nfa.report.statistics.predictions.prediction_points``.
+        """
+        by = ["data", "cell", "layer", "depth_from_output"]
+        return self._headline_means(self.predictions, by, ["update", *TARGETS, "first_step"])
+
+    def _headline_means(self, points: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
+        """Average points of hidden layers of shown cells over seeds, in the headline convention."""
+        points = points[at_convention(points, HEADLINE) & (points["depth_from_output"] != READOUT)]
+        points = points.astype({"cell": str, "layer": str})
+        return points[points["cell"].isin(self.shown)].groupby(by, sort=True)[columns].mean().reset_index()
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The limit C-NFC(0+) beside the C-NFC measured later, per finished run, layer and convention."""
+        """The predicted limit C-NFC(0+) beside the C-NFC measured later, per finished run, layer and convention."""
         return prediction_points(self.collected)
 
     @cached_property
     def depth_law(self) -> pd.DataFrame:
-        """The best power of the AGOP beside the depth law's, per finished run, layer and correlation."""
+        """The best-fitting power of the AGOP beside the depth law's, per finished run, layer and correlation."""
         return depth_law_points(self.collected)
 
     def best_power(self, cell: str, layer_index: int, correlation: str) -> dict[str, Any] | None:
-        """Look up the best power of a layer: means over seeds of ``depth_law``; None where there is none."""
+        """Look up a layer's means over seeds of the table ``depth_law``; None where no run finished."""
         return self._best_powers.get((cell, layer_index, correlation))
 
     def law(self, cell: str, layer_index: int) -> float:
-        """Return the depth law's power for a layer; NaN in a branching network, or where no run finished."""
+        """Return the power that the depth law gives a layer; NaN in a branching network, or where no run finished."""
         row = self.best_power(cell, layer_index, HEADLINE.correlation)
         return float("nan") if row is None else float(row["law"])
 
@@ -199,7 +226,7 @@ class Study:
         ``uc_nfc``, ``c_nfc``, ``w0_nfc``, ``haar_nfc``.
         """
         alignment = self.collected.alignment
-        wanted = alignment[alignment["quantity"].isin(CURVES[:4]) & alignment["power"].notna()]
+        wanted = alignment[alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
         runs = self.tables["runs"]
         finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": wanted["cell"].dtype})
         wanted = wanted.merge(finished, on=RUN)
@@ -207,19 +234,14 @@ class Study:
         last = at_last_step(wanted).pivot(index=place, columns="quantity", values="value")
         first = wanted[(wanted["step"] == 0) & (wanted["quantity"] == "uc_nfc")].set_index(place)["value"]
         last.columns = [str(column) for column in last.columns]
-        return (
-            last.reindex(columns=list(CURVES[:4]))
-            .join(first.rename("initial"))
-            .reset_index()
-            .drop(columns="layer_index")
-        )
+        return last.reindex(columns=list(NFCS)).join(first.rename("initial")).reset_index().drop(columns="layer_index")
 
     @cached_property
     def run_means(self) -> pd.DataFrame:
         """``layer_finals`` averaged over hidden layers: one row per finished run and convention."""
         hidden = self.layer_finals[self.layer_finals["depth_from_output"] != READOUT]
         by = [*RUN, "correlation", "power"]
-        means = hidden.groupby(by, observed=True)[["initial", *CURVES[:4]]].mean().reset_index()
+        means = hidden.groupby(by, observed=True)[["initial", *NFCS]].mean().reset_index()
         means["above_w0"] = means["uc_nfc"] - means["w0_nfc"]
         means["above_haar"] = means["uc_nfc"] - means["haar_nfc"]
         names = self.cells[["data", "model", "optimizer", "group"]]
@@ -227,8 +249,8 @@ class Study:
 
     @cached_property
     def cell_means(self) -> dict[Convention, pd.DataFrame]:
-        """Over the finished seeds of each cell: mean and interval of each column of ``run_means``, by convention."""
-        columns = ["initial", "uc_nfc", "c_nfc", "w0_nfc", "haar_nfc", "above_w0", "above_haar"]
+        """Convention -> mean and interval, over the finished seeds of each cell, of each column of ``run_means``."""
+        columns = ["initial", *NFCS, "above_w0", "above_haar"]
         long = self.run_means.melt(["cell", "correlation", "power"], columns, var_name="measure")
         table = over_seeds(long, ["correlation", "power", "cell", "measure"])
         return {
@@ -238,12 +260,12 @@ class Study:
 
     @property
     def n_seeds(self) -> int:
-        """Seeds of the sweep."""
+        """Number of seeds of the sweep."""
         return len(self.collected.sweep.seeds)
 
     @cached_property
     def measured_with(self) -> str:
-        """Estimator and samples, in words."""
+        """The estimator of K and the number of samples, in words."""
         alignment = self.collected.alignment
         estimators = " and ".join(sorted(set(alignment["estimator"].astype(str))))
         samples = " or ".join(f"{n:,}" for n in sorted(set(alignment["n"])))

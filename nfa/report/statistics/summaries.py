@@ -1,4 +1,4 @@
-"""The long tables joined over cells, and their summaries over seeds. All with fixed dtypes, in a fixed order."""
+"""All tables of a sweep: joined over cells, and summarised over seeds, with fixed dtypes and a fixed order of rows."""
 
 import pandas as pd
 
@@ -16,13 +16,13 @@ PLACE = ["cell", "step", "layer", "layer_index", "depth_from_output", "quantity"
 
 
 def make_tables(collected: Collected) -> dict[str, pd.DataFrame]:
-    """Compute every table of the sweep from what its cells wrote: name -> table."""
-    own = make_cell_tables(collected)
-    return own | make_grid_tables(collected, own["runs"], own["features_alignment"])
+    """Compute every table of a sweep: name -> table."""
+    tables = make_cell_tables(collected)
+    return tables | make_grid_tables(collected, tables["runs"], tables["features_alignment"])
 
 
 def make_cell_tables(collected: Collected) -> dict[str, pd.DataFrame]:
-    """Compute the tables whose rows are about one cell each, which can be made of some cells at a time."""
+    """Compute the tables whose rows are about one cell each, so that they can be made from a part of the cells."""
     runs = make_runs(collected)
     return {
         "runs": runs,
@@ -46,10 +46,10 @@ def make_grid_tables(
     """Compute the tables that compare cells with one another.
 
     Args:
-        collected: What the cells wrote; of cells that the page does not show, what
-            ``nfa.report.statistics.large_sweeps`` keeps.
+        collected: What the cells wrote; of cells that the page does not show, the rows that
+            ``nfa.report.statistics.large_sweeps`` keeps are enough.
         runs: The table of that name.
-        features_alignment: The table of that name; its rows of last checkpoints will do.
+        features_alignment: The table of that name; its rows of last checkpoints are enough.
     """
     return {
         "predictions": make_predictions(prediction_points(collected), collected.pooling),
@@ -73,7 +73,7 @@ def make_alignment(collected: Collected) -> pd.DataFrame:
 
 
 def make_alignment_summary(collected: Collected) -> pd.DataFrame:
-    """Summarise every quantity over seeds; a note of any seed (a limit, or why a value is NaN) is kept."""
+    """Summarise every quantity over seeds; keep the first note of any seed (a limit, or why a value is NaN)."""
     frame = collected.alignment
     table = over_seeds(frame, PLACE)
     constant = frame.drop_duplicates(PLACE)[[*PLACE, "exponent", "estimator", "n"]]
@@ -94,7 +94,7 @@ def make_scores_summary(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn categoricals and object text into strings: the dtype in the file says text, not how it was sorted."""
+    """Turn categorical and object columns of text into strings, so that files hold text whatever sorted the rows."""
     texts = {
         column: "string"
         for column, dtype in frame.dtypes.items()

@@ -1,4 +1,4 @@
-"""The table that `nfa expand` prints: the cells of a sweep with their time and disk."""
+"""The tables that ``nfa expand`` prints: the cells of a sweep with their estimated time, and its data."""
 
 import os
 from collections.abc import Sequence
@@ -12,13 +12,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-DATA_SHOWN = 20  # data entries that are described
-
-COLUMNS_SHOWN = 10  # columns left out that are named
+DATA_SHOWN = 20  # most data entries in the table
+COLUMNS_SHOWN = 10  # most columns of a file that are listed as left out
 
 
 def print_expansion(sweep: Sweep, shown: int = 200) -> None:
-    """Print the cells, and the totals."""
+    """Print the first cells, the data and the totals of a sweep."""
     from rich.console import Console
     from rich.table import Table
 
@@ -46,7 +45,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         console = Console(highlight=False, width=160)
     console.print(table)
     if len(sweep.cells) > shown:
-        console.print(f"... and {len(sweep.cells) - shown:,} more; all of them: nfa expand --tsv {sweep.source}")
+        console.print(f"... and {len(sweep.cells) - shown:,} more; `nfa expand --tsv {sweep.source}` lists all")
     print_data(sweep, console)
     cores = os.cpu_count() or 1
     total, size = sum(cost.seconds for cost in estimates), sum(cost.bytes for cost in estimates)
@@ -57,11 +56,11 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
         soft_wrap=True,
     )
     if sweep.sizes:
-        console.print(f"Sizes of this file, by --size: {', '.join(sweep.sizes)}.", soft_wrap=True)
+        console.print(f"Sizes that the file defines, to choose with --size: {', '.join(sweep.sizes)}.", soft_wrap=True)
 
 
 def print_data(sweep: Sweep, console: "Console") -> None:
-    """Print what each data entry is: its rows, inputs and targets, and the columns of a file that are not used."""
+    """Print rows, inputs and targets of each data entry, and the columns of data files that are left out."""
     from rich.table import Table
 
     from nfa.report.statistics.labels import name_list
@@ -73,16 +72,16 @@ def print_data(sweep: Sweep, console: "Console") -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("data", "train", "test", "inputs", "targets"):
         table.add_column(title, justify="right" if title in ("train", "test") else "left", overflow="fold")
-    lines: dict[str, None] = {}  # each once, though the settings of a file may be a grid
+    lines: dict[str, None] = {}  # no line twice, although several entries may read one file
     for label, cell in described[:DATA_SHOWN]:
         shape = cell.shape
         inputs = " x ".join(f"{size:,}" for size in shape.input_shape)
-        inputs += f" tokens below {shape.vocabulary:,}" if shape.vocabulary else ""
+        inputs += f" tokens from a vocabulary of {shape.vocabulary:,}" if shape.vocabulary else ""
         outputs = f"regression, {shape.outputs:,} output{'s' if shape.outputs > 1 else ''}"
         targets = outputs if shape.classes is None else f"{shape.classes:,} classes"
         table.add_row(label, f"{shape.n_train:,}", f"{shape.n_test:,}", inputs, targets)
         left_out = cell.data_entry.left_out(cell.data)
-        names = name_list((f"{name} ({why})" for name, why in left_out.items()), COLUMNS_SHOWN)
+        names = name_list((f"{name} ({reason})" for name, reason in left_out.items()), COLUMNS_SHOWN)
         if left_out:
             lines[f"{getattr(cell.data, 'path', label)}: columns left out: {names}"] = None
     console.print()
@@ -94,7 +93,7 @@ def print_data(sweep: Sweep, console: "Console") -> None:
 
 
 def _training_labels(sweep: Sweep, cells: Sequence[Cell]) -> list[str]:
-    """Name how cells are trained, which their ids do not show; [] where the whole sweep is trained alike."""
+    """Label how each cell is trained, which its id shows only as a hash; [] if all cells are trained alike."""
     if len({point.settings for point in {cell.train_point for cell in sweep.cells}}) == 1:
         return []
     labels = _labels(sweep, "train")

@@ -1,4 +1,4 @@
-"""Tables for the terminal about one network: what ``nfa check`` and ``nfa measure`` print."""
+"""The tables that ``nfa check`` and ``nfa measure`` print about one network."""
 
 import math
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ DIGITS = 3
 
 
 def check_report(table: pd.DataFrame) -> Group:
-    """Show the result of ``nfa.check``.
+    """Lay out the result of ``nfa.check``.
 
     Args:
-        table: What it returned.
+        table: The table that ``nfa.check`` returned.
     """
     title = "relative error of W^T K W against the average gradient outer product"
-    # What is the same for all layers is said once: names need the room.
+    # A column whose value is the same for all layers gets no room in the table.
     columns = [name for name in ("compared", "note") if table[name].nunique() > 1]
     titles = [Text(title, "dim")]
     if "note" not in columns and table.note.any():
@@ -32,8 +32,8 @@ def check_report(table: pd.DataFrame) -> Group:
         shown.add_column(name, overflow="fold", no_wrap=numbers, justify="right" if numbers else "left")
     for row in table.to_dict("records"):
         verdict = Text("passed", "green") if row["passed"] else Text("FAILED", "bold red")
-        own = [row[name] for name in columns]
-        shown.add_row(Text(row["layer"]), row["shape"], significant(row["error"], 2), verdict, *own)
+        values = [row[name] for name in columns]
+        shown.add_row(Text(row["layer"]), row["shape"], significant(row["error"], 2), verdict, *values)
     failed = int((~table.passed).sum())
     layers = "layer" if len(table) == 1 else "layers"
     text = f"{failed} of {len(table)} {layers} failed." if failed else f"{len(table)} {layers} passed."
@@ -42,12 +42,12 @@ def check_report(table: pd.DataFrame) -> Group:
 
 
 def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred: bool) -> Group:
-    """Show the correlations of every layer in one convention.
+    """Lay out the correlations of every layer in one convention.
 
     Args:
-        table: What ``nfa.measure`` returned.
-        correlation: Convention of the numbers shown.
-        power: The same.
+        table: The table that ``nfa.measure`` returned.
+        correlation: The convention's correlation.
+        power: The convention's power of the AGOP.
         centred: Show C-NFC, too.
     """
     headings = _headings(centred=centred)
@@ -65,7 +65,7 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
         for quantity, heading in headings.items():
             if found.note[quantity]:
                 notes[f"{heading}: {found.note[quantity]}"] = None
-    # Not the table's own title, which would be wrapped to the table's width.
+    # A title of the table itself would be wrapped to the table's width.
     return Group(
         Text(title, "dim"), shown, *(Text(note, "dim") for note in notes), *left_out_lines(table.attrs["left_out"])
     )
@@ -93,7 +93,7 @@ def _table() -> Table:
 
 
 def _with_error(value: float, stderr: float) -> str:
-    """Show a value and its standard error, in as many digits as that one calls for; exact values without."""
+    """Write a value and its standard error; an exact value has none."""
     if not math.isfinite(stderr) or stderr == 0:
         return number(value, DIGITS)
     return f"{number(value, DIGITS)} ± {number(stderr, DIGITS)}"

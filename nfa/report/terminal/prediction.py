@@ -1,4 +1,4 @@
-"""The table for the terminal that ``nfa predict`` prints."""
+"""The tables that ``nfa predict`` prints."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,20 +16,20 @@ from nfa.report.statistics.labels import cell_labels
 from nfa.report.statistics.runs import at_convention
 from nfa.sweep.cells import Sweep
 
-NUMBER = len("0.95 ± 0.01")
-GAP = 2
-LIMIT = "limit t -> 0+"
+NUMBER = len("0.95 ± 0.01")  # letters of a column
+GAP = 2  # letters between columns
+LIMIT = "limit t -> 0+"  # beginning of notes in the table
 PLACE = ["cell", "layer_index", "layer", "quantity"]
 
 
 def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention, width: int) -> Group:
-    """Show the predicted early C-NFC: a row per layer, a column for gradient flow and for each optimizer.
+    """Lay out the predicted early C-NFC: a row per layer, a column for gradient flow and for each optimizer.
 
     Args:
-        sweep: Names the cells.
-        table: What ``nfa.stages.predict`` returned.
-        convention: Of the numbers shown.
-        width: Columns of the terminal; optimizers that do not fit beside the others come below.
+        sweep: The sweep, which names the cells.
+        table: The table that ``nfa.stages.predict`` returned.
+        convention: Convention of the numbers shown.
+        width: Letters in a line of the terminal; columns that do not fit go into a further table below.
     """
     labels = cell_labels(sweep).set_index("cell")
     labels = labels[labels.index.isin(table["cell"].unique())]
@@ -41,7 +41,7 @@ def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention,
     samples = " or ".join(f"{n:,}" for n in sorted(set(table["n"])))
     parts: list[RenderableType] = [
         Text(f"C-NFC(0+), predicted at initialisation: {convention}; {spread}", "dim"),
-        Text(f"K {estimators} on n = {samples} training samples; gradients on all of them", "dim"),
+        Text(f"K: {estimators}, n = {samples} training samples; gradients: all training samples", "dim"),
     ]
     for group, cells in labels.groupby("group", sort=False):
         parts += [Text(""), Text(str(group), "bold")]
@@ -54,12 +54,12 @@ def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention,
 
 
 def _flows(means: pd.DataFrame, table: pd.DataFrame, optimizers: "pd.Series[str]") -> dict[str, pd.DataFrame]:
-    """Make a column of every flow: one, but where cells of a group differ in more than the optimizer, as in the loss.
+    """Make a column of each flow. Cells of a group share one flow, unless they differ in more (such as the loss).
 
     Args:
         means: Means over seeds of the group's cells.
-        table: Rows of all cells, with their notes.
-        optimizers: Cell -> label of its optimizer, for the group's cells.
+        table: Rows of all cells with their notes.
+        optimizers: Cell -> label of its optimizer, for the cells of the group.
     """
     found: dict[str, pd.DataFrame] = {}
     for cell in map(str, optimizers.index):
@@ -72,18 +72,18 @@ def _flows(means: pd.DataFrame, table: pd.DataFrame, optimizers: "pd.Series[str]
     return {f"{names[cell]}, {optimizers[cell]}": part for cell, part in found.items()}
 
 
-def _same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
-    return np.array_equal(one["mean"].to_numpy(float), other["mean"].to_numpy(float), equal_nan=True)
+def _same(part: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return np.array_equal(part["mean"].to_numpy(float), other["mean"].to_numpy(float), equal_nan=True)
 
 
 def _by_gradient(table: pd.DataFrame, cell: object) -> bool:
-    """Tell whether a cell follows the gradient, from the note of its limit."""
+    """Return True if the flow of a cell is gradient flow, according to the note of its limit."""
     notes = table.loc[(table["cell"] == cell) & (table["quantity"] == "c_nfc"), "note"]
     return bool(notes.str.contains("gradient flow").any())
 
 
 def _tables(columns: dict[str, pd.DataFrame], width: int) -> list[RenderableType]:
-    """Make as many tables as it takes to show all columns."""
+    """Lay out all columns, in as many tables as the width needs."""
     first = next(iter(columns.values()))
     names = max(len("layer"), *(len(name) for name in first["layer"]))
     names = min(names, max(width // 3, len("layer")))
@@ -111,7 +111,7 @@ def _number(row: Any) -> str:
 
 
 def _reasons(table: pd.DataFrame) -> list[str]:
-    """Say why values are undefined, each reason once."""
+    """Write one line for each reason why values are undefined, with its layers."""
     undefined = table[~np.isfinite(table["value"])]
     reasons: dict[str, list[str]] = {}
     for layer, note in undefined[["layer", "note"]].drop_duplicates().itertuples(index=False):

@@ -1,4 +1,4 @@
-"""The tables of the quadratic network for the terminal."""
+"""The tables that ``nfa theory`` prints: C-NFC(0+) of quadratic networks, measured and in closed form."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from rich.table import Table
 from nfa.report.numbers import plus_minus
 from nfa.report.statistics.intervals import over_seeds
 
+# Columns that identify a row of the summary.
 BY = ("table", "case", "width", "correlation", "source", "reference", "reference_spread", "note")
 TITLES = {
     "spectrum": "chain monomial, variances i^-alpha, d = 128, n = 1024",
@@ -16,9 +17,9 @@ TITLES = {
 }
 HEADINGS = {
     "measured": "measured",
-    "free_probability": "free prob.",
-    "free_probability_of_readout": "own a",
-    "infinite_width": "k = inf.",
+    "free_probability": "free probability",
+    "free_probability_of_readout": "free prob., drawn a",
+    "infinite_width": "infinite width",
 }
 
 
@@ -35,7 +36,7 @@ def quadratic_summary(draws: pd.DataFrame) -> pd.DataFrame:
 
 
 def quadratic_tables(summary: pd.DataFrame) -> list[Table]:
-    """Lay out both tables, cosine, each number above the reference's."""
+    """Lay out both tables for the cosine, with the published reference below each number."""
     cosine = summary[summary["correlation"] == "cosine"]
     return [_table(str(name), rows) for name, rows in cosine.groupby("table", sort=False)]
 
@@ -43,6 +44,7 @@ def quadratic_tables(summary: pd.DataFrame) -> list[Table]:
 def _table(name: str, rows: pd.DataFrame) -> Table:
     count = int(rows["draws"].max())
     spread = f"mean of {count} draws ± half of its 95% interval" if count > 1 else "one draw"
+    spread += "; drawn a: with the readout of the drawn network"
     table = Table(
         title=f"C-NFC(0+), cosine: {TITLES[name]}\n{spread}",
         title_style="dim",
@@ -56,14 +58,13 @@ def _table(name: str, rows: pd.DataFrame) -> Table:
     for heading in HEADINGS.values():
         table.add_column(heading, justify="right")
     for case, group in rows.groupby("case", sort=False):
-        cells = {row["source"]: _cell(row) for row in group.to_dict("records")}
-        table.add_row(str(case), *(cells[source] for source in HEADINGS))
-        known = {row["source"]: _reference(row) for row in group.to_dict("records")}
-        table.add_row("  reference", *(known[source] for source in HEADINGS), style="dim")
+        found = {row["source"]: row for row in group.to_dict("records")}
+        table.add_row(str(case), *(_mean(found[source]) for source in HEADINGS))
+        table.add_row("  reference", *(_reference(found[source]) for source in HEADINGS), style="dim")
     return table
 
 
-def _cell(row: Mapping[Any, Any]) -> str:
+def _mean(row: Mapping[Any, Any]) -> str:
     return plus_minus(row["mean"], row["ci_high"] - row["mean"], 3)
 
 

@@ -1,4 +1,4 @@
-"""The summary of a sweep for the terminal, read from its tables."""
+"""The summary that ``nfa show`` prints, read from the tables of a sweep."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +16,16 @@ from nfa.report.statistics.points import read_cells
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_written
 
+NARROW = 90  # letters in a line of the terminal
+
 
 def summary_table(cells: pd.DataFrame, width: int | None = None) -> Table:
-    """Summarise a sweep: one row per cell; of very many, those that the page shows.
+    """Lay out a sweep with one row per cell; of very many cells, those that the page shows.
 
     Args:
         cells: The table ``cells_summary``.
-        width: Columns of the terminal; None asks the terminal. In fewer than 90, names share a column and test
-            losses go without intervals.
+        width: Letters in a line of the terminal; None asks the terminal. Below ``NARROW``, names share a column and
+            test losses have no intervals.
     """
     narrow = (Console().width if width is None else width) < NARROW
     table = Table(
@@ -46,9 +48,6 @@ def summary_table(cells: pd.DataFrame, width: int | None = None) -> Table:
     return table
 
 
-NARROW = 90  # columns of a terminal
-
-
 def _names(row: Mapping[Any, Any]) -> list[Text]:
     optimizer = " ".join(filter(None, (row["optimizer"], row["train"])))
     return [Text(row["data"]), Text(row["model"]), Text(optimizer)]
@@ -61,15 +60,12 @@ def _narrow_names(row: Mapping[Any, Any]) -> list[Text]:
 def _numbers(row: Mapping[Any, Any], *, narrow: bool) -> list[str]:
     accuracy = "" if row["probe_metric"] == "r2" else number(row["test_accuracy"])
     loss = significant(row["test_loss"]) if narrow else loss_with_interval(row).replace(" ± ", "±")
-    return [loss, accuracy, _short(row, "uc_nfc"), _short(row, "c_nfc"), number(row["best_probe"])]
-
-
-def _short(row: Mapping[Any, Any], measure: str) -> str:
-    return plus_minus(row[measure], row[f"{measure}_ci_high"] - row[measure]).replace(" ± ", "±")
+    alignment = (plus_minus(row[name], row[f"{name}_ci_high"] - row[name]) for name in ("uc_nfc", "c_nfc"))
+    return [loss, accuracy, *(text.replace(" ± ", "±") for text in alignment), number(row["best_probe"])]
 
 
 def _seeds(row: Mapping[Any, Any]) -> Text:
-    """Count a cell's runs, and flag those that diverged or did not learn."""
+    """Count a cell's runs, and those that diverged or did not learn."""
     weak = row["n_seeds"] - row["n_learned"] - row["n_diverged"]
     text = Text(str(row["n_seeds"]))
     if row["n_diverged"]:
@@ -79,17 +75,17 @@ def _seeds(row: Mapping[Any, Any]) -> Text:
     return text
 
 
-def thinned_line(cells: pd.DataFrame, results_folder: Path) -> str:
-    """Say in one line how many cells the table leaves out; empty where it has all."""
+def shown_line(cells: pd.DataFrame, results_folder: Path) -> str:
+    """Write how many of the cells the table shows; empty if it shows all."""
     shown = len(shown_of(cells["cell"].tolist()))
     if shown == len(cells):
         return ""
-    all_of_them = SweepPaths(results_folder).tables / "cells_summary.csv"
-    return f"Shown: {shown} of {len(cells):,} cells, evenly spread; all are in {all_of_them}."
+    whole = SweepPaths(results_folder).tables / "cells_summary.csv"
+    return f"Shown: {shown} of {len(cells):,} cells, evenly spread; all are in {whole}."
 
 
 def unlearned_line(cells: pd.DataFrame) -> str:
-    """Name the cells that did not learn, in one line."""
+    """Name the cells that did not learn."""
     failed = cells[~cells["learned"]]
     if failed.empty:
         return f"All {len(cells)} cells learned their task." if len(cells) > 1 else "The cell learned its task."
@@ -97,7 +93,7 @@ def unlearned_line(cells: pd.DataFrame) -> str:
 
 
 def rank_line(results_folder: Path) -> str:
-    """Say in one line whether better-aligned layers probe better, per data set."""
+    """Write the rank correlation of alignment with probe scores, per data set."""
     ranks = read_written(SweepPaths(results_folder).tables / "rank_correlation.parquet")
     chosen = ranks["layers"].eq("hidden layers pooled") & ranks["quantity"].eq("uc_nfc") & ranks["score"].eq("probe")
     chosen &= ranks["correlation"].eq(HEADLINE.correlation) & ranks["power"].eq(HEADLINE.power)
@@ -105,8 +101,8 @@ def rank_line(results_folder: Path) -> str:
         f"{row['data']} {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)} ({_points(row)})"
         for row in ranks[chosen].to_dict("records")
     ]
-    told = name_list(parts, 4) if parts else "no finished runs to compare"
-    return f"Rank correlation of UC-NFC with the layer's probe, 95% over seeds: {told}."
+    correlations = name_list(parts, 4) if parts else "no finished runs to compare"
+    return f"Rank correlation of UC-NFC with the probe score of the same layer, 95% over seeds: {correlations}."
 
 
 def _points(row: Mapping[Any, Any]) -> str:
@@ -116,11 +112,11 @@ def _points(row: Mapping[Any, Any]) -> str:
 
 
 def summary(results_folder: Path, width: int | None = None) -> Group:
-    """Compose everything ``nfa show`` prints: the table, what did not learn, the report's path."""
+    """Compose the output of ``nfa show``: the table, three sentences and the path of the report."""
     cells = read_cells(results_folder)
     return Group(
         summary_table(cells, width),
-        Text(thinned_line(cells, results_folder)),
+        Text(shown_line(cells, results_folder)),
         Text(unlearned_line(cells), "" if cells["learned"].all() else "bold yellow"),
         Text(rank_line(results_folder)),
         Text(f"Report: {SweepPaths(results_folder).report}", "bold"),

@@ -12,7 +12,7 @@ from wandb_workspaces.reports.v2 import interface as wr
 from nfa.conventions import HEADLINE
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.points import AXES
 from nfa.tracking.record.series import QUANTITIES

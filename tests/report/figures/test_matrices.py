@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nfa.report.figures import albums, matrices
+from nfa.report.figures import matrices
 from nfa.report.figures.files import drawings
 from nfa.report.page.contents import sections
 from nfa.report.page.svg import Live
+from nfa.report.statistics import matrix_albums
+from nfa.report.statistics.matrix_albums import Picture, find_albums
 from nfa.report.statistics.study import Study
 from nfa.storage.arrays import read_arrays, write_arrays
 from tests.helpers import tiny_sweep
@@ -46,8 +48,8 @@ def diverged(request: pytest.FixtureRequest, tmp_path: Path) -> Study:
 
 
 def test_what_is_not_finite_is_grey_and_nothing_else(diverged: Study) -> None:
-    assert len(albums.find_albums(diverged)) == 3
-    for album in albums.find_albums(diverged):
+    assert len(find_albums(diverged)) == 3
+    for album in find_albums(diverged):
         before, after = ([matrices.colours(picture) for picture in moment.pictures] for moment in album.moments)
         for picture in before:
             assert not (picture == GREY).all(axis=-1).any()
@@ -57,9 +59,19 @@ def test_what_is_not_finite_is_grey_and_nothing_else(diverged: Study) -> None:
         assert not nfm.all()
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_entries_that_are_not_finite_are_grey_and_others_are_scaled_by_the_largest_finite_one(signed: bool) -> None:
+    values = np.array([[np.inf, 2.0], [-np.inf, np.nan], [1.0, 0.0]])
+    grey = (matrices.colours(Picture("NFM", values, signed)) == GREY).all(axis=-1)
+    assert grey.tolist() == [[True, False], [True, True], [False, False]]
+    finite = matrices.colours(Picture("NFM", np.array([[2.0, 1.0, 0.0]]), signed))
+    shown = matrices.colours(Picture("NFM", values, signed))
+    assert [shown[0, 1].tolist(), shown[2, 0].tolist(), shown[2, 1].tolist()] == finite[0].tolist()
+
+
 def test_the_captions_say_what_is_grey(diverged: Study) -> None:
     page = next(
-        part.html for part in sections(diverged, Live(), (), albums.find_albums(diverged)) if part.anchor == "pictures"
+        part.html for part in sections(diverged, Live(), (), find_albums(diverged)) if part.anchor == "pictures"
     )
     captions = [text.split("</figcaption>")[0] for text in page.split("<figcaption>")[1:]]
     first, last, vectors = captions[:3]  # of an image
@@ -72,7 +84,7 @@ def test_the_captions_say_what_is_grey(diverged: Study) -> None:
 
 def test_the_figure_in_a_file_says_so_too(diverged: Study) -> None:
     diverged.paths.figures.mkdir()
-    matrices.save_albums(diverged, albums.find_albums(diverged), diverged.paths.figures / "matrices")
+    matrices.save_albums(diverged, find_albums(diverged), diverged.paths.figures / "matrices")
     assert (diverged.paths.figures / "matrices.svg").read_text().count("; grey: not finite") == 2 * 3
 
 
@@ -84,8 +96,8 @@ def test_arrays_are_read_once_for_the_page_and_the_figure(tmp_path: Path, monkey
         read.append(path)
         return read_arrays(path, wanted)
 
-    monkeypatch.setattr(albums, "read_arrays", counted)
-    found = albums.find_albums(study)
+    monkeypatch.setattr(matrix_albums, "read_arrays", counted)
+    found = find_albums(study)
     drawings(study, found)["matrices"](tmp_path / "matrices")
     sections(study, Live(), (), found)
     assert len(read) == 1  # of one cell

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from nfa.conventions import HEADLINE, Convention
-from nfa.report.figures import raised
+from nfa.report.figures import raised_layers
 from nfa.report.page.sections import speeds as speed_limited
 from nfa.report.page.svg import Live
 from nfa.report.statistics.labels import cell_labels
@@ -257,6 +257,6 @@ def test_cells_that_are_not_compared_are_named(study: Study) -> None:
 
 
 def test_the_legend_names_what_is_drawn_and_nothing_else(study: Study) -> None:
-    labels = [label for label, _ in raised.legend(study, Matched(study.tables["speed_limited"]))]
+    labels = [label for label, _ in raised_layers.legend(study, Matched(study.tables["speed_limited"]))]
     cells = [cell.id for cell in study.collected.sweep.cells]
     assert labels == [study.row(cell)["optimizer"] for cell in cells[:4]]

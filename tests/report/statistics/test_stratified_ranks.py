@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.stratified_ranks import QUANTITIES, RANKED, make_features_ranks
 
 # Cells of the default sweep: data set, and depths of their hidden layers from the output.

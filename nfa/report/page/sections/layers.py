@@ -150,7 +150,7 @@ def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, i
     label = quantity_labels([quantity])[quantity]
 
     def show(convention: Convention) -> tuple[str, float | None, str]:
-        series = study.series(cell, quantity, index, convention)
+        series = study.curve(cell, quantity, index, convention)
         if not len(series.step) or not np.isfinite(series.mean[-1]):
             note = str(series.note[-1]) if len(series.step) else "not measured"
             return UNDEFINED, None, f"{layer}, {label}, {convention}: {note or 'undefined'}"

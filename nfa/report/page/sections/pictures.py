@@ -7,11 +7,11 @@ import pandas as pd
 
 from nfa.conventions import HEADLINE
 from nfa.report.figures import matrices
-from nfa.report.figures.albums import Album, Picture
 from nfa.report.numbers import UNDEFINED, number, plural
 from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
 from nfa.report.page.sections.section import Section, lead, make_section
+from nfa.report.statistics.matrix_albums import Album, Picture
 from nfa.report.statistics.study import Study
 
 

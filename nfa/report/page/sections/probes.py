@@ -9,7 +9,7 @@ from nfa.conventions import HEADLINE, READOUT
 from nfa.report.figures import probing
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.numbers import UNDEFINED, interval
-from nfa.report.page.answers import Answer, stated
+from nfa.report.page.answers import Answer, pooled_note, stated
 from nfa.report.page.html import Safe, el
 from nfa.report.page.sections.section import Section, lead, make_section, marker_legend, optimizer_legend, panel_row
 from nfa.report.page.svg import Live
@@ -95,6 +95,6 @@ def rank_table(study: Study) -> Safe:
     caption = (
         "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained "
         f"({HEADLINE}; mean and 95% interval over seeds, cut at ±1; bold: without 0, and n at least {ENOUGH_POINTS}; "
-        f"one depth by itself where it has {FEWEST_POINTS} points){study.pooled_note()}"
+        f"one depth by itself where it has {FEWEST_POINTS} points){pooled_note(study)}"
     )
     return table(names, rows, caption, cls="numbers")

@@ -8,17 +8,16 @@ import pandas as pd
 
 from nfa.conventions import HEADLINE, READOUT
 from nfa.features.scores import IN_SUMMARY, SCORES
-from nfa.report.figures import forest
-from nfa.report.figures.forest import NAMES, scopes
+from nfa.report.figures import features_ranks
+from nfa.report.figures.features_ranks import NAMES, scopes
 from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, plural, plus_minus
-from nfa.report.page.answers import Answer, counted
+from nfa.report.page.answers import Answer, counted, pooled_note, pooled_sentence
 from nfa.report.page.html import Safe, el
 from nfa.report.page.sections.section import Section, colour_legend, lead, make_section, panel_row
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.intervals import over_seeds
-from nfa.report.statistics.pooled import sentence
 from nfa.report.statistics.runs import RUN, at_convention
 from nfa.report.statistics.stratified_ranks import EVERYWHERE
 from nfa.report.statistics.study import Study
@@ -47,7 +46,7 @@ def better_features(study: Study) -> Answer:
         f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power} ({study.measured_with}): within strata of data "
         f"set and depth from the output, ranks of final UC-NFC correlate with those of each score of the same hidden "
         f"layer by (ρ and 95% interval over {plural(cells, 'cell')}): {parts}."
-        f"{sentence(widest['pooled_over'])}"
+        f"{pooled_sentence(widest['pooled_over'])}"
     )
     beyond = [row for row in pooled if row["quantity"] == "above_haar"]
     text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "UC-NFC above its rotated control") + " " + detail
@@ -174,7 +173,7 @@ def strata_table(study: Study) -> Safe:
     caption = (
         f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata; 95% interval over cells by the "
         "jackknife; bold: without 0. With so many pairs some exclude 0 by chance"
-        f"{study.pooled_note()}"
+        f"{pooled_note(study)}"
     )
     return table(("stratum", "cells", *NAMES.values()), rows, caption, cls="numbers")
 
@@ -195,7 +194,7 @@ def quality_section(study: Study, live: Live) -> Section:
     note = (
         "Ranks within strata (data set x depth from the output) and seed; dots: pooled over the strata of a data set; "
         "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks"
-        f"{study.pooled_note()}."
+        f"{pooled_note(study)}."
     )
     return make_section(
         "quality",
@@ -203,8 +202,8 @@ def quality_section(study: Study, live: Live) -> Section:
         "Feature quality: do better-aligned layers hold better features?",
         lead(answer),
         el("p", carried, cls="answer") if carried else None,
-        colour_legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in forest.legend(study)]),
-        panel_row("quality", forest.panels(study), live, cls="panels wide"),
+        colour_legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in features_ranks.legend(study)]),
+        panel_row("quality", features_ranks.panels(study), live, cls="panels wide"),
         el("p", note, cls="note"),
         quality_table(study),
         strata_table(study),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nfa.conventions import HEADLINE, LINEAR_PROBES, READOUT, Convention
-from nfa.report.figures import raised
+from nfa.report.figures import raised_layers
 from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
 from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
@@ -45,7 +45,7 @@ def parts(study: Study, live: Live) -> list[tuple[tuple[Any, ...], str]]:
     )
     figures = [
         el("figure", el("figcaption", panel.heading), render(panel, f"raised-{index}", live))
-        for index, panel in enumerate(raised.panels(study, matched))
+        for index, panel in enumerate(raised_layers.panels(study, matched))
     ]
     content = (
         el("div", figures, cls="panels wide") if figures else None,

@@ -8,7 +8,7 @@ import pandas as pd
 from nfa.conventions import HEADLINE, READOUT, Convention
 from nfa.report.figures import depth_law, early, predicted
 from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
-from nfa.report.page.answers import Answer, pooled, seed_mean, stated
+from nfa.report.page.answers import Answer, pooled, pooled_note, seed_mean, stated
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_text
 from nfa.report.page.sections.section import (
@@ -23,7 +23,7 @@ from nfa.report.page.sections.section import (
 )
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import ENOUGH_POINTS, rank_cell, row_head, table
-from nfa.report.statistics.departure import SHARE
+from nfa.report.statistics.departure_time import SHARE
 from nfa.report.statistics.early_dynamics import NORMS, ORDERS, in_headline
 from nfa.report.statistics.labels import name_list, quantity_labels
 from nfa.report.statistics.rank_correlation import POOLED, by_depth
@@ -250,7 +250,7 @@ def prediction_table(study: Study) -> Safe:
         "C-NFC(0+) along the optimizer's first update, and of gradient flow, against C-NFC at the first checkpoint "
         "after step 0 and at the last: mean absolute difference, and Spearman's ρ over cells "
         f"({HEADLINE}; mean and 95% interval over seeds, cut at 0 and at ±1; bold: without 0, and n at least "
-        f"{ENOUGH_POINTS}){study.pooled_note()}"
+        f"{ENOUGH_POINTS}){pooled_note(study)}"
     )
     return table(("layers", "n", *names), rows, caption, cls="numbers")
 

@@ -12,8 +12,7 @@ from rich.console import Console
 from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.conventions import CONVENTIONS, HEADLINE, Convention
-from nfa.report.figures import early, forest, probing
-from nfa.report.figures.albums import find_albums
+from nfa.report.figures import early, features_ranks, probing
 from nfa.report.page.answers import Answer
 from nfa.report.page.page import page
 from nfa.report.page.sections import quality, theory
@@ -25,7 +24,8 @@ from nfa.report.page.sections.probes import probes_better
 from nfa.report.page.sections.time import when
 from nfa.report.page.sections.training import trained
 from nfa.report.statistics.collected import parameter_table
-from nfa.report.statistics.pooled import Pooling
+from nfa.report.statistics.matrix_albums import find_albums
+from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
 from nfa.report.terminal.prediction import prediction_report
@@ -121,7 +121,7 @@ def test_the_page_says_it_in_captions_and_at_a_glance(study: Study, plain: Study
 
 
 def test_legends_of_figures_say_it(study: Study) -> None:
-    assert [label for label, _ in forest.legend(study)] == [f"fashion_mini (over {NAMES})"]
+    assert [label for label, _ in features_ranks.legend(study)] == [f"fashion_mini (over {NAMES})"]
 
 
 def test_a_line_for_the_raw_input_says_over_which_data_it_is_a_mean(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""What the pictures of NFM and AGOP show: the first layer of one run per cell, at step 0 and at the last checkpoint.
+"""The values in the pictures of NFM and AGOP: the first layer of one run per cell, at the first and last checkpoint.
 
-For inputs that are images and a first layer that sees all of them: the diagonals and leading eigenvectors in the shape
-of the input (mean over channels). Otherwise: the whole matrices. Entries that are not finite are NaN.
+Where the inputs are images and the first layer sees whole images, an album holds the diagonals and the leading
+eigenvectors in the shape of the input (mean over channels). Otherwise it holds the whole matrices. Entries that are not
+finite are NaN.
 """
 
 import math
@@ -17,7 +18,7 @@ from nfa.storage.arrays import read_arrays
 
 EIGENVECTORS = 4
 MATRICES = {"nfm": "NFM", "agop": "AGOP"}
-LARGEST_PICTURE = 128  # pixels a side; a larger matrix is averaged in blocks
+LARGEST_SIDE = 128  # pixels of a picture; a larger matrix is averaged in blocks
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Picture:
     """One picture.
 
     Attributes:
-        title: ``NFM`` or ``AGOP``, of what.
+        title: ``NFM`` or ``AGOP``, and which part of it.
         values: (height, width) values, float64; NaN where they are not finite.
-        signed: Whether zero is in the middle of the scale.
+        signed: True if zero belongs in the middle of the colour scale.
     """
 
     title: str
@@ -41,9 +42,9 @@ class Moment:
 
     Attributes:
         step: The checkpoint.
-        correlation: UC-NFC of the layer there, in the headline convention.
+        correlation: UC-NFC of the layer at that step, in the headline convention.
         pictures: NFM and AGOP.
-        eigenvectors: Leading eigenvectors of NFM, then of AGOP; empty where they are no images.
+        eigenvectors: Leading eigenvectors of NFM, then of AGOP; empty where inputs are not images.
     """
 
     step: int
@@ -60,7 +61,7 @@ class Album:
         cell: The cell.
         seed: The run's seed.
         layer: The layer's name.
-        kind: ``diagonal`` or ``whole``.
+        kind: ``diagonal`` or ``whole``: the part of the matrices that ``Moment.pictures`` shows.
         moments: Step 0 and the last checkpoint.
     """
 
@@ -72,7 +73,7 @@ class Album:
 
 
 def find_albums(study: Study) -> list[Album]:
-    """One album per shown cell: its first seed that finished, or its first."""
+    """Make an album of each shown cell that kept matrices: of its first seed that finished, else of its first seed."""
     found = (_album(study, cell) for cells in study.groups.values() for cell in cells)
     return [album for album in found if album is not None]
 
@@ -90,9 +91,9 @@ def _album(study: Study, cell: str) -> Album | None:
     as_image = len(shape) == 3 and math.prod(shape) == document["layers"][0]["fan_in"]
     last = max(runs[str(seed)]["checkpoints"], default=0)
     moments = []
-    keys = {step: f"{seed}/{step}/{layer}/" for step in (0, last)}
-    found = read_arrays(path, lambda name: name.startswith(tuple(keys.values())))
-    for step, key in keys.items():
+    prefixes = {step: f"{seed}/{step}/{layer}/" for step in (0, last)}
+    found = read_arrays(path, lambda name: name.startswith(tuple(prefixes.values())))
+    for step, key in prefixes.items():
         arrays = {name.removeprefix(key): _finite(array) for name, array in found.items() if name.startswith(key)}
         pictures = _diagonals(arrays, shape) if as_image else _whole(arrays)
         vectors = _eigenvectors(arrays, shape) if as_image and step == last else []
@@ -110,12 +111,12 @@ def _correlation(study: Study, cell: str, seed: int, step: int) -> float:
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
-    """Return float64 values, NaN for what overflowed: sums of them are then NaN too, without a warning."""
+    """Return float64 values with NaN where they overflowed, so that sums of them are NaN without a warning."""
     return np.where(np.isfinite(values), values, np.nan).astype(np.float64)
 
 
 def _whole(arrays: dict[str, np.ndarray]) -> list[Picture]:
-    return [Picture(title, _shrunk(arrays[name]), True) for name, title in MATRICES.items() if name in arrays]
+    return [Picture(title, _block_means(arrays[name]), True) for name, title in MATRICES.items() if name in arrays]
 
 
 def _diagonals(arrays: dict[str, np.ndarray], shape: list[int]) -> list[Picture]:
@@ -137,15 +138,15 @@ def _eigenvectors(arrays: dict[str, np.ndarray], shape: list[int]) -> list[Pictu
             vectors = np.linalg.eigh(matrix)[1].T[::-1] if defined else np.full_like(matrix, np.nan)
         for rank, vector in enumerate(vectors[:EIGENVECTORS] if vectors is not None else [], start=1):
             image = vector.reshape(shape).mean(axis=0)
-            # An eigenvector's sign means nothing: the largest entry is shown positive.
+            # An eigenvector's sign is arbitrary: turn the entry of largest size positive.
             image = image * (np.sign(image.flat[np.abs(image).argmax()]) or 1)
             pictures.append(Picture(f"{title}, eigenvector {rank}", image, True))
     return pictures
 
 
-def _shrunk(matrix: np.ndarray) -> np.ndarray:
-    """Average a matrix in blocks to a picture's size."""
-    block = -(-len(matrix) // LARGEST_PICTURE)
+def _block_means(matrix: np.ndarray) -> np.ndarray:
+    """Average a matrix in blocks, to at most ``LARGEST_SIDE`` rows and columns."""
+    block = -(-len(matrix) // LARGEST_SIDE)
     edges = range(0, len(matrix), block)
     sums = np.add.reduceat(np.add.reduceat(matrix, edges, axis=0), edges, axis=1)
     sizes = np.diff([*edges, len(matrix)])

@@ -1,7 +1,7 @@
-"""Which settings vary among cells that one number is made of, in words.
+"""The settings that vary among the cells that one number is made of.
 
 A mean, a median or a rank correlation over several cells hides the settings in which they differ. Every sentence,
-caption, legend and table that pools cells therefore names these settings, and all of them ask here.
+caption, legend and table that pools cells therefore names these settings, and gets their names from here.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ VALUES_LISTED, LONGEST_VALUE = 6, 40
 
 @dataclass(frozen=True)
 class Pooling:
-    """Says over which settings of a sweep a number is pooled.
+    """Names the settings of a sweep that vary among some of its cells.
 
     Attributes:
         parameters: One row per cell: ``cell`` and every parameter as ``axis.setting``.
@@ -31,8 +31,8 @@ class Pooling:
     def settings(self, cells: Iterable[object]) -> dict[str, list[str]]:
         """Name the settings that vary among some cells.
 
-        A setting whose value follows from the name of its entry (the learning rate of each of several optimizers) is
-        not named beside ``optimizer.name``.
+        A setting that varies only because the name of its entry does (the learning rate that each of several
+        optimizers has) is not named beside ``optimizer.name``.
 
         Args:
             cells: Ids of the cells.
@@ -46,37 +46,28 @@ class Pooling:
         return self._known[chosen]
 
     def names(self, cells: Iterable[object]) -> str:
-        """Name the settings without their values, for where there is little room; empty where none varies."""
+        """Name the settings without their values, where room is short; empty where none varies."""
         return ", ".join(self.settings(cells))
 
     def listed(self, cells: Iterable[object]) -> str:
         """Name the settings and their values: ``model.init_scale 0.1, 0.3; train.rule hebb, backpropagation``."""
-        return "; ".join(f"{name} {_values(values)}" for name, values in self.settings(cells).items())
-
-    def sentence(self, cells: Iterable[object]) -> str:
-        """Say it in a sentence that follows another one; empty where no setting varies."""
-        return sentence(self.listed(cells))
+        return "; ".join(f"{name} {name_list(values, VALUES_LISTED)}" for name, values in self.settings(cells).items())
 
     def column(self, table: pd.DataFrame, points: pd.DataFrame, keys: list[str]) -> pd.Series:
         """Make the column ``pooled_over`` of a table whose rows pool cells.
 
         Args:
             table: The table, with the columns ``keys``.
-            points: What its rows were made of, with the columns ``keys`` and ``cell``.
+            points: The rows that were pooled, with the columns ``keys`` and ``cell``.
             keys: Columns that identify a row.
         """
-        found: dict[Any, Any] = points.groupby(keys, sort=False, observed=True)["cell"].unique().to_dict()
+        cells: dict[Any, Any] = points.groupby(keys, sort=False, observed=True)["cell"].unique().to_dict()
         places = table[keys].itertuples(index=False, name=None)
-        return pd.Series([self.listed(found.get(place, ())) for place in places], table.index, dtype="string")
-
-
-def sentence(listed: str) -> str:
-    """Make a sentence that follows another one of what ``Pooling.listed`` gave; empty where that is."""
-    return f" The cells taken together differ in {listed}." if listed else ""
+        return pd.Series([self.listed(cells.get(place, ())) for place in places], table.index, dtype="string")
 
 
 def _varied(parameters: pd.DataFrame) -> dict[str, list[str]]:
-    """Find what varies among the rows of a table of parameters."""
+    """Find the settings that vary among the rows of a table of parameters, and their values as text."""
     varied: dict[str, list[str]] = {}
     for axis in AXES:
         name = f"{axis}.name"
@@ -84,14 +75,14 @@ def _varied(parameters: pd.DataFrame) -> dict[str, list[str]]:
         columns.sort(key=lambda column: column != name)
         entries = [part for _, part in parameters.groupby(name, sort=False)] if name in columns else [parameters]
         for column in columns:
-            among = [parameters] if column == name else [e for e in entries if e[column].notna().any()]  # that have it
-            if any(entry[column].nunique(dropna=False) > 1 for entry in among):
-                varied[column] = list(dict.fromkeys(map(_shown, pd.concat([entry[column] for entry in among]))))
+            having = [parameters] if column == name else [part for part in entries if part[column].notna().any()]
+            if any(part[column].nunique(dropna=False) > 1 for part in having):
+                varied[column] = list(dict.fromkeys(map(_shown, pd.concat([part[column] for part in having]))))
     return varied
 
 
 def _shown(value: object) -> str:
-    """Show one value of a setting."""
+    """Write one value of a setting, cut to ``LONGEST_VALUE`` letters."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "none"
     if isinstance(value, bool | np.bool_):
@@ -101,7 +92,3 @@ def _shown(value: object) -> str:
         return short if float(short) == value else repr(float(value))
     text = str(value)
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
-
-
-def _values(values: list[str]) -> str:
-    return name_list(values, VALUES_LISTED)

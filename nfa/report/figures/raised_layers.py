@@ -1,4 +1,4 @@
-"""Each layer's speed raised in turn: its UC-NFC, and the test loss, beside the others at one training loss."""
+"""Each layer's speed raised in turn: UC-NFC of the raised layer, and test loss, beside others at one training loss."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from matplotlib.ticker import MaxNLocator
 
 from nfa.conventions import Convention
 from nfa.report.figures.ansatz import ending
-from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
+from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark, lay_out_rows
 from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
 from nfa.report.statistics.speed_limited import WHOLE, Matched
 from nfa.report.statistics.study import Study
 
-WIDTH, ROW, GAP, AROUND = 400.0, 11.0, 10.0, 44.0
+WIDTH, ROW, GAP, AROUND = 400.0, 11.0, 10.0, 44.0  # points; AROUND: below and above the rows
 
 
 def panels(study: Study, matched: Matched) -> list[Panel]:
-    """One panel per data and model with cells that raise a layer: a group of rows per raised layer."""
+    """Make one panel per data and model with cells that raise a layer: a group of rows per raised layer."""
     found = []
     for title, cells in study.groups.items():
         raised = [cell for cell in cells if cell in matched.raised]
@@ -30,7 +30,7 @@ def panels(study: Study, matched: Matched) -> list[Panel]:
 
 
 def legend(study: Study, matched: Matched) -> list[tuple[str, str]]:
-    """Label and colour of what is drawn: the optimizers compared, then the cells that raise a layer."""
+    """Label the colours: of the optimizers compared, then of the cells that raise a layer."""
     drawn = [name for cell in matched.raised for name in matched.others(cell)] + list(matched.raised)
     optimizers = dict.fromkeys(str(study.row(cell)["optimizer"]) for cell in drawn)
     return [(label, optimizer_colour(study.optimizers[label])) for label in optimizers]
@@ -45,12 +45,7 @@ def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Pan
     def draw(figure: Figure | SubFigure) -> list[Mark]:
         left = add_axes(figure, (WIDTH, height), (66, 34, 172, 10))
         right = add_axes(figure, (WIDTH, height), (256, 34, 18, 10))
-        tops = [index * group for index in range(len(raised))]
-        for axes in (left, right):
-            axes.set_ylim(height - AROUND, 0)
-            axes.grid(False, axis="y")
-            for top in tops[1:]:
-                axes.axhline(top, color=MUTED, linewidth=0.3)
+        tops, _ = (lay_out_rows(axes, height - AROUND, len(raised), group) for axes in (left, right))
         left.set_xlim(*nfc_limits(study.lowest))
         left.set_xlabel("UC-NFC of the raised layer")
         names = [ending(matched.raised[cell]) for cell in raised]
@@ -70,17 +65,17 @@ def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Pan
             put(control, kind, own, _values(matched, raised, others[0], control, ""), **style)
         for index, cell in enumerate(raised):
             colour, at = optimizer_colour(study.optimizer(cell)), own[index : index + 1]
-            here = _values(matched, [cell], others[0], "uc_nfc", "")
-            put(f"own{index}-interval", "whiskers", at, here, color=colour)
-            put(f"own{index}-dots", "dots", at, here, color=colour, marker="D", markersize=5.5)
-            _loss(right, at, _loss_values(matched, [cell], others[0], ""), colour, "D")
+            values = _values(matched, [cell], others[0], "uc_nfc", "")
+            put(f"own{index}-interval", "whiskers", at, values, color=colour)
+            put(f"own{index}-dots", "dots", at, values, color=colour, marker="D", markersize=5.5)
+            _draw_losses(right, at, _losses(matched, [cell], others[0], ""), colour, "D")
         for number, other in enumerate(others):
             at = [place + (1 + number) * ROW for place in own]
             colour = optimizer_colour(study.optimizer(other))
-            there = _values(matched, raised, other, "uc_nfc", "other")
-            put(f"other{number}-interval", "whiskers", at, there, color=colour)
-            put(f"other{number}-dots", "dots", at, there, color=colour, marker="o")
-            _loss(right, at, _loss_values(matched, raised, other, "other"), colour, "o")
+            values = _values(matched, raised, other, "uc_nfc", "other")
+            put(f"other{number}-interval", "whiskers", at, values, color=colour)
+            put(f"other{number}-dots", "dots", at, values, color=colour, marker="o")
+            _draw_losses(right, at, _losses(matched, raised, other, "other"), colour, "o")
         right.margins(x=0.15)
         right.xaxis.set_major_locator(MaxNLocator(3))
         return marks
@@ -90,7 +85,7 @@ def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Pan
 
 
 def _values(matched: Matched, cells: list[str], other: str, quantity: str, side: str) -> Values:
-    """Make the values of a quantity at each cell's raised layer: the cell's, or the other's."""
+    """Return the values of a quantity at each cell's raised layer: of the cell, or with ``side`` of the other."""
 
     def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = [matched.row(cell, other, matched.raised[cell], quantity, convention) for cell in cells]
@@ -99,20 +94,19 @@ def _values(matched: Matched, cells: list[str], other: str, quantity: str, side:
     return values
 
 
-def _loss_values(
-    matched: Matched, cells: list[str], other: str, side: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _losses(matched: Matched, cells: list[str], other: str, side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the test losses of cells, or with ``side`` of the other cell at each cell's training loss."""
     return _columns([matched.row(cell, other, WHOLE, "test loss") for cell in cells], side)
 
 
 def _columns(rows: list[dict[str, float] | None], side: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lay out mean, low and high; NaN where there is no row."""
+    """Return mean and interval of rows, of the cell or with ``side`` of the other; NaN where a row is None."""
     names = ("other_mean", "other_low", "other_high") if side else ("mean", "ci_low", "ci_high")
     mean, low, high = (np.array([np.nan if row is None else row[name] for row in rows]) for name in names)
     return mean, low, high
 
 
-def _loss(axes: Axes, at: Sequence[float], values: tuple[np.ndarray, ...], colour: str, marker: str) -> None:
+def _draw_losses(axes: Axes, at: Sequence[float], values: tuple[np.ndarray, ...], colour: str, marker: str) -> None:
     mean, low, high = values
     axes.hlines(at, low, high, color=colour)
     axes.plot(mean, at, marker, color=colour)

@@ -1,4 +1,4 @@
-"""Do better-aligned layers hold better features? Rank correlations within strata, per data set and over all."""
+"""Do better-aligned layers hold better features? A forest plot of rank correlations, per data set and over all."""
 
 from collections.abc import Sequence
 
@@ -21,19 +21,19 @@ WIDTH = 400.0
 
 
 def scopes(study: Study) -> list[str]:
-    """Data sets, and all of them together where there are several."""
+    """Return the data sets, and ``EVERYWHERE`` if there are several."""
     ranks = study.tables["features_ranks"]
     found = set(ranks.loc[ranks["depth_from_output"].isna(), "data"])
     return [name for name in (*dict.fromkeys(study.cells["data"]), EVERYWHERE) if name in found]
 
 
 def colour(scope: str, scopes: Sequence[str]) -> str:
-    """Colour of a data set; ink for all of them."""
+    """Return the colour of a data set; ink for all of them together."""
     return INK if scope == EVERYWHERE else LAYER_COLOURS[1 + scopes.index(scope) % (len(LAYER_COLOURS) - 1)]
 
 
 def legend(study: Study) -> list[tuple[str, str]]:
-    """Label the colours."""
+    """Label the colours of data sets, with the settings that vary among their cells."""
     names = scopes(study)
 
     def label(name: str) -> str:
@@ -45,7 +45,7 @@ def legend(study: Study) -> list[tuple[str, str]]:
 
 
 def panels(study: Study) -> list[Panel]:
-    """One panel per alignment quantity: a row per score, a mark per data set; none where nothing is known."""
+    """Make one panel per alignment quantity: a row per score, a mark per data set; none if all are undefined."""
     if study.tables["features_ranks"]["rho"].isna().all():
         return []
     labels = quantity_labels(("uc_nfc", "c_nfc"))
@@ -53,8 +53,8 @@ def panels(study: Study) -> list[Panel]:
     return [_panel(study, quantity, name) for quantity, name in names.items()]
 
 
-def rank_series(study: Study, quantity: str, scope: str, scores: Sequence[str]) -> Values:
-    """Look up rho and its interval of every score, pooled over the strata of a scope."""
+def rank_values(study: Study, quantity: str, scope: str, scores: Sequence[str]) -> Values:
+    """Return rho and its interval of every score, pooled over the strata of one data set or of all."""
     ranks = study.tables["features_ranks"]
     part = ranks[(ranks["quantity"] == quantity) & (ranks["data"] == scope) & ranks["depth_from_output"].isna()]
     table = part.set_index(["correlation", "power", "score"])[["rho", "ci_low", "ci_high"]]
@@ -68,7 +68,7 @@ def rank_series(study: Study, quantity: str, scope: str, scores: Sequence[str]) 
 
 
 def _scores(study: Study) -> list[str]:
-    """Scores that have a correlation somewhere."""
+    """Return the scores whose correlation is defined somewhere."""
     ranks = study.tables["features_ranks"]
     known = set(ranks.loc[ranks["rho"].notna() & ranks["depth_from_output"].isna(), "score"])
     return [score for score in NAMES if score in known]
@@ -86,12 +86,12 @@ def _panel(study: Study, quantity: str, name: str) -> Panel:
         axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_yticks(range(len(scores)), [NAMES[score] for score in scores])
         axes.grid(False, axis="y")
-        axes.set_xlabel(f"rank correlation of {name} with")
+        axes.set_xlabel(f"rank correlation with {name}")
         marks = []
         for number, scope in enumerate(names):
             shift = apart * (number - (len(names) - 1) / 2)
             at = [row + shift for row in range(len(scores))]
-            values, shade = rank_series(study, quantity, scope, scores), colour(scope, names)
+            values, shade = rank_values(study, quantity, scope, scores), colour(scope, names)
             marks.append(
                 draw_mark(
                     axes, f"{quantity}-{number}-whiskers", "whiskers", "x", at, values, color=shade, linewidth=1.3

@@ -1,0 +1,50 @@
+"""The tables about one network: failures, left-out weights and standard errors are shown."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console, RenderableType
+
+from nfa.report.terminal.network import check_report, measure_report
+
+
+def shown(report: RenderableType, folder: Path) -> list[str]:
+    with (folder / "shown").open("w") as file:
+        console = Console(width=100, record=True, file=file)
+        console.print(report)
+    return [" ".join(line.split()) for line in console.export_text().splitlines()]
+
+
+def test_a_layer_that_fails_the_check_is_counted_and_weights_that_are_left_out_are_named(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {
+            "layer": ["first", "second"],
+            "shape": ["4 x 3", "2 x 4"],
+            "error": [1.25e-7, 0.5],
+            "passed": [True, False],
+            "compared": "all samples",
+            "note": ["", "see there"],
+        }
+    )
+    table.attrs["left_out"] = {"embedding": "its input is no number"}
+    lines = shown(check_report(table), tmp_path)
+    assert "first 4 x 3 1.2e−07 passed" in lines
+    assert "second 2 x 4 0.5 FAILED see there" in lines
+    assert "Not measured:" in lines
+    assert "embedding: its input is no number" in lines
+    assert lines[-1] == "1 of 2 layers failed."
+    passed = table.assign(passed=True)
+    passed.attrs = table.attrs
+    assert shown(check_report(passed), tmp_path)[-1] == "2 layers passed."
+
+
+def test_an_estimate_has_its_standard_error_and_an_exact_value_has_none(tmp_path: Path) -> None:
+    rows = [("uc_nfc", 0.5, 0.0126, ""), ("haar_nfc", 0.25, 0.0, ""), ("c_nfc", float("nan"), 0.0, "W is W0")]
+    table = pd.DataFrame(rows, columns=["quantity", "value", "stderr", "note"])
+    table = table.assign(layer="first", layer_index=0, correlation="cosine", power="1", estimator="probes", n=1000)
+    table.attrs["left_out"] = {}
+    lines = shown(measure_report(table, "cosine", "1", centred=True), tmp_path)
+    assert lines[0] == "cosine, power 1; probes, n = 1,000; ±: standard error"
+    assert "first 0.500 ± 0.013 0.250 n/a" in lines
+    assert "C-NFC: W is W0" in lines
+    assert not any("W0" in line for line in shown(measure_report(table, "cosine", "1", centred=False), tmp_path))
