@@ -51,7 +51,7 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     from nfa.sweep.cells import STAGES
     from nfa.sweep.grid import load_cells
     from nfa.sweep.origin import PLAN
-    from nfa.tracking.live import followed
+    from nfa.tracking.follower import followed
 
     if options.cells and options.config.name == PLAN:
         sweep = load_cells(options.config, options.cells)

@@ -19,7 +19,7 @@ from nfa.jobs.private_folder import emptied, remove_leftovers
 BACKLOG = 128
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, also where all of a Snakemake's processes get them
 # Beside a verb's own module: what its command imports as it goes.
-ALSO = ("nfa.cli.main", "nfa.jobs.environment", "nfa.storage.documents", "nfa.tracking.live", "nfa.jobs.memory")
+ALSO = ("nfa.cli.main", "nfa.jobs.environment", "nfa.storage.documents", "nfa.tracking.follower", "nfa.jobs.memory")
 
 
 def serve(folder: str, directory: int, owner: int, lock: int) -> None:

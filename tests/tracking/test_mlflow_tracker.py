@@ -17,8 +17,8 @@ from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.tracking.destinations import mlflow_place
 from nfa.tracking.mlflow_tracker import ID, flat
-from tests.tracking.test_online import records_of
-from tests.tracking.test_publish import change_history
+from tests.tracking.test_publication import change_history
+from tests.tracking.weights_and_biases.test_tracker_online import records_of
 
 
 def client_of(sweep: Sweep, results: Path) -> MlflowClient:

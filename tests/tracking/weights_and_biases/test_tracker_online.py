@@ -14,12 +14,12 @@ from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
 from nfa.tracking.publication import PublishSummary
-from nfa.tracking.record.cell import read_results
+from nfa.tracking.record.cell_files import read_results
 from nfa.tracking.record.run import RunRecord, build_record
-from nfa.tracking.record.sweep import KEY
+from nfa.tracking.record.sweep_run import SUMMARY_KEY
 from nfa.tracking.weights_and_biases import client as wandb_client
 from tests.tracking.reading import ONLINE, same
-from tests.tracking.test_publish import change_history
+from tests.tracking.test_publication import change_history
 from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
 
 
@@ -38,7 +38,7 @@ def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> 
     """Each run once, complete: each row, table, picture and value of the summary."""
     runs = json.loads(SweepPaths(results / sweep.name).published.read_text())["runs"]
     expected = records_of(sweep, results)
-    assert set(runs) - {KEY} == set(expected)
+    assert set(runs) - {SUMMARY_KEY} == set(expected)
     current = {name for name, run in server.runs.items() if "superseded" not in run.tags}
     assert {entry["id"] for entry in runs.values()} == current
     for key in expected:
@@ -166,7 +166,7 @@ def test_server_is_down_for_one_step_and_up_for_the_other(
     assert not publish(online, aggregated, runs_only=True).unsent
     aggregate(online, aggregated)
     server.gone_after = 0
-    assert set(publish(online, aggregated).unsent) == {KEY}
+    assert set(publish(online, aggregated).unsent) == {SUMMARY_KEY}
     server.return_()
     publish_until_done(online, aggregated)
     assert_everything_once(server, online, aggregated)

@@ -11,10 +11,10 @@ import pytest
 from nfa.stages.publish import publish
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
-from nfa.tracking.record.sweep import KEY as SUMMARY
+from nfa.tracking.record.sweep_run import SUMMARY_KEY
 from tests.tracking.reading import run_folders
-from tests.tracking.test_online import assert_everything_once
 from tests.tracking.wandb_server import KEY, Fault, WandbServer
+from tests.tracking.weights_and_biases.test_tracker_online import assert_everything_once
 
 
 def started(folder: Path, server: WandbServer) -> "subprocess.Popen[str]":
@@ -65,7 +65,7 @@ def test_sync_into_a_bad_server(faults: list[Fault], server: WandbServer, sweep:
     folder = SweepPaths(aggregated / sweep.name).wandb
     sync(folder, server)
     assert all(any(run.glob("*.synced")) for run in run_folders(folder))
-    assert SUMMARY in publish(sweep, aggregated).unchanged
+    assert SUMMARY_KEY in publish(sweep, aggregated).unchanged
     assert_everything_once(server, sweep, aggregated)
 
 

@@ -177,7 +177,7 @@ def test_killed_half_way_resumes(sweep: Sweep, results: Path, tmp_path: Path) ->
         PUBLISH
         + f"""
 import os, signal
-from nfa.tracking.weights_and_biases import tracker
+from nfa.tracking.weights_and_biases import tracker as wandb_tracker
 whole, done = wandb_tracker.OpenRun.write, []
 def half(opened, lines):
     done.append(opened)

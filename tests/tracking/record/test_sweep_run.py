@@ -14,8 +14,8 @@ from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import write_frame
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking.bundles import sweep_is_aggregated, table_path
-from nfa.tracking.record.sweep import KEY, TABLES
+from nfa.tracking.record.sweep_files import sweep_is_aggregated, table_path
+from nfa.tracking.record.sweep_run import SUMMARY_KEY, TABLES
 from tests.tracking.reading import ONLINE, Logged, run_folders
 from tests.tracking.wandb_server import WandbServer
 
@@ -35,7 +35,7 @@ def test_the_cells_runs_are_published_before_the_sweep_is_aggregated(sweep: Swee
     assert set(named) == set(first.published)
     aggregate(sweep, results)
     then = publish(sweep, results)
-    assert (then.published, len(then.unchanged)) == ([KEY], 4)
+    assert (then.published, len(then.unchanged)) == ([SUMMARY_KEY], 4)
     assert json.loads(paths.published.read_text())["runs"].items() >= named.items()
     publish(sweep, results, runs_only=True)
     assert json.loads(paths.published_runs.read_text())["runs"] == named
@@ -45,7 +45,7 @@ def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:
     """Read back with W&B's reader: each value of each aggregated table."""
     paths = SweepPaths(aggregated / sweep.name)
     publish(sweep, aggregated)
-    entry = json.loads(paths.published.read_text())["runs"][KEY]
+    entry = json.loads(paths.published.read_text())["runs"][SUMMARY_KEY]
     run = Logged(paths.wandb / entry["folder"])
     assert (run.run["job_type"], run.run["tags"]) == ("sweep", ["small", "summary"])
     assert (run.summary["cells"], run.config["cells"], run.config["seeds"]) == (2, 2, [0, 3])
@@ -86,7 +86,7 @@ def test_tables_of_other_runs_are_not_this_sweep_s(sweep: Sweep, aggregated: Pat
         assert not sweep_is_aggregated(sweep, paths)
         assert publish(sweep, aggregated).summary_left_out
     write_frame(path.with_suffix(""), frame)
-    assert publish(sweep, aggregated).published == [KEY]
+    assert publish(sweep, aggregated).published == [SUMMARY_KEY]
 
 
 def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> None:
@@ -96,7 +96,7 @@ def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> 
     frame = pd.read_parquet(path)
     frame["test_loss"] += 1.0
     write_frame(path.with_suffix(""), frame)
-    assert publish(sweep, aggregated).published == [KEY]
+    assert publish(sweep, aggregated).published == [SUMMARY_KEY]
     assert sum("-sweep-" in folder.name for folder in run_folders(SweepPaths(aggregated / sweep.name).wandb)) == 1
 
 
@@ -114,11 +114,11 @@ def test_lineage(limit: float, aggregated: Path, server: WandbServer) -> None:
     kinds = {artifact.type: artifact for artifact in server.artifacts.values()}
     assert all(artifact.committed for artifact in server.artifacts.values())
     assert set(kinds["configuration"].used_by) == set(ids.values())
-    assert kinds["tables"].made_by == kinds["report"].made_by == ids[KEY]
+    assert kinds["tables"].made_by == kinds["report"].made_by == ids[SUMMARY_KEY]
     assert set(kinds["tables"].manifest["contents"]) == {f"{name}.parquet" for name in TABLES}
     if limit < 0.001:
         assert "checkpoints" not in kinds
     else:
         assert kinds["checkpoints"].made_by == ids[f"{cell.id}/seed-0"]
-        assert kinds["checkpoints"].used_by == [ids[KEY]]
+        assert kinds["checkpoints"].used_by == [ids[SUMMARY_KEY]]
         assert set(kinds["checkpoints"].manifest["contents"]) == {"step-20.safetensors"}

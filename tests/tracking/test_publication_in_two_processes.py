@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from nfa.stages import publish as stage
 from nfa.stages.publish import publish
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
+from nfa.tracking import publication
 from nfa.tracking.record.run import RunRecord
 from nfa.tracking.tracker import Sent, TrackerError
 from nfa.tracking.weights_and_biases.tracker import WandbTracker
 from tests.tracking.reading import run_folders
-from tests.tracking.test_online import assert_everything_once
-from tests.tracking.test_publish import PUBLISH, change_history, python
+from tests.tracking.test_publication import PUBLISH, change_history, python
 from tests.tracking.wandb_server import WandbServer
+from tests.tracking.weights_and_biases.test_tracker_online import assert_everything_once
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux 
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the small sweep's four runs be many."""
-    monkeypatch.setattr(stage, "MANY_RUNS", 4)
+    monkeypatch.setattr(publication, "MANY_RUNS", 4)
 
 
 def before_each(monkeypatch: pytest.MonkeyPatch, act: Callable[[RunRecord], None]) -> None:
@@ -98,7 +98,7 @@ def test_nothing_temporary_is_left(sweep: Sweep, results: Path, tmp_path: Path) 
     """A fork does not come to what a client does where an interpreter ends."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    code = f"{PUBLISH}\nfrom nfa.stages import publish as stage\nstage.MANY_RUNS = 4\n"
+    code = f"{PUBLISH}\nfrom nfa.tracking import publication\npublication.MANY_RUNS = 4\n"
     code += f"publish(parse(DOCUMENT, 'test'), Path({str(results)!r}))"
     with python(code, results.parent, TMPDIR=str(temporary)) as process:
         assert process.wait() == 0

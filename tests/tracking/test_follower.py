@@ -18,9 +18,9 @@ import yaml
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking import live as follow
-from tests.tracking.test_online import assert_everything_once
+from nfa.tracking import follower as follow
 from tests.tracking.wandb_server import KEY, Fault, WandbServer
+from tests.tracking.weights_and_biases.test_tracker_online import assert_everything_once
 
 DOCUMENT: dict[str, Any] = {
     "sweep": "live",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Cell
-from nfa.tracking.record.cell import read_results
+from nfa.tracking.record.cell_files import read_results
 from nfa.tracking.record.run import build_record
 from nfa.tracking.record.tables import column_name
 from tests.tracking.conftest import Published

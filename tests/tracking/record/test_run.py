@@ -11,7 +11,7 @@ import pytest
 
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking.record.cell import CellResults, read_results
+from nfa.tracking.record.cell_files import CellResults, read_results
 from nfa.tracking.record.pictures import SPECTRA, pictures_of
 from nfa.tracking.record.run import RunRecord, build_record
 from nfa.tracking.record.tables import tables_of
