@@ -180,9 +180,9 @@ def _definitions() -> list[wr.P | wr.LatexBlock]:
             r"\text{C-NFC} = \rho\big(\bar W^\top \bar W,\; \bar W^\top K \bar W\big), \qquad \bar W = W - W_0,"
         ),
         wr.P(
-            f"where \u03c1 is the {HEADLINE.correlation} correlation and the power of G is {HEADLINE.power}. The tables "
-            "of each run have all other correlations and powers. A mean over layers leaves out the readout, whose "
-            "value is 1 by definition."
+            f"where \u03c1 is the {HEADLINE.correlation} correlation and the power of G is {HEADLINE.power}. The "
+            "tables of each run have all other correlations and powers. A mean over layers leaves out the readout, "
+            "whose value is 1 by definition."
         ),
     ]
 
