@@ -1,5 +1,4 @@
-# train -> measure -> probe -> aggregate -> publish (the cells' runs beside aggregate), over the cells of one sweep file;
-# the first three are one job where a cell is small:
+# train -> measure -> probe -> aggregate -> publish (the cells' runs beside aggregate), over the cells of one sweep file:
 #     snakemake --cores 2                                            the default sweep, config/config.yaml
 #     snakemake --cores 2 --configfile config/sweeps/X.yaml          another one
 # Each rule only calls the `nfa` command; what a sweep file may say is in workflow/schemas/sweep.schema.json.
@@ -36,6 +35,10 @@ else:
     os.environ[VARIABLE] = str(os.getpid())
 
 
+wildcard_constraints:
+    cell="[^/]+",  # a cell's id is the name of one folder
+
+
 rule all:
     default_target: True
     input:
@@ -44,7 +47,6 @@ rule all:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/small_cell.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/probe.smk"

@@ -43,8 +43,7 @@ A network of your own, made by a function in my_models.py:
   nfa measure my_models:make --weights trained.safetensors --data images.npz
   nfa check my_models:make --input-shape 3,32,32
 
-The stages train, measure, probe (all three of a cell: stages), aggregate and publish are what the workflow calls; each
-can be called by hand.
+The workflow calls the stages train, measure, probe, aggregate and publish. Each can also be called by hand.
 """
 
 

@@ -18,7 +18,6 @@ CELL_STAGES = {
     "train": "train all seeds of cells: checkpoints, history.parquet, cell.json",
     "measure": "measure a network of your own, or every checkpoint of a sweep: alignment.parquet, matrices.npz",
     "probe": "probe every layer's features at every checkpoint: probes.parquet",
-    "stages": "train, measure and probe cells, one after the other in one process",
 }
 
 
@@ -48,7 +47,6 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     from nfa.external.users_code import of_users_code
     from nfa.jobs.environment import choose_device, set_threads
     from nfa.jobs.memory import enough_memory
-    from nfa.sweep.cells import STAGES
     from nfa.sweep.grid import load_cells
     from nfa.sweep.origin import PLAN
     from nfa.tracking.follower import followed
@@ -60,14 +58,12 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     set_threads(threads)
     device = choose_device(options.device)
-    names = STAGES if options.stage == "stages" else (options.stage,)
-    stages = {name: getattr(import_module(f"nfa.stages.{name}"), name) for name in names}  # each imports what it uses
+    stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each stage imports what it uses
     more = {} if options.save_every is None else {"save_seconds": options.save_every}
     with followed(sweep, cells, options.results):
         for cell in cells:
-            for name, stage in stages.items():
-                with of_users_code(f"{name} {cell.id}"), enough_memory(name, sweep, cell):
-                    stage(sweep, cell, options.results, device, **more)
+            with of_users_code(f"{options.stage} {cell.id}"), enough_memory(options.stage, sweep, cell):
+                stage(sweep, cell, options.results, device, **more)
     return None
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 VARIABLE = "NFA_WARM"  # process id of the Snakemake whose jobs share a process
-VERBS = ("train", "measure", "probe", "stages")
+VERBS = ("train", "measure", "probe")
 LATER = ("aggregate", "publish", "show")  # of one job: they use the process where it is there
 STARTED = b"+"  # a fork has taken the job
 CONNECT_SECONDS = 10.0

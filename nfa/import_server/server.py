@@ -128,13 +128,11 @@ def _prepare(verb: str) -> None:
     import gc
     from importlib import import_module
 
-    known = import_module("nfa.sweep.cells").STAGES
-    stages = known if verb == "stages" else (verb,)
-    modules = [f"nfa.stages.{stage}" for stage in stages if stage in known]
-    if sys.modules.keys() >= set(modules):
+    stage = f"nfa.stages.{verb}"
+    if verb not in import_module("nfa.sweep.cells").STAGES or stage in sys.modules:
         return
     with suppress(Exception):  # the fork will meet it again, and say it
-        for name in (*ALSO, *modules):
+        for name in (*ALSO, stage):
             import_module(name)
         import_module("nfa.cli.main").command_parser()  # remembered
         import_module("torch._dynamo")  # a second, by the first torch.optim.Optimizer of a process

@@ -1,9 +1,7 @@
 """``nfa status`` and ``nfa report``: a sweep that is not done, read from its files. Imports no torch.
 
 A stage of a cell is done when its table says so, running when its lock is held, failed when neither and its log ends
-with what went wrong. The stages of a small cell have one log, and their tables go when a later one fails: what is done
-is told by the finished parts, and the first without all of them is called the failed one. Nothing is written, and no
-running job is disturbed.
+with what went wrong. Nothing is written, and no running job is disturbed.
 """
 
 import fcntl
@@ -95,24 +93,20 @@ def status(results: Path) -> Status:
     took = finished = left = 0.0
     for cell in sweep.cells:
         here, hashes = paths.cell(cell.id), sweep.hashes(cell)
-        cost = estimate(sweep, cell)
-        expected = cost.seconds / (len(STAGES) * len(sweep.seeds))
-        logs = set()  # that have told of a failure
+        expected = estimate(sweep, cell).seconds / (len(STAGES) * len(sweep.seeds))
         for stage, table in outputs(here).items():
-            state, reason = "to go", None
+            state = "to go"
             seconds = list(_seconds(Parts(here, stage, hashes[stage]), sweep.seeds))
-            kept = cost.small and stage != STAGES[-1] and len(seconds) == len(sweep.seeds)
-            if kept or _done(sweep, hashes[stage], table):
+            if _done(sweep, hashes[stage], table):
                 state = "done"
             elif _held(here.state / f"{stage}.lock"):
                 state = "running"
             else:
-                log = paths.folder / "logs" / ("small_cell" if cost.small else stage) / f"{cell.id}.log"
+                log = paths.folder / "logs" / stage / f"{cell.id}.log"
                 reason = _reason(log)
-                if reason and log not in logs:
+                if reason:
                     state = "failed"
                     found.failed.append((stage, cell.id, reason, log))
-                    logs.add(log)
             found.counts[stage][state] += 1
             took, finished = took + sum(seconds), finished + expected * len(seconds)
             left += 0 if state == "done" else expected * (len(sweep.seeds) - len(seconds))

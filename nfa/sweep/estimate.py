@@ -1,7 +1,8 @@
 """``nfa expand``: the cells of a sweep, and about how long and how much disk they take. Imports no torch.
 
 The time is a model of the work, not a promise: multiplications counted from the layers, divided by a rate seen on one
-core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured layer and a job. Expect a factor of two.
+core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured layer and a job. It may be wrong by a
+factor of two.
 """
 
 from dataclasses import dataclass
@@ -15,9 +16,7 @@ if TYPE_CHECKING:
 MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
 STEP_SECONDS = 4e-4  # optimizer step of a small network, beside its multiplications
 LAYER_SECONDS = 0.03  # controls and eigenvectors of one layer at one checkpoint
-JOB_SECONDS = 4.0  # interpreter, imports and scheduling of one job
-# Work of a small cell at most, whose stages are one job: two jobs more, of 0.1 s each on one machine, are 4% of it.
-SMALL_SECONDS = 5.0
+JOB_SECONDS = 0.1  # scheduling and starting one job with the import server (docs/scale.md); without it about 4
 KERNEL_FITS = 24  # bandwidths times ridges that one kernel machine tries
 EVALUATIONS = 18  # passes over the whole data during training
 
@@ -29,12 +28,10 @@ class Estimate:
     Attributes:
         seconds: Core-seconds.
         bytes: Bytes on disk.
-        small: Whether its stages are one job: so little work that a job for each would be much beside it.
     """
 
     seconds: float
     bytes: float
-    small: bool
 
 
 def estimate(sweep: Sweep, cell: Cell) -> Estimate:
@@ -60,10 +57,8 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     weights = sum(layer.fan_out * layer.fan_in for layer in cell.layers) * 4
     pictures = sum(4 * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2) for layer in cell.layers)
     seeds = len(sweep.seeds)
-    work = seeds * (multiplying + fixed)
-    small = work <= SMALL_SECONDS
     disk = seeds * (checkpoints * weights + 4 * pictures + 200_000)
-    return Estimate(work + (1 if small else len(STAGES)) * JOB_SECONDS, disk, small)
+    return Estimate(seeds * (multiplying + fixed) + len(STAGES) * JOB_SECONDS, disk)
 
 
 def duration(seconds: float) -> str:

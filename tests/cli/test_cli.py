@@ -17,7 +17,6 @@ VERBS = [
     "train",
     "measure",
     "probe",
-    "stages",
     "aggregate",
     "publish",
     "show",

@@ -168,7 +168,7 @@ class Slurm:
         for number in sorted(self.jobs(*options), key=int):
             script = self.command("scontrol", "write", "batch_script", number, "-")
             for word in script.split():
-                if word.startswith(("'train:cell=", "'small_cell:cell=")):
+                if word.startswith("'train:cell="):
                     found[word.strip("'").partition("=")[2]] = number
         return found
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from nfa.storage.paths import SweepPaths
+from nfa.sweep.cells import STAGES
 from nfa.sweep.estimate import estimate
 from nfa.sweep.grid import parse
 from tests.helpers import ROOT, environment, nfa, tiny
@@ -33,13 +34,14 @@ def test_the_slurm_profile_repeats_the_default_one_which_it_replaces() -> None:
     assert default["default-resources"].items() <= slurm["default-resources"].items()
 
 
-@pytest.mark.parametrize("steps", [30, 7000])  # a small cell, and one with a rule for each stage
-def test_the_stages_of_a_cell_are_one_job(steps: int, tmp_path: Path) -> None:
-    workflow = Workflow(tmp_path, {**DOCUMENT, "train": {"steps": steps}})
-    assert workflow.planned().get("train", 0) == (steps == 7000)
-    planned = workflow.run("-n", "--workflow-profile", str(ROOT / "profiles" / "slurm"))
+@pytest.mark.parametrize(("cells", "submissions"), [(1, 3), (3, 1)])
+def test_the_stages_of_a_cell_or_of_several_are_one_job(cells: int, submissions: int, tmp_path: Path) -> None:
+    workflow = Workflow(tmp_path, {**DOCUMENT, "optimizer": [{"name": "sgd", "lr": [0.1, 0.2, 0.3]}]})
+    assert workflow.planned()["train"] == 3
+    together = ("--group-components", f"cell={cells}")
+    planned = workflow.run("-n", "--workflow-profile", str(ROOT / "profiles" / "slurm"), *together)
     assert planned.returncode == 0, planned.stdout
-    assert planned.stdout.count("Group job cell") == 1
+    assert planned.stdout.count("Group job cell") == submissions
 
 
 @pytest.mark.parametrize(("steps", "least"), [(30, 10), (5_000_000, 100)])
@@ -61,10 +63,11 @@ def test_memory_and_time_double_with_each_attempt(steps: int, least: int, tmp_pa
 def test_cells_computed_one_by_one_elsewhere_are_found_finished(tmp_path: Path) -> None:
     # As docs/cluster.md tells those whose scheduler has no plugin that fits.
     workflow = Workflow(tmp_path, {**DOCUMENT, "train": [{"steps": 30}, {"steps": 7000}]})
-    assert (workflow.planned()["small_cell"], workflow.planned()["train"]) == (1, 1)
+    assert workflow.planned()["train"] == 2
     for line in nfa("expand", workflow.config, "--tsv").stdout.splitlines()[1:]:
-        done = nfa("stages", workflow.config, "--cells", line.split("\t")[0], cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        for stage in STAGES:
+            done = nfa(stage, workflow.config, "--cells", line.split("\t")[0], cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
     assert workflow.planned() == {"aggregate": 1, "publish_runs": 1, "publish": 1, "all": 1, "total": 4}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from nfa.sweep.cells import STAGES
 from nfa.sweep.grid import parse
 from tests.cluster.slurm import NODES, Slurm, wait_until
 from tests.cluster.sweep import PROFILE, WAIT, ClusterSweep
@@ -29,7 +30,6 @@ def reduced() -> dict[str, Any]:
 
 
 DOCUMENT = reduced()
-RULES = ("train", "measure", "probe", "small_cell")  # which make cells: the last one of them that of CHAIN
 IMAGES, CONV, CHAIN = (cell.id for cell in parse(DOCUMENT, "x").cells)
 
 
@@ -69,7 +69,7 @@ def test_undisturbed(sweep: ClusterSweep, local: Workflow) -> None:
 def test_jobs_killed_preempted_out_of_memory_and_out_of_time(sweep: ClusterSweep, local: Workflow) -> None:
     slurm, before = sweep.slurm, set(sweep.slurm.jobs())
     little = f"200 * 8 ** (attempt - 1) if '{CHAIN}' == wildcards.cell else 2000 * 2 ** (attempt - 1)"
-    process = sweep.start("--set-resources", *(f"{stage}:mem_mb={little}" for stage in RULES))
+    process = sweep.start("--set-resources", *(f"{stage}:mem_mb={little}" for stage in STAGES))
     first = {}
     waiting = {IMAGES, CONV}
     while waiting:

@@ -59,15 +59,16 @@ def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[byte
     assert differing(one, other, outputs) == []
 
 
-def test_all_stages_in_one_fork_write_the_bytes_of_three_fresh_processes(
+def test_the_stages_in_forks_write_the_bytes_of_fresh_processes(
     owner: "subprocess.Popen[bytes]", tmp_path: Path
 ) -> None:
     config = tmp_path / "sweep.yaml"
     alone = tiny(data=tiny()["data"][1:], optimizer=[{"name": "adam", "lr": 0.01}])
     config.write_text(yaml.safe_dump(alone))
     cell = parse(alone, "x").cells[0].id
-    warm = job(owner, "stages", config, "--results", tmp_path / "warm", "--cells", cell)
-    assert warm.returncode == 0, warm.stderr
+    for stage in STAGES:
+        warm = job(owner, stage, config, "--results", tmp_path / "warm", "--cells", cell)
+        assert warm.returncode == 0, warm.stderr
     assert Path(_folder(str(owner.pid)), "socket").exists(), "no warm process was used"
     one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("warm", "cold"))
     for stage in STAGES:

@@ -13,19 +13,16 @@ from nfa.storage.paths import SweepPaths
 from nfa.storage.status import status
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Sweep
-from nfa.sweep.estimate import estimate
 from tests.fake_results import rewrite_cell, write
 from tests.helpers import nfa, tiny_sweep
 
-SMALL, LARGE = ({"steps": steps, "batch_size": 32, "checkpoints": 3} for steps in (30, 10_000))
+TRAIN = {"steps": 10_000, "batch_size": 32, "checkpoints": 3}
 
 
 @pytest.fixture
-def half(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Sweep, SweepPaths]:
-    """Four cells, large if not told otherwise: done, measured but not probed, failed in training, not begun."""
-    train = getattr(request, "param", LARGE)
-    sweep = tiny_sweep(train=train)
-    assert {estimate(sweep, cell).small for cell in sweep.cells} == {train is SMALL}
+def half(tmp_path: Path) -> tuple[Sweep, SweepPaths]:
+    """Four cells: done, measured but not probed, failed in training, not begun."""
+    sweep = tiny_sweep(train=TRAIN)
     paths = write(sweep, tmp_path)
     write_plan(sweep, paths)
     _, measured, failed, new = (paths.cell(cell.id) for cell in sweep.cells)
@@ -39,15 +36,13 @@ def half(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Sweep, SweepPa
     for here in (failed, new):
         for path in (here.cell, here.history, here.alignment, here.matrices, here.probes):
             path.unlink()
-    rules = ("small_cell", "small_cell") if train is SMALL else ("train", "probe")
-    log = paths.folder / "logs" / rules[0] / f"{failed.folder.name}.log"
+    log = paths.folder / "logs" / "train" / f"{failed.folder.name}.log"
     write_text(log, "10:00:00 train x seed 0: resumed\nnfa: train x: out of memory; give train.batch_size below 32\n")
-    log = paths.folder / "logs" / rules[1] / f"{measured.folder.name}.log"
+    log = paths.folder / "logs" / "probe" / f"{measured.folder.name}.log"
     write_text(log, "nfa: told to stop; finished work is kept, the same command goes on from it\n")
     return sweep, paths
 
 
-@pytest.mark.parametrize("half", [SMALL, LARGE], indirect=True)
 def test_counts_reasons_and_time(half: tuple[Sweep, SweepPaths]) -> None:
     sweep, paths = half
     found = status(paths.folder)
@@ -63,13 +58,10 @@ def test_counts_reasons_and_time(half: tuple[Sweep, SweepPaths]) -> None:
     assert 14 < found.seconds < 56
 
 
-@pytest.mark.parametrize("half", [SMALL], indirect=True)
-def test_of_a_small_cell_the_first_stage_that_is_not_finished_has_failed(half: tuple[Sweep, SweepPaths]) -> None:
+def test_a_failure_is_told_of_the_stage_whose_log_it_is(half: tuple[Sweep, SweepPaths]) -> None:
     sweep, paths = half
     here = paths.cell(sweep.cells[1].id)
-    for path in (here.cell, here.history, here.alignment, here.matrices):
-        path.unlink()  # as Snakemake does when the job fails
-    log = paths.folder / "logs" / "small_cell" / f"{here.folder.name}.log"
+    log = paths.folder / "logs" / "probe" / f"{here.folder.name}.log"
     write_text(log, "nfa: probe x: out of memory; give probe.samples below 50\n")
     found = status(paths.folder)
     assert [(stage, cell) for stage, cell, _, _ in found.failed] == [
@@ -125,7 +117,7 @@ def test_the_commands(half: tuple[Sweep, SweepPaths], tmp_path: Path) -> None:
 
 
 def test_a_table_that_was_removed_afterwards_is_missing(tmp_path: Path) -> None:
-    sweep = tiny_sweep(train=LARGE)
+    sweep = tiny_sweep(train=TRAIN)
     paths = write(sweep, tmp_path)
     write_plan(sweep, paths)
     for cell in sweep.cells:

@@ -141,15 +141,16 @@ def test_runs_grow_stage_by_stage(server: WandbServer, stage: Stage, tmp_path: P
 
 
 @pytest.mark.slow
-def test_runs_grow_while_one_process_does_all_stages(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
-    """A small cell's job: the follower takes up a run again that it has ended with the training."""
+def test_runs_grow_while_they_train_and_in_the_later_stages(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
+    """The followers of the later stages open a run again that the first one ended with the training."""
     long = {**DOCUMENT, "train": {"steps": 30_000, "checkpoints": 3}}
-    working = stage("stages", "--save-every", "0.2", document=long)
+    training = stage("train", "--save-every", "0.2", document=long)
     wait_for(lambda: any(run.lines for run in server.runs.values()))
-    assert working.poll() is None
-    assert not list((tmp_path / "results").glob("*/*/probes.parquet"))
-    output = finish(working)
-    assert "warning" not in output
+    assert training.poll() is None
+    assert not list((tmp_path / "results").glob("*/*/history.parquet"))
+    assert "warning" not in finish(training)
+    for name in ("measure", "probe"):
+        assert "warning" not in finish(stage(name, document=long))
     wait_for(lambda: all(run.state == "finished" for run in server.runs.values()))
     finish(stage("publish", document=long))
     assert len(server.runs) == 2

@@ -70,7 +70,7 @@ class Workflow:
         done = self.run("-n", *options)
         assert done.returncode == 0, done.stdout
         counts = re.findall(
-            r"^(train|measure|probe|small_cell|aggregate|publish_runs|publish|all|total) +(\d+)$",
+            r"^(train|measure|probe|aggregate|publish_runs|publish|all|total) +(\d+)$",
             done.stdout,
             re.MULTILINE,
         )

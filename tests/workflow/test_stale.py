@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from nfa.storage.tables import read_stamp
+from nfa.sweep.cells import STAGES
 from nfa.sweep.grid import load
 from tests.helpers import nfa, tiny
 from tests.workflow.snakemake import Workflow
@@ -25,7 +26,7 @@ DOCUMENT = tiny(
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """A finished sweep of one small cell."""
+    """A finished sweep of one cell."""
     workflow = Workflow(tmp_path_factory.mktemp("origin"), DOCUMENT)
     workflow.finished()
     return workflow
@@ -76,6 +77,12 @@ OTHERS: dict[str, dict[str, Any]] = {
     "fewer seeds": {"seeds": 1},
     "a place of publication": {"wandb": {"mode": "disabled", "project": "other"}},
 }
+# Stages of the cell that run again; all of them after the other changes.
+MADE_AGAIN: dict[str, set[str]] = {
+    "a measure setting": {"measure"},
+    "fewer seeds": set(),
+    "a place of publication": set(),
+}
 
 
 @pytest.mark.parametrize("change", OTHERS)
@@ -84,7 +91,7 @@ def test_stale_results_are_made_again(origin: Workflow, tmp_path: Path, change: 
     before = content(tmp_path / "results")
     planned = workflow.planned()
     assert planned["aggregate"] == planned["publish"] == planned["publish_runs"] == 1
-    assert ("small_cell" in planned) == (change not in ("a place of publication", "fewer seeds"))
+    assert {stage for stage in STAGES if stage in planned} == MADE_AGAIN.get(change, set(STAGES))
     assert content(tmp_path / "results") == before, "planning wrote something"
     for verb in ("status", "show"):  # the plan and the tables are still the old ones
         told = nfa(verb, workflow.results, cwd=tmp_path)
@@ -104,7 +111,8 @@ def test_results_put_in_the_place_of_others_are_found_though_snakemake_remembers
     assert workflow.planned() == {}
     shutil.rmtree(tmp_path / "results")
     shutil.copytree(origin.folder / "results", tmp_path / "results")
-    assert workflow.planned()["small_cell"] == 1
+    planned = workflow.planned()
+    assert {stage for stage in STAGES if stage in planned} == {"measure"}
     workflow.finished()
     check_tables(workflow)
 
@@ -117,7 +125,7 @@ def test_tables_of_a_sweep_file_that_was_aggregated_by_hand_are_found(origin: Wo
     workflow.write(DOCUMENT)
     told = nfa("show", workflow.results, cwd=tmp_path)
     assert "tables and report are of an earlier state" in told.stderr
-    assert "small_cell" not in workflow.planned()
+    assert workflow.planned().keys().isdisjoint(STAGES)
     workflow.finished()
     check_tables(workflow)
 
@@ -155,7 +163,7 @@ def test_a_renamed_sweep_file_is_remembered(origin: Workflow, tmp_path: Path) ->
     assert "whether it has changed is not known" in nfa("status", workflow.results, cwd=tmp_path).stderr
     planned = workflow.planned()
     assert planned["aggregate"] == 1
-    assert "small_cell" not in planned
+    assert planned.keys().isdisjoint(STAGES)
     workflow.finished()
     check_tables(workflow)
     assert json.loads((workflow.results / "provenance.json").read_text())["config_file"] == "renamed.yaml"
@@ -169,6 +177,6 @@ def test_a_sweep_without_a_name_has_that_of_its_file(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "my study.yaml: sweep: missing, and the file's own name 'my study' cannot name a folder" in refused.stdout
     workflow.config = workflow.config.rename(tmp_path / "study.yaml")
-    assert workflow.run("--until", "small_cell").returncode == 0
+    assert workflow.run("--until", "train").returncode == 0
     assert (tmp_path / "results" / "study" / ".plan.json").exists()
     assert not (tmp_path / "results" / "default").exists()

@@ -12,6 +12,7 @@ import pytest
 from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES, TIMINGS
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_stamp
+from nfa.sweep.cells import STAGES
 from nfa.sweep.grid import parse
 from tests.helpers import tiny
 from tests.workflow.snakemake import Workflow, wait_for
@@ -22,7 +23,6 @@ DOCUMENT = tiny(
         {"name": "mlp", "depth": 1, "width": 8},
         {"name": "conv", "depth": 1, "width": 4, "init_scale": 0.3, "for": {"optimizer": "sgd"}},
     ],
-    # The cells of adam are large, by what `nfa expand` says: a job for each stage. The others have one job.
     train=[
         {"steps": 30, "batch_size": 32, "checkpoints": 3, "for": {"optimizer": "sgd"}},
         {"steps": 6500, "batch_size": 32, "checkpoints": 3, "for": {"optimizer": "adam"}},
@@ -35,15 +35,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Run the small sweep once for the tests of this module, which only add to it."""
     workflow = Workflow(tmp_path_factory.mktemp("sweep"), DOCUMENT)
     jobs = {
-        "small_cell": 2,
-        "train": 1,
-        "measure": 1,
-        "probe": 1,
+        "train": 3,
+        "measure": 3,
+        "probe": 3,
         "aggregate": 1,
         "publish_runs": 1,
         "publish": 1,
         "all": 1,
-        "total": 9,
+        "total": 13,
     }
     assert workflow.planned() == jobs
     assert not workflow.results.exists(), "planning wrote something"
@@ -114,12 +113,7 @@ def test_a_new_value_plans_only_the_new_cells(done: Workflow) -> None:
     done.write(wider)
     counts = done.planned()
     done.write(DOCUMENT)
-    assert (counts["small_cell"], "train" in counts) == (2, False)
-    wider = {**DOCUMENT, "optimizer": [{"name": "sgd", "lr": 0.1}, {"name": "adam", "lr": [0.01, 0.03, 0.001]}]}
-    done.write(wider)
-    counts = done.planned()
-    done.write(DOCUMENT)
-    assert (counts["train"], counts["measure"], counts["probe"], "small_cell" in counts) == (2, 2, 2, False)
+    assert (counts["train"], counts["measure"], counts["probe"]) == (2, 2, 2)
 
 
 def test_a_changed_probe_setting_probes_again_and_trains_nothing(done: Workflow) -> None:
@@ -128,8 +122,7 @@ def test_a_changed_probe_setting_probes_again_and_trains_nothing(done: Workflow)
     done.write(DOCUMENT)
     assert "train" not in counts
     assert "measure" not in counts
-    assert counts["probe"] == 1
-    assert counts["small_cell"] == 2  # which train nothing either: test_small_cells.py
+    assert counts["probe"] == 3
 
 
 def test_a_wrong_sweep_starts_no_job(tmp_path: Path) -> None:
@@ -183,13 +176,13 @@ def test_a_new_seed_computes_only_that_seed(done: Workflow) -> None:
     before = modified(done.results)
     done.write({**DOCUMENT, "seeds": 3})
     counts = done.planned()
-    assert (counts["small_cell"], counts["train"], counts["measure"], counts["probe"]) == (2, 1, 1, 1)
+    assert (counts["train"], counts["measure"], counts["probe"]) == (3, 3, 3)
     done.finished()
     after = modified(done.results)
     assert {name: after[name] for name in before} == before
     assert {name.split("/")[2] for name in after.keys() - before.keys()} == {"seed-2"}
-    for rule, stages in (("train", 1), ("small_cell", 3)):
-        for log in (done.results / "logs" / rule).iterdir():
-            assert log.read_text().count("seed 0: finished before") == stages
+    logs = [log for stage in STAGES for log in (done.results / "logs" / stage).iterdir()]
+    assert len(logs) == 9
+    assert [log for log in logs if log.read_text().count("seed 0: finished before") != 1] == []
     seeds = pd.read_parquet(next(done.results.glob("*/alignment.parquet")))["seed"]
     assert sorted(set(seeds)) == [0, 1, 2]

@@ -3,11 +3,6 @@ from functools import cache
 from math import ceil
 
 from nfa.sweep.estimate import estimate
-from nfa.stages.small import cell_patterns
-from nfa.sweep.cells import STAGES
-
-# The cells whose stages are one job, and those with a job for each stage.
-SMALL, LARGE = cell_patterns(SWEEP)
 
 
 @cache

@@ -8,8 +8,6 @@ rule measure:
         matrices=CELL.matrices,
     log:
         str(PATHS.folder / "logs/measure/{cell}.log"),
-    wildcard_constraints:
-        cell=LARGE,
     conda:
         "../envs/nfa.yaml"
     threads: 1

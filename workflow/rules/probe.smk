@@ -7,8 +7,6 @@ rule probe:
         probes=CELL.probes,
     log:
         str(PATHS.folder / "logs/probe/{cell}.log"),
-    wildcard_constraints:
-        cell=LARGE,
     conda:
         "../envs/nfa.yaml"
     threads: 1

@@ -9,8 +9,6 @@ rule train:
         history=CELL.history,
     log:
         str(PATHS.folder / "logs/train/{cell}.log"),
-    wildcard_constraints:
-        cell=LARGE,
     conda:
         "../envs/nfa.yaml"
     threads: 1
