@@ -1,4 +1,4 @@
-"""Many runs are published by two processes: the same runs, once each, whatever becomes of the second one."""
+"""Two processes publish many runs: each run once, even if the second process fails."""
 
 import os
 import signal
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux 
 
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the small sweep's four runs be many."""
+    """Let the four runs of the small sweep count as many."""
     monkeypatch.setattr(publication, "MANY_RUNS", 4)
 
 
 def before_each(monkeypatch: pytest.MonkeyPatch, act: Callable[[RunRecord], None]) -> None:
-    """Do something in the publishing process before it publishes a run."""
+    """Call ``act`` in the publishing process before it publishes a run."""
     whole = WandbTracker.publish
 
     def instead(tracker: WandbTracker, run: RunRecord) -> Sent:
@@ -65,7 +65,7 @@ def test_each_has_half_and_all_are_counted(
 
 
 def test_a_killed_second_process_costs_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had not published is published by the first, which goes on to the end."""
+    """The first process publishes the runs that a killed second process has not published."""
     parent, killed = os.getpid(), sweep.seeds[1]
 
     def kill(run: RunRecord) -> None:
@@ -95,7 +95,7 @@ def test_a_run_that_neither_can_publish_is_named_once(
 
 
 def test_nothing_temporary_is_left(sweep: Sweep, results: Path, tmp_path: Path) -> None:
-    """A fork does not come to what a client does where an interpreter ends."""
+    """Temporary files are removed although a fork skips the client's clean-up at exit."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     code = f"{PUBLISH}\nfrom nfa.tracking import publication\npublication.MANY_RUNS = 4\n"

@@ -1,4 +1,4 @@
-"""The run that stands for a sweep, and the lineage of its files."""
+"""The summary run of a sweep, and the lineage of its files."""
 
 import json
 import math
@@ -21,12 +21,12 @@ from tests.tracking.wandb_server import WandbServer
 
 
 def undefined(value: Any) -> bool:
-    """Nothing, or no number that JSON has."""
+    """Return True for a missing value and for a number that JSON cannot hold."""
     return value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
 
 
 def test_the_cells_runs_are_published_before_the_sweep_is_aggregated(sweep: Sweep, results: Path) -> None:
-    """And the sweep's own after it: the workflow publishes and aggregates at one time."""
+    """The summary run is published later, because the workflow publishes and aggregates at the same time."""
     paths = SweepPaths(results / sweep.name)
     first = publish(sweep, results, runs_only=True)
     assert (len(first.published), first.summary_left_out) == (4, False)
@@ -42,7 +42,7 @@ def test_the_cells_runs_are_published_before_the_sweep_is_aggregated(sweep: Swee
 
 
 def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:
-    """Read back with W&B's reader: each value of each aggregated table."""
+    """W&B's reader returns each value of each aggregated table."""
     paths = SweepPaths(aggregated / sweep.name)
     publish(sweep, aggregated)
     entry = json.loads(paths.published.read_text())["runs"][SUMMARY_KEY]
@@ -67,7 +67,7 @@ def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:
 
 
 def test_without_aggregation_it_is_left_out(sweep: Sweep, results: Path) -> None:
-    """And that is said."""
+    """The output names the reason."""
     assert not sweep_is_aggregated(sweep, SweepPaths(results / sweep.name))
     summary = publish(sweep, results)
     assert summary.summary_left_out
@@ -76,7 +76,7 @@ def test_without_aggregation_it_is_left_out(sweep: Sweep, results: Path) -> None
 
 
 def test_tables_of_other_runs_are_not_this_sweep_s(sweep: Sweep, aggregated: Path) -> None:
-    """Another sweep file of the same name has been aggregated since, or the same one when it said fewer seeds."""
+    """Tables of another sweep file of the same name, or of fewer seeds, are not published."""
     paths = SweepPaths(aggregated / sweep.name)
     assert sweep_is_aggregated(sweep, paths)
     path = table_path(paths, "runs")
@@ -90,7 +90,7 @@ def test_tables_of_other_runs_are_not_this_sweep_s(sweep: Sweep, aggregated: Pat
 
 
 def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> None:
-    """One folder, of the new content."""
+    """After a change there is one folder, with the new content."""
     publish(sweep, aggregated)
     path = SweepPaths(aggregated / sweep.name).tables / "runs.parquet"
     frame = pd.read_parquet(path)
@@ -102,7 +102,7 @@ def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> 
 
 @pytest.mark.parametrize("limit", [1.0, 0.0001])
 def test_lineage(limit: float, aggregated: Path, server: WandbServer) -> None:
-    """Configuration -> each run -> its checkpoints, if they are small enough -> the summary -> tables and report."""
+    """Artifacts link configuration, runs, checkpoints if small enough, summary run, tables and report."""
     sweep = parse({**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "checkpoints_mb": limit}}, "test")
     cell = sweep.cells[0]
     file = SweepPaths(aggregated / sweep.name).cell(cell.id).checkpoint(0, 20)
