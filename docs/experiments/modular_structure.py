@@ -5,8 +5,8 @@
 Reads results/modular_arithmetic and results/modular_arithmetic-operations, prints a table and draws
 docs/experiments/modular_arithmetic-structure.png. For the block (p, p) between a and b of each matrix, the table gives
 the energy of the means along wrapped diagonals (i - j or i + j constant) as a share of the block's energy beyond its
-mean (derived; 1/p by chance). In the order of discrete logarithms, a = g^i with a generator g of the residues other than
-0, multiplication is addition of the exponents i. Therefore the structure of products is visible in that order.
+mean (derived; 1/p by chance). In the order of discrete logarithms, a = g^i with a generator g of the residues other
+than 0, multiplication is addition of the exponents i. Therefore the structure of products is visible in that order.
 """
 
 import json

@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -77,7 +77,7 @@ class Ledger:
             return None
         if not entry.sent and entry.folder and (self.folder / entry.folder / f"run-{entry.id}.wandb.synced").exists():
             # `wandb sync` leaves this file when it has uploaded the run.
-            return LedgerEntry(**{**asdict(entry), "sent": True})
+            return replace(entry, sent=True)
         return entry
 
     def write(self, key: str, entry: LedgerEntry) -> None:

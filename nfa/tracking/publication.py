@@ -8,7 +8,7 @@ by two processes, each with a client of its own, because a client waits half of 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from filelock import Timeout
@@ -180,12 +180,7 @@ class Publication:
             self.summary.incomplete[cell.id] = str(error)
             return
         for record in self._records(cell, pending, results):
-            known = self.ledger.read(record.key)
-            if known and known.digest == record.digest and self._is_there(known):
-                self.ledger.write(record.key, LedgerEntry(**{**asdict(known), "inputs": inputs}))
-                self.summary.unchanged.append(record.key)
-            else:
-                self._publish_run(record, known, inputs)
+            self._publish_if_changed(record, inputs)
 
     def _records(self, cell: Cell, seeds: list[int], results: CellResults) -> Iterator[RunRecord]:
         """Lay out a cell's runs; note the cell as incomplete if its files lack a seed."""
@@ -211,12 +206,7 @@ class Publication:
         except UserError as error:
             self.summary.unsent[SUMMARY_KEY] = str(error)
             return
-        known = self.ledger.read(SUMMARY_KEY)
-        if known and known.digest == record.digest and self._is_there(known):
-            self.ledger.write(SUMMARY_KEY, replace(known, inputs=inputs))
-            self.summary.unchanged.append(SUMMARY_KEY)
-        else:
-            self._publish_run(record, known, inputs)
+        self._publish_if_changed(record, inputs)
 
     def _inputs(self, cell: Cell) -> str:
         """Hash the files and settings from which a cell's runs are made."""
@@ -240,6 +230,15 @@ class Publication:
         else:
             there = entry.sent and entry.linked
         return there and entry.destination == self.place.destination
+
+    def _publish_if_changed(self, record: RunRecord, inputs: str) -> None:
+        """Publish a run, unless it is published with the same content: then note only its new inputs."""
+        known = self.ledger.read(record.key)
+        if known and known.digest == record.digest and self._is_there(known):
+            self.ledger.write(record.key, replace(known, inputs=inputs))
+            self.summary.unchanged.append(record.key)
+        else:
+            self._publish_run(record, known, inputs)
 
     def _publish_run(self, record: RunRecord, known: LedgerEntry | None, inputs: str) -> None:
         """Publish one run and replace its ledger entry ``known``; a failure is noted, not raised."""
