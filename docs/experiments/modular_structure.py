@@ -1,10 +1,12 @@
-"""The structure of NFM and AGOP after modular arithmetic: is it circulant between the two numbers, in which order?
+"""Measure the structure of NFM and AGOP after modular arithmetic: in which order of the numbers are they circulant?
 
-python docs/experiments/modular_structure.py: reads results/modular_arithmetic and modular_arithmetic-operations there,
-prints a table and draws docs/experiments/modular_arithmetic-structure.png. The block (p, p) between a and b of each
-matrix; its share is the energy of the means along wrapped diagonals (i - j or i + j constant) over all its energy
-beyond its mean (derived; by chance one over its side). In order of discrete logarithms a = g^i, g a generator of the
-residues other than 0, multiplication is addition of i: where the product counts, structure is seen in that order.
+    python docs/experiments/modular_structure.py
+
+Reads results/modular_arithmetic and results/modular_arithmetic-operations, prints a table and draws
+docs/experiments/modular_arithmetic-structure.png. For the block (p, p) between a and b of each matrix, the table gives
+the energy of the means along wrapped diagonals (i - j or i + j constant) as a share of the block's energy beyond its
+mean (derived; 1/p by chance). In the order of discrete logarithms, a = g^i with a generator g of the residues other
+than 0, multiplication is addition of the exponents i. Therefore the structure of products is visible in that order.
 """
 
 import json
@@ -16,13 +18,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 MODULUS, OPERATIONS = 61, 4
-SHOWN = 0.2  # a share that is structure
+SHOWN = 0.2  # smallest share that counts as structure
 SWEEPS = ("modular_arithmetic", "modular_arithmetic-operations")
 PICTURE = Path("docs/experiments/modular_arithmetic-structure.png")
 
 
 def logarithms() -> np.ndarray:
-    """The residues g^0, g^1, ... for the smallest generator g."""
+    """Return the residues g^0, g^1, ... for the smallest generator g."""
     powers = ([pow(g, i, MODULUS) for i in range(MODULUS - 1)] for g in range(2, MODULUS))
     return np.array(next(residues for residues in powers if len(set(residues)) == MODULUS - 1))
 
@@ -31,7 +33,7 @@ ORDERS = {"as numbers": np.arange(MODULUS), "as logarithms": logarithms()}
 
 
 def share(block: np.ndarray, sign: int) -> float:
-    """Energy of the means along wrapped diagonals, i + sign j constant, over all energy beyond the mean."""
+    """Return the energy of the means along wrapped diagonals (i + sign j constant) over all energy beyond the mean."""
     side = len(block)
     rest = block - block.mean()
     rows, columns = np.indices(block.shape)
@@ -40,13 +42,13 @@ def share(block: np.ndarray, sign: int) -> float:
 
 
 def between(matrix: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The block (p, p) between the one-hot codes of a and b, in an order of residues."""
+    """Return the block (p, p) between the one-hot codes of a and b, in the given order of residues."""
     block: np.ndarray = matrix[:MODULUS, MODULUS : 2 * MODULUS]
     return block[np.ix_(order, order)]
 
 
 def main() -> None:
-    """Print the table, draw the picture."""
+    """Print the table and draw the picture."""
     print("| operation | step | matrix | order | i - j | i + j |\n| --- | --- | --- | --- | --- | --- |")
     drawn: dict[str, np.ndarray] = {}
     paths = sorted(path for sweep in SWEEPS for path in Path("results", sweep).glob("*/matrices.npz"))

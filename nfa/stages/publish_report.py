@@ -7,8 +7,8 @@ from nfa.storage.atomic import write_text
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_written
 from nfa.sweep.cells import Sweep
-from nfa.tracking.bundles import sweep_is_aggregated, table_path
 from nfa.tracking.destinations import open_wandb
+from nfa.tracking.record.sweep_files import sweep_is_aggregated, table_path
 from nfa.tracking.tracker import TrackerError
 
 

@@ -1,4 +1,4 @@
-"""Where a sweep's runs are published to: which tracker, its folder, and how it is opened."""
+"""The places to which runs can be published, W&B and MLflow: their folder, project, and a function to open them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere runs are published to.
+    """A place to which runs are published.
 
     Attributes:
-        name: What people call it.
-        how: In what way: offline, online, disabled, or locally.
-        folder: Holds its local runs, and the records of what was published.
-        published: The file that names every published run.
-        destination: What a run that was published elsewhere differs in.
-        open: Start the tracker.
+        name: Name of the tracker, for messages.
+        how: How runs are published: offline, online, disabled, or locally.
+        folder: Folder of the local runs and of the ledger.
+        published: The file that lists every published run.
+        destination: Account and project; a run that was published to another one is published again.
+        open: Function that starts the tracker.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Place:
 
 
 def wandb_place(sweep: Sweep, paths: SweepPaths) -> Place:
-    """Weights & Biases, as the sweep file says."""
+    """Return the W&B place that the sweep file asks for."""
     return Place(
         name="W&B",
         how=sweep.wandb.mode,
@@ -48,7 +48,7 @@ def wandb_place(sweep: Sweep, paths: SweepPaths) -> Place:
 
 
 def mlflow_place(sweep: Sweep, paths: SweepPaths) -> Place:
-    """MLflow, in a database beside the results; the experiment has the name of the W&B project."""
+    """Return the MLflow place: a database in the results folder. The experiment is named like the W&B project."""
     return Place(
         name="MLflow",
         how="locally",
@@ -60,11 +60,11 @@ def mlflow_place(sweep: Sweep, paths: SweepPaths) -> Place:
 
 
 def open_wandb(sweep: Sweep, folder: Path) -> "WandbTracker":
-    """Open Weights & Biases as a sweep asks for it; its client is imported here and nowhere else.
+    """Open Weights & Biases with the sweep's settings. The client is imported only by this function.
 
     Raises:
-        UserError: A setting is wrong.
-        TrackerUnavailableError: The client is not installed or does not work, or its server does not answer.
+        UserError: A setting is wrong, or the installed client is too old.
+        TrackerUnavailableError: The client is not installed or does not work, or the server does not answer.
     """
     settings = sweep.wandb
     assert settings.mode != "disabled"
@@ -79,7 +79,7 @@ def open_wandb(sweep: Sweep, folder: Path) -> "WandbTracker":
 
 
 def _open_mlflow(sweep: Sweep, folder: Path) -> Tracker:
-    """Open MLflow's store in a folder; its client is imported here and nowhere else."""
+    """Open the MLflow store in ``folder``. The client is imported only by this function."""
     try:
         from nfa.tracking.mlflow_tracker import MlflowTracker
     except ImportError as error:
@@ -88,6 +88,6 @@ def _open_mlflow(sweep: Sweep, folder: Path) -> Tracker:
         return MlflowTracker(folder.resolve(), sweep.wandb.project)
     except (UserError, TrackerError):
         raise
-    except Exception as error:  # of its database's package: a file that is no database, a folder to read only
-        reason = str(error).partition("\n")[0]  # its package adds the query
-        raise UserError(f"{folder / 'mlflow.db'}: cannot be opened ({reason}); move it away to begin anew") from error
+    except Exception as error:  # raised by the database package: the file is no database, or the folder is read-only
+        reason = str(error).partition("\n")[0]  # the next lines quote the query
+        raise UserError(f"{folder / 'mlflow.db'}: cannot be opened ({reason}); move it away to start anew") from error

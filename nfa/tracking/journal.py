@@ -1,7 +1,8 @@
-"""A run's content as lines of an append-only history, and a journal of which were handed to a client.
+"""A run's content as lines of an append-only history, and the journal of the lines that were handed to the client.
 
-A server keeps lines in the order they came, and tells how many it has. The journal says which these are: so whatever
-was lost on the way, and in whatever order stages ended, what is missing is known, and nothing is sent twice.
+A W&B server keeps the lines of a run in the order in which they arrived and reports how many it has. The journal of the
+run lists the lines in the order in which they were handed over. The two together tell which lines are missing, whatever
+was lost on the way and in whatever order the stages ended, so that no line is sent twice.
 """
 
 import hashlib
@@ -12,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from nfa.storage.atomic import write_text
-from nfa.tracking.record.pictures import Picture
+from nfa.tracking.record.pictures import RunPicture
 from nfa.tracking.record.run import RunRecord
-from nfa.tracking.record.tables import Table
+from nfa.tracking.record.tables import RunTable
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,21 @@ class Line:
     """One line of a run's history: a row of a series, a table, a picture or a page.
 
     Attributes:
-        name: What it is; no two lines of a run share it.
-        content: The row, the table, the picture, or the text of a page.
+        name: Name of the line, unique within a run.
+        content: The row, the table, the picture, or the HTML text of the page.
     """
 
     name: str
-    content: dict[str, float] | Table | Picture | str
+    content: dict[str, float] | RunTable | RunPicture | str
 
     @cached_property
     def digest(self) -> str:
-        """Short hash of name and content."""
+        """Hash of name and content, 16 hexadecimal digits."""
         total = hashlib.sha256(self.name.encode())
         match self.content:
-            case Table():
+            case RunTable():
                 total.update(json.dumps([self.content.names, self.content.rows]).encode())
-            case Picture():
+            case RunPicture():
                 total.update(self.content.caption.encode() + self.content.pixels.tobytes())
             case str():
                 total.update(self.content.encode())
@@ -46,7 +47,7 @@ class Line:
 
 
 def lines_of(run: RunRecord) -> Iterator[Line]:
-    """All lines of a run, in the order they are written where nothing is there yet."""
+    """Yield all lines of a run in the order in which a new run is written."""
     for series in run.series:
         for row in series.rows:
             yield Line(f"{series.name} {row[series.step]}", row)
@@ -59,14 +60,14 @@ def lines_of(run: RunRecord) -> Iterator[Line]:
 
 
 class Journal:
-    """The lines that were handed over for one run, in order, by digest and name; each is noted before it goes."""
+    """The list, in order, of the lines of one run that were handed over: each line is noted before it is sent."""
 
     def __init__(self, path: Path) -> None:
-        """Use this file."""
+        """Use the file ``path``, which need not exist yet."""
         self.path = path
 
     def read(self) -> list[tuple[str, str]]:
-        """Return digests and names; a last line that a kill cut short counts for nothing."""
+        """Return pairs of digest and name. A last line that a kill cut short is ignored."""
         try:
             text = self.path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -75,23 +76,23 @@ class Journal:
         return [(digest, name) for digest, _, name in entries]
 
     def named(self) -> dict[str, str]:
-        """Digests by name."""
+        """Return the digest of each line by its name."""
         return {name: digest for digest, name in self.read()}
 
     def write(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Begin again with these."""
+        """Replace the journal by these pairs of digest and name."""
         write_text(self.path, "".join(f"{digest} {name}\n" for digest, name in entries))
 
     def add(self, line: Line) -> None:
-        """Note one more."""
+        """Append one line."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{line.digest} {line.name}\n")
 
     def fits(self, run: RunRecord) -> bool:
-        """Tell whether everything that was handed over is still part of the run's content."""
+        """Return True if every line that was handed over is still part of the run's content."""
         return {digest for digest, _ in self.read()} <= {line.digest for line in lines_of(run)}
 
 
 def journal_of(folder: Path, run_id: str) -> Journal:
-    """Journal of a run below a tracker's folder."""
+    """Return the journal of a run in a tracker's folder."""
     return Journal(folder / ".state" / "lines" / run_id)

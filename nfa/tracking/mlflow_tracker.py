@@ -1,9 +1,9 @@
-"""MLflow as a tracker: a database and a folder of artifacts on this machine, no server.
+"""The MLflow tracker, which writes to a database and a folder of artifacts on this machine and needs no server.
 
-    mlflow ui --backend-store-uri sqlite:///results/default/mlflow/mlflow.db        # the whole package has the browser
+    mlflow ui --backend-store-uri sqlite:///results/default/mlflow/mlflow.db    # needs the package mlflow, with its UI
 
-A run's configuration becomes its parameters (``model.depth``), series and summary its metrics, tables, pictures and
-pages its artifacts.
+A run's configuration becomes MLflow parameters (``model.depth``), series and summary become metrics, and tables,
+pictures and pages become artifacts.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Read when the package is imported; it would report its use to its makers.
+# The package reads these at import; without them it would report its use to its makers.
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
 
 from mlflow import MlflowClient
@@ -26,19 +26,19 @@ from PIL import Image
 from nfa.tracking.record.run import RunRecord
 from nfa.tracking.tracker import Sent, TrackerError
 
-ID = "nfa.id"  # tag by which a run is found again
-BATCH = 1000  # metrics that MLflow takes at once
-PARAMETERS = 100  # parameters that it takes at once
-LONGEST = 6000  # characters that it takes for a parameter's value
+ID = "nfa.id"  # tag that holds the run's id, by which the run is found again
+BATCH = 1000  # most metrics that MLflow accepts in one call
+PARAMETERS = 100  # most parameters that MLflow accepts in one call
+LONGEST = 6000  # most characters that MLflow accepts for the value of a parameter
 
 
 class MlflowTracker:
     """Publishes runs to an MLflow store in a folder."""
 
     def __init__(self, folder: Path, experiment: str) -> None:
-        """Open the store in ``folder``, and the experiment of this name in it."""
+        """Open, or create, the store in ``folder`` and the experiment of this name."""
         folder.mkdir(parents=True, exist_ok=True)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it would report every table that it creates
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with _explained():
             self._client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
@@ -50,12 +50,12 @@ class MlflowTracker:
             )
 
     def publish(self, run: RunRecord) -> Sent:
-        """Publish one run, all of it; see ``Tracker.publish``."""
+        """Publish one complete run; see ``Tracker.publish``."""
         with _explained():
-            for half in self._find(run.id):
-                if half.info.status == "FINISHED":
+            for found in self._find(run.id):
+                if found.info.status == "FINISHED":
                     return Sent(None, sent=True, linked=True)
-                self._client.delete_run(half.info.run_id)  # a kill left it
+                self._client.delete_run(found.info.run_id)  # a kill left it incomplete
             tags = {ID: run.id, "nfa.group": run.group, "nfa.job_type": run.job_type}
             tags |= {f"nfa.tag.{tag}": "true" for tag in run.tags}
             run_id: str = self._client.create_run(self._experiment, run_name=run.name, tags=tags).info.run_id
@@ -67,13 +67,13 @@ class MlflowTracker:
         return Sent(None, sent=True, linked=True)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the client holds no process and no connection."""
 
     def _find(self, run_id: str) -> list[Run]:
         return list(self._client.search_runs([self._experiment], f"tags.`{ID}` = '{run_id}'"))
 
     def _write(self, run_id: str, run: RunRecord) -> None:
-        """Write parameters, metrics and artifacts of a run."""
+        """Write the parameters, metrics and artifacts of a run."""
         numbers = {key: float(value) for key, value in run.summary.items() if not isinstance(value, str)}
         metrics = [Metric(key, value, 0, 0) for key, value in numbers.items()]
         for series in run.series:
@@ -93,7 +93,11 @@ class MlflowTracker:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Name nested settings by their path: ``model.depth``."""
+    """Yield nested settings as pairs of path and value.
+
+    >>> list(flat({"model": {"depth": 2}, "seed": 0}))
+    [('model.depth', 2), ('seed', 0)]
+    """
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -102,7 +106,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _write_artifacts(run: RunRecord, folder: Path) -> None:
-    """Write tables (as MLflow's own are), pictures and pages as files."""
+    """Write tables (in the format of MLflow's tables), pictures and pages as files."""
     for name, table in run.tables.items():
         path = folder / "tables" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
@@ -117,7 +121,7 @@ def _write_artifacts(run: RunRecord, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turn the client's errors into the boundary's."""
+    """Turn the client's errors into ``TrackerError``."""
     try:
         yield
     except (MlflowException, OSError) as error:

@@ -1,9 +1,14 @@
-"""One pass that publishes the runs of a sweep to a tracker."""
+"""Publish the runs of a sweep to a tracker, in one pass over its cells.
+
+The pass skips every run that the ledger holds with the same content, so that publishing again costs little, and notes
+each published run in the ledger at once, so that a killed pass continues where it stopped. Large sweeps are published
+by two processes, each with a client of its own, because a client waits half of its time for its service or the server.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from filelock import Timeout
@@ -16,41 +21,41 @@ from nfa.jobs.temporary_folder import own_temporary_folder
 from nfa.storage.checks import check_outputs
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Cell, Sweep
-from nfa.tracking.bundles import (
+from nfa.tracking.destinations import Place
+from nfa.tracking.journal import journal_of
+from nfa.tracking.ledger import Ledger, LedgerEntry
+from nfa.tracking.record.cell_files import CellResults, files_digest, read_results
+from nfa.tracking.record.run import LAYOUT, RunRecord, build_record, run_key
+from nfa.tracking.record.sweep_files import (
     checkpoint_bundles,
     configuration_bundle,
     read_sweep_record,
     sweep_files_digest,
     sweep_is_aggregated,
 )
-from nfa.tracking.destinations import Place
-from nfa.tracking.journal import journal_of
-from nfa.tracking.ledger import Entry, Ledger
-from nfa.tracking.record.cell import CellResults, files_digest, read_results
-from nfa.tracking.record.run import LAYOUT, RunRecord, build_record, run_key
-from nfa.tracking.record.sweep import KEY
+from nfa.tracking.record.sweep_run import SUMMARY_KEY
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
-FOLLOWER_SECONDS = 65.0  # a stage's follower ends within this (nfa.tracking.live)
+FOLLOWER_SECONDS = 65.0  # the follower of a stage ends within this time after its stage (nfa.tracking.follower)
 
-MAX_FAILURES = 3  # after this many runs in a row that fail, the rest would too
+MAX_FAILURES = 3  # after so many failed runs in a row, the others are not tried
 
-MANY_RUNS = 100  # from here on two processes publish: a second client's start is worth its second or two
+MANY_RUNS = 100  # sweeps of at least so many runs use two processes; a second client takes a second or two to start
 
 
 @dataclass
 class PublishSummary:
-    """What a publish did.
+    """The outcome of one publishing pass.
 
     Attributes:
-        place: Where to.
-        published: Runs published now.
-        unchanged: Runs that were published before.
-        unsent: Runs that could not be published, with the reason.
-        incomplete: Cells that are not finished, with the file that is missing.
-        summary_left_out: Whether the sweep's summary run is left out, because the sweep is not aggregated.
-        report: Address of the sweep's report, where one was asked for.
-        no_report: Why there is none.
+        place: The place to which the runs were published.
+        published: Keys of the runs published by this pass.
+        unchanged: Keys of the runs that had been published before with the same content.
+        unsent: Runs that could not be published: key -> reason.
+        incomplete: Cells that are not finished: cell id -> missing file or seed.
+        summary_left_out: True if the summary run is left out because the sweep is not aggregated.
+        report: Address of the sweep's W&B report, if one was requested.
+        no_report: The reason why a requested report was not made.
     """
 
     place: Place
@@ -63,7 +68,7 @@ class PublishSummary:
     no_report: str | None = None
 
     def lines(self) -> list[str]:
-        """Say it to a person: what happened, and how to catch up."""
+        """Return lines for a person: the outcome, and the command that completes it."""
         name, how = self.place.name, self.place.how
         if how == "disabled":
             return [f"{name}: disabled in the sweep file; nothing published"]
@@ -86,10 +91,10 @@ class PublishSummary:
 
 
 class Publication:
-    """One pass over a sweep's runs; the tracker is opened when the first run needs it."""
+    """One publishing pass over a sweep's runs. The tracker is opened when the first run needs it."""
 
     def __init__(self, sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: PublishSummary) -> None:
-        """Prepare to publish the runs of ``sweep`` that ``ledger`` does not hold; count them in ``summary``."""
+        """Prepare to publish the runs of ``sweep`` that ``ledger`` does not hold, and to count them in ``summary``."""
         self.sweep, self.paths, self.ledger, self.summary = sweep, paths, ledger, summary
         self.place = summary.place
         self.tracker: Tracker | None = None
@@ -97,10 +102,9 @@ class Publication:
         self.failures = 0
 
     def run(self, runs_only: bool) -> None:
-        """Publish what needs it, cell by cell, so that memory holds one cell of each process.
+        """Publish all runs that are not published yet, and the summary run unless ``runs_only``.
 
-        Of many runs every second cell's go out from a fork: half of a client's time is waiting for its service or for
-        a server.
+        Each process holds one cell in memory at a time. In a large sweep, a forked process publishes every second cell.
         """
         cells = self.sweep.cells
         try:
@@ -112,7 +116,7 @@ class Publication:
                     before = {key: self.ledger.read(key) for key in self._keys(cells[1::2])}
                     with running_in_fork(partial(self._publish_in_fork, cells[1::2], os.getpid())):
                         self._publish_cells(cells[::2], bar, each=2)
-                    self._publish_cells(cells[1::2])  # what the fork could not; the rest is there, and counted
+                    self._publish_cells(cells[1::2])  # publishes what the fork could not, and counts the rest
                     self._count_as_published(before)
             if not runs_only:
                 self._publish_sweep()
@@ -127,7 +131,7 @@ class Publication:
         return [run_key(cell, seed) for cell in cells for seed in self.sweep.seeds]
 
     def _publish_cells(self, cells: Sequence[Cell], bar: Bar | None = None, each: int = 1) -> None:
-        """Publish some cells' runs; every one moves the bar by ``each``."""
+        """Publish the runs of some cells; each cell moves the progress bar by ``each``."""
         for done, cell in enumerate(cells):
             try:
                 check_outputs(self.sweep, cell, self.paths.cell(cell.id))
@@ -139,18 +143,18 @@ class Publication:
                 bar.update(min((done + 1) * each, len(self.sweep.cells)))
 
     def _publish_in_fork(self, cells: Sequence[Cell], parent: int) -> None:
-        """Publish some cells' runs with a client of its own; records are all it leaves, and failures cost only time."""
+        """Publish some cells' runs in a forked process. Only its ledger records count; its failures are tried again."""
         if os.getpid() == parent:
-            return  # the fork was killed, or there are none here: what is missing is published after
+            return  # the fork was killed, or this system has no forks: `run` publishes these cells afterwards
         other = Publication(self.sweep, self.paths, self.ledger, PublishSummary(self.place))
-        with own_temporary_folder(), suppress(UserError):  # met again there, and said
+        with own_temporary_folder(), suppress(UserError):  # the parent meets the same error and reports it
             try:
                 other._publish_cells(cells)
             finally:
                 other._close()
 
-    def _count_as_published(self, before: dict[str, Entry | None]) -> None:
-        """Count the runs that are there and were not ``before``, in other content or elsewhere, as published now."""
+    def _count_as_published(self, before: dict[str, LedgerEntry | None]) -> None:
+        """Count runs whose ledger entry differs from the one ``before`` the fork as published by this pass."""
 
         def is_new(key: str) -> bool:
             entry, known = self.ledger.read(key), before[key]
@@ -176,15 +180,10 @@ class Publication:
             self.summary.incomplete[cell.id] = str(error)
             return
         for record in self._records(cell, pending, results):
-            known = self.ledger.read(record.key)
-            if known and known.digest == record.digest and self._is_there(known):
-                self.ledger.write(record.key, Entry(**{**asdict(known), "inputs": inputs}))
-                self.summary.unchanged.append(record.key)
-            else:
-                self._publish_run(record, known, inputs)
+            self._publish_if_changed(record, inputs)
 
     def _records(self, cell: Cell, seeds: list[int], results: CellResults) -> Iterator[RunRecord]:
-        """Lay out a cell's runs; a seed that is not in its files yet is incomplete."""
+        """Lay out a cell's runs; note the cell as incomplete if its files lack a seed."""
         for seed in seeds:
             if str(seed) in results.document["runs"]:
                 makes = checkpoint_bundles(self.sweep, cell, seed, self.paths)
@@ -193,70 +192,74 @@ class Publication:
                 self.summary.incomplete[cell.id] = f"run of seed {seed}"
 
     def _publish_sweep(self) -> None:
-        """Publish the run that stands for the sweep, once it is aggregated; a stale aggregation is not its fault."""
+        """Publish the summary run, unless a cell is incomplete or the aggregated tables are of other runs."""
         if self.given_up or self.summary.incomplete:
             return
         if not sweep_is_aggregated(self.sweep, self.paths):
             self.summary.summary_left_out = True
             return
         inputs = digest({"layout": LAYOUT, "files": sweep_files_digest(self.paths)})
-        if self._is_done(KEY, inputs):
+        if self._is_done(SUMMARY_KEY, inputs):
             return
         try:
             record = read_sweep_record(self.sweep, self.paths)
         except UserError as error:
-            self.summary.unsent[KEY] = str(error)
+            self.summary.unsent[SUMMARY_KEY] = str(error)
             return
-        known = self.ledger.read(KEY)
-        if known and known.digest == record.digest and self._is_there(known):
-            self.ledger.write(KEY, replace(known, inputs=inputs))
-            self.summary.unchanged.append(KEY)
-        else:
-            self._publish_run(record, known, inputs)
+        self._publish_if_changed(record, inputs)
 
     def _inputs(self, cell: Cell) -> str:
-        """Hash everything a cell's runs are made from."""
+        """Hash the files and settings from which a cell's runs are made."""
         files = files_digest(self.paths.cell(cell.id))
         return digest({"layout": LAYOUT, "files": files, **self.sweep.hashes(cell)})
 
     def _is_done(self, key: str, inputs: str) -> bool:
-        """Tell whether a run is published from the same files, without reading them."""
+        """Return True, and count the run as unchanged, if it was published from the same inputs."""
         entry = self.ledger.read(key)
         if entry is None or entry.inputs != inputs or not self._is_there(entry):
             return False
         if entry.sent:
-            self.ledger.write(key, entry)  # lasts when `wandb clean` removes the folder with its mark
+            self.ledger.write(key, entry)  # `wandb clean` may remove the folder whose mark says that the run was sent
         self.summary.unchanged.append(key)
         return True
 
-    def _is_there(self, entry: Entry) -> bool:
-        """Tell whether a published run is where this sweep wants it; online with its place among bundles of files."""
+    def _is_there(self, entry: LedgerEntry) -> bool:
+        """Return True if a published run is where the sweep wants it; online also with links to its file bundles."""
         if self.place.how == "offline":
             there = entry.sent or self.ledger.has_folder(entry)
         else:
             there = entry.sent and entry.linked
         return there and entry.destination == self.place.destination
 
-    def _publish_run(self, record: RunRecord, known: Entry | None, inputs: str) -> None:
-        """Publish one run in place of what is known of it; a failure is noted, not raised."""
+    def _publish_if_changed(self, record: RunRecord, inputs: str) -> None:
+        """Publish a run, unless it is published with the same content: then note only its new inputs."""
+        known = self.ledger.read(record.key)
+        if known and known.digest == record.digest and self._is_there(known):
+            self.ledger.write(record.key, replace(known, inputs=inputs))
+            self.summary.unchanged.append(record.key)
+        else:
+            self._publish_run(record, known, inputs)
+
+    def _publish_run(self, record: RunRecord, known: LedgerEntry | None, inputs: str) -> None:
+        """Publish one run and replace its ledger entry ``known``; a failure is noted, not raised."""
         record, superseded, tagged = self._continued(record, known)
         try:
             tracker = self._open()
             if known and not known.sent and self.place.how == "offline":
-                # First, because a kill between the two would leave both, and `wandb sync` would upload both.
+                # Remove the old folder first: after a kill between the two steps, `wandb sync` would upload both runs.
                 self.ledger.remove(known.folder)
             with self.ledger.run_lock(record.key).acquire(timeout=FOLLOWER_SECONDS):
                 sent = tracker.publish(record)
         except Timeout:
-            self._note_failure(record.key, TrackerError("the follower of its stage still works on it"))
+            self._note_failure(record.key, TrackerError("the process that updates its live curves still works on it"))
             return
         except TrackerError as error:
             self._note_failure(record.key, error)
             return
         self.failures = 0
         if known and not known.sent and known.folder != sent.folder:
-            self.ledger.remove(known.folder)  # online has it now
-        entry = Entry(
+            self.ledger.remove(known.folder)  # the server has the run now
+        entry = LedgerEntry(
             id=record.id,
             digest=record.digest,
             destination=self.place.destination,
@@ -270,14 +273,17 @@ class Publication:
         self.ledger.write(record.key, entry)
         self.summary.published.append(record.key)
 
-    def _continued(self, record: RunRecord, known: Entry | None) -> tuple[RunRecord, tuple[str, ...], tuple[str, ...]]:
-        """Take up the run that was begun while it trained, where all in it is still true; name what it replaces.
+    def _continued(
+        self, record: RunRecord, known: LedgerEntry | None
+    ) -> tuple[RunRecord, tuple[str, ...], tuple[str, ...]]:
+        """Continue the run that was begun while it trained if its content still holds, and list the runs it replaces.
 
         Returns:
-            The record; ids of runs of earlier content that a server has; which of these are tagged so.
+            The record, with ``begun_as`` and ``replaces`` set; the ids of runs on the server that hold earlier content;
+            those of them that are already tagged as superseded.
         """
         if known is None:
-            # A run may have been begun live, and its record lost: what came of it is not known.
+            # A run may have been begun while it trained, and its ledger record lost: then nothing is known about it.
             lost = (record.live_id,) if record.live_id and self.place.how == "online" else ()
             return replace(record, replaces=lost), (), ()
         superseded = known.superseded
@@ -290,10 +296,10 @@ class Publication:
         return record, superseded, known.tagged
 
     def _open(self) -> Tracker:
-        """Return the tracker, started when it is first needed.
+        """Return the tracker; start it at the first call.
 
         Raises:
-            TrackerUnavailableError: It cannot be had, or was given up.
+            TrackerUnavailableError: The tracker cannot be started, or was given up after failures.
         """
         if self.given_up:
             raise TrackerUnavailableError(self.given_up)

@@ -1,4 +1,4 @@
-"""The boundary to experiment trackers: one run in, where it went out."""
+"""The interface to experiment trackers: a class with ``publish`` and ``close``, and the errors that it raises."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sent:
-    """Where a published run is.
+    """Where a run was published to.
 
     Attributes:
-        folder: Name of its local folder below the tracker's folder; None if it has none.
-        sent: Whether a server has all of it.
-        linked: Whether it also knows the bundles of files that the run used and made.
+        folder: Name of its local folder in the tracker's folder; None if it has none.
+        sent: True if the server has the complete run.
+        linked: True if the server also knows the file bundles that the run used and made.
     """
 
     folder: str | None
@@ -23,7 +23,7 @@ class Sent:
 
 
 class TrackerError(Exception):
-    """One run could not be published; the next one may be."""
+    """One run could not be published; others may succeed."""
 
 
 class TrackerUnavailableError(TrackerError):
@@ -31,16 +31,16 @@ class TrackerUnavailableError(TrackerError):
 
 
 class Tracker(Protocol):
-    """Somewhere runs are published to, one at a time. Another tracker is one more class with these two methods."""
+    """An experiment tracker, which publishes one run at a time. A new tracker is one class with these two methods."""
 
     def publish(self, run: "RunRecord") -> Sent:
-        """Publish one run, all of it.
+        """Publish one complete run.
 
         Raises:
-            TrackerError: This run is not published; what is left of it in the folder is the caller's to remove.
+            TrackerError: This run is not published. The caller removes the incomplete local folder.
             TrackerUnavailableError: Neither this nor any other run can be published now.
-            UserError: A setting is wrong: the project, the account, the key.
+            UserError: The project, the account or the API key is wrong.
         """
 
     def close(self) -> None:
-        """Release what the tracker holds. Never raises."""
+        """Release the tracker's processes and connections. Never raises."""

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from nfa.sweep.grid import load
-from nfa.tracking.ledger import Entry, Ledger
+from nfa.tracking.ledger import Ledger, LedgerEntry
 from tests.helpers import ROOT, environment, nfa, tiny
 
 VERBS = [
@@ -137,7 +137,7 @@ def test_clean_lists_and_on_request_removes_what_no_sweep_names(config: Path, tm
     ledger = Ledger(results / "tiny" / "wandb")
     folder = "offline-run-20260101_000000-12345678-s0-12345678"
     (ledger.folder / folder).mkdir(parents=True)
-    ledger.write("old.cell.12345678/seed-0", Entry("12345678-s0-12345678", "d", "p", "i", folder, sent=False))
+    ledger.write("old.cell.12345678/seed-0", LedgerEntry("12345678-s0-12345678", "d", "p", "i", folder, sent=False))
     (results / "other" / "cell.of.another.sweep").mkdir(parents=True)
     listed = nfa("clean", config, "--results", results)
     assert "old.cell.12345678" in listed.stdout

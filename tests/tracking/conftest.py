@@ -1,4 +1,4 @@
-"""A small sweep with fake results, published once; and W&B's own reader for what was written."""
+"""Fixtures: a small sweep with fake results, the sweep published once, and local servers."""
 
 import contextlib
 import shutil
@@ -76,7 +76,7 @@ def online() -> Sweep:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A server that the client is told of; limits of time as small as a test wants them."""
+    """A local W&B server that the client uses, with short time limits."""
     monkeypatch.setattr(wandb_client, "INIT_SECONDS", 10.0)
     monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 20.0)
     monkeypatch.setattr(wandb_client, "REQUEST_SECONDS", 1.0)
@@ -90,7 +90,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 
 @pytest.fixture
 def listening() -> Iterator[tuple[socket.socket, list[int]]]:
-    """A local port that counts who connects, and answers nobody."""
+    """A local port that counts connections and never answers."""
     server = socket.create_server(("127.0.0.1", 0))
     server.settimeout(0.1)
     connections: list[int] = []

@@ -1,4 +1,4 @@
-"""Files that are published as they are, as one versioned thing with a name: what W&B calls an artifact."""
+"""Files that are published unchanged under one name, with versions: W&B calls such a bundle an artifact."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Bundle:
-    """Some files.
+    """A named set of files.
 
     Attributes:
-        name: Its name, the same for every version of it.
+        name: Name of the bundle, the same for all its versions.
         kind: configuration, checkpoints, tables or report.
-        content: Each file by its name in the bundle: a path, or its text.
+        content: File name in the bundle -> path of the file, or its text.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Bundle:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of names and contents."""
+        """SHA-256 over the names and contents of the files."""
         total = hashlib.sha256()
         for name in sorted(self.content):
             given = self.content[name]

@@ -1,6 +1,7 @@
-"""Pictures of a run at the first and last checkpoint: NFM beside AGOP of the first layer, and every layer's spectra.
+"""Pictures of a run at its first and last checkpoint: the first layer's NFM beside its AGOP, and all layers' spectra.
 
-No randomness in them, and no text: what they show is in their captions.
+The pictures are drawn with numpy alone, without text, and are the same bytes for the same results; captions describe
+their content.
 """
 
 import math
@@ -11,23 +12,23 @@ import numpy as np
 
 from nfa.tracking.record.tables import steps_of
 
-# Viridis at nine places (matplotlib's colours, without its half second of import).
+# Nine colours of matplotlib's map viridis, copied because importing matplotlib takes half a second.
 ANCHORS = np.array(
     [
         (68, 1, 84), (71, 45, 123), (59, 82, 139), (44, 114, 142), (33, 145, 140),
         (40, 174, 128), (94, 201, 98), (173, 220, 48), (253, 231, 37),
     ]
 )  # fmt: skip
-SIDE = 192  # pixels a picture's side is enlarged to, at least half
+SIDE = 192  # pixels; small matrices are enlarged to between half of this side and all of it
 GAP = 8  # white pixels between two panels
-DECADES = 8  # of eigenvalues below the leading one that are shown; float32 has no more
-LAYERS = 12  # panels of spectra: the first and last layers where there are more
+DECADES = 8  # eigenvalues are shown down to 1e-8 of the leading one, the precision of float32
+LAYERS = 12  # largest number of spectra panels; of deeper networks the first and last layers are shown
 SPECTRA = {"nfm": ("orange", (213, 94, 0)), "agop": ("blue", (0, 114, 178)), "k": ("green", (0, 158, 115))}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture: ``pixels`` is height x width x 3 (red, green, blue), uint8."""
+class RunPicture:
+    """One picture of a run; ``pixels`` is height x width x 3 (red, green, blue), uint8."""
 
     name: str
     step: int
@@ -37,10 +38,15 @@ class Picture:
 
 def pictures_of(
     matrices: Mapping[str, np.ndarray], layers: Sequence[str], input_shape: Sequence[int]
-) -> tuple[Picture, ...]:
-    """Draw the first layer's NFM and AGOP, and all spectra, at each step that has them; keys are ``step/layer/name``.
+) -> tuple[RunPicture, ...]:
+    """Draw the first layer's NFM and AGOP, and all layers' spectra, at each step of ``matrices``.
 
-    Where the layer's inputs are the pixels of an image, the diagonals are drawn as that image: which pixels matter.
+    If the inputs of the first layer are pixels, the diagonals are drawn as an image: it shows the pixels that matter.
+
+    Args:
+        matrices: ``step/layer/name`` -> matrix, diagonal or spectrum.
+        layers: Names of the layers in forward order.
+        input_shape: Shape of one sample; channels x height x width for images.
     """
     pictures = []
     for step in steps_of(matrices):
@@ -48,13 +54,13 @@ def pictures_of(
         panels = [_panel(matrices, f"{place}/{name}", input_shape) for name in ("nfm", "agop")]
         what = "diagonal over pixels" if _is_image(matrices, place, input_shape) else "matrix"
         caption = f"NFM | AGOP of layer 0 ({layers[0]}), {what}, step {step}, each scaled to its own range"
-        pictures.append(Picture("nfm_agop_layer_0", step, caption, _beside(*(_enlarge(_colour(p)) for p in panels))))
+        pictures.append(RunPicture("nfm_agop_layer_0", step, caption, _join(*(_enlarge(_colour(p)) for p in panels))))
         pictures.append(_spectra_picture(matrices, layers, step))
     return tuple(pictures)
 
 
-def _spectra_picture(matrices: Mapping[str, np.ndarray], layers: Sequence[str], step: int) -> Picture:
-    """Draw each layer's eigenvalues, as a share of the leading one, over their index, as a share of their number."""
+def _spectra_picture(matrices: Mapping[str, np.ndarray], layers: Sequence[str], step: int) -> RunPicture:
+    """Draw each layer's eigenvalues, relative to the leading one, over their index, relative to their number."""
     half = LAYERS // 2
     shown = range(len(layers)) if len(layers) <= LAYERS else [*range(half), *range(len(layers) - half, len(layers))]
     panels = []
@@ -66,11 +72,11 @@ def _spectra_picture(matrices: Mapping[str, np.ndarray], layers: Sequence[str], 
     colours = ", ".join(f"{name.upper()} {colour}" for name, (colour, _) in SPECTRA.items())
     which = f"layers {', '.join(str(number) for number in shown)}"
     scale = f"eigenvalues / the leading one, 1 down to 1e-{DECADES} (log), over index"
-    return Picture("spectra", step, f"Spectra of {which} at step {step}: {colours}; {scale}", _beside(*panels))
+    return RunPicture("spectra", step, f"Spectra of {which} at step {step}: {colours}; {scale}", _join(*panels))
 
 
 def _draw(panel: np.ndarray, spectrum: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Draw descending eigenvalues into a panel, a line of two pixels; nothing where the leading one is not > 0."""
+    """Draw descending eigenvalues into a panel as a line two pixels thick; draw nothing unless the first is > 0."""
     values = spectrum.astype(np.float64)
     if len(values) == 0 or not np.isfinite(values).all() or values[0] <= 0:
         return
@@ -79,7 +85,7 @@ def _draw(panel: np.ndarray, spectrum: np.ndarray, colour: tuple[int, int, int])
     start = np.round(places / DECADES * (SIDE - 2)).astype(int)
     end = np.maximum(start, np.append(start[1:], start[-1])) + 2
     lengths = end - start
-    above = np.repeat(np.cumsum(lengths) - lengths - start, lengths)  # of each pixel: its number less its row
+    above = np.repeat(np.cumsum(lengths) - lengths - start, lengths)  # for each pixel: its running number minus its row
     panel[np.arange(lengths.sum()) - above, np.repeat(np.arange(SIDE), lengths)] = colour
 
 
@@ -92,7 +98,7 @@ def _diagonal(matrices: Mapping[str, np.ndarray], key: str) -> np.ndarray:
 
 
 def _panel(matrices: Mapping[str, np.ndarray], key: str, input_shape: Sequence[int]) -> np.ndarray:
-    """Values to draw, height x width: the pixels' diagonal, the whole matrix, or a strip of its diagonal."""
+    """Return the values to draw, height x width: the diagonal as an image, the matrix, or its diagonal as a strip."""
     if _is_image(matrices, key.rpartition("/")[0], input_shape):
         channels, height, width = input_shape
         shown: np.ndarray = _diagonal(matrices, key).reshape(channels, height, width).sum(axis=0)
@@ -102,20 +108,20 @@ def _panel(matrices: Mapping[str, np.ndarray], key: str, input_shape: Sequence[i
     return np.tile(_diagonal(matrices, key), (16, 1))
 
 
-def _beside(*panels: np.ndarray) -> np.ndarray:
-    """Put panels of one height, height x width x 3, side by side."""
+def _join(*panels: np.ndarray) -> np.ndarray:
+    """Join panels of equal height, each height x width x 3, from left to right."""
     white = np.full((panels[0].shape[0], GAP, 3), 255, dtype=np.uint8)
     return np.concatenate([part for panel in panels for part in (white, panel)][1:], axis=1)
 
 
 def _enlarge(pixels: np.ndarray) -> np.ndarray:
-    """Repeat pixels, height x width x 3, so that small matrices can be seen."""
+    """Repeat pixels of a picture, height x width x 3, so that small matrices are large enough to see."""
     factor = max(1, SIDE // max(pixels.shape[:2]))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def _colour(values: np.ndarray) -> np.ndarray:
-    """Colour values by their place between minimum and maximum; grey where they are not finite."""
+    """Map values from minimum to maximum to viridis colours, and values that are not finite to grey."""
     values = values.astype(np.float64)
     finite = np.isfinite(values)
     low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)

@@ -1,11 +1,11 @@
-"""One run (cell x seed) as plain data, ready for any tracker.
+"""One run (a cell and a seed) as plain data, ready for any tracker.
 
     record = build_record(sweep, cell, seed, read_results(paths.cell(cell.id)))
 
-The headline convention is cosine at power 1: only its numbers are metrics of their own, with layers named by index
-(``alignment/uc_nfc/layer_0``), so that runs of different networks share metric names. All else is in tables. A mean
-over layers leaves out undefined values, and the readout, whose correlation is 1 by definition (nothing comes after it:
-K = I).
+Only values of the headline convention (cosine correlation, power 1) are metrics. Their names give a layer by its index
+(``alignment/uc_nfc/layer_0``), so that runs of different networks share metric names. All other values are in tables.
+Means over layers leave out undefined values and the readout, whose correlation is 1 by definition because no layer
+follows it (K = I).
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from nfa.conventions import HEADLINE
 from nfa.digests import digest
 from nfa.sweep.cells import Cell, Sweep
 from nfa.tracking.record.bundle import Bundle
-from nfa.tracking.record.cell import CellResults
-from nfa.tracking.record.pictures import Picture, pictures_of
+from nfa.tracking.record.cell_files import CellResults
+from nfa.tracking.record.pictures import RunPicture, pictures_of
 from nfa.tracking.record.series import Series, all_series, layer_keys
 from nfa.tracking.record.summary import summary_of
-from nfa.tracking.record.tables import Table, tables_of
+from nfa.tracking.record.tables import RunTable, tables_of
 
-# Raised when the same files are laid out as another run: every run gets a new id, and is published anew.
+# Raise this number when the layout of a run changes: then every run gets a new id and is published again.
 LAYOUT = 2
-NAME_LIMIT = 128  # characters W&B takes for a run's name and its group
-TAG_LIMIT = 64  # characters W&B takes for a tag
-UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # what may differ between runs of the same content
+NAME_LIMIT = 128  # most characters that W&B accepts for the name and the group of a run
+TAG_LIMIT = 64  # most characters that W&B accepts for a tag
+UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # keys that may differ between runs of equal content
 UNCOUNTED_SUMMARY = "seconds/"
 
 
@@ -39,23 +39,23 @@ class RunRecord:
     """Everything that is published of one run.
 
     Attributes:
-        key: ``<cell id>/seed-<seed>``: which run this is, whatever its content.
-        name: What people read.
-        group: What runs of the same cell share.
-        job_type: What kind of run it is.
-        tags: Sweep, data, model, optimizer.
+        key: Identifies the run, whatever its content: ``<cell id>/seed-<seed>``.
+        name: Name of the run for people.
+        group: Name that the runs of one cell share.
+        job_type: ``run``, or ``sweep`` for the summary run.
+        tags: Names of the sweep, data, model and optimizer.
         config: Settings, nested by axis.
-        summary: One value per run.
-        series: Groups of metrics, each over steps of its own.
-        tables: Every other number.
-        pictures: NFM beside AGOP, spectra.
-        pages: HTML pages by name.
-        stem: First part of the id: which run this is. By default the cell's hash and the seed.
-        live_id: Id of a run that is begun while it trains, from its settings; none for the summary of a sweep.
-        uses: Bundles of files it was made from.
-        makes: Bundles of files it made.
-        begun_as: Id of the run that was begun while it trained; None if none was.
-        replaces: Ids of runs of earlier content, to be tagged where a server has them.
+        summary: Name -> value at the end of the run.
+        series: Groups of metrics, each over its own steps.
+        tables: Name -> table; together they hold all other values.
+        pictures: First layer's NFM beside its AGOP; spectra.
+        pages: Name -> HTML page.
+        stem: First part of the id, which identifies the run: the cell's hash and the seed.
+        live_id: Id under which the run is begun while it trains, made from its settings; None for the summary run.
+        uses: File bundles from which the run was made.
+        makes: File bundles that the run made.
+        begun_as: Id under which this run was begun while it trained; None if it was not.
+        replaces: Ids of runs of earlier content, which are tagged as superseded on the server.
     """
 
     key: str
@@ -66,8 +66,8 @@ class RunRecord:
     config: dict[str, Any]
     summary: dict[str, Any]
     series: tuple[Series, ...]
-    tables: dict[str, Table]
-    pictures: tuple[Picture, ...]
+    tables: dict[str, RunTable]
+    pictures: tuple[RunPicture, ...]
     pages: dict[str, str] = field(default_factory=dict)
     stem: str = ""
     live_id: str | None = None
@@ -78,7 +78,7 @@ class RunRecord:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the content: not of the sweep's name, where it was computed, or how long it took."""
+        """Hash of the content without the sweep's name, the machine and the duration."""
         content = {
             "layout": LAYOUT,
             "config": {key: value for key, value in self.config.items() if key not in UNCOUNTED_CONFIG},
@@ -93,12 +93,12 @@ class RunRecord:
 
     @cached_property
     def id(self) -> str:
-        """Stable id: hash of the cell, seed, and hash of the content, so that other content is another run."""
+        """Id made of the cell's hash, the seed and the content's hash, so that changed content is another run."""
         return self.begun_as or f"{self.stem}-{self.digest[:8]}"
 
 
 def run_key(cell: Cell, seed: int) -> str:
-    """Name a run, whatever its content."""
+    """Return the key of a run, which does not depend on its content."""
     return f"{cell.id}/seed-{seed}"
 
 
@@ -107,7 +107,7 @@ def _stem(cell: Cell, seed: int) -> str:
 
 
 def _live_id(sweep: Sweep, cell: Cell, seed: int) -> str:
-    """Id of a run whose content is not known yet: of what it will be made from, the settings of every stage."""
+    """Return the id of a run whose content is not known yet, made from the settings of all stages."""
     return f"{_stem(cell, seed)}-{digest({'layout': LAYOUT, **sweep.hashes(cell)})[:8]}"
 
 
@@ -119,7 +119,16 @@ def build_record(
     uses: tuple[Bundle, ...] = (),
     makes: tuple[Bundle, ...] = (),
 ) -> RunRecord:
-    """Lay out one run from a cell's files and name what it was made from. Changes nothing, reads nothing."""
+    """Lay out one run from a cell's results. A pure function.
+
+    Args:
+        sweep: The sweep.
+        cell: One of its cells.
+        seed: One of its seeds.
+        results: The content of the cell's files.
+        uses: File bundles from which the run was made.
+        makes: File bundles that the run made.
+    """
     layers = [layer["name"] for layer in results.document["layers"]]
     history, alignment, probes = (
         frame[frame["seed"] == seed] for frame in (results.history, results.alignment, results.probes)
@@ -156,7 +165,7 @@ def begun_record(
     alignment: pd.DataFrame,
     probes: pd.DataFrame,
 ) -> RunRecord:
-    """Lay out what there is of a run whose stages are not all done: its series, as far as they go."""
+    """Lay out the series, as far as they go, of a run whose stages are not all finished."""
     layers = [layer["name"] for layer in document["layers"]]
     return RunRecord(
         key=run_key(cell, seed),
@@ -174,7 +183,7 @@ def begun_record(
 
 
 def _fit(name: str) -> str:
-    """Shorten a name from the front: its end, hash and seed, is what tells it from others."""
+    """Shorten a name at its front, because its end (hash and seed) distinguishes it from others."""
     return name if len(name) <= NAME_LIMIT else "…" + name[1 - NAME_LIMIT :]
 
 
@@ -184,7 +193,7 @@ def _tags(sweep: Sweep, document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _config(sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any]) -> dict[str, Any]:
-    """Settings by axis, so that W&B shows ``model.depth`` or ``optimizer.name`` as one column each."""
+    """Nest the settings by axis, so that W&B shows ``model.depth`` and ``optimizer.name`` as columns."""
     parameters = document["parameters"]
     return {
         **parameters,
@@ -198,6 +207,3 @@ def _config(sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any]) -> di
         "convention": HEADLINE._asdict(),
         "provenance": document["provenance"],
     }
-
-
-__all__ = ["LAYOUT", "Picture", "RunRecord", "Series", "Table", "build_record", "run_key"]

@@ -1,4 +1,4 @@
-"""Metrics over steps: one row per step, each group with a step of its own."""
+"""Metrics over steps: one row per step, in groups (training, alignment, probes) that have their own step metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class Series:
 
     Attributes:
         name: Name of the group.
-        step: The group's step metric, in every row.
-        rows: One per step, in order: metric -> value; every metric begins with one of ``prefixes``.
+        step: Name of the group's step metric, which every row holds.
+        rows: One row (metric -> value) per step, in order. The name of each metric begins with one of ``prefixes``.
         prefixes: First parts of the metrics' names.
     """
 
@@ -29,7 +29,11 @@ class Series:
 
 
 def layer_keys(count: int) -> list[str]:
-    """Names of layers in metrics: by index in forward order, the same for every network."""
+    """Return the names of layers in metrics: their index in forward order, so that all networks share names.
+
+    >>> layer_keys(2)
+    ['layer_0', 'layer_1']
+    """
     return [f"layer_{index}" for index in range(count)]
 
 
@@ -46,7 +50,7 @@ def all_series(
 
 
 def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
-    """Loss, accuracy and the like as ``<split>/<metric>``; a layer's name at the end becomes its index."""
+    """Name losses, accuracies etc. ``<split>/<metric>``; a layer's name at the end becomes its index."""
     rows: dict[int, dict[str, float]] = {}
     columns = (history[column].tolist() for column in ("step", "epoch", "split", "metric", "value"))
     for step, epoch, split, metric, value in zip(*columns, strict=True):
@@ -57,7 +61,7 @@ def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[st
 
 
 def _alignment_rows(alignment: pd.DataFrame) -> list[dict[str, float]]:
-    """UC-NFC and C-NFC in the headline convention, per layer and as the mean of hidden layers."""
+    """Lay out UC-NFC and C-NFC in the headline convention, per layer and as mean over hidden layers."""
     chosen = alignment[(alignment["correlation"] == HEADLINE.correlation) & (alignment["power"] == HEADLINE.power)]
     rows: dict[int, dict[str, float]] = {
         step: {"alignment/step": step} for step in sorted(chosen["step"].unique().tolist())
@@ -75,7 +79,7 @@ def _alignment_rows(alignment: pd.DataFrame) -> list[dict[str, float]]:
 
 
 def _probe_rows(probes: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
-    """Scores as ``probe/<split>_<metric>/layer_<index>``; the raw-input baseline, at step 0, as ``.../input``."""
+    """Name scores ``probe/<split>_<metric>/layer_<index>``, and those of the raw inputs (step 0) ``.../input``."""
     rows: dict[int, dict[str, float]] = {}
     columns = (probes[column].tolist() for column in ("step", "layer", "split", "metric", "value"))
     for step, layer, split, metric, value in zip(*columns, strict=True):

@@ -1,4 +1,4 @@
-"""One value per run: the columns of a tracker's table of runs."""
+"""Summary values, one per run and name: they become the columns of a tracker's table of runs."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import pandas as pd
 
 from nfa.conventions import HEADLINE, READOUT, beats_constant
 from nfa.features.scores import IN_SUMMARY
-from nfa.tracking.record.cell import CellResults
+from nfa.tracking.record.cell_files import CellResults
 from nfa.tracking.record.series import Series
 
 
 def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
-    """Gather final losses and alignment, probes against their baselines, state and cost.
+    """Gather final losses and alignment, the best probe with its baselines, feature scores, status and seconds.
 
-    A key is absent where there is nothing to say (accuracy of a regression); NaN is an undefined value.
+    A key is absent if the value does not exist for the run (accuracy of a regression); NaN marks an undefined value.
     """
     training, alignment, probes = (group.rows for group in series)
     run = results.document["runs"][str(seed)]
@@ -38,9 +38,10 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
 
 
 def theory_summary(alignment: pd.DataFrame) -> dict[str, float]:
-    """Predictions at step 0 and the depth law at the last checkpoint, means over hidden layers.
+    """Average, over hidden layers, the predictions at step 0 and the depth law at the last checkpoint.
 
-    ``predicted/c_nfc`` is C-NFC(0+) of gradient flow, ``predicted/c_nfc_update`` along the optimizer's first update.
+    ``predicted/c_nfc`` is C-NFC(0+) of gradient flow; ``predicted/c_nfc_update`` is its value along the optimizer's
+    first update.
     """
     hidden = alignment[(alignment["depth_from_output"] != READOUT) & (alignment["correlation"] == HEADLINE.correlation)]
     at_start = hidden[(hidden["step"] == 0) & (hidden["power"] == HEADLINE.power)]
@@ -61,7 +62,7 @@ def _last(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _final_training(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Loss and accuracy of both splits where they were last taken: between checkpoints there may be only some."""
+    """Return the last known loss and accuracy of each split; steps between checkpoints may lack some of them."""
     final: dict[str, float] = {}
     for row in rows:
         for split in ("train", "test"):
@@ -72,7 +73,7 @@ def _final_training(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Best layer on test data at the last checkpoint, and what it has to beat: itself untrained, the raw input."""
+    """Return the best layer on test data at the last checkpoint, its score and its two baselines."""
     scores = {name: score for name, score in _test_scores(rows[-1]).items() if name != "input"} if rows else {}
     if not scores:
         return {}
@@ -84,23 +85,23 @@ def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def _feature_summary(features: pd.DataFrame) -> dict[str, float]:
-    """Kernel machines with metric I and the first layer's, the feature machine, and recovery, as they last were."""
+    """Return the last scores of kernel machines (metric I, NFM, AGOP), recursive feature machine and recovery."""
     kernels = features[features["probe"].isin(IN_SUMMARY) & features["split"].eq("test")]
     recovered = features[features["metric"].isin(IN_SUMMARY)]
     table = pd.concat([kernels.assign(name=kernels["probe"]), recovered.assign(name=recovered["metric"])])
     last = table.sort_values("step", kind="stable").drop_duplicates(["name", "layer"], keep="last")
-    first = last.drop_duplicates("name")  # the raw input or the first layer: rows stand in the order of layers
+    first = last.drop_duplicates("name")  # the raw input or the first layer: rows are in the order of layers
     return {f"features/{name}": value for name, value in first[["name", "value"]].itertuples(index=False)}
 
 
 def _test_scores(row: dict[str, float]) -> dict[str, float]:
-    """Test scores in one row of the probe series, by layer; the raw input is `input`, at step 0 alone."""
+    """Return the test scores in one row of the probe series by layer; ``input`` (raw inputs) occurs only at step 0."""
     scores = {key.rpartition("/")[2]: value for key, value in row.items() if key.startswith("probe/test_")}
     return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
-    """Tell whether a run clearly beats the best constant prediction on test data."""
+    """Return True if a run clearly beats the best constant prediction on test data."""
     if run["status"] == "diverged":
         return False
     loss, accuracy = (final.get(f"final/test_{score}", math.nan) for score in ("loss", "accuracy"))
@@ -110,7 +111,7 @@ def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
 
 
 def _seconds(seed: int, results: CellResults) -> dict[str, float]:
-    """Seconds of each stage and in total."""
+    """Return the seconds of each stage and in total."""
     timings = results.timings[results.timings["seed"] == seed]
     stages = dict(zip(timings["stage"].tolist(), timings["seconds"].tolist(), strict=True))
     return {f"seconds/{stage}": seconds for stage, seconds in stages.items()} | {"seconds/total": sum(stages.values())}

@@ -1,4 +1,4 @@
-"""The W&B client: its settings, its log-in, its errors (tested with wandb 0.31)."""
+"""Settings, log-in and errors of the W&B client (tested with wandb 0.31)."""
 
 import contextlib
 import logging
@@ -14,11 +14,11 @@ from wandb.errors import AuthenticationError, CommError, UsageError
 from nfa.errors import UserError, one_line
 from nfa.tracking.tracker import TrackerError, TrackerUnavailableError
 
-INIT_SECONDS = 30.0  # a server that does not answer is found out after this; the client's own limit is 90
-FINISH_SECONDS = 120.0  # a run is a few hundred kilobytes; a server that takes longer is not taking them
-REQUEST_SECONDS = 20.0  # one request; what was lost or not answered by then is sent again
-RETRY_SECONDS = 10.0  # longest pause between two tries: a server that is back is noticed within this
-TRANSMIT_SECONDS = 5.0  # between transmissions while a run is open; lines of a curve come every few seconds at most
+INIT_SECONDS = 30.0  # wait for the server's first answer; the client's default is 90
+FINISH_SECONDS = 120.0  # wait for the upload of a run, which has a few hundred kilobytes
+REQUEST_SECONDS = 20.0  # wait for one request; an unanswered request is sent again
+RETRY_SECONDS = 10.0  # longest pause between two tries, after which a server that is back is noticed
+TRANSMIT_SECONDS = 5.0  # pause between transmissions of an open run; new lines come every few seconds at most
 WAY_OUT = "correct it, or set `wandb: {mode: offline}` in the sweep file"
 REFUSAL = re.compile(r"not found|permission denied|forbidden|not authorized|(?<![:.\d])40[134]\b", re.IGNORECASE)
 NO_ANSWER = ("Failed to execute API request", "An error occurred while checking")
@@ -27,31 +27,31 @@ NO_ANSWER = ("Failed to execute API request", "An error occurred while checking"
 def client_settings(
     folder: Path, mode: Literal["offline", "online"], project: str, entity: str | None
 ) -> wandb.Settings:
-    """Choose every setting that matters, each with its reason."""
+    """Return the client's settings; a comment gives the reason for each choice."""
     return wandb.Settings(
         mode=mode,
         project=project,
         entity=entity,
         root_dir=str(folder.parent),
-        use_dot_wandb=False,  # `wandb`, also where a folder `.wandb` happens to be
-        reinit="create_new",  # a run is an object of its own, never a global that other code could write to
-        console="off",  # what publish prints is not what training printed, and capturing costs a thread per run
-        x_disable_stats=True,  # processor and memory of publishing say nothing about training
-        x_disable_meta=True,  # the command and machine that matter are config's `provenance`, from cell.json
-        x_disable_machine_info=True,  # the same; it also asks the cloud's metadata address, which is a network call
-        host="",  # the name of the publishing machine is nobody's business
+        use_dot_wandb=False,  # the folder is `wandb` even if a folder `.wandb` exists
+        reinit="create_new",  # each run is an object of its own, not a global that other code could write to
+        console="off",  # the output of publishing is not the output of training, and capturing costs a thread per run
+        x_disable_stats=True,  # processor and memory use of publishing say nothing about training
+        x_disable_meta=True,  # the config's `provenance` holds the command and machine of the training
+        x_disable_machine_info=True,  # the same reason; it also calls the cloud's metadata address
+        host="",  # the name of the publishing machine is private
         x_save_requirements=False,  # versions are in `provenance`
-        disable_git=True,  # so is the commit; and git is slow on a network disk
+        disable_git=True,  # the commit is in `provenance`; and git is slow on a network disk
         disable_code=True,  # the code of a run is a commit of this repository, not a copy of `nfa`
         save_code=False,
         disable_job_creation=True,  # W&B Launch cannot rerun one seed of one cell; Snakemake can
-        label_disable=True,  # it would search the main script for labels
-        sagemaker_disable=True,  # run ids and configuration are ours wherever this runs
-        symlink=False,  # `latest-run` means nothing among a sweep's runs, and some shared disks have no links
+        label_disable=True,  # the client would search the main script for labels
+        sagemaker_disable=True,  # SageMaker must not change run ids or configuration
+        symlink=False,  # a link `latest-run` is useless among a sweep's runs, and some shared disks have no links
         silent=True,  # publish prints its own summary
-        x_log_level=logging.WARNING,  # three log files per run stay nearly empty
-        x_disable_viewer=True,  # who is logged in is checked once, not for every run
-        # A run's lines are kept by their number: one that is on the server is never sent again, in whatever process.
+        x_log_level=logging.WARNING,  # keeps the three log files per run nearly empty
+        x_disable_viewer=True,  # `check_login` checks the account once, not for every run
+        # The server numbers a run's lines, so that another process continues after the last line that arrived.
         resume="allow" if mode == "online" else None,
         x_file_stream_transmit_interval=TRANSMIT_SECONDS,
         x_file_stream_timeout_seconds=REQUEST_SECONDS,
@@ -68,12 +68,12 @@ def client_settings(
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn the client's errors into the boundary's."""
+    """Turn the client's errors into ``UserError`` and those of ``nfa.tracking.tracker``."""
     try:
         yield
     except (UserError, TrackerError):
         raise
-    except ValidationError as error:  # of the client's own settings, from the environment or its settings file
+    except ValidationError as error:  # in the client's settings, from the environment or its settings file
         found = error.errors()[0]
         name = "_".join(map(str, found["loc"]))
         raise UserError(
@@ -81,7 +81,7 @@ def explained() -> Iterator[None]:
         ) from error
     except (AuthenticationError, UsageError) as error:
         if any(words in str(error) for words in NO_ANSWER):
-            # The client raises the same for a key that the server refuses and for a server that does not answer.
+            # The client raises the same error if the server refuses the key and if it does not answer.
             raise TrackerUnavailableError(f"the server does not answer: {_line(error)}") from error
         raise UserError(f"wandb: {_line(error)}; {WAY_OUT}") from error
     except CommError as error:
@@ -99,9 +99,12 @@ def _line(error: Exception) -> str:
 
 
 def check_login(entity: str | None) -> None:
-    """Refuse to start online without a key, with a wrong one, or for a team that one is not in.
+    """Check the API key and the team before anything is published online.
 
-    The client itself would ask for a key inside a job, and find out about the team at every run.
+    Without this check, the client would ask for a key inside a job, and would meet a wrong team at every run.
+
+    Raises:
+        UserError: The key is missing or wrong, or the account is not a member of the team ``entity``.
     """
     if not wandb.login(prompt=False):
         raise UserError(

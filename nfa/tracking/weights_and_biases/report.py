@@ -1,6 +1,7 @@
-"""A W&B Report of a sweep: text with formulas, panels over its runs, the aggregated table.
+"""The W&B Report of a sweep: text with formulas, panels over its runs, the aggregated table.
 
-``build_report`` is pure: data in, blocks out; ``save_report`` creates it on a server, or updates the one that is there.
+``build_report`` lays out the report and talks to no server; ``save_report`` creates it on a server or updates it there.
+To add a panel, write a function that returns it and name that function among the blocks of ``build_report``.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,11 +20,11 @@ from nfa.tracking.record.series import QUANTITIES
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
 
-WIDTH, HEIGHT = 12, 8  # of half a page's width, in the grid of 24 columns that reports have
-MAX_LAYERS = 12  # plots of single layers: first and last ones where there are more
-MAX_ROWS = 60  # of the table: best ones first; all of them are in the summary run
+WIDTH, HEIGHT = 12, 8  # of a panel, in units of the report's grid of 24 columns: two panels in a row
+MAX_LAYERS = 12  # most layers with plots of their own; of deeper networks the first and last ones have them
+MAX_ROWS = 60  # most rows of the table, best first; the table of the summary run has all
 Panel = wr.LinePlot | wr.ScatterPlot | wr.BarPlot | wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot
-GROUP = "config.cell"  # runs that share it differ in their seed alone
+GROUP = "config.cell"  # runs of one cell differ only in their seed
 
 
 def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -> wr.Report:
@@ -36,7 +37,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
         project: Project that holds the sweep's runs.
 
     Returns:
-        The report, not saved; panels in the headline convention, curves averaged over seeds.
+        The report, not saved. Panels are in the headline convention; curves are means over seeds.
     """
     swept = swept_settings(sweep.cells)
     runs = _Runs(sweep, entity, project)
@@ -71,15 +72,15 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
 
 
 def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
-    """Create the report, or update it: the one of this id, else the one of this title that is in its project.
+    """Update the report with the id ``known``, else the report of the same title in its project; else create it.
 
     Returns:
-        Its id and its address.
+        Id and address of the report.
 
     Raises:
-        TrackerError: It could not be saved.
+        TrackerError: The report could not be saved.
         TrackerUnavailableError: The server does not answer.
-        UserError: The key or the account is wrong.
+        UserError: The API key or the account is wrong.
     """
     with explained():
         titles = _titles(report)
@@ -89,7 +90,7 @@ def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
         report.save()
         identifier, address = str(report.id), str(report.url)
         if created:
-            # The client asks again when an answer is lost, and the server then makes a second one.
+            # The client asks again if an answer is lost, and then the server makes a second report: delete it.
             for other, title in _titles(report).items():
                 if title == report.title and other not in titles and other != identifier:
                     report.id = other
@@ -98,18 +99,18 @@ def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
 
 
 def _titles(report: wr.Report) -> dict[str, str]:
-    """Titles of all reports in its project, by id."""
+    """Return the titles of all reports in the project, by id."""
     found = wandb.Api().reports(f"{report.entity}/{report.project}", per_page=100)
     return {each.id: str(each.display_name) for each in found}
 
 
 def report_title(sweep: Sweep) -> str:
-    """Title, by which a sweep's report is found again."""
+    """Return the title by which a sweep's report is found again."""
     return f"{sweep.name}: neural feature ansatz"[:128]
 
 
 def swept_settings(cells: Sequence[Cell]) -> dict[str, list[object]]:
-    """Settings that take more than one value over the cells, with their values in order."""
+    """Return the settings that take several values over the cells, with their values in order of appearance."""
     values: dict[str, dict[object, None]] = {}
     for cell in cells:
         for name, value in cell.flat_parameters().items():
@@ -118,7 +119,7 @@ def swept_settings(cells: Sequence[Cell]) -> dict[str, list[object]]:
 
 
 def cells_markdown(cells: pd.DataFrame) -> str:
-    """The aggregated table: means and sd over seeds, best test loss first."""
+    """Format the aggregated table as Markdown: means and standard deviations over seeds, lowest test loss first."""
     measures = {
         "test_loss": "test loss",
         "test_accuracy": "test accuracy",
@@ -143,51 +144,53 @@ def _mean_sd(mean: float, sd: float) -> str:
 
 
 class _Runs:
-    """Run sets of a sweep, and grids of panels over them."""
+    """Make grids of panels over the runs of a sweep."""
 
     def __init__(self, sweep: Sweep, entity: str, project: str) -> None:
         self.entity, self.project = entity, project
         self.filters = f"Config('sweep') == '{sweep.name}' and JobType == 'run' and Tags not in ['{SUPERSEDED}']"
 
     def grid(self, groupby: list[str], panels: Sequence[Panel], name: str = "means over seeds") -> wr.PanelGrid:
-        """Lay out panels two in a row over the sweep's runs, grouped."""
-        for place, panel in enumerate(panels):
-            panel.layout = wr.Layout(x=place % 2 * WIDTH, y=place // 2 * HEIGHT, w=WIDTH, h=HEIGHT)
+        """Lay out panels, two in a row, over the sweep's runs, grouped by the settings ``groupby``."""
+        for index, panel in enumerate(panels):
+            panel.layout = wr.Layout(x=index % 2 * WIDTH, y=index // 2 * HEIGHT, w=WIDTH, h=HEIGHT)
         runs = wr.Runset(entity=self.entity, project=self.project, name=name, filters=self.filters, groupby=groupby)
         return wr.PanelGrid(runsets=[runs], panels=list(panels))
 
 
 def _swept_list(swept: dict[str, list[object]]) -> list[wr.UnorderedList | wr.P]:
     if not swept:
-        return [wr.P("One setting of everything.")]
+        return [wr.P("No setting varies.")]
     return [wr.UnorderedList(items=[f"{name}: {', '.join(map(str, values))}" for name, values in swept.items()])]
 
 
 def _definitions() -> list[wr.P | wr.LatexBlock]:
-    """Text with formulas; the symbols are those of the docs."""
+    """Define the quantities in text and formulas, with the symbols of the documentation."""
     return [
         wr.P(
-            "A layer turns its inputs x into h = W x. With the tangent features J, the derivatives of the network's "
-            "outputs by h, the neural feature matrix F, K, and the average gradient outer product G are"
+            "A layer maps its input x to the pre-activation h = W x. J is the derivative of the network's outputs with "
+            "respect to h (the pre-activation tangent features). The neural feature matrix F, the covariance K of the "
+            "tangent features and the average gradient outer product G are"
         ),
         wr.LatexBlock(r"F = W^\top W, \qquad K = \frac{1}{n} \sum_i J_i^\top J_i, \qquad G = W^\top K W."),
         wr.P(
-            "The neural feature ansatz says that they are aligned. With the change of the weights since initialisation,"
+            "The neural feature ansatz says that F and G are aligned. UC-NFC measures this for the weights, C-NFC for "
+            "the change of the weights since initialisation:"
         ),
         wr.LatexBlock(
             r"\text{UC-NFC} = \rho\big(W^\top W,\; W^\top K W\big), \qquad "
             r"\text{C-NFC} = \rho\big(\bar W^\top \bar W,\; \bar W^\top K \bar W\big), \qquad \bar W = W - W_0,"
         ),
         wr.P(
-            f"where \u03c1 is the {HEADLINE.correlation} and the power of G is {HEADLINE.power}. Each run's tables "
-            "have every other correlation and power. A mean over layers leaves out the readout, whose value is 1 by "
-            "definition."
+            f"where \u03c1 is the {HEADLINE.correlation} correlation and the power of G is {HEADLINE.power}. The "
+            "tables of each run have all other correlations and powers. A mean over layers leaves out the readout, "
+            "whose value is 1 by definition."
         ),
     ]
 
 
 def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = None) -> wr.LinePlot:
-    """One metric over steps, a line per group: the mean of its runs, in a band of one standard deviation."""
+    """Plot one metric over steps: per group of runs a line (mean) with a band (one standard deviation)."""
     return wr.LinePlot(
         title=title or metric,
         x=step,
@@ -201,7 +204,7 @@ def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = No
 
 
 def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
-    """Means over layers, grouped by each axis that is swept; then layer by layer."""
+    """Plot means over layers, grouped by each axis that is swept, and then each layer by itself."""
     blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
     for axis in AXES:
         varied = [name for name in swept if name.partition(".")[0] == axis]
@@ -224,7 +227,7 @@ def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> lis
 
 
 def _pooled(sweep: Sweep, by: str) -> list[str]:
-    """Name the settings that vary among the cells of one group, whichever it is, where runs are grouped by one."""
+    """Return the settings that vary within any group of cells when cells are grouped by the setting ``by``."""
     parameters = parameter_table(sweep)
     pooling = Pooling(parameters)
     groups = [part["cell"] for _, part in parameters.groupby(by, sort=False, dropna=False)]
@@ -232,19 +235,19 @@ def _pooled(sweep: Sweep, by: str) -> list[str]:
 
 
 def _run_set(sweep: Sweep, by: str) -> str:
-    """Name a set of runs, which is also its legend, by all that its means are over."""
+    """Name a set of runs, which is also its legend, by all settings that its means average over."""
     return f"means over {', '.join(['seeds', *_pooled(sweep, by)])}"
 
 
 def _averaged(sweep: Sweep, by: str) -> list[wr.P]:
-    """Say over which settings the means of a group average, where there are any."""
+    """State over which settings, if any, the means of a group average."""
     names = _pooled(sweep, by)
     text = f"A line or bar is the mean over seeds and over all cells of one {by}: these differ in {', '.join(names)}."
     return [wr.P(text)] if names else []
 
 
 def _scatter() -> list[wr.ScatterPlot]:
-    """Alignment against what the features are worth, at the end of training; a dot per run."""
+    """Plot probe score and test loss against alignment at the end of training, one dot per run."""
     pairs = (("final/uc_nfc/mean", "best_probe/score"), ("final/uc_nfc/mean", "final/test_loss"))
     return [
         wr.ScatterPlot(
@@ -255,7 +258,7 @@ def _scatter() -> list[wr.ScatterPlot]:
 
 
 def _bars() -> list[wr.BarPlot]:
-    """Final values by optimizer: mean over its runs, whisker of one standard deviation."""
+    """Plot final values by optimizer: mean over its runs, with a whisker of one standard deviation."""
     return [
         wr.BarPlot(
             title=metric,
@@ -269,7 +272,7 @@ def _bars() -> list[wr.BarPlot]:
 
 
 def _axes(swept: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
-    """What is swept beside what comes out, and which setting matters."""
+    """Plot settings beside outcomes, and the importance of each setting for an outcome."""
     outcomes = [wr.SummaryMetric(name) for name in ("final/uc_nfc/mean", "best_probe/score", "final/test_loss")]
     columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in swept), *outcomes]
     return [

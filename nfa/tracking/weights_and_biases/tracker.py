@@ -1,10 +1,11 @@
-"""Weights & Biases as a tracker: whole runs, and runs that grow while their stages run.
+"""The W&B tracker: it publishes finished runs whole, and lets runs grow while their stages work.
 
-One service process serves all runs of a publish: starting one takes 0.2 s, a run after that about 0.1 s.
+``WandbTracker`` starts the client's service process, which serves all runs: the start takes 0.2 s, each run after that
+about 0.1 s. ``OpenRun`` is one run in W&B. It writes the run's content as lines of an append-only history
+(``nfa.tracking.journal``) and skips the lines that the server already has.
 """
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,22 +13,19 @@ from typing import Any, Literal
 import wandb
 from PIL import Image
 from wandb.errors import CommError
-from wandb.sdk.data_types._private import MEDIA_TMP
-from wandb.sdk.data_types.base_types.media import Media
-from wandb.sdk.lib.runid import generate_id
-from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
 
 from nfa.tracking.journal import Line, journal_of, lines_of
 from nfa.tracking.record.bundle import Bundle
-from nfa.tracking.record.pictures import Picture
+from nfa.tracking.record.pictures import RunPicture
 from nfa.tracking.record.run import RunRecord
-from nfa.tracking.record.tables import Table
+from nfa.tracking.record.tables import RunTable
 from nfa.tracking.tracker import Sent, TrackerError
 from nfa.tracking.weights_and_biases import client as wandb_client
 from nfa.tracking.weights_and_biases.client import check_login, client_settings, explained
 from nfa.tracking.weights_and_biases.environment import client_environment
+from nfa.tracking.weights_and_biases.internals import SERVICE_ENDED, PlainTable
 
-SUPERSEDED = "superseded"  # tag of a run whose content has changed: there is a newer one
+SUPERSEDED = "superseded"  # tag of a run that a newer run of changed content replaces
 
 
 class WandbTracker:
@@ -36,8 +34,15 @@ class WandbTracker:
     def __init__(self, folder: Path, mode: Literal["offline", "online"], project: str, entity: str | None) -> None:
         """Start the client's service process.
 
+        Args:
+            folder: Folder of the local runs.
+            mode: ``offline`` writes folders that ``wandb sync`` uploads later; ``online`` sends to the server.
+            project: W&B project of the runs.
+            entity: Account or team of the runs; None for the account's default.
+
         Raises:
-            UserError: The project's name is none, or online there is no key or a wrong one, or no such team.
+            UserError: The name of the project is invalid; online also: the API key is missing or wrong, or the team
+                does not exist.
             TrackerUnavailableError: The service process does not start, or the server does not answer.
         """
         self.online = mode == "online"
@@ -55,7 +60,7 @@ class WandbTracker:
             raise
 
     def publish(self, run: RunRecord) -> Sent:
-        """Publish one run, all of it; see ``Tracker.publish``."""
+        """Publish one complete run; see ``Tracker.publish``."""
         opened = self.begin(run)
         try:
             opened.write(lines_of(run))
@@ -69,10 +74,10 @@ class WandbTracker:
         return Sent(opened.folder, sent=self.online, linked=self.online)
 
     def begin(self, run: RunRecord) -> "OpenRun":
-        """Open a run, or online the one of this id that is there.
+        """Open a run; online, resume the run of the same id if the server has one.
 
         Raises:
-            As ``Tracker.publish``.
+            TrackerError: See ``Tracker.publish``, also for the other errors.
         """
         with self.watched():
             opened = wandb.init(
@@ -87,34 +92,36 @@ class WandbTracker:
             return OpenRun(self, opened, run)
 
     def account(self) -> str:
-        """Account or team that runs are for.
+        """Return the account or team that owns the runs.
 
         Raises:
-            As ``Tracker.publish``.
+            TrackerError: See ``Tracker.publish``, also for the other errors.
         """
         with self.watched():
             return str(self._settings.entity or wandb.Api().default_entity)
 
     def close(self) -> None:
         """Stop the service process and put the environment back. Never raises."""
-        # The client ends the interpreter when its service ended badly; the runs are written or not by then.
+        # The client exits the interpreter when its service ended badly. The runs need nothing more at this point.
         with self._held, contextlib.suppress(Exception, SystemExit):
             wandb.teardown()
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Turn the client's errors into the boundary's; start its service process again when that has died."""
+        """Turn the client's errors into those of ``nfa.tracking.tracker``; restart its service process if it died."""
         with explained():
             try:
                 yield
-            except (HandleAbandonedError, MailboxClosedError) as error:
+            except SERVICE_ENDED as error:
                 with contextlib.suppress(Exception, SystemExit):
                     wandb.teardown()
                 wandb.setup(self._settings)
-                raise TrackerError("the client's service process ended; started again for the next run") from error
+                raise TrackerError(
+                    "the service process of the W&B client died; it was started again for the next run"
+                ) from error
 
     def _tag_replaced(self, entity: str, replaced: Sequence[str]) -> None:
-        """Tag runs of earlier content, so that a filter leaves them out; one that is gone needs none."""
+        """Tag runs of earlier content as superseded, so that filters leave them out; skip runs that were deleted."""
         with self.watched():
             for run_id in replaced:
                 try:
@@ -129,67 +136,68 @@ class WandbTracker:
 
 
 class OpenRun:
-    """A run that lines are added to."""
+    """One open run, to which lines of history are added."""
 
     def __init__(self, tracker: WandbTracker, opened: wandb.Run, run: RunRecord) -> None:
-        """Find out which lines are there: the server knows how many, the journal which.
+        """Find out which lines the server has: the server knows how many, the journal knows which.
 
-        Lines without a journal were written in order, by a publish whose folder is lost.
+        If the journal is lost, an earlier publish wrote the lines in their standard order.
         """
         self._tracker, self._opened = tracker, opened
         self._journal = journal_of(tracker.folder, run.id) if tracker.online else None
-        self._there: set[str] = set()
+        self._sent: set[str] = set()
         if self._journal is not None:
-            known = self._journal.read() or [(line.digest, line.name) for line in lines_of(run)]
-            there = known[: opened.starting_step]
-            self._journal.write(there)
-            self._there = {digest for digest, _ in there}
+            handed_over = self._journal.read() or [(line.digest, line.name) for line in lines_of(run)]
+            arrived = handed_over[: opened.starting_step]
+            self._journal.write(arrived)
+            self._sent = {digest for digest, _ in arrived}
         for series in run.series:
             self._define(series.step, series.prefixes, summary=False)
         self._define("pictures/step", ("pictures",), summary=True)
 
     @property
     def entity(self) -> str:
-        """The account it belongs to."""
+        """Account or team that owns the run."""
         return self._opened.entity
 
     @property
     def folder(self) -> str:
-        """Name of its local folder."""
+        """Name of the run's local folder."""
         return Path(self._opened.dir).parent.name
 
     def write(self, lines: Iterable[Line]) -> None:
-        """Add the lines that are not there.
+        """Add the lines that the server does not have.
 
-        Never ``step=``: the client drops what goes back to an earlier step, and these series each begin at 0.
+        The lines carry their steps themselves. With the client's argument ``step=``, it would drop every line whose
+        step is earlier than the last one, and each series begins at step 0.
         """
         with self._tracker.watched():
             for line in lines:
                 if self._journal is not None:
-                    if line.digest in self._there:
+                    if line.digest in self._sent:
                         continue
                     self._journal.add(line)
-                    self._there.add(line.digest)
+                    self._sent.add(line.digest)
                 self._opened.log(self._row(line))
 
     def complete(self, run: RunRecord) -> None:
-        """Give it the configuration and the summary of the whole run, and its place among bundles of files."""
+        """Set the configuration and summary of the complete run, and link its file bundles as artifacts."""
         with self._tracker.watched():
             if self._opened.resumed:
                 config: Any = self._opened.config
                 config.update(run.config, allow_val_change=True)
             self._opened.summary.update(run.summary)
-            if self._tracker.online:  # offline a bundle could only be named by an absolute path, and none be used
+            if self._tracker.online:  # an offline run can record a bundle only by absolute path, and cannot use one
                 for bundle in run.uses:
                     self._opened.use_artifact(_artifact(bundle))
                 for bundle in run.makes:
                     self._opened.log_artifact(_artifact(bundle))
 
     def end(self, exit_code: int = 0) -> None:
-        """Wait until all of it has arrived, and close it.
+        """Close the run; with exit code 0, wait until all of it has arrived.
 
         Raises:
-            As ``Tracker.publish``; not where it ends badly.
+            TrackerError: See ``Tracker.publish``. With another exit code than 0, nothing is raised.
         """
         if exit_code:
             with contextlib.suppress(Exception):
@@ -199,23 +207,23 @@ class OpenRun:
                 self._opened.finish()
 
     def _define(self, step: str, prefixes: Iterable[str], *, summary: bool) -> None:
-        """Give metrics a step of their own, so that panels have the right axis by themselves."""
+        """Set ``step`` as the x-axis of all metrics with these prefixes."""
         self._opened.define_metric(step, hidden=True, summary="none")
         for prefix in prefixes:
-            # Without `summary="none"` the table of runs would hold every last value twice: here and under `final/`.
+            # Without `summary="none"`, W&B's table of runs would show each final value twice: here and under `final/`.
             self._opened.define_metric(f"{prefix}/*", step_metric=step, summary=None if summary else "none")
 
     def _row(self, line: Line) -> dict[str, Any]:
-        """What the client logs for a line."""
+        """Build the dictionary that the client logs for a line."""
         match line.content:
-            case Table():
+            case RunTable():
                 media = _table(line.content)
-                # A table that is bound before it is logged is a file of its run. Unbound, the client also makes an
-                # artifact of it, outside the run's folder, by an absolute path: the run could not be moved to where
-                # there is a network.
+                # A table that is bound to its run before it is logged becomes a file of the run. Otherwise the client
+                # also makes an artifact of the table, outside the run's folder and by an absolute path, and the run
+                # could not be copied to another machine for `wandb sync`.
                 media.bind_to_run(self._opened, line.name, 0)
                 return {line.name: media}
-            case Picture() as picture:
+            case RunPicture() as picture:
                 image = wandb.Image(Image.fromarray(picture.pixels), caption=picture.caption)
                 return {"pictures/step": picture.step, f"pictures/{picture.name}": image}
             case str():
@@ -224,39 +232,28 @@ class OpenRun:
                 return row
 
 
-class _Table(wandb.Table):
-    """A table of plain values: the client would look through every cell for arrays, a third of a run's time."""
-
-    def bind_to_run(self, *arguments: Any, **named: Any) -> None:
-        """Write the table as a file of the run."""
-        path = Path(MEDIA_TMP.name) / f"{generate_id()}.table.json"
-        path.write_text(json.dumps({"columns": self.columns, "data": self.data}, allow_nan=False), encoding="utf-8")
-        self._set_file(str(path), is_tmp=True, extension=".table.json")
-        Media.bind_to_run(self, *arguments, **named)
-
-
 class _Artifact(wandb.Artifact):
-    """An artifact that is not waited for without end: ``use_artifact`` sets no limit of its own."""
+    """An artifact with a limited wait: ``use_artifact`` would wait for the server forever."""
 
     def wait(self, timeout: int | None = None) -> wandb.Artifact:
-        """Wait until a server has it."""
+        """Wait until the server has the artifact."""
         return super().wait(timeout or int(wandb_client.FINISH_SECONDS))
 
 
 def _artifact(bundle: Bundle) -> wandb.Artifact:
-    """Make a W&B artifact; one of the same content is there once, whoever names it."""
+    """Make a W&B artifact. The server stores the same content only once, however many runs name it."""
     artifact = _Artifact(bundle.name, type=bundle.kind)
     for name, content in bundle.content.items():
         if isinstance(content, str):
             with artifact.new_file(name, mode="w") as file:
                 file.write(content)
         else:
-            artifact.add_file(str(content), name, policy="immutable", skip_cache=True)  # no copy is made
+            artifact.add_file(str(content), name, policy="immutable", skip_cache=True)  # makes no copy
     return artifact
 
 
-def _table(table: Table) -> Any:
-    """Make a W&B table; columns have their types from the schema, so no cell is inspected (five times faster)."""
-    media = _Table(columns=[*table.names], dtype=list(table.columns.values()))
+def _table(table: RunTable) -> Any:
+    """Make a W&B table. Column types come from the record, so the client infers none from cells: five times faster."""
+    media = PlainTable(columns=[*table.names], dtype=list(table.columns.values()))
     media.data = table.rows
     return media

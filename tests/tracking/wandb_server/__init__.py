@@ -1,4 +1,4 @@
-"""A local server that speaks enough of W&B's protocol for the real client to run online, and misbehaves on command.
+"""A local server that speaks enough of W&B's protocol for the real client, and has faults on command.
 
     with WandbServer() as server:
         server.misbehave(Fault("status", status=500, times=2))

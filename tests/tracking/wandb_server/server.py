@@ -1,4 +1,4 @@
-"""The server as a whole: it listens, disappears and returns, treats requests badly, and answers operations."""
+"""The server: it listens, disappears and returns, applies faults to requests, and answers operations."""
 
 import json
 import threading
@@ -14,10 +14,10 @@ from tests.tracking.wandb_server.transport import Fault, Http, handler, reset
 
 
 class WandbServer(Runs, Reports, Artifacts):
-    """The server: what it does as a whole; faults."""
+    """The server, with its faults."""
 
     def __init__(self, key: str = KEY, projects: tuple[str, ...] | None = None) -> None:
-        """Listen on a free port; ``projects`` are those that may be written to, all where None."""
+        """Listen on a free port; ``projects`` are those that may be written to, or None for all."""
         super().__init__(projects)
         self.key = key
         self.requests: list[str] = []
@@ -41,7 +41,7 @@ class WandbServer(Runs, Reports, Artifacts):
         self.disappear()
 
     def misbehave(self, *faults: Fault) -> None:
-        """Treat coming requests badly; the first fault that fits is used up first."""
+        """Apply faults to coming requests; the first fault that fits is used up first."""
         with self.lock:
             self.faults += faults
 
@@ -56,7 +56,7 @@ class WandbServer(Runs, Reports, Artifacts):
             self._thread.join()
 
     def return_(self) -> None:
-        """Be there again, on the same port."""
+        """Listen again on the same port."""
         self.gone_after = None
         self.gone_with_lines = False
         self.faults = []

@@ -1,4 +1,4 @@
-"""What the server keeps, and how it refuses."""
+"""The data that the server keeps, and its refusals."""
 
 import itertools
 import json
@@ -62,7 +62,7 @@ class State:
     address: str  # for WANDB_BASE_URL
 
     def __init__(self, projects: tuple[str, ...] | None = None) -> None:
-        """Keep nothing yet; ``projects`` are those that may be written to, all where None."""
+        """Start empty; ``projects`` are those that may be written to, or None for all."""
         self.projects = projects
         self.runs: dict[str, ServedRun] = {}
         self.artifacts: dict[str, ServedArtifact] = {}
@@ -76,6 +76,6 @@ class Refused(Exception):
     """A GraphQL error with an HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
-        """Say which."""
+        """Store message and status."""
         super().__init__(message)
         self.status = status

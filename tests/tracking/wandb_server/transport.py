@@ -1,4 +1,4 @@
-"""HTTP that fails on command: requests are read, treated as the faults say, and handed to the server."""
+"""HTTP with faults on command: requests are read, changed by faults, and passed to the server."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Fault:
 
 
 class Http(ThreadingHTTPServer):
-    """Keeps its connections, so that it can break them."""
+    """An HTTP server that keeps its connections, so that it can break them."""
 
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
 
     def __init__(self, *arguments: Any) -> None:
-        """Have none yet."""
+        """Start without connections."""
         self.connections: set[socket.socket] = set()
         super().__init__(*arguments)
 
@@ -58,16 +58,16 @@ class Http(ThreadingHTTPServer):
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget it."""
+        """Remove a connection."""
         self.connections.discard(request)
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that was broken on purpose is no news."""
+        """Do not report a connection that was broken on purpose."""
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with a reset, not an end."""
+    """Close a connection with a reset instead of an orderly end."""
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
@@ -134,6 +134,6 @@ def handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
 
 def _operation(query: str) -> str:
-    """Name of an operation that is not named beside its text."""
+    """Return the name of an operation from its text."""
     found = re.search(r"\b(?:query|mutation)\s+(\w+)", query)
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""The run that stands for a sweep, and the lineage of its files."""
+"""The summary run of a sweep, and the lineage of its files."""
 
 import json
 import math
@@ -14,19 +14,19 @@ from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import write_frame
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking.bundles import sweep_is_aggregated, table_path
-from nfa.tracking.record.sweep import KEY, TABLES
+from nfa.tracking.record.sweep_files import sweep_is_aggregated, table_path
+from nfa.tracking.record.sweep_run import SUMMARY_KEY, TABLES
 from tests.tracking.reading import ONLINE, Logged, run_folders
 from tests.tracking.wandb_server import WandbServer
 
 
 def undefined(value: Any) -> bool:
-    """Nothing, or no number that JSON has."""
+    """Return True for a missing value and for a number that JSON cannot hold."""
     return value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
 
 
 def test_the_cells_runs_are_published_before_the_sweep_is_aggregated(sweep: Sweep, results: Path) -> None:
-    """And the sweep's own after it: the workflow publishes and aggregates at one time."""
+    """The summary run is published later, because the workflow publishes and aggregates at the same time."""
     paths = SweepPaths(results / sweep.name)
     first = publish(sweep, results, runs_only=True)
     assert (len(first.published), first.summary_left_out) == (4, False)
@@ -35,17 +35,17 @@ def test_the_cells_runs_are_published_before_the_sweep_is_aggregated(sweep: Swee
     assert set(named) == set(first.published)
     aggregate(sweep, results)
     then = publish(sweep, results)
-    assert (then.published, len(then.unchanged)) == ([KEY], 4)
+    assert (then.published, len(then.unchanged)) == ([SUMMARY_KEY], 4)
     assert json.loads(paths.published.read_text())["runs"].items() >= named.items()
     publish(sweep, results, runs_only=True)
     assert json.loads(paths.published_runs.read_text())["runs"] == named
 
 
 def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:
-    """Read back with W&B's reader: each value of each aggregated table."""
+    """W&B's reader returns each value of each aggregated table."""
     paths = SweepPaths(aggregated / sweep.name)
     publish(sweep, aggregated)
-    entry = json.loads(paths.published.read_text())["runs"][KEY]
+    entry = json.loads(paths.published.read_text())["runs"][SUMMARY_KEY]
     run = Logged(paths.wandb / entry["folder"])
     assert (run.run["job_type"], run.run["tags"]) == ("sweep", ["small", "summary"])
     assert (run.summary["cells"], run.config["cells"], run.config["seeds"]) == (2, 2, [0, 3])
@@ -67,7 +67,7 @@ def test_every_table_figure_and_page(sweep: Sweep, aggregated: Path) -> None:
 
 
 def test_without_aggregation_it_is_left_out(sweep: Sweep, results: Path) -> None:
-    """And that is said."""
+    """The output names the reason."""
     assert not sweep_is_aggregated(sweep, SweepPaths(results / sweep.name))
     summary = publish(sweep, results)
     assert summary.summary_left_out
@@ -76,7 +76,7 @@ def test_without_aggregation_it_is_left_out(sweep: Sweep, results: Path) -> None
 
 
 def test_tables_of_other_runs_are_not_this_sweep_s(sweep: Sweep, aggregated: Path) -> None:
-    """Another sweep file of the same name has been aggregated since, or the same one when it said fewer seeds."""
+    """Tables of another sweep file of the same name, or of fewer seeds, are not published."""
     paths = SweepPaths(aggregated / sweep.name)
     assert sweep_is_aggregated(sweep, paths)
     path = table_path(paths, "runs")
@@ -86,23 +86,23 @@ def test_tables_of_other_runs_are_not_this_sweep_s(sweep: Sweep, aggregated: Pat
         assert not sweep_is_aggregated(sweep, paths)
         assert publish(sweep, aggregated).summary_left_out
     write_frame(path.with_suffix(""), frame)
-    assert publish(sweep, aggregated).published == [KEY]
+    assert publish(sweep, aggregated).published == [SUMMARY_KEY]
 
 
 def test_it_is_replaced_when_a_table_changes(sweep: Sweep, aggregated: Path) -> None:
-    """One folder, of the new content."""
+    """After a change there is one folder, with the new content."""
     publish(sweep, aggregated)
     path = SweepPaths(aggregated / sweep.name).tables / "runs.parquet"
     frame = pd.read_parquet(path)
     frame["test_loss"] += 1.0
     write_frame(path.with_suffix(""), frame)
-    assert publish(sweep, aggregated).published == [KEY]
+    assert publish(sweep, aggregated).published == [SUMMARY_KEY]
     assert sum("-sweep-" in folder.name for folder in run_folders(SweepPaths(aggregated / sweep.name).wandb)) == 1
 
 
 @pytest.mark.parametrize("limit", [1.0, 0.0001])
 def test_lineage(limit: float, aggregated: Path, server: WandbServer) -> None:
-    """Configuration -> each run -> its checkpoints, if they are small enough -> the summary -> tables and report."""
+    """Artifacts link configuration, runs, checkpoints if small enough, summary run, tables and report."""
     sweep = parse({**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "checkpoints_mb": limit}}, "test")
     cell = sweep.cells[0]
     file = SweepPaths(aggregated / sweep.name).cell(cell.id).checkpoint(0, 20)
@@ -114,11 +114,11 @@ def test_lineage(limit: float, aggregated: Path, server: WandbServer) -> None:
     kinds = {artifact.type: artifact for artifact in server.artifacts.values()}
     assert all(artifact.committed for artifact in server.artifacts.values())
     assert set(kinds["configuration"].used_by) == set(ids.values())
-    assert kinds["tables"].made_by == kinds["report"].made_by == ids[KEY]
+    assert kinds["tables"].made_by == kinds["report"].made_by == ids[SUMMARY_KEY]
     assert set(kinds["tables"].manifest["contents"]) == {f"{name}.parquet" for name in TABLES}
     if limit < 0.001:
         assert "checkpoints" not in kinds
     else:
         assert kinds["checkpoints"].made_by == ids[f"{cell.id}/seed-0"]
-        assert kinds["checkpoints"].used_by == [ids[KEY]]
+        assert kinds["checkpoints"].used_by == [ids[SUMMARY_KEY]]
         assert set(kinds["checkpoints"].manifest["contents"]) == {"step-20.safetensors"}

@@ -1,4 +1,4 @@
-"""Curves that appear while a run trains, and runs that grow as their stages end: the command line, online."""
+"""Live curves of the command line, online: runs grow while they train and when their stages end."""
 
 import itertools
 import json
@@ -18,9 +18,9 @@ import yaml
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking import live as follow
-from tests.tracking.test_online import assert_everything_once
+from nfa.tracking import follower as follow
 from tests.tracking.wandb_server import KEY, Fault, WandbServer
+from tests.tracking.weights_and_biases.test_tracker_online import assert_everything_once
 
 DOCUMENT: dict[str, Any] = {
     "sweep": "live",
@@ -58,7 +58,7 @@ def stage(server: WandbServer, tmp_path: Path) -> Iterator[Stage]:
 
     yield start
     for process in begun:
-        process.kill()  # one that has ended is left alone
+        process.kill()  # does nothing to a process that has ended
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
@@ -75,7 +75,7 @@ def live_sweep(results: Path) -> Sweep:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -83,7 +83,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
 
 
 def test_only_what_has_changed_is_read(online: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A follower of thousands of runs must leave the processor to the training."""
+    """The follower reads unchanged files once, so that thousands of runs do not cost the training time."""
     read: list[tuple[str, int]] = []
 
     def count(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> None:
@@ -107,7 +107,7 @@ def test_only_what_has_changed_is_read(online: Sweep, tmp_path: Path, monkeypatc
 def test_wrong_key_is_said_and_costs_no_training(
     server: WandbServer, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line in the stage's log, at its start."""
+    """A wrong key is one line in the stage's log, at its start."""
     server.key = "1" * 40
     output = finish(stage("train", document={**DOCUMENT, "train": {"steps": 40_000, "checkpoints": 3}}))
     (line,) = (line for line in output.splitlines() if "no live curves" in line)
@@ -142,7 +142,7 @@ def test_runs_grow_stage_by_stage(server: WandbServer, stage: Stage, tmp_path: P
 
 @pytest.mark.slow
 def test_runs_grow_while_they_train_and_in_the_later_stages(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
-    """The followers of the later stages open a run again that the first one ended with the training."""
+    """The followers of the later stages open the run again that the first follower closed after the training."""
     long = {**DOCUMENT, "train": {"steps": 30_000, "checkpoints": 3}}
     training = stage("train", "--save-every", "0.2", document=long)
     wait_for(lambda: any(run.lines for run in server.runs.values()))
@@ -159,7 +159,7 @@ def test_runs_grow_while_they_train_and_in_the_later_stages(server: WandbServer,
 
 @pytest.mark.slow
 def test_killed_training_goes_on_in_the_same_run(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
-    """Curves are there while it trains; a kill, and the run goes on from its line."""
+    """Curves appear while a run trains, and continue after a kill without repeated lines."""
     long = {**DOCUMENT, "train": {"steps": 30_000, "checkpoints": 3}}
     training = stage("train", "--save-every", "0.2", document=long)
     wait_for(lambda: any(run.lines for run in server.runs.values()))
@@ -176,7 +176,7 @@ def test_killed_training_goes_on_in_the_same_run(server: WandbServer, stage: Sta
 
 @pytest.mark.slow
 def test_changed_after_it_was_begun(server: WandbServer, stage: Stage, tmp_path: Path) -> None:
-    """Another setting of a later stage: a new run, and the one begun before is tagged."""
+    """Another setting of a later stage makes a new run, and the run begun before is tagged."""
     finish(stage("train"))
     finish(stage("measure"))
     begun = set(server.runs)
@@ -191,13 +191,13 @@ def test_changed_after_it_was_begun(server: WandbServer, stage: Stage, tmp_path:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["silence", "gone"])
 def test_training_does_not_wait_for_a_bad_server(kind: str, server: WandbServer, stage: Stage, tmp_path: Path) -> None:
-    """The stages end, their files are whole, and publish catches up."""
+    """Without a server the stages end with complete files, and `nfa publish` sends the runs later."""
     if kind == "gone":
         server.disappear()
     else:
         server.misbehave(Fault("silence", times=1000, seconds=100.0))
     for name in ("train", "measure", "probe"):
-        finish(stage(name))  # which has its limit of time
+        finish(stage(name))  # within its time limit
     assert not server.runs
     if kind == "silence":
         server.disappear()

@@ -1,4 +1,4 @@
-"""What is published of a sweep as a whole, read from its files; and the files that are published as they are."""
+"""Read a sweep's aggregated results for its summary run, and name the file bundles that are published unchanged."""
 
 import hashlib
 import json
@@ -14,17 +14,17 @@ from nfa.storage.tables import read_written
 from nfa.sweep.cells import Cell, Sweep
 from nfa.tracking.record.bundle import Bundle
 from nfa.tracking.record.run import RunRecord
-from nfa.tracking.record.sweep import TABLES, build_sweep_record, content_of
+from nfa.tracking.record.sweep_run import TABLES, build_sweep_record, content_of
 
 
 def configuration_bundle(sweep: Sweep) -> Bundle:
-    """The sweep file."""
+    """Return the bundle that holds the sweep file."""
     text = json.dumps(content_of(sweep), indent=1, sort_keys=True) + "\n"
     return Bundle(f"{sweep.name}-configuration", "configuration", {"sweep.json": text})
 
 
 def checkpoint_bundles(sweep: Sweep, cell: Cell, seed: int, paths: SweepPaths) -> tuple[Bundle, ...]:
-    """A run's checkpoints, where they are wanted and no larger than wanted."""
+    """Return the bundle of a run's checkpoints; none if offline or larger than the setting ``checkpoints_mb``."""
     if sweep.wandb.mode != "online" or sweep.wandb.checkpoints_mb == 0:
         return ()
     folder = paths.cell(cell.id).checkpoint(seed, 0).parent
@@ -36,27 +36,27 @@ def checkpoint_bundles(sweep: Sweep, cell: Cell, seed: int, paths: SweepPaths) -
 
 
 def sweep_is_aggregated(sweep: Sweep, paths: SweepPaths) -> bool:
-    """Tell whether the aggregated tables and the report are there, and of this sweep's runs.
+    """Return True if the aggregated tables and the report exist and hold exactly this sweep's runs.
 
-    Two sweep files may say the same name, and one file other runs than before.
+    Another sweep file may have the same name, or this file may have changed since the aggregation.
     """
     if not paths.report.exists() or not all(table_path(paths, name).exists() for name in TABLES):
         return False
     try:
         runs = pq.read_table(table_path(paths, "runs"), columns=["cell", "seed"]).to_pydict()
-    except (OSError, ValueError):  # damaged (pyarrow's errors are ValueErrors): whoever reads it all says so
+    except (OSError, ValueError):  # damaged (pyarrow raises ValueErrors); `read_sweep_record` reports it
         return True
     there = set(zip(runs["cell"], runs["seed"], strict=True))
     return there == {(cell.id, seed) for cell in sweep.cells for seed in sweep.seeds}
 
 
 def table_path(paths: SweepPaths, name: str) -> Path:
-    """File of an aggregated table."""
+    """Return the file of an aggregated table."""
     return paths.tables / f"{name}.parquet"
 
 
 def sweep_files_digest(paths: SweepPaths) -> str:
-    """Hash what the summary run is made from; figures and page are views of the tables."""
+    """Hash the aggregated tables, from which the summary run, the figures and the report page are made."""
     total = hashlib.sha256()
     for name in TABLES:
         total.update(hashlib.sha256(table_path(paths, name).read_bytes()).digest())
@@ -64,10 +64,10 @@ def sweep_files_digest(paths: SweepPaths) -> str:
 
 
 def read_sweep_record(sweep: Sweep, paths: SweepPaths) -> RunRecord:
-    """Read the aggregated tables, figures and page, and lay out the summary run.
+    """Read the aggregated tables, figures and report page, and lay out the summary run.
 
     Raises:
-        UserError: One of them is damaged.
+        UserError: A file is damaged.
     """
     figures = {file.stem: _pixels(file) for file in sorted(paths.figures.glob("*.png"))}
     checkpoints = [
@@ -91,12 +91,12 @@ def read_sweep_record(sweep: Sweep, paths: SweepPaths) -> RunRecord:
 
 
 def _pixels(file: Path) -> np.ndarray:
-    """Read a figure: height x width x 3.
+    """Read a figure as an array, height x width x 3 (red, green, blue), uint8.
 
     Raises:
-        UserError: It is damaged.
+        UserError: The file is damaged.
     """
     try:
         return np.asarray(Image.open(file).convert("RGB"))
-    except (OSError, SyntaxError):  # Pillow's own for a broken PNG
-        raise UserError(f"{file}: damaged; `nfa aggregate` writes it anew") from None
+    except (OSError, SyntaxError):  # Pillow raises SyntaxError for a broken PNG
+        raise UserError(f"{file}: damaged; `nfa aggregate` writes it again") from None

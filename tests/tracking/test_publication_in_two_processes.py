@@ -1,4 +1,4 @@
-"""Many runs are published by two processes: the same runs, once each, whatever becomes of the second one."""
+"""Two processes publish many runs: each run once, even if the second process fails."""
 
 import os
 import signal
@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from nfa.stages import publish as stage
 from nfa.stages.publish import publish
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
+from nfa.tracking import publication
 from nfa.tracking.record.run import RunRecord
 from nfa.tracking.tracker import Sent, TrackerError
 from nfa.tracking.weights_and_biases.tracker import WandbTracker
 from tests.tracking.reading import run_folders
-from tests.tracking.test_online import assert_everything_once
-from tests.tracking.test_publish import PUBLISH, change_history, python
+from tests.tracking.test_publication import PUBLISH, change_history, python
 from tests.tracking.wandb_server import WandbServer
+from tests.tracking.weights_and_biases.test_tracker_online import assert_everything_once
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 
 
 @pytest.fixture(autouse=True)
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the small sweep's four runs be many."""
-    monkeypatch.setattr(stage, "MANY_RUNS", 4)
+    """Let the four runs of the small sweep count as many."""
+    monkeypatch.setattr(publication, "MANY_RUNS", 4)
 
 
 def before_each(monkeypatch: pytest.MonkeyPatch, act: Callable[[RunRecord], None]) -> None:
-    """Do something in the publishing process before it publishes a run."""
+    """Call ``act`` in the publishing process before it publishes a run."""
     whole = WandbTracker.publish
 
     def instead(tracker: WandbTracker, run: RunRecord) -> Sent:
@@ -65,7 +65,7 @@ def test_each_has_half_and_all_are_counted(
 
 
 def test_a_killed_second_process_costs_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had not published is published by the first, which goes on to the end."""
+    """The first process publishes the runs that a killed second process has not published."""
     parent, killed = os.getpid(), sweep.seeds[1]
 
     def kill(run: RunRecord) -> None:
@@ -95,10 +95,10 @@ def test_a_run_that_neither_can_publish_is_named_once(
 
 
 def test_nothing_temporary_is_left(sweep: Sweep, results: Path, tmp_path: Path) -> None:
-    """A fork does not come to what a client does where an interpreter ends."""
+    """Temporary files are removed although a fork skips the client's clean-up at exit."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    code = f"{PUBLISH}\nfrom nfa.stages import publish as stage\nstage.MANY_RUNS = 4\n"
+    code = f"{PUBLISH}\nfrom nfa.tracking import publication\npublication.MANY_RUNS = 4\n"
     code += f"publish(parse(DOCUMENT, 'test'), Path({str(results)!r}))"
     with python(code, results.parent, TMPDIR=str(temporary)) as process:
         assert process.wait() == 0

@@ -1,4 +1,4 @@
-"""What is published of a cell, read from its files."""
+"""Read the result files of one cell, from which its runs are published."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from nfa.storage.tables import read_written
 
 @dataclass(frozen=True)
 class CellResults:
-    """The files of one cell, all seeds.
+    """The content of one cell's files, for all seeds. Tables are in long format: one value per row.
 
     Attributes:
-        document: cell.json.
-        history: Training curves, long.
-        alignment: Every quantity of every layer and checkpoint, long.
-        probes: Scores of linear probes, long.
-        features: All other scores of features, long.
-        timings: Seconds per stage and seed; empty where nobody kept them.
-        matrices: NFM and AGOP, diagonals and spectra by ``seed/step/layer/name``.
+        document: Content of ``cell.json``.
+        history: Training curves.
+        alignment: Every quantity of every layer and checkpoint.
+        probes: Scores of linear probes.
+        features: All other feature scores.
+        timings: Seconds per stage and seed; empty if no timings were kept.
+        matrices: ``seed/step/layer/name`` -> NFM or AGOP, its diagonal, or a spectrum.
     """
 
     document: dict[str, Any]
@@ -43,7 +43,7 @@ def read_results(paths: CellPaths) -> CellResults:
     """Read all files of a cell.
 
     Raises:
-        UserError: One of them is damaged.
+        UserError: A file is damaged.
     """
     scores = read_written(paths.probes, by="probe")
     linear = scores["probe"].isin(LINEAR_PROBES)
@@ -61,10 +61,10 @@ def read_results(paths: CellPaths) -> CellResults:
 
 
 def _document(paths: CellPaths) -> dict[str, Any]:
-    """Read cell.json.
+    """Read ``cell.json``.
 
     Raises:
-        UserError: It is damaged.
+        UserError: The file is damaged.
     """
     try:
         return read_sealed(paths.cell)
@@ -73,7 +73,7 @@ def _document(paths: CellPaths) -> dict[str, Any]:
 
 
 def files_digest(paths: CellPaths) -> str:
-    """Hash the bytes of a cell's files, but for its timings, the only table that may differ between equal runs."""
+    """Hash the bytes of a cell's files except its timings, which alone may differ between equal runs."""
     total = hashlib.sha256()
     for file in (paths.cell, paths.history, paths.alignment, paths.matrices, paths.probes):
         total.update(hashlib.sha256(file.read_bytes()).digest())

@@ -1,4 +1,4 @@
-"""MLflow behind the same boundary: read back with its own client."""
+"""The MLflow tracker, read back with MLflow's own client."""
 
 import json
 import math
@@ -17,8 +17,8 @@ from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.tracking.destinations import mlflow_place
 from nfa.tracking.mlflow_tracker import ID, flat
-from tests.tracking.test_online import records_of
-from tests.tracking.test_publish import change_history
+from tests.tracking.test_publication import change_history
+from tests.tracking.weights_and_biases.test_tracker_online import records_of
 
 
 def client_of(sweep: Sweep, results: Path) -> MlflowClient:
@@ -27,7 +27,7 @@ def client_of(sweep: Sweep, results: Path) -> MlflowClient:
 
 
 def runs_of(sweep: Sweep, results: Path) -> dict[str, Run]:
-    """Every run that is not deleted, by our id."""
+    """Return every run that is not deleted, by its nfa id."""
     client = client_of(sweep, results)
     experiment = client.get_experiment_by_name("nfa-test")
     assert experiment is not None
@@ -35,7 +35,7 @@ def runs_of(sweep: Sweep, results: Path) -> dict[str, Run]:
 
 
 def test_everything_is_there(sweep: Sweep, aggregated: Path) -> None:
-    """Every value of every series, summary, settings, tables, pictures; a second publish adds nothing."""
+    """All series, summary values, settings, tables and pictures are stored; a second publish adds nothing."""
     summary = publish(sweep, aggregated, mlflow_place)
     assert len(summary.published) == 5
     assert "5 runs published locally" in summary.lines()[0]
@@ -72,7 +72,7 @@ def test_everything_is_there(sweep: Sweep, aggregated: Path) -> None:
 
 
 def test_changed_and_half_written_runs(sweep: Sweep, results: Path) -> None:
-    """Other content is another run and marks the old one; lost records find it again; a half one is written anew."""
+    """Changed content is a new run and tags the old one; lost records are found; incomplete runs are rewritten."""
     publish(sweep, results, mlflow_place)
     before = runs_of(sweep, results)
     change_history(sweep, results)
@@ -94,7 +94,7 @@ def test_changed_and_half_written_runs(sweep: Sweep, results: Path) -> None:
 
 
 def test_not_installed_is_one_line(tmp_path: Path) -> None:
-    """It names what to install."""
+    """The error names the package to install."""
     (tmp_path / "mlflow.py").write_text("raise ImportError('no mlflow here')")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     code = (
@@ -108,7 +108,7 @@ def test_not_installed_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_damaged_store_is_one_line_and_left_alone(sweep: Sweep, results: Path) -> None:
-    """Nobody's database is overwritten."""
+    """A file that is no database is not overwritten."""
     store = SweepPaths(results / sweep.name).mlflow / "mlflow.db"
     store.parent.mkdir()
     store.write_bytes(b"no database" * 100)
@@ -120,5 +120,5 @@ def test_a_damaged_store_is_one_line_and_left_alone(sweep: Sweep, results: Path)
 
 @pytest.mark.parametrize("settings", [{"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None}])
 def test_settings_are_named_by_their_path(settings: dict[str, object]) -> None:
-    """As W&B names them."""
+    """Nested settings are named as in W&B."""
     assert list(flat(settings)) == [("a.b", 1), ("a.c.d", [1, 2]), ("e", None)]

@@ -1,4 +1,4 @@
-"""The run that stands for a whole sweep: aggregated tables, figures, the report page. Pure: frames in, record out."""
+"""The summary run of a sweep: its aggregated tables, figures and report page as one ``RunRecord``. Reads no files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,14 @@ import pandas as pd
 from nfa.digests import digest
 from nfa.sweep.cells import Sweep
 from nfa.tracking.record.bundle import Bundle
-from nfa.tracking.record.pictures import Picture
+from nfa.tracking.record.pictures import RunPicture
 from nfa.tracking.record.run import TAG_LIMIT, RunRecord
-from nfa.tracking.record.tables import Table
+from nfa.tracking.record.tables import RunTable
 
-# Not among them: the joined alignment and probes, which each run holds for itself.
+# The joined tables `alignment` and `probes` are left out, because each run holds its own part of them.
 TABLES = ("cells_summary", "runs", "alignment_summary", "probes_summary", "history_summary", "rank_correlation")
 JOB_TYPE = "sweep"
-KEY = "sweep/summary"
+SUMMARY_KEY = "sweep/summary"
 
 
 def build_sweep_record(
@@ -35,11 +35,11 @@ def build_sweep_record(
         tables: Aggregated tables by name; those in ``TABLES`` are published.
         figures: Pixels of each figure by name, height x width x 3, uint8.
         page: The report page, HTML.
-        made_of: What the sweep was made from: configuration, checkpoints.
-        makes: What came out: tables, report.
+        made_of: File bundles from which the sweep's results were made: configuration, checkpoints.
+        makes: File bundles of the results: tables, report.
     """
     return RunRecord(
-        key=KEY,
+        key=SUMMARY_KEY,
         stem=f"{digest({'sweep': sweep.name})[:8]}-sweep",
         name=f"{sweep.name}: summary",
         group=f"{sweep.name}: summary",
@@ -47,7 +47,9 @@ def build_sweep_record(
         tags=tuple(dict.fromkeys((sweep.name[:TAG_LIMIT], "summary"))),
         config={
             "sweep": sweep.name,
-            "document": json.dumps(content_of(sweep), sort_keys=True),  # its lists have no columns to filter by
+            "document": json.dumps(
+                content_of(sweep), sort_keys=True
+            ),  # as text, because W&B cannot filter by its lists
             "cells": len(sweep.cells),
             "seeds": list(sweep.seeds),
             "artifacts": {bundle.name: bundle.digest for bundle in (*made_of, *makes)},
@@ -55,7 +57,7 @@ def build_sweep_record(
         summary=_summary(tables["cells_summary"]),
         series=(),
         tables={name: table_of(tables[name]) for name in TABLES},
-        pictures=tuple(Picture(name, 0, name, pixels) for name, pixels in sorted(figures.items())),
+        pictures=tuple(RunPicture(name, 0, name, pixels) for name, pixels in sorted(figures.items())),
         pages={"report": page},
         uses=tuple(made_of),
         makes=tuple(makes),
@@ -63,12 +65,12 @@ def build_sweep_record(
 
 
 def content_of(sweep: Sweep) -> dict[str, Any]:
-    """The sweep file without where its runs are published to."""
+    """Return the sweep file's content without its section ``wandb``, which does not change results."""
     return {key: value for key, value in sweep.document.items() if key != "wandb"}
 
 
 def _summary(cells: pd.DataFrame) -> dict[str, Any]:
-    """How many cells, and how many of them diverged or did not learn."""
+    """Count all cells, those that diverged, and those that did not learn."""
     return {
         "cells": len(cells),
         "cells_diverged": int((cells["n_diverged"] > 0).sum()),
@@ -76,8 +78,8 @@ def _summary(cells: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def table_of(frame: pd.DataFrame) -> Table:
-    """Lay out a frame: undefined values are None, whatever their type."""
+def table_of(frame: pd.DataFrame) -> RunTable:
+    """Convert a frame to a table with a Python type per column; undefined values become None."""
     columns: dict[str, type] = {}
     content = []
     for name in frame.columns:
@@ -87,7 +89,7 @@ def table_of(frame: pd.DataFrame) -> Table:
         columns[str(name)] = kind
         held = zip(finite.tolist(), values.to_numpy(object).tolist(), strict=True)
         content.append([kind(value) if good else None for good, value in held])
-    return Table(columns, [list(row) for row in zip(*content, strict=True)])
+    return RunTable(columns, [list(row) for row in zip(*content, strict=True)])
 
 
 def _kind(values: "pd.Series[Any]") -> type:
@@ -99,5 +101,5 @@ def _kind(values: "pd.Series[Any]") -> type:
         return float
     if isinstance(values.dtype, pd.StringDtype):
         return str
-    held = {type(value) for value in values.dropna()}  # a setting that some entries do not have
+    held = {type(value) for value in values.dropna()}  # a setting that some cells lack
     return bool if held == {bool} else str

@@ -62,7 +62,7 @@ def change_history(sweep: Sweep, results: Path) -> str:
 
 
 def python(code: str, folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """Start Python with a clean environment that knows nothing of W&B but what is given."""
+    """Start Python with a clean environment and the given W&B variables only."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "XDG_"))}
@@ -72,7 +72,7 @@ def python(code: str, folder: Path, **environment: str) -> subprocess.Popen[str]
 
 
 class Refuse(BaseHTTPRequestHandler):
-    """Answers as W&B does to a key that it does not know."""
+    """A server that answers as W&B does to an unknown key."""
 
     def do_POST(self) -> None:
         """Refuse."""
@@ -99,7 +99,7 @@ def refusing_server() -> Iterator[str]:
 
 
 def test_second_publish_writes_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does it open the tracker."""
+    """Publishing again changes no file and does not open the tracker."""
     publish(sweep, results)
     folder = SweepPaths(results / sweep.name).wandb
     before, declared = snapshot(folder), SweepPaths(results / sweep.name).published
@@ -130,7 +130,7 @@ def test_changed_content_replaces_the_folder(sweep: Sweep, results: Path) -> Non
 
 
 def test_timings_and_provenance_are_no_content(sweep: Sweep, results: Path) -> None:
-    """Where and how fast a run was computed does not make it another run."""
+    """Machine and speed do not change the id of a run."""
     publish(sweep, results)
     path = SweepPaths(results / sweep.name).cell(sweep.cells[0].id).cell
     document = json.loads(path.read_text())
@@ -140,7 +140,7 @@ def test_timings_and_provenance_are_no_content(sweep: Sweep, results: Path) -> N
 
 
 def test_synced_run_is_kept_and_superseded(sweep: Sweep, results: Path, tmp_path: Path) -> None:
-    """What a server has is not removed, and the new run knows its id."""
+    """A synced run is not removed, and the new run names its id as superseded."""
     publish(sweep, results)
     paths = SweepPaths(results / sweep.name)
     key = f"{sweep.cells[0].id}/seed-0"
@@ -160,7 +160,7 @@ def test_synced_run_is_kept_and_superseded(sweep: Sweep, results: Path, tmp_path
 
 
 def test_vanished_folder_is_written_again(sweep: Sweep, results: Path) -> None:
-    """A record without its folder counts for nothing."""
+    """A run whose folder is missing is published again."""
     publish(sweep, results)
     folder = SweepPaths(results / sweep.name).wandb
     victim = run_folders(folder)[1]
@@ -172,12 +172,12 @@ def test_vanished_folder_is_written_again(sweep: Sweep, results: Path) -> None:
 
 
 def test_killed_half_way_resumes(sweep: Sweep, results: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle of the third run: the finished two stay, the half one goes."""
+    """After SIGKILL in the third run, the two finished runs stay and the incomplete one is removed."""
     code = (
         PUBLISH
         + f"""
 import os, signal
-from nfa.tracking.weights_and_biases import tracker
+from nfa.tracking.weights_and_biases import tracker as wandb_tracker
 whole, done = wandb_tracker.OpenRun.write, []
 def half(opened, lines):
     done.append(opened)
@@ -203,7 +203,7 @@ publish(parse(DOCUMENT, "test"), Path({str(results)!r}))
 
 
 def test_failing_runs_cost_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The warning names the reason and the way out; no half-written run is left."""
+    """The warning names the reason and the remedy; no incomplete run is left."""
 
     def broken(opened: Any, lines: Iterator[Any]) -> None:
         with opened._tracker.watched():
@@ -223,7 +223,7 @@ def test_failing_runs_cost_nothing(sweep: Sweep, results: Path, monkeypatch: pyt
 
 
 def test_missing_wandb_costs_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not installed: a warning, and published.json is there."""
+    """Without the client, publishing warns and writes published.json."""
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.delitem(sys.modules, "nfa.tracking.weights_and_biases.tracker")
     summary = publish(sweep, results)
@@ -232,7 +232,7 @@ def test_missing_wandb_costs_nothing(sweep: Sweep, results: Path, monkeypatch: p
 
 
 def test_unreachable_server_costs_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found out once, not for every run; what was published offline stays."""
+    """A missing server is noticed once, not for every run; offline runs stay."""
     publish(sweep, results)
     folder = SweepPaths(results / sweep.name).wandb
     before = snapshot(folder)
@@ -242,13 +242,13 @@ def test_unreachable_server_costs_nothing(sweep: Sweep, results: Path, monkeypat
     summary = publish(with_mode("online"), results)
     assert len(summary.unsent) == 4
     assert "does not answer" in next(iter(summary.unsent.values()))
-    assert snapshot(folder) == before  # what was published offline is still there
+    assert snapshot(folder) == before  # the offline runs are unchanged
     assert os.environ["WANDB_API_KEY"] == KEY
     assert len(publish(sweep, results).unchanged) == 4
 
 
 def test_refused_key_is_one_line(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's own words, not a warning that is overlooked."""
+    """A refused key is an error with the server's message, not only a warning."""
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     with refusing_server() as address:
         monkeypatch.setenv("WANDB_BASE_URL", address)
@@ -262,7 +262,7 @@ def test_refused_key_is_one_line(results: Path, monkeypatch: pytest.MonkeyPatch)
 def test_wrong_surroundings_are_one_line(
     address: str | None, says: str, results: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Online without a key; a server's address that is none."""
+    """A missing key and an invalid server address are errors of one line."""
     if address is None:
         monkeypatch.delenv("WANDB_API_KEY", raising=False)
     else:
@@ -277,14 +277,14 @@ def test_wrong_surroundings_are_one_line(
 
 @pytest.mark.parametrize("project", ["a/b", "  ", "a:b", "a\nb"])
 def test_a_project_of_no_name_is_refused_before_anything_trains(project: str) -> None:
-    """By the sweep file already: the client would find out when everything is trained, MLflow not at all."""
+    """The sweep file is refused: the client would refuse the project after the training, and MLflow never."""
     with pytest.raises(UserError, match=r"wandb: project: .* is no name"):
         with_mode("offline", project=project)
 
 
 @pytest.mark.parametrize("name", ["tables/runs.parquet", "figures/curves.png"])
 def test_a_damaged_summary_costs_no_run(name: str, sweep: Sweep, aggregated: Path) -> None:
-    """It is named, with what mends it, and all else is published."""
+    """The damaged file is named with the command that repairs it, and all other runs are published."""
     file = aggregated / sweep.name / name
     file.write_bytes(file.read_bytes()[:100])
     done = publish(sweep, aggregated)
@@ -295,7 +295,7 @@ def test_a_damaged_summary_costs_no_run(name: str, sweep: Sweep, aggregated: Pat
 
 
 def test_disabled_imports_no_wandb(results: Path, tmp_path: Path) -> None:
-    """Nor is anything written but published.json."""
+    """A disabled publish does not import the client, and writes only published.json."""
     code = (
         PUBLISH
         + f"""
@@ -312,7 +312,7 @@ print("wandb" in sys.modules, "torch" in sys.modules)
 
 
 def test_unfinished_cells_are_named(sweep: Sweep, results: Path) -> None:
-    """The finished ones are published."""
+    """Unfinished cells are named, and the finished ones are published."""
     paths = SweepPaths(results / sweep.name)
     paths.cell(sweep.cells[1].id).probes.unlink()
     summary = publish(sweep, results)
@@ -324,7 +324,7 @@ def test_unfinished_cells_are_named(sweep: Sweep, results: Path) -> None:
 def test_nothing_outside_and_nothing_secret(
     results: Path, tmp_path: Path, listener: Callable[[], int], listener_port: int
 ) -> None:
-    """No connection, no file elsewhere, no key, nothing taken from stray variables."""
+    """Offline, nothing connects, no file is written elsewhere, and neither key nor stray variables are used."""
     outside = sorted(path for path in results.rglob("*") if path.is_file())
     here = f"http://127.0.0.1:{listener_port}"
     environment = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": here, "HTTP_PROXY": here, "HTTPS_PROXY": here}
@@ -347,7 +347,7 @@ def test_nothing_outside_and_nothing_secret(
 
 
 def test_two_at_once_publish_once(sweep: Sweep, results: Path, tmp_path: Path) -> None:
-    """The second waits for the first, and finds nothing to do."""
+    """The second process waits for the first, and then finds nothing to publish."""
     code = PUBLISH + f"print(len(publish(parse(DOCUMENT, 'test'), Path({str(results)!r})).published))"
     both = [python(code, tmp_path), python(code, tmp_path)]
     outputs = [process.communicate(timeout=60)[0] for process in both]

@@ -1,11 +1,12 @@
-"""Live curves: a process beside a stage that brings a cell's W&B runs up to date while the stage works.
+"""Live curves: the follower, a process beside a stage that updates the cells' W&B runs while the stage works.
 
-    with followed(sweep, cells, results):           # in the stage's process: starts the follower, online only
-        ...                                         # the stage, which knows nothing of it
+    with followed(sweep, cells, results):           # starts the follower if the sweep is online
+        ...                                         # the stage, which knows nothing of the follower
 
-The follower reads what the stage leaves on disk anyway, saved states and finished parts, so that no training waits for
-a network, imports the client, or dies with it. What it does not get to, `nfa publish` does. It ends with the stage:
-its standard input is a pipe from there, which closes however the stage ends.
+The follower reads only the files that the stage writes anyway (saved training states and finished parts). Therefore
+training never waits for the network, never imports the W&B client and survives its failures. ``nfa publish`` later
+sends everything that the follower could not send. The follower's standard input is a pipe from the stage's process,
+which closes however that process ends; then the follower ends too.
 """
 
 import contextlib
@@ -37,33 +38,33 @@ from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.grid import parse
 from nfa.tracking.destinations import open_wandb, wandb_place
 from nfa.tracking.journal import journal_of, lines_of
-from nfa.tracking.ledger import Entry, Ledger
+from nfa.tracking.ledger import Ledger, LedgerEntry
 from nfa.tracking.record.run import RunRecord, begun_record, run_key
 from nfa.tracking.tracker import TrackerError, TrackerUnavailableError
 
 if TYPE_CHECKING:
     from nfa.tracking.weights_and_biases.tracker import OpenRun, WandbTracker
 
-LOOK_SECONDS = 2.0  # between two looks at the disk
-AGAIN_SECONDS = 60.0  # after which a server that was not there is asked again
-LINGER_SECONDS = 5.0  # a stage that is done waits so long for its follower: a batch system kills what outlives its job
-LIMIT_SECONDS = 60.0  # a follower gives up so long after its stage has ended
+LOOK_SECONDS = 2.0  # pause between two looks at the files
+AGAIN_SECONDS = 60.0  # pause after a server did not answer
+LINGER_SECONDS = 5.0  # a finished stage waits so long for its follower, which a batch system kills with the job
+LIMIT_SECONDS = 60.0  # the follower exits at the latest so long after its stage has ended
 
 
 @contextlib.contextmanager
 def followed(sweep: Sweep, cells: Sequence[Cell], results: Path) -> Iterator[None]:
-    """Run a stage with a follower beside it, where the sweep is online."""
+    """Run a stage, the body of the `with` statement, with a follower if the sweep is online."""
     if sweep.wandb.mode != "online":
         yield
         return
-    command = [sys.executable, "-m", "nfa.tracking.live"]
+    command = [sys.executable, "-m", "nfa.tracking.follower"]
     order = {"document": sweep.document, "cells": [cell.id for cell in cells], "results": str(results.resolve())}
     pipe = subprocess.PIPE
     follower = subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True, text=True
     )
     assert follower.stdin is not None
-    # Not the stage's own output: who reads that would wait for the follower's end.
+    # The follower does not inherit standard output: a reader of the stage's output would wait until the follower ends.
     threading.Thread(target=_relay, args=(follower.stdout,), daemon=True).start()
     try:
         with contextlib.suppress(BrokenPipeError):
@@ -78,13 +79,13 @@ def followed(sweep: Sweep, cells: Sequence[Cell], results: Path) -> Iterator[Non
 
 
 def _relay(output: IO[str]) -> None:
-    """Say what the follower has to say."""
+    """Print the follower's messages as the stage's own."""
     for line in output:
         event(line.rstrip("\n"))
 
 
 def main() -> None:
-    """Follow a stage: what to follow is the first line of standard input, whose end is the stage's end."""
+    """Follow a stage. The first line of standard input names its cells; the end of standard input ends the follower."""
     order = json.loads(sys.stdin.readline())
     sweep = parse(order["document"], "plan")
     cells = [sweep.cell(name) for name in order["cells"]]
@@ -97,7 +98,7 @@ def main() -> None:
 
 
 class _Follower:
-    """Looks at the cells' files again and again until the stage has ended, and once more."""
+    """Look at the cells' files repeatedly until the stage has ended, and once more after that."""
 
     def __init__(self, sweep: Sweep, cells: Sequence[Cell], results: Path) -> None:
         self.sweep, self.cells = sweep, cells
@@ -106,12 +107,12 @@ class _Follower:
         self.destination = wandb_place(sweep, self.paths).destination
         self.tracker: WandbTracker | None = None
         self.opened: dict[str, tuple[OpenRun, FileLock]] = {}
-        self.said = False
+        self.warned = False  # a missing server is reported once
         self.left: set[str] = set()  # runs that are left to `nfa publish`
-        self.seen: dict[str, list[tuple[int, int]]] = {}  # each run's files as they were when it was last looked at
+        self.seen: dict[str, list[tuple[int, int]]] = {}  # time and size of each run's files at the last look
 
     def run(self) -> None:
-        """Follow until the end; what a server does not take soon after it is left to `nfa publish`."""
+        """Follow until the stage has ended; lines that the server does not take soon are left to `nfa publish`."""
         ended = threading.Event()
         threading.Thread(target=_watch, args=(ended,), daemon=True).start()
         pause = LOOK_SECONDS
@@ -119,7 +120,7 @@ class _Follower:
             while not ended.wait(pause):
                 pause = LOOK_SECONDS
                 try:
-                    self._open()  # before there is anything: a wrong key is said at the start
+                    self._open()  # before there are results, so that a wrong key is reported at the start
                     self._look()
                 except TrackerUnavailableError as error:
                     self._let_go(error)
@@ -133,10 +134,10 @@ class _Follower:
                 self.tracker.close()
 
     def _let_go(self, error: TrackerUnavailableError) -> None:
-        """Say once that there is no server, and leave all runs as they are: what is there is known from the journal."""
-        if not self.said:
+        """Report once that no server answers, and release all runs. The journals know which lines have arrived."""
+        if not self.warned:
             print(f"W&B: warning: no live curves now: {error}", flush=True)
-        self.said = True
+        self.warned = True
         for key in list(self.opened):
             self._release(key)
         self.seen.clear()
@@ -145,7 +146,7 @@ class _Follower:
             self.tracker = None
 
     def _look(self) -> bool:
-        """Add to the runs what is new on disk; tell whether one of them is another follower's at the moment."""
+        """Add new results to the runs; return True if another follower holds one of the runs at the moment."""
         busy = False
         for cell in self.cells:
             for seed in self.sweep.seeds:
@@ -155,7 +156,7 @@ class _Follower:
                 paths = self.paths.cell(cell.id)
                 state = _state(begun_files(self.sweep, cell, seed, paths))
                 if state == self.seen.get(key):
-                    continue  # thousands of runs are not read again and again beside the training
+                    continue  # unchanged files are not read again, because a sweep may have thousands of runs
                 found = read_begun(self.sweep, cell, seed, paths)
                 try:
                     held = found is not None and self._add(*found)
@@ -170,7 +171,7 @@ class _Follower:
         return busy
 
     def _add(self, record: RunRecord, trained: bool) -> bool:
-        """Bring one run up to date, and keep it open while it trains; True where another follower holds it."""
+        """Update one run and keep it open while it trains; return True if another follower holds it."""
         if record.key not in self.opened:
             lock = self.ledger.run_lock(record.key)
             try:
@@ -192,17 +193,17 @@ class _Follower:
         return False
 
     def _claim(self, record: RunRecord) -> bool:
-        """Note in the ledger that the run is begun; False where there is nothing to add, or nothing may be added."""
+        """Note in the ledger that the run is begun; return False if nothing can or need be added to it."""
         run_id = record.id
-        known = self.ledger.read(record.key) or Entry(run_id, "", self.destination, "", None, False)
+        known = self.ledger.read(record.key) or LedgerEntry(run_id, "", self.destination, "", None, False)
         if known.destination == self.destination and known.sent:
-            return False  # it is complete; whether its content has changed, `nfa publish` finds out from all of it
+            return False  # the run is complete; `nfa publish` compares its whole content
         superseded = known.superseded
         if known.live and known.id == run_id:
             there = journal_of(self.paths.wandb, run_id).named()
             lines = list(lines_of(record))
             if any(there.get(line.name, line.digest) != line.digest for line in lines):
-                return False  # other content: another run
+                return False  # the content has changed: `nfa publish` makes another run
             if all(line.name in there for line in lines):
                 return False
         elif known.live and known.id not in superseded:
@@ -212,7 +213,7 @@ class _Follower:
         return True
 
     def _note_folder(self, key: str, folder: str) -> None:
-        """Record the run's local folder, in place of the one before."""
+        """Record the run's local folder and remove the earlier one."""
         known = self.ledger.read(key)
         assert known is not None
         if known.folder != folder:
@@ -220,13 +221,13 @@ class _Follower:
         self.ledger.write(key, replace(known, folder=folder))
 
     def _open(self) -> "WandbTracker":
-        """Return the tracker, started when it is first needed."""
+        """Return the tracker; start it at the first call."""
         if self.tracker is None:
             self.tracker = open_wandb(self.sweep, self.paths.wandb)
         return self.tracker
 
     def _end(self, key: str) -> None:
-        """Close a run; its lines have arrived."""
+        """Close a run after its lines have arrived."""
         try:
             self.opened[key][0].end()
         finally:
@@ -238,7 +239,7 @@ class _Follower:
 
 
 def _watch(ended: threading.Event) -> None:
-    """Wait for the stage's end, which closes standard input; then see to it that this process ends too."""
+    """Wait until the stage ends, which closes standard input; exit ``LIMIT_SECONDS`` later at the latest."""
     while sys.stdin.readline():
         pass
     ended.set()
@@ -247,14 +248,14 @@ def _watch(ended: threading.Event) -> None:
 
 
 def begun_files(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> list[Path]:
-    """Files of a run that change when there is more of it: its saved state, and the marks of its finished stages."""
+    """Return the files that change when a run has new results: its saved state and the marks of finished stages."""
     parts = {stage: Parts(paths, stage, stage_hash) for stage, stage_hash in sweep.hashes(cell).items()}
     marks = [part.file(seed, "json") for part in parts.values()]
     return [parts["train"].file(seed, "resume.safetensors"), *marks]
 
 
 def _state(files: Sequence[Path]) -> list[tuple[int, int]]:
-    """Time and size of each file; zeros where there is none."""
+    """Return modification time (ns) and size (bytes) of each file; zeros for a missing file."""
     found = []
     for file in files:
         try:
@@ -266,10 +267,10 @@ def _state(files: Sequence[Path]) -> list[tuple[int, int]]:
 
 
 def read_begun(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> tuple[RunRecord, bool] | None:
-    """Lay out what there is of a run on disk: its curve so far, alignment, probes; None where there is nothing.
+    """Lay out the results of a run that exist so far: training curves, alignment, probe scores.
 
     Returns:
-        The run, and whether its training has ended.
+        The run, and True if its training has ended; None if there are no results yet.
     """
     hashes = sweep.hashes(cell)
     frames = {}
@@ -289,7 +290,7 @@ def read_begun(sweep: Sweep, cell: Cell, seed: int, paths: CellPaths) -> tuple[R
 
 
 def _saved_history(file: Path, seed: int) -> pd.DataFrame:
-    """Training curve in a saved state, without reading its tensors; empty where there is none."""
+    """Read the training curves in a saved state without its tensors; return an empty frame if there are none."""
     rows: list[list[Any]] = []
     with contextlib.suppress(FileNotFoundError, SafetensorError, OSError, KeyError, ValueError):
         with safe_open(file, framework="numpy") as opened:

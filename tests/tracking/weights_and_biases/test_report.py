@@ -1,4 +1,4 @@
-"""The W&B Report: the tree of its blocks, and what a server is asked to keep."""
+"""The W&B Report: the tree of its blocks, and the report that is saved on a server."""
 
 import json
 from collections.abc import Iterator
@@ -103,7 +103,7 @@ def test_panels_show_what_runs_have(cells: pd.DataFrame, aggregated: Path, serve
 
 
 def test_pure(cells: pd.DataFrame) -> None:
-    """The same data make the same report, but for the names W&B draws; inputs are left as they are."""
+    """The same data give the same report, except for names that W&B draws; inputs are not changed."""
     sweep, before = parse(DOCUMENT, "test"), cells.copy()
     first, second = (build_report(sweep, cells, "lab", "nfa-test") for _ in range(2))
     assert repr(first) == repr(second)
@@ -112,7 +112,7 @@ def test_pure(cells: pd.DataFrame) -> None:
 
 
 def test_deep_networks_show_their_ends(cells: pd.DataFrame) -> None:
-    """First and last layers, never hundreds of panels."""
+    """A deep network has panels for its first and last layers only."""
     deep = parse({**DOCUMENT, "model": [{"name": "mlp", "width": 4, "depth": 29}]}, "test")
     grid = grids(build_report(deep, cells, "lab", "nfa-test"))["Layer by layer"]
     layers = [int(str(panel.y[0]).rpartition("_")[2]) for panel in grid.panels if isinstance(panel, wr.LinePlot)]
@@ -120,7 +120,7 @@ def test_deep_networks_show_their_ends(cells: pd.DataFrame) -> None:
 
 
 def test_table_of_cells(cells: pd.DataFrame) -> None:
-    """Best first, undefined as n/a, with its deviation over seeds; names do not break the table."""
+    """The table is sorted by test loss, shows undefined values as n/a, and survives special characters in names."""
     frame = pd.concat([cells, cells.assign(label="a|b", test_loss=float("nan"))], ignore_index=True)
     lines = cells_markdown(frame).splitlines()
     assert len(lines) == 2 + len(frame)
@@ -131,7 +131,7 @@ def test_table_of_cells(cells: pd.DataFrame) -> None:
 
 
 def test_created_once_then_updated(online: Sweep, aggregated: Path, server: WandbServer) -> None:
-    """The payload is the report; again, without records, and after a lost answer, there is still one."""
+    """The server holds exactly one report, also after a second publish, lost records and a lost answer."""
     summary = publish(online, aggregated, report=True)
     ((identifier, kept),) = server.reports.items()
     assert summary.report is not None
@@ -171,7 +171,7 @@ def test_created_once_then_updated(online: Sweep, aggregated: Path, server: Wand
 
 
 def test_what_stands_in_the_way_is_said(sweep: Sweep, results: Path, server: WandbServer) -> None:
-    """Offline there is no place for it; without the aggregated table there is nothing in it."""
+    """A report is refused offline, and before the sweep is aggregated."""
     with pytest.raises(UserError, match="--report: a report lies on a W&B server") as caught:
         publish(sweep, results, report=True)
     assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Cell
-from nfa.tracking.record.cell import read_results
+from nfa.tracking.record.cell_files import read_results
 from nfa.tracking.record.run import build_record
 from nfa.tracking.record.tables import column_name
 from tests.tracking.conftest import Published
@@ -36,7 +36,7 @@ Runs = dict[tuple[str, int], Logged]
 
 
 def test_one_run_per_cell_and_seed(published: Published, logged: Runs) -> None:
-    """Exactly one complete folder for each."""
+    """Each cell and seed has exactly one complete folder."""
     assert len(published.summary.published) == 4
     assert not published.summary.unsent
     assert set(logged) == {(cell.id, seed) for cell in published.sweep.cells for seed in published.sweep.seeds}
@@ -44,7 +44,7 @@ def test_one_run_per_cell_and_seed(published: Published, logged: Runs) -> None:
 
 
 def test_published_json_names_every_run(published: Published) -> None:
-    """The declared output leads to each run's folder, and an id ends in its content's digest."""
+    """published.json names the folder of each run, and each id ends in the digest of its content."""
     document = json.loads(published.paths.published.read_text())
     assert set(document["runs"]) == set(published.summary.published)
     for entry in document["runs"].values():
@@ -54,7 +54,7 @@ def test_published_json_names_every_run(published: Published) -> None:
 
 
 def test_run_is_named_and_grouped(place: tuple[Cell, int], logged: Runs) -> None:
-    """Name, group, tags, and not the publishing machine's name."""
+    """A run has its name, group and tags, but not the name of the publishing machine."""
     cell, seed = place
     run = logged[cell.id, seed].run
     assert run["display_name"] == f"{cell.id} seed {seed}"
@@ -86,7 +86,7 @@ def test_config_is_nested_by_axis(place: tuple[Cell, int], published: Published,
 
 
 def test_training_curves(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
-    """Every value of history.parquet, and nothing else."""
+    """The training series hold exactly the values of history.parquet."""
     cell, seed = place
     history = read_table(published.paths.cell(cell.id).history).query("seed == @seed")
     rows = logged[cell.id, seed].series("train/step")
@@ -98,7 +98,7 @@ def test_training_curves(place: tuple[Cell, int], published: Published, logged: 
 def test_alignment_series_are_the_headline_convention(
     place: tuple[Cell, int], published: Published, logged: Runs
 ) -> None:
-    """Cosine at power 1, layers by index, means over hidden layers."""
+    """The alignment series hold cosine at power 1 per layer, and means over hidden layers."""
     cell, seed = place
     table = read_table(published.paths.cell(cell.id).alignment)
     headline = table.query("seed == @seed and correlation == 'cosine' and power == '1'")
@@ -127,7 +127,7 @@ def test_probe_series(place: tuple[Cell, int], published: Published, logged: Run
 
 
 def test_every_group_has_its_own_step(place: tuple[Cell, int], logged: Runs) -> None:
-    """No series depends on the client's own step counter."""
+    """Each series has its own step metric, not the client's step counter."""
     run = logged[place[0].id, place[1]]
     globs = {m["glob_name"]: m["step_metric"] for m in run.of("metric") if "glob_name" in m}
     assert globs == {
@@ -144,7 +144,7 @@ def test_every_group_has_its_own_step(place: tuple[Cell, int], logged: Runs) -> 
 
 
 def test_alignment_table_has_every_value(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
-    """Every quantity, correlation and power of alignment.parquet, and nothing else."""
+    """The alignment table holds exactly the quantities, correlations and powers of alignment.parquet."""
     cell, seed = place
     table = read_table(published.paths.cell(cell.id).alignment).query("seed == @seed")
     rows = {(row["step"], row["layer_index"]): row for row in logged[cell.id, seed].table("alignment")}
@@ -195,7 +195,7 @@ def test_spectra_and_pictures(place: tuple[Cell, int], published: Published, log
 
 
 def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
-    """Final values, best probe and its baselines, state, cost; and no series a second time."""
+    """The summary holds final values, the best probe with its baselines, status and cost, and no series again."""
     cell, seed = place
     paths, summary = published.paths.cell(cell.id), logged[cell.id, seed].summary
     history = read_table(paths.history).query("seed == @seed and step == 20 and metric in ('loss', 'accuracy')")

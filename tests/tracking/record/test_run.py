@@ -11,7 +11,7 @@ import pytest
 
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking.record.cell import CellResults, read_results
+from nfa.tracking.record.cell_files import CellResults, read_results
 from nfa.tracking.record.pictures import SPECTRA, pictures_of
 from nfa.tracking.record.run import RunRecord, build_record
 from nfa.tracking.record.tables import tables_of
@@ -31,7 +31,7 @@ def record(sweep: Sweep, results: CellResults) -> RunRecord:
 
 
 def test_id_depends_on_content_alone(sweep: Sweep, cell_results: CellResults) -> None:
-    """Another sweep's name, other timings: the same id. Another value: another id."""
+    """The id does not depend on the sweep's name and the timings, but on every value."""
     first = record(sweep, cell_results)
     renamed = record(parse({**DOCUMENT, "sweep": "other"}, "test"), cell_results)
     slower = record(sweep, replace(cell_results, timings=cell_results.timings.assign(seconds=9.0)))
@@ -44,7 +44,7 @@ def test_id_depends_on_content_alone(sweep: Sweep, cell_results: CellResults) ->
 
 
 def test_inputs_are_not_changed(sweep: Sweep, cell_results: CellResults) -> None:
-    """Neither frames, nor arrays, nor the document."""
+    """Laying out a run changes neither frames nor arrays nor the document."""
     before = copy.deepcopy(cell_results)
     record(sweep, cell_results)
     for name in ("history", "alignment", "probes", "timings"):
@@ -65,7 +65,7 @@ def test_diverged_run_has_not_learned(sweep: Sweep, cell_results: CellResults) -
 
 
 def test_undefined_values_leave_the_mean_and_keep_their_reason(sweep: Sweep, cell_results: CellResults) -> None:
-    """NaN in a series, None and the reason in the table, never 0."""
+    """An undefined value is NaN in a series, and None with a reason in a table."""
     frame = cell_results.alignment.copy()
     chosen = (frame["quantity"] == "c_nfc") & (frame["layer_index"] == 0) & (frame["step"] == 20)
     frame.loc[chosen, "value"] = float("nan")
@@ -83,7 +83,7 @@ def test_undefined_values_leave_the_mean_and_keep_their_reason(sweep: Sweep, cel
 
 
 def test_estimates_show_their_standard_error(cell_results: CellResults) -> None:
-    """A column of its own, only where a value is an estimate."""
+    """Only estimated quantities have a column of standard errors."""
     layers = [layer["name"] for layer in cell_results.document["layers"]]
     frame = cell_results.alignment[cell_results.alignment["seed"] == 0].copy()
     frame.loc[frame["quantity"] == "uc_nfc", "stderr"] = 0.01
@@ -93,7 +93,7 @@ def test_estimates_show_their_standard_error(cell_results: CellResults) -> None:
 
 
 def test_long_names_keep_what_tells_them_apart(sweep: Sweep, cell_results: CellResults) -> None:
-    """W&B takes 128 characters; the hash and the seed are at the end."""
+    """A long name is cut to 128 characters and keeps its end, the hash and the seed."""
     cell = sweep.cells[0]
     long = copy.copy(cell)
     object.__setattr__(long, "id", "x" * 180 + "." + cell.id[-8:])
@@ -113,7 +113,7 @@ def test_long_names_keep_what_tells_them_apart(sweep: Sweep, cell_results: CellR
     ],
 )
 def test_pictures(arrays: dict[str, np.ndarray], input_shape: list[int], shape: tuple[int, ...]) -> None:
-    """Every form that matrices.npz can have; grey where a value is undefined."""
+    """All forms of matrices.npz are drawn, with undefined values in grey."""
     picture, _ = pictures_of({f"0/first/{name}": array for name, array in arrays.items()}, ["first"], input_shape)
     assert picture.pixels.shape == shape
     assert picture.pixels.dtype == np.uint8
@@ -122,7 +122,7 @@ def test_pictures(arrays: dict[str, np.ndarray], input_shape: list[int], shape: 
 
 
 def test_spectra_are_drawn_to_scale() -> None:
-    """Eigenvalues 1 and 1e-4 of their leading one: a line from the top to the middle, from corner to corner."""
+    """A spectrum of two eigenvalues with ratio 1e-4 is a line from the top left to the middle of the right edge."""
     spectrum = np.array([5.0, 5e-4])
     arrays = {f"0/first/{name}": np.eye(2) for name in ("nfm", "agop")} | {"0/first/nfm_spectrum": spectrum}
     _, picture = pictures_of(arrays, ["first"], [2])
@@ -131,11 +131,11 @@ def test_spectra_are_drawn_to_scale() -> None:
     assert orange.any(axis=0).all()
     assert orange[:, 0].argmax() == 0
     assert orange[:, -1].argmax() == 95  # 4 of 8 decades, of 190 rows
-    assert not (picture.pixels == SPECTRA["k"][1]).all(axis=2).any()  # it is not there
+    assert not (picture.pixels == SPECTRA["k"][1]).all(axis=2).any()  # K has no spectrum here
 
 
 @pytest.mark.parametrize("spectrum", [[0.0, 0.0], [np.nan, 1.0], [-1.0, -2.0]])
 def test_spectra_without_a_scale_are_left_out(spectrum: list[float]) -> None:
-    """An empty panel."""
+    """A spectrum without positive values gives an empty panel."""
     arrays = {f"0/first/{name}": np.eye(2) for name in ("nfm", "agop")} | {"0/first/k_spectrum": np.array(spectrum)}
     assert len(np.unique(pictures_of(arrays, ["first"], [2])[1].pixels)) == 1

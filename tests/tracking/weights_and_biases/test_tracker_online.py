@@ -1,4 +1,4 @@
-"""The real client online against a local server that misbehaves: once it recovers, everything is there exactly once."""
+"""The real client online against a local server with faults: in the end each line is on the server exactly once."""
 
 import json
 from pathlib import Path
@@ -14,17 +14,17 @@ from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
 from nfa.tracking.publication import PublishSummary
-from nfa.tracking.record.cell import read_results
+from nfa.tracking.record.cell_files import read_results
 from nfa.tracking.record.run import RunRecord, build_record
-from nfa.tracking.record.sweep import KEY
+from nfa.tracking.record.sweep_run import SUMMARY_KEY
 from nfa.tracking.weights_and_biases import client as wandb_client
 from tests.tracking.reading import ONLINE, same
-from tests.tracking.test_publish import change_history
+from tests.tracking.test_publication import change_history
 from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
 
 
 def records_of(sweep: Sweep, results: Path) -> dict[str, RunRecord]:
-    """Every run as its files say, by its key."""
+    """Lay out every run from its files, by key."""
     records = {}
     for cell in sweep.cells:
         files = read_results(SweepPaths(results / sweep.name).cell(cell.id))
@@ -35,10 +35,10 @@ def records_of(sweep: Sweep, results: Path) -> dict[str, RunRecord]:
 
 
 def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> None:
-    """Each run once, complete: each row, table, picture and value of the summary."""
+    """The server has each run once with all its rows, tables, pictures and summary values."""
     runs = json.loads(SweepPaths(results / sweep.name).published.read_text())["runs"]
     expected = records_of(sweep, results)
-    assert set(runs) - {KEY} == set(expected)
+    assert set(runs) - {SUMMARY_KEY} == set(expected)
     current = {name for name, run in server.runs.items() if "superseded" not in run.tags}
     assert {entry["id"] for entry in runs.values()} == current
     for key in expected:
@@ -67,7 +67,7 @@ def assert_everything_once(server: WandbServer, sweep: Sweep, results: Path) -> 
 
 
 def publish_until_done(sweep: Sweep, results: Path, times: int = 3) -> PublishSummary:
-    """Publish as a person would, again while something is missing."""
+    """Publish again until nothing is missing, as a person would."""
     for _ in range(times):
         summary = publish(sweep, results)
         if not summary.unsent:
@@ -77,7 +77,7 @@ def publish_until_done(sweep: Sweep, results: Path, times: int = 3) -> PublishSu
 
 
 def test_all_of_it_arrives_and_stays(server: WandbServer, online: Sweep, results: Path) -> None:
-    """Names, tags, values; a second publish asks the server nothing."""
+    """Names, tags and values arrive; a second publish sends no request."""
     publish(online, results)
     assert_everything_once(server, online, results)
     for run in server.runs.values():
@@ -89,7 +89,7 @@ def test_all_of_it_arrives_and_stays(server: WandbServer, online: Sweep, results
 
 
 def test_lost_records_send_nothing_twice(server: WandbServer, online: Sweep, results: Path, tmp_path: Path) -> None:
-    """The folder is gone, as on another machine: the runs are found by their ids, and have all their lines."""
+    """Without the local folder, as on another machine, the runs are found by their ids and get no line twice."""
     publish(online, results)
     SweepPaths(results / online.name).wandb.rename(tmp_path / "lost")
     assert len(publish(online, results).published) == 4
@@ -97,7 +97,7 @@ def test_lost_records_send_nothing_twice(server: WandbServer, online: Sweep, res
 
 
 def test_changed_content_supersedes(server: WandbServer, online: Sweep, results: Path) -> None:
-    """A new run, and the old one keeps its lines and its tags and is marked."""
+    """Changed content makes a new run; the old run keeps its lines and tags and is tagged as superseded."""
     publish(online, results)
     key = f"{change_history(online, results)}/seed-0"
     before = json.loads(SweepPaths(results / online.name).published.read_text())["runs"][key]["id"]
@@ -124,7 +124,7 @@ FAULTS: dict[str, list[Fault]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
 def test_misbehaving_server(faults: list[Fault], server: WandbServer, online: Sweep, results: Path) -> None:
-    """Whatever it does for a while; what a first publish does not bring there, the next one does."""
+    """Runs that a fault keeps from the server arrive by the next publish."""
     server.misbehave(*faults)
     publish_until_done(online, results)
     assert any(fault.times == 0 for fault in server.faults)
@@ -136,7 +136,7 @@ def test_misbehaving_server(faults: list[Fault], server: WandbServer, online: Sw
 def test_server_disappears_half_way(
     requests: int, server: WandbServer, online: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Publishing ends, says what is missing, and catches up when the server is back."""
+    """Publishing ends, reports the missing runs, and sends them when the server is back."""
     monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 3.0)
     monkeypatch.setattr(wandb_client, "INIT_SECONDS", 3.0)
     server.gone_after = requests
@@ -152,7 +152,7 @@ def test_server_disappears_half_way(
 def test_server_is_down_for_one_step_and_up_for_the_other(
     server: WandbServer, online: Sweep, aggregated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workflow publishes the cells' runs first, then all: what the one cannot send, the other or a person does."""
+    """Runs that the first publish of the workflow cannot send are sent by the second one or by a person."""
     monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 3.0)
     monkeypatch.setattr(wandb_client, "INIT_SECONDS", 3.0)
     paths = SweepPaths(aggregated / online.name)
@@ -166,14 +166,14 @@ def test_server_is_down_for_one_step_and_up_for_the_other(
     assert not publish(online, aggregated, runs_only=True).unsent
     aggregate(online, aggregated)
     server.gone_after = 0
-    assert set(publish(online, aggregated).unsent) == {KEY}
+    assert set(publish(online, aggregated).unsent) == {SUMMARY_KEY}
     server.return_()
     publish_until_done(online, aggregated)
     assert_everything_once(server, online, aggregated)
 
 
 def test_wrong_key_or_team_is_one_line(server: WandbServer, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, before any run, and without the key in it."""
+    """The error comes before any run, and does not contain the key."""
     wrong: dict[str, Any] = {**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "entity": "nobody"}}
     with pytest.raises(UserError, match=f"entity 'nobody' is not yours; this key may write to {ENTITY}") as caught:
         publish(parse(wrong, "test"), results)
@@ -188,7 +188,7 @@ def test_wrong_key_or_team_is_one_line(server: WandbServer, results: Path, monke
 
 
 def test_refused_project_is_one_line(online: Sweep, results: Path, server: WandbServer) -> None:
-    """A project that this key may not write to: found out at the first run, and no second one is tried."""
+    """A project that this key may not write to is reported at the first run, and no second run is tried."""
     server.projects = ("other",)
     with pytest.raises(UserError, match="project nfa-test not found; correct it, or set") as caught:
         publish(online, results)
@@ -203,7 +203,7 @@ def test_account_is_checked_before_anything_trains(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """When Snakemake starts: a good key, a server that does not answer (a warning), a wrong key (one line)."""
+    """When Snakemake starts, a server without an answer gives a warning and a wrong key an error of one line."""
     begin(online, SweepPaths(tmp_path / "good"))
     assert capfd.readouterr().err == ""
     server.disappear()

@@ -1,4 +1,4 @@
-"""Offline runs that `wandb sync` brings to a server: everything exactly once; online publishing goes on from there."""
+"""`wandb sync` uploads offline runs exactly once, and online publishing continues from there."""
 
 import os
 import subprocess
@@ -11,27 +11,28 @@ import pytest
 from nfa.stages.publish import publish
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
-from nfa.tracking.record.sweep import KEY as SUMMARY
+from nfa.tracking.record.sweep_run import SUMMARY_KEY
 from tests.tracking.reading import run_folders
-from tests.tracking.test_online import assert_everything_once
 from tests.tracking.wandb_server import KEY, Fault, WandbServer
+from tests.tracking.weights_and_biases.test_tracker_online import assert_everything_once
 
 
 def started(folder: Path, server: WandbServer) -> "subprocess.Popen[str]":
-    """Begin to upload a folder of runs as a person does."""
+    """Start `wandb sync` on a folder of runs."""
     environment = {**os.environ, "WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.address}
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "wandb", "sync", str(folder)]
-    return subprocess.Popen(command, env=environment, text=True, stdout=pipe, stderr=subprocess.STDOUT)
+    # In the folder itself: the client writes its logs to `wandb` in the working folder.
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=pipe, stderr=subprocess.STDOUT)
 
 
 def sync(folder: Path, server: WandbServer) -> str:
-    """Upload a folder of runs to the end."""
+    """Run `wandb sync` on a folder of runs until it ends."""
     return started(folder, server).communicate(timeout=200)[0]
 
 
 def test_sync_then_online(server: WandbServer, sweep: Sweep, online: Sweep, aggregated: Path) -> None:
-    """A second sync sends nothing; online the runs that are there get their lineage, and not a line more."""
+    """A second sync sends nothing; publishing online adds only the lineage of the runs."""
     publish(sweep, aggregated)
     folder = SweepPaths(aggregated / sweep.name).wandb
     sync(folder, server)
@@ -59,19 +60,19 @@ FAULTS: dict[str, list[Fault]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
 def test_sync_into_a_bad_server(faults: list[Fault], server: WandbServer, sweep: Sweep, aggregated: Path) -> None:
-    """Everything is there once, the summary too."""
+    """In spite of faults, all runs and the summary run arrive exactly once."""
     publish(sweep, aggregated)
     server.misbehave(*faults)
     folder = SweepPaths(aggregated / sweep.name).wandb
     sync(folder, server)
     assert all(any(run.glob("*.synced")) for run in run_folders(folder))
-    assert SUMMARY in publish(sweep, aggregated).unchanged
+    assert SUMMARY_KEY in publish(sweep, aggregated).unchanged
     assert_everything_once(server, sweep, aggregated)
 
 
 @pytest.mark.slow
 def test_sync_waits_for_a_server_that_disappears(server: WandbServer, sweep: Sweep, aggregated: Path) -> None:
-    """It comes back: everything is there once."""
+    """After the server has come back, all runs arrive exactly once."""
     publish(sweep, aggregated)
     server.gone_after = 12
     process = started(SweepPaths(aggregated / sweep.name).wandb, server)
@@ -89,9 +90,9 @@ def test_sync_waits_for_a_server_that_disappears(server: WandbServer, sweep: Swe
 def test_killed_sync_is_finished_by_publishing(
     server: WandbServer, sweep: Sweep, online: Sweep, aggregated: Path
 ) -> None:
-    """`wandb sync` itself would begin the run again behind the lines that are there; publishing knows them."""
+    """A second `wandb sync` would append all lines again; online publishing sends only the missing ones."""
     publish(sweep, aggregated)
-    server.gone_with_lines = True  # a count of requests would not do: lines may come with any of them
+    server.gone_with_lines = True  # not a count of requests, because lines may come with any of them
     process = started(SweepPaths(aggregated / sweep.name).wandb, server)
     while not server.stopping.is_set():
         assert process.poll() is None
