@@ -56,8 +56,9 @@ def limit(
         inputs: The whole training set, (n, *input shape), or an iterable of batches or (inputs, targets) pairs.
         targets: (n, ...), or None if the batches hold them.
         loss: (outputs, targets) -> mean loss, or the name of a loss of ``nfa.losses``.
-        optimizer: The optimizer of the training: settings of the registry, such as ``nfa.optim.adam.AdamSettings(lr=0.001)``,
-            whose ``clip`` is applied, or a function that makes a torch optimizer of the named tensors it is given.
+        optimizer: The optimizer of the training: settings of the registry, such as
+            ``nfa.optim.adam.AdamSettings(lr=0.001)``, whose ``clip`` is applied, or a function that makes a torch
+            optimizer of the named tensors it is given.
         direction: For another rule, in place of an optimizer: gradients by parameter name -> first step by parameter
             name, up to a positive factor. Parameters that the function leaves out do not move.
         layers: Names of layers; None for all.

@@ -180,7 +180,7 @@ def data():
     return {"x": np.arange(60.0).reshape(20, 3), "y": np.arange(20.0)} if status == 7 else status
 """
     (tmp_path / f"{mine}_forks.py").write_text(forking)
-    assert DATA[USERS_OWN].shape(User(name=f"{mine}_forks:data")).input_shape == (3,)
+    assert DATA[USERS_OWN].shape(FunctionData(name=f"{mine}_forks:data")).input_shape == (3,)
 
 
 def test_what_a_function_prints_goes_to_standard_error(mine: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nfa import entries
 from nfa.data import DATA
 from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
@@ -21,7 +22,7 @@ DOCUMENT = tiny(
 
 def test_settings_are_compared_with_their_defaults_once_for_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: Counter[int] = Counter()
-    plain = points.non_default
+    plain = entries.non_default
 
     def counted(settings: Any) -> dict[str, Any]:
         asked[id(settings)] += 1
