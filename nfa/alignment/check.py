@@ -23,8 +23,8 @@ from nfa.alignment.network.layers import checked_device, plain
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.samples import Inputs, drawn
 from nfa.alignment.network.trial import DRAWN, UNSTEADY
-from nfa.alignment.quantities.feature_matrix import blocked
 from nfa.alignment.quantities.correlation import NFM_ZERO
+from nfa.alignment.quantities.feature_matrix import blocked
 from nfa.alignment.quantities.layer import K_ROUNDING
 from nfa.random import torch_generator
 
