@@ -94,7 +94,7 @@ def _read(path: Path, options: argparse.Namespace) -> tuple[tuple[str, Array | N
         return (x, tensors[x]), (y, tensors.get(y))
     if path.suffix != ".npz":
         raise UserError(
-            f"{path}: --data reads .npz and .safetensors files; save the samples with numpy.savez('samples.npz', x=x)"
+            f"{path}: --data reads .npz or .safetensors files; save the samples with numpy.savez('samples.npz', x=x)"
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file")

@@ -285,7 +285,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["measure", "OWN:make", "--data", "text.safetensors"], ["text.safetensors", "not a .safetensors file"]),
     (["measure", "OWN:make", "--data", "pickled.npz"], ["pickled.npz", "plain arrays"]),
     (["measure", "OWN:make", "--data", "words.npz"], ["words.npz", "not numbers"]),
-    (["measure", "OWN:make", "--data", "unclear.npz"], ["unclear.npz", "a, b", "called x"]),
+    (["measure", "OWN:make", "--data", "unclear.npz"], ["unclear.npz", "a, b", "call the samples x"]),
     (["measure", "OWN:make", "--data", "uneven.npz"], ["40 samples", "39 targets"]),
     (["measure", "OWN:make", "--data", "xy.npz", "--weights", "absent.safetensors"], ["absent.safetensors"]),
     (["measure", "OWN:make", "--data", "xy.npz", "--weights", "short.safetensors"], ["'2.bias' is missing"]),

@@ -203,7 +203,7 @@ def test_swapped_names_are_asked_about(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_table_is_refused_with_what_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     Path("x.csv").write_text("a,b\n1,2\n")
     told = refused(capsys, "vectors", "--data", "x.csv")
-    assert "x.csv: --data reads .npz and .safetensors files; save the samples with numpy.savez(" in told
+    assert "x.csv: --data reads .npz or .safetensors files; save the samples with numpy.savez(" in told
 
 
 def test_a_sweep_s_file_is_read_with_its_names() -> None:

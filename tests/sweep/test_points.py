@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from nfa import entries
 from nfa.data import DATA
+from nfa.entries import non_default
 from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
-from nfa.sweep import points
 from nfa.sweep.grid import parse
 from tests.helpers import tiny
 
@@ -22,13 +21,12 @@ DOCUMENT = tiny(
 
 def test_settings_are_compared_with_their_defaults_once_for_each_point(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: Counter[int] = Counter()
-    plain = entries.non_default
 
     def counted(settings: Any) -> dict[str, Any]:
         asked[id(settings)] += 1
-        return plain(settings)
+        return non_default(settings)
 
-    monkeypatch.setattr(points, "non_default", counted)
+    monkeypatch.setattr("nfa.sweep.points.non_default", counted)
     sweep = parse(DOCUMENT, "x.yaml")
     assert len(sweep.cells) == 2 * 20 * (3 + 2) * 2
     assert len({cell.id for cell in sweep.cells}) == len(sweep.cells)
