@@ -1,4 +1,4 @@
-"""The user's own data: files and functions."""
+"""Data of the user: files and functions."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Features and probes: which tensor a layer's features are, and scores against scikit-learn and known answers."""
+"""Features and probes: the tensor that a layer's features are, and scores against scikit-learn and known values."""
 
 import numpy as np
 import pytest
