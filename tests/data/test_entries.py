@@ -111,7 +111,7 @@ def test_every_setting_has_a_default_a_description_and_the_options(name: str) ->
 
 
 def test_options_mean_the_same_everywhere() -> None:
-    """Options of one name have one description, except n_train, n_test and what depends on a drawn split."""
+    """Options of one name have one description, except the numbers of samples."""
     said: dict[str, set[str]] = {}
     for entry in DATA.values():
         for key in ("standardise", "label_noise", "centre"):

@@ -1,4 +1,4 @@
-"""Reading tables and arrays from files: planning refuses unusable files, and mutated files are refused or read correctly."""
+"""Read tables and arrays from files: planning refuses unusable files; a mutated file is refused or read correctly."""
 
 import csv
 import io

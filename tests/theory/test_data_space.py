@@ -104,7 +104,7 @@ def test_equals_parameter_space(name: str) -> None:
 
 
 def test_a_scalar_output_is_the_formula_in_the_paper_s_terms() -> None:
-    """Compare with formulas written out: f = sum_j a_j tanh(w_j x), kap_ij = sum_j a_j^2 phi'(h_ij) phi'(h_jj'), D = 2 (f - y)."""
+    """By formulas: f = sum_j a_j tanh(w_j x), kap_ij = sum_j a_j^2 phi'(h_ij) phi'(h_jj'), D = 2 (f - y)."""
     x, w, a, y = drawn(15, 6, seed=1), drawn(8, 6, seed=2), drawn(8, seed=3), drawn(15, seed=4)
     h = x @ w.T
     j = (1 - h.tanh() ** 2) * a
