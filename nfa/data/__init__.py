@@ -1,6 +1,6 @@
 """The data axis of a sweep: data sets that are shipped, downloaded, drawn from a distribution, or the user's own.
 
-Each entry of the registry ``DATA`` has one file with its settings, ``shape`` (what can be said without loading) and
+Each entry of the registry ``DATA`` has one file with its settings, ``shape`` (the facts that need no loading) and
 ``load``. ``shape.py`` defines the promised ``DataShape`` and the loaded ``Data``; ``options.py`` holds the settings
 that all entries share and applies them. The user's own data come from a file (``file.py``, with ``table.py`` for
 tables, ``npz.py`` for arrays, ``suspects.py`` for columns that give the target away) or from a function

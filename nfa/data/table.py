@@ -1,4 +1,4 @@
-"""Read a .csv or .parquet table: choose the columns that are inputs, check all values, and refuse what is doubtful.
+"""Read a .csv or .parquet table: choose the columns that are inputs, check all values, and refuse doubtful columns.
 
 A table has one row per sample. Its inputs are the columns that the setting ``features`` lists. Without that setting
 they are all columns but the targets, the column ``split``, and an index that pandas wrote into a .parquet file; then

@@ -129,7 +129,7 @@ def named_layers(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> tup
 
 
 def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dict[str, LayerPass]:
-    """Capture what enters and leaves layers, all from one forward pass.
+    """Capture the inputs and outputs of layers, all from one forward pass.
 
     Args:
         model: Network, left as it was; of a layer that is called several times, the last call counts.

@@ -147,7 +147,7 @@ def measured_dynamics(
     heads: bool = False,
     batch_size: int = BATCH,
 ) -> pd.DataFrame:
-    """Follow gradient flow by small steps and measure what ``early_dynamics`` predicts.
+    """Follow gradient flow by small steps and measure the quantities that ``early_dynamics`` predicts.
 
     Args:
         model: As in ``early_dynamics``.

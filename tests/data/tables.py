@@ -1,4 +1,4 @@
-"""Small tables and arrays of two classes, and what planning a sweep on them gives: shared by tests of files."""
+"""Small tables of two classes, and functions that plan a sweep on them; shared by the tests of files."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def planned(path: str, **keys: Any) -> Sweep:
 
 
 def refused(path: str, **keys: Any) -> str:
-    """Plan a sweep on a file that is not as it must be, and return what is said."""
+    """Plan a sweep on an unusable file, and return the error message."""
     with pytest.raises(SweepError) as caught:
         planned(path, **keys)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""The data axis: promised shapes, what is drawn and what is not, known values."""
+"""The data axis: promised shapes, use of the random generator, known values."""
 
 import hashlib
 from importlib.resources import files
@@ -70,7 +70,7 @@ def test_centred_one_hot_rows_sum_to_zero() -> None:
 
 
 def test_default_options_leave_the_first_entries_bit_for_bit_as_they_were() -> None:
-    """Their finished cells stay valid."""
+    """The values stay the same, so finished cells stay valid."""
     with files("nfa.data").joinpath("files/fashion_mini.npz").open("rb") as stream:
         raw = np.load(stream, allow_pickle=False)
         x, labels = raw["x_train"][:300, None].astype(np.float32), raw["y_train"][:300].astype(np.int64)

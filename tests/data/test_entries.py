@@ -1,4 +1,4 @@
-"""Every entry that needs no file: what it promises is what it loads, the options mean the same everywhere."""
+"""Every entry that needs no file loads the shape that it promises, and options mean the same for all entries."""
 
 import inspect
 import math
@@ -46,7 +46,7 @@ def loaded(seed: int = 0, **keys: Any) -> Data:
 
 
 def check(shape: DataShape, data: Data) -> None:
-    """Compare what was promised with what was loaded."""
+    """Compare loaded data with the promised shape."""
     number, real = np.dtype(np.float32 if shape.vocabulary is None else np.int64), np.dtype(np.float32)
     for x, y, labels, n in (
         (data.x_train, data.y_train, data.labels_train, shape.n_train),
@@ -87,7 +87,7 @@ def test_a_seed_decides_everything(keys: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("keys", [keys for keys in CASES if keys["name"] != "sparse_parity"], ids=str)
 def test_no_test_sample_is_a_training_sample(keys: dict[str, Any]) -> None:
-    """Some samples of a real set come twice; then a few are in both parts."""
+    """Some samples occur twice in a real data set, and a few of them are in both splits."""
     data = loaded(**keys)
     train = {row.tobytes() for row in data.x_train}
     shared = sum(row.tobytes() in train for row in data.x_test)
@@ -111,7 +111,7 @@ def test_every_setting_has_a_default_a_description_and_the_options(name: str) ->
 
 
 def test_options_mean_the_same_everywhere() -> None:
-    """An option of one name has one description, but for what is kept of a given set and what a seed draws."""
+    """Options of one name have one description, except the numbers of samples."""
     said: dict[str, set[str]] = {}
     for entry in DATA.values():
         for key in ("standardise", "label_noise", "centre"):

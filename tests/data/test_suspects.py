@@ -1,4 +1,4 @@
-"""Columns of a table that are hardly inputs: row numbers and copies of the target are refused."""
+"""Columns of a table that give the target away, row numbers and copies of the target, are refused."""
 
 from pathlib import Path
 

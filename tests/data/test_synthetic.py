@@ -1,4 +1,4 @@
-"""Known statistics of the synthetic families: float64 oracles, and moments of large samples."""
+"""Statistics of the synthetic data sets against formulas in float64 and moments of large samples."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def large(seed: int = 0, **keys: Any) -> Data:
 
 
 def outside(data: Data) -> np.ndarray:
-    """Change the inputs in every direction that is said to be irrelevant; return the change's part in the others."""
+    """Change the inputs in every irrelevant direction; return the part of the change in the relevant ones."""
     assert data.directions is not None
     u = data.directions.astype(np.float64)
     noise = np.random.default_rng(0).standard_normal((len(u), 100))

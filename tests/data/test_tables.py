@@ -1,4 +1,4 @@
-"""Reading tables and arrays from files: planning refuses what a job would, and mutated files are refused or read."""
+"""Read tables and arrays from files: planning refuses unusable files; a mutated file is refused or read correctly."""
 
 import csv
 import io
@@ -300,7 +300,7 @@ def test_a_mutated_csv_is_refused_in_one_line_or_read_correctly(content: str, la
 
 
 def number(field: str) -> float:
-    """Read a field as a number, or true and false as 1 and 0; NaN where it is neither."""
+    """Read a field as a number, with true and false as 1 and 0; NaN if it is neither."""
     words = {"true": 1.0, "false": 0.0}
     try:
         return words[field.lower()] if field.lower() in words else float(field)

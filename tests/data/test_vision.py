@@ -1,4 +1,4 @@
-"""torchvision's sets, read from small files in their original formats, written here. Nothing is downloaded."""
+"""Image sets of torchvision, read from small files in the original formats that the tests write; no downloads."""
 
 import socket
 from pathlib import Path
@@ -131,7 +131,7 @@ CASES: list[tuple[str, Any, dict[str, Any]]] = [
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing reach a network, whatever there is."""
+    """Cut off the internet."""
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise OSError("no network here")

@@ -1,4 +1,4 @@
-"""Kernel alignment, scatter and recovery against dense matrices, and where the answer is known."""
+"""Kernel alignment, scatter and recovery against dense matrices and known values."""
 
 import numpy as np
 import pytest

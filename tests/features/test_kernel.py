@@ -1,4 +1,4 @@
-"""Kernel machines against plain dense code, and the recursive feature machine against autograd and the known answer."""
+"""Kernel machines against plain dense code; the recursive feature machine against autograd and a known metric."""
 
 import numpy as np
 import pytest
@@ -115,7 +115,7 @@ def test_gradients_agree_with_autograd() -> None:
 
 @pytest.mark.parametrize("d", [6, 40], ids=["fewer inputs", "fewer samples"])
 def test_both_forms_of_the_first_iteration_agree(d: int) -> None:
-    """Padding inputs with zeros changes the form that is used where samples are fewer, and nothing else."""
+    """Inputs padded with zeros take the form for fewer samples than inputs, and give the same scores."""
     x = chain(25, d=6).features
     padded = np.hstack([x, np.zeros((25, d - 6))])
     distance = distances(x, x)

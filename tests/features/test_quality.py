@@ -1,4 +1,4 @@
-"""All scores of one network: convolutions measured on patches, groups, in-place activations, and no trace left."""
+"""All scores of one network: metrics on patches, groups, in-place activations, experts; the network stays unchanged."""
 
 import math
 import re
@@ -241,7 +241,7 @@ def test_recovery_of_a_network_that_reads_two_inputs_only() -> None:
 
 @pytest.mark.parametrize("batch", [1000, 7])
 def test_layers_that_only_some_samples_go_through_are_left_out(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Experts have no features of all samples, nor has the layer before them; every other score stands."""
+    """Experts, and the layer before them, do not have features of all samples; other layers have their scores."""
     for module in ("capture", "quality"):
         monkeypatch.setattr(f"nfa.features.{module}.FORWARD_BATCH", batch)
     torch.manual_seed(0)

@@ -74,7 +74,7 @@ def test_linearity_is_scikit_learns_r2_of_the_coded_targets() -> None:
 
 
 def test_a_class_that_validation_lacks_leaves_the_penalty_to_the_others() -> None:
-    """With 40 classes and 40 samples held out some are missing there, and their R^2 is undefined."""
+    """With 40 classes some are missing among 40 held-out samples, where their R^2 is undefined."""
     draw = np.random.default_rng(0)
     code, labels = np.eye(40), draw.integers(0, 40, 4200)
     x = 6 * code[labels] + draw.normal(size=(4200, 40))

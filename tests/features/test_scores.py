@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def every_row() -> list[Row]:
-    """Score a small network on data whose relevant directions are known, in every way there is."""
+    """Score a small network on data whose relevant directions are known, by every function that makes rows."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 2))
     x, directions = torch.randn(90, 5), torch.eye(5)[:, :2].double().numpy()

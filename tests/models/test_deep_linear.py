@@ -1,4 +1,4 @@
-"""Balanced deep linear networks, whose alignment is known."""
+"""Balanced deep linear networks, whose alignment is known exactly."""
 
 from itertools import pairwise
 

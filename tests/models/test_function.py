@@ -1,4 +1,4 @@
-"""A network of the user's own, named in the sweep file as module:function."""
+"""A network of the user, named in the sweep file as module:function."""
 
 import random
 import sys
@@ -188,7 +188,7 @@ def test_experts_that_a_sample_of_zeros_does_not_reach_are_planned(module: str, 
 
 
 def global_states() -> tuple[Any, ...]:
-    """State of the generators that everyone shares."""
+    """Return the states of the global random generators."""
     return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
 
 

@@ -1,4 +1,4 @@
-"""The model axis: what is promised without torch is what is built, and what a measurement finds."""
+"""The model axis: layers promised without torch are those of the built network and of a measurement."""
 
 import hashlib
 import subprocess

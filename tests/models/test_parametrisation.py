@@ -1,4 +1,4 @@
-"""Standard, NTK and maximal-update parametrisation of the MLP: how far one step moves each layer, by width."""
+"""Standard, NTK and maximal-update parametrisation of the MLP: the motion of each layer in one step, by width."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ WIDTHS = (64, 256, 1024)
 
 
 def movement(parametrisation: Any, width: int, step: str, *, bias: bool = False) -> dict[str, float]:
-    """Root mean square change of each pre-activation in one step, mean over seeds."""
+    """Compute the root mean square change of each pre-activation in one step, averaged over seeds."""
     changes: dict[str, float] = {}
     seeds = 4
     for seed in range(seeds):
@@ -38,7 +38,7 @@ def movement(parametrisation: Any, width: int, step: str, *, bias: bool = False)
 
 
 def pre_activations(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """Output of every linear layer, its factors included."""
+    """Return the output of every linear layer, with its fixed factors."""
     found: dict[str, Tensor] = {}
     handles = [
         module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.detach()}))
@@ -111,7 +111,7 @@ OPTIMIZER_SETTINGS: list[dict[str, Any]] = [
 
 
 def coordinates(parametrisation: Any, width: int, chosen: dict[str, Any], steps: int = 5) -> dict[str, float]:
-    """Root mean square change of each pre-activation in a few full-batch steps of a real optimizer, mean over seeds."""
+    """Compute the root mean square change of pre-activations in a few steps of an optimizer, averaged over seeds."""
     entry, optimizers, changes = MODELS["mlp"], OPTIMIZERS[chosen["name"]], dict[str, float]()
     for seed in range(3):
         settings = MLP(depth=3, width=width, parametrisation=parametrisation, bias=True)

@@ -1,4 +1,4 @@
-"""Networks of torchvision by name: their own layers, untrained, drawn from the generator."""
+"""Networks of torchvision by name: layer names, and initial weights drawn from the generator."""
 
 import subprocess
 import sys

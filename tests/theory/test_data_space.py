@@ -1,4 +1,4 @@
-"""Parameter space and data space agree: inputs, residuals and the tangent kernel say the same as gradient and K."""
+"""Data space agrees with parameter space: inputs, residuals and tangent kernel give the values of gradient and K."""
 
 from collections import OrderedDict
 from typing import Any
@@ -29,7 +29,7 @@ class Positions(nn.Module):
     """The mean over positions, (n, c, *positions) -> (n, c)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average."""
+        """Average over positions."""
         return x.flatten(2).mean(2)
 
 
@@ -58,7 +58,7 @@ NETWORKS = {
 
 
 def rows_of(model: nn.Sequential, layer: str, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """X, D and J, plainly: a row for every sample, output and position, by perturbing the layer's output."""
+    """Compute X, D and J directly: one row per sample, output and position, by perturbing the layer's output."""
     names = [name for name, _ in model.named_children()]
     at = names.index(layer)
     before, module, after = model[:at], model[at], model[at + 1 :]
@@ -104,7 +104,7 @@ def test_equals_parameter_space(name: str) -> None:
 
 
 def test_a_scalar_output_is_the_formula_in_the_paper_s_terms() -> None:
-    """Written out: f = sum_j a_j tanh(w_j x), kap_ij = sum_j a_j^2 phi'(h_ij) phi'(h_jj'), D = 2 (f - y)."""
+    """By formulas: f = sum_j a_j tanh(w_j x), kap_ij = sum_j a_j^2 phi'(h_ij) phi'(h_jj'), D = 2 (f - y)."""
     x, w, a, y = drawn(15, 6, seed=1), drawn(8, 6, seed=2), drawn(8, seed=3), drawn(15, seed=4)
     h = x @ w.T
     j = (1 - h.tanh() ** 2) * a

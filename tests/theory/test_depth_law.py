@@ -1,4 +1,4 @@
-"""The depth law where it holds exactly, and what is said where it does not."""
+"""The depth law in networks where it holds exactly, and notes in networks where it does not."""
 
 import math
 

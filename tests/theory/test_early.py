@@ -1,4 +1,4 @@
-"""Early dynamics: the claimed orders in t against gradient flow, on networks of several kinds, and against oracles."""
+"""Early dynamics: the claimed orders in t against gradient flow on several networks, and against closed forms."""
 
 import copy
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def drawn(case: Callable[[], Case]) -> Case:
 
 
 def errors(predicted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """Relative error: one row per source and curve, one column per time."""
+    """Compute relative errors: one row per source and curve, one column per time."""
     keys = ["t", "layer", "quantity", "correlation"]
     joined = predicted.merge(measured[[*keys, "value"]], on=keys, suffixes=("", "_measured"))
     joined["off"] = (joined["value"] / joined["value_measured"] - 1).abs()
@@ -257,7 +257,7 @@ def test_arrays_are_the_tables_at_their_times() -> None:
 
 
 def test_a_network_of_zeros_has_rates() -> None:
-    """One layer from zero weights: K is I whatever they are, and the curves stay defined."""
+    """For a single layer from zero weights K is I, and the curves stay defined."""
     model = nn.Linear(3, 1)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)

@@ -1,4 +1,4 @@
-"""The limit C-NFC(0+): what is measured after ever smaller real steps of each optimizer comes to it."""
+"""The limit C-NFC(0+): values measured after smaller and smaller steps of each optimizer converge to it."""
 
 import copy
 import math
@@ -72,7 +72,7 @@ def rows(table: pd.DataFrame, quantity: str) -> pd.Series:
 def stepped(
     model: nn.Module, settings: OptimizerSettings, lr: float, inputs: Tensor, targets: Tensor, loss: Loss
 ) -> nn.Module:
-    """One real step as the training loop takes it: full batch, clipped, scheduled."""
+    """Take one step as the training loop does: full batch, clipped, scheduled."""
     moved = copy.deepcopy(model)
     small = settings.model_copy(update={"lr": lr} | ({"inner_lr": lr} if isinstance(settings, MuonSettings) else {}))
     optimizer = OPTIMIZERS[settings.name].build(small, moved)  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def stepped(
 def gaps(
     model: nn.Module, after: Callable[[float], nn.Module], predicted: pd.Series, inputs: Tensor, sizes: list[float]
 ) -> list[float]:
-    """Largest difference, over layers and conventions, of the C-NFC measured after a step of each size."""
+    """Return the largest difference to the C-NFC measured after a step of each size, over layers and conventions."""
     found = []
     for size in sizes:
         measured = rows(measure(after(size), inputs, initial=model), "c_nfc")
@@ -156,7 +156,7 @@ def test_any_loss_comes_to_the_limit(loss: Loss) -> None:
 
 @pytest.mark.parametrize("rule", ["feedback_alignment", "direct_feedback_alignment", "hebb"])
 def test_a_learning_rule_is_a_direction(rule: str) -> None:
-    """Steps of a rule that follows no gradient come to the limit along what it takes for one."""
+    """Steps of a rule without true gradients converge to the limit along the rule's substitute for the gradient."""
     model, (inputs, targets), loss = mlp(), samples(), LOSSES["mse"]
 
     def other() -> nn.Module:
@@ -262,7 +262,7 @@ def test_mistakes_are_named() -> None:
         limit(model, inputs, targets, "mse", optimizer=SGDSettings(), direction=wrong)
     with pytest.raises(ValueError, match=r"direction: '0.weight' has shape \(2, 2\), not \(6, 7\)"):
         limit(model, inputs, targets, "mse", direction=wrong)
-    with pytest.raises(ValueError, match="'head' is no parameter"):
+    with pytest.raises(ValueError, match="'head' is not a parameter"):
         limit(model, inputs, targets, "mse", direction=lambda g: {"head": g["0.weight"]})
     with pytest.raises(ValueError, match="did you mean 'mse'"):
         limit(model, inputs, targets, "msee")
@@ -295,7 +295,7 @@ def test_an_optimizer_of_the_network_itself_is_refused_before_it_moves_it() -> N
 
 
 def test_one_sign_flip_is_not_small() -> None:
-    """Where it cannot converge: a mini-batch's first step has another direction, whatever its size."""
+    """The first step of a mini-batch has another direction at any size, so it does not converge to the limit."""
     model, (inputs, targets), loss = mlp(), samples(), LOSSES["mse"]
     settings = AdamSettings()
     predicted = rows(limit(model, inputs, targets, loss, optimizer=settings), "c_nfc_update")

@@ -10,7 +10,7 @@ from nfa.theory.noncrossing import Partition
 
 
 def all_partitions(m: int) -> list[Partition]:
-    """Every set partition of 0..m-1, by adding one point after the other to a block or to a new one."""
+    """List every set partition of 0..m-1 by adding point after point to each block or to a new one."""
     found: list[list[list[int]]] = [[]]
     for point in range(m):
         found = [
@@ -23,7 +23,7 @@ def all_partitions(m: int) -> list[Partition]:
 
 
 def crosses(partition: Partition) -> bool:
-    """Whether a < b < c < d lie in two blocks by turns."""
+    """Return True if some a < b < c < d lie in two blocks by turns."""
     place = {point: i for i, block in enumerate(partition) for point in block}
     return any(
         place[a] == place[c] and place[b] == place[d] and place[a] != place[b]

@@ -1,4 +1,4 @@
-"""The quadratic network's C-NFC(0+): against networks measured by autograd, drawn networks, and known answers."""
+"""C-NFC(0+) of quadratic networks against measurement by autograd, averages over draws, and known values."""
 
 import numpy as np
 import pytest

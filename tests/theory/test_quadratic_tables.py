@@ -1,4 +1,4 @@
-"""The two tables: measured, predicted and the reference's numbers, with the tolerances that draws leave."""
+"""The two tables: measured and predicted values agree with the reference within the spread of draws."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.helpers import nfa
 
 
 def means(draws: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Cosine's means: case -> source -> value."""
+    """Average cosines over draws: case -> source -> value."""
     cosine = draws[draws["correlation"] == "cosine"]
     found: dict[str, dict[str, float]] = {}
     for (case, source), rows in cosine.groupby(["case", "source"], sort=False):

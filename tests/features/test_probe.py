@@ -1,13 +1,10 @@
-"""Features and probes: which tensor a layer's features are, and scores against scikit-learn and known answers."""
+"""Linear probes against scikit-learn, on separable classes and on noise."""
 
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import Ridge
-from torch import nn
 
-from nfa.features import layer_features, linear_probe
-from nfa.features.capture import MAX_FEATURES, flatten
+from nfa.features import linear_probe
 from nfa.features.probe import RIDGE_PENALTIES
 from nfa.features.split import Split
 
@@ -15,28 +12,6 @@ from nfa.features.split import Split
 def split(features: np.ndarray, targets: np.ndarray, labels: np.ndarray | None = None) -> Split:
     """Build a split."""
     return Split(features, targets, labels)
-
-
-def test_features_of_a_layer_enter_the_next_one() -> None:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 2)).train()
-    inputs = torch.randn(2500, 6)
-    features = layer_features(model, inputs, ["0", "2", "4"])
-    hidden = model[0](inputs).relu()
-    torch.testing.assert_close(features["0"].values, hidden)
-    torch.testing.assert_close(features["2"].values, model[2](hidden).tanh())
-    torch.testing.assert_close(features["4"].values, model(inputs))
-    assert features["4"].about.startswith("output of the network")
-    assert model.training
-    assert not any(module._forward_pre_hooks for module in model.modules())
-
-
-def test_large_feature_maps_are_averaged_over_a_coarser_grid() -> None:
-    images = torch.arange(2 * 8 * 14 * 14.0).reshape(2, 8, 14, 14)
-    pooled = flatten(images, "x")
-    assert pooled.values.shape[1] <= MAX_FEATURES
-    assert pooled.about == "x, averaged to 5 x 5"
-    assert flatten(images[:, :1], "x").about == "x, flattened"
 
 
 def test_ridge_agrees_with_scikit_learn_at_the_chosen_penalty() -> None:
