@@ -20,7 +20,7 @@ from nfa.alignment.network.arguments import check_options, checked_layers
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, plain
-from nfa.alignment.network.samples import Inputs, batches, kept, unseen
+from nfa.alignment.network.samples import Inputs, batches, kept, random_states_kept
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.undisturbed import undisturbed
 from nfa.alignment.quantities.values import CORRELATIONS, POWERS
@@ -118,7 +118,7 @@ class Monitor:
         return pd.concat(self._frames, ignore_index=True)
 
 
-@unseen()
+@random_states_kept()
 def _try_out(model: nn.Module, inputs: Inputs) -> None:
     """Run the network on two samples: what it does not take is found now, and not after hours of training."""
     device = checked_device(model)
