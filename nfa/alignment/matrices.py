@@ -10,7 +10,7 @@ from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.guard import BLOCK
 from nfa.alignment.network.layers import checked_device, plain
 from nfa.alignment.network.paired import record_paired
-from nfa.alignment.network.samples import Inputs, batches, unseen
+from nfa.alignment.network.samples import Inputs, batches, random_states_kept
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.undisturbed import undisturbed
 from nfa.alignment.quantities.feature_matrix import blocked
@@ -67,7 +67,7 @@ def matrices(model: nn.Module, inputs: Inputs, layer: str, **options: Any) -> tu
     return torch.block_diag(*(weight.mT @ weight)), torch.block_diag(*(weight.mT @ covariance @ weight))
 
 
-@unseen()
+@random_states_kept()
 def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     """Name the weights of two or more dimensions that are not measured, with the reasons.
 

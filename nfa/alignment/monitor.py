@@ -21,7 +21,7 @@ from nfa.alignment.measure import COLUMNS, measured_table
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, plain
-from nfa.alignment.network.samples import Inputs, batches, kept, unseen
+from nfa.alignment.network.samples import Inputs, batches, kept, random_states_kept
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.undisturbed import undisturbed
 from nfa.alignment.options import MeasureOptions
@@ -128,7 +128,7 @@ class Monitor:
         return pd.concat(self._frames, ignore_index=True)
 
 
-@unseen()
+@random_states_kept()
 def _try_out(model: nn.Module, inputs: Inputs) -> None:
     """Run the network on two samples, so that samples that do not fit are refused now, not after hours of training."""
     device = checked_device(model)

@@ -16,7 +16,7 @@ from nfa.alignment.network.arguments import check_options
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import Layer, checked_device, parameters_of, plain, refuse_lazy
 from nfa.alignment.network.paired import doubled, record_paired
-from nfa.alignment.network.samples import Inputs, batches, unseen
+from nfa.alignment.network.samples import Inputs, batches, random_states_kept
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.undisturbed import undisturbed
 
@@ -68,7 +68,7 @@ def _outputs(model: nn.Module, batch: Tensor) -> Any:
     return model(batch.clone())
 
 
-@unseen()
+@random_states_kept()
 def check_targets(model: nn.Module, inputs: Inputs, targets: Tensor | None, loss: Loss, *, every: bool) -> None:
     """Refuse targets that do not fit the samples or the loss, before anything long is computed.
 
@@ -98,7 +98,7 @@ def check_targets(model: nn.Module, inputs: Inputs, targets: Tensor | None, loss
             loss(outputs[:1].expand(len(target), *outputs.shape[1:]), target)
 
 
-@unseen()
+@random_states_kept()
 def loss_gradients(
     model: nn.Module,
     inputs: Inputs,

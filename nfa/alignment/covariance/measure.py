@@ -32,7 +32,7 @@ from nfa.alignment.covariance.blocks import Blocks
 from nfa.alignment.covariance.passes import LayerSum, LayerSums, exact_passes, sketched_passes
 from nfa.alignment.network.arguments import check_options, checked_layers
 from nfa.alignment.network.fitting import explained
-from nfa.alignment.network.guard import BLOCK, Guard, chosen_samples, opened
+from nfa.alignment.network.guard import BLOCK, Guard, choose_for_trial, chosen_samples
 from nfa.alignment.network.layers import (
     Layer,
     WeightView,
@@ -46,7 +46,7 @@ from nfa.alignment.network.layers import (
 from nfa.alignment.network.paired import record_paired
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.recording import CHANGED, Recording
-from nfa.alignment.network.samples import Inputs, batches, drawn, regrouped, unseen
+from nfa.alignment.network.samples import Inputs, batches, drawn, random_states_kept, regrouped
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.trial import PARTLY, PARTLY_HALF
 from nfa.alignment.network.undisturbed import undisturbed
@@ -172,7 +172,7 @@ class Measured:
         return {name: Layer(name, found.view) for name, found in self.layers.items() if found.view is not None}
 
 
-@unseen()
+@random_states_kept()
 def measure_covariances(
     model: nn.Module,
     inputs: Inputs,
@@ -224,7 +224,7 @@ def measure_covariances(
         population = total if total > len(inputs) else None
     block = min(batch_size or MOST, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) and inputs.dim() else BLOCK)
     stream = batches(inputs, MOST if batch_size is None else batch_size, device)
-    held, places = opened(inputs, stream)
+    held, places = choose_for_trial(inputs, stream)
     trial = chosen_samples(inputs, held, places)
     generator = torch_generator("probes", seed)
     n = 0

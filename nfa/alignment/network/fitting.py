@@ -82,9 +82,11 @@ def _wrong_size(model: nn.Module, inputs: Tensor, error: BaseException) -> str |
     found = given.shape[axis] if given.dim() >= -axis else None
     if found == taken:
         return None
+    several_axes, whole = inputs.dim() > 2, given[0].numel() == inputs[0].numel()
+    if not several_axes and not whole:
+        return None
     failed, first = _first_layer(model, inputs)
-    on_samples = first is layer and given[0].numel() == inputs[0].numel()
-    if not failed or not (on_samples or inputs.dim() > 2):
+    if not failed or not (several_axes or first is layer):
         return None
     was = f"was given {found}" if found is not None else f"was given samples of shape {tuple(given.shape[1:])}"
     shape, name = tuple(inputs.shape[1:]), _name(model, layer)

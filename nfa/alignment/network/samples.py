@@ -30,7 +30,7 @@ DICT = (
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
+def random_states_kept() -> Iterator[None]:
     """Restore the random states that reading samples may change: a DataLoader draws a number from torch's."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is the one that loaders use
     try:
@@ -47,7 +47,7 @@ def kept(inputs: Inputs) -> Inputs:
         return inputs
     if isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset):
         return inputs  # ``pairs`` refuses it
-    with unseen():
+    with random_states_kept():
         return list(inputs)
 
 
@@ -80,8 +80,8 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
     for batch in [inputs] if isinstance(inputs, Tensor) else inputs:
         if isinstance(batch, Mapping):
             raise ValueError(DICT)
-        part, own = _taken_apart(batch)
-        if not isinstance(part, Tensor) or not (own is None or isinstance(own, Tensor)):
+        part, target = _taken_apart(batch)
+        if not isinstance(part, Tensor) or not (target is None or isinstance(target, Tensor)):
             raise ValueError(
                 f"inputs: a batch is a {type(batch).__name__}, not a tensor or a pair of inputs and targets"
                 f"{_way_out(batch)}"
@@ -90,14 +90,14 @@ def pairs(inputs: Inputs, targets: Tensor | None = None) -> Iterator[Pair]:
             kind = "a single number" if part.dim() == 0 else str(part.layout)
             raise ValueError(f"inputs: {kind}, not a dense tensor (n, ...)")
         if targets is not None:
-            own = targets[seen : seen + len(part)] if targets.dim() else targets
-        if own is not None and own.dim() == 0:
+            target = targets[seen : seen + len(part)] if targets.dim() else targets
+        if target is not None and target.dim() == 0:
             raise ValueError("targets: a single number, not a tensor (n, ...)")
-        if own is not None and len(own) != len(part):
-            what = f"{seen + len(part)} inputs but {seen + len(own)} targets"
+        if target is not None and len(target) != len(part):
+            what = f"{seen + len(part)} inputs but {seen + len(target)} targets"
             raise ValueError(f"{what}: one target per sample is needed")
         seen += len(part)
-        yield part, own
+        yield part, target
     if targets is not None and seen != len(targets):
         raise ValueError(f"{seen} inputs but {len(targets)} targets: one target per sample is needed")
 
@@ -142,7 +142,7 @@ def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tens
     """
     checked_whole("batch_size", batch_size)
     seen, first = 0, None
-    for part, own in pairs(inputs, targets):
+    for part, target in pairs(inputs, targets):
         first = part if first is None else first
         _refuse_unlike(first, part)
         if part.is_inference():
@@ -154,7 +154,7 @@ def batches(inputs: Inputs, batch_size: int, device: torch.device, targets: Tens
         seen += len(part)
         for start in range(0, len(part), batch_size):
             end = start + batch_size
-            yield part[start:end], None if own is None else own[start:end]
+            yield part[start:end], None if target is None else target[start:end]
     if seen == 0:
         raise ValueError("inputs: zero samples; at least one is needed")
 

@@ -1,7 +1,7 @@
 """The state of a network before it is measured, to be put back afterwards.
 
 A forward pass can change a network: running statistics, counters, caches, lists of hidden states, tensors written in
-place, generators of random numbers. ``Remembered`` therefore keeps three things: the attributes of every module, the
+place, generators of random numbers. ``Snapshot`` therefore keeps three things: the attributes of every module, the
 contents of containers in them, and the values of tensors. Values cost memory, so the copies of parameters, which hardly
 any forward pass changes, are dropped after the first pass if it left them alone. Tensors are put back in place, in the
 same memory: the caller's optimizer and graph refer to it.
@@ -113,7 +113,7 @@ def _alike(tensor: Tensor, copy: Tensor) -> bool:
     )
 
 
-class Remembered:
+class Snapshot:
     """A snapshot of a network's attributes, buffers and parameters; ``restore`` puts them back."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -67,7 +67,7 @@ class Trial:
     repeats: Repeats | None = None
 
 
-def tried(
+def run_trial(
     model: nn.Module, inputs: Tensor, recording: Recording, before: Draws, layers: Sequence[str], *, heads: bool
 ) -> Trial:
     """Try a network out on samples that it has just run on.

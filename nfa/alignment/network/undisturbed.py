@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from nfa.alignment.network.snapshot import Remembered
+from nfa.alignment.network.snapshot import Snapshot
 from nfa.errors import describe
 
 
@@ -37,7 +37,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     with (
         _modes(model),
         _following(model),
-        _remembered(model),
+        _state_kept(model),
         torch.random.fork_rng(devices=devices),
         torch.enable_grad(),
         _full_precision(bool(devices)),
@@ -53,13 +53,13 @@ def _cuda(model: nn.Module) -> list[int]:
 
 
 @contextmanager
-def _remembered(model: nn.Module) -> Iterator[None]:
+def _state_kept(model: nn.Module) -> Iterator[None]:
     """Put back the network's attributes, buffers and parameters."""
-    remembered = Remembered(model)
+    snapshot = Snapshot(model)
     try:
         yield
     finally:
-        remembered.restore()
+        snapshot.restore()
 
 
 @contextmanager

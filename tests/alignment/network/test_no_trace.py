@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nfa.alignment import check, covariances, frame, measure, weight_gradients
-from nfa.alignment.network.snapshot import Remembered
+from nfa.alignment.network.snapshot import Snapshot
 from nfa.alignment.network.undisturbed import undisturbed
 from tests.alignment.networks import layers_of, squared_error
 
@@ -209,12 +209,12 @@ def test_an_embedding_with_max_norm_keeps_its_rows(kind: str, measurement: Calla
 def test_only_what_the_first_pass_changes_stays_copied() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     model[1].register_forward_pre_hook(lambda module, _given: clamped(module))
-    remembered = Remembered(model)
+    snapshot = Snapshot(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    assert all(value.copy is not None for value in remembered._parameters)
+    assert all(value.copy is not None for value in snapshot._parameters)
     model(torch.randn(2, 3))
-    assert {names[id(v.tensor)] for v in remembered._parameters if v.copy is not None} == {"1.weight"}
-    remembered.restore()
+    assert {names[id(v.tensor)] for v in snapshot._parameters if v.copy is not None} == {"1.weight"}
+    snapshot.restore()
     assert not model._forward_hooks
 
 
