@@ -54,7 +54,7 @@ def test_power_one(shape: tuple[int, int], rank: int, seed: int) -> None:
 def test_power_one_of_a_float32_weight(
     shape: tuple[int, int], rank: int, scale: float, mean: float, top: float
 ) -> None:
-    """Plain, with a mean entry that cancels, with one large singular value, and of every size: as in float64."""
+    """float32 gives the float64 values: plain, with a mean that cancels, with one large singular value, at any size."""
     weight, k = draw_pair(shape, rank, 3)
     weight = weight + mean + top * torch.outer(weight[:, 0], weight[0])
     weight = (scale * weight).float()
@@ -137,7 +137,7 @@ def test_small_and_degenerate_never_raise(k: int, d: int, rank: int, seed: int) 
 
 @pytest.mark.parametrize("d", [8, 4])
 def test_directions_that_the_weight_does_not_reach_are_no_agop(d: int) -> None:
-    """K lives on the null space of W^T up to rounding: G is rounding, not a matrix to correlate."""
+    """K acts only on the null space of W^T, up to rounding, so that G is rounding and its correlation undefined."""
     basis = haar(6, generator(0))
     weight = basis[:, :3] @ torch.randn(3, d, dtype=torch.float64, generator=generator(1))
     covariance = basis[:, 4:] @ basis[:, 4:].T
