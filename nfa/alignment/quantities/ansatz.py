@@ -49,6 +49,7 @@ def correlate_with(layer: LayerContext, weight: Tensor, features: FeatureMatrix 
 
 
 def _initial(layer: LayerContext) -> Values | Value:
+    """Correlate for the initial weights."""
     initial = layer.reference.initial_weight
     return undefined(NO_INITIAL) if initial is None else correlate_with(layer, initial)
 

@@ -189,18 +189,21 @@ def _of_weights(layer: LayerContext) -> tuple[Values, Values]:
 
 
 def _mean(layer: LayerContext) -> Values:
+    """Give the means over the rotations of K."""
     means, _ = layer.once(_of_weights)
     return {row: means.get(row, undefined(NO_DEPTH_POWER)) for row in EVERY_CONVENTION}
 
 
 def _deviation(layer: LayerContext) -> Values:
+    """Give the standard deviations over the rotations of K, at power 1."""
     _, deviations = layer.once(_of_weights)
     return {row: deviations[row] for row in POWER_ONE}
 
 
 def _of_change(layer: LayerContext) -> Values | Value:
-    if reason := layer.once(no_change):
-        return undefined(reason)
+    """Compute the control of the centred correlation at power 1."""
+    if unusable := layer.once(no_change):
+        return undefined(unusable)
     if layer.at_start:
         return undefined(AT_START)
     assert layer.change is not None
