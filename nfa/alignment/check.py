@@ -167,10 +167,12 @@ class _FewOutputs:
     """
 
     def __init__(self) -> None:
+        """Start with an empty note."""
         self.note = ""
         self._shape: torch.Size | None = None  # of one sample's outputs
 
     def __call__(self, _module: nn.Module, given: tuple[Any, ...], outputs: Any) -> Any:
+        """Return the outputs that are compared, with the axis of samples."""
         if not isinstance(outputs, Tensor) or not given or not isinstance(given[0], Tensor):
             return outputs  # the measurement refuses it, with a message of its own
         n = len(given[0])

@@ -114,6 +114,7 @@ class Estimator:
         return any(variance < SMALL_VARIANCE * abs(squares) for variance, squares in pairs)
 
     def _correlation(self, over: AllEntries, name: str, errors: bool) -> Value:
+        """Compute one correlation, with its standard error if ``errors``."""
         forms = over.forms
         if over.count == 0:
             return undefined(NO_OFF_DIAGONAL)
