@@ -110,7 +110,7 @@ class LayerContext:
 
     @property
     def is_readout(self) -> bool:
-        """Whether h is the network's output."""
+        """True if h is the network's output."""
         return self.current.depth_from_output == 0
 
     @cached_property
@@ -135,7 +135,7 @@ class LayerContext:
 
     @cached_property
     def at_start(self) -> bool:
-        """Whether W equals W0."""
+        """True if W equals W0."""
         return self.change is not None and not bool(self.change.any())
 
     @cached_property

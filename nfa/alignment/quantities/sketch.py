@@ -143,7 +143,7 @@ class Estimator:
 
     @property
     def sampled(self) -> bool:
-        """Whether the target is the whole data set rather than these samples."""
+        """True if the target is the whole data set rather than these samples."""
         return self.population is not None and self.population > sum(self.blocks.sizes)
 
     def _of_population(self, observed: float, own: float) -> float:
