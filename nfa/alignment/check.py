@@ -99,17 +99,17 @@ def check(
         raise ValueError(f"inputs are on {given.device}, the network on {device}: move one of them")
     like = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     generator = torch_generator("check", seed)
-    wide = True
+    use_float64 = True
     while True:
         few = _FewOutputs()
         network = deep_copy(model)
-        network = _in_float64(network) if wide else network
-        chosen = given.double() if wide and given.is_floating_point() else given
+        network = _in_float64(network) if use_float64 else network
+        chosen = given.double() if use_float64 and given.is_floating_point() else given
         network.register_forward_hook(few)
         try:  # errors about samples name the number type that the user gave, not float64
             with (
                 explained(model, given.to(like) if given.is_floating_point() else given),
-                _default_float64(wide),
+                _default_float64(use_float64),
                 torch.autocast(chosen.device.type, enabled=False),
             ):
                 measured = measure_covariances(network, chosen, layers=layers, estimator="exact", heads=heads)
@@ -118,15 +118,15 @@ def check(
                 direct = direct_agop(network, chosen, directions, heads=heads, names=names)
             break
         except (RuntimeError, TypeError, LookupError) as error:
-            if wide and "Double" in str(error):  # an operation that has no float64
-                wide = False
+            if use_float64 and "Double" in str(error):  # an operation that has no float64
+                use_float64 = False
                 continue
             cause = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             raise ValueError(
                 f"check: the network does not run on these inputs in float64, with autograd: {cause}"
             ) from error
-    note = few.note if wide else "; ".join(filter(None, (few.note, NO_FLOAT64)))
-    tolerance = TOLERANCE if wide else SINGLE_TOLERANCE
+    note = few.note if use_float64 else "; ".join(filter(None, (few.note, NO_FLOAT64)))
+    tolerance = TOLERANCE if use_float64 else SINGLE_TOLERANCE
     rows = [
         {
             "layer": name,
@@ -142,10 +142,10 @@ def check(
 
 
 @contextmanager
-def _default_float64(wide: bool) -> Iterator[None]:
-    """Make float64 the default number type of new tensors, if ``wide``."""
+def _default_float64(use_float64: bool) -> Iterator[None]:
+    """Make float64 the default number type of new tensors, if ``use_float64``."""
     default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64 if wide else default)
+    torch.set_default_dtype(torch.float64 if use_float64 else default)
     try:
         yield
     finally:
@@ -168,10 +168,12 @@ class _FewOutputs:
     """
 
     def __init__(self) -> None:
+        """Start with an empty note."""
         self.note = ""
         self._shape: torch.Size | None = None  # of one sample's outputs
 
     def __call__(self, _module: nn.Module, given: tuple[Any, ...], outputs: Any) -> Any:
+        """Return the outputs that are compared, with the axis of samples."""
         if not isinstance(outputs, Tensor) or not given or not isinstance(given[0], Tensor):
             return outputs  # the measurement refuses it, with a message of its own
         n = len(given[0])

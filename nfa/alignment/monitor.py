@@ -28,7 +28,7 @@ from nfa.alignment.options import MeasureOptions
 from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import nearest
 
-_OPTIONS = tuple(field.name for field in fields(MeasureOptions) if field.name != "step")  # that is given at every call
+_OPTIONS = tuple(field.name for field in fields(MeasureOptions) if field.name != "step")  # a call gives the step
 LOGGED = ("uc_nfc", "c_nfc", "haar_nfc", "relative_change")  # names of registered quantities
 
 

@@ -1,4 +1,4 @@
-"""Comparisons that say which entry differs, and by how much."""
+"""Comparisons whose messages name the entry that differs most, and the difference."""
 
 import math
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def assert_values_close(found: Mapping[Any, float], expected: Mapping[Any, float
 
 
 def rows_of(table: pd.DataFrame, layer: str) -> dict[Row, float]:
-    """(quantity, correlation, power) -> value of one layer."""
+    """Return (quantity, correlation, power) -> value of one layer."""
     part = table[table.layer == layer]
     names: list[Any] = [
         tuple(None if pd.isna(entry) else entry for entry in row)
@@ -49,12 +49,12 @@ def rows_of(table: pd.DataFrame, layer: str) -> dict[Row, float]:
 
 
 def value_of(table: pd.DataFrame, row: Row, layer: str) -> float:
-    """One value."""
+    """Return one value of the table."""
     return rows_of(table, layer)[row]
 
 
 def note_of(table: pd.DataFrame, quantity: str, layer: str) -> str:
-    """The note that all rows of a quantity share."""
+    """Return the note that all rows of a quantity share."""
     notes = set(table[(table.layer == layer) & (table.quantity == quantity)].note)
     assert len(notes) == 1, f"{quantity}: {notes}"
     return str(notes.pop())

@@ -1,4 +1,4 @@
-"""K the plain way, in float64: perturb every pre-activation, differentiate each sample's outputs by the perturbations.
+"""A reference for K, in float64: perturb every pre-activation, and differentiate each sample's outputs by that.
 
 A model (or a plain re-implementation of one) marks its pre-activations with ``tap``; outputs of linear and convolution
 modules are marked by themselves. Nothing of ``nfa`` is used.
@@ -40,7 +40,7 @@ class _Call:
 
 @dataclass
 class _Taps:
-    """What one forward pass goes through, and the perturbations to add, call by call."""
+    """Records the pre-activations of one forward pass, and adds a perturbation to each."""
 
     perturbations: tuple[Tensor, ...] | None
     calls: list[_Call] = field(default_factory=list)
@@ -55,7 +55,7 @@ def computing_reference() -> bool:
 
 
 def tap(name: str, h: Tensor, weight: Tensor, axes: tuple[int, ...] = (-1,)) -> Tensor:
-    """Mark a pre-activation h = W x (+ b); it stays what it is but while a reference is computed.
+    """Mark a pre-activation h = W x (+ b); it is changed only while a reference is computed.
 
     Args:
         name: Of the layer.
@@ -112,7 +112,7 @@ def reference_covariance(model: nn.Module, layer: str, inputs: Tensor) -> Tensor
 def _taps(
     run: Callable[[Tensor], Tensor], sample: Tensor, perturbations: tuple[Tensor, ...] | None
 ) -> tuple[_Taps, Tensor]:
-    """Run one sample; give what it went through and its outputs (T,)."""
+    """Run one sample; return the pre-activations that it went through, and its outputs (T,)."""
     global _active
     _active = taps = _Taps(perturbations)
     try:

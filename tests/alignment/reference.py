@@ -1,4 +1,4 @@
-"""The same numbers the plain way: dense d x d matrices, float64 throughout. K is in ``jacobians``."""
+"""A reference for all quantities: dense d x d matrices, float64 throughout. ``jacobians`` computes its K."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,7 +12,7 @@ CUT = 1e-13  # relative eigenvalue below which a matrix counts as rank-deficient
 
 
 def rho(a: Tensor, b: Tensor, blocks: int = 1) -> dict[str, float]:
-    """The three correlations of two d x d matrices, entry by entry; over the entries of diagonal blocks alone."""
+    """Compute the three correlations of two d x d matrices over the entries of their diagonal blocks."""
     inside = torch.block_diag(*[torch.ones(len(a) // blocks, len(a) // blocks)] * blocks).bool()
     off = inside & ~torch.eye(len(a), dtype=torch.bool)
     return {
@@ -27,7 +27,7 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 
 def matrix_power(matrix: Tensor, exponent: float) -> Tensor:
-    """A positive semi-definite matrix to a power, zero on its null space."""
+    """Raise a positive semi-definite matrix to a power, zero on its null space."""
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     keep = values > CUT * values[-1]
     return (vectors[:, keep] * values[keep] ** exponent) @ vectors[:, keep].T  # type: ignore[no-any-return]
@@ -46,7 +46,7 @@ def reference_rows(
     rotations: Sequence[Tensor],
     blocks: int = 1,
 ) -> dict[Row, float]:
-    """Every quantity of a layer that has moved from W0, by dense formulas; with blocks, all are block-diagonal."""
+    """Compute every quantity of a layer that has moved from W0, by dense formulas; blocks are on the diagonal."""
     w, k, w0, k0 = weight, covariance, initial_weight, initial_covariance
     change, f, g = w - w0, w.T @ w, w.T @ k @ w
     rows: dict[Row, float] = {}

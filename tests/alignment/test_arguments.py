@@ -1,4 +1,4 @@
-"""What the public functions are given: taken where it has one meaning, else refused in one sentence, at once."""
+"""Arguments of the public functions: accepted where they have one meaning, else refused at once in one sentence."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -48,8 +48,8 @@ ENTRIES: dict[str, Callable[..., Any]] = {
 
 
 def refused(call: Callable[[], Any]) -> str:
-    """The one sentence that a call is refused with."""
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the words are looked at by who calls this)
+    """Return the one sentence with which a call is refused."""
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the caller compares the words)
         call()
     told = str(caught.value)
     assert "\n" not in told
@@ -181,7 +181,7 @@ class Named(nn.Module):
 
 @pytest.mark.parametrize("options", [{}, {"samples": 7}, {"estimator": "sketched"}, {"initial": network()}], ids=str)
 def test_a_tensor_dataset_of_inputs_alone(options: dict[str, Any]) -> None:
-    """Its batches are lists of one tensor, which can mean one thing only."""
+    """Batches of a DataLoader over one tensor are lists of one tensor."""
     expected = nfa.measure(network(), DataLoader(INPUTS, 8), **options)  # type: ignore[arg-type]
     found = nfa.measure(network(), DataLoader(TensorDataset(INPUTS), 8), **options)
     pd.testing.assert_frame_equal(found, expected)
@@ -189,7 +189,7 @@ def test_a_tensor_dataset_of_inputs_alone(options: dict[str, Any]) -> None:
 
 
 def test_layers_from_an_iterator() -> None:
-    """Read once, though two networks are measured, and a monitor measures again and again."""
+    """An iterator of layers' names is read once, although several networks are measured."""
     expected = nfa.measure(network(), INPUTS, initial=network(), layers=["2"])
     found = nfa.measure(network(), INPUTS, initial=network(), layers=iter(["2"]))
     pd.testing.assert_frame_equal(found, expected)
@@ -222,7 +222,7 @@ class Shuffling(IterableDataset[Tensor]):
 
 
 def test_an_iterable_dataset_is_read_once() -> None:
-    """A network and itself before see the same samples, so that K equals K0."""
+    """The network and its initial copy see the same samples, so that K equals K0."""
     data = Shuffling()
     table = nfa.measure(network(), data, initial=network())
     assert data.passes == 1
@@ -254,7 +254,7 @@ def test_targets_are_refused_before_anything_is_measured(
 
 
 def test_an_exception_with_another_cause_is_left_as_it_is() -> None:
-    """A network with a fault of its own: nothing is said of the samples."""
+    """An error in the network itself is not blamed on the samples."""
     broken = nn.Sequential(nn.Linear(6, 6), nn.Linear(5, 3))
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         nfa.covariances(broken, INPUTS)

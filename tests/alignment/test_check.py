@@ -1,4 +1,4 @@
-"""``nfa.check``: it passes on what is right, and fails on what is made wrong."""
+"""``nfa.check`` passes on correct measurements, and fails where they are made wrong on purpose."""
 
 import sys
 from collections.abc import Callable
@@ -185,17 +185,17 @@ def test_the_network_is_left_as_it_was() -> None:
 
 
 def wrong_scale(k: Tensor) -> Tensor:
-    """Off by a millionth."""
+    """Scale K, by two millionths too much."""
     return k * (1 + 2e-6)
 
 
 def wrong_order(k: Tensor) -> Tensor:
-    """Rows of W in another order."""
+    """Permute K, as if the rows of W stood in another order."""
     return k.roll(1, -1).roll(1, -2)
 
 
 def wrong_outputs(k: Tensor) -> Tensor:
-    """The layer was missed on all samples but one."""
+    """Make K as if the layer was missed on all samples but one."""
     return k / 4
 
 
@@ -270,7 +270,7 @@ def test_tensors_that_the_network_makes_are_float64_too(default: torch.dtype) ->
 
 
 class Squeezing(nn.Module):
-    """Drops every axis of length one, that of a sample which comes alone included."""
+    """Drops every axis of length one, including the axis of samples where a sample comes alone."""
 
     def __init__(self, outputs: int) -> None:
         """Make the layers."""

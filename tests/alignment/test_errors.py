@@ -1,4 +1,4 @@
-"""What cannot be measured is refused in one sentence; what is left out is named with its reason."""
+"""Networks that cannot be measured are refused in one sentence; weights left out are named with their reasons."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,15 +17,15 @@ def network() -> nn.Sequential:
 
 
 class Returns(nn.Module):
-    """A network whose output is made of a layer's output."""
+    """A network whose output is a given function of a layer's output."""
 
     def __init__(self, make: Callable[[Tensor], object]) -> None:
-        """Take what makes the output."""
+        """Take the function that makes the output."""
         super().__init__()
         self.layer, self.make = nn.Linear(3, 2), make
 
     def forward(self, x: Tensor) -> object:
-        """(n, 3) -> what is made of (n, 2)."""
+        """(n, 3) -> the function of (n, 2)."""
         return self.make(self.layer(x))
 
 

@@ -1,4 +1,4 @@
-"""However the samples come: what they draw from, in which order, in which shapes."""
+"""Samples from loaders that draw random numbers, shuffle, or give unusual shapes, and networks that change them."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def random_states() -> tuple[Any, ...]:
 
 
 class Noisy:
-    """A loader that draws from every global generator."""
+    """A loader that draws from every global random generator."""
 
     def __iter__(self) -> Iterator[Tensor]:
         """Draw, and give all samples."""
@@ -66,7 +66,7 @@ def test_gradients_leave_the_random_states() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"samples": 20}, {"estimator": "sketched"}], ids=str)
 def test_both_networks_see_the_same_samples(options: dict[str, Any]) -> None:
-    """A network and itself before: K equals K0 to the last bit, whatever the loader shuffles."""
+    """For an unchanged network K equals K0 to the last bit, although the loader shuffles."""
     model = network()
     loader: Any = DataLoader(INPUTS, 16, shuffle=True)
     table = measure(model, loader, initial=network(), **options)
@@ -135,7 +135,7 @@ class Clamping(nn.Module):
 @pytest.mark.parametrize("always", [True, False])
 @pytest.mark.parametrize("estimator", ["exact", "sketched"])
 def test_a_network_that_changes_its_input_in_place(always: bool, estimator: str) -> None:
-    """Also one that does so in a later batch only: samples stay, and K is that of the function."""
+    """Samples stay as they are, and K is that of the function, also if only a later batch is changed."""
     inputs = INPUTS.clone()
     inputs[50:] *= 10
     before = inputs.clone()

@@ -1,4 +1,4 @@
-"""The arrays kept for looking at."""
+"""The arrays for pictures, against dense matrices."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What holds for all numbers of a network: draws, outputs that are no numbers, complex ones, autocast, no control."""
+"""Notes about a whole network: random draws, NaN outputs, complex outputs, autocast, controls that are none."""
 
 import random
 import time
@@ -25,7 +25,7 @@ from tests.alignment.test_reasons import Dropping, Unnumbered
 
 
 class Variational(nn.Module):
-    """Draws what it decodes, with numbers of Python's, numpy's or torch's."""
+    """A variational autoencoder that draws with the generator of Python, numpy or torch."""
 
     def __init__(self, source: str = "torch") -> None:
         """Make the layers."""
@@ -59,10 +59,10 @@ def test_a_network_that_draws_is_measured_on_one_draw_and_says_so(model: nn.Modu
 
 
 class OwnDraws(nn.Module):
-    """Changes its outputs in every pass, by something that no global random state decides."""
+    """Changes its outputs in every pass, independently of every global random state."""
 
     def __init__(self, kind: str) -> None:
-        """Make the layers and what decides."""
+        """Make the layers, and the sources of change."""
         super().__init__()
         self.first, self.second, self.kind, self.passes = nn.Linear(4, 6), nn.Linear(6, 2), kind, 0
         self.torch = torch.Generator().manual_seed(0)
@@ -174,7 +174,7 @@ class OwnHalf(nn.Module):
     """Enters autocast in its own forward pass."""
 
     def __init__(self, body: nn.Module) -> None:
-        """Take what runs in half precision."""
+        """Take the module that runs in half precision."""
         super().__init__()
         self.body = body
 
@@ -247,7 +247,7 @@ def test_a_large_isotropic_covariance_has_no_control() -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_decay_is_coupled_or_decoupled(name: str) -> None:
-    """An optimizer with a weight decay says which kind it is."""
+    """Every optimizer with a weight decay declares whether it is coupled or decoupled."""
     entry = OPTIMIZERS[name]
     if "weight_decay" in entry.settings.model_fields:
         settings = entry.settings.model_validate({"name": name, "lr": 0.1, "weight_decay": 0.25})

@@ -1,4 +1,4 @@
-"""Values that only the scale of a network changes, and matrices whose entries hardly vary, in float32."""
+"""Networks scaled by a constant, and matrices whose entries hardly vary, in float32."""
 
 from copy import deepcopy
 from typing import Any
@@ -57,7 +57,7 @@ def test_entries_that_hardly_vary(variation: float, size: int) -> None:
     double = deepcopy(model).double()
     for options in ({}, {"samples": 100}, {"estimator": "sketched"}):
         expected = values(double, inputs.double(), **options)
-        # What float32 leaves of the gradients themselves is amplified by the cancellation.
+        # The cancellation amplifies the rounding of the float32 gradients themselves.
         assert values(model, inputs, **options) == pytest.approx(expected, abs=2e-5), options
     control = "quantity == 'haar_nfc' and power == '1' and layer == '2'"
     single, exact = (measure(m, x).query(control) for m, x in ((model, inputs), (double, inputs.double())))

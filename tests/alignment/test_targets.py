@@ -1,4 +1,4 @@
-"""Targets of a loss by name: every shape that fits gives one number, what does not is refused; nothing is broadcast."""
+"""Targets of named losses: all shapes that fit give the same numbers, other shapes are refused, none is broadcast."""
 
 import re
 from collections.abc import Callable

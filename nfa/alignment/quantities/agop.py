@@ -106,11 +106,13 @@ class Middle:
 
     @cached_property
     def _eigen(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues and eigenvectors of K."""
         values, vectors = torch.linalg.eigh(self.matrix)
         return values, vectors
 
     @cached_property
     def _root(self) -> Tensor:
+        """Factor B with K = B B^T."""
         return _root(*self._eigen, self.resolution)
 
     def root(self, features: FeatureMatrix) -> Tensor:

@@ -20,7 +20,7 @@ CHANGE_NOT_FINITE = reason("the direction of change is not finite")
 
 
 def correlate(layer: LayerContext, features: FeatureMatrix, agop: Agop) -> Values:
-    """Correlate V^T V with (V^T K V)ˢ in every correlation and at every power, for V = W or another matrix.
+    """Correlate V^T V with (V^T K V)^s in every correlation and at every power, for V = W or another matrix.
 
     Args:
         layer: Gives K and the powers.
@@ -35,7 +35,7 @@ def correlate(layer: LayerContext, features: FeatureMatrix, agop: Agop) -> Value
 
 
 def correlate_with(layer: LayerContext, weight: Tensor, features: FeatureMatrix | None = None) -> Values | Value:
-    """Correlate V^T V with (V^T K V)ˢ for a given V, such as W0, a change, or a velocity.
+    """Correlate V^T V with (V^T K V)^s for a given V, such as W0, a change, or a velocity.
 
     Args:
         layer: Gives K and the powers.
@@ -49,6 +49,7 @@ def correlate_with(layer: LayerContext, weight: Tensor, features: FeatureMatrix 
 
 
 def _initial(layer: LayerContext) -> Values | Value:
+    """Correlate for the initial weights."""
     initial = layer.reference.initial_weight
     return undefined(NO_INITIAL) if initial is None else correlate_with(layer, initial)
 

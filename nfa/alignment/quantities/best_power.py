@@ -164,23 +164,13 @@ def undefined_power(note: str) -> BestPower:
 
 
 def _of_layer(layer: LayerContext) -> dict[str, BestPower]:
+    """Find the best powers of a layer; shared by the four quantities below."""
     return best_powers(layer.agop)
 
 
-def _power(layer: LayerContext) -> Values:
-    return {(name, None): best.power for name, best in layer.once(_of_layer).items()}
-
-
-def _fit(layer: LayerContext) -> Values:
-    return {(name, None): best.fit for name, best in layer.once(_of_layer).items()}
-
-
-def _low(layer: LayerContext) -> Values:
-    return {(name, None): best.low for name, best in layer.once(_of_layer).items()}
-
-
-def _high(layer: LayerContext) -> Values:
-    return {(name, None): best.high for name, best in layer.once(_of_layer).items()}
+def _part(layer: LayerContext, part: str) -> Values:
+    """Give one attribute of the best power in every correlation."""
+    return {(name, None): getattr(best, part) for name, best in layer.once(_of_layer).items()}
 
 
 DEPTH_LAW_POWER = Quantity(
@@ -190,7 +180,7 @@ DEPTH_LAW_POWER = Quantity(
     "initialisation",
     formula="argmax over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)ˢ)",
     source="derived; the law: arXiv 2510.15563",
-    values=_power,
+    values=lambda layer: _part(layer, "power"),
     rows=NO_POWER,
     control="depth_law_fit",
     range=(LOWEST, HIGHEST),
@@ -202,7 +192,7 @@ DEPTH_LAW_FIT = Quantity(
     meaning="the correlation at the best power",
     formula="max over s in [1/64, 8] of ρ(WᵀW, (WᵀKW)ˢ)",
     source=DERIVED,
-    values=_fit,
+    values=lambda layer: _part(layer, "fit"),
     rows=NO_POWER,
 )
 
@@ -212,7 +202,7 @@ DEPTH_LAW_LOW = Quantity(
     meaning=f"the power below the best one at which the correlation has fallen by {CLOSE:g}",
     formula="lowest s around the best power with ρ(s) ≥ max ρ − 0.01",
     source=DERIVED,
-    values=_low,
+    values=lambda layer: _part(layer, "low"),
     rows=NO_POWER,
     range=(LOWEST, HIGHEST),
 )
@@ -223,7 +213,7 @@ DEPTH_LAW_HIGH = Quantity(
     meaning=f"the power above the best one at which the correlation has fallen by {CLOSE:g}",
     formula="highest s around the best power with ρ(s) ≥ max ρ − 0.01",
     source=DERIVED,
-    values=_high,
+    values=lambda layer: _part(layer, "high"),
     rows=NO_POWER,
     range=(LOWEST, HIGHEST),
 )

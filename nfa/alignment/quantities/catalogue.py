@@ -1,5 +1,6 @@
 """The registry of quantities for people: a frame, and the table of ``docs/quantities.md``."""
 
+from collections.abc import Sequence
 from math import inf
 
 import pandas as pd
@@ -27,6 +28,7 @@ def quantities() -> pd.DataFrame:
 
 
 def _row(quantity: Quantity) -> dict[str, str]:
+    """Describe one quantity in text."""
     return {
         "name": quantity.name,
         "label": quantity.label,
@@ -41,6 +43,7 @@ def _row(quantity: Quantity) -> dict[str, str]:
 
 
 def _range(low: float, high: float) -> str:
+    """Write a range, such as "-1 to 1"."""
     return f"at least {_number(low)}" if high == inf else f"{_number(low)} to {_number(high)}"
 
 
@@ -67,5 +70,6 @@ def _given_in(quantity: Quantity) -> str:
     return f"{correlations}, {powers}" if quantity.powers else correlations
 
 
-def _line(cells: tuple[str, ...] | list[str]) -> str:
+def _line(cells: Sequence[str]) -> str:
+    """Write one row of a Markdown table."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

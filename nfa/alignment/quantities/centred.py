@@ -1,6 +1,6 @@
 """The centred correlations: the ansatz for the change of the weights, W̄ = W - W0.
 
-At W = W0 they are 0/0. The limit t -> 0+ of the centred correlation is rho(V^T V, (V^T K0 V)ˢ) with V the velocity of
+At W = W0 they are 0/0. The limit t -> 0+ of the centred correlation is rho(V^T V, (V^T K0 V)^s) with V the velocity of
 the weights [derived]: -dL/dW for gradient flow, the negative of the learning rule's matrix where the rule is not
 backpropagation, or the optimizer's first update.
 """
@@ -56,8 +56,9 @@ def _is_frozen(layer: LayerContext) -> bool:
 
 
 def _centred(layer: LayerContext) -> Values | Value:
-    if reason := layer.once(no_change):
-        return undefined(reason)
+    """Correlate for the change of the weights, or for its limit at W = W0."""
+    if unusable := layer.once(no_change):
+        return undefined(unusable)
     if not layer.at_start:
         assert layer.change is not None
         return correlate_with(layer, layer.change, layer.change_features)
@@ -68,6 +69,7 @@ def _centred(layer: LayerContext) -> Values | Value:
 
 
 def _along_update(layer: LayerContext) -> Values | Value | None:
+    """Correlate along the optimizer's first update at W = W0; None elsewhere."""
     update = layer.reference.update
     if update is None or not layer.at_start or layer.once(_is_frozen):
         return None
@@ -88,8 +90,9 @@ def noted(value: Value, note: str) -> Value:
 
 
 def _by_changed_covariance(layer: LayerContext) -> Values | Value:
-    if reason := layer.once(no_change):
-        return undefined(reason)
+    """Correlate for the change of the weights, with K - K0 in place of K."""
+    if unusable := layer.once(no_change):
+        return undefined(unusable)
     if layer.at_start:
         return undefined(FROZEN if layer.once(_is_frozen) else AT_START_TWICE)
     if layer.reference.initial_covariance is None:
@@ -105,6 +108,7 @@ def _by_changed_covariance(layer: LayerContext) -> Values | Value:
 
 
 def _unbiased_by_changed_covariance(layer: LayerContext) -> dict[str, Value] | None:
+    """Correlate without bias, from the differences of the blocks of K and K0."""
     now, start = layer.current.blocks, layer.reference.initial_blocks
     if layer.change is None or layer.at_start or now is None or start is None:
         return None

@@ -89,6 +89,7 @@ class Moments:
         return min(shares)
 
     def _correlation(self, name: str) -> Value:
+        """Compute one correlation of two matrices that are not zero."""
         every = self.every
         if name == "cosine":
             return Value(bounded(every.ab / sqrt(every.aa * every.bb)))

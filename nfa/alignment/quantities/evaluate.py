@@ -28,7 +28,7 @@ def quantity_values(current: LayerCovariance, reference: Reference, seed: int) -
     Args:
         current: W and K.
         reference: W0, K0, gradient and update; tensors as ``current.weight``, float64 on the CPU.
-        seed: Names the random rotations.
+        seed: Seed of the random rotations.
 
     Returns:
         Quantity name -> (correlation, power) -> value. Every quantity is there, except an optional one that is
@@ -70,7 +70,7 @@ def _taken_as_exact(layer: LayerContext, quantities: Sequence[Quantity]) -> dict
 
 def _estimated(layer: LayerContext, quantities: Sequence[Quantity]) -> dict[str, Values]:
     """Compute quantities, take out the bias of sketches, and estimate standard errors."""
-    found = _taken_as_exact(layer, quantities)
+    found = _taken_as_exact(layer.anew(), quantities)
     if layer.current.blocks is None:
         return found
     corrected = [quantity for quantity in quantities if quantity.depends_on == COVARIANCE and quantity.name in found]
@@ -104,7 +104,7 @@ def _of_these_samples(value: Value) -> Value:
 
 def _unbiased_at_power_one(layer: LayerContext, quantity: Quantity, values: Values) -> Values:
     """Give the unbiased correlations at power 1, with their errors, of a quantity that has them and is defined."""
-    if quantity.unbiased is None or all(isnan(values[row].value) for row in POWER_ONE):
+    if quantity.unbiased is None or all(isnan(values[row].value) for row in POWER_ONE if row in values):
         return {}
     found: Values = {}
     for name, value in (quantity.unbiased(layer) or {}).items():

@@ -171,4 +171,5 @@ class Forms:
 
 
 def _sum(entries: Tensor) -> float:
+    """Sum in float64."""
     return entries.sum(dtype=torch.float64).item()

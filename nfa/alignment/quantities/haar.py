@@ -30,7 +30,7 @@ DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what
 # everything else together.
 LARGEST_DECOMPOSED = 256
 LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds, and correlations vary over Q by about 1/k
-HARDLY = 1e-2  # share of |F|^2 below which the entries of F hardly vary
+LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly vary
 EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
 TOO_LARGE = reason(f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}")
 NO_CONTROL = reason("no control: no rotation of K changes this correlation")
@@ -56,7 +56,7 @@ def haar_control(
         powers: Power name -> exponent, none NaN.
         resolution: Relative rounding of K's eigenvalues.
         seed: Seed of the rotations.
-        readout: Whether h is the network's output. There K is the identity, and both the correlation and its control
+        readout: True if h is the network's output. There K is the identity, and both the correlation and its control
             are 1: a known answer. At any other layer a control that no rotation changes is undefined.
 
     Returns:
@@ -71,7 +71,7 @@ def haar_control(
     draws: dict[RowKey, list[Value]] = {}
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
     # For a larger k float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
-    plain = features if k <= LARGEST_DECOMPOSED or features.variation < HARDLY else features.to(torch.float32)
+    plain = features if k <= LARGEST_DECOMPOSED or features.variation < LITTLE_VARIATION else features.to(torch.float32)
     spectrum = eigenvalues.to(plain.rows.dtype)
     for number, rotation in enumerate(rotations(k, blocks, seed)):
         rotated = None
@@ -189,18 +189,21 @@ def _of_weights(layer: LayerContext) -> tuple[Values, Values]:
 
 
 def _mean(layer: LayerContext) -> Values:
+    """Give the means over the rotations of K."""
     means, _ = layer.once(_of_weights)
     return {row: means.get(row, undefined(NO_DEPTH_POWER)) for row in EVERY_CONVENTION}
 
 
 def _deviation(layer: LayerContext) -> Values:
+    """Give the standard deviations over the rotations of K, at power 1."""
     _, deviations = layer.once(_of_weights)
     return {row: deviations[row] for row in POWER_ONE}
 
 
 def _of_change(layer: LayerContext) -> Values | Value:
-    if reason := layer.once(no_change):
-        return undefined(reason)
+    """Compute the control of the centred correlation at power 1."""
+    if unusable := layer.once(no_change):
+        return undefined(unusable)
     if layer.at_start:
         return undefined(AT_START)
     assert layer.change is not None

@@ -5,7 +5,7 @@ attribute of ``LayerContext`` here, or, where only one family of quantities need
 ``LayerContext.once`` remembers. So a quantity that nobody asks for costs nothing, and none is computed twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -70,7 +70,7 @@ class LayerContext:
     Attributes:
         current: W and K, and the layer's place in the network.
         reference: W0, K0, gradient and update; tensors as ``weight``, float64 on the CPU.
-        seed: Names everything that a quantity draws at random.
+        seed: Seed of everything that a quantity draws at random.
     """
 
     def __init__(self, current: LayerCovariance, reference: Reference, seed: int) -> None:
@@ -110,7 +110,7 @@ class LayerContext:
 
     @property
     def is_readout(self) -> bool:
-        """Whether h is the network's output."""
+        """True if h is the network's output."""
         return self.current.depth_from_output == 0
 
     @cached_property
@@ -135,7 +135,7 @@ class LayerContext:
 
     @cached_property
     def at_start(self) -> bool:
-        """Whether W equals W0."""
+        """True if W equals W0."""
         return self.change is not None and not bool(self.change.any())
 
     @cached_property
@@ -154,16 +154,18 @@ class LayerContext:
         """Correlate V^T V with V^T K V without bias, V given in place of W; None where there is no V."""
         return None if weight is None else self.estimator.correlations(weight)
 
-    def halves(self) -> list["LayerContext"]:
-        """The layer with each of the two sketches of K, and of K0, in place of their mean."""
+    def anew(self) -> "LayerContext":
+        """Return the same layer without cached results, which are large and freed with the copy that holds them."""
+        return LayerContext(self.current, self.reference, self.seed)
+
+    def halves(self) -> Iterator["LayerContext"]:
+        """Give the layer with each of the two sketches of K, and of K0, in place of their mean."""
         assert self.current.blocks is not None
         blocks = self.reference.initial_blocks
         starts = (None, None) if blocks is None else blocks.means()
-        return [
-            LayerContext(
+        for total, start in zip(self.current.blocks.totals(), starts, strict=True):
+            yield LayerContext(
                 replace(self.current, total=total, rounding=0.0),
                 replace(self.reference, initial_covariance=None if start is None else without_single_block(start)),
                 self.seed,
             )
-            for total, start in zip(self.current.blocks.totals(), starts, strict=True)
-        ]

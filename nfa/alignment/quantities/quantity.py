@@ -43,7 +43,7 @@ class Quantity:
         range: Smallest and largest possible value.
         depends_on: ``WEIGHTS``, ``GRADIENT`` (of the loss) or ``COVARIANCE`` (K). Where K cannot be used, quantities of
             the weights alone still have values; where K is sketched, those of K alone are extrapolated.
-        optional: Whether the quantity has no rows, instead of undefined ones, where its function returns None.
+        optional: True if the quantity has no rows, instead of undefined ones, where its function returns None.
         unbiased: Gives the correlations at power 1 without the bias of squared noise, with standard errors, where K is
             known in blocks of samples (``nfa.alignment.quantities.sketch``), or None where that cannot be.
     """

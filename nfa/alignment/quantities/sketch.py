@@ -114,6 +114,7 @@ class Estimator:
         return any(variance < SMALL_VARIANCE * abs(squares) for variance, squares in pairs)
 
     def _correlation(self, over: AllEntries, name: str, errors: bool) -> Value:
+        """Compute one correlation, with its standard error if ``errors``."""
         forms = over.forms
         if over.count == 0:
             return undefined(NO_OFF_DIAGONAL)
@@ -142,7 +143,7 @@ class Estimator:
 
     @property
     def sampled(self) -> bool:
-        """Whether the target is the whole data set rather than these samples."""
+        """True if the target is the whole data set rather than these samples."""
         return self.population is not None and self.population > sum(self.blocks.sizes)
 
     def _of_population(self, observed: float, own: float) -> float:

@@ -83,6 +83,7 @@ def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
 
 
 def _overlap(layer: LayerContext) -> Value:
+    """Compare as many directions as the network has outputs, or as W has rows or columns, if these are fewer."""
     g, k, d = blocked(layer.weight).shape
     return subspace_overlap(layer.agop, rank=min(layer.current.outputs, g * k, g * d))
 

@@ -12,6 +12,7 @@ WEIGHT_ZERO = reason("W is zero")
 
 
 def _relative_change(layer: LayerContext) -> Value:
+    """Compute |W - W0| / |W|."""
     if layer.change is None:
         return undefined(NO_INITIAL)
     norm = layer.weight.norm().item()

@@ -1,4 +1,4 @@
-"""The best power against dense matrices: it is where it should be, and its interval ends where the fit has fallen."""
+"""The best power against dense matrices: no power fits better, and its interval ends where the fit is .01 less."""
 
 import math
 

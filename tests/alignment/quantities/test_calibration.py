@@ -1,4 +1,4 @@
-"""Standard errors are right: over many seeds the truth lies within two of them as often as it should.
+"""Standard errors are calibrated: over many seeds the exact value lies within two of them as often as it should.
 
 Three networks of more than two outputs, untrained and trained; two targets: these samples (from sketches), and the
 whole data set from some of its samples (exact and sketched). Counts are over seeds and hidden layers.
@@ -49,7 +49,7 @@ def conv() -> nn.Module:
 
 @dataclass(frozen=True)
 class Network:
-    """A network and the shape of its samples."""
+    """A network, and the shape of its samples."""
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]

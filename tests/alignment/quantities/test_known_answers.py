@@ -1,4 +1,4 @@
-"""Cases whose answer is known without computing it."""
+"""Networks and matrices for which the value of a quantity is known in closed form."""
 
 import math
 from itertools import pairwise
@@ -96,7 +96,7 @@ def test_depth_power_survives_float32() -> None:
 
 
 def test_permuting_hidden_units_changes_nothing() -> None:
-    """Not even at the layer whose inputs change their order; the control only within its standard error."""
+    """The layer whose inputs are permuted keeps its values, too; the control keeps its within the standard error."""
     case = CASES[0]
     start, inputs = case.network(), case.inputs()
     model = trained(start, inputs)

@@ -11,13 +11,18 @@ from torch import nn
 
 import nfa
 from nfa.alignment import measure_covariances
+from nfa.alignment.monitor import LOGGED
 from nfa.alignment.network import reasons
 from nfa.alignment.quantities import QUANTITIES
 from nfa.alignment.quantities.catalogue import markdown_table
 from nfa.alignment.quantities.layer import LayerContext, Reference
 from nfa.alignment.quantities.quantity import Quantity
 from nfa.conventions import CORRELATIONS, POWERS
+from nfa.report.figures import curves
+from nfa.report.page import details
 from nfa.report.page.method import definitions
+from nfa.report.statistics import speed_limited, study
+from nfa.tracking.record import series
 from tests.alignment.networks import CASES, Case, squared_error, targets_for, trained
 from tests.helpers import ROOT
 
@@ -52,6 +57,15 @@ def test_names_and_controls_are_registered() -> None:
         assert quantity.range[0] < quantity.range[1]
         assert set(quantity.correlations) <= set(CORRELATIONS)
         assert set(quantity.powers) <= set(POWERS)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [LOGGED, curves.QUANTITIES, details.ORDER, series.QUANTITIES, speed_limited.ALIGNED, study.CURVES],
+    ids=["monitor", "figures", "details", "tracking", "speed limits", "curves"],
+)
+def test_quantities_that_others_choose_are_registered(chosen: tuple[str, ...]) -> None:
+    assert set(chosen) <= QUANTITIES.keys()
 
 
 def test_the_frame_for_people_lists_every_quantity() -> None:

@@ -1,4 +1,4 @@
-"""The sketch: exactly unbiased by enumeration, its derivatives, its closed forms, and what does not change it."""
+"""Sketches: unbiased by enumeration of all signs, their derivatives, closed forms and invariances."""
 
 import itertools
 from math import isnan
@@ -29,7 +29,7 @@ def weight_of(k: int, d: int, seed: int = 1) -> Tensor:
 
 @pytest.mark.parametrize("d", [7, 2])
 def test_the_squared_norm_is_unbiased_over_all_probes(d: int) -> None:
-    """Two samples, two outputs, one probe a sketch: the mean over all 256 choices of signs is the exact value."""
+    """With two samples, two outputs and one probe per sketch, the mean over all 256 choices of signs is exact."""
     j, weight = jacobians(2, 2, 4), weight_of(4, d)
     exact = torch.einsum("nck,ncl->kl", j, j) / 2
     scaled = weight / weight.abs().max()
@@ -183,7 +183,7 @@ def test_few_samples_have_no_error_bar() -> None:
 
 
 def test_the_centred_quantities_use_the_same_probes() -> None:
-    """K - K0 from the same probes: where the network has not moved but for W, the difference is exactly zero."""
+    """K - K0 from the same probes is exactly zero where only a bias of the outputs has changed."""
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double()
     moved = {name: value.clone() for name, value in model.state_dict().items()}
     moved["2.bias"] += 1

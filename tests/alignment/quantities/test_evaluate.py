@@ -1,4 +1,4 @@
-"""Every row of the table against dense d x d formulas, and when rows are undefined."""
+"""Every row of the table against dense d x d formulas, and the cases in which rows are undefined."""
 
 import math
 from typing import Any
@@ -243,7 +243,7 @@ def test_the_control_is_the_same_at_every_step_and_beside_any_layers() -> None:
     "options", [{}, {"estimator": "sketched"}, {"samples": 12}], ids=["exact", "sketched", "drawn"]
 )
 def test_a_measured_start_can_be_kept(options: dict[str, Any]) -> None:
-    """The network before training is measured once, the one that trains again and again."""
+    """The initial network is measured once, and the network in training at every step."""
     case = CASES[0]
     start, inputs = case.network(), case.inputs()
     model = trained(start, inputs)
