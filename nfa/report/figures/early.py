@@ -68,7 +68,7 @@ def _panel(study: Study, group: str, quantity: str, curves: pd.DataFrame, depart
                 values = curve[order].to_numpy() / unit
                 axes.plot(t, values, color=colour, linestyle=LINES[order], linewidth=1.2)
                 for time in left.loc[(left["layer_index"] == layer) & (left["order"] == order), "t"]:
-                    style = {"color": colour, "markersize": 11, "markeredgewidth": 1.6}
+                    style: dict[str, Any] = {"color": colour, "markersize": 11, "markeredgewidth": 1.6}
                     axes.plot([time], [np.interp(time, t, values)], "|", **style)
             axes.plot(t, measured / unit, "o", color=colour, markersize=3, alpha=0.75, linewidth=0)
         axes.set_xscale("log")
