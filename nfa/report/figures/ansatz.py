@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from nfa.conventions import Convention
-from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark, lay_out_rows
+from nfa.report.figures.panels import Mark, MarkValues, Panel, add_axes, draw_mark, lay_out_rows
 from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
 from nfa.report.statistics.study import Study
 
@@ -22,7 +22,7 @@ def ending(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
-def at_step(study: Study, places: list[tuple[str, int]], quantity: str, *, last: bool) -> Values:
+def at_step(study: Study, places: list[tuple[str, int]], quantity: str, *, last: bool) -> MarkValues:
     """Return the values of a quantity at places (cell, layer index), at the last checkpoint or at step 0."""
 
     def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -37,7 +37,7 @@ def at_step(study: Study, places: list[tuple[str, int]], quantity: str, *, last:
     return values
 
 
-def haar_band(study: Study, places: list[tuple[str, int]]) -> Values:
+def haar_band(study: Study, places: list[tuple[str, int]]) -> MarkValues:
     """Return the rotated control: its mean, and two standard deviations over rotations to either side."""
     means, spreads = (at_step(study, places, quantity, last=True) for quantity in ("haar_nfc", "haar_nfc_sd"))
 
@@ -73,7 +73,7 @@ def _panel(study: Study, title: str, cells: list[str], limits: tuple[float, floa
             at = [top + LAYER_GAP / 2 + (order + 0.5) * ROW for top in tops]
             places = [(cell, index) for _, index, _ in layers]
 
-            def put(name: str, kind: str, values: Values, **style: object) -> None:
+            def put(name: str, kind: str, values: MarkValues, **style: object) -> None:
                 marks.append(draw_mark(axes, f"{name}{order}", kind, "x", at, values, **style))  # noqa: B023
 
             band, style = haar_band(study, places), {"linewidth": 4, "alpha": 0.45, "solid_capstyle": "butt"}

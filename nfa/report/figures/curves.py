@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from nfa.conventions import HEADLINE, Convention
-from nfa.report.figures.panels import Mark, Panel, Values, add_pair, draw_mark
+from nfa.report.figures.panels import Mark, MarkValues, Panel, add_pair, draw_mark
 from nfa.report.figures.style import LAYER_COLOURS, layer_colour, layer_shade, nfc_limits, step_axis
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
@@ -15,7 +15,7 @@ CROWD = 8  # with more layers, lines get thinner and bands paler
 QUANTITIES = ("uc_nfc", "c_nfc")
 
 
-def over_steps(study: Study, cell: str, quantity: str, layer: int, rows: slice = slice(None)) -> Values:
+def over_steps(study: Study, cell: str, quantity: str, layer: int, rows: slice = slice(None)) -> MarkValues:
     """Return a layer's values over checkpoints, or over some of them."""
 
     def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import NullLocator
 
 from nfa.conventions import Convention
-from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark, offset
+from nfa.report.figures.panels import Mark, MarkValues, Panel, add_axes, draw_mark, offset
 from nfa.report.figures.style import MUTED, depth_axis, optimizer_colour
 from nfa.report.statistics.study import Study
 
@@ -19,7 +19,7 @@ def panels(study: Study) -> list[Panel]:
     return [_panel(study, title, cells) for title, cells in study.groups.items()]
 
 
-def best_powers(study: Study, places: list[tuple[str, int]]) -> Values:
+def best_powers(study: Study, places: list[tuple[str, int]]) -> MarkValues:
     """Return the logarithms, base 2, of best powers and of the ends of their ranges, at places (cell, layer index)."""
 
     def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from nfa.conventions import Convention
 from nfa.features.scores import SCORES
-from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark
+from nfa.report.figures.panels import Mark, MarkValues, Panel, add_axes, draw_mark
 from nfa.report.figures.style import INK, LAYER_COLOURS, MUTED
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.stratified_ranks import EVERYWHERE, RANKED
@@ -53,7 +53,7 @@ def panels(study: Study) -> list[Panel]:
     return [_panel(study, quantity, name) for quantity, name in names.items()]
 
 
-def rank_values(study: Study, quantity: str, scope: str, scores: Sequence[str]) -> Values:
+def rank_values(study: Study, quantity: str, scope: str, scores: Sequence[str]) -> MarkValues:
     """Return rho and its interval of every score, pooled over the strata of one data set or of all."""
     ranks = study.tables["features_ranks"]
     part = ranks[(ranks["quantity"] == quantity) & (ranks["data"] == scope) & ranks["depth_from_output"].isna()]

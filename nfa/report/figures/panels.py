@@ -17,7 +17,7 @@ from nfa.report.figures.style import MUTED
 
 POINTS_PER_INCH = 72  # one point is one unit of an SVG
 
-Values = Callable[[Convention], tuple[np.ndarray, np.ndarray, np.ndarray]]  # -> mean, lower and upper end
+MarkValues = Callable[[Convention], tuple[np.ndarray, np.ndarray, np.ndarray]]  # -> mean, lower and upper end
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Mark:
     axes: Axes
     along: str
     at: np.ndarray
-    values: Values
+    values: MarkValues
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def offset(order: int, count: int, fewest: int) -> float:
 
 
 def draw_mark(
-    axes: Axes, name: str, kind: str, along: str, at: Sequence[float] | np.ndarray, values: Values, **style: Any
+    axes: Axes, name: str, kind: str, along: str, at: Sequence[float] | np.ndarray, values: MarkValues, **style: Any
 ) -> Mark:
     """Draw a mark in the headline convention."""
     places = np.asarray(at, dtype=float)

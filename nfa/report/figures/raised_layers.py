@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nfa.conventions import Convention
 from nfa.report.figures.ansatz import ending
-from nfa.report.figures.panels import Mark, Panel, Values, add_axes, draw_mark, lay_out_rows
+from nfa.report.figures.panels import Mark, MarkValues, Panel, add_axes, draw_mark, lay_out_rows
 from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
 from nfa.report.statistics.speed_limited import WHOLE, Matched
 from nfa.report.statistics.study import Study
@@ -54,7 +54,7 @@ def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Pan
         right.set_xlabel("test loss")
         marks = []
 
-        def put(name: str, kind: str, at: Sequence[float], values: Values, **style: object) -> None:
+        def put(name: str, kind: str, at: Sequence[float], values: MarkValues, **style: object) -> None:
             marks.append(draw_mark(left, name, kind, "x", at, values, **style))
 
         own = [top + GAP / 2 + ROW / 2 for top in tops]
@@ -84,7 +84,7 @@ def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Pan
     return Panel(title, title, alt, WIDTH, height, draw)
 
 
-def _values(matched: Matched, cells: list[str], other: str, quantity: str, side: str) -> Values:
+def _values(matched: Matched, cells: list[str], other: str, quantity: str, side: str) -> MarkValues:
     """Return the values of a quantity at each cell's raised layer: of the cell, or with ``side`` of the other."""
 
     def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

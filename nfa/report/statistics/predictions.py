@@ -44,7 +44,7 @@ def prediction_points(collected: Collected) -> pd.DataFrame:
 
 
 def make_predictions(points: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
-    """Compare predictions with what was measured.
+    """Compare predictions with measurements.
 
     Args:
         points: As ``prediction_points`` gives them.

@@ -72,20 +72,20 @@ def make_features_ranks(joined: pd.DataFrame, pooling: Pooling) -> pd.DataFrame:
     )
 
 
-Correlation = tuple[int, int, float, float, float, str]  # cells, points, rho, both ends of its interval, note
-Place = tuple[str, int | None]  # data set and depth from the output; None: pooled over depths
+RankCorrelation = tuple[int, int, float, float, float, str]  # cells, points, rho, both ends of its interval, note
+Stratum = tuple[str, int | None]  # data set and depth from the output; None: pooled over depths
 
 
-def _correlations(points: pd.DataFrame) -> Iterable[tuple[Place, str, str, "list[Pair]", Correlation]]:
+def _correlations(points: pd.DataFrame) -> Iterable[tuple[Stratum, str, str, "list[RankSums]", RankCorrelation]]:
     """Correlate every quantity with every score at every place, in one convention."""
     groups = jackknife_groups(points)
-    blocks_at: dict[Place, list[Pairs]] = {}
+    blocks_at: dict[Stratum, list[BlockSums]] = {}
     for _, block in points.groupby(["data", "depth_from_output", "seed"], sort=True):
         data, depth = str(block["data"].iloc[0]), int(block["depth_from_output"].iloc[0])
         number = groups.loc[block.index].to_numpy()
         cells = block["cell"].to_numpy(str)
         pairs = rank_pairs(block[list(QUANTITIES)].to_numpy(float), block[list(RANKED)].to_numpy(float), number, cells)
-        places: tuple[Place, ...] = ((data, depth), (data, None), (EVERYWHERE, None))
+        places: tuple[Stratum, ...] = ((data, depth), (data, None), (EVERYWHERE, None))
         for place in places:
             blocks_at.setdefault(place, []).append(pairs)
     all_data_sets = points["data"].nunique()
@@ -109,7 +109,7 @@ def jackknife_groups(points: pd.DataFrame) -> pd.Series:
 
 
 @dataclass(frozen=True)
-class Pair:
+class RankSums:
     """The sums that one block adds to the correlation of one quantity with one score.
 
     Attributes:
@@ -123,10 +123,10 @@ class Pair:
     cells: frozenset[str]
 
 
-Pairs = dict[tuple[int, int], Pair]  # number of the quantity and of the score -> their sums in one block
+BlockSums = dict[tuple[int, int], RankSums]  # number of the quantity and of the score -> their sums in one block
 
 
-def rank_pairs(a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> Pairs:
+def rank_pairs(a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarray) -> BlockSums:
     """Rank the points of one block by every column of a and of b, and sum up for each pair of columns.
 
     Args:
@@ -135,7 +135,7 @@ def rank_pairs(a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarr
         groups: (m,) number of the group of cells that each point belongs to.
         cells: (m,) cell of each point.
     """
-    pairs: Pairs = {}
+    pairs: BlockSums = {}
     known: dict[tuple[str, int, bytes], np.ndarray] = {}
     for i in range(a.shape[1]):
         for j in range(b.shape[1]):
@@ -152,7 +152,7 @@ def rank_pairs(a: np.ndarray, b: np.ndarray, groups: np.ndarray, cells: np.ndarr
             products = [(ranks[0] * ranks[1]), ranks[0] ** 2, ranks[1] ** 2]
             table = np.stack([*((weights * product).sum(0) for product in products), weights.sum(0)])
             without = dict(zip(members.tolist(), table.T[1:], strict=True))
-            pairs[i, j] = Pair(table.T[0], without, frozenset(cells[kept].tolist()))
+            pairs[i, j] = RankSums(table.T[0], without, frozenset(cells[kept].tolist()))
     return pairs
 
 
@@ -178,7 +178,7 @@ def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return centred
 
 
-def pooled_correlation(blocks: Sequence[Pair], data_sets: int) -> Correlation:
+def pooled_correlation(blocks: Sequence[RankSums], data_sets: int) -> RankCorrelation:
     """Pool blocks of so many data sets into one correlation; its note says why rho or its interval is missing."""
     members = sorted(set().union(*(block.without for block in blocks)))
     total = sum((block.whole for block in blocks), np.zeros(4))

@@ -1,4 +1,4 @@
-"""What the report looks things up in, where layers are not one behind the other."""
+"""``Study`` of networks whose layers do not form a chain."""
 
 from pathlib import Path
 
