@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def test_early_dynamics_are_followed_where_asked_for_plain_sgd(tmp_path: Path) -> None:
-    """The curves are those of the initial network on the first samples of the permutation; Adam has none."""
+    """The curves belong to the initial network on the first samples of the permutation; a cell of Adam has none."""
     sweep = tiny_sweep(seeds=1, measure={"samples": 50, "early": 30})
     arrays = {}
     for cell in sweep.cells[:2]:

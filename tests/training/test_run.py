@@ -1,4 +1,4 @@
-"""Training: pairing across optimizers, resuming, divergence, the constant predictor."""
+"""Training runs: the same data and weights for all optimizers, resuming, divergence, history, losses."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""SLO whose speeds change between steps, and its momentum."""
+"""SLO with speeds that change between steps, and with momentum."""
 
 import math
 

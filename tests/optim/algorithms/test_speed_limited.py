@@ -1,4 +1,4 @@
-"""Speed Limited Optimization against its formula; which layers have a speed."""
+"""Speed Limited Optimization against its formula, and the layers that have a speed."""
 
 import re
 from typing import Any
@@ -67,7 +67,7 @@ def test_speed_limited_leaves_a_layer_of_speed_zero_and_a_zero_gradient_alone() 
 
 
 def test_a_saved_state_holds_the_speeds() -> None:
-    """What is read off a resumed optimizer is what it does, a weight and a bias that are parts of a module included."""
+    """The attribute ``speeds`` of a resumed optimizer agrees with its steps, also for parts of a module."""
     model = network()
     saved = SpeedLimited(model.named_parameters(), lr=0.1, speeds={"first": 1.0, "others": 0.1})
     saved.set_speeds({"last": 2.0, "others": 0.5})
