@@ -44,7 +44,7 @@ def make():
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The cell of ``LONGER`` with every stage run undisturbed, and the seconds that each stage took to load and work."""
+    """The cell of ``LONGER`` with every stage run undisturbed, and the seconds of loading and of work of each."""
 
     config: Path
     paths: CellPaths
