@@ -135,13 +135,13 @@ def test_speed_limited_refuses_what_makes_no_sense() -> None:
         ({"eps": "x"}, "eps: 'x' must be more than 0"),
         ({"betas": 0.9}, "betas: 0.9 must be two numbers"),
         ({"betas": (0.9,)}, "betas: (0.9,) must be two numbers"),
-        ({"speeds": 2.0}, "speeds: 2.0 must say whose they are"),
-        ({"speeds": [1, 2]}, "speeds: [1, 2] must say whose they are"),
+        ({"speeds": 2.0}, "speeds: 2.0 must be given by layer"),
+        ({"speeds": [1, 2]}, "speeds: [1, 2] must be given by layer"),
         ({"speeds": {"first": "fast"}}, "speeds: first: 'fast' is not a speed"),
         ({"speeds": {"first": None}}, "speeds: first: None is not a speed"),
         ({"speeds": {"first": True}}, "speeds: first: True is not a speed"),
         ({"speeds": {9: 1.0}}, "9: no such layer"),
-        ({"speeds": {0: 1.0, "0": 2.0}}, "a layer stands there twice"),
+        ({"speeds": {0: 1.0, "0": 2.0}}, "a layer is given twice"),
     ],
 )
 def test_speed_limited_says_what_is_wrong_with_a_value_of_another_type(settings: dict[str, Any], said: str) -> None:
