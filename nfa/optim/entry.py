@@ -21,8 +21,12 @@ class OptimizerSettings(Settings):
 
     lr: float = setting(0.1, "learning rate at the start", gt=0, le=1e6)
     schedule: ScheduleName = setting("constant", "learning rate over training: constant, linear or cosine decay to 0")
-    warmup: float = setting(0.0, "share of the steps, first, in which the learning rate grows linearly", ge=0, le=1)
-    clip: float | None = setting(None, "a gradient of all parameters longer than this is shortened to it", gt=0, le=1e6)
+    warmup: float = setting(
+        0.0, "share of the steps, at the start, in which the learning rate grows linearly", ge=0, le=1
+    )
+    clip: float | None = setting(
+        None, "largest norm of the gradient of all parameters; longer gradients are scaled down", gt=0, le=1e6
+    )
 
     tags = {"lr": "lr"}
 

@@ -18,8 +18,12 @@ class LionSettings(OptimizerSettings):
     """Settings of ``lion``."""
 
     name: Literal["lion"] = "lion"
-    lr: float = setting(0.0003, "learning rate at the start: how far each weight moves in a step", gt=0, le=1e6)
-    beta1: float = setting(0.9, "share of the momentum, beside the gradient, in what the sign is taken of", ge=0, lt=1)
+    lr: float = setting(
+        0.0003, "learning rate at the start: the distance that each weight moves in a step", gt=0, le=1e6
+    )
+    beta1: float = setting(
+        0.9, "share of the momentum in the mean of momentum and gradient whose sign is taken", ge=0, lt=1
+    )
     beta2: float = setting(0.99, "decay of the momentum", ge=0, lt=1)
     weight_decay: float = setting(0.0, "decoupled weight decay lambda: W shrinks by lr lambda W", ge=0, le=1e6)
 

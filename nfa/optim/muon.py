@@ -24,8 +24,12 @@ class MuonSettings(OptimizerSettings):
         "original", "factor on a step of a (k, d) matrix: sqrt(max(1, k/d)), or 0.2 sqrt(max(k, d)) for AdamW's size"
     )
     weight_decay: float = setting(0.0, "decoupled weight decay lambda: W shrinks by lr lambda W", ge=0, le=1e6)
-    inner: Literal["adamw", "sgd"] = setting("adamw", "what moves biases and other parameters that are no matrix")
-    inner_lr: float = setting(0.001, "its learning rate at the start; the schedule is the same", gt=0, le=1e6)
+    inner: Literal["adamw", "sgd"] = setting(
+        "adamw", "optimizer of biases and all other parameters that are not matrices"
+    )
+    inner_lr: float = setting(
+        0.001, "learning rate of the inner optimizer at the start; the schedule is the same", gt=0, le=1e6
+    )
     beta1: float = setting(0.9, "inner adamw: decay of the mean of gradients", ge=0, lt=1)
     beta2: float = setting(0.999, "inner adamw: decay of the mean of squared gradients", ge=0, lt=1)
 

@@ -18,8 +18,10 @@ class SignSGDSettings(OptimizerSettings):
     """Settings of ``signsgd``."""
 
     name: Literal["signsgd"] = "signsgd"
-    lr: float = setting(0.001, "learning rate at the start: how far each weight moves in a step", gt=0, le=1e6)
-    momentum: float = setting(0.0, "decay of the mean of gradients that the sign is taken of", ge=0, lt=1)
+    lr: float = setting(
+        0.001, "learning rate at the start: the distance that each weight moves in a step", gt=0, le=1e6
+    )
+    momentum: float = setting(0.0, "decay of the mean of gradients whose sign is taken", ge=0, lt=1)
     weight_decay: float = setting(0.0, "decoupled weight decay lambda: W shrinks by lr lambda W", ge=0, le=1e6)
 
     tags = {"lr": "lr", "momentum": "m", "weight_decay": "wd"} | COMMON_TAGS

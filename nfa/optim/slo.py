@@ -25,27 +25,30 @@ class SLOSettings(OptimizerSettings):
     """Settings of ``slo``."""
 
     name: Literal["slo"] = "slo"
-    lr: float = setting(0.1, "length of a step of a layer of speed 1, at the start", gt=0, le=1e6)
+    lr: float = setting(0.1, "length of the step of a layer with speed 1, at the start", gt=0, le=1e6)
     speeds: dict[str, float] = Field(
         default_factory=lambda: {"others": 1.0},
         description="speed of each layer, by `first`, `last`, its index, its name, a pattern of names, or `others`",
     )
     later: dict[str, dict[str, float]] = setting(
-        {}, "other speeds later: share of the steps -> the speeds from there on, e.g. {0.5: {last: 1, others: 0.1}}"
+        {}, "speeds that hold later: share of the steps -> speeds from then on, e.g. {0.5: {last: 1, others: 0.1}}"
     )
     adapt: int | None = setting(
         None,
-        "steps between measurements of every layer's UC-NFC, at each of which layers that lag get faster; none: never",
+        "steps between measurements of every layer's UC-NFC, after which layers that lag get faster; none: never",
         ge=1,
         le=10**9,
     )
     adapt_rate: float = setting(1.0, "adapt: change of a speed's logarithm for a lag of 1", gt=0, le=100)
     adapt_bound: float = setting(10.0, "adapt: a speed stays within this factor of `speeds`", ge=1, le=1e6)
     on: Literal["sgd", "momentum", "adam"] = setting(
-        "sgd", "what is normalised: the gradient, its momentum, or Adam's direction"
+        "sgd", "direction that is normalised: the gradient, its momentum, or Adam's direction"
     )
-    schedule: ScheduleName = setting("linear", "steps of fixed length do not shrink near a minimum: decay them")
-    eps: float = setting(1e-8, "added to the norm of what is normalised", gt=0, le=1)
+    schedule: ScheduleName = setting(
+        "linear",
+        "learning rate over training; it should decay, because steps of fixed length do not shrink near a minimum",
+    )
+    eps: float = setting(1e-8, "added to the norm of the direction", gt=0, le=1)
     beta1: float = setting(0.9, "on momentum or adam: decay of the mean of gradients", ge=0, lt=1)
     beta2: float = setting(0.999, "on adam: decay of the mean of squared gradients", ge=0, lt=1)
 
@@ -65,12 +68,12 @@ class SLOSettings(OptimizerSettings):
     def _shares_of_the_steps(cls, later: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for share, speeds in later.items():
             if not 0 < _number(share) < 1:
-                raise ValueError(f"{cut(share)}: is no share of the steps; use a number between 0 and 1, e.g. 0.5")
+                raise ValueError(f"{cut(share)}: is not a share of the steps; use a number between 0 and 1, e.g. 0.5")
             for layer, speed in speeds.items():
                 if speed < 0:
                     raise ValueError(f"{cut(share)}.{cut(layer)}: {speed:g} is negative; a speed is 0 or more")
         if len({_number(share) for share in later}) < len(later):
-            raise ValueError(f"{', '.join(later)}: a share stands there twice; give each once")
+            raise ValueError(f"{', '.join(later)}: a share is given twice; give each once")
         return later
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""A running Slurm: skipped where it is not installed, but not on continuous integration."""
+"""A running Slurm. Its tests are skipped if it is not installed, except on continuous integration, where they fail."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.cluster.slurm import Slurm, missing
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    """Controller and two nodes, stopped at the end with all that they started."""
+    """Start a controller and two nodes, and stop them at the end with all processes that they started."""
     if absent := missing():
         reason = f"no {', '.join(absent)} on this machine: install slurm-wlm and munge to test on a real Slurm"
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""Snakemake as it is, but it asks Slurm for its jobs twice a second; the plugin backs off to every three minutes."""
+"""Snakemake that asks Slurm for its jobs twice a second, while the plugin waits up to three minutes."""
 
 import asyncio
 import signal
@@ -9,7 +9,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 
 async def sleep(self: RemoteExecutor) -> None:
-    """Wait between two looks."""
+    """Wait between two questions."""
     await asyncio.sleep(0.5)
 
 

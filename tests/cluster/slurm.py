@@ -1,4 +1,4 @@
-"""A Slurm of the test's own: controller and two nodes on loopback, everything below one folder."""
+"""A Slurm for tests: a controller and two nodes on one machine, with all files below one folder."""
 
 import contextlib
 import ctypes
@@ -65,12 +65,12 @@ PartitionName=urgent Nodes=alpha,beta MaxTime=INFINITE State=UP PriorityTier=2
 
 
 def missing() -> list[str]:
-    """Programs of Slurm and munge that this machine lacks."""
+    """List the programs of Slurm and munge that this machine lacks."""
     return [name for name in PROGRAMS if shutil.which(name, path=PLACES) is None]
 
 
 class Slurm:
-    """Daemons and the commands to speak to them.
+    """The daemons of a Slurm, and its commands.
 
     ``slurmd`` is killed by ``fail`` as if its machine had lost power.
     """
@@ -95,12 +95,12 @@ class Slurm:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What makes commands speak to this Slurm."""
+        """Environment variables with which commands use this Slurm."""
         folders = [str(self.folder / "bin"), str(WITHOUT_ACCOUNTING), PLACES]
         return {"SLURM_CONF": str(self.configuration), "PATH": os.pathsep.join(folders)}
 
     def start(self) -> None:
-        """Start everything, and wait until both nodes are there."""
+        """Start all daemons, and wait until both nodes are ready."""
         munge = {"key-file": "munge.key", "socket": "munge.sock", "pid-file": "munged.pid", "seed-file": "munge.seed"}
         options = [f"--{option}={self.folder / name}" for option, name in munge.items()]
         self._start("munged", "--foreground", "--force", f"--log-file={self.folder / 'munged.log'}", *options)
@@ -111,7 +111,7 @@ class Slurm:
         wait_until(lambda: self.states("sinfo", "-h", "-o", "%T") == {"idle"}, "the nodes did not come up", 60)
 
     def start_controller(self) -> None:
-        """Start the controller, from its saved state where there is one."""
+        """Start the controller, from its saved state if there is one."""
         self._start("slurmctld", "-D", "-f", str(self.configuration))
 
     def start_node(self, node: str) -> None:
@@ -125,7 +125,7 @@ class Slurm:
         controller.wait(timeout=60)
 
     def fail(self, node: str) -> None:
-        """Kill a node's daemon and all that runs on it."""
+        """Kill the daemon of a node and all jobs on the node."""
         daemon = self._running.pop(node)
         daemon.kill()
         daemon.wait()
@@ -135,31 +135,31 @@ class Slurm:
             _signal([pid for pid in self.processes() if _title(pid).startswith(f"slurmstepd: [{job}.")], signal.SIGKILL)
 
     def signal(self, job: str, number: signal.Signals) -> bool:
-        """Send a signal to all processes of a job but Slurm's own; false where it has none yet."""
+        """Send a signal to all processes of a job except those of Slurm; return False if there are none yet."""
         pids = [pid for pid in self.processes() if f"SLURM_JOB_ID={job}" in _environment(pid)]
         _signal([pid for pid in pids if not _title(pid).startswith("slurmstepd:")], number)
         return bool(pids)
 
     def command(self, *words: str) -> str:
-        """Run one of Slurm's commands; return its output, empty while the controller does not answer."""
+        """Run a command of Slurm and return its output, which is empty while the controller does not answer."""
         done = subprocess.run(words, env={**os.environ, **self.variables}, capture_output=True, text=True, timeout=60)
         return done.stdout
 
     def states(self, *words: str) -> set[str]:
-        """Different lines of a command's output."""
+        """Return the different words of the output of a command."""
         return set(self.command(*words).split())
 
     def jobs(self, *options: str) -> dict[str, str]:
-        """State of every job that is not forgotten."""
+        """Return the state of every job that the controller knows: number -> state."""
         lines = self.command("squeue", "-h", "--states=all", "-o", "%i %T", *options).splitlines()
         return dict(line.split() for line in lines)
 
     def jobs_on(self, node: str) -> list[str]:
-        """Jobs that run on a node."""
+        """List the jobs that run on a node."""
         return self.command("squeue", "-h", "-t", "R", "-w", node, "-o", "%i").split()
 
     def job(self, number: str) -> dict[str, str]:
-        """Everything Slurm tells about a job."""
+        """Return all properties of a job."""
         words = self.command("scontrol", "-o", "show", "job", number).split()
         return {key: value for key, _, value in (word.partition("=") for word in words)}
 
@@ -169,15 +169,15 @@ class Slurm:
         return set(re.findall(r"'(\w+):cell=([^']+)'", script))
 
     def cells(self, *options: str) -> dict[str, str]:
-        """Number of the last job of each cell, running or not, by the scripts that were submitted."""
+        """Return the number of the last job of each cell, from the scripts that were submitted: cell -> number."""
         return {cell: number for number in sorted(self.jobs(*options), key=int) for _, cell in self.stages(number)}
 
     def processes(self) -> list[int]:
-        """All processes of this Slurm: daemons, and jobs with all they started."""
+        """List all processes of this Slurm: daemons, jobs, and the processes that jobs started."""
         return [pid for pid in _all_processes() if f"SLURM_CONF={self.configuration}" in _environment(pid)]
 
     def stop(self) -> None:
-        """Stop everything, jobs first; what does not stop is killed."""
+        """Stop the jobs and then the daemons, and kill all processes that remain."""
         self.command("scancel", "--full", "--user", getpass.getuser())
         for name in ("slurmctld", *NODES, "munged"):
             if name in self._running:
@@ -193,7 +193,7 @@ class Slurm:
             time.sleep(0.05)
 
     def _start(self, program: str, *options: str, name: str | None = None) -> None:
-        """Start a daemon that ends with this process, however that ends."""
+        """Start a daemon that ends when this process ends."""
         path = shutil.which(program, path=PLACES)
         assert path is not None
         name = name or program
@@ -222,7 +222,7 @@ def _die_with_parent() -> None:
 
 
 def _free_ports(number: int) -> list[int]:
-    """Ports of loopback that nobody uses."""
+    """Return free ports of the local network interface."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -235,7 +235,7 @@ def _all_processes() -> list[int]:
 
 
 def _environment(pid: int) -> list[str]:
-    """Variables a process was started with; none where it is gone."""
+    """Return the environment that a process was started with; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
     except OSError:
@@ -243,7 +243,7 @@ def _environment(pid: int) -> list[str]:
 
 
 def _title(pid: int) -> str:
-    """Command line of a process; empty where it is gone."""
+    """Return the command line of a process; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
     except OSError:
@@ -251,7 +251,7 @@ def _title(pid: int) -> str:
 
 
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal to those that are still there."""
+    """Send a signal to the processes that still exist."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)

@@ -1,4 +1,4 @@
-"""A sweep on the test's Slurm, by the profile that users take, and what it had finished when something went wrong."""
+"""A sweep on the Slurm for tests, with the profile of the repository; it records which work was finished when."""
 
 import sys
 from collections.abc import Callable
@@ -24,41 +24,41 @@ class ClusterSweep(Workflow):
         self._finished: dict[Path, int] = {}
 
     def command(self, *options: str, cores: int = 1) -> list[str]:
-        """The command a user types, but that waits less for files: this is one machine."""
+        """Return the command of a user, with a shorter wait for files, since all nodes are on one machine."""
         files = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder)]
         profile = ["--workflow-profile", str(self.profile), "--latency-wait", "10"]
         impatient = [sys.executable, str(ROOT / "tests" / "cluster" / "impatient.py")]
         return [*impatient, *files, *profile, "--configfile", str(self.config), *options]
 
     def environment(self) -> dict[str, str]:
-        """Variables that lead to the test's Slurm."""
+        """Return the environment for the Slurm for tests."""
         ours = self.slurm.variables
         return environment(**ours, PYTHONPATH=str(ROOT)) | {"PATH": f"{ours['PATH']}:{environment()['PATH']}"}
 
     def log(self) -> str:
-        """What Snakemake said."""
+        """Return the output of Snakemake."""
         return (self.folder / "snakemake.log").read_text()
 
     def wait(self, condition: Callable[[], bool], process: Any) -> None:
-        """Wait for a condition while Snakemake runs, noting what is finished on the way."""
+        """Wait for a condition while Snakemake runs, and record finished parts meanwhile."""
         wait_for(lambda: self.note() or condition(), process, WAIT)
 
     def end(self, process: Any) -> None:
-        """Wait for the end of Snakemake, and demand success."""
+        """Wait for the end of Snakemake, and check that it succeeded."""
         wait_until(lambda: self.note() or process.poll() is not None, "Snakemake does not end", WAIT)
         assert process.returncode == 0, self.log()
 
     def note(self) -> bool:
-        """Note when each finished part (a seed of a stage of a cell) was written; always false."""
+        """Record when each finished part (a seed of a stage of a cell) was written; return False."""
         for part in self.results.glob("*/.state/*/*/seed-*.json"):
             self._finished.setdefault(part, part.stat().st_mtime_ns)
         return False
 
     def computed_twice(self) -> list[Path]:
-        """Finished parts that were written again later."""
+        """List the finished parts that were written again later."""
         return [part for part, time in self._finished.items() if part.stat().st_mtime_ns != time]
 
     def training(self, cell: str) -> bool:
-        """Whether a seed of a cell has begun to train, and not all are done."""
+        """Return True if a seed of a cell has begun to train and not all seeds are done."""
         folder = self.results / cell
         return len(list(folder.glob("checkpoints/*/step-*"))) > 1 and not (folder / "cell.json").exists()

@@ -1,4 +1,4 @@
-"""What the profile for Slurm says, without a Slurm."""
+"""The profile for Slurm, tested without a Slurm."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""The default sweep, reduced, on a real Slurm: the same bytes as on one machine, whatever goes wrong on the way."""
+"""A reduced default sweep on a real Slurm gives the same bytes as on one machine, whatever goes wrong meanwhile."""
 
 import signal
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def reduced() -> dict[str, Any]:
-    """The default sweep, with one optimizer and fewer of everything: three cells."""
+    """Return the default sweep with one optimizer and fewer seeds, steps and samples: three cells."""
     document: dict[str, Any] = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     document |= {"seeds": 2, "optimizer": [entry for entry in document["optimizer"] if entry["name"] == "sgd"]}
     document["model"][0]["depth"] = 2
@@ -35,7 +35,7 @@ IMAGES, CONV, CHAIN = (cell.id for cell in parse(DOCUMENT, "x").cells)
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The sweep on this machine."""
+    """Run the sweep on this machine."""
     workflow = Workflow(tmp_path_factory.mktemp("local"), DOCUMENT)
     workflow.finished()
     return workflow
@@ -43,12 +43,12 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 @pytest.fixture
 def sweep(tmp_path: Path, slurm: Slurm, local: Workflow) -> ClusterSweep:
-    """The sweep on Slurm, not started."""
+    """Return the sweep on Slurm, not started yet."""
     return ClusterSweep(tmp_path / "sweep", DOCUMENT, slurm)
 
 
 def complete_and_equal(sweep: ClusterSweep, local: Workflow) -> None:
-    """Demand the bytes of the local run, and that nothing finished was computed again."""
+    """Check that the bytes are those of the local run, and that no finished part was computed again."""
     ours, theirs = table_bytes(sweep.results), table_bytes(local.results)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []

@@ -1,4 +1,4 @@
-"""Jobs that the import server forks: the same bytes, status, messages and signals as a process of their own."""
+"""Jobs that the import server forks: they give the same bytes, status, messages and signals as fresh processes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ COMMAND = [sys.executable, "-m", "nfa"]
 
 @pytest.fixture(scope="module")
 def owner() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in the place of Snakemake."""
+    """Start a process that stands for Snakemake."""
     process = subprocess.Popen(["sleep", "600"])
     yield process
     process.kill()
@@ -99,7 +99,7 @@ def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp
 
 @pytest.fixture
 def group() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in the place of a Snakemake that lets its jobs end, in a group of its own."""
+    """Start a process that stands for a Snakemake which lets its jobs end, in a group of its own."""
     process = subprocess.Popen(["sh", "-c", "trap '' INT TERM; exec sleep 600"], process_group=0)
     yield process
     process.kill()
@@ -123,7 +123,7 @@ def begin_long(group: "subprocess.Popen[bytes]", folder: Path) -> "subprocess.Po
 
 
 def heed_interrupts() -> None:
-    """Undo what a shell does to what it runs in the background, where these tests may run."""
+    """Restore the handling of Ctrl-C, which a shell switches off in background processes such as these tests."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -1,4 +1,4 @@
-"""Work beside the body of a `with`: done when it is left, its error seen as it is."""
+"""Work in a fork is done when the body of the `with` statement is left, and its error is raised unchanged."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ with running_in_fork(work):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 def test_a_kill_ends_both() -> None:
-    """An orphan would write beside the one that is started next."""
+    """A fork that survives its parent would write at the same time as the next attempt."""
     with subprocess.Popen(
         [sys.executable, "-c", KILLED], env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
@@ -70,7 +70,7 @@ def test_a_kill_ends_both() -> None:
 
 
 def _runs(process: int) -> bool:
-    """Whether it is there, and no zombie that nobody waits for."""
+    """Return True if a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Out of memory, staged: one line that says what to change, exit code 2, and nothing half written."""
+"""A staged lack of memory gives one line with the settings to change, exit code 2, and no half-written file."""
 
 import subprocess
 import sys

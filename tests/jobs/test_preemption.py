@@ -1,4 +1,4 @@
-"""SIGTERM asked for between two steps, however often it comes."""
+"""SIGTERM is noticed between two steps, however often it comes."""
 
 import signal
 import subprocess
@@ -31,7 +31,7 @@ except Preempted as stopped:
 
 
 def test_many_signals_at_once_are_one() -> None:
-    """One may come while another is being noted, or when the work is saved already."""
+    """A signal may come while another one is handled, or when the work is saved already."""
     with subprocess.Popen([sys.executable, "-c", JOB], env=environment(), stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
         assert job.stdout.readline() == "ready\n"

@@ -1,4 +1,4 @@
-"""The folder where jobs meet the process that imports for them: no link is followed, and dead ones are removed."""
+"""Private folders: no link is followed, and the folders of killed processes are removed."""
 
 import fcntl
 import os
@@ -30,7 +30,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def owner() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in the place of Snakemake."""
+    """Start a process that stands for Snakemake."""
     process = subprocess.Popen(["sleep", "600"])
     yield process
     process.kill()
@@ -38,7 +38,7 @@ def owner() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def job(owner: "subprocess.Popen[bytes]") -> "subprocess.Popen[str]":
-    """Run a job that fails at once, in a process group of its own; the process that imports is in that group too."""
+    """Run a job that fails at once, in a process group of its own; the import server is in that group too."""
     command = [sys.executable, "-m", "nfa", "train", "no.yaml"]
     process = subprocess.Popen(
         command,
@@ -60,7 +60,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def precious(folder: Path) -> Path:
-    """Make a folder with files whose names are those of ours."""
+    """Make a folder of somebody else with files of the same names as ours."""
     folder.mkdir(mode=0o700)
     for name in ("socket", "lock", "thesis.tex"):
         (folder / name).write_text("years of work")
@@ -85,7 +85,7 @@ def left(owner: int, noted: str | None, age: float = 2 * YOUNG_SECONDS) -> Path:
 
 
 def dead() -> int:
-    """Process id of a process that has ended."""
+    """Return the id of a process that has ended."""
     process = subprocess.Popen(["true"])
     process.wait()
     return process.pid

@@ -1,4 +1,4 @@
-"""A folder of its own for temporary files."""
+"""The folder for the temporary files of a fork."""
 
 import tempfile
 from pathlib import Path

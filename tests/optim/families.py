@@ -1,4 +1,4 @@
-"""Settings of every optimizer of the axis, and one small network's parameters, gradients and steps."""
+"""Settings of every optimizer, and the parameters, gradients and steps of one small network."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ FAMILIES: list[OptimizerSettings] = [
 
 
 def family(settings: OptimizerSettings) -> str:
-    """Name a test's settings."""
+    """Return a name for the settings of a test."""
     changed = settings.model_dump(exclude_defaults=True, exclude={"lr", "speeds"})
     return "-".join([settings.name, *map(str, changed)])  # type: ignore[attr-defined]
 
@@ -59,12 +59,12 @@ def random(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64
 
 
 def parameters(seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Draw one network's parameters."""
+    """Draw the parameters of one network."""
     return {name: random(shape, 100 * seed + i, dtype) for i, (name, shape) in enumerate(SHAPES.items())}
 
 
 def gradients(seed: int, step: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Draw one network's gradients at a step, of another size for each network."""
+    """Draw the gradients of one network at a step, with a different size for each network."""
     return {
         name: random(shape, 10_000 * (step + 1) + 100 * seed + i, dtype) * 0.1 * (seed + 0.3)
         for i, (name, shape) in enumerate(SHAPES.items())

@@ -1,4 +1,4 @@
-"""Every optimizer as it trains: stacked networks, resuming, what it is built from, what it refuses."""
+"""Every optimizer in training: stacked networks, resuming, arguments of its entry, and settings that it refuses."""
 
 from collections.abc import Callable
 

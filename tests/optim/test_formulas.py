@@ -1,4 +1,4 @@
-"""Optimizers step by step: torch's own, and plain formulas of those that torch has not."""
+"""Every optimizer step by step against that of torch, or against plain formulas if torch has none."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from tests.optim.families import SHAPES, STEPS, advance, build, gradients, param
 
 
 def same_steps(settings: OptimizerSettings, other: Callable[[list[Tensor]], optim.Optimizer], names: list[str]) -> None:
-    """Check that an entry's optimizer and another move float64 parameters alike."""
+    """Check that the optimizer of an entry and another optimizer move float64 parameters alike."""
     ours = {name: value for name, value in parameters(0).items() if name in names}
     theirs = {name: value.clone() for name, value in ours.items()}
     mine, reference = build(settings, ours), other(list(theirs.values()))

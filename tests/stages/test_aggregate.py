@@ -1,4 +1,4 @@
-"""The aggregate stage on results in the true format: every number recomputed in another way, every bad run named."""
+"""The stage aggregate on results in the true format: numbers are recomputed in another way, and bad runs are named."""
 
 import json
 import math
@@ -53,7 +53,7 @@ TABLES = {
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, SweepPaths, AggregateSummary]:
-    """A small sweep, aggregated."""
+    """Aggregate a small sweep."""
     sweep = tiny_sweep(seeds=3)
     results = tmp_path_factory.mktemp("results")
     paths = write(sweep, results)
@@ -199,7 +199,7 @@ def test_same_input_same_bytes(done: tuple[Sweep, SweepPaths, AggregateSummary])
 
 
 def spoil(paths: SweepPaths, cell: str, seed: int, step: int, loss: float) -> None:
-    """Make a run diverge after ``step``: later rows go, the loss at the end is as given."""
+    """Make a run diverge after ``step``: remove later rows, and set the final loss."""
     here = paths.cell(cell)
     document: dict[str, Any] = json.loads(here.cell.read_text())
     run = document["runs"][str(seed)]
@@ -216,7 +216,7 @@ def spoil(paths: SweepPaths, cell: str, seed: int, step: int, loss: float) -> No
 
 
 def flatten(paths: SweepPaths, cell: str) -> None:
-    """Make a cell learn nothing: its losses stay the constant predictor's."""
+    """Make a cell learn nothing: set its losses to those of the constant predictor."""
     history = read_table(paths.cell(cell).history)
     history.loc[history["metric"] == "loss", "value"] = 0.09
     write_table(paths.cell(cell).history, history, HISTORY, read_stamp(paths.cell(cell).history))

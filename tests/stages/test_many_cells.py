@@ -1,4 +1,4 @@
-"""Sweeps of more cells than are read at a time: the same tables and page, from parts."""
+"""Sweeps with more cells than are read at a time give the same tables and page."""
 
 from pathlib import Path
 

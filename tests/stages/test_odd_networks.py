@@ -1,4 +1,4 @@
-"""Networks that are odd, through all stages: one that uses a weight twice, one that dies in training."""
+"""Unusual networks pass all stages: one that uses a weight twice, and one whose units die during training."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def test_a_weight_that_is_used_twice_is_saved_measured_and_probed(
 
 
 def test_a_network_that_died_costs_no_report(tmp_path: Path) -> None:
-    """Its rectifiers are all off: no alignment is defined, and so no point of the probes' figure."""
+    """All rectifiers are off, so no alignment is defined, and the figure of the probes has no point."""
     paths = through(
         tmp_path,
         model=[{"name": "mlp", "depth": 2, "width": 8}],

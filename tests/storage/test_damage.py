@@ -1,4 +1,4 @@
-"""Single bits flipped in what the stages read back: no stage takes the result for what was written."""
+"""Single flipped bits in files that stages read back are always detected."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ DRAW = random.Random(0)
 
 
 def flipped(good: bytes, places: Iterator[int] | range | list[int]) -> Iterator[bytes]:
-    """Yield the bytes with one random bit flipped at each of some places."""
+    """Yield copies of the bytes, each with one random bit flipped at one of the places."""
     for place in places:
         damaged = bytearray(good)
         damaged[place] ^= 1 << DRAW.randrange(8)
@@ -51,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, CellPaths, P
 
 @pytest.fixture
 def cell(whole: tuple[Sweep, CellPaths, Path], tmp_path: Path) -> tuple[Sweep, CellPaths, Path]:
-    """A copy of it that a test may damage."""
+    """Copy the cell for a test to damage."""
     sweep, paths, results = whole
     shutil.copytree(results, tmp_path / "copy")
     return sweep, SweepPaths(tmp_path / "copy" / sweep.name).cell(paths.folder.name), tmp_path / "copy"
@@ -195,7 +195,7 @@ def test_a_flipped_bit_anywhere_in_an_archive_loses_and_changes_no_array(tmp_pat
 
 
 def test_measured_checkpoints_that_were_saved_are_not_taken_for_others(cell: tuple[Sweep, CellPaths, Path]) -> None:
-    """The list of steps in the saved table tells which checkpoints are done."""
+    """The list of steps in the saved table says which checkpoints are done."""
     sweep, paths, _ = cell
     parts = Parts(paths, "measure", sweep.hashes(sweep.cells[1])["measure"])
     saved = parts.file(0, "resume.parquet")

@@ -1,4 +1,4 @@
-"""A disk that is full, or can only be read: one line, no damaged file, and the same bytes once there is room."""
+"""A disk that is full or read-only: one line of error, no damaged file, and the same bytes once there is room."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def cell_in(results: Path, sweep: Sweep) -> CellPaths:
 
 
 def leave_free(disk: Path, kib: int) -> None:
-    """Fill the disk but for so much."""
+    """Fill the disk except for some KiB."""
     room = os.statvfs(disk)
     (disk / "filler").write_bytes(bytes(max(room.f_bavail * room.f_bsize - 1024 * kib, 0)))
 

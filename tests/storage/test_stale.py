@@ -1,4 +1,4 @@
-"""What of a sweep's files on disk is not of its sweep file, and which file results belong to."""
+"""Files on disk that do not fit the sweep file, and the sweep file that results belong to."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ DOCUMENT = tiny(data=[{"name": "chain_monomial"}])
 
 
 def saved(folder: Path, name: str = "sweep.yaml", **changes: object) -> Sweep:
-    """Write a sweep file, and read it."""
+    """Write a sweep file and read it."""
     (folder / name).write_text(yaml.safe_dump(DOCUMENT | changes))
     return load(folder / name)
 
@@ -165,7 +165,7 @@ def test_a_damaged_provenance_is_told_as_such(done: tuple[Sweep, SweepPaths]) ->
 
 
 def test_a_data_file_that_has_changed_or_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tables are of what it held before; the sweep file alone does not tell."""
+    """The tables were made from the earlier content of the data file; the sweep file alone does not show that."""
     monkeypatch.chdir(tmp_path)
     rows = [f"{0.1 * i:.1f},{0.3 * i * i:.2f}" for i in range(40)]
     table = tmp_path / "q.csv"

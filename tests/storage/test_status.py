@@ -1,4 +1,4 @@
-"""A sweep that is not done: what `nfa status` and `nfa report` make of its files."""
+"""`nfa status` and `nfa report` for a sweep that is not finished."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs whose speeds change: schedules, the rule that follows the alignment, resuming to the same bytes."""
+"""Runs whose speeds change, by a schedule or by alignment, and resume with the same bytes."""
 
 from pathlib import Path
 from typing import Any

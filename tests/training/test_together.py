@@ -1,4 +1,4 @@
-"""Seeds trained together: the numbers of training alone, and the same bits in whatever company."""
+"""Seeds trained together give the numbers of training alone, and the same bits whichever seeds they are with."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,7 +105,7 @@ def test_company_changes_no_bit(optimizer: dict[str, Any], data: str, more: dict
 
 
 def test_large_layers_in_company_keep_their_bits() -> None:
-    """Sums so long that they are split between threads."""
+    """The sums are so long that they are split between threads."""
     for optimizer in (OPTIMIZERS[1], OPTIMIZERS[5], OPTIMIZERS[8]):
         large = tiny_sweep(
             data=[DATA["shared"]],
@@ -246,7 +246,7 @@ def apart():
     "name", ["plain", "skip", "bound", "hooked", "gradient_hooked", "frozen", "twice", "tied", "writing", "apart"]
 )
 def test_a_network_of_one_s_own_is_trained_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it is stacked or not: by hand, with its own forward, its hooks, what it shares and what it freezes."""
+    """Networks with their own forward, hooks, shared or frozen weights are not stacked."""
     (tmp_path / f"own_chains_{name}.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     sweep = tiny_sweep(

@@ -1,4 +1,4 @@
-"""Running the real Snakemake on the repository's Snakefile, in a folder of the test's own."""
+"""The real Snakemake on the Snakefile of the repository, in a temporary folder."""
 
 import re
 import subprocess
@@ -27,17 +27,17 @@ class Workflow:
 
     @property
     def results(self) -> Path:
-        """Results of this sweep."""
+        """Folder of the results of this sweep."""
         return self.folder / "results" / str(self.document["sweep"])
 
     def command(self, *options: str, cores: int = 2) -> list[str]:
-        """The command a user types, with the repository's Snakefile and profile named, since we are elsewhere."""
+        """Return the command of a user, with the paths of Snakefile and profile, as the working folder is another."""
         profile = str(ROOT / "profiles" / "default")
         files = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder), "--workflow-profile", profile]
         return ["snakemake", "--cores", str(cores), *files, "--configfile", str(self.config), *options]
 
     def environment(self) -> dict[str, str]:
-        """Variables of the process."""
+        """Return the environment of the process."""
         return environment()
 
     def start(self, *options: str, cores: int = 2) -> "subprocess.Popen[str]":
@@ -66,7 +66,7 @@ class Workflow:
         )
 
     def planned(self, *options: str) -> dict[str, int]:
-        """Jobs per rule that ``snakemake -n`` plans; empty when there is nothing to do."""
+        """Return the number of jobs per rule that ``snakemake -n`` plans; empty if there is nothing to do."""
         done = self.run("-n", *options)
         assert done.returncode == 0, done.stdout
         counts = re.findall(

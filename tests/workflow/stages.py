@@ -1,4 +1,4 @@
-"""Stages as processes of their own, cut off while they work."""
+"""Stages as processes that tests can stop while they work."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ class Stage:
     """One stage of the single cell of a sweep, run by the command that Snakemake runs."""
 
     def __init__(self, name: str, config: Path, results: Path, paths: CellPaths) -> None:
-        """Say which stage of what."""
+        """Store the stage and its sweep."""
         self.name, self.config, self.results, self.paths = name, config, results, paths
 
     def start(self, save_every: float = 0.0, cwd: Path | None = None) -> "subprocess.Popen[str]":
@@ -32,7 +32,7 @@ class Stage:
         )
 
     def started_work(self, save_every: float = 0.0, cwd: Path | None = None) -> "subprocess.Popen[str]":
-        """Start it and wait until imports are over: it takes its lock, as the first thing of its work."""
+        """Start it and wait until it takes its lock, which it does first when all is imported."""
         lock = self.paths.state / f"{self.name}.lock"
         lock.unlink(missing_ok=True)  # of an earlier process, which is dead
         process = self.start(save_every, cwd)
@@ -49,12 +49,12 @@ class Stage:
         return messages
 
     def wait_for_progress(self, process: "subprocess.Popen[str]", before: tuple[int, int]) -> None:
-        """Wait until more is saved than before, or the process has ended."""
+        """Wait until more is saved than before, or until the process has ended."""
         while process.poll() is None and self.progress() <= before:
             time.sleep(0.005)
 
     def progress(self) -> tuple[int, int]:
-        """How far its files are: finished seeds, and what is saved of those under way (their steps, or checkpoints)."""
+        """Return the progress in its files: finished seeds, and the saved steps or checkpoints of unfinished seeds."""
         folder = self.paths.state / self.name
         seeds = sum(1 for _ in folder.glob("*/seed-*.json"))
         done = 0
@@ -67,7 +67,7 @@ class Stage:
         return seeds, done
 
     def forget(self) -> None:
-        """Remove all that it has written, so that it starts from nothing."""
+        """Remove all files that it has written."""
         shutil.rmtree(self.paths.state / self.name)
         outputs = {"train": ["cell", "history"], "measure": ["alignment", "matrices"], "probe": ["probes"]}
         for output in outputs[self.name]:
@@ -80,7 +80,7 @@ OUTPUTS = ("history.parquet", "alignment.parquet", "probes.parquet", "matrices.n
 
 
 def differing(whole: CellPaths, cut: CellPaths, outputs: tuple[str, ...] = OUTPUTS) -> list[str]:
-    """Files of a cell that are missing in one of two folders, or not the same bytes; all but timings and provenance."""
+    """List the files of a cell that differ between two folders, except timings and provenance."""
     checkpoints = {
         str(path.relative_to(paths.folder))
         for paths in (whole, cut)

@@ -1,4 +1,4 @@
-"""One sweep through the real Snakemake with something of every axis: it ends complete, every layer measured."""
+"""One sweep with entries of every axis through the real Snakemake: it ends complete, with every layer measured."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A clock that was wrong: files from the future, and results older than what they are made from."""
+"""A wrong clock: files with times in the future, and results that are older than their inputs."""
 
 import os
 import time

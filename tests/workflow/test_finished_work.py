@@ -1,4 +1,4 @@
-"""Finished work is found again: after a failed stage, under a new setting, and in results of earlier rules."""
+"""Finished work is found again after a failed stage, under a new setting, and in results of earlier rules."""
 
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def test_results_of_the_earlier_rule_for_small_cells_are_found_and_nothing_is_co
 
 
 def parts(folder: Path, *stages: str) -> dict[str, int]:
-    """Modification time of every finished part of some stages, and of every checkpoint."""
+    """Return the modification times of the finished parts of some stages and of the checkpoints."""
     files = [
         *folder.glob("checkpoints/*/*"),
         *(file for stage in stages for file in folder.glob(f".state/{stage}/*/*")),

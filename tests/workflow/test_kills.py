@@ -1,4 +1,4 @@
-"""Kills at random instants: whatever is cut off, the same command ends with the same bytes."""
+"""Kills at random times: afterwards the same command ends with the same bytes."""
 
 import os
 import random
@@ -44,14 +44,14 @@ def make():
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """The cell of ``LONGER``, each stage run undisturbed, and the seconds of its loading and its work."""
+    """The cell of ``LONGER`` with every stage run undisturbed, and the seconds of loading and of work of each."""
 
     config: Path
     paths: CellPaths
     seconds: dict[str, tuple[float, float]]
 
     def elsewhere(self, results: Path) -> CellPaths:
-        """The same cell in another folder."""
+        """Return the same cell in another folder."""
         return SweepPaths(results / "tiny").cell(self.paths.folder.name)
 
 

@@ -1,4 +1,4 @@
-"""What Snakemake makes of a job that was told to stop and exits with 75."""
+"""Snakemake and a job that was told to stop and exits with status 75."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ DOCUMENT = tiny(
 
 
 def job_of(workflow: Workflow, stage: str) -> int:
-    """Process id of the stage's command."""
+    """Return the process id of the command of a stage."""
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().split(b"\0")

@@ -1,4 +1,4 @@
-"""Results that are not of the sweep file: copied without Snakemake's memory, or with the memory of others."""
+"""Results that do not fit the sweep file: copied without the records of Snakemake, or with records of other results."""
 
 import json
 import shutil
@@ -26,14 +26,14 @@ DOCUMENT = tiny(
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """A finished sweep of one cell."""
+    """Run a sweep of one cell to its end."""
     workflow = Workflow(tmp_path_factory.mktemp("origin"), DOCUMENT)
     workflow.finished()
     return workflow
 
 
 def copied(origin: Workflow, folder: Path, document: dict[str, Any], memory: bool) -> Workflow:
-    """Copy the results, with or without Snakemake's memory, beside a sweep file of another content."""
+    """Copy the results, with or without the records of Snakemake, next to another sweep file."""
     workflow = Workflow(folder, document)
     shutil.copytree(origin.folder / "results", folder / "results")
     if memory:
@@ -42,13 +42,13 @@ def copied(origin: Workflow, folder: Path, document: dict[str, Any], memory: boo
 
 
 def content(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of every file but Snakemake's own logs."""
+    """Return size and time of every file except the logs of Snakemake."""
     files = [path for path in folder.rglob("*") if path.is_file() and ".snakemake/log" not in str(path)]
     return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files}
 
 
 def check_tables(workflow: Workflow) -> None:
-    """Demand that what is there is of the sweep file, and that there is nothing left to do."""
+    """Check that all files fit the sweep file and that nothing is left to do."""
     sweep = load(workflow.config)
     assert json.loads((workflow.results / "provenance.json").read_text())["config"] == sweep.document
     assert set(pd.read_parquet(workflow.results / "tables" / "runs.parquet")["cell"]) == {c.id for c in sweep.cells}
@@ -105,7 +105,7 @@ def test_stale_results_are_made_again(origin: Workflow, tmp_path: Path, change: 
 def test_results_put_in_the_place_of_others_are_found_though_snakemake_remembers(
     origin: Workflow, tmp_path: Path
 ) -> None:
-    """The memory is of this sweep file; the files are of another one."""
+    """The records of Snakemake belong to this sweep file, but the files belong to another one."""
     workflow = Workflow(tmp_path, DOCUMENT | OTHERS["a measure setting"])
     workflow.finished()
     assert workflow.planned() == {}

@@ -1,4 +1,4 @@
-"""A small sweep through the real Snakemake: what is planned, what is written, and what is computed again."""
+"""A small sweep through the real Snakemake: planned jobs, written files, and work that is computed again."""
 
 import json
 import os
@@ -52,13 +52,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 
 def table_bytes(results: Path) -> dict[str, bytes]:
-    """Bytes of every table of a sweep but the timings."""
+    """Return the bytes of every table of a sweep except the timings."""
     files = [*results.glob("*/*.parquet"), *results.glob("tables/*"), *results.glob("*/matrices.npz")]
     return {str(f.relative_to(results)): f.read_bytes() for f in files if f.name != "timings.parquet"}
 
 
 def modified(results: Path) -> dict[str, int]:
-    """Modification time of every checkpoint."""
+    """Return the modification time of every checkpoint."""
     return {str(f.relative_to(results)): f.stat().st_mtime_ns for f in results.glob("*/checkpoints/*/*")}
 
 

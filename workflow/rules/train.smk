@@ -14,7 +14,7 @@ rule train:
         "../envs/nfa.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),  # the default sweep peaks below 600
+        mem_mb=memory(2000),  # the default sweep needs less than 600
         runtime=cell_minutes,
     params:
         plan=str(PATHS.plan),

@@ -71,7 +71,7 @@ class SpeedLimited(ParameterwiseOptimizer):
         if not (_is_number(eps) and eps > 0):
             raise ValueError(f"eps: {eps!r} must be more than 0")
         if direction not in get_args(Direction):
-            raise ValueError(f"direction: {direction!r} is not one; use 'gradient', 'momentum' or 'adam'")
+            raise ValueError(f"direction: {direction!r} is not a direction; use 'gradient', 'momentum' or 'adam'")
         if not (isinstance(betas, tuple | list) and len(betas) == 2 and all(map(_is_number, betas))):
             raise ValueError(f"betas: {betas!r} must be two numbers, e.g. (0.9, 0.999)")
         if not all(0 <= beta < 1 for beta in betas):
@@ -97,13 +97,13 @@ class SpeedLimited(ParameterwiseOptimizer):
             ValueError: A speed out of range, or for a layer that is not there.
         """
         if not isinstance(speeds, Mapping):
-            raise ValueError(f"speeds: {speeds!r} must say whose they are, e.g. {{'first': 1.0, 'others': 0.1}}")
+            raise ValueError(f"speeds: {speeds!r} must be given by layer, e.g. {{'first': 1.0, 'others': 0.1}}")
         for layer, speed in speeds.items():
             if not (_is_number(speed) and speed >= 0):
                 raise ValueError(f"speeds: {layer}: {speed!r} is not a speed; use 0 or more")
         named = {str(layer): speed for layer, speed in speeds.items()}  # an index may be given as the number it is
         if len(named) < len(speeds):
-            raise ValueError(f"speeds: {', '.join(map(repr, speeds))}: a layer stands there twice; give each once")
+            raise ValueError(f"speeds: {', '.join(map(repr, speeds))}: a layer is given twice; give each once")
         self.speeds = resolve_speeds(named, self._layers)
         by_layer = speeds_of_owners(self.speeds)
         for group in self.param_groups:

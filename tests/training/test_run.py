@@ -1,4 +1,4 @@
-"""Training: pairing across optimizers, resuming, divergence, the constant predictor."""
+"""Training runs: the same data and weights for all optimizers, resuming, divergence, history, losses."""
 
 import math
 from pathlib import Path
@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nfa.errors import UserError
-from nfa.losses import LOSSES, cross_entropy, squared_error
+from nfa.losses import cross_entropy, squared_error
 from nfa.storage.checkpoints import load_tensors, save_tensors
 from nfa.sweep.cells import Cell
-from nfa.training import TrainingRun, build_model, load_data
-from nfa.training.evaluate import constant_predictor, evaluate
+from nfa.training import TrainingRun, load_data
 from tests.helpers import tiny_sweep
 
 CPU = torch.device("cpu")
+
+
 OPTIMIZERS = [
     {"name": "sgd", "lr": 0.1, "momentum": 0.9},
     {"name": "adam", "lr": 0.01, "schedule": "cosine"},
@@ -151,28 +151,3 @@ def test_losses_known_values() -> None:
     assert squared_error(outputs, targets).item() == pytest.approx((0.25 + 0.25 + 0.25 + 2.25) / 4)
     expected = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-2))) / 2
     assert cross_entropy(outputs, targets).item() == pytest.approx(expected)
-
-
-def test_nothing_constant_beats_the_constant_predictor_on_the_training_set() -> None:
-    cell = cells()[0]
-    materials = load_data(cell, 0, CPU)
-    for name, loss in LOSSES.items():
-        best = constant_predictor(materials, name, loss)["train_loss"]
-        assert best is not None
-        for seed in range(20):
-            shift = torch.randn(1, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-            assert loss((0.3 * shift).expand(200, -1), materials.y_train.double()).item() > best
-
-
-def test_the_logistic_loss_of_targets_that_are_0_is_refused_when_both_meet() -> None:
-    cell = cells(data=[{"name": "alignment_reversing"}], train={"steps": 10, "loss": "logistic"})[0]
-    with pytest.raises(UserError, match=r"sign of a target, and \d+ of the 5,120 of alignment_reversing are 0"):
-        load_data(cell, 0, CPU)
-
-
-def test_evaluating_leaves_mode_and_gradients_alone() -> None:
-    cell = cells()[0]
-    model, materials = build_model(cell, 0, CPU).train(), load_data(cell, 0, CPU)
-    evaluate(model, materials, "test", squared_error)
-    assert model.training
-    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""First steps from rest: the direction of every optimizer's, by a formula of one line each."""
+"""The direction of the first step of every optimizer, against a formula of one line each."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,10 @@ COUPLED = ("sgd", "adam", "rmsprop")  # lambda W is added to the gradient; elsew
 
 
 def orthogonal(settings: Any, gradient: Tensor) -> Tensor:
-    """Muon's: the quintic, then the factor for the size; g blocks of one weight (g, k, d) are one matrix (g k, d)."""
+    """Return Muon's direction: the quintic iteration, then the factor for the size.
+
+    The g blocks of one weight (g, k, d) are one matrix (g k, d).
+    """
     x = gradient.reshape(-1, gradient.shape[-1])
     k, d = x.shape
     x = x / x.norm()
@@ -41,7 +44,7 @@ STEPS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 
 
 def expected(settings: Any, gradient: Tensor, weight: Tensor, norm: float) -> Tensor:
-    """Direction of the first step: clipping by the norm of all gradients, decay of either kind, the optimizer."""
+    """Return the direction of the first step: clipping by the norm of all gradients, then decay, then the optimizer."""
     gradient = gradient * min(1.0, (settings.clip or math.inf) / norm)
     decay = getattr(settings, "weight_decay", 0.0) * weight
     if settings.name in COUPLED:
@@ -50,7 +53,7 @@ def expected(settings: Any, gradient: Tensor, weight: Tensor, norm: float) -> Te
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine of the angle between two tensors of one shape."""
+    """Return the cosine of the angle between two tensors of one shape."""
     assert a.shape == b.shape
     return torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()
 

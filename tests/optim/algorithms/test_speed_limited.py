@@ -1,4 +1,4 @@
-"""Speed Limited Optimization against its formula; which layers have a speed."""
+"""Speed Limited Optimization against its formula, and the layers that have a speed."""
 
 import re
 from typing import Any
@@ -67,7 +67,7 @@ def test_speed_limited_leaves_a_layer_of_speed_zero_and_a_zero_gradient_alone() 
 
 
 def test_a_saved_state_holds_the_speeds() -> None:
-    """What is read off a resumed optimizer is what it does, a weight and a bias that are parts of a module included."""
+    """The attribute ``speeds`` of a resumed optimizer agrees with its steps, also for parts of a module."""
     model = network()
     saved = SpeedLimited(model.named_parameters(), lr=0.1, speeds={"first": 1.0, "others": 0.1})
     saved.set_speeds({"last": 2.0, "others": 0.5})
@@ -135,13 +135,13 @@ def test_speed_limited_refuses_what_makes_no_sense() -> None:
         ({"eps": "x"}, "eps: 'x' must be more than 0"),
         ({"betas": 0.9}, "betas: 0.9 must be two numbers"),
         ({"betas": (0.9,)}, "betas: (0.9,) must be two numbers"),
-        ({"speeds": 2.0}, "speeds: 2.0 must say whose they are"),
-        ({"speeds": [1, 2]}, "speeds: [1, 2] must say whose they are"),
+        ({"speeds": 2.0}, "speeds: 2.0 must be given by layer"),
+        ({"speeds": [1, 2]}, "speeds: [1, 2] must be given by layer"),
         ({"speeds": {"first": "fast"}}, "speeds: first: 'fast' is not a speed"),
         ({"speeds": {"first": None}}, "speeds: first: None is not a speed"),
         ({"speeds": {"first": True}}, "speeds: first: True is not a speed"),
         ({"speeds": {9: 1.0}}, "9: no such layer"),
-        ({"speeds": {0: 1.0, "0": 2.0}}, "a layer stands there twice"),
+        ({"speeds": {0: 1.0, "0": 2.0}}, "a layer is given twice"),
     ],
 )
 def test_speed_limited_says_what_is_wrong_with_a_value_of_another_type(settings: dict[str, Any], said: str) -> None:

@@ -1,4 +1,4 @@
-"""A process cut off in the middle of writing a file leaves nothing that the next writing does not remove."""
+"""A process that is killed while it writes leaves temporary files, which the next attempt to write removes."""
 
 import signal
 import subprocess

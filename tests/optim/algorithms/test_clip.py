@@ -1,4 +1,4 @@
-"""Clipping of all gradients together, by network where they are stacked."""
+"""Clipping by the norm of all gradients together, for each network alone if networks are stacked."""
 
 import copy
 import math

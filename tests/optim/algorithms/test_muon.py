@@ -1,4 +1,4 @@
-"""The orthogonal factor of a matrix by iteration, and the factor for its size."""
+"""Muon: the orthogonal factor of a matrix by iteration, and the factor for its size."""
 
 import pytest
 import torch
