@@ -139,8 +139,8 @@ def plan(
     if classes is not None and len(parts) == 2:
         may_be_values = settings.asked_labels == "auto" and classes.dtype.kind not in TEXT
         way_out = ", or say labels: values for a regression" if may_be_values else ""
-        train, test = (_labels(y, read_as) for y in targets)
-        check_test_classes(where, target or parts[1][1], train, test, way_out)
+        train_labels, test_labels = (_labels(y, read_as) for y in targets)
+        check_test_classes(where, target or parts[1][1], train_labels, test_labels, way_out)
     if len(parts) == 1:
         if counts[0] < 2:
             raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
