@@ -306,7 +306,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["check", "OWN:make", "--input-shape", "6", "--samples", "9" * 20], ["--samples", "do not fit into memory"]),
     (["check", "OWN:make", "--input-shape", "9" * 14], ["--input-shape", "do not fit into memory"]),
     (["measure", "OWN:scripted", "--data", "xy.npz"], ["ScriptModule"]),
-    (["measure", "OWN:Tokens", "--data", "unknown.npz"], ["measure: the network raised IndexError: index out"]),
+    (["measure", "OWN:Tokens", "--data", "unknown.npz"], ["token 7 is out of range: layer 'table' takes 0 to 3"]),
     (["measure", "OWN:Numpy", "--data", "xy.npz"], ["measure: the network raised RuntimeError", "numpy()"]),
     (["measure", "OWN:Overwriting", "--data", "xy.npz"], ["changes in place a tensor that its own gradient needs"]),
     (["measure", "OWN:Wording", "--data", "xy.npz"], ["at most two samples"]),

@@ -40,7 +40,7 @@ NO_PATH = "no differentiable path from its product to the output"
 NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
 CONSTANT = "what it multiplies does not depend on the samples"
 UNTOLD = (
-    "it multiplies a constant of which is not known whether it has a row for each sample, because the network does not "
+    "it multiplies a constant, and it is not known whether the constant has a row for each sample: the network does not "
     "run in the same way on another number of samples"
 )
 UNUSED = "not used in the forward pass"
