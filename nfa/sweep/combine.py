@@ -27,11 +27,12 @@ def checked_cells(axes: Axes, source: str) -> Iterator[Cell]:
     """
     check_number(_count(axes), source)
     seen: dict[str, Cell] = {}
-    checked: set[Network] = set()
+    checked: set[Network | AxisPoint[Any, Any]] = set()
     for cell in _combined(axes):
-        if cell.network not in checked:
-            _check_network(cell.network)
-            checked.add(cell.network)
+        network = cell.network
+        if network not in checked:
+            _check_network(network, look_into_data=network.data not in checked)
+            checked |= {network, network.data}
         check_fit(cell)
         if cell.id in seen:
             here, there = (
@@ -49,13 +50,14 @@ def checked_cells(axes: Axes, source: str) -> Iterator[Cell]:
             )
 
 
-def _check_network(network: Network) -> None:
+def _check_network(network: Network, *, look_into_data: bool) -> None:
     """Look at data and model, which may lie in files or in the user's code, and refuse a pair that does not fit."""
     data, where = network.data, network.data.where
     try:
         check_kind(network)  # asks for the shape of the data
         network.content(data)
-        data.entry.check(data.settings)
+        if look_into_data:
+            data.entry.check(data.settings)
         where = network.model.where
         network.layers  # noqa: B018
     except SweepError:
