@@ -12,10 +12,10 @@ from nfa.jobs.in_fork import beside
 from nfa.report.figures.albums import Album, find_albums
 from nfa.report.figures.files import drawings, save_figures
 from nfa.report.numbers import plural
-from nfa.report.page.contents import sections
+from nfa.report.page.contents import render_sections
 from nfa.report.page.html import Safe, el, join
 from nfa.report.page.live import live_data, selector
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Material
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.study import Study
 from nfa.storage.atomic import write_text
@@ -34,8 +34,8 @@ def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: S
 
 def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
     """Make the page, with links to figures in files."""
-    live = Live()
-    parts = sections(study, live, figures, albums)
+    material = Material(study, albums, figures)
+    parts = render_sections(material)
     assets = files("nfa.report.page") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     name = study.collected.sweep.name
@@ -49,11 +49,11 @@ def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
         el("link", rel="icon", href="data:,"),
         el("style", Safe(style)),
     )
-    links = [el("a", section.name, href=f"#{section.anchor}") for section in parts]
+    links = [el("a", part.section.name, href=f"#{part.section.anchor}") for part in parts]
     glance = [
-        el("a", el("span", section.question), el("b", section.short), href=f"#{section.anchor}")
-        for section in parts
-        if section.short
+        el("a", el("span", part.section.question), el("b", part.short), href=f"#{part.section.anchor}")
+        for part in parts
+        if part.short
     ]
     note = (
         f"NFC: {HEADLINE}; mean over hidden layers; {study.measured_with}; mean over {plural(study.n_seeds, 'seed')}."
@@ -73,9 +73,9 @@ def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
                 el("div", glance, cls="glance"),
                 id="glance",
             ),
-            [s.html for s in parts],
+            [part.html for part in parts],
         ),
-        live_data(live),
+        live_data(material.live),
         el("script", Safe(script)),
     )
     return "<!doctype html>\n" + el("html", head, body, lang="en") + "\n"

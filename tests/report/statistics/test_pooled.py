@@ -14,14 +14,16 @@ from wandb_workspaces.reports.v2 import interface as wr
 from nfa.conventions import CONVENTIONS, HEADLINE, Convention
 from nfa.report.figures import early, forest, probing
 from nfa.report.figures.albums import find_albums
-from nfa.report.page.answers import Answer
 from nfa.report.page.page import page
-from nfa.report.page.sections import quality, theory
+from nfa.report.page.sections import quality
 from nfa.report.page.sections.ansatz import holds
+from nfa.report.page.sections.depth_law import which_power
 from nfa.report.page.sections.layers import which_layer
 from nfa.report.page.sections.optimizers import for_whom
 from nfa.report.page.sections.pictures import pictured
+from nfa.report.page.sections.prediction import was_predicted
 from nfa.report.page.sections.probes import probes_better
+from nfa.report.page.sections.section import Answer
 from nfa.report.page.sections.time import when
 from nfa.report.page.sections.training import trained
 from nfa.report.statistics.collected import parameter_table
@@ -75,8 +77,8 @@ ANSWERS: dict[str, Callable[[Study, Convention], Answer]] = {
     "for whom": for_whom,
     "probes": lambda study, _: probes_better(study),
     "pictures": lambda study, _: pictured(study, find_albums(study)),
-    "predicted": theory.was_predicted,
-    "depth law": theory.which_power,
+    "predicted": was_predicted,
+    "depth law": which_power,
     "features": lambda study, _: quality.better_features(study),
 }
 

@@ -4,47 +4,23 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import HEADLINE, Convention
+from nfa.conventions import Convention
 from nfa.report.figures import ansatz
 from nfa.report.numbers import UNDEFINED, number, plural, plus_minus
-from nfa.report.page.answers import (
+from nfa.report.page.html import Safe, el
+from nfa.report.page.live import live_text
+from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row
+from nfa.report.page.sentences import (
     NOTHING,
-    Answer,
-    cells_and_seeds,
     pooled,
     rows_at,
     seed_mean,
     stated,
     without_interval,
 )
-from nfa.report.page.html import Safe, el
-from nfa.report.page.live import live_text
-from nfa.report.page.sections.section import Section, live_lead, make_section, optimizer_legend, panel_row
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.study import Study
-
-
-def ansatz_section(study: Study, live: Live) -> Section:
-    """Answer, figure and table of the ansatz."""
-    legend = el(
-        "p",
-        "● UC-NFC at the last step, with its 95% interval  ○ at step 0  ❘ grey bar: K turned at random (haar_nfc "
-        "± 2 sd)",
-        "  × initial weights (w0_nfc). A value without its controls says nothing.",
-        cls="note",
-    )
-    return make_section(
-        "ansatz",
-        "ansatz",
-        "Does the ansatz hold here?",
-        live_lead(study, live, holds),
-        optimizer_legend(study),
-        panel_row("ansatz", ansatz.panels(study), live),
-        legend,
-        ansatz_table(study, live),
-        short=holds(study, HEADLINE).short,
-    )
 
 
 def holds(study: Study, convention: Convention) -> Answer:
@@ -55,7 +31,7 @@ def holds(study: Study, convention: Convention) -> Answer:
     final, initial = seed_mean(study, means, "uc_nfc"), seed_mean(study, means, "initial")
     cells = means.groupby("cell")["uc_nfc"].mean()
     text = (
-        f"{stated(study, convention)}: UC-NFC, averaged over hidden layers and {cells_and_seeds(study, len(cells))}, "
+        f"{stated(study, convention)}: UC-NFC, averaged over hidden layers and {_cells_averaged(study, len(cells))}, "
         "went from "
         f"{initial} at initialisation to {final} at the last step (cells: {number(cells.min())} to "
         f"{number(cells.max())}).{pooled(study, means['cell'])}"
@@ -117,3 +93,35 @@ def ansatz_table(study: Study, live: Live) -> Safe:
         "Mean over hidden layers, mean over finished seeds ± half of the 95% interval; n/a: not defined at this power"
     )
     return table(head, rows, caption, cls="numbers")
+
+
+def _cells_averaged(study: Study, cells: int) -> str:
+    """Count the cells that an average is over, and say which they are where it is not all."""
+    return plural(cells, "cell") + ("" if cells == len(study.cells) else " in which every run finished")
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of all layers, and the table of all cells."""
+    study, live = material.study, material.live
+    legend = el(
+        "p",
+        "● UC-NFC at the last step, with its 95% interval  ○ at step 0  ❘ grey bar: K turned at random (haar_nfc "
+        "± 2 sd)",
+        "  × initial weights (w0_nfc). A value without its controls says nothing.",
+        cls="note",
+    )
+    return [
+        optimizer_legend(study),
+        panel_row("ansatz", ansatz.panels(study), live),
+        legend,
+        ansatz_table(study, live),
+    ]
+
+
+SECTION = Section(
+    anchor="ansatz",
+    name="ansatz",
+    question="Does the ansatz hold here?",
+    answer=lambda material, convention: holds(material.study, convention),
+    body=body,
+)

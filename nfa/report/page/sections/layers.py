@@ -5,30 +5,17 @@ from functools import partial
 
 import numpy as np
 
-from nfa.conventions import HEADLINE, READOUT, Convention
+from nfa.conventions import READOUT, Convention
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.heatmap import is_tall
 from nfa.report.numbers import UNDEFINED, interval, number, plural
-from nfa.report.page.answers import NOTHING, Answer, pooled, rows_at, seed_mean, stated
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_heat
-from nfa.report.page.sections.section import Section, live_lead, make_section
+from nfa.report.page.sections.section import Answer, Section
+from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, row_link
 from nfa.report.statistics.study import Study
-
-
-def layers_section(study: Study, live: Live) -> Section:
-    """Answer and table of the layers."""
-    return make_section(
-        "layers",
-        "layers",
-        "At which layer?",
-        live_lead(study, live, which_layer),
-        heat_table(study, live),
-        short=which_layer(study, HEADLINE).short,
-    )
-
 
 DEPTHS_LISTED, FEW = 8, 3  # a sentence with more layers than these names the first and the last few
 
@@ -155,3 +142,12 @@ def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, i
         return number(series.mean[-1]), float(series.mean[-1]), tip
 
     return live_heat(live, show)
+
+
+SECTION = Section(
+    anchor="layers",
+    name="layers",
+    question="At which layer?",
+    answer=lambda material, convention: which_layer(material.study, convention),
+    body=lambda material: [heat_table(material.study, material.live)],
+)

@@ -2,33 +2,14 @@
 
 from functools import cache
 
-from nfa.conventions import HEADLINE, Convention
+from nfa.conventions import Convention
 from nfa.report.figures import depth
 from nfa.report.numbers import UNDEFINED
-from nfa.report.page.answers import NOTHING, Answer, counted, pooled, rows_at, seed_mean, stated, without_interval
 from nfa.report.page.html import el
-from nfa.report.page.sections.section import Section, live_lead, make_section, optimizer_legend, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row
+from nfa.report.page.sentences import NOTHING, counted, pooled, rows_at, seed_mean, stated, without_interval
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
-
-
-def optimizers_section(study: Study, live: Live) -> Section:
-    """Answer and figure by optimizer and depth."""
-    note = (
-        "At the last step, by layers from the output (out: the readout); bars: 95% over seeds. All panels have "
-        "the same axes."
-    )
-    return make_section(
-        "optimizers",
-        "optimizers",
-        "For which optimizer and depth?",
-        live_lead(study, live, for_whom),
-        optimizer_legend(study),
-        panel_row("depth", depth.panels(study), live),
-        el("p", note, cls="note"),
-        short=for_whom(study, HEADLINE).short,
-    )
 
 
 def for_whom(study: Study, convention: Convention) -> Answer:
@@ -58,3 +39,26 @@ def for_whom(study: Study, convention: Convention) -> Answer:
         f"At one seed all optimizers share data, initial weights and batches."
     )
     return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of all depths."""
+    study = material.study
+    note = (
+        "At the last step, by layers from the output (out: the readout); bars: 95% over seeds. All panels have "
+        "the same axes."
+    )
+    return [
+        optimizer_legend(study),
+        panel_row("depth", depth.panels(study), material.live),
+        el("p", note, cls="note"),
+    ]
+
+
+SECTION = Section(
+    anchor="optimizers",
+    name="optimizers",
+    question="For which optimizer and depth?",
+    answer=lambda material, convention: for_whom(material.study, convention),
+    body=body,
+)

@@ -3,27 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from nfa.conventions import HEADLINE
 from nfa.report.figures import matrices
 from nfa.report.figures.albums import Album, Picture
 from nfa.report.numbers import UNDEFINED, number, plural
-from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Section, lead, make_section
+from nfa.report.page.sections.section import Answer, Material, Section
+from nfa.report.page.sentences import pooled
 from nfa.report.statistics.study import Study
-
-
-def matrices_section(study: Study, albums: Sequence[Album]) -> Section:
-    """Pictures of the matrices of each run."""
-    answer = pictured(study, albums)
-    blocks: list[Safe] = []
-    for group, cells in study.groups.items():
-        found = [album for album in albums if album.cell in cells]
-        if found:
-            blocks += [el("h3", group), el("div", [_album(study, album) for album in found], cls="albums")]
-    return make_section("pictures", "pictures", "NFM beside AGOP", lead(answer), blocks)
 
 
 def _album(study: Study, album: Album) -> Safe:
@@ -72,7 +60,7 @@ def _picture(picture: Picture, where: str) -> Safe:
 def pictured(study: Study, albums: Sequence[Album]) -> Answer:
     """NFM beside AGOP: the first layers that are shown, at the first and the last checkpoint."""
     if not albums:
-        return Answer(UNDEFINED, "No matrices were kept.")
+        return Answer("", "No matrices were kept.")
     moments = [(album.moments[0], album.moments[-1]) for album in albums]
     first, last = (np.array([moment.correlation for moment in at], dtype=float) for at in zip(*moments, strict=True))
     over = pooled(study, [album.cell for album in albums])
@@ -81,8 +69,7 @@ def pictured(study: Study, albums: Sequence[Album]) -> Answer:
         f"is {_range(first)} at step 0 and "
         f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}.{over} Each picture has its own scale."
     )
-    medians = [number(pd.Series(values).median()) for values in (first, last)]
-    return Answer(f"first layer {' → '.join(medians)}", text)
+    return Answer("", text)
 
 
 def _range(values: np.ndarray) -> str:
@@ -90,3 +77,23 @@ def _range(values: np.ndarray) -> str:
     if not len(values):
         return UNDEFINED
     return f"{number(values.min())} to {number(values.max())} (median {number(float(np.median(values)))})"
+
+
+def body(material: Material) -> list[object]:
+    """Make the pictures of each run that is shown."""
+    blocks: list[object] = []
+    for group, cells in material.study.groups.items():
+        found = [album for album in material.albums if album.cell in cells]
+        if found:
+            blocks += [el("h3", group), el("div", [_album(material.study, album) for album in found], cls="albums")]
+    return blocks
+
+
+SECTION = Section(
+    anchor="pictures",
+    name="pictures",
+    question="NFM beside AGOP",
+    answer=lambda material, _: pictured(material.study, material.albums),
+    fixed=True,
+    body=body,
+)

@@ -9,34 +9,13 @@ from nfa.conventions import HEADLINE, READOUT
 from nfa.report.figures import probing
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.numbers import UNDEFINED, interval
-from nfa.report.page.answers import Answer, stated
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Section, lead, make_section, marker_legend, optimizer_legend, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, marker_legend, optimizer_legend, panel_row
+from nfa.report.page.sentences import stated
 from nfa.report.page.tables import ENOUGH_POINTS, rank_cell, table
 from nfa.report.statistics.rank_correlation import FEWEST_POINTS, POOLED, by_depth
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
-
-
-def probing_section(study: Study, live: Live) -> Section:
-    """Answer, figure and table of linear probes."""
-    answer = probes_better(study)
-    note = (
-        f"A point is a hidden layer of a cell, mean over seeds: {marker_legend(study)}. "
-        f"Headline convention ({HEADLINE})."
-    )
-    return make_section(
-        "probes",
-        "probes",
-        "Do better-aligned layers probe better?",
-        lead(answer),
-        optimizer_legend(study),
-        panel_row("probing", probing.panels(study), live, cls="panels wide"),
-        el("p", note, cls="note"),
-        rank_table(study),
-        short=answer.short,
-    )
 
 
 def probes_better(study: Study) -> Answer:
@@ -98,3 +77,28 @@ def rank_table(study: Study) -> Safe:
         f"one depth by itself where it has {FEWEST_POINTS} points){study.pooled_note()}"
     )
     return table(names, rows, caption, cls="numbers")
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of all layers, and the table of rank correlations."""
+    study = material.study
+    note = (
+        f"A point is a hidden layer of a cell, mean over seeds: {marker_legend(study)}. "
+        f"Headline convention ({HEADLINE})."
+    )
+    return [
+        optimizer_legend(study),
+        panel_row("probing", probing.panels(study), material.live, cls="panels wide"),
+        el("p", note, cls="note"),
+        rank_table(study),
+    ]
+
+
+SECTION = Section(
+    anchor="probes",
+    name="probes",
+    question="Do better-aligned layers probe better?",
+    answer=lambda material, _: probes_better(material.study),
+    fixed=True,
+    body=body,
+)

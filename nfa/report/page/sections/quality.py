@@ -11,10 +11,9 @@ from nfa.report.figures import forest
 from nfa.report.figures.forest import NAMES, scopes
 from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, plural, plus_minus
-from nfa.report.page.answers import Answer, counted
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Section, colour_legend, lead, make_section, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, colour_legend, panel_row
+from nfa.report.page.sentences import counted
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.pooled import sentence
@@ -197,25 +196,30 @@ def _cells(parts: Iterable[dict[Any, Any] | None]) -> Iterable[Safe]:
             yield el("td", _rho(part), title=part["note"] or None, cls="sure" if sure else None)
 
 
-def quality_section(study: Study, live: Live) -> Section:
-    """Answer, figure and tables of feature quality."""
-    answer = better_features(study)
+def body(material: Material) -> list[object]:
+    """Make the sentence about metrics, the figure of all scores, and the tables of cells and of strata."""
+    study = material.study
     carried = metrics_carry(study)
     note = (
         "Ranks within strata (data set x depth from the output) and seed; dots: pooled over the strata of a data set; "
         "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks"
         f"{study.pooled_note()}."
     )
-    return make_section(
-        "quality",
-        "feature quality",
-        "Feature quality: do better-aligned layers hold better features?",
-        lead(answer),
+    return [
         el("p", carried, cls="answer") if carried else None,
         colour_legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in forest.legend(study)]),
-        panel_row("quality", forest.panels(study), live, cls="panels wide"),
+        panel_row("quality", forest.panels(study), material.live, cls="panels wide"),
         el("p", note, cls="note"),
         quality_table(study),
         strata_table(study),
-        short=answer.short,
-    )
+    ]
+
+
+SECTION = Section(
+    anchor="quality",
+    name="feature quality",
+    question="Feature quality: do better-aligned layers hold better features?",
+    answer=lambda material, _: better_features(material.study),
+    fixed=True,
+    body=body,
+)

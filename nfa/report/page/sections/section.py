@@ -1,16 +1,18 @@
-"""The frame of a section of the report page: heading, answer, panels and legends."""
+"""The frame that every section of the report page has: a question, its answer, and the figures and tables below it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from nfa.conventions import Convention
+from nfa.conventions import CONVENTIONS, HEADLINE, Convention
 from nfa.report.figures import curves, probing
+from nfa.report.figures.albums import Album
 from nfa.report.figures.panels import Panel
 from nfa.report.figures.style import OPTIMIZER_COLOURS
-from nfa.report.page.answers import Answer
 from nfa.report.page.html import Safe, el, join
 from nfa.report.page.live import live_text
 from nfa.report.page.svg import Live, render
+from nfa.report.statistics.speed_limited import Matched
 from nfa.report.statistics.study import Study
 
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
@@ -19,40 +21,112 @@ OPTIMIZERS_NAMED = 24  # in a legend
 
 
 @dataclass(frozen=True)
-class Section:
-    """One part of the page.
+class Answer:
+    """The answer to a question of the report.
 
     Attributes:
-        anchor: Its id.
-        name: In the navigation.
-        question: Its heading.
-        short: Its answer at a glance; empty for parts that answer nothing.
-        html: All of it.
+        short: A few words for the overview at the top of the page.
+        sentence: The verdict with its numbers, their intervals and their convention.
+    """
+
+    short: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything that sections are made from.
+
+    Attributes:
+        study: The numbers of the sweep.
+        albums: Pictures of the matrices of its cells.
+        figures: Names of the figures that are saved beside the page.
+        live: Collects the texts and marks that the page's selector changes.
+    """
+
+    study: Study
+    albums: Sequence[Album] = ()
+    figures: Iterable[str] = ()
+    live: Live = field(default_factory=Live)
+
+    @cached_property
+    def matched(self) -> Matched:
+        """The comparison of cells at the same training loss."""
+        return Matched(self.study.tables["speed_limited"])
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A section as HTML, with its short answer, which is empty where the section answers nothing."""
+
+    section: "Section"
+    short: str
+    html: Safe
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question of the report.
+
+    Attributes:
+        anchor: Id of the section on the page.
+        name: Name in the navigation.
+        question: Heading.
+        body: Makes the figures and tables; None among them is left out.
+        answer: Answers the question in one convention; None where the section answers nothing.
+        fixed: Show the answer in the headline convention only: the page's selector does not change it.
+        asked: Tells if the question makes sense for this sweep.
+        below: Further questions on the same subject, each under a heading of its own within this section.
     """
 
     anchor: str
     name: str
     question: str
-    short: str
-    html: Safe
+    body: Callable[[Material], Iterable[object]]
+    answer: Callable[[Material, Convention], Answer] | None = None
+    fixed: bool = False
+    asked: Callable[[Material], bool] = lambda _: True
+    below: tuple["Section", ...] = ()
+
+    def render(self, material: Material) -> Rendered:
+        """Make the section's HTML."""
+        short, lead = self._lead(material)
+        content = [el("h2", self.question), lead, *self.body(material)]
+        for further in self.below:
+            content += [el("h3", further.question), further._lead(material)[1], *further.body(material)]
+        return Rendered(self, short, el("section", content, id=self.anchor))
+
+    def _lead(self, material: Material) -> tuple[str, Safe | None]:
+        """Return the short answer and the paragraph with the full one, in every convention unless it is fixed."""
+        if self.answer is None:
+            return "", None
+        if self.fixed:
+            found = self.answer(material, HEADLINE)
+            return found.short, el("p", found.sentence, cls="answer")
+        answers = {convention: self.answer(material, convention) for convention in CONVENTIONS}
+        lead = live_text(material.live, "p", lambda c: answers[c].sentence, cls="answer", aria_live="polite")
+        return answers[HEADLINE].short, lead
 
 
-def make_section(
-    anchor: str, name: str, question: str, answer: Safe | None, *content: object, short: str = ""
-) -> Section:
-    """Frame a section of the page."""
-    html = el("section", el("h2", question), answer, content, id=anchor)
-    return Section(anchor, name, question, short, html)
+def panel_row(prefix: str, panels: Iterable[Panel], live: Live, cls: str = "panels") -> Safe:
+    """Show panels side by side, as many as fit."""
+    figures = [
+        el("figure", el("figcaption", panel.heading), render(panel, f"{prefix}-{index}", live))
+        for index, panel in enumerate(panels)
+    ]
+    return el("div", figures, cls=cls)
 
 
-def lead(answer: Answer) -> Safe:
-    """Make the paragraph of an answer."""
-    return el("p", answer.sentence, cls="answer")
-
-
-def live_lead(study: Study, live: Live, answer: Callable[[Study, Convention], Answer]) -> Safe:
-    """Make a sentence for every convention; the page shows the selected one's."""
-    return live_text(live, "p", lambda convention: answer(study, convention).sentence, cls="answer", aria_live="polite")
+def left_out(study: Study) -> Safe | None:
+    """Say what a page of a large sweep does not show."""
+    if len(study.shown) == len(study.cells):
+        return None
+    text = (
+        f"This sweep has {len(study.cells):,} cells. Figures and details below show {len(study.shown)} of them, "
+        "evenly spread over the "
+        "sweep; the sentences, the rank correlations and the tables are about all of them."
+    )
+    return el("p", text, cls="note left-out")
 
 
 def layer_legend(study: Study) -> Safe:
@@ -65,15 +139,6 @@ def marker_legend(study: Study) -> str:
     return "  ".join(
         f"{GLYPHS[probing.marker(depth)]} {depth} from the output" for depth in range(1, min(study.deepest, 6) + 1)
     )
-
-
-def panel_row(prefix: str, panels: list[Panel], live: Live, cls: str = "panels") -> Safe:
-    """Show panels side by side, as many as fit."""
-    figures = [
-        el("figure", el("figcaption", panel.heading), render(panel, f"{prefix}-{index}", live))
-        for index, panel in enumerate(panels)
-    ]
-    return el("div", figures, cls=cls)
 
 
 def optimizer_legend(study: Study) -> Safe:
@@ -89,7 +154,7 @@ def optimizer_legend(study: Study) -> Safe:
 
 
 def colour_legend(entries: list[tuple[str, str]]) -> Safe:
-    """Make a legend of colours."""
+    """Make a legend of colours: (label, CSS colour) pairs."""
     return el(
         "p",
         [el("span", el("i", cls="swatch", style=f"--c:{colour}"), label) for label, colour in entries],

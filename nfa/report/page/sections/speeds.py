@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from nfa.conventions import HEADLINE, LINEAR_PROBES, READOUT, Convention
+from nfa.conventions import LINEAR_PROBES, READOUT, Convention
 from nfa.report.figures import raised
 from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
-from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_text
-from nfa.report.page.svg import Live, render
+from nfa.report.page.sections.section import Answer, Material, Section, panel_row
+from nfa.report.page.sentences import pooled
+from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.speed_limited import CONTROLS, WHOLE, Matched, raised_layer
@@ -27,35 +28,6 @@ SCORES = {
     "kernel_nfm": "that with its NFM",
 }
 LOWER_IS_BETTER = ("loss", "mse", "scatter_ratio", "error")  # ends of the names of scores
-
-
-def parts(study: Study, live: Live) -> list[tuple[tuple[Any, ...], str]]:
-    """Make the section's heading, answer and content, and its short answer; nothing in a sweep without such cells."""
-    matched = Matched(study.tables["speed_limited"])
-    if not matched.levels:
-        return []
-    lead = live_text(
-        live, "p", lambda convention: answer(study, matched, convention).sentence, cls="answer", aria_live="polite"
-    )
-    note = (
-        "At one training loss: the lowest that all runs of the compared cells reached at a checkpoint; values between "
-        "two checkpoints (losses: two recorded steps) are interpolated in the logarithm of the loss. ◆ the cell that "
-        "raises the layer  ● the others  ❘ grey bar: K "
-        "turned at random (haar_nfc)  × initial weights (w0_nfc); bars: 95% over seeds."
-    )
-    figures = [
-        el("figure", el("figcaption", panel.heading), render(panel, f"raised-{index}", live))
-        for index, panel in enumerate(raised.panels(study, matched))
-    ]
-    content = (
-        el("div", figures, cls="panels wide") if figures else None,
-        el("p", note, cls="note"),
-        _raised_table(study, matched, live),
-        _scores_table(study, matched),
-        _layers_table(study, matched, live),
-    )
-    head = ("speeds", "speeds", "Speed limited optimization: does a raised layer align?", lead)
-    return [((*head, *content), answer(study, matched, HEADLINE).short)]
 
 
 def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
@@ -277,3 +249,32 @@ def _labels(study: Study, matched: Matched, cells: Sequence[str]) -> list[str]:
 
 def _label(study: Study, cell: str) -> str:
     return str(study.row(cell)["optimizer"])
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of raised layers, and the tables of these, of scores and of all layers."""
+    study, matched, live = material.study, material.matched, material.live
+    note = (
+        "At one training loss: the lowest that all runs of the compared cells reached at a checkpoint; values between "
+        "two checkpoints (losses: two recorded steps) are interpolated in the logarithm of the loss. ◆ the cell that "
+        "raises the layer  ● the others  ❘ grey bar: K "
+        "turned at random (haar_nfc)  × initial weights (w0_nfc); bars: 95% over seeds."
+    )
+    panels = raised.panels(study, matched)
+    return [
+        panel_row("raised", panels, live, cls="panels wide") if panels else None,
+        el("p", note, cls="note"),
+        _raised_table(study, matched, live),
+        _scores_table(study, matched),
+        _layers_table(study, matched, live),
+    ]
+
+
+SECTION = Section(
+    anchor="speeds",
+    name="speeds",
+    question="Speed limited optimization: does a raised layer align?",
+    answer=lambda material, convention: answer(material.study, material.matched, convention),
+    asked=lambda material: bool(material.matched.levels),
+    body=body,
+)

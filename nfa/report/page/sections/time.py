@@ -3,39 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import HEADLINE, READOUT, Convention
+from nfa.conventions import READOUT, Convention
 from nfa.report.figures import curves
 from nfa.report.numbers import UNDEFINED, plural
-from nfa.report.page.answers import NOTHING, Answer, pooled, stated
 from nfa.report.page.html import el
-from nfa.report.page.sections.section import Section, layer_legend, live_lead, make_section, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, layer_legend, panel_row
+from nfa.report.page.sentences import NOTHING, pooled, stated
 from nfa.report.statistics.runs import RUN, at_convention
 from nfa.report.statistics.study import Study
-
-
-def time_section(study: Study, live: Live) -> Section:
-    """Answer and figures over training."""
-    blocks = []
-    for index, (group, cells) in enumerate(study.groups.items()):
-        panels = [curves.panel(study, cell) for cell in cells]
-        blocks.append(el("h3", group))
-        blocks.append(panel_row(f"time{index}", panels, live))
-    note = (
-        "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W "
-        "− W0 = 0 at step 0."
-    )
-    return make_section(
-        "time",
-        "time",
-        "When in training?",
-        live_lead(study, live, when),
-        layer_legend(study),
-        blocks,
-        el("p", note, cls="note"),
-        short=when(study, HEADLINE).short,
-    )
-
 
 SMALLEST_CHANGE = 0.05  # a run whose UC-NFC moved less has no "half of its change"
 
@@ -88,3 +63,26 @@ def _last_steps(study: Study) -> str:
     runs = study.tables["runs"]
     steps = runs.loc[runs["status"] == "finished", "last_step"]
     return f"{steps.min():,}" if steps.nunique() == 1 else f"{steps.min():,} to {steps.max():,}"
+
+
+def body(material: Material) -> list[object]:
+    """Make the curves of every cell."""
+    study = material.study
+    blocks = []
+    for index, (group, cells) in enumerate(study.groups.items()):
+        panels = [curves.panel(study, cell) for cell in cells]
+        blocks += [el("h3", group), panel_row(f"time{index}", panels, material.live)]
+    note = (
+        "Bands: 95% over seeds. Steps are linear from 0 to 1 and logarithmic beyond. Hollow: a limit, because W "
+        "− W0 = 0 at step 0."
+    )
+    return [layer_legend(study), *blocks, el("p", note, cls="note")]
+
+
+SECTION = Section(
+    anchor="time",
+    name="time",
+    question="When in training?",
+    answer=lambda material, convention: when(material.study, convention),
+    body=body,
+)

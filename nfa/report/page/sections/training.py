@@ -9,43 +9,12 @@ import pandas as pd
 from nfa.conventions import LEARNED_BELOW, LEARNED_RULE
 from nfa.report.figures import training
 from nfa.report.numbers import loss_with_interval, number, plural, plus_minus, significant
-from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Section, lead, make_section, optimizer_legend, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, left_out, optimizer_legend, panel_row
+from nfa.report.page.sentences import pooled
 from nfa.report.page.tables import row_head, state, table
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
-
-
-def training_section(study: Study, live: Live) -> Section:
-    """Answer, figure and table of training."""
-    answer = trained(study)
-    note = (
-        "Test loss over the best constant prediction's (solid line; dotted: the bound of learning); bands: 95% "
-        "over seeds."
-    )
-    parts = (
-        left_out(study),
-        optimizer_legend(study),
-        panel_row("training", training.panels(study), live),
-        el("p", note, cls="note"),
-    )
-    return make_section(
-        "training", "training", "Did the sweep train?", lead(answer), *parts, training_table(study), short=answer.short
-    )
-
-
-def left_out(study: Study) -> Safe | None:
-    """Say what a page of a large sweep does not show."""
-    if len(study.shown) == len(study.cells):
-        return None
-    text = (
-        f"This sweep has {len(study.cells):,} cells. Figures and details below show {len(study.shown)} of them, "
-        "evenly spread over the "
-        "sweep; the sentences, the rank correlations and the tables are about all of them."
-    )
-    return el("p", text, cls="note left-out")
 
 
 def trained(study: Study) -> Answer:
@@ -122,3 +91,29 @@ def accuracy_text(row: Mapping[str, Any]) -> str:
     if row["probe_metric"] == "r2":
         return "–"
     return plus_minus(row["test_accuracy"], row["test_accuracy_ci_high"] - row["test_accuracy"], 3)
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of the test losses, and the table of all cells."""
+    study = material.study
+    note = (
+        "Test loss over the best constant prediction's (solid line; dotted: the bound of learning); bands: 95% "
+        "over seeds."
+    )
+    return [
+        left_out(study),
+        optimizer_legend(study),
+        panel_row("training", training.panels(study), material.live),
+        el("p", note, cls="note"),
+        training_table(study),
+    ]
+
+
+SECTION = Section(
+    anchor="training",
+    name="training",
+    question="Did the sweep train?",
+    answer=lambda material, _: trained(material.study),
+    fixed=True,
+    body=body,
+)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from nfa.report.numbers import UNDEFINED, number, plus_minus, significant
 from nfa.report.page.html import Safe, el
+from nfa.report.page.sections.section import Section, left_out
 from nfa.report.page.tables import anchor, state, table
 from nfa.report.statistics.labels import show_setting
 from nfa.report.statistics.study import Study
@@ -23,11 +24,6 @@ ORDER = (
     "relative_change",
 )
 LIMITS = ("c_nfc", "c_nfc_update")  # what has a value at step 0 that is a limit
-
-
-def cell_details(study: Study) -> list[Safe]:
-    """Make one collapsed part per shown cell."""
-    return [_cell(study, cell) for cell in study.shown]
 
 
 def _cell(study: Study, cell: str) -> Safe:
@@ -130,3 +126,11 @@ def _probes(study: Study, cell: str) -> Safe:
     probe, metric = probes["probe"].iloc[0], {"r2": "R²"}.get(probes["metric"].iloc[0], "accuracy")
     caption = f"Test {metric} of a {probe} probe, mean over seeds ± half of the 95% interval"
     return table(("layer", "features", "untrained", f"step {last:,}"), rows, caption, cls="numbers")
+
+
+SECTION = Section(
+    anchor="cells",
+    name="cells",
+    question="Every cell",
+    body=lambda material: [left_out(material.study), *(_cell(material.study, cell) for cell in material.study.shown)],
+)

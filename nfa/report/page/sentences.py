@@ -1,7 +1,6 @@
 """One honest sentence per question: numbers, intervals over seeds, and the convention they are in."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,19 +12,7 @@ from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
 NOTHING = "No run finished, so there is no answer."
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer.
-
-    Attributes:
-        short: A few words, for the glance.
-        sentence: With numbers, intervals and convention.
-    """
-
-    short: str
-    sentence: str
+NOT_DEFINED = "No finished run has a hidden layer in which this is defined, so there is no answer."
 
 
 def counted(study: Study, cells: "pd.Series[Any]") -> str:
@@ -51,11 +38,6 @@ def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
         return number(frame[column].mean()) if len(frame) else UNDEFINED
     row = over_seeds(per_seed.reset_index().assign(all=0), ["all"], column).iloc[0]
     return interval(row["mean"], row["ci_low"], row["ci_high"])
-
-
-def cells_and_seeds(study: Study, cells: int) -> str:
-    """Count the cells that an average is over, and say which they are where it is not all."""
-    return plural(cells, "cell") + ("" if cells == len(study.cells) else " in which every run finished")
 
 
 def without_interval(shown: str) -> str:

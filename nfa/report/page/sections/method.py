@@ -7,6 +7,7 @@ import yaml
 
 from nfa.conventions import HEADLINE, LEARNED_RULE
 from nfa.report.page.html import Safe, el
+from nfa.report.page.sections.section import Material, Section
 from nfa.report.page.tables import table
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
@@ -235,3 +236,22 @@ def files(study: Study, figures: Iterable[str]) -> Safe:
         for name in figures
     ]
     return el("div", el("ul", tables), el("ul", drawn), cls="files")
+
+
+def body(material: Material) -> list[object]:
+    """Make the tables of quantities, conventions, files and provenance, and show the sweep file."""
+    study = material.study
+    return [
+        definitions(),
+        el("h3", "Conventions"),
+        conventions(study),
+        el("h3", "Tables and figures"),
+        files(study, material.figures),
+        el("h3", "Provenance"),
+        provenance(study),
+        el("h3", "The sweep file"),
+        sweep_file(study),
+    ]
+
+
+SECTION = Section(anchor="method", name="method", question="How the numbers were obtained", body=body)

@@ -10,14 +10,14 @@ from scipy import stats
 
 from nfa.conventions import HEADLINE
 from nfa.report.figures import depth_law, predicted
-from nfa.report.page.sections import theory
+from nfa.report.page.sections.depth_law import which_power
+from nfa.report.page.sections.prediction import was_predicted
 from nfa.report.statistics.predictions import prediction_points
 from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
 from nfa.tracking.record.summary import theory_summary
 from tests.helpers import tiny_sweep
-from tests.report.page.test_answers import study_of
-from tests.report.page.test_deep_networks import drawn
+from tests.report.studies import drawn, study_of
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_best_powers_are_means_over_seeds_beside_the_law(study: Study) -> None:
 
 
 def test_sentences_state_convention_size_and_distance(study: Study) -> None:
-    said = theory.was_predicted(study, HEADLINE)
+    said = was_predicted(study, HEADLINE)
     assert said.sentence.startswith("Cosine, power 1 (exact, n = 1,000 training samples; 2 seeds)")
     table = study.tables["predictions"]
     pooled = table[(table["layers"] == "hidden layers pooled") & (table["power"] == "1")]
@@ -100,7 +100,7 @@ def test_sentences_state_convention_size_and_distance(study: Study) -> None:
     assert f"by {row['mean']:.3f} [" in said.sentence
     assert "(10 points per seed; over model.depth 2, 3; optimizer.name sgd, adam)" in said.sentence
     assert "mini-batches" in said.sentence
-    law = theory.which_power(study, HEADLINE).sentence
+    law = which_power(study, HEADLINE).sentence
     assert "in 0 of 20 hidden layers" in law  # fits of 0.95 beside UC-NFC below 0.9
     assert "1 from the output 0.5" in law
 
@@ -114,19 +114,19 @@ def test_what_is_undefined_everywhere_says_so(study: Study, at: str) -> None:
     table.loc[dead, "value"] = np.nan
     collected = replace(study.collected, alignment=table)
     changed = Study(collected, make_tables(collected), study.paths)
-    said = theory.was_predicted(changed, HEADLINE)
+    said = was_predicted(changed, HEADLINE)
     assert f"n/a at {at}" in said.short
     assert "it is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
     table["value"] = np.nan
     changed = Study(collected, make_tables(collected), study.paths)
-    for found in (theory.was_predicted(changed, HEADLINE), theory.which_power(changed, HEADLINE)):
+    for found in (was_predicted(changed, HEADLINE), which_power(changed, HEADLINE)):
         assert found.sentence == "No finished run has a hidden layer in which this is defined, so there is no answer."
 
 
 def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
     study = study_of(tiny_sweep(seeds=1), tmp_path)
-    assert "so no intervals" in theory.was_predicted(study, HEADLINE).sentence
-    assert "nan" not in theory.was_predicted(study, HEADLINE).sentence + theory.which_power(study, HEADLINE).sentence
+    assert "so no intervals" in was_predicted(study, HEADLINE).sentence
+    assert "nan" not in was_predicted(study, HEADLINE).sentence + which_power(study, HEADLINE).sentence
 
 
 def test_panels_show_every_hidden_layer(study: Study) -> None:
