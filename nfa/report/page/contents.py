@@ -1,4 +1,4 @@
-"""The report's questions, in the order of the page; a new one is a file in sections/ and a line here."""
+"""Lists the sections of the page in their order; to add one, write a file in sections/ and add a line here."""
 
 from nfa.report.page.sections import (
     ansatz,
@@ -33,5 +33,5 @@ SECTIONS: tuple[Section, ...] = (
 
 
 def render_sections(material: Material) -> list[Rendered]:
-    """Make every section whose question makes sense for the sweep."""
+    """Render every section whose question makes sense for the sweep."""
     return [section.render(material) for section in SECTIONS if section.asked(material)]

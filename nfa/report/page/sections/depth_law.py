@@ -10,35 +10,35 @@ from nfa.report.numbers import UNDEFINED, number, plural
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_text
 from nfa.report.page.sections.section import Answer, Material, Section, panel_row
-from nfa.report.page.sentences import NOT_DEFINED, pooled, seed_mean
+from nfa.report.page.sentences import NOT_DEFINED, pooled, seed_mean, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
-CLOSE = 0.01  # a power whose correlation is within this of the best is as good as it
+CLOSE = 0.01  # of the best correlation: a power that comes so near counts as equally good
 
 
 def which_power(study: Study, convention: Convention) -> Answer:
-    """Which power of the AGOP fits each layer best?"""
+    """Count the layers in which the depth law's power of the AGOP fits as well as the best power."""
     points = study.depth_law
     points = points[(points["correlation"] == convention.correlation) & (points["depth_from_output"] != READOUT)]
     points = points.dropna(subset=["power", "fit"])
     if points.empty:
         return Answer(UNDEFINED, NOT_DEFINED)
     fit, one = (seed_mean(study, points, column) for column in ("fit", "fit_at_1"))
-    lead = (
-        f"{convention.correlation.capitalize()} ({study.measured_with}): the power of the AGOP that fits the NFM best "
-        f"has a correlation of {fit} with it on average over hidden layers at the last step, against {one} at power 1"
-    )
     layers = points.groupby(["cell", "layer", "depth_from_output"], observed=True)[
         ["power", "fit", "law", "fit_at_law"]
     ].mean()
     known = layers.dropna(subset=["law", "fit_at_law"])
-    over = pooled(study, points["cell"])
+    best = (
+        f"On average over hidden layers at the last step, the correlation of the NFM with the AGOP raised to the best "
+        f"power is {fit}"
+    )
+    end = f"{stated(study, f'{convention.correlation}, all powers')}{pooled(study, points['cell'])}"
     if known.empty:
-        text = f"{lead}.{over} The depth law is of chains of layers: none is here."
-        return Answer("no law for branching networks", text)
+        text = f"The depth law is about chains of layers, and no network here is one. {best}, with power 1 it is {one}."
+        return Answer("no law for branching networks", f"{text}{end}")
     good = int((known["fit"] - known["fit_at_law"] <= CLOSE).sum())
     ratio = known["power"] / known["law"]
     middle = [number(float(value)) for value in np.quantile(ratio, [0.5, 0.25, 0.75])]
@@ -46,16 +46,17 @@ def which_power(study: Study, convention: Convention) -> Answer:
     medians: dict[Any, float] = known.groupby("depth_from_output")["power"].median().to_dict()
     by_depth = [f"{depth} from the output {number(power)} (law: 1/{depth + 1})" for depth, power in medians.items()]
     text = (
-        f"{lead} and {law} at the depth law's 1/(L − l + 1). The law's power is as good as the best, within {CLOSE:g}, "
-        f"in {good} of {plural(len(known), 'hidden layer')} (means over seeds); the best power is {middle[0]} x the "
-        f"law's in the median layer (quartiles {middle[1]} and {middle[2]}). Median by depth: "
-        f"{name_list(by_depth, 8)}.{over} The law is exact for deep linear networks from balanced initialisation alone."
+        f"The depth law's power 1/(L − l + 1) of the AGOP, for layer l of L, fits the NFM as well as the best power, "
+        f"within {CLOSE:g} of its correlation, in {good} of {plural(len(known), 'hidden layer')} (means over seeds). "
+        f"{best}, with the law's power {law}, with power 1 {one}. The best power is {middle[0]} times the law's in the "
+        f"median layer (quartiles {middle[1]} and {middle[2]}). Median of the best power by depth: "
+        f"{name_list(by_depth, 8)}. The law is exact only for deep linear networks from balanced initialisation.{end}"
     )
     return Answer(f"law as good as the best power in {good} of {len(known)} layers", text)
 
 
 def depth_law_table(study: Study, live: Live) -> Safe:
-    """Best power of every cell and layer, with its fit, beside the depth law's."""
+    """Tabulate the best power of every cell and layer, its correlation and the depth law's power."""
     depths = range(study.deepest, -1, -1)
     rows = []
     for cell in study.shown:
@@ -66,13 +67,16 @@ def depth_law_table(study: Study, live: Live) -> Safe:
         rows.append(el("tr", row_head(study, cell), cells))
     names = [f"{depth} (law 1/{depth + 1})" if depth else "out (law 1)" for depth in depths]
     caption = (
-        "Best power of the AGOP at the last step, by layers from the output, and the correlation there; mean over "
-        "finished seeds; a number's tooltip has its range within 0.01, and the cosine at the law's power and at 1"
+        "Best power of the AGOP at the last step and the correlation ρ there, by distance from the output (out: the "
+        f"readout); mean over the seeds that finished. Hover over a number for the powers within {CLOSE:g} of the "
+        "best, and for the correlations at the law's power and at power 1"
     )
     return table(("cell", *names), rows, caption, cls="numbers")
 
 
 def _best_power_cell(study: Study, live: Live, cell: str, layer: str, index: int) -> Safe:
+    """Make one entry of the table of best powers, with a tooltip."""
+
     def text(convention: Convention) -> str:
         row = study.best_power(cell, index, convention.correlation)
         if row is None or not np.isfinite(row["power"]):
@@ -95,9 +99,9 @@ def body(material: Material) -> list[object]:
     """Make the figure and the table of best powers."""
     study = material.study
     powers = (
-        "Dots: the best power, mean over seeds; bars: the powers at which the correlation is within 0.01 of the best "
-        "(no interval over seeds). Grey: 1/(L − l + 1). The readout has K = I, so that its best power "
-        "is 1; with one output all powers of its AGOP are alike, and there is none."
+        f"Dots: best power, mean over seeds. Bars: all powers whose correlation is within {CLOSE:g} of the best; "
+        "they are no intervals over seeds. Grey: the law's power 1/(L − l + 1). At the readout K = I, so that its "
+        "best power is 1; with a single output all powers of its AGOP are alike, and there is no best one."
     )
     return [
         panel_row("law", depth_law.panels(study), material.live),

@@ -14,13 +14,13 @@ from nfa.report.statistics.early_dynamics import ORDERS, QUANTITIES, in_headline
 from nfa.report.statistics.study import Study
 
 NOT_FOLLOWED = (
-    "Not followed in this sweep. With measure: {early: 500} in its file, it is for cells of plain SGD: no momentum, "
-    "decay or clipping, and backpropagation."
+    "Not followed in this sweep. The entry measure: {early: 500} in a sweep file measures it, in cells of plain SGD "
+    "with backpropagation: without momentum, weight decay or clipping."
 )
 
 
 def until_when(study: Study) -> Answer:
-    """Until when do the two orders hold?"""
+    """Give the median step at which the leading and the next order of the prediction leave the measured curve."""
     left = in_headline(study.tables["early_departure"])
     left = left[(left["note"] != "undefined") & left["cell"].isin(study.shown)]
     if left.empty:
@@ -29,20 +29,22 @@ def until_when(study: Study) -> Answer:
     samples = study.collected.sweep.measure.early
     cells, seeds = left["cell"].nunique(), left["seed"].nunique()
     text = (
-        f"Along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain SGD, "
-        f"{plural(seeds, 'seed')}; C-NFC: {HEADLINE}), a prediction from the initial weights leaves what is measured, "
-        f"by more than {SHARE:.0%}, in the median layer and seed after this many steps of the learning rate in use — "
-        f"{'; '.join(parts)}.{pooled(study, left['cell'])} Mini-batches add noise that no prediction here has."
+        f"A prediction from the initial weights is off by more than {SHARE:.0%} after this many steps of the "
+        f"learning rate in use, in the median layer and seed — {'; '.join(parts)}. Predicted and measured are "
+        f"followed along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain "
+        f"SGD, {plural(seeds, 'seed')}; C-NFC: {HEADLINE}). Mini-batches add noise that no prediction here "
+        f"contains.{pooled(study, left['cell'])}"
     )
     return Answer("", text)
 
 
 def _orders(left: pd.DataFrame) -> str:
-    """Give the median step of both orders; a curve that does not leave counts as later than all that do."""
+    """Write the median step of both orders."""
     return ", ".join(f"{order} order {_median(left[left['order'] == order])}" for order in ORDERS)
 
 
 def _median(left: pd.DataFrame) -> str:
+    """Write the median step; a curve that never leaves counts as later than all that do."""
     stays = int(left["steps"].isna().sum())
     middle = float(left["steps"].fillna(np.inf).median())
     if not np.isfinite(middle):
@@ -51,16 +53,16 @@ def _median(left: pd.DataFrame) -> str:
 
 
 def body(material: Material) -> list[object]:
-    """Show the early dynamics of each data and model that was followed."""
+    """Make the curves of each data set and model that was followed."""
     blocks = []
     for index, (group, panels) in enumerate(early.panels(material.study).items()):
         blocks += [el("h4", group), panel_row(f"early{index}", panels, material.live)]
     if not blocks:
         return []
     note = (
-        "● measured along gradient flow  ╌ leading order: C-NFC stays at its limit  — next order  ❘ where a line is "
-        f"first off by more than {SHARE:.0%} of the measured value. One seed; norms are Frobenius norms, W̄ = W − W0; "
-        f"C-NFC: {HEADLINE}."
+        "● measured along gradient flow  ╌ prediction at leading order, where C-NFC stays at its limit  — prediction "
+        f"at the next order  ❘ where a prediction is first off by more than {SHARE:.0%} of the measured value.\n"
+        f"One seed. Norms are Frobenius norms, W̄ = W − W0. C-NFC: {HEADLINE}."
     )
     return [layer_legend(material.study), *blocks, el("p", note, cls="note")]
 

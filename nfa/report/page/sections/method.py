@@ -129,27 +129,25 @@ CONVENTIONS_TEXT = (
     ),
     (
         "headline",
-        f"Figures in files, the terminal's table, runs and cells_summary show {HEADLINE}. The selector changes "
-        "what this "
-        "page shows.",
+        f"Figures in files, the table in the terminal and the tables runs and cells_summary are in the convention "
+        f"{HEADLINE}. The selector at the top changes the convention of this page only.",
     ),
     (
         "mean over layers",
-        "Over hidden layers, without the readout: nothing comes after it, so that K = I and its correlation is 1 at "
-        "power 1, whatever was learned.",
+        "Means are over hidden layers, without the readout: nothing comes after it, so that K = I and its "
+        "correlation is 1 at power 1, whatever was learned.",
     ),
     (
         "intervals",
-        "95% of Student's t over seeds, of the mean; with one seed there is none. Only runs that finished enter "
-        "the means "
-        "of a cell.",
+        "95% confidence intervals of the mean over seeds, from Student's t distribution; with one seed there are "
+        "none. Means of a cell are over the runs that finished.",
     ),
     ("learned", f"A run learned if it finished and {LEARNED_RULE}."),
     (
         "probes",
-        "A linear read-out fitted on training features and scored on test data; best probe: the best layer by "
-        "that test "
-        "score. Gain: over the same layer of the untrained network.",
+        "A probe is a linear read-out that is fitted on a layer's training features and scored on test data. Best "
+        "probe: the layer with the highest of these test scores. Gain: the score minus that of the same layer of the "
+        "untrained network.",
     ),
     (
         "feature quality",
@@ -160,14 +158,14 @@ CONVENTIONS_TEXT = (
     ),
     (
         "strata",
-        "Rank correlations of the section on feature quality: ranks within data set, depth from the output and seed, "
-        "pooled; interval: jackknife over cells on Fisher's scale.",
+        "In the section on feature quality, ranks are taken within each data set, depth from the output and seed, "
+        "and all of them enter one rank correlation. Its interval is that of a jackknife over cells, on Fisher's "
+        "scale.",
     ),
     (
         "ranks",
-        "Spearman's ρ per seed over cells (x hidden layers), then mean and interval over seeds. Points of one "
-        "network are "
-        "not independent.",
+        "Other rank correlations are Spearman's ρ over cells (and hidden layers) at each seed, then mean and "
+        "interval over seeds. Points of one network are not independent.",
     ),
 )
 
@@ -184,28 +182,38 @@ def definitions() -> Safe:
         )
         for name, formula, meaning, source in DEFINITIONS
     ]
-    return table(("quantity", "definition", "meaning", "source"), rows, "Quantities, for each layer", cls="definitions")
+    return table(
+        ("quantity", "definition", "meaning", "source"),
+        rows,
+        "Quantities of each layer, by their names in the tables",
+        cls="definitions",
+    )
 
 
 def conventions(study: Study) -> Safe:
-    """List what every number takes for granted."""
+    """List the conventions that all numbers on the page share."""
     sweep = study.collected.sweep
-    items = [*CONVENTIONS_TEXT, ("estimator", f"{study.measured_with}, the first of a fixed permutation.")]
+    items = [*CONVENTIONS_TEXT, ("estimator", f"{study.measured_with}: the first samples of a fixed permutation.")]
     items.append(("seeds", name_list(map(str, sweep.seeds), 20)))
     return el("dl", [el("div", el("dt", name), el("dd", text)) for name, text in items], cls="conventions")
 
 
 def provenance(study: Study) -> Safe:
-    """Say with what the cells were made: where they differ, all that there is."""
+    """Tabulate versions, commit and machine of the cells, with all values where cells differ."""
     found: dict[str, dict[str, None]] = {}
     for document in study.collected.documents.values():
         for key, value in _flat(document["provenance"]):
             found.setdefault(key, {})[str(value)] = None
     rows = [el("tr", el("th", key, scope="row"), el("td", name_list(values, 5))) for key, values in found.items()]
-    return table(("what", "value"), rows, "Provenance of the cells")
+    return table(
+        ("property", "value"),
+        rows,
+        "Software and hardware that made the cells; all values are listed where cells differ",
+    )
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Flatten nested dictionaries; keys are joined by spaces."""
     pairs: list[tuple[str, Any]] = []
     for key, value in content.items():
         pairs += _flat(value, f"{prefix}{key} ") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
@@ -221,7 +229,7 @@ def sweep_file(study: Study) -> Safe:
 
 
 def files(study: Study, figures: Iterable[str]) -> Safe:
-    """Link the tables and figures beside the page."""
+    """Link all tables, and the figures that were saved."""
     tables = [
         el(
             "li",

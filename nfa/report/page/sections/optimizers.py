@@ -2,18 +2,20 @@
 
 from functools import cache
 
+import numpy as np
+
 from nfa.conventions import Convention
 from nfa.report.figures import depth
-from nfa.report.numbers import UNDEFINED
+from nfa.report.numbers import UNDEFINED, interval, number
 from nfa.report.page.html import el
 from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row
-from nfa.report.page.sentences import NOTHING, counted, pooled, rows_at, seed_mean, stated, without_interval
+from nfa.report.page.sentences import NOTHING, counted, mean_over_seeds, pooled, rows_at, stated
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
 
 def for_whom(study: Study, convention: Convention) -> Answer:
-    """For which optimizer and depth?"""
+    """Name the optimizer of the largest mean UC-NFC, and give the means by optimizer and by model."""
     means = rows_at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
@@ -21,22 +23,31 @@ def for_whom(study: Study, convention: Convention) -> Answer:
     optimizers = [name for name in study.optimizers if name in present]
 
     @cache
-    def mean(axis: str, name: str, quantity: str) -> str:
-        return seed_mean(study, means[means[axis] == name], quantity)
+    def mean(axis: str, name: str, quantity: str) -> tuple[float, float, float]:
+        return mean_over_seeds(study, means[means[axis] == name], quantity)
 
-    def told(axis: str, name: str) -> str:
+    def full(axis: str, name: str) -> str:
         here = means.loc[means[axis] == name, "cell"]
-        return f"{name} {mean(axis, name, 'uc_nfc')} / {mean(axis, name, 'c_nfc')} ({counted(study, here)})"
+        uc_nfc, c_nfc = (interval(*mean(axis, name, quantity)) for quantity in ("uc_nfc", "c_nfc"))
+        return f"{name}: {uc_nfc} / {c_nfc} ({counted(study, here)})"
 
     def short(name: str) -> str:
-        return f"{name} {without_interval(mean('optimizer', name, 'uc_nfc'))}"
+        return f"{name} {number(mean('optimizer', name, 'uc_nfc')[0])}"
 
+    ranked = [name for name in optimizers if np.isfinite(mean("optimizer", name, "uc_nfc")[0])]
+    verdict = ""
+    if len(ranked) > 1:
+        best = max(ranked, key=lambda name: mean("optimizer", name, "uc_nfc")[0])
+        verdict = (
+            f"Final UC-NFC is largest with {best}, on average over hidden layers and cells: "
+            f"{interval(*mean('optimizer', best, 'uc_nfc'))}. "
+        )
     sentence = (
-        f"{stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
-        f"{name_list(optimizers, 8, lambda name: told('optimizer', name))}. "
-        f"By model: {name_list(means['model'].unique(), 8, lambda name: told('model', name))}."
-        f"{pooled(study, means['cell'])} "
-        f"At one seed all optimizers share data, initial weights and batches."
+        f"{verdict}Means of final UC-NFC / C-NFC: "
+        f"{name_list(optimizers, 8, lambda name: full('optimizer', name))}. "
+        f"By model: {name_list(means['model'].unique(), 8, lambda name: full('model', name))}. "
+        f"At the same seed all optimizers share data, initial weights and batches."
+        f"{stated(study, convention)}{pooled(study, means['cell'])}"
     )
     return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)
 
@@ -45,8 +56,8 @@ def body(material: Material) -> list[object]:
     """Make the figure of all depths."""
     study = material.study
     note = (
-        "At the last step, by layers from the output (out: the readout); bars: 95% over seeds. All panels have "
-        "the same axes."
+        "UC-NFC and C-NFC at the last step by distance from the output (out: the readout). Bars: 95% intervals over "
+        "seeds. All panels have the same axes."
     )
     return [
         optimizer_legend(study),

@@ -33,18 +33,19 @@ def _album(study: Study, album: Album) -> Safe:
             caption = f"leading eigenvectors at step {moment.step:,}{undefined}"
             parts.append(el("figure", el("div", rows, cls="vectors"), el("figcaption", caption)))
     colour = study.optimizer(album.cell) % 8
-    what = {"diagonal": "diagonals in the input's shape", "whole": "whole matrices"}[album.kind]
+    kind = {"diagonal": "diagonals in the shape of the input", "whole": "whole matrices"}[album.kind]
     head = el("h4", el("i", cls="swatch", style=f"--c:var(--o{colour})"), label)
     return el(
         "div",
         head,
-        el("p", f"{album.layer}, seed {album.seed}, {what}", cls="note"),
+        el("p", f"{album.layer}, seed {album.seed}, {kind}", cls="note"),
         el("div", parts, cls="moments"),
         cls="album",
     )
 
 
 def _picture(picture: Picture, where: str) -> Safe:
+    """Make one picture, with its title below."""
     height, width = picture.values.shape
     image = el(
         "img",
@@ -58,21 +59,22 @@ def _picture(picture: Picture, where: str) -> Safe:
 
 
 def pictured(study: Study, albums: Sequence[Album]) -> Answer:
-    """NFM beside AGOP: the first layers that are shown, at the first and the last checkpoint."""
+    """Give the range of UC-NFC of the pictured layers at the first and the last checkpoint."""
     if not albums:
         return Answer("", "No matrices were kept.")
     moments = [(album.moments[0], album.moments[-1]) for album in albums]
     first, last = (np.array([moment.correlation for moment in at], dtype=float) for at in zip(*moments, strict=True))
     over = pooled(study, [album.cell for album in albums])
     text = (
-        f"First layer of one run per cell ({HEADLINE}; {study.measured_with}): UC-NFC of the whole matrices "
-        f"is {_range(first)} at step 0 and "
-        f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}.{over} Each picture has its own scale."
+        f"UC-NFC of the first layer is {_range(first)} at step 0 and {_range(last)} at the last checkpoint, over "
+        f"{plural(len(last), 'run')} (one per cell). The pictures show these layers' matrices, and each picture has a "
+        f"colour scale of its own. Convention: {HEADLINE}, of the whole matrices ({study.measured_with}).{over}"
     )
     return Answer("", text)
 
 
 def _range(values: np.ndarray) -> str:
+    """Write range and median of the finite values."""
     values = values[np.isfinite(values)]
     if not len(values):
         return UNDEFINED
@@ -92,7 +94,7 @@ def body(material: Material) -> list[object]:
 SECTION = Section(
     anchor="pictures",
     name="pictures",
-    question="NFM beside AGOP",
+    question="How do NFM and AGOP look?",
     answer=lambda material, _: pictured(material.study, material.albums),
     fixed=True,
     body=body,

@@ -18,7 +18,7 @@ from nfa.report.statistics.study import Study
 
 
 def was_predicted(study: Study, convention: Convention) -> Answer:
-    """Was the C-NFC of training predicted at initialisation?"""
+    """Compare the C-NFC measured in training with its limit at step 0, which is known before training."""
     table = study.tables["predictions"]
     table = table[(table["layers"] == POOLED) & at_convention(table, convention)]
     if table.empty:
@@ -34,24 +34,25 @@ def was_predicted(study: Study, convention: Convention) -> Answer:
         flow = _compared(found, data, "flow", "last")
         points = "; over ".join(filter(None, (f"{plural(here[0]['n'], 'point')} per seed", here[0]["pooled_over"])))
         parts.append(
-            f"on {data} ({points}) it is off by {first} at {_first_steps(study, data)}, the first "
-            f"checkpoint, and by {last} at the last step; gradient flow's limit is off by {flow} there"
+            f"On {data}, the prediction of C-NFC is off by {first} at {_first_steps(study, data)}, the first "
+            f"checkpoint, and by {last} at the last step; the limit along gradient flow is off by {flow} there "
+            f"({points})."
         )
         rho, later = (number(found.get((data, "update", at, "rho"), {}).get("mean")) for at in ("first", "last"))
         shorts.append(f"{data} ρ = {rho} at first, {later} at last")
     if not parts:
         return Answer(UNDEFINED, NOT_DEFINED)
     text = (
-        f"{stated(study, convention)}: C-NFC(0+), the limit along each optimizer's first full-batch step, is known "
-        f"before training. Against the C-NFC measured, over cells and hidden layers: {'; '.join(parts)}. "
-        "Off by: mean absolute difference; ρ: Spearman's; mean and 95% interval over seeds, cut at 0 and at ±1; points "
-        "of one network are not independent."
+        f"{' '.join(parts)} The prediction is C-NFC(0+), the limit of C-NFC along the optimizer's first full-batch "
+        "step, which is known before training. Off by: mean absolute difference over the hidden layers of all cells. "
+        "ρ: Spearman's rank correlation of predicted and measured values. Numbers are means and 95% intervals over "
+        "seeds, cut at 0 and at ±1; points of one network are not independent."
     )
-    return Answer("; ".join(shorts), f"{text}{_batches(study)}")
+    return Answer("; ".join(shorts), f"{text}{_batches(study)}{stated(study, convention)}")
 
 
 def _compared(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor: str, at: str) -> str:
-    """Say how far measured values are from predicted ones, and whether they are in the same order."""
+    """Write the distance of measured from predicted values, and their rank correlation."""
     gap, rho = (found.get((data, predictor, at, measure)) for measure in ("difference", "rho"))
     if gap is None or rho is None:
         return UNDEFINED
@@ -66,7 +67,7 @@ def _compared(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor
 
 
 def distance(row: dict[Any, Any]) -> str:
-    """Show a mean absolute difference and its interval, cut at 0."""
+    """Write a mean absolute difference and its interval, cut at 0."""
     return interval(row["mean"], max(row["ci_low"], 0.0), row["ci_high"], 3)
 
 
@@ -79,17 +80,17 @@ def _first_steps(study: Study, data: str) -> str:
 
 
 def _batches(study: Study) -> str:
-    """Say where training takes mini-batches: their first step is another one."""
+    """Write where training takes mini-batches, because their first step is not the predicted one."""
     cells = study.collected.sweep.cells
     partial = sum(cell.train.batch(cell.shape.n_train) < cell.shape.n_train for cell in cells)
     if not partial:
         return ""
     where = "" if partial == len(cells) else f" in {partial} of {plural(len(cells), 'cell')}"
-    return f" Training takes mini-batches{where}, whose first step is not the full batch's."
+    return f" Training takes mini-batches{where}, and their first step differs from that of the full batch."
 
 
 def prediction_table(study: Study) -> Safe:
-    """Predicted against measured C-NFC: distance and rank correlation, pooled and by depth from the output."""
+    """Tabulate distance and rank correlation of predicted and measured C-NFC, of all layers and by depth."""
     table_of = study.tables["predictions"]
     records: list[dict[Any, Any]] = table_of[at_convention(table_of, HEADLINE)].to_dict("records")
     keys = ("data", "layers", "predictor", "at", "measure")
@@ -111,15 +112,17 @@ def prediction_table(study: Study) -> Safe:
     heads = ("update, first", "update, last", "flow, last")
     names = [f"{who}: {what}" for who in heads for what in ("off by", "ρ")]
     caption = (
-        "C-NFC(0+) along the optimizer's first update, and of gradient flow, against C-NFC at the first checkpoint "
-        "after step 0 and at the last: mean absolute difference, and Spearman's ρ over cells "
-        f"({HEADLINE}; mean and 95% interval over seeds, cut at 0 and at ±1; bold: without 0, and n at least "
-        f"{ENOUGH_POINTS}){study.pooled_note()}"
+        "Limit C-NFC(0+) along the optimizer's first update, and along gradient flow, against C-NFC at the first "
+        "checkpoint after step 0 and at the last: mean absolute difference (off by), and Spearman's ρ over cells. "
+        f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power}; mean and 95% interval over seeds, cut at 0 "
+        "and at ±1; n: points per seed. Bold: the interval does not contain 0, and n is at least "
+        f"{ENOUGH_POINTS}{study.pooled_note()}"
     )
     return table(("layers", "n", *names), rows, caption, cls="numbers")
 
 
 def _gap(row: dict[Any, Any] | None) -> str:
+    """Write the distance of a row that may be missing."""
     return UNDEFINED if row is None else distance(row)
 
 
@@ -127,8 +130,8 @@ def body(material: Material) -> list[object]:
     """Make the figure of predicted and measured C-NFC, and the table of their distances."""
     study = material.study
     points = (
-        f"A point is a hidden layer of a cell, mean over seeds: {marker_legend(study)}. Dotted: measured as predicted. "
-        f"Headline convention ({HEADLINE})."
+        f"A point is a hidden layer of a cell, mean over seeds. The marker tells the layer: {marker_legend(study)}. "
+        f"On the dotted line, C-NFC is measured as predicted. The figure is always in the convention {HEADLINE}."
     )
     return [
         optimizer_legend(study),

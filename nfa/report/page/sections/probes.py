@@ -19,7 +19,7 @@ from nfa.report.statistics.study import Study
 
 
 def probes_better(study: Study) -> Answer:
-    """Do better-aligned layers probe better?"""
+    """Give the rank correlation of final UC-NFC with probe scores and with their gains, per data set."""
     table = study.tables["rank_correlation"]
     table = table[(table["layers"] == POOLED) & at_convention(table, HEADLINE)]
     if table.empty:
@@ -32,17 +32,21 @@ def probes_better(study: Study) -> Answer:
         if probe:
             points = "; over ".join(filter(None, (f"n = {probe['n']} points per seed", probe["pooled_over"])))
             sentences.append(
-                f"on {data} ({points}) {_rank_words(probe)} with the probe's test score and "
-                f"{_rank_words(gain) if gain else UNDEFINED} with its gain over the same layer untrained"
+                f"On {data}, the rank correlation (Spearman's ρ) of a layer's final UC-NFC with the test score of its "
+                f"probe is {_rank_words(probe)}; with the gain of the probe it is "
+                f"{_rank_words(gain) if gain else UNDEFINED} ({points})."
             )
             shorts.append(f"{data} ρ = {interval(probe['mean'], probe['ci_low'], probe['ci_high'], bound=1)}")
-    lead = f"{stated(study, HEADLINE)}: over cells and hidden layers, Spearman's ρ of final UC-NFC is "
-    end = ". Mean and 95% interval over seeds, cut at ±1; points of one network are not independent."
-    return Answer("; ".join(shorts) or UNDEFINED, lead + "; ".join(sentences) + end)
+    end = (
+        " A point is a hidden layer of a cell; its probe is a linear read-out fitted on the layer's training features, "
+        "and the gain is over the same layer of the untrained network. Numbers are means and 95% intervals over seeds, "
+        "cut at ±1; points of one network are not independent."
+    )
+    return Answer("; ".join(shorts) or UNDEFINED, " ".join(sentences) + end + stated(study, HEADLINE))
 
 
 def _rank_words(row: Mapping[Any, Any]) -> str:
-    """Say a rank correlation and whether its interval excludes 0."""
+    """Write a rank correlation, and what its interval allows to conclude."""
     if not np.isfinite(row["mean"]):
         return f"{UNDEFINED} ({row['note']})"
     shown = interval(row["mean"], row["ci_low"], row["ci_high"], bound=1)
@@ -54,7 +58,7 @@ def _rank_words(row: Mapping[Any, Any]) -> str:
 
 
 def rank_table(study: Study) -> Safe:
-    """Rank correlations with probe scores, pooled and by depth from the output."""
+    """Tabulate rank correlations with probe scores, of all hidden layers and by depth from the output."""
     ranks = study.tables["rank_correlation"]
     records: list[dict[Any, Any]] = ranks[at_convention(ranks, HEADLINE)].to_dict("records")
     found = {tuple(row[key] for key in ("data", "layers", "quantity", "score")): row for row in records}
@@ -72,9 +76,10 @@ def rank_table(study: Study) -> Safe:
                 rows.append(el("tr", head, el("td", n), [rank_cell(part) for part in row]))
     names = ("layers", "n", "UC-NFC, probe", "UC-NFC, gain", "C-NFC, probe", "C-NFC, gain")
     caption = (
-        "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer untrained "
-        f"({HEADLINE}; mean and 95% interval over seeds, cut at ±1; bold: without 0, and n at least {ENOUGH_POINTS}; "
-        f"one depth by itself where it has {FEWEST_POINTS} points){study.pooled_note()}"
+        "Spearman's ρ of final alignment with the probe's test score, and with its gain over the same layer "
+        f"untrained: {HEADLINE}; mean and 95% interval over seeds, cut at ±1; n: points per seed. Bold: the interval "
+        f"does not contain 0, and n is at least {ENOUGH_POINTS}. A depth has a row of its own if it has "
+        f"{FEWEST_POINTS} points{study.pooled_note()}"
     )
     return table(names, rows, caption, cls="numbers")
 
@@ -83,8 +88,8 @@ def body(material: Material) -> list[object]:
     """Make the figure of all layers, and the table of rank correlations."""
     study = material.study
     note = (
-        f"A point is a hidden layer of a cell, mean over seeds: {marker_legend(study)}. "
-        f"Headline convention ({HEADLINE})."
+        f"A point is a hidden layer of a cell, mean over seeds. The marker tells the layer: {marker_legend(study)}. "
+        f"The figure is always in the convention {HEADLINE}."
     )
     return [
         optimizer_legend(study),

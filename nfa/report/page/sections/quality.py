@@ -1,4 +1,4 @@
-"""Feature quality beside alignment: the sentences and the tables of the page's section."""
+"""Feature quality: do better-aligned layers hold better features?"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -35,7 +35,7 @@ FIRST_LAYER = (
 
 
 def better_features(study: Study) -> Answer:
-    """Do better-aligned layers hold better features?"""
+    """Count the scores that rank with alignment, and give their rank correlations."""
     ranks = study.tables["features_ranks"]
     ranks = ranks[at_convention(ranks, HEADLINE) & ranks["depth_from_output"].isna()]
     names = scopes(study)
@@ -52,13 +52,13 @@ def better_features(study: Study) -> Answer:
     cells = widest["n_cells"]
     parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
     detail = (
-        f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power} ({study.measured_with}): within strata of data "
-        f"set and depth from the output, ranks of final UC-NFC correlate with those of each score of the same hidden "
-        f"layer by (ρ and 95% interval over {plural(cells, 'cell')}): {parts}."
-        f"{sentence(widest['pooled_over'])}"
+        "The rank correlations ρ of final UC-NFC with the scores of the same hidden layer are, with 95% intervals "
+        f"over {plural(cells, 'cell')}: {parts}. Ranks are taken within strata, which are the layers of one data set "
+        f"at one depth from the output. Convention: {HEADLINE} "
+        f"({study.measured_with}).{sentence(widest['pooled_over'])}"
     )
     beyond = [row for row in pooled if row["quantity"] == "above_haar"]
-    text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "UC-NFC above its rotated control") + " " + detail
+    text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "the excess of UC-NFC over haar_nfc") + " " + detail
     gain = next((row for row in rows if row["score"] == "probe_gain"), rows[0])
     better, worse, total = _counts(rows)
     short = f"ρ with {NAMES[gain['score']]} {_rho(gain)}; better on {better}, worse on {worse} of {total} scores"
@@ -66,6 +66,7 @@ def better_features(study: Study) -> Answer:
 
 
 def _rho(row: dict[Any, Any]) -> str:
+    """Write a rank correlation with its interval."""
     return interval(row["rho"], row["ci_low"], row["ci_high"])
 
 
@@ -77,21 +78,24 @@ def _counts(rows: list[dict[Any, Any]]) -> tuple[int, int, int]:
     return better, worse, len(rows)
 
 
-def _verdict(rows: list[dict[Any, Any]], what: str) -> str:
-    """Say on how many scores layers of larger alignment are clearly better or worse."""
+def _verdict(rows: list[dict[Any, Any]], measure: str) -> str:
+    """Write on how many scores layers of larger alignment are clearly better or worse; empty without scores."""
     if not rows:
         return ""
     better, worse, total = _counts(rows)
     if not (better or worse):
-        return f"By {what}, no interval of {total} excludes 0: no evidence either way."
+        return (
+            f"Ranked by {measure}, layers show no evidence either way: each of the {total} intervals of a rank "
+            "correlation with a score contains 0."
+        )
     held = f"better features on {better}" if better else "no better features"
     lost = f", worse on {worse}" if worse else ""
     rest = f"; for {total - better - worse} the interval contains 0" if total > better + worse else ""
-    return f"By {what}, better-aligned layers hold {held}{lost} of {plural(total, 'score')}{rest}."
+    return f"Ranked by {measure}, better-aligned layers hold {held}{lost} of {plural(total, 'score')}{rest}."
 
 
 def metrics_carry(study: Study) -> str:
-    """Does the learned metric carry the learned features? Per data set: kernel machines, and recovery."""
+    """Compare kernel machines with learned metrics and with the identity, and give trace shares, per data set."""
     first = first_layers(study)
     texts = []
     for data in dict.fromkeys(study.cells["data"]):
@@ -110,17 +114,29 @@ def metrics_carry(study: Study) -> str:
             text += f"; a recursive feature machine, without backpropagation, reaches {_over(part, 'rfm')}"
         known = part.dropna(subset=["agop_trace_share"])
         if len(known):
-            share = f"{_over(known, 'nfm_trace_share')} of the NFM's trace and {_over(known, 'agop_trace_share')}"
-            text += f". Of the relevant directions, which are known here, {share} of the AGOP's is on them"
+            text += (
+                f". Of the relevant directions, which are known for this data set, {_over(known, 'nfm_trace_share')} "
+                f"of the trace of the NFM and {_over(known, 'agop_trace_share')} of that of the AGOP lie in their "
+                "span"
+            )
             if known["agop_target_correlation"].notna().any():
-                text += f"; the AGOP's cosine with the target's own is {_over(known, 'agop_target_correlation')}"
+                text += (
+                    "; the cosine between the network's AGOP and that of the target function is "
+                    f"{_over(known, 'agop_target_correlation')}"
+                )
         texts.append(text + ".")
-    ending = " Means over cells, 95% intervals over seeds, which say nothing about other cells." if texts else ""
-    return " ".join(texts) + ending
+    if not texts:
+        return ""
+    explained = (
+        " A Laplace kernel machine predicts from the raw inputs x with the kernel exp(−|x − z|_A / bandwidth); the "
+        "metric A is the identity I, or learned by the network. Numbers are means over cells with 95% intervals over "
+        "seeds, which say nothing about other cells."
+    )
+    return " ".join(texts) + explained
 
 
 def first_layers(study: Study) -> pd.DataFrame:
-    """First layers of finished runs at the last step."""
+    """Select the first layers of finished runs at the last step."""
     joined = study.tables["features_alignment"]
     kept = joined["last"] & joined["finished"] & at_convention(joined, HEADLINE) & (joined["layer_index"] == 0)
     return joined[kept]
@@ -133,7 +149,7 @@ def _over(frame: pd.DataFrame, column: str) -> str:
 
 
 def quality_table(study: Study) -> Safe:
-    """Every cell's features at the last step: probes and their baselines, kernel machines, recovery."""
+    """Tabulate probes with their baselines, kernel machines and trace shares of every cell at the last step."""
     first = first_layers(study)
     long = first.melt(["cell", *RUN[1:]], list(FIRST_LAYER), var_name="score")
     records: list[dict[Any, Any]] = over_seeds(long, ["cell", "score"]).to_dict("records")
@@ -156,14 +172,17 @@ def quality_table(study: Study) -> Safe:
     head = ["cell", "probe of input", "untrained", "best probe", "kernel, I", "kernel, NFM", "kernel, AGOP", "RFM"]
     head += ["NFM's share", "AGOP's share", "ρ(AGOP, target's)"]
     caption = (
-        "Held-out accuracy or R² of linear probes and of Laplace kernel machines with the first layer's metrics, and "
-        "the share of their trace on the relevant directions; mean over finished seeds ± half of the 95% interval"
+        "Test accuracy or R² of linear probes (of the raw input, of the best untrained and the best trained layer), "
+        "of Laplace kernel machines with the metric I and with the first layer's NFM and AGOP, and of a recursive "
+        "feature machine (RFM); share of the trace of NFM and AGOP on the relevant directions; correlation of the "
+        "AGOP with that of the target function. Mean over the seeds that finished ± half of the 95% interval; –: not "
+        "measured"
     )
     return table(head, rows, caption, cls="numbers")
 
 
 def strata_table(study: Study) -> Safe:
-    """Rank correlations of UC-NFC with every score, by stratum and pooled."""
+    """Tabulate rank correlations of UC-NFC with every score, by stratum and over all strata."""
     ranks = study.tables["features_ranks"]
     ranks = ranks[at_convention(ranks, HEADLINE) & (ranks["quantity"] == "uc_nfc")]
     found: dict[tuple[str, int, str], dict[Any, Any]] = {
@@ -180,14 +199,15 @@ def strata_table(study: Study) -> Safe:
                 count = max(part["n_cells"] for part in known)
                 rows.append(el("tr", el("th", f"{data} · {place}", scope="row"), el("td", count), list(_cells(parts))))
     caption = (
-        f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata; 95% interval over cells by the "
-        "jackknife; bold: without 0. With so many pairs some exclude 0 by chance"
+        f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata, and 95% interval over cells by "
+        "the jackknife. Bold: the interval does not contain 0; among so many pairs some do so by chance"
         f"{study.pooled_note()}"
     )
     return table(("stratum", "cells", *NAMES.values()), rows, caption, cls="numbers")
 
 
 def _cells(parts: Iterable[dict[Any, Any] | None]) -> Iterable[Safe]:
+    """Make the entries of one row of the table of strata."""
     for part in parts:
         if part is None or not np.isfinite(part["rho"]):
             yield el("td", "–", title=part["note"] if part else None)
@@ -201,9 +221,10 @@ def body(material: Material) -> list[object]:
     study = material.study
     carried = metrics_carry(study)
     note = (
-        "Ranks within strata (data set x depth from the output) and seed; dots: pooled over the strata of a data set; "
-        "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks"
-        f"{study.pooled_note()}."
+        "Ranks are taken within each stratum (layers of one data set at one depth from the output) and seed. Dots: "
+        "rank correlation over all strata of a data set. Bars: 95% intervals over cells, where all layers and seeds "
+        "of a cell stay together. ↓: a lower score is better. The page's selector moves the "
+        f"marks{study.pooled_note()}."
     )
     return [
         el("p", carried, cls="answer") if carried else None,

@@ -118,13 +118,13 @@ def panel_row(prefix: str, panels: Iterable[Panel], live: Live, cls: str = "pane
 
 
 def left_out(study: Study) -> Safe | None:
-    """Say what a page of a large sweep does not show."""
+    """Write that a page of a large sweep shows some of its cells only; None where it shows all."""
     if len(study.shown) == len(study.cells):
         return None
     text = (
-        f"This sweep has {len(study.cells):,} cells. Figures and details below show {len(study.shown)} of them, "
-        "evenly spread over the "
-        "sweep; the sentences, the rank correlations and the tables are about all of them."
+        f"This sweep has {len(study.cells):,} cells. Figures, tables of cells and details show {len(study.shown)} of "
+        "them, evenly spread over the sweep. Sentences, rank correlations and the tables in files are about all "
+        "cells."
     )
     return el("p", text, cls="note left-out")
 
@@ -147,9 +147,9 @@ def optimizer_legend(study: Study) -> Safe:
     legend = colour_legend([(label, f"var(--o{index % 8})") for label, index in named])
     if len(study.optimizers) <= len(OPTIMIZER_COLOURS):
         return legend
-    note = f"Colours come again after {len(OPTIMIZER_COLOURS)} optimizers"
+    note = f"Colours repeat after {len(OPTIMIZER_COLOURS)} optimizers"
     left_out = len(study.optimizers) - len(named)
-    note += f"; {left_out} more are not named here." if left_out else "."
+    note += f"; {left_out} more optimizers are not named here." if left_out else "."
     return join([legend, el("p", note, cls="note")])
 
 

@@ -18,53 +18,53 @@ from nfa.report.statistics.study import Study
 
 
 def trained(study: Study) -> Answer:
-    """Did the sweep train?"""
+    """Count the cells and runs that learned, and name those that did not."""
     cells, runs = study.cells, study.tables["runs"]
     learned = int(cells["learned"].sum())
     sentence = (
         f"{learned} of {plural(len(cells), 'cell')} learned, {int(runs['learned'].sum())} of "
-        f"{plural(len(runs), 'run')}. "
-        f"A run learned if it finished and {LEARNED_RULE}."
+        f"{plural(len(runs), 'run')}. A cell is one combination of data, model, optimizer and training settings, with "
+        f"one run for each seed; it learned if all its runs did. A run learned if it finished and {LEARNED_RULE}."
     )
     finished = runs[runs["status"] == "finished"]
     ratio = (finished["test_loss"] / finished["constant_test_loss"]).groupby(finished["cell"], sort=False).mean()
     if len(ratio):
         sentence += (
-            f" The final test loss is {number(ratio.median())} x the constant predictor's in the median cell"
-            f" ({number(ratio.min())} to {number(ratio.max())})"
+            f" In the median cell, the final test loss is {number(ratio.median())} times that of the best constant "
+            f"prediction (range over cells: {number(ratio.min())} to {number(ratio.max())})."
         )
         accuracy = cells.dropna(subset=["test_accuracy"]).groupby("data", sort=False)
         sentence += "".join(
-            f"; test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to "
+            f" Test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to "
             f"{number(part['test_accuracy'].max(), 3)}"
-            f" (constant: {number(part['constant_test_accuracy'].mean(), 3)})"
+            f" (best constant prediction: {number(part['constant_test_accuracy'].mean(), 3)})."
             for data, part in accuracy
         )
-        sentence += f".{pooled(study, finished['cell'])}"
-    sentence += _named("Diverged", cells[cells["n_diverged"] > 0], "n_diverged")
+        sentence += pooled(study, finished["cell"])
+    sentence += _named("Cells with runs that diverged", cells[cells["n_diverged"] > 0], "n_diverged")
     weak = cells.assign(n_weak=cells["n_seeds"] - cells["n_learned"] - cells["n_diverged"])
-    sentence += _named("Did not learn", weak[weak["n_weak"] > 0], "n_weak")
+    sentence += _named("Cells with runs that did not learn", weak[weak["n_weak"] > 0], "n_weak")
     counts = {"with a run that diverged": cells["n_diverged"] > 0, "with a run that did not learn": weak["n_weak"] > 0}
-    failed = "".join(f"; {int(which.sum())} {what}" for what, which in counts.items() if which.any())
+    failed = "".join(f"; {int(which.sum())} {name}" for name, which in counts.items() if which.any())
     return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", sentence)
 
 
-def _named(what: str, cells: pd.DataFrame, count: str) -> str:
-    """Name the cells to which something happened, with the number of their runs."""
+def _named(heading: str, cells: pd.DataFrame, count: str) -> str:
+    """List cells with the number of their runs that a column counts; empty without cells."""
     if cells.empty:
         return ""
     rows: list[dict[Any, Any]] = cells.to_dict("records")
     names = (f"{row['label']} ({row[count]} of {plural(row['n_seeds'], 'run')})" for row in rows)
-    return f" {what}: {name_list(names)}."
+    return f" {heading}: {name_list(names)}."
 
 
 def training_table(study: Study) -> Safe:
-    """Final losses and accuracies beside the constant predictor's."""
+    """Tabulate final losses and accuracies beside those of the best constant prediction."""
     rows = []
     for cell in study.shown:
         row = study.row(cell)
         constant = row["constant_test_loss"]
-        ratio = row["test_loss"] / constant if constant else np.nan  # a target that does not vary
+        ratio = row["test_loss"] / constant if constant else np.nan  # 0 where the target does not vary
         bar = (
             ""
             if not np.isfinite(ratio)
@@ -83,11 +83,17 @@ def training_table(study: Study) -> Safe:
             )
         )
     head = ("cell", "runs", "train loss", "test loss", "constant", "test / constant", "test accuracy")
-    return table(head, rows, "Final losses, mean over finished seeds ± half of the 95% interval", cls="numbers")
+    return table(
+        head,
+        rows,
+        "Final losses and accuracies: mean over the seeds that finished ± half of the 95% interval; constant: test "
+        "loss of the best constant prediction; the mark in each bar is the bound of learning",
+        cls="numbers",
+    )
 
 
 def accuracy_text(row: Mapping[str, Any]) -> str:
-    """Show the test accuracy; a regression has none."""
+    """Write the test accuracy; a regression has none."""
     if row["probe_metric"] == "r2":
         return "–"
     return plus_minus(row["test_accuracy"], row["test_accuracy_ci_high"] - row["test_accuracy"], 3)
@@ -97,8 +103,8 @@ def body(material: Material) -> list[object]:
     """Make the figure of the test losses, and the table of all cells."""
     study = material.study
     note = (
-        "Test loss over the best constant prediction's (solid line; dotted: the bound of learning); bands: 95% "
-        "over seeds."
+        "Test loss divided by that of the best constant prediction. Solid horizontal line: as good as that prediction. "
+        f"Dotted: {LEARNED_BELOW:g} times its loss, below which a run has learned. Bands: 95% intervals over seeds."
     )
     return [
         left_out(study),
