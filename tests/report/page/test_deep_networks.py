@@ -54,7 +54,7 @@ def test_labels_of_depths_do_not_touch(deep: Study) -> None:
 
 def test_a_sentence_about_many_layers_names_the_first_and_the_last_few(deep: Study) -> None:
     text = which_layer(deep, HEADLINE).sentence
-    assert "of 25 is highest, " in text
+    assert "over the 25 depths is highest at these: " in text
     assert "at blocks.3.down (1 cell)" in text
     assert "at embed (1 cell)" in text
     assert text.count("(1 cell)") == 6

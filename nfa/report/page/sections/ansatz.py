@@ -39,16 +39,15 @@ def holds(study: Study, convention: Convention) -> Answer:
     end = f"{stated(study, convention)}{pooled(study, means['cell'])}"
     if means[["w0_nfc", "haar_nfc"]].isna().all(axis=None):
         missing = "The controls are not defined at this power, so that UC-NFC says little by itself; select power 1."
-        return Answer(f"{short}; no controls at this power", f"{went} {missing}{end}")
+        return Answer(f"{short}; no controls at this power", missing, went, end)
     above, reason = _above_controls(study, convention, means)
     w0, haar = seed_mean(study, means, "w0_nfc"), seed_mean(study, means, "haar_nfc")
-    sentence = (
-        f"UC-NFC is {above} ({reason}). {went} Its controls at the last step are {w0} for the initial weights, with "
-        f"the trained K (w0_nfc), and {haar} for K turned at random, which keeps the eigenvalues of K and not its "
-        f"directions (haar_nfc).{end}"
+    numbers = (
+        f"{went} Its controls at the last step are {w0} for the initial weights, with the trained K (w0_nfc), and "
+        f"{haar} for K turned at random, which keeps the eigenvalues of K and loses its directions (haar_nfc)."
     )
     controls = f"controls: {without_interval(w0)} (W₀), {without_interval(haar)} (K turned)"
-    return Answer(f"{above}; {short} ({controls})", sentence)
+    return Answer(f"{above}; {short} ({controls})", f"UC-NFC is {above} ({reason}).", numbers, end)
 
 
 def _above_controls(study: Study, convention: Convention, means: pd.DataFrame) -> tuple[str, str]:

@@ -37,22 +37,25 @@ def which_power(study: Study, convention: Convention) -> Answer:
     )
     end = f"{stated(study, f'{convention.correlation}, all powers')}{pooled(study, points['cell'])}"
     if known.empty:
-        text = f"The depth law is about chains of layers, and no network here is one. {best}, with power 1 it is {one}."
-        return Answer("no law for branching networks", f"{text}{end}")
+        verdict = "The depth law is about chains of layers, and no network here is one."
+        return Answer("no law for branching networks", verdict, f"{best}, with power 1 it is {one}.", end)
     good = int((known["fit"] - known["fit_at_law"] <= CLOSE).sum())
     ratio = known["power"] / known["law"]
     middle = [number(float(value)) for value in np.quantile(ratio, [0.5, 0.25, 0.75])]
     law = seed_mean(study, points.dropna(subset=["law"]), "fit_at_law")
     medians: dict[Any, float] = known.groupby("depth_from_output")["power"].median().to_dict()
     by_depth = [f"{depth} from the output {number(power)} (law: 1/{depth + 1})" for depth, power in medians.items()]
-    text = (
-        f"The depth law's power 1/(L − l + 1) of the AGOP, for layer l of L, fits the NFM as well as the best power, "
-        f"within {CLOSE:g} of its correlation, in {good} of {plural(len(known), 'hidden layer')} (means over seeds). "
-        f"{best}, with the law's power {law}, with power 1 {one}. The best power is {middle[0]} times the law's in the "
-        f"median layer (quartiles {middle[1]} and {middle[2]}). Median of the best power by depth: "
-        f"{name_list(by_depth, 8)}. The law is exact only for deep linear networks from balanced initialisation.{end}"
+    verdict = (
+        f"The depth law's power fits the NFM as well as the best power, within {CLOSE:g} of its correlation, in "
+        f"{good} of {plural(len(known), 'hidden layer')} (means over seeds)."
     )
-    return Answer(f"law as good as the best power in {good} of {len(known)} layers", text)
+    numbers = (
+        "The law says that the NFM of layer l of L is proportional to the AGOP to the power 1/(L − l + 1); it is "
+        f"exact only for deep linear networks from balanced initialisation. {best}, with the law's power {law}, with "
+        f"power 1 {one}. The best power is {middle[0]} times the law's in the median layer (quartiles {middle[1]} "
+        f"and {middle[2]}). Median of the best power by depth: {name_list(by_depth, 8)}."
+    )
+    return Answer(f"law as good as the best power in {good} of {len(known)} layers", verdict, numbers, end)
 
 
 def depth_law_table(study: Study, live: Live) -> Safe:

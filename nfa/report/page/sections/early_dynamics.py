@@ -28,14 +28,20 @@ def until_when(study: Study) -> Answer:
     parts = [f"{name}: {_orders(left[left['quantity'] == quantity])}" for quantity, name in QUANTITIES.items()]
     samples = study.collected.sweep.measure.early
     cells, seeds = left["cell"].nunique(), left["seed"].nunique()
-    text = (
+    verdict = (
         f"A prediction from the initial weights is off by more than {SHARE:.0%} after this many steps of the "
-        f"learning rate in use, in the median layer and seed — {'; '.join(parts)}. Predicted and measured are "
-        f"followed along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain "
-        f"SGD, {plural(seeds, 'seed')}; C-NFC: {HEADLINE}). Mini-batches add noise that no prediction here "
-        f"contains.{pooled(study, left['cell'])}"
+        f"learning rate in use, in the median layer and seed — {'; '.join(parts)}."
     )
-    return Answer("", text)
+    numbers = (
+        "Leading order: the weights move along their first derivative in time, and K stays as it is. Next order: the "
+        "second derivative of the weights and the first one of K are included. Mini-batches add noise that no "
+        "prediction here contains."
+    )
+    context = (
+        f"Followed along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain SGD, "
+        f"{plural(seeds, 'seed')}; C-NFC: {HEADLINE}).{pooled(study, left['cell'])}"
+    )
+    return Answer("", verdict, numbers, context)
 
 
 def _orders(left: pd.DataFrame) -> str:

@@ -30,7 +30,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
     per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
     if per_cell.empty:
-        return Answer(UNDEFINED, f"UC-NFC is undefined at every hidden layer.{stated(study, convention)}")
+        return Answer(UNDEFINED, "UC-NFC is undefined at every hidden layer.", context=stated(study, convention))
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
     ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
@@ -60,11 +60,10 @@ def which_layer(study: Study, convention: Convention) -> Answer:
         if majority
         else "No hidden layer has the largest final UC-NFC in most cells: it is the one"
     )
-    sentence = (
-        f"{lead} {', '.join([f'{first} of {total}', *others])}. {by_layer} Layers are counted from the output, where "
-        f"the readout is 0.{stated(study, convention)}{pooled(study, layers['cell'])}"
-    )
-    return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", sentence)
+    verdict = f"{lead} {', '.join([f'{first} of {total}', *others])}."
+    numbers = f"{by_layer} Layers are counted from the output, where the readout is 0."
+    context = f"{stated(study, convention)}{pooled(study, layers['cell'])}"
+    return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", verdict, numbers, context)
 
 
 def _place(depth: int) -> str:

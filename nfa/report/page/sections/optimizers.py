@@ -34,22 +34,18 @@ def for_whom(study: Study, convention: Convention) -> Answer:
     def short(name: str) -> str:
         return f"{name} {number(mean('optimizer', name, 'uc_nfc')[0])}"
 
-    ranked = [name for name in optimizers if np.isfinite(mean("optimizer", name, "uc_nfc")[0])]
-    verdict = ""
-    if len(ranked) > 1:
-        best = max(ranked, key=lambda name: mean("optimizer", name, "uc_nfc")[0])
-        verdict = (
-            f"Final UC-NFC is largest with {best}, on average over hidden layers and cells: "
-            f"{interval(*mean('optimizer', best, 'uc_nfc'))}. "
-        )
-    sentence = (
-        f"{verdict}Means of final UC-NFC / C-NFC: "
-        f"{name_list(optimizers, 8, lambda name: full('optimizer', name))}. "
-        f"By model: {name_list(means['model'].unique(), 8, lambda name: full('model', name))}. "
-        f"At the same seed all optimizers share data, initial weights and batches."
-        f"{stated(study, convention)}{pooled(study, means['cell'])}"
+    best = max(optimizers, key=lambda name: np.nan_to_num(mean("optimizer", name, "uc_nfc")[0], nan=-np.inf))
+    verdict = (
+        f"Averaged over hidden layers and cells, {'the largest ' if len(optimizers) > 1 else ''}final UC-NFC is that "
+        f"of {best}: {interval(*mean('optimizer', best, 'uc_nfc'))}."
     )
-    return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)
+    numbers = (
+        f"Means of final UC-NFC / C-NFC: {name_list(optimizers, 8, lambda name: full('optimizer', name))}. "
+        f"By model: {name_list(means['model'].unique(), 8, lambda name: full('model', name))}. "
+        "At the same seed all optimizers share data, initial weights and batches."
+    )
+    context = f"{stated(study, convention)}{pooled(study, means['cell'])}"
+    return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", verdict, numbers, context)
 
 
 def body(material: Material) -> list[object]:

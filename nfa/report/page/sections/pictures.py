@@ -65,12 +65,13 @@ def pictured(study: Study, albums: Sequence[Album]) -> Answer:
     moments = [(album.moments[0], album.moments[-1]) for album in albums]
     first, last = (np.array([moment.correlation for moment in at], dtype=float) for at in zip(*moments, strict=True))
     over = pooled(study, [album.cell for album in albums])
-    text = (
+    verdict = (
         f"UC-NFC of the first layer is {_range(first)} at step 0 and {_range(last)} at the last checkpoint, over "
-        f"{plural(len(last), 'run')} (one per cell). The pictures show these layers' matrices, and each picture has a "
-        f"colour scale of its own. Convention: {HEADLINE}, of the whole matrices ({study.measured_with}).{over}"
+        f"{plural(len(last), 'run')} (one per cell)."
     )
-    return Answer("", text)
+    numbers = "The pictures show the matrices of these layers. Each picture has a colour scale of its own."
+    context = f"Convention: {HEADLINE}, of the whole matrices ({study.measured_with}).{over}"
+    return Answer("", verdict, numbers, context)
 
 
 def _range(values: np.ndarray) -> str:

@@ -25,7 +25,7 @@ def was_predicted(study: Study, convention: Convention) -> Answer:
         return Answer(UNDEFINED, NOT_DEFINED)
     records: list[dict[Any, Any]] = table.to_dict("records")
     found = {tuple(row[key] for key in ("data", "predictor", "at", "measure")): row for row in records}
-    parts, shorts = [], []
+    parts, sizes, shorts = [], [], []
     for data in dict.fromkeys(study.cells["data"]):
         here = [row for row in records if (row["data"], row["predictor"]) == (data, "update")]
         if not here:
@@ -33,22 +33,23 @@ def was_predicted(study: Study, convention: Convention) -> Answer:
         first, last = (_compared(found, data, "update", at) for at in ("first", "last"))
         flow = _compared(found, data, "flow", "last")
         points = "; over ".join(filter(None, (f"{plural(here[0]['n'], 'point')} per seed", here[0]["pooled_over"])))
+        sizes.append(f"on {data} ({points})")
         parts.append(
             f"On {data}, the prediction of C-NFC is off by {first} at {_first_steps(study, data)}, the first "
-            f"checkpoint, and by {last} at the last step; the limit along gradient flow is off by {flow} there "
-            f"({points})."
+            f"checkpoint, and by {last} at the last step; the limit along gradient flow is off by {flow} there."
         )
         rho, later = (number(found.get((data, "update", at, "rho"), {}).get("mean")) for at in ("first", "last"))
         shorts.append(f"{data} ρ = {rho} at first, {later} at last")
     if not parts:
         return Answer(UNDEFINED, NOT_DEFINED)
-    text = (
-        f"{' '.join(parts)} The prediction is C-NFC(0+), the limit of C-NFC along the optimizer's first full-batch "
-        "step, which is known before training. Off by: mean absolute difference over the hidden layers of all cells. "
-        "ρ: Spearman's rank correlation of predicted and measured values. Numbers are means and 95% intervals over "
-        "seeds, cut at 0 and at ±1; points of one network are not independent."
+    numbers = (
+        "The prediction is C-NFC(0+), the limit of C-NFC along the optimizer's first full-batch step, which is known "
+        "before training. Off by: mean absolute difference over the hidden layers of all cells. ρ: Spearman's rank "
+        "correlation of predicted and measured values. Numbers are means and 95% intervals over seeds, cut at 0 and "
+        f"at ±1; points of one network are not independent.{_batches(study)}"
     )
-    return Answer("; ".join(shorts), f"{text}{_batches(study)}{stated(study, convention)}")
+    context = f"{stated(study, convention)} Measured {', '.join(sizes)}."
+    return Answer("; ".join(shorts), " ".join(parts), numbers, context)
 
 
 def _compared(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor: str, at: str) -> str:

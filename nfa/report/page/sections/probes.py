@@ -24,37 +24,43 @@ def probes_better(study: Study) -> Answer:
     table = table[(table["layers"] == POOLED) & at_convention(table, HEADLINE)]
     if table.empty:
         return Answer(UNDEFINED, "No finished run has both alignment and probes, so there is no answer.")
-    sentences, shorts = [], []
+    verdicts, numbers, shorts = [], [], []
     for data in dict.fromkeys(study.cells["data"]):
         records: list[dict[Any, Any]] = table[table["data"] == data].to_dict("records")
         rows = {(row["quantity"], row["score"]): row for row in records}
         probe, gain = rows.get(("uc_nfc", "probe")), rows.get(("uc_nfc", "gain"))
         if probe:
             points = "; over ".join(filter(None, (f"n = {probe['n']} points per seed", probe["pooled_over"])))
-            sentences.append(
-                f"On {data}, the rank correlation (Spearman's ρ) of a layer's final UC-NFC with the test score of its "
-                f"probe is {_rank_words(probe)}; with the gain of the probe it is "
-                f"{_rank_words(gain) if gain else UNDEFINED} ({points})."
+            verdicts.append(f"{_conclusion(probe)} on {data}")
+            gained = f"{_rank(gain)} ({_conclusion(gain)})" if gain else UNDEFINED
+            numbers.append(
+                f"On {data}, Spearman's rank correlation ρ of a layer's final UC-NFC with the test score of its "
+                f"probe is {_rank(probe)}; with the gain of the probe it is {gained}. These are {points}."
             )
-            shorts.append(f"{data} ρ = {interval(probe['mean'], probe['ci_low'], probe['ci_high'], bound=1)}")
-    end = (
-        " A point is a hidden layer of a cell; its probe is a linear read-out fitted on the layer's training features, "
-        "and the gain is over the same layer of the untrained network. Numbers are means and 95% intervals over seeds, "
-        "cut at ±1; points of one network are not independent."
+            shorts.append(f"{data} ρ = {_rank(probe)}")
+    verdict = f"By the test score of a layer's probe: {'; '.join(verdicts) or UNDEFINED}."
+    numbers.append(
+        "A point is a hidden layer of a cell. Its probe is a linear read-out fitted on the layer's training "
+        "features, and the gain is over the same layer of the untrained network. Numbers are means and 95% intervals "
+        "over seeds, cut at ±1; points of one network are not independent."
     )
-    return Answer("; ".join(shorts) or UNDEFINED, " ".join(sentences) + end + stated(study, HEADLINE))
+    return Answer("; ".join(shorts) or UNDEFINED, verdict, " ".join(numbers), stated(study, HEADLINE))
 
 
-def _rank_words(row: Mapping[Any, Any]) -> str:
-    """Write a rank correlation, and what its interval allows to conclude."""
+def _rank(row: Mapping[Any, Any]) -> str:
+    """Write a rank correlation with its interval."""
+    return interval(row["mean"], row["ci_low"], row["ci_high"], bound=1)
+
+
+def _conclusion(row: Mapping[Any, Any]) -> str:
+    """Write what the interval of a rank correlation allows to conclude."""
     if not np.isfinite(row["mean"]):
         return f"{UNDEFINED} ({row['note']})"
-    shown = interval(row["mean"], row["ci_low"], row["ci_high"], bound=1)
     if not np.isfinite(row["ci_low"]):
-        return f"{shown} (no interval with one seed)"
+        return "no interval with one seed"
     if row["ci_low"] <= 0 <= row["ci_high"]:
-        return f"{shown} (the interval contains 0: no evidence either way)"
-    return f"{shown} (better-aligned layers score {'higher' if row['mean'] > 0 else 'lower'})"
+        return "no evidence either way (the interval contains 0)"
+    return f"better-aligned layers score {'higher' if row['mean'] > 0 else 'lower'}"
 
 
 def rank_table(study: Study) -> Safe:

@@ -51,18 +51,18 @@ def better_features(study: Study) -> Answer:
     widest = max(rows, key=lambda row: row["n_cells"])
     cells = widest["n_cells"]
     parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
-    detail = (
+    numbers = (
         "The rank correlations ρ of final UC-NFC with the scores of the same hidden layer are, with 95% intervals "
         f"over {plural(cells, 'cell')}: {parts}. Ranks are taken within strata, which are the layers of one data set "
-        f"at one depth from the output. Convention: {HEADLINE} "
-        f"({study.measured_with}).{sentence(widest['pooled_over'])}"
+        "at one depth from the output."
     )
+    context = f"Convention: {HEADLINE} ({study.measured_with}).{sentence(widest['pooled_over'])}"
     beyond = [row for row in pooled if row["quantity"] == "above_haar"]
-    text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "the excess of UC-NFC over haar_nfc") + " " + detail
+    verdict = f"{_verdict(rows, 'UC-NFC')} {_verdict(beyond, 'the excess of UC-NFC over haar_nfc')}"
     gain = next((row for row in rows if row["score"] == "probe_gain"), rows[0])
     better, worse, total = _counts(rows)
     short = f"ρ with {NAMES[gain['score']]} {_rho(gain)}; better on {better}, worse on {worse} of {total} scores"
-    return Answer(short, text)
+    return Answer(short, verdict, numbers, context)
 
 
 def _rho(row: dict[Any, Any]) -> str:
@@ -227,7 +227,7 @@ def body(material: Material) -> list[object]:
         f"marks{study.pooled_note()}."
     )
     return [
-        el("p", carried, cls="answer") if carried else None,
+        el("p", carried, cls="numbers-behind") if carried else None,
         colour_legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in forest.legend(study)]),
         panel_row("quality", forest.panels(study), material.live, cls="panels wide"),
         el("p", note, cls="note"),

@@ -22,15 +22,29 @@ OPTIMIZERS_NAMED = 24  # in a legend
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question of the report.
+    """The answer to a question of the report: three paragraphs, and a few words for the overview.
 
     Attributes:
         short: A few words for the overview at the top of the page.
-        sentence: The verdict with its numbers, their intervals and their convention.
+        verdict: The answer itself.
+        numbers: The numbers behind it, and explanations of terms.
+        context: Convention, samples, seeds, and the settings that vary among the cells taken together.
     """
 
     short: str
-    sentence: str
+    verdict: str
+    numbers: str = ""
+    context: str = ""
+
+    @property
+    def paragraphs(self) -> tuple[str, str, str]:
+        """The three paragraphs, without spaces around them; some may be empty."""
+        return self.verdict.strip(), self.numbers.strip(), self.context.strip()
+
+    @property
+    def sentence(self) -> str:
+        """All paragraphs as one text."""
+        return " ".join(filter(None, self.paragraphs))
 
 
 @dataclass(frozen=True)
@@ -97,15 +111,20 @@ class Section:
         return Rendered(self, short, el("section", content, id=self.anchor))
 
     def _lead(self, material: Material) -> tuple[str, Safe | None]:
-        """Return the short answer and the paragraph with the full one, in every convention unless it is fixed."""
+        """Return the short answer and the paragraphs of the full one, in every convention unless it is fixed."""
         if self.answer is None:
             return "", None
-        if self.fixed:
-            found = self.answer(material, HEADLINE)
-            return found.short, el("p", found.sentence, cls="answer")
-        answers = {convention: self.answer(material, convention) for convention in CONVENTIONS}
-        lead = live_text(material.live, "p", lambda c: answers[c].sentence, cls="answer", aria_live="polite")
-        return answers[HEADLINE].short, lead
+        answers = {c: self.answer(material, c) for c in ((HEADLINE,) if self.fixed else CONVENTIONS)}
+        shown: list[Safe] = []
+        for place, cls in enumerate(("verdict", "numbers-behind", "note")):
+            texts = {convention: answer.paragraphs[place] for convention, answer in answers.items()}
+            if not any(texts.values()):
+                continue
+            if self.fixed:
+                shown.append(el("p", texts[HEADLINE], cls=cls))
+            else:
+                shown.append(live_text(material.live, "p", texts.__getitem__, cls=cls))
+        return answers[HEADLINE].short, el("div", shown, cls="answer", aria_live=None if self.fixed else "polite")
 
 
 def panel_row(prefix: str, panels: Iterable[Panel], live: Live, cls: str = "panels") -> Safe:

@@ -52,24 +52,26 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
         "the 95% interval of each difference, taken seed by seed, lies above 0" if sure else "one seed, no interval"
     )
     total = plural(len(cells), "cell")
-    sentence = (
+    verdict = (
         "At the same training loss, the layer whose speed is raised has a larger UC-NFC than under every other "
         f"optimizer compared in {len(above)} of {total} ({reason}), and is above both its controls in "
-        f"{len(controlled)}. The differences from the other optimizers are {_span(gains)}."
+        f"{len(controlled)}."
     )
     if failed:
-        sentence += f" Not so for: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
-    sentence += left_out
+        verdict += f" Not so for: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
     counts = []
     for quantity, name in SCORES.items():
         if not any(_score(matched, cell, quantity) for cell in cells):
             continue
         better, worse = _better(matched, cells, quantity, sure)
         counts.append(f"the {name} is better than every other's in {better}, worse than some other's in {worse}")
-    sentence += f" Among the same {total}: {'; '.join(counts)}.{stated(study, convention)}{pooled(study, cells)}"
+    numbers = (
+        f"UC-NFC of the raised layer differs from that under the other optimizers by {_span(gains)}. Among the same "
+        f"{total}: {'; '.join(counts)}."
+    )
     better, worse = _better(matched, cells, "test loss", sure)
     short = f"raised layer above all others in {len(above)} of {total}; test loss better in {better}, worse in {worse}"
-    return Answer(short, sentence)
+    return Answer(short, verdict + left_out, numbers, f"{stated(study, convention)}{pooled(study, cells)}")
 
 
 def _against(matched: Matched, cell: str, layer: str, quantity: str, convention: Convention | None) -> list[Row]:

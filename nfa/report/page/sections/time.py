@@ -21,13 +21,12 @@ def when(study: Study, convention: Convention) -> Answer:
     runs = int((study.tables["runs"]["status"] == "finished").sum())
     if not runs:
         return Answer(UNDEFINED, NOTHING)
-    end = stated(study, convention)
     if halves.empty:
         text = (
             f"UC-NFC (mean over hidden layers) hardly changes: in no run do step 0 and the last step differ by "
             f"{SMALLEST_CHANGE} or more."
         )
-        return Answer("hardly changes", text + end)
+        return Answer("hardly changes", text, context=stated(study, convention))
     low, middle, high = (f"{int(value):,}" for value in np.quantile(halves, [0.25, 0.5, 0.75], method="nearest"))
     left_out = (
         f" {plural(runs - len(halves), 'run')} with a change below {SMALLEST_CHANGE} "
@@ -35,13 +34,16 @@ def when(study: Study, convention: Convention) -> Answer:
         if runs > len(halves)
         else ""
     )
-    sentence = (
-        f"Half of the change in UC-NFC (mean over hidden layers) between step 0 and the last step is made by step "
-        f"{middle}. This is the median, over {plural(len(halves), 'run')}, of the first checkpoint with half of the "
-        f"change (quartiles: steps {low} and {high}; last step: {_last_steps(study)}).{left_out}{end}"
-        f"{pooled(study, halves.index.get_level_values('cell'))}"
+    verdict = (
+        "Half of the change in UC-NFC (mean over hidden layers) between step 0 and the last step is made by step "
+        f"{middle}."
     )
-    return Answer(f"half-way by step {middle}", sentence)
+    numbers = (
+        f"This is the median, over {plural(len(halves), 'run')}, of the first checkpoint with half of the change "
+        f"(quartiles: steps {low} and {high}; last step: {_last_steps(study)}).{left_out}"
+    )
+    context = f"{stated(study, convention)}{pooled(study, halves.index.get_level_values('cell'))}"
+    return Answer(f"half-way by step {middle}", verdict, numbers, context)
 
 
 def half_way(study: Study, convention: Convention) -> pd.Series:

@@ -21,32 +21,36 @@ def trained(study: Study) -> Answer:
     """Count the cells and runs that learned, and name those that did not."""
     cells, runs = study.cells, study.tables["runs"]
     learned = int(cells["learned"].sum())
-    sentence = (
+    verdict = (
         f"{learned} of {plural(len(cells), 'cell')} learned, {int(runs['learned'].sum())} of "
-        f"{plural(len(runs), 'run')}. A cell is one combination of data, model, optimizer and training settings, with "
-        f"one run for each seed; it learned if all its runs did. A run learned if it finished and {LEARNED_RULE}."
+        f"{plural(len(runs), 'run')}."
     )
+    numbers = (
+        "A cell is one combination of data, model, optimizer and training settings, with one run for each seed; it "
+        f"learned if all its runs did. A run learned if it finished and {LEARNED_RULE}."
+    )
+    context = ""
     finished = runs[runs["status"] == "finished"]
     ratio = (finished["test_loss"] / finished["constant_test_loss"]).groupby(finished["cell"], sort=False).mean()
     if len(ratio):
-        sentence += (
+        numbers += (
             f" In the median cell, the final test loss is {number(ratio.median())} times that of the best constant "
             f"prediction (range over cells: {number(ratio.min())} to {number(ratio.max())})."
         )
         accuracy = cells.dropna(subset=["test_accuracy"]).groupby("data", sort=False)
-        sentence += "".join(
+        numbers += "".join(
             f" Test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to "
             f"{number(part['test_accuracy'].max(), 3)}"
             f" (best constant prediction: {number(part['constant_test_accuracy'].mean(), 3)})."
             for data, part in accuracy
         )
-        sentence += pooled(study, finished["cell"])
-    sentence += _named("Cells with runs that diverged", cells[cells["n_diverged"] > 0], "n_diverged")
+        context = pooled(study, finished["cell"])
+    verdict += _named("Cells with runs that diverged", cells[cells["n_diverged"] > 0], "n_diverged")
     weak = cells.assign(n_weak=cells["n_seeds"] - cells["n_learned"] - cells["n_diverged"])
-    sentence += _named("Cells with runs that did not learn", weak[weak["n_weak"] > 0], "n_weak")
+    verdict += _named("Cells with runs that did not learn", weak[weak["n_weak"] > 0], "n_weak")
     counts = {"with a run that diverged": cells["n_diverged"] > 0, "with a run that did not learn": weak["n_weak"] > 0}
     failed = "".join(f"; {int(which.sum())} {name}" for name, which in counts.items() if which.any())
-    return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", sentence)
+    return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", verdict, numbers, context)
 
 
 def _named(heading: str, cells: pd.DataFrame, count: str) -> str:

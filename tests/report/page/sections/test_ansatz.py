@@ -18,5 +18,5 @@ def test_controls_are_named_or_said_to_be_missing(study: Study) -> None:
     text = holds(study, HEADLINE).sentence
     assert "0.30 [0.30, 0.30] for the initial weights" in text
     assert "0.25 [0.25, 0.25] for K turned at random" in text
-    assert "above both in 4 of 4 cells" in text
+    assert "above both controls in 4 of 4 cells" in text
     assert "controls are not defined" in holds(study, Convention("pearson", "1/2")).sentence

@@ -90,7 +90,7 @@ def test_best_powers_are_means_over_seeds_beside_the_law(study: Study) -> None:
 
 def test_sentences_state_convention_size_and_distance(study: Study) -> None:
     said = was_predicted(study, HEADLINE)
-    assert said.sentence.startswith("Cosine, power 1 (exact, n = 1,000 training samples; 2 seeds)")
+    assert "Convention: cosine, power 1 (exact, n = 1,000 training samples; 2 seeds)" in said.sentence
     table = study.tables["predictions"]
     pooled = table[(table["layers"] == "hidden layers pooled") & (table["power"] == "1")]
     row = pooled.query(
@@ -116,7 +116,7 @@ def test_what_is_undefined_everywhere_says_so(study: Study, at: str) -> None:
     changed = Study(collected, make_tables(collected), study.paths)
     said = was_predicted(changed, HEADLINE)
     assert f"n/a at {at}" in said.short
-    assert "it is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
+    assert "C-NFC is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
     table["value"] = np.nan
     changed = Study(collected, make_tables(collected), study.paths)
     for found in (was_predicted(changed, HEADLINE), which_power(changed, HEADLINE)):

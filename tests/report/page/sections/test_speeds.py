@@ -201,8 +201,8 @@ def test_the_sentence_claims_what_the_intervals_show(study: Study, gain: tuple[f
     changed = with_gains(study, uc_nfc=gain, test_loss=(-0.1, -0.2, -0.05))
     found = speeds.answer(changed, Matched(changed.tables["speed_limited"]), HEADLINE)
     assert said in found.sentence
-    assert "test loss is better than every other's in 2, worse than some other's in 0" in found.sentence
-    assert ("Not so: hidden0 on" in found.sentence) == (gain[1] < 0)
+    assert "the test loss is better than every other's in 2, worse than some other's in 0" in found.sentence
+    assert ("Not so for: hidden0 on" in found.sentence) == (gain[1] < 0)
     assert "3 seeds" in found.sentence
 
 
@@ -246,7 +246,7 @@ def test_cells_that_are_not_compared_are_named(study: Study) -> None:
 
     assert "of 1 cell" in answer(2)
     assert "to compare with did): hidden0 on" in answer(2)
-    assert answer(2, 3).startswith("Not compared (a run of theirs did not learn")
+    assert answer(2, 3).startswith("Not compared (one of their runs did not learn")
     assert answer(2, 3).endswith("So there is no answer; see the table of layers below.")
 
 
