@@ -26,6 +26,16 @@ def table(head: Sequence[object], rows: Iterable[object], caption: str, **attrib
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
 
 
+def text_head(name: str) -> Safe:
+    """Make the heading of a column of text in a table of numbers."""
+    return el("th", name, scope="col", cls="text")
+
+
+def text_cell(text: object) -> Safe:
+    """Make an entry of a column of text in a table of numbers."""
+    return el("td", text, cls="text")
+
+
 def row_head(study: Study, cell: str) -> Safe:
     """Make the heading of a cell's row: its name with the colour of its optimizer."""
     return el("th", row_link(study, cell), scope="row")

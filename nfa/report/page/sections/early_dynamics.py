@@ -29,13 +29,13 @@ def until_when(study: Study) -> Answer:
     samples = study.collected.sweep.measure.early
     cells, seeds = left["cell"].nunique(), left["seed"].nunique()
     verdict = (
-        f"A prediction from the initial weights is off by more than {SHARE:.0%} after this many steps of the "
-        f"learning rate in use, in the median layer and seed — {'; '.join(parts)}."
+        f"In the median layer and seed, a prediction from the initial weights is off by more than {SHARE:.0%} after "
+        f"the following number of steps of the learning rate in use. {'; '.join(parts)}."
     )
     numbers = (
-        "Leading order: the weights move along their first derivative in time, and K stays as it is. Next order: the "
-        "second derivative of the weights and the first one of K are included. Mini-batches add noise that no "
-        "prediction here contains."
+        "W̄ = W − W0 is the change of the weights. Leading order: the weights move along their first derivative in "
+        "time, and K stays as it is. Next order: the second derivative of the weights and the first one of K are "
+        "included. Mini-batches add noise that no prediction here contains."
     )
     context = (
         f"Followed along gradient flow on at most {samples:,} training samples ({plural(cells, 'cell')} of plain SGD, "

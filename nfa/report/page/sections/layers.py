@@ -43,7 +43,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
         )
 
     if len(means) <= DEPTHS_LISTED:
-        by_layer = f"By hidden layer, the mean of final UC-NFC is {listed(sorted(means, reverse=True), _place)}."
+        by_layer = f"By hidden layer, the mean of final UC-NFC is {listed(sorted(means, reverse=True), _at_place)}."
     else:
         order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
         least, most = order[:FEW], order[: -FEW - 1 : -1]
@@ -63,7 +63,9 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     verdict = f"{lead} {', '.join([f'{first} of {total}', *others])}."
     numbers = f"{by_layer} Layers are counted from the output, where the readout is 0."
     context = f"{stated(study, convention)}{pooled(study, layers['cell'])}"
-    return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", verdict, numbers, context)
+    return Answer(
+        f"{'largest' if majority else 'no layer in most cells'}: {first} of {total}", verdict, numbers, context
+    )
 
 
 def _place(depth: int) -> str:
@@ -71,10 +73,15 @@ def _place(depth: int) -> str:
     return "just before the readout" if depth == 1 else f"{depth} from the output"
 
 
+def _at_place(depth: int) -> str:
+    """Name the layers at a distance from the output, after a number."""
+    return f"for the layer {_place(depth)}"
+
+
 def _named_place(study: Study, depth: int) -> str:
     """Name a layer of a deep network by its own name, because its distance from the output tells little there."""
     name = study.name_at(depth)
-    return f"at {name}" if name else _place(depth)
+    return f"at {name}" if name else _at_place(depth)
 
 
 GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map

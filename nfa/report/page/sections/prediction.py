@@ -25,7 +25,7 @@ def was_predicted(study: Study, convention: Convention) -> Answer:
         return Answer(UNDEFINED, NOT_DEFINED)
     records: list[dict[Any, Any]] = table.to_dict("records")
     found = {tuple(row[key] for key in ("data", "predictor", "at", "measure")): row for row in records}
-    parts, sizes, shorts = [], [], []
+    parts, flows, sizes, shorts = [], [], [], []
     for data in dict.fromkeys(study.cells["data"]):
         here = [row for row in records if (row["data"], row["predictor"]) == (data, "update")]
         if not here:
@@ -36,20 +36,22 @@ def was_predicted(study: Study, convention: Convention) -> Answer:
         sizes.append(f"on {data} ({points})")
         parts.append(
             f"On {data}, the prediction of C-NFC is off by {first} at {_first_steps(study, data)}, the first "
-            f"checkpoint, and by {last} at the last step; the limit along gradient flow is off by {flow} there."
+            f"checkpoint, and by {last} at the last step."
         )
+        flows.append(f"{flow} on {data}")
         rho, later = (number(found.get((data, "update", at, "rho"), {}).get("mean")) for at in ("first", "last"))
-        shorts.append(f"{data} ρ = {rho} at first, {later} at last")
+        shorts.append(f"{data} {rho} at first, {later} at last")
     if not parts:
         return Answer(UNDEFINED, NOT_DEFINED)
     numbers = (
         "The prediction is C-NFC(0+), the limit of C-NFC along the optimizer's first full-batch step, which is known "
-        "before training. Off by: mean absolute difference over the hidden layers of all cells. ρ: Spearman's rank "
-        "correlation of predicted and measured values. Numbers are means and 95% intervals over seeds, cut at 0 and "
-        f"at ±1; points of one network are not independent.{_batches(study)}"
+        f"before training. The limit along gradient flow is off at the last step by {', '.join(flows)}. Off by: mean "
+        "absolute difference over the hidden layers of all cells. ρ: Spearman's rank correlation of predicted and "
+        "measured values. Numbers are means and 95% intervals over seeds, cut at 0 and at ±1; points of one network "
+        f"are not independent.{_batches(study)}"
     )
     context = f"{stated(study, convention)} Measured {', '.join(sizes)}."
-    return Answer("; ".join(shorts), " ".join(parts), numbers, context)
+    return Answer(f"rank correlation with the prediction: {'; '.join(shorts)}", " ".join(parts), numbers, context)
 
 
 def _compared(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor: str, at: str) -> str:

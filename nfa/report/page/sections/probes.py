@@ -37,14 +37,19 @@ def probes_better(study: Study) -> Answer:
                 f"On {data}, Spearman's rank correlation ρ of a layer's final UC-NFC with the test score of its "
                 f"probe is {_rank(probe)}; with the gain of the probe it is {gained}. These are {points}."
             )
-            shorts.append(f"{data} ρ = {_rank(probe)}")
+            shorts.append(f"{data} {_rank(probe)}")
     verdict = f"By the test score of a layer's probe: {'; '.join(verdicts) or UNDEFINED}."
     numbers.append(
         "A point is a hidden layer of a cell. Its probe is a linear read-out fitted on the layer's training "
         "features, and the gain is over the same layer of the untrained network. Numbers are means and 95% intervals "
         "over seeds, cut at ±1; points of one network are not independent."
     )
-    return Answer("; ".join(shorts) or UNDEFINED, verdict, " ".join(numbers), stated(study, HEADLINE))
+    return Answer(
+        f"rank correlation with UC-NFC: {'; '.join(shorts) or UNDEFINED}",
+        verdict,
+        " ".join(numbers),
+        stated(study, HEADLINE),
+    )
 
 
 def _rank(row: Mapping[Any, Any]) -> str:

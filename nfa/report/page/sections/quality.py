@@ -61,7 +61,7 @@ def better_features(study: Study) -> Answer:
     verdict = f"{_verdict(rows, 'UC-NFC')} {_verdict(beyond, 'the excess of UC-NFC over haar_nfc')}"
     gain = next((row for row in rows if row["score"] == "probe_gain"), rows[0])
     better, worse, total = _counts(rows)
-    short = f"ρ with {NAMES[gain['score']]} {_rho(gain)}; better on {better}, worse on {worse} of {total} scores"
+    short = f"better on {better}, worse on {worse} of {total} scores; ρ with {NAMES[gain['score']]} {_rho(gain)}"
     return Answer(short, verdict, numbers, context)
 
 

@@ -83,7 +83,7 @@ class Section:
     """One question of the report.
 
     Attributes:
-        anchor: Id of the section on the page.
+        anchor: Id on the page.
         name: Name in the navigation.
         question: Heading.
         body: Makes the figures and tables; None among them is left out.
@@ -107,7 +107,11 @@ class Section:
         short, lead = self._lead(material)
         content = [el("h2", self.question), lead, *self.body(material)]
         for further in self.below:
-            content += [el("h3", further.question), further._lead(material)[1], *further.body(material)]
+            content += [
+                el("h3", further.question, id=further.anchor),
+                further._lead(material)[1],
+                *further.body(material),
+            ]
         return Rendered(self, short, el("section", content, id=self.anchor))
 
     def _lead(self, material: Material) -> tuple[str, Safe | None]:

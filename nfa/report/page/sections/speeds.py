@@ -12,13 +12,14 @@ import numpy as np
 
 from nfa.conventions import LINEAR_PROBES, READOUT, Convention
 from nfa.report.figures import raised
+from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_text
-from nfa.report.page.sections.section import Answer, Material, Section, panel_row
+from nfa.report.page.sections.section import Answer, Material, Section, colour_legend, panel_row
 from nfa.report.page.sentences import pooled, stated
 from nfa.report.page.svg import Live
-from nfa.report.page.tables import row_head, table
+from nfa.report.page.tables import row_head, table, text_cell, text_head
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.speed_limited import CONTROLS, WHOLE, Matched, raised_layer
 from nfa.report.statistics.study import Study
@@ -173,20 +174,19 @@ def _raised_table(study: Study, matched: Matched, live: Live) -> Safe | None:
                 live_text(live, "td", lambda c, s=s, t=text: t(c, "uc_nfc", s))  # type: ignore[misc]
                 for s in ("other", "gain")
             ]
-            head = [row_head(study, cell), el("td", layer), el("td", significant(matched.levels[cell]))]
+            head = [row_head(study, cell), text_cell(layer), el("td", significant(matched.levels[cell]))]
             blank = [el("th", scope="row"), *(el("td") for _ in range(5))]
-            rows.append(el("tr", [*head, first] if place == 0 else blank, el("td", _label(study, other)), rest))
-    names = (
+            rows.append(el("tr", [*head, first] if place == 0 else blank, text_cell(_label(study, other)), rest))
+    names = [
         "cell",
-        "raised layer",
+        text_head("raised layer"),
         "training loss",
         "UC-NFC",
-        "w0_nfc",
-        "haar_nfc",
-        "compared with",
+        *CONTROLS,
+        text_head("compared with"),
         "its UC-NFC",
         "difference",
-    )
+    ]
     caption = (
         "UC-NFC of the raised layer, with its controls, and of the same layer under each other optimizer, at the "
         "same training loss; 95% intervals over seeds, differences taken seed by seed"
@@ -212,12 +212,12 @@ def _scores_table(study: Study, matched: Matched) -> Safe | None:
                 el("td", _shown(row, "gain", SCORE_DIGITS), cls="sure" if row and _sign(row, sure, sign) > 0 else None)
                 for row in found
             ]
-            what = name if where == WHOLE else f"{name} of {layer}"
+            score = name if where == WHOLE else f"{name} of {layer}"
             head = row_head(study, cell) if place == 0 else el("th", scope="row")
-            rows.append(el("tr", head, el("td", what), el("td", _shown(own, "", SCORE_DIGITS)), compared))
+            rows.append(el("tr", head, text_cell(score), el("td", _shown(own, "", SCORE_DIGITS)), compared))
     if not rows:
         return None
-    names = ["cell", "score", "value", *(f"− {label}" for label in columns)]
+    names = ["cell", text_head("score"), "value", *(f"− {label}" for label in columns)]
     caption = (
         "Test scores of the network and of the raised layer's features at the same training loss, and their "
         "differences from those of each other optimizer. Bold: better, and the 95% interval of the difference does "
@@ -289,7 +289,9 @@ def body(material: Material) -> list[object]:
         "(haar_nfc)  × control with the initial weights (w0_nfc). Bars: 95% intervals over seeds."
     )
     panels = raised.panels(study, matched)
+    legend = [(label, f"var({CSS_VARIABLES[colour]})") for label, colour in raised.legend(study, matched)]
     return [
+        colour_legend(legend) if panels else None,
         panel_row("raised", panels, live, cls="panels wide") if panels else None,
         el("p", note, cls="note"),
         _raised_table(study, matched, live),

@@ -26,7 +26,7 @@ def when(study: Study, convention: Convention) -> Answer:
             f"UC-NFC (mean over hidden layers) hardly changes: in no run do step 0 and the last step differ by "
             f"{SMALLEST_CHANGE} or more."
         )
-        return Answer("hardly changes", text, context=stated(study, convention))
+        return Answer("UC-NFC hardly changes", text, context=stated(study, convention))
     low, middle, high = (f"{int(value):,}" for value in np.quantile(halves, [0.25, 0.5, 0.75], method="nearest"))
     left_out = (
         f" {plural(runs - len(halves), 'run')} with a change below {SMALLEST_CHANGE} "
@@ -43,7 +43,7 @@ def when(study: Study, convention: Convention) -> Answer:
         f"(quartiles: steps {low} and {high}; last step: {_last_steps(study)}).{left_out}"
     )
     context = f"{stated(study, convention)}{pooled(study, halves.index.get_level_values('cell'))}"
-    return Answer(f"half-way by step {middle}", verdict, numbers, context)
+    return Answer(f"half of the change by step {middle}", verdict, numbers, context)
 
 
 def half_way(study: Study, convention: Convention) -> pd.Series:
