@@ -30,10 +30,10 @@ def holds(study: Study, convention: Convention) -> Answer:
         return Answer(UNDEFINED, NOTHING)
     final, initial = seed_mean(study, means, "uc_nfc"), seed_mean(study, means, "initial")
     cells = means.groupby("cell")["uc_nfc"].mean()
+    spread = f", where single cells have {number(cells.min())} to {number(cells.max())}" if len(cells) > 1 else ""
     went = (
         f"Averaged over hidden layers and {_cells_averaged(study, len(cells))}, UC-NFC went from {initial} at "
-        f"initialisation to {final} at the last step, where single cells have {number(cells.min())} to "
-        f"{number(cells.max())}."
+        f"initialisation to {final} at the last step{spread}."
     )
     short = f"UC-NFC {without_interval(initial)} → {without_interval(final)}"
     end = f"{stated(study, convention)}{pooled(study, means['cell'])}"
@@ -54,7 +54,11 @@ def _above_controls(study: Study, convention: Convention, means: pd.DataFrame) -
     """Count the cells above both controls, and give the criterion."""
     low = "ci_low" if study.n_seeds > 1 else "mean"
     gaps = study.cell_means[convention][low].unstack("measure").loc[means["cell"].unique(), ["above_w0", "above_haar"]]
-    reason = "the 95% interval of each difference lies above 0" if study.n_seeds > 1 else "one seed, no interval"
+    reason = (
+        "cells count where the 95% interval of each difference lies above 0"
+        if study.n_seeds > 1
+        else "one seed, no interval"
+    )
     return f"above both controls in {int((gaps > 0).all(axis=1).sum())} of {plural(len(gaps), 'cell')}", reason
 
 

@@ -50,7 +50,9 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
     controlled = [cell for cell in cells if _above_controls(matched, cell, convention, sure)]
     gains = [row["gain"] for found in rows.values() for row in found]
     reason = (
-        "the 95% interval of each difference, taken seed by seed, lies above 0" if sure else "one seed, no interval"
+        "cells count where the 95% interval of each difference, taken seed by seed, lies above 0"
+        if sure
+        else "one seed, no interval"
     )
     total = plural(len(cells), "cell")
     verdict = (

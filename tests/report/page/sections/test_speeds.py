@@ -219,6 +219,7 @@ def test_the_section_is_there_with_such_cells_alone(study: Study, tmp_path: Path
     assert made.section.anchor == "speeds"
     assert "hidden0" in made.short or "of 2 cells" in made.short
     assert "adapt 5" in made.html
+    assert made.html.count('<p class="legend">') == 1
     assert "nan" not in made.html
     for optimizers, folder in ((OPTIMIZERS[:2], "a"), (OPTIMIZERS[2:3], "b")):
         assert not speeds.SECTION.asked(Material(study_of(sweep_of(optimizer=optimizers), tmp_path / folder)))
