@@ -1,4 +1,4 @@
-"""The section on Speed Limited Optimization: its table against plain loops, and what its sentence claims."""
+"""The section on Speed Limited Optimization: its table agrees with plain loops, and its sentence with the table."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""The answer about time counts from the first checkpoint."""
+"""Half of the change in alignment is counted from the first checkpoint."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Networks of many layers and long names, and sweeps of learning rules: what the report makes of them is readable."""
+"""The report stays readable for networks of many layers, for long names, and for sweeps of learning rules."""
 
 from itertools import pairwise
 from pathlib import Path
