@@ -36,8 +36,8 @@ def for_whom(study: Study, convention: Convention) -> Answer:
 
     best = max(optimizers, key=lambda name: np.nan_to_num(mean("optimizer", name, "uc_nfc")[0], nan=-np.inf))
     verdict = (
-        f"Averaged over hidden layers and cells, {'the largest ' if len(optimizers) > 1 else ''}final UC-NFC is that "
-        f"of {best}: {interval(*mean('optimizer', best, 'uc_nfc'))}."
+        f"Averaged over hidden layers and cells, {'the largest mean of ' if len(optimizers) > 1 else ''}final UC-NFC "
+        f"is that of {best}: {interval(*mean('optimizer', best, 'uc_nfc'))}."
     )
     numbers = (
         f"Means of final UC-NFC / C-NFC: {name_list(optimizers, 8, lambda name: full('optimizer', name))}. "
