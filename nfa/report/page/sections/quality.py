@@ -95,9 +95,12 @@ def _verdict(rows: list[dict[Any, Any]], measure: str) -> str:
 
 
 def metrics_carry(study: Study) -> str:
-    """Compare kernel machines with learned metrics and with the identity, and give trace shares, per data set."""
+    """Compare kernel machines with learned metrics and with the identity, and give trace shares, per data set.
+
+    Empty where no finished run has kernel machines.
+    """
     first = first_layers(study)
-    texts = []
+    texts, gains = [], []
     for data in dict.fromkeys(study.cells["data"]):
         part = first[(first["data"] == data) & first["kernel_nfm"].notna()]
         if part.empty:
@@ -105,24 +108,25 @@ def metrics_carry(study: Study) -> str:
         metric = "R²" if study.cells.loc[study.cells["data"] == data, "probe_metric"].iloc[0] == "r2" else "accuracy"
         text = (
             f"On {data} ({counted(study, part['cell'])}), a Laplace kernel machine's test {metric} is "
-            f"{_over(part, 'kernel_identity')} with the metric I"
+            f"{_show(_over(part, 'kernel_identity'))} with the metric I"
         )
         for column, name in METRICS.items():
-            gain = part.assign(gain=part[column] - part["kernel_identity"])
-            text += f", {_over(part, column)} with the first layer's {name} (difference {_over(gain, 'gain')})"
+            gain = _over(part.assign(gain=part[column] - part["kernel_identity"]), "gain")
+            gains.append((name, gain))
+            text += f", {_show(_over(part, column))} with the first layer's {name} (difference {_show(gain)})"
         if part["rfm"].notna().any():
-            text += f"; a recursive feature machine, without backpropagation, reaches {_over(part, 'rfm')}"
+            text += f"; a recursive feature machine, without backpropagation, reaches {_show(_over(part, 'rfm'))}"
         known = part.dropna(subset=["agop_trace_share"])
         if len(known):
             text += (
-                f". Of the relevant directions, which are known for this data set, {_over(known, 'nfm_trace_share')} "
-                f"of the trace of the NFM and {_over(known, 'agop_trace_share')} of that of the AGOP lie in their "
-                "span"
+                ". The directions on which the target depends are known here: in their span lie "
+                f"{_show(_over(known, 'nfm_trace_share'))} of the trace of the NFM and "
+                f"{_show(_over(known, 'agop_trace_share'))} of that of the AGOP"
             )
             if known["agop_target_correlation"].notna().any():
                 text += (
                     "; the cosine between the network's AGOP and that of the target function is "
-                    f"{_over(known, 'agop_target_correlation')}"
+                    f"{_show(_over(known, 'agop_target_correlation'))}"
                 )
         texts.append(text + ".")
     if not texts:
@@ -132,7 +136,14 @@ def metrics_carry(study: Study) -> str:
         "metric A is the identity I, or learned by the network. Numbers are means over cells with 95% intervals over "
         "seeds, which say nothing about other cells."
     )
-    return " ".join(texts) + explained
+    side = "ci_low" if study.n_seeds > 1 else "mean"
+    better = {metric: sum(gain[side] > 0 for name, gain in gains if name == metric) for metric in METRICS.values()}
+    reason = "the 95% interval of the difference lies above 0" if study.n_seeds > 1 else "one seed, no interval"
+    verdict = (
+        "A kernel machine predicts better with the first layer's NFM as its metric than with the identity on "
+        f"{better['NFM']} of {plural(len(texts), 'data set')}, and with its AGOP on {better['AGOP']} ({reason}). "
+    )
+    return verdict + " ".join(texts) + explained
 
 
 def first_layers(study: Study) -> pd.DataFrame:
@@ -142,9 +153,13 @@ def first_layers(study: Study) -> pd.DataFrame:
     return joined[kept]
 
 
-def _over(frame: pd.DataFrame, column: str) -> str:
-    """Average over cells within each seed, then mean and interval over seeds."""
-    row = over_seeds(frame.groupby("seed")[column].mean().reset_index().assign(all=0), ["all"], column).iloc[0]
+def _over(frame: pd.DataFrame, column: str) -> "pd.Series[Any]":
+    """Average over cells within each seed, then take mean and interval over seeds."""
+    return over_seeds(frame.groupby("seed")[column].mean().reset_index().assign(all=0), ["all"], column).iloc[0]
+
+
+def _show(row: "pd.Series[Any]") -> str:
+    """Write a mean score with its interval, cut at 1."""
     return interval(row["mean"], row["ci_low"], max(row["mean"], min(row["ci_high"], 1.0)))  # no score is more than 1
 
 
