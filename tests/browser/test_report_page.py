@@ -86,7 +86,7 @@ def test_selector_changes_heat_map_sentences_and_curves(chromium: Any, report: P
     page.select_option("#choose-correlation", label="pearson")
     page.select_option("#choose-power", label="1/2")
     other = state()
-    assert other[1].startswith("Pearson, power 1/2")
+    assert "Convention: pearson, power 1/2" in other[1]
     assert all(a != b for a, b in zip(first, other, strict=True))
     assert [len(first[part]) for part in (0, 2, 3)] == [len(other[part]) for part in (0, 2, 3)]
     page.select_option("#choose-correlation", label="cosine")
@@ -115,7 +115,7 @@ def test_nothing_hangs_over_the_page(chromium: Any, report: Path, width: int, sc
 
 def test_reads_without_javascript(chromium: Any, report: Path) -> None:
     page, trouble = visit(chromium, report, java_script_enabled=False)
-    assert "Cosine, power 1" in page.locator("#ansatz .answer").text_content()
+    assert "Convention: cosine, power 1" in page.locator("#ansatz .answer").text_content()
     assert page.locator("#heatmap td.heat").first.text_content() != ""
     assert not page.locator("#selector").is_visible()
     assert trouble == []

@@ -1,4 +1,4 @@
-"""HTML built from elements, so that text from data can only ever arrive escaped.
+"""Builds HTML from elements, and escapes all text that is not HTML already.
 
 >>> el("td", "a < b", cls="num", title=None)
 '<td class="num">a &lt; b</td>'
@@ -10,21 +10,24 @@ from typing import Any
 
 
 class Safe(str):
-    """Text that is HTML already."""
+    """A string that is HTML already, and is not escaped again."""
 
     __slots__ = ()
 
 
 def escape(text: object) -> Safe:
-    """Turn anything but ``Safe`` into escaped text."""
+    """Escape a text; leave ``Safe`` as it is."""
     return text if isinstance(text, Safe) else Safe(html.escape(str(text)))
 
 
 def el(tag: str, *children: object, **attributes: Any) -> Safe:
-    """Make an element; children are escaped unless ``Safe``, iterables of children are joined.
+    """Make an element.
 
-    Attribute names: ``cls`` is ``class``, a trailing ``_`` is dropped, other ``_`` become ``-``; None and False leave
-    an attribute out.
+    Args:
+        tag: Name of the element.
+        children: Its content: text is escaped, ``Safe`` is not, iterables are joined, None is left out.
+        attributes: Its attributes. ``cls`` stands for ``class``, a trailing ``_`` is dropped, other ``_`` become ``-``.
+            None and False leave an attribute out, True writes its name alone.
     """
     parts = [f"<{tag}"]
     for key, value in attributes.items():
@@ -39,7 +42,7 @@ def el(tag: str, *children: object, **attributes: Any) -> Safe:
 
 
 def join(children: Iterable[object], separator: str = "") -> Safe:
-    """Join children, escaping what is not ``Safe``."""
+    """Join children; escape text that is not ``Safe``, and leave None out."""
     flat = (
         escape(child) if isinstance(child, str) or not isinstance(child, Iterable) else join(child)
         for child in children

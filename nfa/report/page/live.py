@@ -1,4 +1,8 @@
-"""What changes with the convention: the page holds it for all of them, and its script shows the one selected."""
+"""Texts of the page that change with the convention which the reader selects.
+
+The page holds each of them in every convention: the headline one as HTML, so that the page can be read without scripts,
+and all of them as JSON, from which the page's script takes the selected one.
+"""
 
 import json
 from collections.abc import Callable
@@ -8,18 +12,24 @@ from nfa.conventions import CONVENTIONS, CORRELATIONS, HEADLINE, POWERS, Convent
 from nfa.report.page.html import Safe, el
 from nfa.report.page.svg import Live
 
-DARK = 60  # percent of the colour, beyond which the text on it changes; the script knows it too
+DARK = 60  # percent of the colour from which on text is light; the same number stands in script.js
 SHOWN_FIRST = CONVENTIONS.index(HEADLINE)
 
 
 def live_text(live: Live, tag: str, text: Callable[[Convention], str], **attributes: Any) -> Safe:
-    """Make an element whose text depends on the convention."""
+    """Make an element whose text depends on the convention: ``text`` makes it for each of them."""
     texts = [text(convention) for convention in CONVENTIONS]
     return el(tag, texts[SHOWN_FIRST], data_live=_add(live, {"text": texts}), **attributes)
 
 
 def live_heat(live: Live, cell: Callable[[Convention], tuple[str, float | None, str]]) -> Safe:
-    """Make a table cell of a heat map: text, level from 0 to 1 (None where undefined), tooltip."""
+    """Make an entry of a heat map.
+
+    Args:
+        live: Collects the texts of all conventions.
+        cell: Makes, for a convention, the text, the level of the colour from 0 to 1 (None where undefined), and the
+            tooltip.
+    """
     texts, levels, tips = zip(*(cell(convention) for convention in CONVENTIONS), strict=True)
     heat = [None if level is None else round(100 * min(max(level, 0), 1)) for level in levels]
     shown = heat[SHOWN_FIRST]
@@ -39,7 +49,7 @@ def _add(live: Live, entry: dict[str, Any]) -> int:
 
 
 def selector() -> Safe:
-    """Make the selector of the convention; the script unhides it."""
+    """Make the selector of the convention; it is hidden until the script runs."""
 
     def choice(name: str, label: str, values: tuple[str, ...], chosen: str) -> Safe:
         options = [el("option", value, value=index, selected=value == chosen) for index, value in enumerate(values)]
@@ -57,7 +67,7 @@ def selector() -> Safe:
 
 
 def live_data(live: Live) -> Safe:
-    """Embed everything that changes, as JSON that no text in it can end."""
+    """Embed the texts and marks of all conventions as JSON; ``<`` is escaped, so that no text can end the element."""
     content = {"powers": len(POWERS), "texts": live.texts, "marks": live.marks}
     text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

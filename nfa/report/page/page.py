@@ -1,4 +1,7 @@
-"""report.html: one page that holds everything it needs, opens from a file, and asks nothing of the network."""
+"""Writes report.html: one page that contains its style, script, figures and numbers.
+
+The page opens from a file and loads nothing from the network; a Content-Security-Policy in its head forbids it to.
+"""
 
 import base64
 import hashlib
@@ -11,11 +14,11 @@ from nfa.conventions import HEADLINE
 from nfa.jobs.in_fork import running_in_fork
 from nfa.report.figures.files import drawings, save_figures
 from nfa.report.numbers import plural
-from nfa.report.page.answers import pooled
-from nfa.report.page.contents import sections
+from nfa.report.page.contents import render_sections
 from nfa.report.page.html import Safe, el, join
 from nfa.report.page.live import live_data, selector
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Material
+from nfa.report.page.sentences import pooled
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.matrix_albums import Album, find_albums
 from nfa.report.statistics.study import Study
@@ -24,7 +27,7 @@ from nfa.storage.paths import SweepPaths
 
 
 def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
-    """Write figures/ and report.html: the two at once, as each takes some ten seconds."""
+    """Write figures/ and report.html, in two processes at once because each takes some ten seconds."""
     study = Study(collected, tables, paths)
     albums = find_albums(study)
     figures = drawings(study, albums)
@@ -34,9 +37,15 @@ def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: S
 
 
 def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
-    """Make the page, with links to figures in files."""
-    live = Live()
-    parts = sections(study, live, figures, albums)
+    """Make the HTML of the whole page.
+
+    Args:
+        study: The numbers of the sweep.
+        figures: Names of the figures that are saved beside the page, for links to them.
+        albums: Pictures of the matrices of the sweep's cells.
+    """
+    material = Material(study, albums, figures)
+    parts = render_sections(material)
     assets = files("nfa.report.page") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     name = study.collected.sweep.name
@@ -50,15 +59,16 @@ def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
         el("link", rel="icon", href="data:,"),
         el("style", Safe(style)),
     )
-    links = [el("a", section.name, href=f"#{section.anchor}") for section in parts]
+    links = [el("a", part.section.name, href=f"#{part.section.anchor}") for part in parts]
     glance = [
-        el("a", el("span", section.question), el("b", section.short), href=f"#{section.anchor}")
-        for section in parts
-        if section.short
+        el("a", el("span", part.section.question), el("b", part.short), href=f"#{part.section.anchor}")
+        for part in parts
+        if part.short
     ]
     note = (
-        f"NFC: {HEADLINE}; mean over hidden layers; {study.measured_with}; mean over {plural(study.n_seeds, 'seed')}."
-        f"{pooled(study, study.cells.index)}"
+        f"Each answer links to its section. Here all numbers are in the convention {HEADLINE}, averaged over hidden "
+        f"layers and over {plural(study.n_seeds, 'seed')}; brackets hold 95% intervals over seeds, unless a section "
+        f"says otherwise. Estimator of K: {study.measured_with}.{pooled(study, study.cells.index)}"
     )
     body = el(
         "body",
@@ -74,23 +84,23 @@ def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
                 el("div", glance, cls="glance"),
                 id="glance",
             ),
-            [s.html for s in parts],
+            [part.html for part in parts],
         ),
-        live_data(live),
+        live_data(material.live),
         el("script", Safe(script)),
     )
     return "<!doctype html>\n" + el("html", head, body, lang="en") + "\n"
 
 
 def _policy(script: str) -> str:
-    """Forbid the network, and any script but the page's own."""
+    """Write the Content-Security-Policy: no network, and no script but the page's own."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     return f"{allowed}; base-uri 'none'; form-action 'none'"
 
 
 def _header(study: Study) -> Safe:
-    """Name the sweep and its size."""
+    """Introduce the question and its terms, and name the sweep and its size."""
     cells, sweep = study.cells, study.collected.sweep
     facts = [
         plural(len(cells), "cell"),
@@ -100,11 +110,14 @@ def _header(study: Study) -> Safe:
         ", ".join(study.optimizers),
     ]
     lead = (
-        "Do the weights of a layer align with the gradients through it? Neural feature matrix against average "
-        "gradient outer product."
+        "Do the weights of a layer align with the gradients through it? For each layer h = Wx, this report compares "
+        "the neural feature matrix (NFM) WᵀW with the average gradient outer product (AGOP) WᵀKW, where K is the "
+        "average of JᵀJ over samples and J = ∂f/∂h is the gradient of the network's output. The correlation of the "
+        "two matrices is UC-NFC; the neural feature ansatz says that it is close to 1. C-NFC is the same correlation "
+        "with the change of the weights, W − W0, in place of W."
     )
     if study.collected.unfinished:
-        facts.insert(1, f"{plural(study.collected.unfinished, 'other cell')} not finished: not in this report")
+        facts.insert(1, f"{plural(study.collected.unfinished, 'other cell')} not finished and not in this report")
     items = join([el("li", fact if len(fact) <= 90 else fact[:89] + "…") for fact in facts])
     return el(
         "header", el("p", "nfa sweep", cls="kicker"), el("h1", sweep.name), el("p", lead), el("ul", items, cls="facts")

@@ -1,4 +1,9 @@
-"""Panels as SVG elements of the report page, with the values of every convention."""
+"""Draws panels as SVG elements of the report page, and describes their marks for the page's script.
+
+Matplotlib draws a panel once, in the headline convention. For each mark (a line, a band, dots) that depends on the
+convention, the page also gets the values in all conventions and the linear map from values to coordinates, from which
+the script draws the mark anew.
+"""
 
 import io
 import re
@@ -17,14 +22,19 @@ from nfa.report.page.html import Safe, escape
 
 @dataclass
 class Live:
-    """What the page's script needs to show another convention: collected while the page is made."""
+    """Texts and marks in all conventions, collected while the page is made; the page's script reads them.
+
+    Attributes:
+        marks: Places and values of the marks in figures.
+        texts: Texts, tooltips and colour levels of elements.
+    """
 
     marks: list[dict[str, Any]] = field(default_factory=list)
     texts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def render(panel: Panel, prefix: str, live: Live) -> Safe:
-    """Draw a panel for the page; its moving parts are added to ``live``."""
+    """Draw a panel for the page, and add the marks that the selector moves to ``live``."""
     with styled():
         figure = Figure(figsize=(panel.width / POINTS_PER_INCH, panel.height / POINTS_PER_INCH), dpi=POINTS_PER_INCH)
         FigureCanvasAgg(figure)
@@ -36,7 +46,7 @@ def render(panel: Panel, prefix: str, live: Live) -> Safe:
 
 
 def _for_page(svg: str, prefix: str, panel: Panel) -> Safe:
-    """Keep the drawing alone, make its ids unique on the page and its colours variables."""
+    """Strip the file's header, make ids unique on the page, and replace colours by CSS variables."""
     body = svg[svg.index("<svg") : svg.rindex("</svg>")]
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
@@ -49,11 +59,12 @@ def _for_page(svg: str, prefix: str, panel: Panel) -> Safe:
 
 
 def _variable(colour: str) -> str:
+    """Replace a colour of the palette by its CSS variable, so that it follows light and dark mode."""
     return f"var({CSS_VARIABLES[colour]})" if colour in CSS_VARIABLES else colour
 
 
 def _describe(mark: Mark, prefix: str, height: float) -> dict[str, Any]:
-    """Say where a mark is in the SVG: positions across, and the linear map from values to coordinates."""
+    """Describe a mark in the SVG: its positions across, its values, and the linear map from values to coordinates."""
     transform = mark.axes.transData
     if mark.along == "y":
         across = transform.transform([(place, 0.0) for place in mark.at])[:, 0]
@@ -72,10 +83,11 @@ def _describe(mark: Mark, prefix: str, height: float) -> dict[str, Any]:
 
 
 def _needed(mark: Mark, convention: Convention) -> list[list[float | None]]:
-    """Return the values that a kind of mark shows: the means, or the two ends."""
+    """Return the values that a kind of mark shows: the means, or the lower and the upper ends."""
     mean, low, high = mark.values(convention)
     return [_rounded(part, 3) for part in ((mean,) if mark.kind in ("line", "dots") else (low, high))]
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
+    """Round values for JSON; None stands for values that are not finite."""
     return [round(float(value), digits) + 0.0 if np.isfinite(value) else None for value in values]

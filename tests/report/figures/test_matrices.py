@@ -8,14 +8,14 @@ import pytest
 
 from nfa.report.figures import matrices
 from nfa.report.figures.files import drawings
-from nfa.report.page.contents import sections
-from nfa.report.page.svg import Live
+from nfa.report.page.contents import render_sections
+from nfa.report.page.sections.section import Material
 from nfa.report.statistics import matrix_albums
 from nfa.report.statistics.matrix_albums import Picture, find_albums
 from nfa.report.statistics.study import Study
 from nfa.storage.arrays import read_arrays, write_arrays
 from tests.helpers import tiny_sweep
-from tests.report.page.test_answers import study_of
+from tests.report.studies import study_of
 
 pytestmark = pytest.mark.filterwarnings("error")
 GREY = [0x99, 0x99, 0x99]
@@ -70,9 +70,8 @@ def test_entries_that_are_not_finite_are_grey_and_others_are_scaled_by_the_large
 
 
 def test_the_captions_say_what_is_grey(diverged: Study) -> None:
-    page = next(
-        part.html for part in sections(diverged, Live(), (), find_albums(diverged)) if part.anchor == "pictures"
-    )
+    parts = render_sections(Material(diverged, find_albums(diverged)))
+    page = next(part.html for part in parts if part.section.anchor == "pictures")
     captions = [text.split("</figcaption>")[0] for text in page.split("<figcaption>")[1:]]
     first, last, vectors = captions[:3]  # of an image
     assert first.startswith("step 0: UC-NFC 0.")
@@ -99,5 +98,5 @@ def test_arrays_are_read_once_for_the_page_and_the_figure(tmp_path: Path, monkey
     monkeypatch.setattr(matrix_albums, "read_arrays", counted)
     found = find_albums(study)
     drawings(study, found)["matrices"](tmp_path / "matrices")
-    sections(study, Live(), (), found)
+    render_sections(Material(study, found))
     assert len(read) == 1  # of one cell

@@ -1,4 +1,4 @@
-"""The builder of HTML: text from data only ever arrives escaped, and undefined is never 0."""
+"""The builder of HTML escapes all text from data, and undefined numbers are never shown as 0."""
 
 import math
 

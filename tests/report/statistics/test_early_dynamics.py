@@ -7,12 +7,11 @@ import pandas as pd
 import pytest
 
 from nfa.report.figures import early
-from nfa.report.page.sections import theory
+from nfa.report.page.sections.early_dynamics import until_when
 from nfa.report.statistics.early_dynamics import in_headline, make_departure
 from nfa.report.statistics.study import Study
 from tests.helpers import tiny_sweep
-from tests.report.page.test_answers import study_of
-from tests.report.page.test_deep_networks import drawn
+from tests.report.studies import drawn, study_of
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def test_departures_are_where_the_closed_forms_part(followed: Study) -> None:
 
 
 def test_the_sentence_has_the_numbers(followed: Study) -> None:
-    sentence = theory.early_dynamics(followed).sentence
+    sentence = until_when(followed).sentence
     assert "at most 20 training samples (2 cells of plain SGD, 2 seeds" in sentence
     assert "leading order 1.1, next order not in the time followed (12 of 12 curves stay)" in sentence
 
@@ -73,7 +72,7 @@ def test_what_was_not_followed_says_so(tmp_path: Path) -> None:
     assert study.tables["early_dynamics"].empty
     assert study.tables["early_departure"].empty
     assert early.panels(study) == {}
-    assert theory.early_dynamics(study).sentence.startswith("Not followed in this sweep")
+    assert until_when(study).sentence.startswith("Not followed in this sweep")
 
 
 def test_empty_and_full_tables_have_the_same_types(followed: Study) -> None:

@@ -75,7 +75,7 @@ def test_the_sentences_state_what_the_tables_hold(study: Study) -> None:
     carried = metrics_carry(study)
     assert "0.55 [0.55, 0.55] with the metric I" in carried
     assert "recursive feature machine, without backpropagation, reaches 0.75" in carried
-    assert "Of the relevant directions" in carried
+    assert "The directions on which the target depends are known here" in carried
 
 
 def test_without_intervals_the_answer_says_why(study: Study) -> None:

@@ -13,14 +13,16 @@ from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.conventions import CONVENTIONS, HEADLINE, Convention
 from nfa.report.figures import early, features_ranks, probing
-from nfa.report.page.answers import Answer
 from nfa.report.page.page import page
-from nfa.report.page.sections import quality, theory
+from nfa.report.page.sections import quality
 from nfa.report.page.sections.ansatz import holds
+from nfa.report.page.sections.depth_law import which_power
 from nfa.report.page.sections.layers import which_layer
 from nfa.report.page.sections.optimizers import for_whom
 from nfa.report.page.sections.pictures import pictured
+from nfa.report.page.sections.prediction import was_predicted
 from nfa.report.page.sections.probes import probes_better
+from nfa.report.page.sections.section import Answer
 from nfa.report.page.sections.time import when
 from nfa.report.page.sections.training import trained
 from nfa.report.statistics.collected import parameter_table
@@ -75,8 +77,8 @@ ANSWERS: dict[str, Callable[[Study, Convention], Answer]] = {
     "for whom": for_whom,
     "probes": lambda study, _: probes_better(study),
     "pictures": lambda study, _: pictured(study, find_albums(study)),
-    "predicted": theory.was_predicted,
-    "depth law": theory.which_power,
+    "predicted": was_predicted,
+    "depth law": which_power,
     "features": lambda study, _: quality.better_features(study),
 }
 
@@ -95,7 +97,7 @@ def test_means_of_one_optimizer_or_model_name_what_else_varies(study: Study) -> 
     text = for_whom(study, HEADLINE).sentence
     by_model = text.partition("By model: ")[2]
     for scale in ("0.1", "0.3", "1"):
-        assert re.search(rf"mlp init_scale {scale} [^,(]*, [^(]*\(2 cells that differ in train.rule\)", by_model), text
+        assert re.search(rf"mlp init_scale {scale}: [^,(]*, [^(]*\(2 cells that differ in train.rule\)", by_model), text
 
 
 def test_kernel_machines_name_what_is_averaged(study: Study) -> None:
@@ -112,7 +114,8 @@ def test_tables_have_a_column_for_it(table: str, study: Study, plain: Study) -> 
 
 def test_the_page_says_it_in_captions_and_at_a_glance(study: Study, plain: Study) -> None:
     text = unescape(re.sub(r"<[^>]+>", "", page(study, [], find_albums(study))))
-    assert f"mean over 2 seeds. The cells taken together differ in {VARIED}." in text
+    assert "and over 2 seeds" in text
+    assert f"Estimator of K: {study.measured_with}. The cells taken together differ in {VARIED}." in text
     # Below the tables of ranks, of predictions and of strata, and below the figure of ranks.
     shown = re.sub(r"\s+", " ", text)
     assert shown.count(f"Cells of a data set are taken together that differ in {NAMES}") >= 4

@@ -1,4 +1,4 @@
-// Shows the tables, sentences and curves in the convention that is selected. Everything is in the page already.
+// Shows tables, sentences and curves in the selected convention; the page contains them in every convention.
 "use strict";
 (() => {
   const node = document.getElementById("live");
@@ -19,7 +19,7 @@
     el.style.setProperty("--v", `${level ?? 0}%`);
   }
 
-  // A mark's path: from positions across, and values mapped to coordinates.
+  // Draw the path of a mark from its positions and from values that are mapped to coordinates.
   function showMark(mark, k) {
     const group = document.getElementById(mark.id);
     if (!group) return;
@@ -51,7 +51,7 @@
     path.setAttribute("d", d);
   }
 
-  // Points are uses of one marker: the first is the pattern of all.
+  // All dots of a mark are copies (uses) of one marker: remember the first as the pattern.
   const patterns = new Map();
   function showDots(group, values, point) {
     const uses = Array.from(group.querySelectorAll("use"));
@@ -87,6 +87,6 @@
   addEventListener("hashchange", open);
   open();
 
-  // Details are printed too.
+  // Open all details for printing.
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((el) => { el.open = true; }));
 })();

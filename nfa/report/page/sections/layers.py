@@ -5,37 +5,24 @@ from functools import partial
 
 import numpy as np
 
-from nfa.conventions import HEADLINE, READOUT, Convention
+from nfa.conventions import READOUT, Convention
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.heatmap import is_tall
 from nfa.report.numbers import UNDEFINED, interval, number, plural
-from nfa.report.page.answers import NOTHING, Answer, pooled, rows_at, seed_mean, stated
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_heat
-from nfa.report.page.sections.section import Section, live_lead, make_section
+from nfa.report.page.sections.section import Answer, Section
+from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, row_link
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
-
-def layers_section(study: Study, live: Live) -> Section:
-    """Answer and table of the layers."""
-    return make_section(
-        "layers",
-        "layers",
-        "At which layer?",
-        live_lead(study, live, which_layer),
-        heat_table(study, live),
-        short=which_layer(study, HEADLINE).short,
-    )
-
-
-DEPTHS_LISTED, FEW = 8, 3  # a sentence with more layers than these names the first and the last few
+DEPTHS_LISTED, FEW = 8, 3  # a sentence about more depths than DEPTHS_LISTED names the FEW highest and lowest
 
 
 def which_layer(study: Study, convention: Convention) -> Answer:
-    """At which layer?"""
+    """Name the hidden layer with the largest final UC-NFC in most cells, and give the means of all layers."""
     layers = rows_at(study, study.layer_finals, convention)
     layers = layers[layers["depth_from_output"] != READOUT]
     if layers.empty:
@@ -44,7 +31,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
     per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
     if per_cell.empty:
-        return Answer(UNDEFINED, f"{stated(study, convention)}: UC-NFC is undefined at every hidden layer.")
+        return Answer(UNDEFINED, "UC-NFC is undefined at every hidden layer.", context=stated(study, convention))
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
     ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
@@ -57,42 +44,52 @@ def which_layer(study: Study, convention: Convention) -> Answer:
         )
 
     if len(means) <= DEPTHS_LISTED:
-        by_layer = f"is {listed(sorted(means, reverse=True), _place)}"
+        by_layer = f"By hidden layer, the mean of final UC-NFC is {listed(sorted(means, reverse=True), _at_place)}."
     else:
         order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
         least, most = order[:FEW], order[: -FEW - 1 : -1]
         named = partial(_named_place, study)
-        by_layer = f"of {len(means)} is highest, {listed(most, named)}, and lowest, {listed(least, named)}"
+        by_layer = (
+            f"The mean of final UC-NFC over the {len(means)} depths is highest at these: {listed(most, named)}; and "
+            f"lowest at these: {listed(least, named)}."
+        )
     total = plural(sum(counts.values()), "cell")
     first, *others = (f"{_place(depth)} in {counts[depth]}" for depth in ranked)
     majority = 2 * counts[ranked[0]] > sum(counts.values())
     lead = (
-        "The best-aligned hidden layer is the one"
+        "The hidden layer with the largest final UC-NFC is the one"
         if majority
-        else "No hidden layer is the best-aligned one in most cells: it is the one"
+        else "No hidden layer has the largest final UC-NFC in most cells: it is the one"
     )
-    sentence = (
-        f"{stated(study, convention)}: final UC-NFC by hidden layer {by_layer}. "
-        f"{lead} {', '.join([f'{first} of {total}', *others])}.{pooled(study, layers['cell'])}"
+    verdict = f"{lead} {', '.join([f'{first} of {total}', *others])}."
+    numbers = f"{by_layer} Layers are counted from the output, where the readout is 0."
+    context = f"{stated(study, convention)}{pooled(study, layers['cell'])}"
+    return Answer(
+        f"{'largest' if majority else 'no layer in most cells'}: {first} of {total}", verdict, numbers, context
     )
-    return Answer(f"{'best' if majority else 'no one layer'}: {first} of {total}", sentence)
 
 
 def _place(depth: int) -> str:
+    """Name a layer by its distance from the output."""
     return "just before the readout" if depth == 1 else f"{depth} from the output"
 
 
+def _at_place(depth: int) -> str:
+    """Name the layers at a distance from the output, after a number."""
+    return f"for the layer {_place(depth)}"
+
+
 def _named_place(study: Study, depth: int) -> str:
-    """Place of a layer in a deep network, where its distance alone tells little."""
+    """Name a layer of a deep network by its own name, because its distance from the output tells little there."""
     name = study.name_at(depth)
-    return f"at {name}" if name else _place(depth)
+    return f"at {name}" if name else _at_place(depth)
 
 
 GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map
 
 
 def heat_table(study: Study, live: Live) -> Safe:
-    """Build the heat map: cells x layers, aligned at the output; of few deep networks, layers x cells."""
+    """Build the heat map: a row per cell and a column per depth; the other way round for few deep networks."""
     if is_tall(study):
         return _tall_heat_table(study, live)
     depths = range(study.deepest, -1, -1)
@@ -115,7 +112,10 @@ def heat_table(study: Study, live: Live) -> Safe:
             for quantity in QUANTITIES
         ]
         rows.append(el("tr", row_head(study, cell), cells))
-    caption = "At the last step, by layers from the output; colour from 0 (pale) to 1; mean over seeds"
+    caption = (
+        "UC-NFC and C-NFC of every layer at the last step: mean over seeds; columns: distance from the output (out: "
+        "the readout); colour from 0 (pale) to 1 (dark)"
+    )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
 
@@ -141,12 +141,16 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
             for cell, here in layers.items()
         ]
         rows.append(el("tr", el("th", study.place_name(depth), scope="row"), cells))
-    caption = "At the last step, layers from the input to the output; colour from 0 (pale) to 1; mean over seeds"
+    caption = (
+        "UC-NFC and C-NFC of every layer at the last step: mean over seeds; rows: layers from the input to the output; "
+        "colour from 0 (pale) to 1 (dark)"
+    )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap tall", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
 
 
 def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int) -> Safe:
+    """Make one entry of the heat map, with a tooltip."""
     label = quantity_labels([quantity])[quantity]
 
     def show(convention: Convention) -> tuple[str, float | None, str]:
@@ -160,3 +164,12 @@ def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, i
         return number(series.mean[-1]), float(series.mean[-1]), tip
 
     return live_heat(live, show)
+
+
+SECTION = Section(
+    anchor="layers",
+    name="layers",
+    question="At which layer?",
+    answer=lambda material, convention: which_layer(material.study, convention),
+    body=lambda material: [heat_table(material.study, material.live)],
+)

@@ -2,37 +2,20 @@
 
 from functools import cache
 
-from nfa.conventions import HEADLINE, Convention
+import numpy as np
+
+from nfa.conventions import Convention
 from nfa.report.figures import depth
-from nfa.report.numbers import UNDEFINED
-from nfa.report.page.answers import NOTHING, Answer, counted, pooled, rows_at, seed_mean, stated, without_interval
+from nfa.report.numbers import UNDEFINED, interval, number
 from nfa.report.page.html import el
-from nfa.report.page.sections.section import Section, live_lead, make_section, optimizer_legend, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row
+from nfa.report.page.sentences import NOTHING, counted, mean_over_seeds, pooled, rows_at, stated
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
 
-def optimizers_section(study: Study, live: Live) -> Section:
-    """Answer and figure by optimizer and depth."""
-    note = (
-        "At the last step, by layers from the output (out: the readout); bars: 95% over seeds. All panels have "
-        "the same axes."
-    )
-    return make_section(
-        "optimizers",
-        "optimizers",
-        "For which optimizer and depth?",
-        live_lead(study, live, for_whom),
-        optimizer_legend(study),
-        panel_row("depth", depth.panels(study), live),
-        el("p", note, cls="note"),
-        short=for_whom(study, HEADLINE).short,
-    )
-
-
 def for_whom(study: Study, convention: Convention) -> Answer:
-    """For which optimizer and depth?"""
+    """Name the optimizer of the largest mean UC-NFC, and give the means by optimizer and by model."""
     means = rows_at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
@@ -40,21 +23,49 @@ def for_whom(study: Study, convention: Convention) -> Answer:
     optimizers = [name for name in study.optimizers if name in present]
 
     @cache
-    def mean(axis: str, name: str, quantity: str) -> str:
-        return seed_mean(study, means[means[axis] == name], quantity)
+    def mean(axis: str, name: str, quantity: str) -> tuple[float, float, float]:
+        return mean_over_seeds(study, means[means[axis] == name], quantity)
 
-    def told(axis: str, name: str) -> str:
+    def full(axis: str, name: str) -> str:
         here = means.loc[means[axis] == name, "cell"]
-        return f"{name} {mean(axis, name, 'uc_nfc')} / {mean(axis, name, 'c_nfc')} ({counted(study, here)})"
+        uc_nfc, c_nfc = (interval(*mean(axis, name, quantity)) for quantity in ("uc_nfc", "c_nfc"))
+        return f"{name}: {uc_nfc} / {c_nfc} ({counted(study, here)})"
 
     def short(name: str) -> str:
-        return f"{name} {without_interval(mean('optimizer', name, 'uc_nfc'))}"
+        return f"{name} {number(mean('optimizer', name, 'uc_nfc')[0])}"
 
-    sentence = (
-        f"{stated(study, convention)}: final UC-NFC / C-NFC, averaged over hidden layers and cells: "
-        f"{name_list(optimizers, 8, lambda name: told('optimizer', name))}. "
-        f"By model: {name_list(means['model'].unique(), 8, lambda name: told('model', name))}."
-        f"{pooled(study, means['cell'])} "
-        f"At one seed all optimizers share data, initial weights and batches."
+    best = max(optimizers, key=lambda name: np.nan_to_num(mean("optimizer", name, "uc_nfc")[0], nan=-np.inf))
+    verdict = (
+        f"Averaged over hidden layers and cells, {'the largest mean of ' if len(optimizers) > 1 else ''}final UC-NFC "
+        f"is that of {best}: {interval(*mean('optimizer', best, 'uc_nfc'))}."
     )
-    return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", sentence)
+    numbers = (
+        f"Means of final UC-NFC / C-NFC: {name_list(optimizers, 8, lambda name: full('optimizer', name))}. "
+        f"By model: {name_list(means['model'].unique(), 8, lambda name: full('model', name))}. "
+        "At the same seed all optimizers share data, initial weights and batches."
+    )
+    context = f"{stated(study, convention)}{pooled(study, means['cell'])}"
+    return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", verdict, numbers, context)
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of all depths."""
+    study = material.study
+    note = (
+        "UC-NFC and C-NFC at the last step by distance from the output (out: the readout). Bars: 95% intervals over "
+        "seeds. All panels have the same axes."
+    )
+    return [
+        optimizer_legend(study),
+        panel_row("depth", depth.panels(study), material.live),
+        el("p", note, cls="note"),
+    ]
+
+
+SECTION = Section(
+    anchor="optimizers",
+    name="optimizers",
+    question="For which optimizer and depth?",
+    answer=lambda material, convention: for_whom(material.study, convention),
+    body=body,
+)

@@ -3,27 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from nfa.conventions import HEADLINE
 from nfa.report.figures import matrices
 from nfa.report.numbers import UNDEFINED, number, plural
-from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Section, lead, make_section
+from nfa.report.page.sections.section import Answer, Material, Section
+from nfa.report.page.sentences import pooled
 from nfa.report.statistics.matrix_albums import Album, Picture
 from nfa.report.statistics.study import Study
-
-
-def matrices_section(study: Study, albums: Sequence[Album]) -> Section:
-    """Pictures of the matrices of each run."""
-    answer = pictured(study, albums)
-    blocks: list[Safe] = []
-    for group, cells in study.groups.items():
-        found = [album for album in albums if album.cell in cells]
-        if found:
-            blocks += [el("h3", group), el("div", [_album(study, album) for album in found], cls="albums")]
-    return make_section("pictures", "pictures", "NFM beside AGOP", lead(answer), blocks)
 
 
 def _album(study: Study, album: Album) -> Safe:
@@ -45,18 +33,19 @@ def _album(study: Study, album: Album) -> Safe:
             caption = f"leading eigenvectors at step {moment.step:,}{undefined}"
             parts.append(el("figure", el("div", rows, cls="vectors"), el("figcaption", caption)))
     colour = study.optimizer(album.cell) % 8
-    what = {"diagonal": "diagonals in the input's shape", "whole": "whole matrices"}[album.kind]
+    kind = {"diagonal": "diagonals in the shape of the input", "whole": "whole matrices"}[album.kind]
     head = el("h4", el("i", cls="swatch", style=f"--c:var(--o{colour})"), label)
     return el(
         "div",
         head,
-        el("p", f"{album.layer}, seed {album.seed}, {what}", cls="note"),
+        el("p", f"{album.layer}, seed {album.seed}, {kind}", cls="note"),
         el("div", parts, cls="moments"),
         cls="album",
     )
 
 
 def _picture(picture: Picture, where: str) -> Safe:
+    """Make one picture, with its title below."""
     height, width = picture.values.shape
     image = el(
         "img",
@@ -70,23 +59,44 @@ def _picture(picture: Picture, where: str) -> Safe:
 
 
 def pictured(study: Study, albums: Sequence[Album]) -> Answer:
-    """NFM beside AGOP: the first layers that are shown, at the first and the last checkpoint."""
+    """Give the range of UC-NFC of the pictured layers at the first and the last checkpoint."""
     if not albums:
-        return Answer(UNDEFINED, "No matrices were kept.")
+        return Answer("", "No matrices were kept.")
     moments = [(album.moments[0], album.moments[-1]) for album in albums]
     first, last = (np.array([moment.correlation for moment in at], dtype=float) for at in zip(*moments, strict=True))
     over = pooled(study, [album.cell for album in albums])
-    text = (
-        f"First layer of one run per cell ({HEADLINE}; {study.measured_with}): UC-NFC of the whole matrices "
-        f"is {_range(first)} at step 0 and "
-        f"{_range(last)} at the last checkpoint, over {plural(len(last), 'run')}.{over} Each picture has its own scale."
+    verdict = (
+        f"UC-NFC of the first layer is {_range(first)} at step 0 and {_range(last)} at the last checkpoint, over "
+        f"{plural(len(last), 'run')} (one per cell)."
     )
-    medians = [number(pd.Series(values).median()) for values in (first, last)]
-    return Answer(f"first layer {' → '.join(medians)}", text)
+    numbers = "The pictures show the matrices of these layers. Each picture has a colour scale of its own."
+    context = f"Convention: {HEADLINE}, of the whole matrices ({study.measured_with}).{over}"
+    return Answer("", verdict, numbers, context)
 
 
 def _range(values: np.ndarray) -> str:
+    """Write range and median of the finite values."""
     values = values[np.isfinite(values)]
     if not len(values):
         return UNDEFINED
     return f"{number(values.min())} to {number(values.max())} (median {number(float(np.median(values)))})"
+
+
+def body(material: Material) -> list[object]:
+    """Make the pictures of each run that is shown."""
+    blocks: list[object] = []
+    for group, cells in material.study.groups.items():
+        found = [album for album in material.albums if album.cell in cells]
+        if found:
+            blocks += [el("h3", group), el("div", [_album(material.study, album) for album in found], cls="albums")]
+    return blocks
+
+
+SECTION = Section(
+    anchor="pictures",
+    name="pictures",
+    question="How do NFM and AGOP look?",
+    answer=lambda material, _: pictured(material.study, material.albums),
+    fixed=True,
+    body=body,
+)

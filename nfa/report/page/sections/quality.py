@@ -1,4 +1,4 @@
-"""Feature quality beside alignment: the sentences and the tables of the page's section."""
+"""Feature quality: do better-aligned layers hold better features?"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,10 +12,9 @@ from nfa.report.figures import features_ranks
 from nfa.report.figures.features_ranks import NAMES, scopes
 from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, plural, plus_minus
-from nfa.report.page.answers import Answer, counted, pooled_note, pooled_sentence
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Section, colour_legend, lead, make_section, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, colour_legend, panel_row
+from nfa.report.page.sentences import counted, pooled_note, pooled_sentence
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.runs import RUN, at_convention
@@ -26,7 +25,7 @@ METRICS = {"kernel_nfm": "NFM", "kernel_agop": "AGOP"}
 
 
 def better_features(study: Study) -> Answer:
-    """Do better-aligned layers hold better features?"""
+    """Count the scores that rank with alignment, and give their rank correlations."""
     ranks = study.tables["features_ranks"]
     ranks = ranks[at_convention(ranks, HEADLINE) & ranks["depth_from_output"].isna()]
     names = scopes(study)
@@ -42,21 +41,22 @@ def better_features(study: Study) -> Answer:
     widest = max(rows, key=lambda row: row["n_cells"])
     cells = widest["n_cells"]
     parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
-    detail = (
-        f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power} ({study.measured_with}): within strata of data "
-        f"set and depth from the output, ranks of final UC-NFC correlate with those of each score of the same hidden "
-        f"layer by (ρ and 95% interval over {plural(cells, 'cell')}): {parts}."
-        f"{pooled_sentence(widest['pooled_over'])}"
+    numbers = (
+        "The rank correlations ρ of final UC-NFC with the scores of the same hidden layer are, with 95% intervals "
+        f"over {plural(cells, 'cell')}: {parts}. Ranks are taken within strata, which are the layers of one data set "
+        "at one depth from the output."
     )
+    context = f"Convention: {HEADLINE} ({study.measured_with}).{pooled_sentence(widest['pooled_over'])}"
     beyond = [row for row in pooled if row["quantity"] == "above_haar"]
-    text = _verdict(rows, "UC-NFC") + " " + _verdict(beyond, "UC-NFC above its rotated control") + " " + detail
+    verdict = f"{_verdict(rows, 'UC-NFC')} {_verdict(beyond, 'the excess of UC-NFC over haar_nfc')}"
     gain = next((row for row in rows if row["score"] == "probe_gain"), rows[0])
     better, worse, total = _counts(rows)
-    short = f"ρ with {NAMES[gain['score']]} {_rho(gain)}; better on {better}, worse on {worse} of {total} scores"
-    return Answer(short, text)
+    short = f"better on {better}, worse on {worse} of {total} scores; ρ with {NAMES[gain['score']]} {_rho(gain)}"
+    return Answer(short, verdict, numbers, context)
 
 
 def _rho(row: dict[Any, Any]) -> str:
+    """Write a rank correlation with its interval."""
     return interval(row["rho"], row["ci_low"], row["ci_high"])
 
 
@@ -68,23 +68,29 @@ def _counts(rows: list[dict[Any, Any]]) -> tuple[int, int, int]:
     return better, worse, len(rows)
 
 
-def _verdict(rows: list[dict[Any, Any]], what: str) -> str:
-    """Say on how many scores layers of larger alignment are clearly better or worse."""
+def _verdict(rows: list[dict[Any, Any]], measure: str) -> str:
+    """Write on how many scores layers of larger alignment are clearly better or worse; empty without scores."""
     if not rows:
         return ""
     better, worse, total = _counts(rows)
     if not (better or worse):
-        return f"By {what}, no interval of {total} excludes 0: no evidence either way."
+        return (
+            f"Ranked by {measure}, layers show no evidence either way: each of the {total} intervals of a rank "
+            "correlation with a score contains 0."
+        )
     held = f"better features on {better}" if better else "no better features"
     lost = f", worse on {worse}" if worse else ""
     rest = f"; for {total - better - worse} the interval contains 0" if total > better + worse else ""
-    return f"By {what}, better-aligned layers hold {held}{lost} of {plural(total, 'score')}{rest}."
+    return f"Ranked by {measure}, better-aligned layers hold {held}{lost} of {plural(total, 'score')}{rest}."
 
 
 def metrics_carry(study: Study) -> str:
-    """Does the learned metric carry the learned features? Per data set: kernel machines, and recovery."""
+    """Compare kernel machines with learned metrics and with the identity, and give trace shares, per data set.
+
+    Empty where no finished run has kernel machines.
+    """
     first = first_layers(study)
-    texts = []
+    texts, gains = [], []
     for data in dict.fromkeys(study.cells["data"]):
         part = first[(first["data"] == data) & first["kernel_nfm"].notna()]
         if part.empty:
@@ -92,39 +98,63 @@ def metrics_carry(study: Study) -> str:
         metric = "R²" if study.cells.loc[study.cells["data"] == data, "probe_metric"].iloc[0] == "r2" else "accuracy"
         text = (
             f"On {data} ({counted(study, part['cell'])}), a Laplace kernel machine's test {metric} is "
-            f"{_over(part, 'kernel_identity')} with the metric I"
+            f"{_show(_over(part, 'kernel_identity'))} with the metric I"
         )
         for column, name in METRICS.items():
-            gain = part.assign(gain=part[column] - part["kernel_identity"])
-            text += f", {_over(part, column)} with the first layer's {name} (difference {_over(gain, 'gain')})"
+            gain = _over(part.assign(gain=part[column] - part["kernel_identity"]), "gain")
+            gains.append((name, gain))
+            text += f", {_show(_over(part, column))} with the first layer's {name} (difference {_show(gain)})"
         if part["rfm"].notna().any():
-            text += f"; a recursive feature machine, without backpropagation, reaches {_over(part, 'rfm')}"
+            text += f"; a recursive feature machine, without backpropagation, reaches {_show(_over(part, 'rfm'))}"
         known = part.dropna(subset=["agop_trace_share"])
         if len(known):
-            share = f"{_over(known, 'nfm_trace_share')} of the NFM's trace and {_over(known, 'agop_trace_share')}"
-            text += f". Of the relevant directions, which are known here, {share} of the AGOP's is on them"
+            text += (
+                ". The directions on which the target depends are known here: in their span lie "
+                f"{_show(_over(known, 'nfm_trace_share'))} of the trace of the NFM and "
+                f"{_show(_over(known, 'agop_trace_share'))} of that of the AGOP"
+            )
             if known["agop_target_correlation"].notna().any():
-                text += f"; the AGOP's cosine with the target's own is {_over(known, 'agop_target_correlation')}"
+                text += (
+                    "; the cosine between the network's AGOP and that of the target function is "
+                    f"{_show(_over(known, 'agop_target_correlation'))}"
+                )
         texts.append(text + ".")
-    ending = " Means over cells, 95% intervals over seeds, which say nothing about other cells." if texts else ""
-    return " ".join(texts) + ending
+    if not texts:
+        return ""
+    explained = (
+        " A Laplace kernel machine predicts from the raw inputs x with the kernel exp(−|x − z|_A / bandwidth); the "
+        "metric A is the identity I, or learned by the network. Numbers are means over cells with 95% intervals over "
+        "seeds, which say nothing about other cells."
+    )
+    side = "ci_low" if study.n_seeds > 1 else "mean"
+    better = {metric: sum(gain[side] > 0 for name, gain in gains if name == metric) for metric in METRICS.values()}
+    reason = "the 95% interval of the difference lies above 0" if study.n_seeds > 1 else "one seed, no interval"
+    verdict = (
+        "A kernel machine predicts better with the first layer's NFM as its metric than with the identity on "
+        f"{better['NFM']} of {plural(len(texts), 'data set')}, and with its AGOP on {better['AGOP']} ({reason}). "
+    )
+    return verdict + " ".join(texts) + explained
 
 
 def first_layers(study: Study) -> pd.DataFrame:
-    """First layers of finished runs at the last step."""
+    """Select the first layers of finished runs at the last step."""
     joined = study.tables["features_alignment"]
     kept = joined["last"] & joined["finished"] & at_convention(joined, HEADLINE) & (joined["layer_index"] == 0)
     return joined[kept]
 
 
-def _over(frame: pd.DataFrame, column: str) -> str:
-    """Average over cells within each seed, then mean and interval over seeds."""
-    row = over_seeds(frame.groupby("seed")[column].mean().reset_index().assign(all=0), ["all"], column).iloc[0]
+def _over(frame: pd.DataFrame, column: str) -> "pd.Series[Any]":
+    """Average over cells within each seed, then take mean and interval over seeds."""
+    return over_seeds(frame.groupby("seed")[column].mean().reset_index().assign(all=0), ["all"], column).iloc[0]
+
+
+def _show(row: "pd.Series[Any]") -> str:
+    """Write a mean score with its interval, cut at 1."""
     return interval(row["mean"], row["ci_low"], max(row["mean"], min(row["ci_high"], 1.0)))  # no score is more than 1
 
 
 def quality_table(study: Study) -> Safe:
-    """Every cell's features at the last step: probes and their baselines, kernel machines, recovery."""
+    """Tabulate probes with their baselines, kernel machines and trace shares of every cell at the last step."""
     first = first_layers(study)
     long = first.melt(["cell", *RUN[1:]], list(IN_SUMMARY), var_name="score")
     records: list[dict[Any, Any]] = over_seeds(long, ["cell", "score"]).to_dict("records")
@@ -147,14 +177,17 @@ def quality_table(study: Study) -> Safe:
     head = ["cell", "probe of input", "untrained", "best probe", "kernel, I", "kernel, NFM", "kernel, AGOP", "RFM"]
     head += ["NFM's share", "AGOP's share", "ρ(AGOP, target's)"]
     caption = (
-        "Held-out accuracy or R² of linear probes and of Laplace kernel machines with the first layer's metrics, and "
-        "the share of their trace on the relevant directions; mean over finished seeds ± half of the 95% interval"
+        "Test accuracy or R² of linear probes (of the raw input, of the best untrained and the best trained layer), "
+        "of Laplace kernel machines with the metric I and with the first layer's NFM and AGOP, and of a recursive "
+        "feature machine (RFM); share of the trace of NFM and AGOP on the relevant directions; correlation of the "
+        "AGOP with that of the target function. Mean over the seeds that finished ± half of the 95% interval; –: not "
+        "measured"
     )
     return table(head, rows, caption, cls="numbers")
 
 
 def strata_table(study: Study) -> Safe:
-    """Rank correlations of UC-NFC with every score, by stratum and pooled."""
+    """Tabulate rank correlations of UC-NFC with every score, by stratum and over all strata."""
     ranks = study.tables["features_ranks"]
     ranks = ranks[at_convention(ranks, HEADLINE) & (ranks["quantity"] == "uc_nfc")]
     found: dict[tuple[str, int, str], dict[Any, Any]] = {
@@ -171,14 +204,15 @@ def strata_table(study: Study) -> Safe:
                 count = max(part["n_cells"] for part in known)
                 rows.append(el("tr", el("th", f"{data} · {place}", scope="row"), el("td", count), list(_cells(parts))))
     caption = (
-        f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata; 95% interval over cells by the "
-        "jackknife; bold: without 0. With so many pairs some exclude 0 by chance"
+        f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata, and 95% interval over cells by "
+        "the jackknife. Bold: the interval does not contain 0; among so many pairs some do so by chance"
         f"{pooled_note(study)}"
     )
     return table(("stratum", "cells", *NAMES.values()), rows, caption, cls="numbers")
 
 
 def _cells(parts: Iterable[dict[Any, Any] | None]) -> Iterable[Safe]:
+    """Make the entries of one row of the table of strata."""
     for part in parts:
         if part is None or not np.isfinite(part["rho"]):
             yield el("td", "–", title=part["note"] if part else None)
@@ -187,25 +221,31 @@ def _cells(parts: Iterable[dict[Any, Any] | None]) -> Iterable[Safe]:
             yield el("td", _rho(part), title=part["note"] or None, cls="sure" if sure else None)
 
 
-def quality_section(study: Study, live: Live) -> Section:
-    """Answer, figure and tables of feature quality."""
-    answer = better_features(study)
+def body(material: Material) -> list[object]:
+    """Make the sentence about metrics, the figure of all scores, and the tables of cells and of strata."""
+    study = material.study
     carried = metrics_carry(study)
     note = (
-        "Ranks within strata (data set x depth from the output) and seed; dots: pooled over the strata of a data set; "
-        "bars: 95% over cells, whose layers and seeds stay together. ↓: lower is better. The selector moves the marks"
-        f"{pooled_note(study)}."
+        "Ranks are taken within each stratum (layers of one data set at one depth from the output) and seed. Dots: "
+        "rank correlation over all strata of a data set. Bars: 95% intervals over cells, where all layers and seeds "
+        "of a cell stay together. ↓: a lower score is better. The page's selector moves the "
+        f"marks{pooled_note(study)}."
     )
-    return make_section(
-        "quality",
-        "feature quality",
-        "Feature quality: do better-aligned layers hold better features?",
-        lead(answer),
-        el("p", carried, cls="answer") if carried else None,
+    return [
+        el("p", carried, cls="numbers-behind") if carried else None,
         colour_legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in features_ranks.legend(study)]),
-        panel_row("quality", features_ranks.panels(study), live, cls="panels wide"),
+        panel_row("quality", features_ranks.panels(study), material.live, cls="panels wide"),
         el("p", note, cls="note"),
         quality_table(study),
         strata_table(study),
-        short=answer.short,
-    )
+    ]
+
+
+SECTION = Section(
+    anchor="quality",
+    name="feature quality",
+    question="Feature quality: do better-aligned layers hold better features?",
+    answer=lambda material, _: better_features(material.study),
+    fixed=True,
+    body=body,
+)

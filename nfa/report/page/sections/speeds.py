@@ -1,65 +1,43 @@
-"""Speed Limited Optimization: does raising a layer's speed raise its alignment, and do the features follow?"""
+"""Speed Limited Optimization: does a layer whose speed is raised align, and do its features follow?
+
+Cells that raise the speed of one layer are compared with the cells of other optimizers at the same data, model and
+training loss, because a network that has learned more is aligned more. The comparison itself is
+``nfa.report.statistics.speed_limited``.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from nfa.conventions import HEADLINE, LINEAR_PROBES, READOUT, Convention
+from nfa.conventions import LINEAR_PROBES, READOUT, Convention
 from nfa.report.figures import raised_layers
+from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
-from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_text
-from nfa.report.page.svg import Live, render
-from nfa.report.page.tables import row_head, table
+from nfa.report.page.sections.section import Answer, Material, Section, colour_legend, panel_row
+from nfa.report.page.sentences import pooled, stated
+from nfa.report.page.svg import Live
+from nfa.report.page.tables import row_head, table, text_cell, text_head
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.speed_limited import CONTROLS, WHOLE, Matched, raised_layer
 from nfa.report.statistics.study import Study
 
 Row = dict[Any, Any]
 SCORE_DIGITS = 4  # losses at one training loss differ by little
-# What the answer counts, and calls it; a kernel machine is there where it was fitted at every checkpoint.
+# Scores that the answer counts, with their names in it; kernel machines are among them if fitted at every checkpoint.
 SCORES = {
     "test loss": "test loss",
-    "probe": "that layer's probe",
-    "kernel_agop": "the kernel machine with its AGOP",
-    "kernel_nfm": "that with its NFM",
+    "probe": "probe of the raised layer",
+    "kernel_agop": "kernel machine with its AGOP",
+    "kernel_nfm": "kernel machine with its NFM",
 }
 LOWER_IS_BETTER = ("loss", "mse", "scatter_ratio", "error")  # ends of the names of scores
 
 
-def parts(study: Study, live: Live) -> list[tuple[tuple[Any, ...], str]]:
-    """Make the section's heading, answer and content, and its short answer; nothing in a sweep without such cells."""
-    matched = Matched(study.tables["speed_limited"])
-    if not matched.levels:
-        return []
-    lead = live_text(
-        live, "p", lambda convention: answer(study, matched, convention).sentence, cls="answer", aria_live="polite"
-    )
-    note = (
-        "At one training loss: the lowest that all runs of the compared cells reached at a checkpoint; values between "
-        "two checkpoints (losses: two recorded steps) are interpolated in the logarithm of the loss. ◆ the cell that "
-        "raises the layer  ● the others  ❘ grey bar: K "
-        "turned at random (haar_nfc)  × initial weights (w0_nfc); bars: 95% over seeds."
-    )
-    figures = [
-        el("figure", el("figcaption", panel.heading), render(panel, f"raised-{index}", live))
-        for index, panel in enumerate(raised_layers.panels(study, matched))
-    ]
-    content = (
-        el("div", figures, cls="panels wide") if figures else None,
-        el("p", note, cls="note"),
-        _raised_table(study, matched, live),
-        _scores_table(study, matched),
-        _layers_table(study, matched, live),
-    )
-    head = ("speeds", "speeds", "Speed limited optimization: does a raised layer align?", lead)
-    return [((*head, *content), answer(study, matched, HEADLINE).short)]
-
-
 def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
-    """Say in how many cells the raised layer is above all others and its controls, and what features and loss did."""
+    """Count the cells whose raised layer is above all others and above its controls, and whose scores are better."""
     cells = list(matched.raised)
     left_out = _left_out(study, matched)
     if not cells:
@@ -71,28 +49,32 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
     failed = [cell for cell in cells if cell not in above]
     controlled = [cell for cell in cells if _above_controls(matched, cell, convention, sure)]
     gains = [row["gain"] for found in rows.values() for row in found]
-    reason = "95% interval of the difference at equal seeds above 0" if sure else "one seed, no interval"
+    reason = (
+        "cells count where the 95% interval of each difference, taken seed by seed, lies above 0"
+        if sure
+        else "one seed, no interval"
+    )
     total = plural(len(cells), "cell")
-    seeds = plural(study.n_seeds, "seed")
-    sentence = (
-        f"{convention.correlation.capitalize()}, power {convention.power} ({study.measured_with}; {seeds}): at matched "
-        f"training loss, UC-NFC of the layer whose speed is raised is above that of every other optimizer compared in "
-        f"{len(above)} of {total} ({reason}), and above both its controls in {len(controlled)}; it differs from the "
-        f"others' by {_span(gains)}."
+    verdict = (
+        "At the same training loss, the layer whose speed is raised has a larger UC-NFC than under every other "
+        f"optimizer compared in {len(above)} of {total} ({reason}), and is above both its controls in "
+        f"{len(controlled)}."
     )
     if failed:
-        sentence += f" Not so: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
-    sentence += left_out
+        verdict += f" Not so for: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
     counts = []
     for quantity, name in SCORES.items():
         if not any(_score(matched, cell, quantity) for cell in cells):
             continue
         better, worse = _better(matched, cells, quantity, sure)
-        counts.append(f"{name} is better than every other's in {better}, worse than some other's in {worse}")
-    sentence += f" Of the same {total}: {'; '.join(counts)}.{pooled(study, cells)}"
+        counts.append(f"the {name} is better than every other's in {better}, worse than some other's in {worse}")
+    numbers = (
+        f"UC-NFC of the raised layer differs from that under the other optimizers by {_span(gains)}. Among the same "
+        f"{total}: {'; '.join(counts)}."
+    )
     better, worse = _better(matched, cells, "test loss", sure)
     short = f"raised layer above all others in {len(above)} of {total}; test loss better in {better}, worse in {worse}"
-    return Answer(short, sentence)
+    return Answer(short, verdict + left_out, numbers, f"{stated(study, convention)}{pooled(study, cells)}")
 
 
 def _against(matched: Matched, cell: str, layer: str, quantity: str, convention: Convention | None) -> list[Row]:
@@ -102,13 +84,17 @@ def _against(matched: Matched, cell: str, layer: str, quantity: str, convention:
 
 
 def _sign(row: Row, sure: bool, sign: int = 1) -> int:
-    """Say whether a cell is above (1) or below (-1) another: by the interval of their difference, or by its mean."""
+    """Return 1 if a cell is above the other and -1 if below; 0 if the interval of their difference contains 0.
+
+    Without intervals (``sure`` false) the sign is that of the difference itself. ``sign`` -1 turns it round, for scores
+    of which lower is better.
+    """
     low, high = (row["gain_low"], row["gain_high"]) if sure else (row["gain"], row["gain"])
     return sign * (int(low > 0) - int(high < 0))
 
 
 def _above_controls(matched: Matched, cell: str, convention: Convention, sure: bool) -> bool:
-    """Whether the raised layer's UC-NFC is clearly above both its controls; False where one is not defined."""
+    """Return True if the raised layer's UC-NFC is clearly above both its controls; False where one is not defined."""
     other, low = matched.others(cell)[0], "ci_low" if sure else "mean"
     rows = [matched.row(cell, other, matched.raised[cell], f"above_{name}", convention) for name in CONTROLS]
     return all(row is not None and row[low] > 0 for row in rows)
@@ -128,38 +114,41 @@ def _better(matched: Matched, cells: Sequence[str], quantity: str, sure: bool) -
 
 
 def _score(matched: Matched, cell: str, quantity: str) -> str:
-    """Name the score that one of ``SCORES`` is, as the table does; empty where it is not there at matched loss."""
+    """Find the name that the table has for one of ``SCORES``; empty where the score is not known at matched loss."""
     probes = {"probe": LINEAR_PROBES}.get(quantity, (quantity,))
     names = matched.scores(cell, WHOLE if quantity == "test loss" else matched.raised[cell])
     return next((name for name in names if name in probes or name.split(" ")[0] in probes), "")
 
 
 def _lower_is_better(quantity: str) -> bool:
+    """Return True for losses, errors and ratios of scatter."""
     return quantity.endswith(LOWER_IS_BETTER)
 
 
 def _span(values: Sequence[float]) -> str:
+    """Write the range of some values."""
     finite = [value for value in values if np.isfinite(value)]
     return f"{number(min(finite))} to {number(max(finite))}" if finite else UNDEFINED
 
 
 def _named(study: Study, cell: str, layer: str) -> str:
+    """Name a raised layer with its data and model."""
     return f"{layer} on {study.row(cell)['group']}"
 
 
 def _left_out(study: Study, matched: Matched) -> str:
-    """Name the shown cells that raise a layer and are not compared, so that no count hides them."""
+    """Name the shown cells that raise a layer but are not compared, so that no count hides them."""
     rest = set(study.shown) - set(matched.raised)
     raised = {cell.id: raised_layer(cell) for cell in study.collected.sweep.cells if cell.id in rest}
     named = [_named(study, cell, layer) for cell, layer in raised.items() if layer]
     if not named:
         return ""
-    reason = "a run of theirs did not learn, or no cell to compare with did"
+    reason = "one of their runs did not learn, or no cell to compare with did"
     return f" Not compared ({reason}): {name_list(named, 6)}."
 
 
 def _shown(row: Row | None, side: str = "", digits: int = 2) -> str:
-    """Show a mean with its interval: the cell's own, the other's, or their difference."""
+    """Write a mean with its interval: of the cell, of the ``other``, or of their difference (``gain``)."""
     if row is None:
         return UNDEFINED
     names = {"": ("mean", "ci_low", "ci_high"), "other": ("other_mean", "other_low", "other_high")}
@@ -169,7 +158,7 @@ def _shown(row: Row | None, side: str = "", digits: int = 2) -> str:
 
 
 def _raised_table(study: Study, matched: Matched, live: Live) -> Safe | None:
-    """UC-NFC of every raised layer beside its controls and the others."""
+    """Tabulate UC-NFC of every raised layer beside its controls and the other optimizers."""
     cells = [cell for cell in study.shown if cell in matched.raised]
     if not cells:
         return None
@@ -187,18 +176,28 @@ def _raised_table(study: Study, matched: Matched, live: Live) -> Safe | None:
                 live_text(live, "td", lambda c, s=s, t=text: t(c, "uc_nfc", s))  # type: ignore[misc]
                 for s in ("other", "gain")
             ]
-            head = [row_head(study, cell), el("td", layer), el("td", significant(matched.levels[cell]))]
+            head = [row_head(study, cell), text_cell(layer), el("td", significant(matched.levels[cell]))]
             blank = [el("th", scope="row"), *(el("td") for _ in range(5))]
-            rows.append(el("tr", [*head, first] if place == 0 else blank, el("td", _label(study, other)), rest))
-    names = ("cell", "raised", "training loss", "UC-NFC", "w0_nfc", "haar_nfc", "against", "its UC-NFC", "difference")
+            rows.append(el("tr", [*head, first] if place == 0 else blank, text_cell(_label(study, other)), rest))
+    names = [
+        "cell",
+        text_head("raised layer"),
+        "training loss",
+        "UC-NFC",
+        *CONTROLS,
+        text_head("compared with"),
+        "its UC-NFC",
+        "difference",
+    ]
     caption = (
-        "UC-NFC of the raised layer at matched training loss; 95% intervals over seeds, differences at equal seeds"
+        "UC-NFC of the raised layer, with its controls, and of the same layer under each other optimizer, at the "
+        "same training loss; 95% intervals over seeds, differences taken seed by seed"
     )
     return table(names, rows, caption, cls="numbers")
 
 
 def _scores_table(study: Study, matched: Matched) -> Safe | None:
-    """The raised layer's features and the test loss, against the others."""
+    """Tabulate test scores of the network and of the raised layer, and their differences from other optimizers."""
     cells = [cell for cell in study.shown if cell in matched.raised]
     columns = _labels(study, matched, cells)
     rows = []
@@ -215,21 +214,22 @@ def _scores_table(study: Study, matched: Matched) -> Safe | None:
                 el("td", _shown(row, "gain", SCORE_DIGITS), cls="sure" if row and _sign(row, sure, sign) > 0 else None)
                 for row in found
             ]
-            what = name if where == WHOLE else f"{name} of {layer}"
+            score = name if where == WHOLE else f"{name} of {layer}"
             head = row_head(study, cell) if place == 0 else el("th", scope="row")
-            rows.append(el("tr", head, el("td", what), el("td", _shown(own, "", SCORE_DIGITS)), compared))
+            rows.append(el("tr", head, text_cell(score), el("td", _shown(own, "", SCORE_DIGITS)), compared))
     if not rows:
         return None
-    names = ["cell", "score", "value", *(f"− {label}" for label in columns)]
+    names = ["cell", text_head("score"), "value", *(f"− {label}" for label in columns)]
     caption = (
-        "Test scores of the network and of the raised layer's features at the same training loss, and their difference "
-        "from each other optimizer's (bold: better, its 95% interval without 0)"
+        "Test scores of the network and of the raised layer's features at the same training loss, and their "
+        "differences from those of each other optimizer. Bold: better, and the 95% interval of the difference does "
+        "not contain 0"
     )
     return table(names, rows, caption, cls="numbers")
 
 
 def _layers_table(study: Study, matched: Matched, live: Live) -> Safe:
-    """UC-NFC of all hidden layers and the test loss of every cell with speeds of its own, changing ones too."""
+    """Tabulate UC-NFC of all hidden layers and the test loss of every cell whose layers have different speeds."""
     depths = range(study.deepest, READOUT, -1)
     cells = [cell for cell in study.shown if cell in matched.levels]
     columns = _labels(study, matched, cells)
@@ -259,21 +259,54 @@ def _layers_table(study: Study, matched: Matched, live: Live) -> Safe:
     names = ["cell", "training loss", *(study.place_name(depth) for depth in depths), "test loss"]
     names += [f"− {label}" for label in columns]
     caption = (
-        "UC-NFC of every hidden layer, and test loss with its difference from the others' at equal seeds, at matched "
-        "training loss"
+        "UC-NFC of every hidden layer, and test loss with its differences from the other optimizers (taken seed by "
+        "seed), at the same training loss"
     )
     return table(names, rows, caption, cls="numbers")
 
 
 def _by_label(study: Study, matched: Matched, cell: str) -> dict[str, str]:
-    """The cells that one is compared with, by their optimizers' labels."""
+    """Map the labels of optimizers to the cells that a cell is compared with."""
     return {_label(study, other): other for other in matched.others(cell)}
 
 
 def _labels(study: Study, matched: Matched, cells: Sequence[str]) -> list[str]:
-    """The optimizers that any of these cells is compared with."""
+    """List the labels of all optimizers that any of the cells is compared with."""
     return list(dict.fromkeys(label for cell in cells for label in _by_label(study, matched, cell)))
 
 
 def _label(study: Study, cell: str) -> str:
+    """Return the label of a cell's optimizer."""
     return str(study.row(cell)["optimizer"])
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of raised layers, and the tables of these, of scores and of all layers."""
+    study, matched, live = material.study, material.matched, material.live
+    note = (
+        "Cells of the same data and model are compared at one training loss: the lowest that all their runs reached "
+        "at a checkpoint. Values between two checkpoints (losses: between two recorded steps) are interpolated in "
+        "the logarithm of the loss.\n"
+        "◆ the cell that raises the layer  ● the other optimizers  ❘ grey bar: control with K turned at random "
+        "(haar_nfc)  × control with the initial weights (w0_nfc). Bars: 95% intervals over seeds."
+    )
+    panels = raised.panels(study, matched)
+    legend = [(label, f"var({CSS_VARIABLES[colour]})") for label, colour in raised.legend(study, matched)]
+    return [
+        colour_legend(legend) if panels else None,
+        panel_row("raised", panels, live, cls="panels wide") if panels else None,
+        el("p", note, cls="note"),
+        _raised_table(study, matched, live),
+        _scores_table(study, matched),
+        _layers_table(study, matched, live),
+    ]
+
+
+SECTION = Section(
+    anchor="speeds",
+    name="speeds",
+    question="Speed limited optimization: does a raised layer align?",
+    answer=lambda material, convention: answer(material.study, material.matched, convention),
+    asked=lambda material: bool(material.matched.levels),
+    body=body,
+)

@@ -9,93 +9,66 @@ import pandas as pd
 from nfa.conventions import LEARNED_BELOW, LEARNED_RULE
 from nfa.report.figures import training
 from nfa.report.numbers import loss_with_interval, number, plural, plus_minus, significant
-from nfa.report.page.answers import Answer, pooled
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Section, lead, make_section, optimizer_legend, panel_row
-from nfa.report.page.svg import Live
+from nfa.report.page.sections.section import Answer, Material, Section, left_out, optimizer_legend, panel_row
+from nfa.report.page.sentences import pooled
 from nfa.report.page.tables import row_head, state, table
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
 
-def training_section(study: Study, live: Live) -> Section:
-    """Answer, figure and table of training."""
-    answer = trained(study)
-    note = (
-        "Test loss over the best constant prediction's (solid line; dotted: the bound of learning); bands: 95% "
-        "over seeds."
-    )
-    parts = (
-        left_out(study),
-        optimizer_legend(study),
-        panel_row("training", training.panels(study), live),
-        el("p", note, cls="note"),
-    )
-    return make_section(
-        "training", "training", "Did the sweep train?", lead(answer), *parts, training_table(study), short=answer.short
-    )
-
-
-def left_out(study: Study) -> Safe | None:
-    """Say what a page of a large sweep does not show."""
-    if len(study.shown) == len(study.cells):
-        return None
-    text = (
-        f"This sweep has {len(study.cells):,} cells. Figures and details below show {len(study.shown)} of them, "
-        "evenly spread over the "
-        "sweep; the sentences, the rank correlations and the tables are about all of them."
-    )
-    return el("p", text, cls="note left-out")
-
-
 def trained(study: Study) -> Answer:
-    """Did the sweep train?"""
+    """Count the cells and runs that learned, and name those that did not."""
     cells, runs = study.cells, study.tables["runs"]
     learned = int(cells["learned"].sum())
-    sentence = (
+    verdict = (
         f"{learned} of {plural(len(cells), 'cell')} learned, {int(runs['learned'].sum())} of "
-        f"{plural(len(runs), 'run')}. "
-        f"A run learned if it finished and {LEARNED_RULE}."
+        f"{plural(len(runs), 'run')}."
     )
+    numbers = (
+        "A cell is one combination of data, model, optimizer and training settings, with one run for each seed; it "
+        f"learned if all its runs did. A run learned if it finished and {LEARNED_RULE}."
+    )
+    context = ""
     finished = runs[runs["status"] == "finished"]
     ratio = (finished["test_loss"] / finished["constant_test_loss"]).groupby(finished["cell"], sort=False).mean()
     if len(ratio):
-        sentence += (
-            f" The final test loss is {number(ratio.median())} x the constant predictor's in the median cell"
-            f" ({number(ratio.min())} to {number(ratio.max())})"
+        numbers += (
+            f" In the median cell, the final test loss is {number(ratio.median())} times that of the best constant "
+            f"prediction (range over cells: {number(ratio.min())} to {number(ratio.max())})."
         )
         accuracy = cells.dropna(subset=["test_accuracy"]).groupby("data", sort=False)
-        sentence += "".join(
-            f"; test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to "
+        numbers += "".join(
+            f" Test accuracy on {data} is {number(part['test_accuracy'].min(), 3)} to "
             f"{number(part['test_accuracy'].max(), 3)}"
-            f" (constant: {number(part['constant_test_accuracy'].mean(), 3)})"
+            f" (best constant prediction: {number(part['constant_test_accuracy'].mean(), 3)})."
             for data, part in accuracy
         )
-        sentence += f".{pooled(study, finished['cell'])}"
-    sentence += _named("Diverged", cells[cells["n_diverged"] > 0], "n_diverged")
+        context = pooled(study, finished["cell"])
+    verdict += _named("Cells with runs that diverged", cells[cells["n_diverged"] > 0], "n_diverged")
     weak = cells.assign(n_weak=cells["n_seeds"] - cells["n_learned"] - cells["n_diverged"])
-    sentence += _named("Did not learn", weak[weak["n_weak"] > 0], "n_weak")
+    verdict += _named("Cells with runs that did not learn", weak[weak["n_weak"] > 0], "n_weak")
     counts = {"with a run that diverged": cells["n_diverged"] > 0, "with a run that did not learn": weak["n_weak"] > 0}
-    failed = "".join(f"; {int(which.sum())} {what}" for what, which in counts.items() if which.any())
-    return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", sentence)
+    failed = "".join(f"; {int(which.sum())} {name}" for name, which in counts.items() if which.any())
+    return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", verdict, numbers, context)
 
 
-def _named(what: str, cells: pd.DataFrame, count: str) -> str:
-    """Name the cells to which something happened, with the number of their runs."""
+def _named(heading: str, cells: pd.DataFrame, count: str) -> str:
+    """List cells with the number of their runs that a column counts; empty without cells."""
     if cells.empty:
         return ""
     rows: list[dict[Any, Any]] = cells.to_dict("records")
     names = (f"{row['label']} ({row[count]} of {plural(row['n_seeds'], 'run')})" for row in rows)
-    return f" {what}: {name_list(names)}."
+    return f" {heading}: {name_list(names)}."
 
 
 def training_table(study: Study) -> Safe:
-    """Final losses and accuracies beside the constant predictor's."""
+    """Tabulate final losses and accuracies beside those of the best constant prediction."""
     rows = []
     for cell in study.shown:
         row = study.row(cell)
         constant = row["constant_test_loss"]
-        ratio = row["test_loss"] / constant if constant else np.nan  # a target that does not vary
+        ratio = row["test_loss"] / constant if constant else np.nan  # 0 where the target does not vary
         bar = (
             ""
             if not np.isfinite(ratio)
@@ -114,11 +87,43 @@ def training_table(study: Study) -> Safe:
             )
         )
     head = ("cell", "runs", "train loss", "test loss", "constant", "test / constant", "test accuracy")
-    return table(head, rows, "Final losses, mean over finished seeds ± half of the 95% interval", cls="numbers")
+    return table(
+        head,
+        rows,
+        "Final losses and accuracies: mean over the seeds that finished ± half of the 95% interval; constant: test "
+        "loss of the best constant prediction; the mark in each bar is the bound of learning",
+        cls="numbers",
+    )
 
 
 def accuracy_text(row: Mapping[str, Any]) -> str:
-    """Show the test accuracy; a regression has none."""
+    """Write the test accuracy; a regression has none."""
     if row["probe_metric"] == "r2":
         return "–"
     return plus_minus(row["test_accuracy"], row["test_accuracy_ci_high"] - row["test_accuracy"], 3)
+
+
+def body(material: Material) -> list[object]:
+    """Make the figure of the test losses, and the table of all cells."""
+    study = material.study
+    note = (
+        "Test loss divided by that of the best constant prediction. Solid horizontal line: as good as that prediction. "
+        f"Dotted: {LEARNED_BELOW:g} times its loss, below which a run has learned. Bands: 95% intervals over seeds."
+    )
+    return [
+        left_out(study),
+        optimizer_legend(study),
+        panel_row("training", training.panels(study), material.live),
+        el("p", note, cls="note"),
+        training_table(study),
+    ]
+
+
+SECTION = Section(
+    anchor="training",
+    name="training",
+    question="Did the sweep train?",
+    answer=lambda material, _: trained(material.study),
+    fixed=True,
+    body=body,
+)

@@ -1,4 +1,4 @@
-"""The tables on the page, where what they divide by is 0."""
+"""The table of losses, where the best constant prediction makes no error."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every number of a cell: its parameters, runs, quantities at the last step, and probes."""
+"""Every cell with all its numbers: settings, runs, quantities at the last step, and probes."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import pandas as pd
 
 from nfa.report.numbers import UNDEFINED, number, plus_minus, significant
 from nfa.report.page.html import Safe, el
+from nfa.report.page.sections.section import Section, left_out
 from nfa.report.page.tables import anchor, state, table
 from nfa.report.statistics.labels import show_setting
 from nfa.report.statistics.study import Study
 
-# The order of reading; what is not named comes after.
+# The first rows of the table of quantities; quantities that are not named here follow.
 ORDER = (
     "uc_nfc",
     "w0_nfc",
@@ -22,15 +23,11 @@ ORDER = (
     "dc_nfc",
     "relative_change",
 )
-LIMITS = ("c_nfc", "c_nfc_update")  # what has a value at step 0 that is a limit
-
-
-def cell_details(study: Study) -> list[Safe]:
-    """Make one collapsed part per shown cell."""
-    return [_cell(study, cell) for cell in study.shown]
+LIMITS = ("c_nfc", "c_nfc_update")  # quantities whose values at step 0 are limits t → 0+
 
 
 def _cell(study: Study, cell: str) -> Safe:
+    """Make the collapsed block of one cell."""
     row = study.row(cell)
     alignment = study.tables["alignment_summary"]
     alignment = alignment[alignment["cell"] == cell]
@@ -46,6 +43,7 @@ def _cell(study: Study, cell: str) -> Safe:
 
 
 def _parameters(parameters: dict[str, dict[str, Any]]) -> Safe:
+    """List the settings of each axis."""
     parts = [
         el(
             "div",
@@ -58,6 +56,7 @@ def _parameters(parameters: dict[str, dict[str, Any]]) -> Safe:
 
 
 def _runs(study: Study, cell: str) -> Safe:
+    """Tabulate the final scores of each seed's run."""
     runs = study.tables["runs"]
     rows = []
     for run in runs[runs["cell"] == cell].to_dict("records"):
@@ -69,24 +68,27 @@ def _runs(study: Study, cell: str) -> Safe:
         cells = [run["status"], f"{run['last_step']:,}", learned, *values]
         rows.append(el("tr", el("th", run["seed"], scope="row"), [el("td", value) for value in cells]))
     head = ("seed", "status", "last step", "learned", "train loss", "test loss", "test accuracy", "best probe, test")
-    return table(head, rows, "Runs", cls="numbers")
+    return table(
+        head, rows, "Runs of the cell; best probe: highest test score of any layer, with that layer", cls="numbers"
+    )
 
 
 def _quantities(study: Study, cell: str, alignment: pd.DataFrame) -> Safe:
-    """All quantities at the cell's last step, and the limits at step 0: a row per quantity and convention."""
+    """Tabulate the limits at step 0 and all quantities at the last step: a row per quantity and convention."""
     layers = study.layers(cell)
     last = int(alignment["step"].max())
     first = alignment[(alignment["step"] == 0) & alignment["quantity"].isin(LIMITS) & (last > 0)]
     rows = _quantity_rows(first, layers, 0) + _quantity_rows(alignment[alignment["step"] == last], layers, last)
     head = ("quantity", "correlation", "power", "step", *(name for name, *_ in layers))
     caption = (
-        f"All quantities at the last step ({last:,}), mean over seeds ± half of the 95% interval; ○ marks a limit "
-        "t → 0+"
+        f"All quantities at the last step ({last:,}): mean over seeds ± half of the 95% interval; ○ marks limits t → "
+        "0+ at step 0"
     )
     return table(head, rows, caption, cls="numbers")
 
 
 def _quantity_rows(part: pd.DataFrame, layers: list[tuple[str, int, int]], step: int) -> list[Safe]:
+    """Make a row per quantity, correlation and power, with a column per layer."""
     records: list[dict[Any, Any]] = part.to_dict("records")
     found: dict[tuple[str, ...], dict[int, dict[Any, Any]]] = {}
     for row in records:
@@ -102,6 +104,7 @@ def _quantity_rows(part: pd.DataFrame, layers: list[tuple[str, int, int]], step:
 
 
 def _value(row: dict[Any, Any] | None) -> Safe:
+    """Make one entry of the table of quantities."""
     if row is None:
         return el("td", UNDEFINED, title="not measured")
     shown = plus_minus(row["mean"], row["ci_high"] - row["mean"], 3)
@@ -110,6 +113,7 @@ def _value(row: dict[Any, Any] | None) -> Safe:
 
 
 def _probes(study: Study, cell: str) -> Safe:
+    """Tabulate the test scores of each layer's probe before and after training."""
     probes = study.tables["probes_summary"]
     probes = probes[(probes["cell"] == cell) & (probes["split"] == "test")]
     if probes.empty:
@@ -128,5 +132,13 @@ def _probes(study: Study, cell: str) -> Safe:
             el("tr", el("th", layer, scope="row"), [el("td", text) for text in (here["features"].iloc[0], *cells)])
         )
     probe, metric = probes["probe"].iloc[0], {"r2": "R²"}.get(probes["metric"].iloc[0], "accuracy")
-    caption = f"Test {metric} of a {probe} probe, mean over seeds ± half of the 95% interval"
+    caption = f"Test {metric} of a linear probe ({probe}): mean over seeds ± half of the 95% interval"
     return table(("layer", "features", "untrained", f"step {last:,}"), rows, caption, cls="numbers")
+
+
+SECTION = Section(
+    anchor="cells",
+    name="cells",
+    question="Every cell",
+    body=lambda material: [left_out(material.study), *(_cell(material.study, cell) for cell in material.study.shown)],
+)

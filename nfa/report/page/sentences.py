@@ -1,31 +1,18 @@
-"""One honest sentence per question: numbers, intervals over seeds, and the convention they are in."""
+"""Parts of sentences that several answers share: means with intervals over seeds, and the convention they are in."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from nfa.conventions import Convention
-from nfa.report.numbers import UNDEFINED, interval, number, plural
+from nfa.report.numbers import interval, plural
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
 NOTHING = "No run finished, so there is no answer."
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer.
-
-    Attributes:
-        short: A few words, for the glance.
-        sentence: With numbers, intervals and convention.
-    """
-
-    short: str
-    sentence: str
+NOT_DEFINED = "No finished run has a hidden layer in which this is defined, so there is no answer."
 
 
 def counted(study: Study, cells: "pd.Series[Any]") -> str:
@@ -50,23 +37,32 @@ def pooled_note(study: Study) -> str:
     return f". Cells of a data set are taken together that differ in {names}" if names else ""
 
 
-def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
-    """Average over cells (and layers) within each seed, then show mean and interval over seeds.
+def mean_over_seeds(study: Study, frame: pd.DataFrame, column: str) -> tuple[float, float, float]:
+    """Average over cells (and layers) within each seed, then take mean and 95% interval over seeds.
 
-    Only cells in which every seed finished: so that all seeds average over the same cells.
+    The average is over the cells in which every seed finished, so that all seeds average over the same cells. Where
+    there is no such cell, it is over all rows and has no interval.
+
+    Args:
+        study: The sweep's numbers.
+        frame: One row per run (and layer): ``cell``, ``seed`` and the column.
+        column: Name of the column to average.
+
+    Returns:
+        Mean, lower and upper end of the interval; NaN where undefined.
     """
     frame = frame.dropna(subset=[column])
     complete = frame.groupby("cell", observed=True)["seed"].transform("nunique") == study.n_seeds
     per_seed = frame[complete].groupby("seed")[column].mean()
     if per_seed.empty:
-        return number(frame[column].mean()) if len(frame) else UNDEFINED
+        return float(frame[column].mean()), float("nan"), float("nan")
     row = over_seeds(per_seed.reset_index().assign(all=0), ["all"], column).iloc[0]
-    return interval(row["mean"], row["ci_low"], row["ci_high"])
+    return float(row["mean"]), float(row["ci_low"]), float(row["ci_high"])
 
 
-def cells_and_seeds(study: Study, cells: int) -> str:
-    """Count the cells that an average is over, and say which they are where it is not all."""
-    return plural(cells, "cell") + ("" if cells == len(study.cells) else " in which every run finished")
+def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
+    """Write ``mean_over_seeds`` as text: ``0.72 [0.70, 0.75]``."""
+    return interval(*mean_over_seeds(study, frame, column))
 
 
 def without_interval(shown: str) -> str:
@@ -75,13 +71,16 @@ def without_interval(shown: str) -> str:
 
 
 def rows_at(study: Study, frame: pd.DataFrame, convention: Convention) -> pd.DataFrame:
-    """Keep a convention and, where there are any, the cells in which every run finished: the same at every seed."""
+    """Select the rows of a convention, of the cells in which every run finished where there are any.
+
+    All seeds then average over the same cells.
+    """
     frame = frame[at_convention(frame, convention)]
     complete = frame["cell"].astype(str).isin(study.cells.index[study.cells["n_finished"] == study.n_seeds])
     return frame[complete] if complete.any() else frame
 
 
-def stated(study: Study, convention: Convention) -> str:
-    """State the convention, the estimator, the samples and the seeds."""
+def stated(study: Study, convention: Convention | str) -> str:
+    """State the convention, the estimator, the samples and the seeds, in a sentence that follows another one."""
     seeds = plural(study.n_seeds, "seed") + ("" if study.n_seeds > 1 else ", so no intervals")
-    return f"{convention.correlation.capitalize()}, power {convention.power} ({study.measured_with}; {seeds})"
+    return f" Convention: {convention} ({study.measured_with}; {seeds})."

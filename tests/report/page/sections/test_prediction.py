@@ -1,4 +1,4 @@
-"""Predicted beside measured, and the depth law: numbers recomputed row by row, sentences that say how far off."""
+"""The C-NFC predicted at initialisation: its table recomputed row by row, and a sentence that gives the distances."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +9,15 @@ import pytest
 from scipy import stats
 
 from nfa.conventions import HEADLINE
-from nfa.report.figures import depth_law, predicted
-from nfa.report.page.sections import theory
+from nfa.report.figures import predicted
+from nfa.report.page.sections.prediction import was_predicted
 from nfa.report.statistics.predictions import prediction_points
 from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
-from nfa.tracking.record.summary import theory_summary
 from tests.helpers import tiny_sweep
-from tests.report.page.test_answers import study_of
-from tests.report.page.test_deep_networks import drawn
+from tests.report.studies import drawn, study_of
+
+NOT_DEFINED = "No finished run has a hidden layer in which this is defined, so there is no answer."
 
 
 @pytest.fixture(scope="module")
@@ -73,24 +73,9 @@ def test_runs_that_did_not_finish_are_left_out(study: Study) -> None:
     assert set(left.loc[left["cell"].astype(str) == first, "seed"]) == {0}
 
 
-def test_best_powers_are_means_over_seeds_beside_the_law(study: Study) -> None:
-    cell = study.collected.sweep.cells[0]
-    table = study.collected.alignment
-    last = table[(table["cell"] == cell.id) & (table["step"] == table["step"].max())]
-    for index in range(len(cell.layers)):
-        row = study.best_power(cell.id, index, "pearson")
-        assert row is not None
-        here = last[(last["layer_index"] == index) & (last["correlation"] == "pearson")]
-        for name, quantity in (("power", "depth_law_power"), ("fit", "depth_law_fit"), ("low", "depth_law_low")):
-            assert row[name] == pytest.approx(here.loc[here["quantity"] == quantity, "value"].mean())
-        assert row["law"] == study.law(cell.id, index) == pytest.approx(1 / (len(cell.layers) - index))
-        at_one = here[(here["quantity"] == "uc_nfc") & (here["power"] == "1")]
-        assert row["fit_at_1"] == pytest.approx(at_one["value"].mean())
-
-
 def test_sentences_state_convention_size_and_distance(study: Study) -> None:
-    said = theory.was_predicted(study, HEADLINE)
-    assert said.sentence.startswith("Cosine, power 1 (exact, n = 1,000 training samples; 2 seeds)")
+    said = was_predicted(study, HEADLINE)
+    assert "Convention: cosine, power 1 (exact, n = 1,000 training samples; 2 seeds)" in said.sentence
     table = study.tables["predictions"]
     pooled = table[(table["layers"] == "hidden layers pooled") & (table["power"] == "1")]
     row = pooled.query(
@@ -100,9 +85,6 @@ def test_sentences_state_convention_size_and_distance(study: Study) -> None:
     assert f"by {row['mean']:.3f} [" in said.sentence
     assert "(10 points per seed; over model.depth 2, 3; optimizer.name sgd, adam)" in said.sentence
     assert "mini-batches" in said.sentence
-    law = theory.which_power(study, HEADLINE).sentence
-    assert "in 0 of 20 hidden layers" in law  # fits of 0.95 beside UC-NFC below 0.9
-    assert "1 from the output 0.5" in law
 
 
 @pytest.mark.parametrize("at", ["first", "last"])
@@ -114,19 +96,18 @@ def test_what_is_undefined_everywhere_says_so(study: Study, at: str) -> None:
     table.loc[dead, "value"] = np.nan
     collected = replace(study.collected, alignment=table)
     changed = Study(collected, make_tables(collected), study.paths)
-    said = theory.was_predicted(changed, HEADLINE)
+    said = was_predicted(changed, HEADLINE)
     assert f"n/a at {at}" in said.short
-    assert "it is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
+    assert "C-NFC is off by " + ("n/a at step" if at == "first" else "0.") in said.sentence
     table["value"] = np.nan
     changed = Study(collected, make_tables(collected), study.paths)
-    for found in (theory.was_predicted(changed, HEADLINE), theory.which_power(changed, HEADLINE)):
-        assert found.sentence == "No finished run has a hidden layer in which this is defined, so there is no answer."
+    assert was_predicted(changed, HEADLINE).sentence == NOT_DEFINED
 
 
 def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
     study = study_of(tiny_sweep(seeds=1), tmp_path)
-    assert "so no intervals" in theory.was_predicted(study, HEADLINE).sentence
-    assert "nan" not in theory.was_predicted(study, HEADLINE).sentence + theory.which_power(study, HEADLINE).sentence
+    assert "so no intervals" in was_predicted(study, HEADLINE).sentence
+    assert "nan" not in was_predicted(study, HEADLINE).sentence
 
 
 def test_panels_show_every_hidden_layer(study: Study) -> None:
@@ -134,21 +115,3 @@ def test_panels_show_every_hidden_layer(study: Study) -> None:
     assert len(panels) == 4  # 2 data sets, first and last checkpoint
     (axes,) = drawn(panels[0])
     assert len(axes.lines) == 1 + 10  # the diagonal, and a point per hidden layer of a cell
-    assert len(depth_law.panels(study)) == 4
-
-
-def test_summary_for_wandb_has_means_over_hidden_layers() -> None:
-    def row(quantity: str, step: int, depth: int, value: float) -> dict[str, object]:
-        power = None if quantity.startswith("depth_law") else "1"
-        place = {"quantity": quantity, "step": step, "depth_from_output": depth}
-        return {**place, "correlation": "cosine", "power": power, "value": value}
-
-    rows = [row("c_nfc", 0, depth, value) for depth, value in ((0, 1.0), (1, 0.4), (2, 0.6))]
-    rows += [row("c_nfc_update", 0, depth, 0.1 * depth) for depth in (0, 1, 2)]
-    rows += [row("depth_law_power", step, depth, step / 10) for step in (0, 10) for depth in (0, 1)]
-    rows += [row("depth_law_fit", 10, 1, 0.9), row("c_nfc", 10, 1, 0.8)]
-    found = theory_summary(pd.DataFrame(rows))
-    assert found["predicted/c_nfc"] == pytest.approx(0.5)
-    assert found["predicted/c_nfc_update"] == pytest.approx(0.15)
-    assert found["final/depth_law_power"] == pytest.approx(1.0)
-    assert found["final/depth_law_fit"] == pytest.approx(0.9)

@@ -1,25 +1,21 @@
-"""Networks of many layers and long names, and sweeps of learning rules: what the report makes of them is readable."""
+"""The report stays readable for networks of many layers, for long names, and for sweeps of learning rules."""
 
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from nfa.conventions import HEADLINE
 from nfa.report.figures import ansatz, curves, depth, heatmap
-from nfa.report.figures.panels import Panel
 from nfa.report.figures.saving import legend_places
-from nfa.report.figures.style import LAYER_COLOURS, layer_shade, styled
+from nfa.report.figures.style import LAYER_COLOURS, layer_shade
 from nfa.report.page.sections.layers import heat_table, which_layer
 from nfa.report.page.sections.probes import rank_table
 from nfa.report.page.svg import Live
 from nfa.report.statistics.labels import cell_labels
 from nfa.report.statistics.study import Study
 from tests.helpers import tiny_sweep
-from tests.report.page.test_answers import study_of
+from tests.report.studies import drawn, study_of
 
 TRANSFORMER = {"name": "transformer", "depth": 4, "width": 8, "heads": 2, "patch": 14}
 
@@ -34,16 +30,6 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Study:
         optimizer=[{"name": "adam"}],
     )
     return study_of(sweep, tmp_path_factory.mktemp("results"))
-
-
-def drawn(panel: Panel) -> list[Axes]:
-    """Draw a panel as the page does, one unit a point."""
-    with styled():
-        figure = Figure(figsize=(panel.width / 72, panel.height / 72), dpi=72)
-        FigureCanvasAgg(figure)
-        panel.draw(figure)
-        figure.draw_without_rendering()
-    return figure.axes
 
 
 @pytest.mark.parametrize("deepest", [0, 1, 5, 6, 25, 200])
@@ -68,7 +54,7 @@ def test_labels_of_depths_do_not_touch(deep: Study) -> None:
 
 def test_a_sentence_about_many_layers_names_the_first_and_the_last_few(deep: Study) -> None:
     text = which_layer(deep, HEADLINE).sentence
-    assert "of 25 is highest, " in text
+    assert "over the 25 depths is highest at these: " in text
     assert "at blocks.3.down (1 cell)" in text
     assert "at embed (1 cell)" in text
     assert text.count("(1 cell)") == 6

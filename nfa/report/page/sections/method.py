@@ -8,6 +8,7 @@ import yaml
 from nfa.conventions import HEADLINE, LEARNED_RULE
 from nfa.features.scores import definitions_text
 from nfa.report.page.html import Safe, el
+from nfa.report.page.sections.section import Material, Section
 from nfa.report.page.tables import table
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
@@ -50,27 +51,25 @@ CONVENTIONS_TEXT = (
     ),
     (
         "headline",
-        f"Figures in files, the terminal's table, runs and cells_summary show {HEADLINE}. The selector changes "
-        "what this "
-        "page shows.",
+        f"Figures in files, the table in the terminal and the tables runs and cells_summary are in the convention "
+        f"{HEADLINE}. The selector at the top changes the convention of this page only.",
     ),
     (
         "mean over layers",
-        "Over hidden layers, without the readout: nothing comes after it, so that K = I and its correlation is 1 at "
-        "power 1, whatever was learned.",
+        "Means are over hidden layers, without the readout: nothing comes after it, so that K = I and its "
+        "correlation is 1 at power 1, whatever was learned.",
     ),
     (
         "intervals",
-        "95% of Student's t over seeds, of the mean; with one seed there is none. Only runs that finished enter "
-        "the means "
-        "of a cell.",
+        "95% confidence intervals of the mean over seeds, from Student's t distribution; with one seed there are "
+        "none. Means of a cell are over the runs that finished.",
     ),
     ("learned", f"A run learned if it finished and {LEARNED_RULE}."),
     (
         "probes",
-        "A linear read-out fitted on training features and scored on test data; best probe: the best layer by "
-        "that test "
-        "score. Gain: over the same layer of the untrained network.",
+        "A probe is a linear read-out that is fitted on a layer's training features and scored on test data. Best "
+        "probe: the layer with the highest of these test scores. Gain: the score minus that of the same layer of the "
+        "untrained network.",
     ),
     (
         "feature quality",
@@ -79,14 +78,14 @@ CONVENTIONS_TEXT = (
     ),
     (
         "strata",
-        "Rank correlations of the section on feature quality: ranks within data set, depth from the output and seed, "
-        "pooled; interval: jackknife over cells on Fisher's scale.",
+        "In the section on feature quality, ranks are taken within each data set, depth from the output and seed, "
+        "and all of them enter one rank correlation. Its interval is that of a jackknife over cells, on Fisher's "
+        "scale.",
     ),
     (
         "ranks",
-        "Spearman's ρ per seed over cells (x hidden layers), then mean and interval over seeds. Points of one "
-        "network are "
-        "not independent.",
+        "Other rank correlations are Spearman's ρ over cells (and hidden layers) at each seed, then mean and "
+        "interval over seeds. Points of one network are not independent.",
     ),
 )
 
@@ -112,28 +111,33 @@ def definitions() -> Safe:
         )
     ]
     head = ("quantity", "definition", "meaning", "control", "source")
-    return table(head, rows, "Quantities, for each layer", cls="definitions")
+    return table(head, rows, "Quantities of each layer, by their names in the tables", cls="definitions")
 
 
 def conventions(study: Study) -> Safe:
-    """List what every number takes for granted."""
+    """List the conventions that all numbers on the page share."""
     sweep = study.collected.sweep
-    items = [*CONVENTIONS_TEXT, ("estimator", f"{study.measured_with}, the first of a fixed permutation.")]
+    items = [*CONVENTIONS_TEXT, ("estimator", f"{study.measured_with}: the first samples of a fixed permutation.")]
     items.append(("seeds", name_list(map(str, sweep.seeds), 20)))
     return el("dl", [el("div", el("dt", name), el("dd", text)) for name, text in items], cls="conventions")
 
 
 def provenance(study: Study) -> Safe:
-    """Say with what the cells were made: where they differ, all that there is."""
+    """Tabulate versions, commit and machine of the cells, with all values where cells differ."""
     found: dict[str, dict[str, None]] = {}
     for document in study.collected.documents.values():
         for key, value in _flat(document["provenance"]):
             found.setdefault(key, {})[str(value)] = None
     rows = [el("tr", el("th", key, scope="row"), el("td", name_list(values, 5))) for key, values in found.items()]
-    return table(("what", "value"), rows, "Provenance of the cells")
+    return table(
+        ("property", "value"),
+        rows,
+        "Software and hardware that made the cells; all values are listed where cells differ",
+    )
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Flatten nested dictionaries; keys are joined by spaces."""
     pairs: list[tuple[str, Any]] = []
     for key, value in content.items():
         pairs += _flat(value, f"{prefix}{key} ") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
@@ -149,7 +153,7 @@ def sweep_file(study: Study) -> Safe:
 
 
 def files(study: Study, figures: Iterable[str]) -> Safe:
-    """Link the tables and figures beside the page."""
+    """Link all tables, and the figures that were saved."""
     tables = [
         el(
             "li",
@@ -164,3 +168,22 @@ def files(study: Study, figures: Iterable[str]) -> Safe:
         for name in figures
     ]
     return el("div", el("ul", tables), el("ul", drawn), cls="files")
+
+
+def body(material: Material) -> list[object]:
+    """Make the tables of quantities, conventions, files and provenance, and show the sweep file."""
+    study = material.study
+    return [
+        definitions(),
+        el("h3", "Conventions"),
+        conventions(study),
+        el("h3", "Tables and figures"),
+        files(study, material.figures),
+        el("h3", "Provenance"),
+        provenance(study),
+        el("h3", "The sweep file"),
+        sweep_file(study),
+    ]
+
+
+SECTION = Section(anchor="method", name="method", question="How the numbers were obtained", body=body)
