@@ -6,12 +6,12 @@ from functools import cached_property
 
 from nfa.conventions import CONVENTIONS, HEADLINE, Convention
 from nfa.report.figures import curves, probing
-from nfa.report.statistics.matrix_albums import Album
 from nfa.report.figures.panels import Panel
 from nfa.report.figures.style import OPTIMIZER_COLOURS
 from nfa.report.page.html import Safe, el, join
 from nfa.report.page.live import live_text
 from nfa.report.page.svg import Live, render
+from nfa.report.statistics.matrix_albums import Album
 from nfa.report.statistics.speed_limited import Matched
 from nfa.report.statistics.study import Study
 

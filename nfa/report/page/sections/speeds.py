@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from nfa.conventions import LINEAR_PROBES, READOUT, Convention
-from nfa.report.figures import raised_layers
 from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
 from nfa.report.page.html import Safe, el
