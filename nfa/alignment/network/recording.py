@@ -40,8 +40,8 @@ NO_PATH = "no differentiable path from its product to the output"
 NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
 CONSTANT = "what it multiplies does not depend on the samples"
 UNTOLD = (
-    "it multiplies a constant, and it is not known whether the constant has a row for each sample: the network does not "
-    "run in the same way on another number of samples"
+    "it multiplies a constant, and it is not known whether the constant has a row for each sample: the network does "
+    "not run in the same way on another number of samples"
 )
 UNUSED = "not used in the forward pass"
 CHANGED = "the forward pass changes its values: change them before, and measure the network that has them"
