@@ -19,9 +19,9 @@ from nfa.alignment.quantities.layer import LayerContext, Reference
 from nfa.alignment.quantities.quantity import Quantity
 from nfa.conventions import CORRELATIONS, POWERS
 from nfa.report.figures import curves
-from nfa.report.page import details
-from nfa.report.page.method import definitions
-from nfa.report.statistics import speed_limited, study
+from nfa.report.page.sections import cells
+from nfa.report.page.sections.method import definitions
+from nfa.report.statistics import study
 from nfa.tracking.record import series
 from tests.alignment.networks import CASES, Case, squared_error, targets_for, trained
 from tests.helpers import ROOT
@@ -61,8 +61,8 @@ def test_names_and_controls_are_registered() -> None:
 
 @pytest.mark.parametrize(
     "chosen",
-    [LOGGED, curves.QUANTITIES, details.ORDER, series.QUANTITIES, speed_limited.ALIGNED, study.CURVES],
-    ids=["monitor", "figures", "details", "tracking", "speed limits", "curves"],
+    [LOGGED, curves.QUANTITIES, cells.ORDER, series.QUANTITIES, study.CURVES],
+    ids=["monitor", "figures", "cells", "tracking", "curves"],
 )
 def test_quantities_that_others_choose_are_registered(chosen: tuple[str, ...]) -> None:
     assert set(chosen) <= QUANTITIES.keys()

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from nfa.report.figures import depth_law
 from tests.helpers import tiny, tiny_sweep
-from tests.report.page.test_answers import study_of
-from tests.report.page.test_deep_networks import drawn
+from tests.report.studies import drawn, study_of
 
 
 def test_labels_of_the_depths_of_a_deep_network_are_apart(tmp_path: Path) -> None:
