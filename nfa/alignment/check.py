@@ -23,9 +23,9 @@ from nfa.alignment.network.layers import checked_device, plain
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.samples import Inputs, drawn
 from nfa.alignment.network.trial import DRAWN, UNSTEADY
-from nfa.alignment.quantities.correlation import NFM_ZERO
 from nfa.alignment.quantities.feature_matrix import blocked
 from nfa.alignment.quantities.layer import K_ROUNDING
+from nfa.alignment.quantities.weights import WEIGHT_ZERO
 from nfa.random import torch_generator
 
 COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note")
@@ -216,7 +216,7 @@ def _compare(
     elif direct is None or direct.agop.shape != product.shape:
         notes.append(NOT_ALONE)
     elif not direct.agop.any() and not product.any():
-        notes.append(NFM_ZERO if found.covariance.any() else K_ZERO)
+        notes.append(WEIGHT_ZERO if found.covariance.any() else K_ZERO)
         error = 0.0
     else:
         difference = (product - direct.agop).norm() / torch.maximum(direct.agop.norm(), product.norm())

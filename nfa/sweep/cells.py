@@ -36,6 +36,17 @@ class Cell:
         """The points of data, model, optimizer and train."""
         return self.network.data, self.network.model, self.optimizer_point, self.train_point
 
+    def __eq__(self, other: object) -> bool:
+        """Compare the settings; cells of different readings of the same sweep file are equal."""
+        if not isinstance(other, Cell):
+            return NotImplemented
+        pairs = zip(self.points, other.points, strict=True)
+        return all(mine is theirs or mine.settings == theirs.settings for mine, theirs in pairs)
+
+    def __hash__(self) -> int:
+        """Hash the readable names of the points, which are equal for equal settings."""
+        return hash(tuple(point.readable for point in self.points))
+
     @property
     def data(self) -> Settings:
         """Settings of the data."""

@@ -57,7 +57,9 @@ def test_every_score_is_described() -> None:
     assert set(IN_SUMMARY) <= set(BEYOND_PROBES)
 
 
-@pytest.mark.parametrize("module", ["nfa.features.scores", "nfa.report.page.method", "nfa.tracking.record.summary"])
+@pytest.mark.parametrize(
+    "module", ["nfa.features.scores", "nfa.report.page.sections.method", "nfa.tracking.record.summary"]
+)
 def test_the_registry_is_read_without_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
