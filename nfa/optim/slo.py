@@ -68,7 +68,7 @@ class SLOSettings(OptimizerSettings):
     def _shares_of_the_steps(cls, later: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         for share, speeds in later.items():
             if not 0 < _number(share) < 1:
-                raise ValueError(f"{cut(share)}: is not a share of the steps; use a number between 0 and 1, e.g. 0.5")
+                raise ValueError(f"{cut(share)}: must be a share of the steps; use a number between 0 and 1, e.g. 0.5")
             for layer, speed in speeds.items():
                 if speed < 0:
                     raise ValueError(f"{cut(share)}.{cut(layer)}: {speed:g} is negative; a speed is 0 or more")

@@ -31,8 +31,8 @@ def test_settings_at_their_defaults_change_no_id() -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"later": {1.5: {"first": 1}}}, "optimizer[0].later.1.5: is not a share of the steps"),
-        ({"later": {"half": {"first": 1}}}, "optimizer[0].later.half: is not a share of the steps"),
+        ({"later": {1.5: {"first": 1}}}, "optimizer[0].later.1.5: must be a share of the steps"),
+        ({"later": {"half": {"first": 1}}}, "optimizer[0].later.half: must be a share of the steps"),
         ({"later": {0.5: {"first": -1}}}, "optimizer[0].later.0.5.first: -1 is negative"),
         ({"later": {0.5: {"hidden7": 1}}}, "optimizer[0].later.0.5.hidden7: no such layer"),
         ({"later": {0.5: {"first": 1}}, "adapt": 10}, "later and adapt are both given"),
