@@ -60,9 +60,10 @@ def test_memory_and_time_double_with_each_attempt(steps: int, least: int, tmp_pa
     assert [rules["sweep_minutes"](wildcards, attempt) for attempt in (1, 2)] == [31, 62]
 
 
+@pytest.mark.slow
 def test_cells_computed_one_by_one_elsewhere_are_found_finished(tmp_path: Path) -> None:
     # As docs/cluster.md tells those whose scheduler has no plugin that fits.
-    workflow = Workflow(tmp_path, {**DOCUMENT, "train": [{"steps": 30}, {"steps": 7000}]})
+    workflow = Workflow(tmp_path, {**DOCUMENT, "train": [{"steps": 30}, {"steps": 40}]})
     assert workflow.planned()["train"] == 2
     for line in nfa("expand", workflow.config, "--tsv").stdout.splitlines()[1:]:
         for stage in STAGES:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import STAGES
 from nfa.sweep.grid import parse
@@ -68,6 +70,7 @@ def test_a_failed_stage_costs_no_finished_one_and_a_new_setting_trains_nothing(t
     assert parts(here.folder, "train", "measure") == finished
 
 
+@pytest.mark.slow
 def test_results_of_the_earlier_rule_for_small_cells_are_found_and_nothing_is_computed(tmp_path: Path) -> None:
     sweep = parse(DOCUMENT, "x")
     (cell,) = sweep.cells

@@ -85,7 +85,12 @@ MADE_AGAIN: dict[str, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("change", OTHERS)
+IN_THE_FAST_TIER = ("a measure setting", "fewer seeds")  # each change costs three starts of Snakemake
+
+
+@pytest.mark.parametrize(
+    "change", [name if name in IN_THE_FAST_TIER else pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]
+)
 def test_stale_results_are_made_again(origin: Workflow, tmp_path: Path, change: str) -> None:
     workflow = copied(origin, tmp_path, DOCUMENT | OTHERS[change], memory=False)
     before = content(tmp_path / "results")
@@ -102,6 +107,7 @@ def test_stale_results_are_made_again(origin: Workflow, tmp_path: Path, change: 
     check_tables(workflow)
 
 
+@pytest.mark.slow
 def test_results_put_in_the_place_of_others_are_found_though_snakemake_remembers(
     origin: Workflow, tmp_path: Path
 ) -> None:
@@ -117,6 +123,7 @@ def test_results_put_in_the_place_of_others_are_found_though_snakemake_remembers
     check_tables(workflow)
 
 
+@pytest.mark.slow
 def test_tables_of_a_sweep_file_that_was_aggregated_by_hand_are_found(origin: Workflow, tmp_path: Path) -> None:
     workflow = copied(origin, tmp_path, DOCUMENT, memory=True)
     assert workflow.planned() == {}
