@@ -21,7 +21,7 @@ experiments: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" docs/experiments/run.sh
 
 test: $(VENV)/.test-tools lint
-	$(PYTEST) -m "not slow" $(TESTS)
+	$(PYTEST) --doctest-modules -m "not slow" nfa $(TESTS)
 
 test-slow: $(VENV)/.test-tools
 	$(PYTEST) -m slow $(TESTS)
