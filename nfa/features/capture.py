@@ -117,7 +117,7 @@ def named_layers(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> tup
     Raises:
         ValueError: ``layers`` is empty, or names something that is no layer of the network.
     """
-    # Evenly spread over the samples, because those of one class, which take the same way, may follow each other.
+    # Spread over all samples, because they may be sorted by class, and an expert may see those of one class only.
     places = torch.linspace(0, len(inputs) - 1, min(len(inputs), BLOCK), dtype=torch.float64).round().long()
     few_and_more = (inputs[rows] for rows in (slice(2), places.to(inputs.device)))
     survey, recording = survey_layers(model, few_and_more)

@@ -93,8 +93,8 @@ def run_trial(
     alone = len(inputs) == 1 and len(given) == 2 and (mixed or _another_alone(model, inputs, recording, before))
     if mixed and not alone:
         raise ValueError(MIXED)
-    remarks = [remark for remark, so in ((DRAWN, draws), (UNSTEADY, not repeats.steady)) if so]
-    if alone:
+    remarks = [remark for remark, applies in ((DRAWN, draws), (UNSTEADY, not repeats.steady)) if applies]
+    if alone:  # J of two copies says nothing about J of the sample alone, so its rounding stays unknown
         before.restore()
         return Trial(draws=draws, alone=True, remarks=tuple(remarks))
     rounding, traces, magnified = _rounding(model, inputs, halves, outputs, before, layers, heads=heads)
