@@ -1,7 +1,7 @@
 """What one would write without this library, each giving pearson's UC-NFC at power 1 of every layer.
 
-one_at_a_time   (A) for each layer the Jacobian of the rest of the network by its input, of all samples at once
-all_at_once     (B) all layers in one sweep by zero perturbations of the pre-activations, in batches
+one_at_a_time   (layerwise) for each layer the Jacobian of the rest of the network by its input, of all samples at once
+all_at_once     (joint) all layers in one pass by zero perturbations of the pre-activations, in batches
 
 Both then form the d x d NFM and AGOP in the network's own number type.
 """
@@ -21,7 +21,7 @@ def linear_layers(model: nn.Sequential) -> list[nn.Linear]:
 
 
 def one_at_a_time(model: nn.Sequential, inputs: Tensor) -> list[float]:
-    """(A): UC-NFC of every layer, from all Jacobians (n, C, d) of one layer after the other."""
+    """Layerwise: UC-NFC of every layer, from all Jacobians (n, C, d) of one layer after the other."""
     values = []
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
     modules = list(model)
@@ -41,7 +41,7 @@ def one_at_a_time(model: nn.Sequential, inputs: Tensor) -> list[float]:
 
 
 def all_at_once(model: nn.Sequential, inputs: Tensor) -> list[float]:
-    """(B): UC-NFC of every layer, from the Jacobians (batch, C, k) of all layers together."""
+    """Joint: UC-NFC of every layer, from the Jacobians (batch, C, k) of all layers together."""
     values = []
     for module, covariance in zip(linear_layers(model), covariances(model, inputs), strict=True):
         weight = module.weight.detach()

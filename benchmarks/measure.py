@@ -37,8 +37,8 @@ def table(title: str, *rows: tuple[str, ...]) -> None:
 
 def single_number(repeats: int) -> None:
     """Exact and sketched against both plain ways."""
-    head = ("A", "B", "exact", "A / exact", "B / exact", "sketched", "B / sketched", "with its error", "B / that")
-    rows = [("network (d, depth x width, C)", *head)]
+    head = ("network (d, depth x width, C)", "layerwise", "joint", "exact", "layerwise / exact", "joint / exact")
+    rows = [(*head, "sketched", "joint / sketched", "with its error", "joint / that")]
     for case in CASES.values():
         model, inputs = case.build()
         found = [f(model, inputs) for f in (library.exact, baselines.one_at_a_time, baselines.all_at_once)]
@@ -46,18 +46,18 @@ def single_number(repeats: int) -> None:
         assert difference < AGREEMENT, f"{case}: the ways disagree by {difference}"
         times = interleaved(
             {
-                "A": partial(baselines.one_at_a_time, model, inputs),
-                "B": partial(baselines.all_at_once, model, inputs),
+                "layerwise": partial(baselines.one_at_a_time, model, inputs),
+                "joint": partial(baselines.all_at_once, model, inputs),
                 "exact": partial(library.exact, model, inputs),
                 "sketched": partial(library.sketched, model, inputs),
                 "errors": partial(library.sketched_with_errors, model, inputs),
             },
             repeats,
         )
-        row = [milliseconds(times.median(name)) for name in ("A", "B", "exact")]
-        row += [times.ratio("A", "exact"), times.ratio("B", "exact")]
+        row = [milliseconds(times.median(name)) for name in ("layerwise", "joint", "exact")]
+        row += [times.ratio("layerwise", "exact"), times.ratio("joint", "exact")]
         for name in ("sketched", "errors"):
-            row += [milliseconds(times.median(name)), times.ratio("B", name)]
+            row += [milliseconds(times.median(name)), times.ratio("joint", name)]
         rows.append((str(case), *row))
     table("### One number per layer", *rows)
 
@@ -119,11 +119,11 @@ def _largest_difference(layer: library.LayerCovariance) -> float:
 
 def memory(threads: int) -> None:
     """Peak memory, each variant in a process of its own."""
-    names = ("A", "B", "exact", "sketched")
-    rows = [("network (d, depth x width, C)", *names, "exact / B", "sketched / B")]
+    names = ("layerwise", "joint", "exact", "sketched")
+    rows = [("network (d, depth x width, C)", *names, "exact / joint", "sketched / joint")]
     for key, case in CASES.items():
         peaks = {name: peak(key, name, threads) for name in names}
-        shares = [f"{peaks[name] / peaks['B']:.2f}" for name in ("exact", "sketched")]
+        shares = [f"{peaks[name] / peaks['joint']:.2f}" for name in ("exact", "sketched")]
         rows.append((str(case), *(f"{value / MEGABYTE:.0f} MiB" for value in peaks.values()), *shares))
     table("### Peak memory beyond the network and the samples", *rows)
 

@@ -17,8 +17,8 @@ import torch
 from networks import CASES, TINY
 
 VARIANTS = {
-    "A": baselines.one_at_a_time,
-    "B": baselines.all_at_once,
+    "layerwise": baselines.one_at_a_time,
+    "joint": baselines.all_at_once,
     "exact": library.exact,
     "sketched": library.sketched,
 }

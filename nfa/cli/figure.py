@@ -49,12 +49,12 @@ def run_figure(options: argparse.Namespace) -> None:
     from nfa.report.statistics.points import Wanted, read_points
     from nfa.report.terminal.chart import chart_table
     from nfa.storage.paths import SweepPaths
-    from nfa.storage.stale import remarks
+    from nfa.storage.stale import warnings_about
 
     wanted = [Wanted.parse(text) for text in options.show]
     points = read_points(options.results, wanted, options.at_train_loss)
     chart = make_chart(points, Roles(options.x, options.colour, options.panel))
     save_chart(chart, out)
     print(chart_table(chart))
-    for line in remarks(SweepPaths(options.results)):
+    for line in warnings_about(SweepPaths(options.results)):
         print(f"nfa: warning: {line}", file=sys.stderr)

@@ -8,9 +8,9 @@ from pathlib import Path
 def _remark(results: Path) -> None:
     """Warn on standard error if results were made from an earlier state of their sweep file."""
     from nfa.storage.paths import SweepPaths
-    from nfa.storage.stale import remarks
+    from nfa.storage.stale import warnings_about
 
-    for line in remarks(SweepPaths(results)):
+    for line in warnings_about(SweepPaths(results)):
         print(f"nfa: warning: {line}", file=sys.stderr)
 
 

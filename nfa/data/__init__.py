@@ -6,6 +6,12 @@ that all entries share and applies them. The user's own data come from a file (`
 tables, ``npz.py`` for arrays, ``suspects.py`` for columns that give the target away) or from a function
 (``function.py``); both become a data set in ``arrays.py``, and ``labels.py`` decides whether targets are classes.
 
+These entries are in files of another name:
+
+- ``single_index`` and ``multi_index``: ``polynomials``; ``staircase`` and ``sparse_parity``: ``boolean``;
+- ``nongaussian``: ``translation_invariant``;
+- torchvision's (``mnist``, ``cifar10``, ...): ``vision_sets``; scikit-learn's (``digits``, ...): ``sklearn_sets``.
+
 To add a data set, write one file with its settings, ``shape``, ``load`` and ``ENTRY``, and name it in ``DATA``.
 ``docs/extend.md`` shows the steps.
 """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-ROWS = 10  # in a table of fewer rows a column can look like this by chance
+ROWS = 10  # a table of fewer rows is not examined: there a column can look like a row number or the target by chance
 FIRST_LOOK = 1000  # rows compared first, which clear most columns
 
 
@@ -23,7 +23,9 @@ def classes_of(targets: np.ndarray) -> np.ndarray | None:
     return codes
 
 
-def reason(values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None, parts: Sequence[np.ndarray]) -> str:
+def why_suspect(
+    values: np.ndarray, targets: np.ndarray, classes: np.ndarray | None, parts: Sequence[np.ndarray]
+) -> str:
     """Explain why a column may give the target away.
 
     Args:

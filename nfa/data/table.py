@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nfa.data.suspects import classes_of, reason
+from nfa.data.suspects import classes_of, why_suspect
 from nfa.errors import UserError, nearest, one_line
 
 SPLIT = "split"
@@ -258,7 +258,7 @@ def _refuse_suspects(
 ) -> None:
     """Refuse columns that may give the target away, all of them in one message."""
     classes, parts = classes_of(y), list(rows.values())
-    reasons = {name: reason(values, y, classes, parts) for name, values in columns.items()}
+    reasons = {name: why_suspect(values, y, classes, parts) for name, values in columns.items()}
     found = {name: why for name, why in reasons.items() if why}
     if found:
         raise _suspected(path, found, list(columns))

@@ -1,4 +1,4 @@
-"""The user's own code and networks, and packages that need care when they are imported.
+"""The user's own code and networks, and torchvision, whose import may fail.
 
 ``users_code``          run the user's code: whatever it raises becomes one line, and it changes no other cell
 ``references``          find what ``module:name`` names

@@ -77,8 +77,8 @@ def layer_features(
         ValueError: ``layers`` is empty, or names something that is no layer of the network.
     """
     wanted, every = named_layers(model, inputs, layers)
-    names, after = dict(model.named_modules()), dict(pairwise(every))
-    following = {name: after[name] for name in wanted if after.get(name) in names}
+    modules, next_layer = dict(model.named_modules()), dict(pairwise(every))
+    following = {name: next_layer[name] for name in wanted if next_layer.get(name) in modules}
     readout = [name for name in wanted if name == every[-1]]
     caught: dict[str, list[LayerFeatures]] = {name: [] for name in (*following, *readout)}
     last: dict[str, Tensor] = {}
@@ -89,7 +89,7 @@ def layer_features(
 
         return hook
 
-    handles = [names[after].register_forward_pre_hook(catch(name)) for name, after in following.items()]
+    handles = [modules[entered].register_forward_pre_hook(catch(name)) for name, entered in following.items()]
     for outputs in _forward(model, inputs, handles):
         for name in readout:
             last[name] = outputs
@@ -117,6 +117,7 @@ def named_layers(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> tup
     Raises:
         ValueError: ``layers`` is empty, or names something that is no layer of the network.
     """
+    # Spread over all samples, because they may be sorted by class, and an expert may see those of one class only.
     places = torch.linspace(0, len(inputs) - 1, min(len(inputs), BLOCK), dtype=torch.float64).round().long()
     few_and_more = (inputs[rows] for rows in (slice(2), places.to(inputs.device)))
     survey, recording = survey_layers(model, few_and_more)
@@ -140,8 +141,8 @@ def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dic
         Layer name -> its pass. Left out are modules that are neither linear nor convolutional, which have no single
         h = W x of their own, and layers that only some of the samples go through.
     """
-    names = dict(model.named_modules())
-    caught: dict[str, list[LayerPass]] = {name: [] for name in layers if isinstance(names.get(name), _PRODUCTS)}
+    modules = dict(model.named_modules())
+    caught: dict[str, list[LayerPass]] = {name: [] for name in layers if isinstance(modules.get(name), _PRODUCTS)}
     last: dict[str, LayerPass] = {}
 
     def catch(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
@@ -153,7 +154,7 @@ def layer_passes(model: nn.Module, inputs: Tensor, layers: Sequence[str]) -> dic
 
         return hook
 
-    handles = [names[name].register_forward_hook(catch(name)) for name in caught]
+    handles = [modules[name].register_forward_hook(catch(name)) for name in caught]
     for outputs in _forward(model, inputs, handles):
         for name in list(caught):
             seen = last.pop(name, None)

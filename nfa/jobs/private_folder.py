@@ -1,10 +1,10 @@
 """Folders that belong to this user alone, among the temporary files of all users.
 
 Three kinds of process use them: the command of a job (``nfa/import_server/hand_over.py``), the import server
-(``nfa/import_server/server.py``), and the fork that publishes (``nfa/jobs/temporary_folder.py``). No link is followed,
-so that other users cannot redirect what is written or removed. A lock is held on each folder as long as it is in use.
-The operating system releases the lock however its process ends, so a folder without a lock was left by a killed process
-and is removed. The module imports little, because most jobs load it.
+(``nfa/import_server/server.py``), and the fork that publishes (``nfa/jobs/temporary_folder.py``). Symbolic links are
+not followed, so that other users cannot redirect what is written or removed. A lock is held on each folder as long as
+it is in use. The operating system releases the lock however its process ends, so a folder without a lock was left by a
+killed process and is removed. The module imports little, because most jobs load it.
 """
 
 from __future__ import annotations

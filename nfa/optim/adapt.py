@@ -1,4 +1,6 @@
-"""SLO speeds that follow the measured alignment: layers that lag get faster. Derived here, from no paper. No torch.
+"""Speeds of Speed Limited Optimization that follow the measured alignment: layers that lag get faster.
+
+Derived in this project, from no paper. Imports no torch.
 
     log C_l <- log C_l + rate * (mean of a - a_l),    then C_l within [B_l / bound, B_l * bound]
 
@@ -35,7 +37,8 @@ def adapted_speeds(
         Layer name -> new speed. A speed of 0 stays 0.
 
     Raises:
-        ValueError: A rate or bound out of range, a layer without a speed, or a speed without one at the start.
+        ValueError: ``rate`` or ``bound`` is out of range, ``nfc`` names a layer without a speed, or ``base`` lacks a
+            layer of ``speeds``.
     """
     if not 0 < rate < math.inf:
         raise ValueError(f"rate: {rate} must be more than 0 and finite")

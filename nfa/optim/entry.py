@@ -37,7 +37,8 @@ class Parameters:
 
     Attributes:
         named: (name, tensor), in order of registration.
-        stacked: Axis 0 of every tensor counts independent networks; norms and orthogonal factors are taken per network.
+        stacked: Axis 0 of every tensor indexes independent networks (seeds); norms and orthogonal factors are computed
+            for each network alone.
         layers: Names of the layers in forward order, for settings by layer; None to derive them from the names.
         lr_factors: Parameter name -> factor on its learning rate, for entrywise steps; 1 for a parameter not named.
     """
@@ -77,12 +78,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_factor", 1.0)
 
 
-def _plain(settings: OptimizerSettings, layer_names: Sequence[str]) -> dict[str, Any]:
+def _settings_that_differ(settings: OptimizerSettings, layer_names: Sequence[str]) -> dict[str, Any]:
     """Identify an optimizer without settings by layer: return the settings that differ from their defaults."""
     return non_default(settings)
 
 
-def _none(settings: OptimizerSettings) -> float:
+def _no_decay(settings: OptimizerSettings) -> float:
     """Return the weight decay of an optimizer that has none."""
     return 0.0
 
@@ -106,9 +107,9 @@ class OptimizerEntry:
     settings: type[OptimizerSettings]
     make: Callable[[Any, Parameters], torch.optim.Optimizer]
     about: str
-    weight_decay: Callable[[Any], float] = _none
-    decoupled_decay: Callable[[Any], float] = _none
-    canonical: Callable[[Any, Sequence[str]], dict[str, Any]] = _plain
+    weight_decay: Callable[[Any], float] = _no_decay
+    decoupled_decay: Callable[[Any], float] = _no_decay
+    canonical: Callable[[Any, Sequence[str]], dict[str, Any]] = _settings_that_differ
 
     def build(
         self,
@@ -124,7 +125,7 @@ class OptimizerEntry:
         Args:
             settings: Settings of this entry.
             model: The network, or its parameters by name.
-            stacked: Axis 0 of every tensor counts independent networks (seeds), each trained as if it were alone.
+            stacked: Axis 0 of every tensor indexes independent networks (seeds), each trained as if it were alone.
             layers: Names of the layers in forward order, for speeds that are given by index.
             lr_factors: Parameter name -> factor on its learning rate in entrywise steps (maximal update
                 parametrisation); optimizers with other steps ignore it.

@@ -7,5 +7,6 @@
 - ``page``: report.html, one file per section, with all of its sentences.
 
 A new statistic goes into ``statistics``, and if it is a table of its own into ``statistics/summaries.py``; a new figure
-into ``figures`` (see its docstring). Nothing here imports torch.
+into ``figures``, a new section of the page into ``page.sections`` (see their docstrings). The W&B Report is built in
+``nfa/tracking/weights_and_biases/report.py``. Nothing here imports torch.
 """

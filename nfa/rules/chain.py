@@ -40,5 +40,10 @@ class Chain:
 
 
 def send_back(outputs: list[Tensor], errors: list[Tensor]) -> None:
-    """Add to the ``grad`` of all parameters, with the given error of each segment's output."""
+    """Add each segment's gradients to the ``grad`` of its parameters, given the error of the segment's output.
+
+    Args:
+        outputs: Outputs of the segments, as ``Chain.forward`` returns them.
+        errors: In place of the derivative of the loss by each output, shaped as it.
+    """
     torch.autograd.backward(outputs, errors)

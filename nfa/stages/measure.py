@@ -43,7 +43,7 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
     steps = {seed: run["checkpoints"] for seed, run in runs.items()}
     with parts.locked():
         work = SeedWork(cell, parts, steps, ALIGNMENT, save_seconds)
-        for seed in work.left:
+        for seed in work.to_do:
             with work.part(seed) as table:
                 arrays = _measure_seed(work, seed, table, (steps[seed][0], steps[seed][-1]), sweep.measure, device)
                 write_arrays(parts.file(seed, "npz"), arrays)

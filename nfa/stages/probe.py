@@ -43,7 +43,7 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
     with parts.locked():
         work = SeedWork(cell, parts, steps, PROBES, save_seconds)
         subjects: dict[int, Subject] = {}  # of the last data set, which the next seed may share
-        for seed, data in load_all(cell, work.left, device).items():
+        for seed, data in load_all(cell, work.to_do, device).items():
             with work.part(seed) as table:
                 if id(data) not in subjects:
                     subjects = {id(data): Subject.of(data, sweep.probe)}

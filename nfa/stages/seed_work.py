@@ -27,7 +27,7 @@ class SeedWork:
     """The seeds of one cell in one stage, finished or to do.
 
     Attributes:
-        left: Seeds without a finished part.
+        to_do: Seeds without a finished part.
         tables: Seed -> table, of the seeds with a finished part.
     """
 
@@ -45,11 +45,11 @@ class SeedWork:
         """
         self.cell, self._parts, self._steps = cell, parts, steps
         self._schema, self._save_seconds = schema, save_seconds
-        self.left: list[int] = []
+        self.to_do: list[int] = []
         self.tables: dict[int, pd.DataFrame] = {}
         for seed in steps:
             if parts.finished(seed) is None:
-                self.left.append(seed)
+                self.to_do.append(seed)
             else:
                 event(f"{self._name(seed)}: finished before")
                 self.tables[seed] = read_table(parts.file(seed, "parquet"))

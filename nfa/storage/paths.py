@@ -34,7 +34,7 @@ class CellPaths:
 
     @property
     def probes(self) -> Path:
-        """Scores of linear probes on every layer's features."""
+        """Scores of features: linear probes, kernel machines, geometry, and recovery of directions."""
         return self.folder / "probes.parquet"
 
     @property
@@ -58,7 +58,8 @@ class SweepPaths:
 
     Attributes:
         folder: results/<sweep>.
-        made: Subfolder for what is made of all cells; another one for what is made of some of them.
+        made: Subfolder of tables, figures and report: "." for those of all cells, "so-far" for those of the finished
+            cells (``nfa report``).
     """
 
     folder: Path

@@ -27,7 +27,7 @@ SEEDS = re.compile(rb'"seeds": \[([0-9, ]*)\]')
 
 
 def stale_outputs(sweep: Sweep, paths: SweepPaths) -> list[str]:
-    """List the existing files of a sweep that were not made from the sweep file as it is, one file for each job.
+    """List the existing files that were made from another state of the sweep file, one file for each job to run again.
 
     Missing files are not listed, because Snakemake notices them itself.
     """
@@ -87,7 +87,8 @@ def _stale_tables(sweep: Sweep, cell: Cell, paths: CellPaths) -> Iterator[Path]:
 
 def _fits(file: Path, stage_hash: str, seeds: set[int]) -> bool:
     """Return True if a table was made with these settings and with all of these seeds."""
-    # This search is twenty times faster than opening the table. A hit is certain: the hash occurs nowhere else.
+    # Searching the last bytes for the hash is twenty times faster than opening the table. A table that holds the hash
+    # was made with these settings, because the hash occurs nowhere else; a table without it is opened to make sure.
     with file.open("rb") as opened:
         opened.seek(max(0, os.fstat(opened.fileno()).st_size - TAIL))
         end = opened.read()
@@ -114,7 +115,7 @@ def _cell_fits(file: Path, train_hash: str, seeds: set[int]) -> bool:
         return False
 
 
-def recorded(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
+def recorded_origin(paths: SweepPaths) -> tuple[dict[str, Any], Origin] | None:
     """Return the sweep's document and sweep file that results were made from; None if they are not recorded."""
     try:
         document, origin = read_plan(paths.plan)
@@ -140,7 +141,7 @@ def check_name(sweep: Sweep, paths: SweepPaths, *, snakemake: bool = False) -> N
     Raises:
         UserError: One line, with the ways out.
     """
-    known = recorded(paths)
+    known = recorded_origin(paths)
     if known is None or sweep.origin is None:
         return
     document, origin = known
@@ -169,12 +170,12 @@ def _is_same_sweep(sweep: Sweep, document: dict[str, Any]) -> bool:
     return same and [cell.id for cell in other.cells] == [cell.id for cell in sweep.cells]
 
 
-def remarks(paths: SweepPaths) -> list[str]:
+def warnings_about(paths: SweepPaths) -> list[str]:
     """Return a warning line for each way in which results do not fit the sweep file as it is now.
 
     The plan is the sweep file as it was when the sweep was last started; tables and report may be older than the plan.
     """
-    known = recorded(paths)
+    known = recorded_origin(paths)
     if known is None:
         return []
     document, origin = known

@@ -33,7 +33,7 @@ class Estimate:
     bytes: float
 
 
-class LayerSums(NamedTuple):
+class CostSums(NamedTuple):
     """Sums over a network's layers.
 
     Attributes:
@@ -52,10 +52,10 @@ class LayerSums(NamedTuple):
 
 
 @lru_cache(maxsize=1)  # consecutive cells of a sweep share their network
-def layer_sums(network: Network) -> LayerSums:
+def layer_sums(network: Network) -> CostSums:
     """Sum up a network's layers."""
     layers = network.layers
-    return LayerSums(
+    return CostSums(
         weights=sum(layer.fan_out * layer.fan_in for layer in layers),
         forward=sum(layer.fan_out * layer.fan_in * layer.positions for layer in layers),
         gram=sum(layer.fan_out**2 * layer.positions for layer in layers),

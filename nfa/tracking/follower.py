@@ -58,7 +58,7 @@ def followed(sweep: Sweep, cells: Sequence[Cell], results: Path) -> Iterator[Non
         yield
         return
     command = [sys.executable, "-m", "nfa.tracking.follower"]
-    order = {"document": sweep.document, "cells": [cell.id for cell in cells], "results": str(results.resolve())}
+    task = {"document": sweep.document, "cells": [cell.id for cell in cells], "results": str(results.resolve())}
     pipe = subprocess.PIPE
     follower = subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True, text=True
@@ -68,7 +68,7 @@ def followed(sweep: Sweep, cells: Sequence[Cell], results: Path) -> Iterator[Non
     threading.Thread(target=_relay, args=(follower.stdout,), daemon=True).start()
     try:
         with contextlib.suppress(BrokenPipeError):
-            follower.stdin.write(json.dumps(order) + "\n")
+            follower.stdin.write(json.dumps(task) + "\n")
             follower.stdin.flush()
         yield
     finally:
@@ -86,11 +86,11 @@ def _relay(output: IO[str]) -> None:
 
 def main() -> None:
     """Follow a stage. The first line of standard input names its cells; the end of standard input ends the follower."""
-    order = json.loads(sys.stdin.readline())
-    sweep = parse(order["document"], "plan")
-    cells = [sweep.cell(name) for name in order["cells"]]
+    task = json.loads(sys.stdin.readline())
+    sweep = parse(task["document"], "plan")
+    cells = [sweep.cell(name) for name in task["cells"]]
     try:
-        _Follower(sweep, cells, Path(order["results"])).run()
+        _Follower(sweep, cells, Path(task["results"])).run()
     except UserError as error:
         print(f"W&B: warning: no live curves: {error}", flush=True)
     except TrackerError as error:

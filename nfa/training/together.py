@@ -1,10 +1,10 @@
 """Training of several seeds of one cell together, with their weights stacked along axis 0.
 
 A training step of a small network consists mostly of overhead: Python, kernel starts, the optimizer's loop. Stacking
-the weights of S seeds along a new axis 0 pays this overhead once for all of them, and the products become batched
-products. Only chains of linear layers and entrywise functions are stacked, such as the MLPs of ``nfa.models``. For them
-stacking was never slower than training one by one (docs/training.md), while ``torch.func.vmap``, which would stack any
-network, was slower, because it copies weights.
+the weights of S seeds along a new axis 0, which indexes independent networks (seeds), pays this overhead once for all
+of them, and the products become batched products. Only chains of linear layers and entrywise functions are stacked,
+such as the MLPs of ``nfa.models``. For them stacking was never slower than training one by one (docs/training.md),
+while ``torch.func.vmap``, which would stack any network, was slower, because it copies weights.
 
 The bits of a seed do not depend on the seeds that it is trained with, so that runs may join and leave between two
 steps. This holds if every matrix begins at a multiple of 64 bytes, because products round differently at other

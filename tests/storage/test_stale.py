@@ -12,7 +12,7 @@ from nfa.errors import SweepError, UserError
 from nfa.storage.atomic import write_text
 from nfa.storage.documents import write_cells, write_plan, write_provenance
 from nfa.storage.paths import SweepPaths
-from nfa.storage.stale import check_name, remarks, stale_outputs
+from nfa.storage.stale import check_name, stale_outputs, warnings_about
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import load, load_cells, parse
 from tests.fake_results import write
@@ -41,7 +41,7 @@ def done(tmp_path: Path) -> tuple[Sweep, SweepPaths]:
 def test_nothing_is_stale_of_the_sweep_file_itself(done: tuple[Sweep, SweepPaths]) -> None:
     sweep, paths = done
     assert stale_outputs(sweep, paths) == []
-    assert remarks(paths) == []
+    assert warnings_about(paths) == []
 
 
 def test_tables_of_other_settings_or_fewer_seeds_are_stale(done: tuple[Sweep, SweepPaths], tmp_path: Path) -> None:
@@ -82,18 +82,18 @@ def test_results_without_a_plan_or_with_an_older_one_are_reported_on_again(
     write_plan(saved(tmp_path, seeds=3), paths)
     sweep = saved(tmp_path)
     assert stale_outputs(sweep, paths) == [str(paths.report)]
-    assert "sweep file has changed since" in remarks(paths)[0]
-    assert "tables and report are of an earlier state" in remarks(paths)[1]
+    assert "sweep file has changed since" in warnings_about(paths)[0]
+    assert "tables and report are of an earlier state" in warnings_about(paths)[1]
     paths.plan.unlink()
     assert stale_outputs(sweep, paths) == [str(paths.report)]
-    assert remarks(paths) == []  # provenance.json remembers the file too
+    assert warnings_about(paths) == []  # provenance.json remembers the file too
 
 
 def test_comments_and_the_order_of_keys_are_no_change(done: tuple[Sweep, SweepPaths], tmp_path: Path) -> None:
     _, paths = done
     text = yaml.safe_dump(dict(reversed(DOCUMENT.items())), sort_keys=False)
     (tmp_path / "sweep.yaml").write_text("# a comment\n" + text)
-    assert remarks(paths) == []
+    assert warnings_about(paths) == []
 
 
 @pytest.mark.parametrize("by", ["plan", "provenance"])
@@ -161,7 +161,7 @@ def test_a_damaged_provenance_is_told_as_such(done: tuple[Sweep, SweepPaths]) ->
     _, paths = done
     text = paths.provenance.read_text()
     paths.provenance.write_text(text.replace('"steps"', '"stets"', 1))
-    assert [line.partition(";")[0] for line in remarks(paths)] == [f"{paths.provenance}: damaged"]
+    assert [line.partition(";")[0] for line in warnings_about(paths)] == [f"{paths.provenance}: damaged"]
 
 
 def test_a_data_file_that_has_changed_or_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,11 +177,11 @@ def test_a_data_file_that_has_changed_or_is_gone_is_told(tmp_path: Path, monkeyp
     write_plan(sweep, paths)
     write_cells(sweep, paths)
     write_provenance(sweep, paths, ["nfa"])
-    assert remarks(paths) == []
+    assert warnings_about(paths) == []
     table.write_text("\n".join(["a,y", "7.5,1.25", *rows[1:]]))
-    (line,) = remarks(paths)
+    (line,) = warnings_about(paths)
     assert f"the data of {len(sweep.cells)} of {len(sweep.cells)} cells have changed since the tables were made" in line
     table.unlink()
-    (line,) = remarks(paths)
+    (line,) = warnings_about(paths)
     assert line.startswith("sweep.yaml: data[0]: q.csv: no such file")
     assert line.endswith("; so it is not known if the data of these results have changed")

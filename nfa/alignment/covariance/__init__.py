@@ -15,7 +15,7 @@ Gram matrix S = W W^T, (k, k), and G u = W^T (K (W u)) for a direction u. k is a
 channels of a convolution.
 
 Where to find what:
-    ``measure``      ``measure_covariances``: K of every layer in one sweep over the samples, exact or sketched. It
+    ``measure``      ``measure_covariances``: K of every layer in one pass over the samples, exact or sketched. It
                      calls all the others.
     ``passes``       the reverse passes over one batch, and the running sum of J^T J of each layer.
     ``blocks``       K kept in blocks of samples and two independent sketches, for error bars.

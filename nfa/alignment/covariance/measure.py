@@ -1,8 +1,8 @@
-"""``measure_covariances``: K of every layer in one sweep over the samples.
+"""``measure_covariances``: K of every layer in one pass over the samples.
 
     K = (1/n) sum_i sum_positions J_i^T J_i,    J_i = d f(x_i) / d h    (Beaglehole et al., arXiv 2402.05271)
 
-The sweep has four steps. A few samples are tried out (``network.guard``). The samples are cut into batches that fit the
+This has four steps. A few samples are tried out (``network.guard``). The samples are cut into batches that fit the
 size of the network's activations. Each batch takes one recorded forward pass and then reverse passes, each of which
 serves all layers at once (``passes``):
 
@@ -153,7 +153,7 @@ class LayerCovariance:
 
 @dataclass(frozen=True)
 class Measured:
-    """The result of a sweep over the samples.
+    """The result of a pass over the samples.
 
     Attributes:
         layers: Layer name -> its W and K, in forward order.

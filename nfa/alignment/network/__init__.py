@@ -25,8 +25,9 @@ One forward pass:
     ``topology``       the depth of each layer, read off the autograd graph.
 
 Several passes over one network:
-    ``naming``  names of layers that do not change from pass to pass.
-    ``survey``  the layers and reasons of all passes together.
+    ``naming``     names of layers that do not change from pass to pass.
+    ``survey``     the layers and reasons of all passes together.
+    ``surveying``  runs a network on a few samples to find its layers, and on more where some may take another way.
 
 May the network be measured, and is it left as it was?
     ``independence``, ``trial``, ``guard``  tests whether the outputs for a sample depend on other samples: the

@@ -1,8 +1,9 @@
 """A batch of one sample is run as two copies of it, and only the outputs of the first copy are differentiated.
 
-Some operations are wrong on a batch of one, or do something else: BatchNorm of torch 2.13 in eval mode computes a wrong
-gradient from a transposed one, and ``squeeze()`` removes the axis of samples. Gradients of the second copy are exactly
-zero, so it adds nothing to K.
+Some operations are wrong on a batch of one, or do something else. In torch 2.13, BatchNorm2d in eval mode returns a
+wrong gradient for a batch of one image if the gradient of its output is transposed in memory, as after
+``flatten(2).transpose(1, 2)``; for two images it is right. ``squeeze()`` removes the axis of a single sample. Gradients
+of the second copy are exactly zero, so it adds nothing to K.
 """
 
 from typing import Any

@@ -31,10 +31,10 @@ from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.recording import Call, Recording, differentiated, wanted
 from nfa.random import torch_generator
 
-STEP = 1.5  # relative change of samples or weights, in units of the number type's rounding
-SAME = 0.05  # relative change of the outputs beyond which the second pass is another computation
-# tr K of up to so many times its rounding counts as rounding: J is then wrong by a fifth. In half precision, where J is
-# known to a few percent and its errors average out in K, J has to be wrong by half.
+STEP = 1.5  # size of the change of samples or weights in a second pass, relative and in units of rounding (eps)
+SAME = 0.05  # if the outputs change by more than this share then, J cannot be compared: the note MAGNIFIED
+# K counts as rounding if tr K is at most so many times the part of it that is rounding: J is then wrong by a fifth, or
+# more. In half precision J is known only to a few percent and its errors average out in K, so it must be wrong by half.
 PARTLY, PARTLY_HALF = 30.0, 4.0
 
 DRAWN = reason("the forward pass draws random numbers: K is that of one draw")
@@ -93,8 +93,8 @@ def run_trial(
     alone = len(inputs) == 1 and len(given) == 2 and (mixed or _another_alone(model, inputs, recording, before))
     if mixed and not alone:
         raise ValueError(MIXED)
-    remarks = [remark for remark, so in ((DRAWN, draws), (UNSTEADY, not repeats.steady)) if so]
-    if alone:
+    remarks = [remark for remark, applies in ((DRAWN, draws), (UNSTEADY, not repeats.steady)) if applies]
+    if alone:  # J of two copies says nothing about J of the sample alone, so its rounding stays unknown
         before.restore()
         return Trial(draws=draws, alone=True, remarks=tuple(remarks))
     rounding, traces, magnified = _rounding(model, inputs, halves, outputs, before, layers, heads=heads)
@@ -113,6 +113,8 @@ class _Halves:
         n = len(outputs)
         self.directions = directions(outputs)
         self.calls, edges = wanted(recording, layers)
+        # Halves by the parity of binary digits: places that differ in one digit are in different halves, so that mixing
+        # between neighbours or blocks, or at a distance of a power of two, crosses from one half to the other.
         odd = torch.tensor([bin(place).count("1") % 2 for place in range(n)], dtype=torch.bool, device=outputs.device)
         sources = [self.directions * half[:, None] for half in (odd, ~odd)]
         try:

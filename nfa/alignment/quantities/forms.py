@@ -42,7 +42,7 @@ class AllEntries:
         products: <F, G1> and <F, G2>.
         sums: Sums of G1 and of G2.
         squared: <G1, G2>.
-        whole: <G1, G2> over all entries, also where the other sums are over some of them.
+        whole: <G1, G2> over all entries, also in ``OffDiagonalEntries``.
     """
 
     def __init__(self, forms: "Forms") -> None:
@@ -78,10 +78,10 @@ class AllEntries:
         mean = (self.forms.products[0] + self.forms.products[1]) / 2
         slope = features.gram @ (by_product * features.gram - by_squared * mean)
         centre = shift * (by_squared * sum(self.sums) / 2 - by_product * self.sum_f)
-        slope = slope + centre * self.centred()
+        slope = slope + centre * self.slope_of_sum()
         return (slope + slope.mT) / 2
 
-    def centred(self) -> Tensor:
+    def slope_of_sum(self) -> Tensor:
         """Return the derivative of the sum of G's entries by K."""
         sums = self.forms.features.row_sums
         return sums[..., None] * sums[:, None]
@@ -121,9 +121,9 @@ class OffDiagonalEntries(AllEntries):
         diagonal = (features.rows * columns[:, None]) @ features.rows.mT
         return super().slope(by_product, by_squared, shift) - diagonal
 
-    def centred(self) -> Tensor:
+    def slope_of_sum(self) -> Tensor:
         """Return the derivative of the sum of G's off-diagonal entries by K."""
-        return super().centred() - self.forms.features.gram
+        return super().slope_of_sum() - self.forms.features.gram
 
 
 class Forms:

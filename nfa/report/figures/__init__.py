@@ -9,6 +9,10 @@ per figure:
 - ``predicted``, ``depth_law``, ``early``: against theory; ``raised_layers``: Speed Limited Optimization;
 - ``matrices``: pictures of NFM and AGOP; ``chart``: the figure that ``nfa figure`` draws.
 
+``early`` and ``raised_layers`` differ from the others: the panels of ``early`` are in groups, ``raised_layers`` takes
+the matched cells as well, and its files are called ``speed_limited``: see ``FIGURES`` in ``files.py``. Those of
+``features_ranks`` are called ``quality``.
+
 ``style.py`` holds colours and axes that figures share, ``saving.py`` writes files. To add a figure, write a file with
 ``panels(study) -> list[Panel]`` and name it in ``FIGURES`` of ``files.py``; numbers that it needs belong in
 ``nfa.report.statistics``.

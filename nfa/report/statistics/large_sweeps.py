@@ -1,8 +1,8 @@
 """The rows of a very large sweep that its report needs, so that memory does not grow with the sweep.
 
-The report shows some of the cells, and keeps all rows of those. Its sentences and tables are about all cells; for them
-it keeps of every cell the alignment with its controls at the first and the last step, UC-NFC and C-NFC at every
-checkpoint, and the test scores of the probe stage at the first and the last step.
+The report shows some of the cells one by one, and of these all rows are kept. Its sentences and tables are about all
+cells. For them, these rows of every cell are kept: alignment and its controls at the first and the last step, UC-NFC
+and C-NFC at every checkpoint, and the test scores of the probe stage at the first and the last step.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """The points that ``nfa figure`` draws and tabulates: one per run, step, layer and quantity of an aggregated sweep.
 
-A quantity is named as in ``alignment.parquet``, followed by its convention where that is not the headline's:
-``uc_nfc``, ``uc_nfc:offdiagonal:1/2``, ``depth_law_power:pearson``. There are five more: ``depth_power``, the exponent
-of the depth-matched power, and the scores of the whole run, repeated for each of its layers: ``train_loss``,
-``test_loss``, ``train_accuracy``, ``test_accuracy``.
+A quantity is named as in ``alignment.parquet``, followed by its correlation and power where these are not cosine and 1:
+``uc_nfc``, ``uc_nfc:offdiagonal:1/2``, ``depth_law_power:pearson``. Five more names are no quantities of that table:
+``depth_power``, the exponent of the depth-matched power, and the scores of the whole run, repeated for each of its
+layers: ``train_loss``, ``test_loss``, ``train_accuracy``, ``test_accuracy``.
 """
 
 import sys

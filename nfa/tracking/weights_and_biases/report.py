@@ -74,6 +74,10 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
 def save_report(report: wr.Report, known: str | None) -> tuple[str, str]:
     """Update the report with the id ``known``, else the report of the same title in its project; else create it.
 
+    Args:
+        report: The report, as ``build_report`` lays it out.
+        known: Id of the report that was saved for this sweep before; None if there is none.
+
     Returns:
         Id and address of the report.
 
