@@ -131,8 +131,9 @@ class Slurm:
         daemon.wait()
         jobs = self.jobs_on(node)
         for job in jobs:
-            self.signal(job, signal.SIGKILL)
+            # Its step daemon goes first: it would report the job as failed, where a lost node reports nothing.
             _signal([pid for pid in self.processes() if _title(pid).startswith(f"slurmstepd: [{job}.")], signal.SIGKILL)
+            self.signal(job, signal.SIGKILL)
 
     def signal(self, job: str, number: signal.Signals) -> bool:
         """Send a signal to all processes of a job except those of Slurm; return False if there are none yet."""
