@@ -8,9 +8,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-TESTS ?= tests
+# Files that start Snakemake many times go first, so that neither of two workers is left with them at the end.
+TESTS ?= tests/workflow tests/cluster tests
 # Tests run two at a time; one thread each keeps two cores busy without crowding.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: sweep experiments test test-slow lint format schema docs clean
 
