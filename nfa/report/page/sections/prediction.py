@@ -9,7 +9,7 @@ from nfa.report.figures import predicted
 from nfa.report.numbers import UNDEFINED, interval, number, plural
 from nfa.report.page.html import Safe, el
 from nfa.report.page.sections import depth_law, early_dynamics
-from nfa.report.page.sections.section import Answer, Material, Section, marker_legend, optimizer_legend, panel_row
+from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row, points_note
 from nfa.report.page.sentences import NOT_DEFINED, pooled_note, stated
 from nfa.report.page.tables import ENOUGH_POINTS, rank_cell, table
 from nfa.report.statistics.rank_correlation import POOLED, by_depth
@@ -132,14 +132,10 @@ def _gap(row: dict[Any, Any] | None) -> str:
 def body(material: Material) -> list[object]:
     """Make the figure of predicted and measured C-NFC, and the table of their distances."""
     study = material.study
-    points = (
-        f"A point is a hidden layer of a cell, mean over seeds. The marker tells the layer: {marker_legend(study)}. "
-        f"On the dotted line, C-NFC is measured as predicted. The figure is always in the convention {HEADLINE}."
-    )
     return [
         optimizer_legend(study),
         panel_row("predicted", predicted.panels(study), material.live, cls="panels wide"),
-        el("p", points, cls="note"),
+        points_note(study, "On the dotted line, C-NFC is measured as predicted. "),
         prediction_table(study),
     ]
 

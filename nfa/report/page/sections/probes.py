@@ -10,7 +10,7 @@ from nfa.report.figures import probing
 from nfa.report.figures.curves import QUANTITIES
 from nfa.report.numbers import UNDEFINED, interval
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Answer, Material, Section, marker_legend, optimizer_legend, panel_row
+from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row, points_note
 from nfa.report.page.sentences import pooled_note, stated
 from nfa.report.page.tables import ENOUGH_POINTS, rank_cell, table
 from nfa.report.statistics.rank_correlation import FEWEST_POINTS, POOLED, by_depth
@@ -98,14 +98,10 @@ def rank_table(study: Study) -> Safe:
 def body(material: Material) -> list[object]:
     """Make the figure of all layers, and the table of rank correlations."""
     study = material.study
-    note = (
-        f"A point is a hidden layer of a cell, mean over seeds. The marker tells the layer: {marker_legend(study)}. "
-        f"The figure is always in the convention {HEADLINE}."
-    )
     return [
         optimizer_legend(study),
         panel_row("probing", probing.panels(study), material.live, cls="panels wide"),
-        el("p", note, cls="note"),
+        points_note(study),
         rank_table(study),
     ]
 

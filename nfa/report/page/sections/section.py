@@ -164,6 +164,15 @@ def marker_legend(study: Study) -> str:
     )
 
 
+def points_note(study: Study, more: str = "") -> Safe:
+    """Explain a figure whose points are hidden layers of cells; ``more`` is a sentence about this figure alone."""
+    text = (
+        f"A point is a hidden layer of a cell, mean over seeds. The marker tells the layer: {marker_legend(study)}. "
+        f"{more}The figure is always in the convention {HEADLINE}."
+    )
+    return el("p", text, cls="note")
+
+
 def optimizer_legend(study: Study) -> Safe:
     """Name the colours of optimizers."""
     named = list(study.optimizers.items())[:OPTIMIZERS_NAMED]
