@@ -17,7 +17,7 @@ from nfa.storage.arrays import write_arrays
 from nfa.storage.atomic import write_text
 from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES, TIMINGS
 from nfa.storage.documents import cell_document
-from nfa.storage.parts import Parts
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import write_table
 from nfa.sweep.cells import Cell, Sweep

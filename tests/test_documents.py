@@ -22,7 +22,7 @@ from nfa.external.torchvision_import import torchvision
 from nfa.models import MODELS
 from nfa.optim import OPTIMIZERS
 from nfa.sweep.grid import parse
-from nfa.sweep.sections import Measure, Probe, Train, Wandb
+from nfa.sweep.stage_settings import Measure, Probe, Train, Wandb
 from tests.helpers import ROOT, environment
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,7 +9,7 @@ import yaml
 
 from nfa.cli.main import command_parser
 from nfa.report.statistics.chart_data import NAME_ROLES, POINT_ROLES
-from nfa.report.statistics.points import Wanted
+from nfa.report.statistics.chart_points import Wanted
 from tests.helpers import ROOT, environment
 
 PAGES = ROOT / "docs/experiments"

@@ -27,7 +27,7 @@ arguments are validated and prepared in ``options``, ``targets`` and ``initial``
 
 from nfa.alignment.check import check
 from nfa.alignment.covariance.gradients import Gradients, loss_gradients, weight_gradients
-from nfa.alignment.covariance.measure import LayerCovariance, Measured, measure_covariances
+from nfa.alignment.covariance.layer_covariances import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.matrices import covariances, left_out, matrices
 from nfa.alignment.measure import COLUMNS, frame, limit_rows, measure, measure_layer
 from nfa.alignment.monitor import Monitor

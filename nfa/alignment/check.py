@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.covariance.direct_agop import DirectLayer, direct_agop
-from nfa.alignment.covariance.measure import LayerCovariance, measure_covariances
+from nfa.alignment.covariance.layer_covariances import LayerCovariance, measure_covariances
 from nfa.alignment.network.arguments import check_options, checked_layers
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained

@@ -5,14 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.covariance.measure import measure_covariances
+from nfa.alignment.covariance.layer_covariances import measure_covariances
 from nfa.alignment.network.fitting import explained
-from nfa.alignment.network.guard import BLOCK
 from nfa.alignment.network.layers import checked_device, plain
-from nfa.alignment.network.paired import record_paired
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.samples import Inputs, batches, random_states_kept
+from nfa.alignment.network.single_sample import record_doubled
 from nfa.alignment.network.survey import Survey
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.trial_schedule import BLOCK
 from nfa.alignment.quantities.feature_matrix import blocked
 
 LARGEST_SIDE = 16384  # a float64 matrix of this side takes 2 GiB
@@ -83,8 +83,8 @@ def left_out(model: nn.Module, inputs: Inputs) -> dict[str, str]:
     model = plain(model)
     survey = Survey(model)
     for batch, _ in batches(inputs, BLOCK, checked_device(model)):
-        with explained(model, batch), undisturbed(model):
+        with explained(model, batch), measuring_mode(model):
             # Two passes at first: the first one may store something that later passes use.
             for part in (batch,) if survey.layers else (batch[:2], batch):
-                survey.add(record_paired(model, part, names=survey.names))
+                survey.add(record_doubled(model, part, names=survey.names))
     return survey.left_out()

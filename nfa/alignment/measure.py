@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.covariance.gradients import BATCH, Loss, check_targets, weight_gradients
-from nfa.alignment.covariance.measure import LayerCovariance, Measured, measure_covariances
+from nfa.alignment.covariance.layer_covariances import LayerCovariance, Measured, measure_covariances
 from nfa.alignment.initial import initial_network
 from nfa.alignment.network.layers import WeightView, plain
 from nfa.alignment.network.samples import Inputs, kept

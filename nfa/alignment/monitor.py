@@ -21,9 +21,9 @@ from nfa.alignment.measure import COLUMNS, measured_table
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, plain
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.samples import Inputs, batches, kept, random_states_kept
 from nfa.alignment.network.survey import Survey
-from nfa.alignment.network.undisturbed import undisturbed
 from nfa.alignment.options import MeasureOptions
 from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import nearest
@@ -133,5 +133,5 @@ def _try_out(model: nn.Module, inputs: Inputs) -> None:
     """Run the network on two samples, so that samples that do not fit are refused now, not after hours of training."""
     device = checked_device(model)
     batch = next(part for part, _ in batches(inputs, 2, device))
-    with explained(model, batch), undisturbed(model), torch.no_grad():
+    with explained(model, batch), measuring_mode(model), torch.no_grad():
         model(batch.clone())

@@ -46,7 +46,7 @@ def run_figure(options: argparse.Namespace) -> None:
         raise UserError(f"--out {out}: must end in .png or .svg")
     from nfa.report.figures.chart import save_chart
     from nfa.report.statistics.chart_data import Roles, make_chart
-    from nfa.report.statistics.points import Wanted, read_points
+    from nfa.report.statistics.chart_points import Wanted, read_points
     from nfa.report.terminal.chart import chart_table
     from nfa.storage.paths import SweepPaths
     from nfa.storage.stale import warnings_about

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from nfa.alignment.network.fitting import misfit
 from nfa.alignment.targets import fitting_targets
 from nfa.data.arrays import ArrayOptions, plan
+from nfa.data.one_hot import centred_one_hot
 from nfa.data.options import moments, standardised
-from nfa.data.targets import centred_one_hot
 from nfa.errors import UserError, describe, nearest, one_line
 from nfa.external.network import error_on, read_tensors
 

@@ -53,7 +53,7 @@ def run_predict(options: argparse.Namespace) -> None:
     from nfa.conventions import Convention
     from nfa.external.users_code import of_users_code
     from nfa.jobs.environment import choose_device, set_threads
-    from nfa.report.terminal.prediction import prediction_report
+    from nfa.report.terminal.predictions import prediction_report
     from nfa.stages.predict import predict, write_predictions
 
     if output is not None:

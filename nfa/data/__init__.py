@@ -4,7 +4,8 @@ Each entry of the registry ``DATA`` has one file with its settings, ``shape`` (t
 ``load``. ``shape.py`` defines the promised ``DataShape`` and the loaded ``Data``; ``options.py`` holds the settings
 that all entries share and applies them. The user's own data come from a file (``file.py``, with ``table.py`` for
 tables, ``npz.py`` for arrays, ``suspects.py`` for columns that give the target away) or from a function
-(``function.py``); both become a data set in ``arrays.py``, and ``labels.py`` decides whether targets are classes.
+(``user_function.py``); both become a data set in ``arrays.py``. ``labels.py`` decides whether targets are classes, and
+``one_hot.py`` codes classes as targets.
 
 These entries are in files of another name:
 
@@ -29,9 +30,9 @@ from nfa.data import (
     teacher,
     translation_invariant,
     two_features,
+    user_function,
     vision_sets,
 )
-from nfa.data import function as users_function
 from nfa.data.shape import Data, DataEntry, DataShape
 from nfa.entries import USERS_OWN
 
@@ -40,7 +41,7 @@ DATA: dict[str, DataEntry] = {
     **vision_sets.ENTRIES,
     **sklearn_sets.ENTRIES,
     "file": file.ENTRY,
-    USERS_OWN: users_function.ENTRY,
+    USERS_OWN: user_function.ENTRY,
     "chain_monomial": chain_monomial.ENTRY,
     "gaussian_power_law": gaussian_power_law.ENTRY,
     "single_index": polynomials.SINGLE_INDEX,

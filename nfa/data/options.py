@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from nfa.data.one_hot import centred_one_hot
 from nfa.data.shape import Data
-from nfa.data.targets import centred_one_hot
 from nfa.entries import Settings, setting
 
 MAX_SAMPLES = 10_000_000

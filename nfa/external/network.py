@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nfa.alignment.initial import unused, unwrapped
 from nfa.alignment.network.fitting import misfit
 from nfa.alignment.network.layers import plain
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.errors import UserError, nearest, one_line
 from nfa.external.references import named
 from nfa.external.users_code import users_code
@@ -94,7 +94,7 @@ def error_on(model: nn.Module, inputs: Tensor) -> Exception | None:
     """Run a network on samples and return the exception that it raises, or None."""
     on = f", on samples of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
     try:
-        with users_code("the network", on, alone=True, passing=(Exception,)), undisturbed(model), torch.no_grad():
+        with users_code("the network", on, alone=True, passing=(Exception,)), measuring_mode(model), torch.no_grad():
             model(inputs.clone())
     except Exception as error:
         return error
@@ -114,7 +114,7 @@ def try_out(model: nn.Module, inputs: Tensor) -> Tensor:
     on = f", on samples of shape {tuple(inputs.shape[1:])}, {inputs.dtype}"
     with users_code("the network", on, alone=True):
         try:
-            with undisturbed(model), torch.no_grad():
+            with measuring_mode(model), torch.no_grad():
                 outputs = model(few.clone())
         except Exception as error:
             reason = misfit(model, few, error)

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nfa.alignment.network.guard import BLOCK
-from nfa.alignment.network.surveying import survey_layers
+from nfa.alignment.network.survey import survey_layers
+from nfa.alignment.network.trial_schedule import BLOCK
 
 MAX_FEATURES = 256  # larger feature maps are averaged over positions, because a ridge probe costs the square of this
 FORWARD_BATCH = 1000  # samples per forward pass

@@ -10,8 +10,7 @@ To add a network, write one file with its settings, ``layers``, ``build`` and ``
 """
 
 from nfa.entries import USERS_OWN
-from nfa.models import conv, deep_linear, mlp, recurrent, resnet, torchvision_model, transformer, vgg11
-from nfa.models import function as users_function
+from nfa.models import conv, deep_linear, mlp, recurrent, resnet, torchvision_model, transformer, user_function, vgg11
 from nfa.models.entry import LayerShape, ModelEntry
 
 MODELS: dict[str, ModelEntry] = {
@@ -23,7 +22,7 @@ MODELS: dict[str, ModelEntry] = {
     "transformer": transformer.ENTRY,
     "recurrent": recurrent.ENTRY,
     "torchvision:NAME": torchvision_model.ENTRY,
-    USERS_OWN: users_function.ENTRY,
+    USERS_OWN: user_function.ENTRY,
 }
 
 __all__ = ["MODELS", "LayerShape", "ModelEntry"]

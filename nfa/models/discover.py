@@ -104,13 +104,13 @@ def discovered_layers(model: torch.nn.Module, data: DataShape, name: str) -> tup
         UserError: The network cannot read such samples, does not give one row of outputs for each sample, has no layer
             to measure, or has nothing to train.
     """
+    from nfa.alignment.network.measuring_mode import measuring_mode
     from nfa.alignment.network.recording import Recording, record
     from nfa.alignment.network.survey import Survey
-    from nfa.alignment.network.undisturbed import undisturbed
 
     shape = " x ".join(map(str, data.input_shape))
     survey, recordings = Survey(model), list[Recording]()
-    with users_code(name, f", on {data.kind} of {shape}"), undisturbed(model):
+    with users_code(name, f", on {data.kind} of {shape}"), measuring_mode(model):
         for make in (sample, drawn_samples):
             if not survey.complete or not recordings:
                 recordings.append(record(model, make(data), names=survey.names))

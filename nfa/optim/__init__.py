@@ -2,9 +2,9 @@
 
 Each optimizer has one file here with its settings (``AdamSettings``) and a function ``build`` that makes the torch
 optimizer. Optimizers that PyTorch does not have are in ``algorithms/``. ``entry`` has the common interface,
-``schedule`` the learning rates over time. ``speeds`` and ``adapt`` belong to ``slo``, Speed Limited Optimization, which
-gives each layer a speed. To add an optimizer, write such a file and name its ``ENTRY`` in ``OPTIMIZERS``. torch is
-imported on first use, so that planning a sweep does not wait for it.
+``schedule`` the learning rates over time. ``layer_speeds`` and ``adapt`` belong to ``slo``, Speed Limited Optimization,
+which gives each layer a speed. To add an optimizer, write such a file and name its ``ENTRY`` in ``OPTIMIZERS``. torch
+is imported on first use, so that planning a sweep does not wait for it.
 """
 
 from importlib import import_module

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 
 from nfa.errors import nearest
-from nfa.optim.speeds import owner_of
+from nfa.optim.layer_speeds import owner_of
 
 
 def adapted_speeds(

@@ -10,8 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from nfa.entries import non_default, setting
 from nfa.errors import cut
 from nfa.optim.entry import COMMON_TAGS, OptimizerEntry, OptimizerSettings, Parameters
+from nfa.optim.layer_speeds import resolve_speeds
 from nfa.optim.schedule import ScheduleName
-from nfa.optim.speeds import resolve_speeds
 
 if TYPE_CHECKING:
     import torch

@@ -11,12 +11,12 @@ from nfa.stages.seed_work import SeedWork
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checks import finished_runs
 from nfa.storage.columns import ALIGNMENT
+from nfa.storage.finished_seeds import Parts, write_timings
 from nfa.storage.partial_table import SAVE_SECONDS, GrowingTable
-from nfa.storage.parts import Parts, write_timings
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import write_table
 from nfa.sweep.cells import Cell, Sweep
-from nfa.sweep.sections import Measure
+from nfa.sweep.stage_settings import Measure
 from nfa.theory.early import early_arrays
 from nfa.training import Materials, build_model, load_data
 from nfa.training.materials import training_loss

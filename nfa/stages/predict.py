@@ -13,7 +13,7 @@ from nfa.jobs.progress import progress_bar
 from nfa.storage.columns import ALIGNMENT
 from nfa.storage.tables import write_output
 from nfa.sweep.cells import Cell, Sweep
-from nfa.sweep.sections import Measure
+from nfa.sweep.stage_settings import Measure
 from nfa.theory.limit import limit_frame
 from nfa.training import build_model, load_data
 from nfa.training.start import StartGradients

@@ -13,12 +13,12 @@ from nfa.features.samples import SamplesWithTargets
 from nfa.stages.seed_work import SeedWork
 from nfa.storage.checks import finished_runs
 from nfa.storage.columns import PROBES
+from nfa.storage.finished_seeds import Parts, write_timings
 from nfa.storage.partial_table import SAVE_SECONDS, GrowingTable
-from nfa.storage.parts import Parts, write_timings
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import write_table
 from nfa.sweep.cells import Cell, Sweep
-from nfa.sweep.sections import Probe
+from nfa.sweep.stage_settings import Probe
 from nfa.training import Materials, build_model, load_all
 
 

@@ -1,8 +1,8 @@
 """The loop over seeds and checkpoints that the stages ``measure`` and ``probe`` share.
 
-Both stages keep one finished part for each seed (``nfa/storage/parts.py``) and go through the checkpoints of a seed one
-by one. The rows of a seed grow in a ``GrowingTable``, which is saved now and then, so that a stage that was stopped
-goes on at the checkpoint that it had reached.
+Both stages keep one finished part for each seed (``nfa/storage/finished_seeds.py``) and go through the checkpoints of a
+seed one by one. The rows of a seed grow in a ``GrowingTable``, which is saved now and then, so that a stage that was
+stopped goes on at the checkpoint that it had reached.
 """
 
 import time
@@ -17,8 +17,8 @@ from nfa.errors import Preempted
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import Bar, event, progress_bar
 from nfa.storage.checkpoints import load_weights, run_identity
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.partial_table import GrowingTable
-from nfa.storage.parts import Parts
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Cell
 

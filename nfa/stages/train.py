@@ -17,8 +17,8 @@ from nfa.storage.atomic import remove, write_text
 from nfa.storage.checkpoints import DamagedError, is_whole, load_tensors, run_identity, save_tensors
 from nfa.storage.columns import HISTORY
 from nfa.storage.documents import cell_document
+from nfa.storage.finished_seeds import Parts, write_timings
 from nfa.storage.partial_table import SAVE_SECONDS
-from nfa.storage.parts import Parts, write_timings
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import read_table, write_table
 from nfa.sweep.cells import Cell, Sweep

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from nfa.storage.atomic import remove
-from nfa.storage.parts import Parts
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.tables import read_stamp, read_table, write_table
 
 SAVE_SECONDS = 20.0  # seconds between two savings of unfinished work

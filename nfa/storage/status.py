@@ -23,7 +23,7 @@ from pathlib import Path
 from nfa.digests import read_sealed
 from nfa.errors import UserError
 from nfa.storage.checks import outputs
-from nfa.storage.parts import Parts
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import UNREADABLE, array_names, read_arrow, stamp_of
 from nfa.sweep.cells import STAGES, Sweep

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from nfa.entries import Settings, entry_of
 from nfa.errors import SweepError, cut, nearest, one_line
+from nfa.sweep.axis_points import NAMED_AXES, REGISTRIES, AxisPoint, DataPoint
 from nfa.sweep.explain import explain
-from nfa.sweep.points import NAMED_AXES, REGISTRIES, AxisPoint, DataPoint
-from nfa.sweep.sections import Train
+from nfa.sweep.stage_settings import Train
 
 MAX_CELLS = 200_000  # also of the points of one axis
 EXAMPLES = {

@@ -13,9 +13,9 @@ from nfa.entries import Settings, non_default
 from nfa.errors import SweepError, nearest, one_line
 from nfa.models import LayerShape, ModelEntry
 from nfa.optim import OptimizerEntry, OptimizerSettings
+from nfa.sweep.axis_points import AxisPoint, Network
 from nfa.sweep.origin import Origin
-from nfa.sweep.points import AxisPoint, Network
-from nfa.sweep.sections import Measure, Probe, Train, Wandb
+from nfa.sweep.stage_settings import Measure, Probe, Train, Wandb
 
 # A number is raised when the meaning of a stage's results changes: the stage's hashes change, and it is computed again.
 REVISIONS = {"train": 1, "measure": 4, "probe": 2}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nfa.errors import SweepError
 from nfa.models import MODELS
+from nfa.sweep.axis_points import Network
 from nfa.sweep.cells import Cell, Sweep
-from nfa.sweep.points import Network
 
 # Learning rules that compute a separate error for each layer.
 LAYERWISE = frozenset({"direct_feedback_alignment", "hebb"})

@@ -12,9 +12,9 @@ from typing import Any
 
 from nfa.errors import SweepError, UserError
 from nfa.sweep.axes import MAX_CELLS, check_number
+from nfa.sweep.axis_points import AXES, AxisPoint, Network
 from nfa.sweep.cells import Cell
 from nfa.sweep.checks import check_fit, check_kind
-from nfa.sweep.points import AXES, AxisPoint, Network
 
 Axes = dict[str, list[Any]]  # axis -> its points
 

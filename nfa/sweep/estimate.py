@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from nfa.sweep.axis_points import Network
 from nfa.sweep.cells import STAGES, Cell, Sweep
-from nfa.sweep.points import Network
 
 MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
 STEP_SECONDS = 4e-4  # an optimizer step of a small network, without its multiplications

@@ -23,15 +23,15 @@ from typing import Any
 
 from nfa.errors import SweepError, nearest, one_line
 from nfa.sweep.axes import EXAMPLES, expand_axis, validate
+from nfa.sweep.axis_points import AXES, NAMED_AXES
 from nfa.sweep.cells import Sweep
 from nfa.sweep.checks import check_early, check_probe
 from nfa.sweep.combine import Axes, checked_cells, named_cells
 from nfa.sweep.explain import plain_numbers
 from nfa.sweep.origin import PLAN, Origin, read_plan
-from nfa.sweep.points import AXES, NAMED_AXES
 from nfa.sweep.read_yaml import check_size, read_yaml
-from nfa.sweep.sections import Measure, Probe, Wandb
 from nfa.sweep.sizes import at_size
+from nfa.sweep.stage_settings import Measure, Probe, Wandb
 
 MAX_SEEDS = 10_000
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # the name of a sweep, which is that of a folder

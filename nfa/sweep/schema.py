@@ -16,9 +16,9 @@ from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypeAliasType
 
 from nfa.entries import Settings
+from nfa.sweep.axis_points import NAMED_AXES, REGISTRIES
 from nfa.sweep.grid import MAX_SEEDS, SEGMENT, SIZED
-from nfa.sweep.points import NAMED_AXES, REGISTRIES
-from nfa.sweep.sections import Measure, Probe, Train, Wandb
+from nfa.sweep.stage_settings import Measure, Probe, Train, Wandb
 
 LINE = 120  # characters
 

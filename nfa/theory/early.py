@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.covariance.gradients import BATCH, Loss
-from nfa.alignment.covariance.measure import LayerCovariance
+from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from nfa.alignment.quantities.feature_matrix import correlations
 from nfa.alignment.quantities.layer import K_ROUNDING
 from nfa.alignment.quantities.values import undefined

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nfa.alignment.covariance.gradients import BATCH, Loss
-from nfa.alignment.covariance.measure import LayerCovariance, measure_covariances
+from nfa.alignment.covariance.layer_covariances import LayerCovariance, measure_covariances
 from nfa.alignment.network.arguments import check_options
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import checked_device, parameters_of, plain, refuse_lazy
 from nfa.alignment.network.samples import batches
-from nfa.alignment.network.surveying import survey_layers
+from nfa.alignment.network.survey import survey_layers
 from nfa.alignment.targets import find_loss
 
 

@@ -31,7 +31,7 @@ from nfa.errors import UserError
 from nfa.jobs.progress import event
 from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES
 from nfa.storage.documents import cell_document
-from nfa.storage.parts import Parts
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Cell, Sweep

@@ -14,9 +14,9 @@ from nfa.optim.entry import set_learning_rate
 from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
 from nfa.sweep.cells import Cell
+from nfa.training.changing_speeds import SAMPLES, ChangingSpeeds
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
-from nfa.training.speeds import SAMPLES, ChangingSpeeds
 
 EVALUATIONS = 10  # evenly spaced evaluations on all data, in addition to those at checkpoints
 

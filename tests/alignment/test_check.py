@@ -14,7 +14,7 @@ import nfa
 from nfa.alignment import check as function
 from nfa.alignment import measure_covariances
 from nfa.alignment.check import COLUMNS
-from nfa.alignment.covariance.measure import Measured
+from nfa.alignment.covariance.layer_covariances import Measured
 from tests.alignment.networks import CASES, Case
 
 check_module = sys.modules[function.__module__]  # the package's attribute of this name is the function

@@ -18,7 +18,7 @@ import nfa
 import nfa.features.quality as quality
 import nfa.theory.quadratic as quadratic
 from nfa.alignment import check, frame, measure, measure_covariances
-from nfa.alignment.covariance import measure as covariance
+from nfa.alignment.covariance import layer_covariances as covariance
 from nfa.alignment.network import survey, trial
 from nfa.alignment.network.reasons import REASONS
 from nfa.alignment.quantities import (

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment import covariances, measure, measure_covariances, weight_gradients
 from nfa.alignment.check import TWO_DRAWS
-from nfa.alignment.covariance.measure import NOT_FINITE
+from nfa.alignment.covariance.layer_covariances import NOT_FINITE
 from nfa.alignment.network.trial import DRAWN, UNSTEADY
 from nfa.alignment.quantities.fact import DECOUPLED
 from nfa.alignment.quantities.haar import NO_CONTROL

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import nfa
 from nfa.cli.main import run
-from nfa.data.targets import centred_one_hot
+from nfa.data.one_hot import centred_one_hot
 from tests.helpers import ROOT
 
 MODULE = """

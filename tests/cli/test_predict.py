@@ -12,7 +12,7 @@ from rich.console import Console
 from nfa.alignment import measure
 from nfa.conventions import HEADLINE, Convention
 from nfa.optim import OPTIMIZERS
-from nfa.report.terminal.prediction import prediction_report
+from nfa.report.terminal.predictions import prediction_report
 from nfa.stages.measure import measure as measure_stage
 from nfa.stages.predict import predict
 from nfa.stages.train import train

@@ -9,7 +9,7 @@ import pytest
 from nfa.data import DATA
 from nfa.data.chain_monomial import ChainMonomial, target
 from nfa.data.fashion_mini import FashionMini
-from nfa.data.targets import centred_one_hot
+from nfa.data.one_hot import centred_one_hot
 from nfa.random import named_seed, numpy_generator
 
 CASES = [FashionMini(), FashionMini(n_train=300, n_test=50), ChainMonomial(), ChainMonomial(dim=4, rank=4, n_train=20)]

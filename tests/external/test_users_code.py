@@ -16,11 +16,11 @@ import torch
 import yaml
 
 from nfa.data import DATA, DataShape
-from nfa.data.function import FunctionData
+from nfa.data.user_function import FunctionData
 from nfa.entries import USERS_OWN
 from nfa.errors import UserError
 from nfa.models import MODELS
-from nfa.models.function import FunctionModel
+from nfa.models.user_function import FunctionModel
 from tests.helpers import environment, nfa, tiny
 from tests.workflow.snakemake import Workflow
 

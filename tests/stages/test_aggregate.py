@@ -15,10 +15,10 @@ from scipy import stats
 
 from nfa.errors import UserError
 from nfa.report.figures.files import FIGURES
+from nfa.report.statistics.chart_points import read_cells
 from nfa.report.statistics.collected import column_dtype
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.labels import cell_labels
-from nfa.report.statistics.points import read_cells
 from nfa.report.statistics.rank_correlation import spearman
 from nfa.report.statistics.summaries import make_tables
 from nfa.report.terminal.summary import summary, summary_table, unlearned_line

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nfa.report.statistics.points import read_cells
+from nfa.report.statistics.chart_points import read_cells
 from nfa.report.statistics.study import Study
 from nfa.report.terminal.summary import shown_line, summary_table
 from nfa.stages import aggregate as stage

@@ -19,8 +19,8 @@ from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checkpoints import DamagedError, load_tensors
 from nfa.storage.checks import check_outputs
 from nfa.storage.columns import HISTORY
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.partial_table import GrowingTable
-from nfa.storage.parts import Parts
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import read_arrow, read_stamp, write_frame, write_table
 from nfa.sweep.cells import Sweep

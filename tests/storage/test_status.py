@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from nfa.storage.atomic import write_text
 from nfa.storage.documents import write_plan
-from nfa.storage.parts import Parts
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.paths import SweepPaths
 from nfa.storage.status import status
 from nfa.storage.tables import read_table

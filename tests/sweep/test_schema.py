@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nfa.errors import SweepError
+from nfa.sweep.axis_points import REGISTRIES
 from nfa.sweep.grid import parse
-from nfa.sweep.points import REGISTRIES
 from nfa.sweep.read_yaml import read_yaml
 from nfa.sweep.schema import schema_text, sweep_schema
 from tests.helpers import ROOT, tiny

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nfa.alignment.network.interception import Interception, Seen
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.naming import Names
-from nfa.alignment.network.paired import record_paired
 from nfa.alignment.network.recording import Call
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.single_sample import record_doubled
 
 # Positions of the two operands among the arguments of an operation; the first two for all others.
 _OPERANDS = {"aten::addmm": (1, 2), "aten::addmv": (1, 2), "aten::baddbmm": (1, 2), "aten::addbmm": (1, 2)}
@@ -195,7 +195,7 @@ def direct_agop(
     """
     totals: dict[str, Tensor] = {}
     mismatch: dict[str, float] = {}
-    with undisturbed(model):
+    with measuring_mode(model):
         for sample in inputs.split(1):
             for call, again, vectors in _vectors(model, sample, set(directions), heads=heads, names=names):
                 name = call.layer.name
@@ -217,7 +217,7 @@ def _vectors(
         watches.append(_Keeping(*arguments, **keywords))
         return watches[-1]
 
-    recording = record_paired(model, sample, heads=heads, watching=watching, names=Names(names))
+    recording = record_doubled(model, sample, heads=heads, watching=watching, names=Names(names))
     calls = [call for call in recording.calls if call.layer.name in layers]
     # The last watch belongs to the recorded pass: a network that writes to its input is run again.
     again = {index: watches[-1].products[index]() for index in sorted({call.product for call in calls})}

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from nfa.alignment.network.arguments import check_options
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import Layer, checked_device, parameters_of, plain, refuse_lazy
-from nfa.alignment.network.paired import doubled, record_paired
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.samples import Inputs, batches, random_states_kept
+from nfa.alignment.network.single_sample import doubled, record_doubled
 from nfa.alignment.network.survey import Survey
-from nfa.alignment.network.undisturbed import undisturbed
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 BATCH = 250  # most samples in one pass, where the caller does not say
@@ -89,7 +89,7 @@ def check_targets(model: nn.Module, inputs: Inputs, targets: Tensor | None, loss
         if target is None:
             raise ValueError("targets: none given, and the batches hold none")
         if outputs is None:
-            with explained(model, batch), undisturbed(model), torch.no_grad():
+            with explained(model, batch), measuring_mode(model), torch.no_grad():
                 outputs = model(batch[:2].clone())
             if not isinstance(outputs, Tensor) or len(outputs) != len(target[:2]):
                 return  # the measurement refuses such outputs
@@ -120,7 +120,7 @@ def loss_gradients(
     refuse_lazy(model)
     device = checked_device(model)
     survey, n, whole = Survey(model), 0, False
-    with undisturbed(model):
+    with measuring_mode(model):
         parameters = {name: p for name, p in parameters_of(model).items() if p.requires_grad}
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
         for batch, target in batches(inputs, batch_size, device, targets):
@@ -128,10 +128,10 @@ def loss_gradients(
                 raise ValueError("targets: none given, and the batches hold none")
             if layers is None and not n:
                 with explained(model, batch):
-                    survey.add(record_paired(model, batch[:2], heads=heads, names=survey.names))
+                    survey.add(record_doubled(model, batch[:2], heads=heads, names=survey.names))
                 whole = survey.complete
             if layers is None and not whole:
-                survey.add(record_paired(model, batch, heads=heads, names=survey.names))
+                survey.add(record_doubled(model, batch, heads=heads, names=survey.names))
             value = loss(_outputs(model, batch.detach()), target)
             if not isinstance(value, Tensor) or value.dim() > 0 or not value.requires_grad:
                 raise ValueError(f"loss: gives {_kind(value)}, not one number that autograd follows: the samples' mean")

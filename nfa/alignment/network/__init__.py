@@ -11,7 +11,6 @@ Samples and networks, before anything runs:
     ``fitting``     says in one sentence why a network does not run on its samples.
     ``wrapped``     ``Wrapped``: a network of several inputs as one from tensor to tensor.
     ``copies``      deep copies of a network.
-    ``paired``      gives a network a single sample twice, because batches of one are special in torch.
 
 One forward pass:
     ``interception``   watches the operations of a pass below autograd and finds products with a parameter.
@@ -22,17 +21,19 @@ One forward pass:
     ``memory_labels``  labels on memory, which all views of a tensor share.
     ``attention``      query, key and value in one product.
     ``recording``      ``record``: a pass with its layers, their reverse passes, and what is left out with its reason.
+    ``single_sample``  ``record_doubled``: as ``record``, but a single sample is run as two copies of it, because
+                       batches of one are special in torch.
     ``topology``       the depth of each layer, read off the autograd graph.
 
 Several passes over one network:
-    ``naming``     names of layers that do not change from pass to pass.
-    ``survey``     the layers and reasons of all passes together.
-    ``surveying``  runs a network on a few samples to find its layers, and on more where some may take another way.
+    ``naming``  names of layers that do not change from pass to pass.
+    ``survey``  the layers and reasons of all passes together; ``survey_layers`` runs a network on as few samples as
+                show all of its layers.
 
 May the network be measured, and is it left as it was?
-    ``independence``, ``trial``, ``guard``  tests whether the outputs for a sample depend on other samples: the
-                                            comparisons, one trial, and when trials are made.
-    ``draws``                               states of generators of random numbers.
-    ``undisturbed``, ``snapshot``           eval mode for the time of a measurement, and everything put back afterwards.
-    ``reasons``                             the list of all texts that the column ``note`` of a table can hold.
+    ``independence``, ``trial``, ``trial_schedule``  tests whether the outputs for a sample depend on other samples: the
+                                                     comparisons, one trial, and when trials are made.
+    ``draws``                         states of generators of random numbers.
+    ``measuring_mode``, ``snapshot``  eval mode for the time of a measurement, and everything put back afterwards.
+    ``reasons``                       the list of all texts that the column ``note`` of a table can hold.
 """

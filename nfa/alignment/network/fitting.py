@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.errors import describe
 
 TRIED = 2  # samples: some networks treat a single one in another way
@@ -143,7 +143,7 @@ def _first_layer(model: nn.Module, inputs: Tensor) -> tuple[bool, nn.Module | No
 
     hooks = [module.register_forward_pre_hook(enter) for module in model.modules() if isinstance(module, SIZED)]
     try:
-        with undisturbed(model), torch.no_grad():
+        with measuring_mode(model), torch.no_grad():
             model(inputs[:TRIED].clone())
     except (Exception, SystemExit):
         return True, entered[0] if len(entered) == 1 else None

@@ -4,18 +4,23 @@ One pass over a batch shows only the layers that its samples go through, in the 
 the passes over all batches: the set of layers, one order that does not depend on the batches, depths, reasons for the
 weights that no pass measured, and notes on uses of a weight that K leaves out. A survey of the network at another step
 can be made like an earlier one: layers then keep their names, and those that no sample reaches any more have K = 0.
+
+``survey_layers`` finds the layers by running the network on a few samples. Two samples show all layers of most
+networks. A network that sends each sample to one of several experts shows only the experts of the samples that it was
+run on, so further batches are run until every weight has been used.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from nfa.alignment.network.layers import Layer, owner, parameters_of
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.naming import Names, unused_places
 from nfa.alignment.network.operations import REASON_OF, STORED
 from nfa.alignment.network.reasons import reason
-from nfa.alignment.network.recording import CHANGED, NO_PATH, UNUSED, Recording
+from nfa.alignment.network.recording import CHANGED, NO_PATH, UNUSED, Recording, record
 from nfa.alignment.network.topology import topology
 from nfa.errors import nearest
 
@@ -243,3 +248,25 @@ class Survey:
         if not measured:
             reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
             raise ValueError(f"the network has no layer to measure ({reasons or 'it has no weight matrix'})")
+
+
+def survey_layers(model: nn.Module, batches: Iterable[Tensor], *, heads: bool = False) -> tuple[Survey, Recording]:
+    """Run a network batch by batch until no other sample can bring another layer.
+
+    Args:
+        model: Network, left as it was.
+        batches: Samples (n, *input shape); read as far as needed, at least the first batch.
+        heads: Take query, key and value projections apart by head.
+
+    Returns:
+        What all passes found, and the recording of the last one.
+    """
+    survey = Survey(model)
+    with measuring_mode(model):
+        for batch in batches:
+            # A tensor that was made in torch.inference_mode has no gradient, and a copy of it has one.
+            recording = record(model, batch.clone(), heads=heads, names=survey.names)
+            survey.add(recording)
+            if survey.complete:
+                break
+    return survey, recording

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from nfa.alignment.network.draws import Draws
 from nfa.alignment.network.independence import MIXED, Repeats, differ, numbers_again, reaches_two
 from nfa.alignment.network.layers import parameters_of
-from nfa.alignment.network.paired import doubled, record_paired
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.recording import Call, Recording, differentiated, wanted
+from nfa.alignment.network.single_sample import doubled, record_doubled
 from nfa.random import torch_generator
 
 STEP = 1.5  # size of the change of samples or weights in a second pass, relative and in units of rounding (eps)
@@ -73,7 +73,7 @@ def run_trial(
     """Try a network out on samples that it has just run on.
 
     Args:
-        model: Network in eval mode, as ``undisturbed`` leaves it.
+        model: Network in eval mode, as ``measuring_mode`` leaves it.
         inputs: (n, *input shape); a single sample was recorded as two copies.
         recording: The pass over them.
         before: Random states before that pass; restored at the end.
@@ -172,7 +172,7 @@ def _rounding(
     try:
         with _last_digits(model, inputs) as samples:
             before.restore()
-            again = record_paired(model, samples, heads=heads, alone=len(outputs) == 1)
+            again = record_doubled(model, samples, heads=heads, alone=len(outputs) == 1)
             calls, edges = wanted(again, layers)
             if _signature(calls) != _signature(halves.calls):
                 return {}, {}, False

@@ -18,7 +18,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from nfa.alignment.covariance.measure import DOUBLE
+from nfa.alignment.covariance.layer_covariances import DOUBLE
 from nfa.alignment.quantities.correlation import Moments
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix, blocked, scaled
 

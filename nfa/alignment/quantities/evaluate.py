@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import hypot, isnan, nan
 
-from nfa.alignment.covariance.measure import LayerCovariance
+from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities import QUANTITIES
 from nfa.alignment.quantities.centred import C_NFC, C_NFC_UPDATE, LIMITS, noted

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.covariance.blocks import Blocks
-from nfa.alignment.covariance.measure import LayerCovariance
+from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from nfa.alignment.network.layers import without_single_block
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, Middle

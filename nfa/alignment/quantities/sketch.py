@@ -37,7 +37,7 @@ from nfa.alignment.quantities.correlation import (
     bounded,
 )
 from nfa.alignment.quantities.feature_matrix import largest
-from nfa.alignment.quantities.forms import AllEntries, Forms, OffDiagonalEntries
+from nfa.alignment.quantities.sketch_forms import AllEntries, Forms, OffDiagonalEntries
 from nfa.alignment.quantities.values import Value, undefined
 from nfa.conventions import CORRELATIONS
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from nfa.optim.algorithms.base import ParameterwiseOptimizer
 from nfa.optim.algorithms.moments import adam_direction, momentum_direction
 from nfa.optim.algorithms.stacked import along, axes, norms
-from nfa.optim.speeds import owner_of, resolve_speeds, speeds_of_owners
+from nfa.optim.layer_speeds import owner_of, resolve_speeds, speeds_of_owners
 
 SpeedsByKey: TypeAlias = Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
 Direction: TypeAlias = Literal["gradient", "momentum", "adam"]
@@ -38,7 +38,7 @@ class SpeedLimited(ParameterwiseOptimizer):
         params: ``model.named_parameters()``: names are needed, because speeds belong to layers.
         lr: Length of the step of a layer whose speed is 1.
         speeds: Speed by ``first``, ``last``, index, layer name, pattern of names, or ``others``; see
-            ``nfa.optim.speeds``. A parameter that belongs to no layer takes ``others``.
+            ``nfa.optim.layer_speeds``. A parameter that belongs to no layer takes ``others``.
         eps: Added to the norm.
         direction: The vector that is normalised: ``gradient``, ``momentum``, or ``adam`` for Adam's direction.
         betas: Decays of Adam's two means; the first is also the decay of the momentum.

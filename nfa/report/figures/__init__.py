@@ -6,12 +6,12 @@ per figure:
 
 - ``training``: test loss over steps; ``ansatz``: UC-NFC and its controls at the last step; ``curves``: over steps;
 - ``depth``, ``heatmap``: by depth from the output; ``probing``, ``features_ranks``: against feature quality;
-- ``predicted``, ``depth_law``, ``early``: against theory; ``raised_layers``: Speed Limited Optimization;
+- ``predictions``, ``depth_law``, ``early``: against theory; ``speed_limited``: Speed Limited Optimization;
 - ``matrices``: pictures of NFM and AGOP; ``chart``: the figure that ``nfa figure`` draws.
 
-``early`` and ``raised_layers`` differ from the others: the panels of ``early`` are in groups, ``raised_layers`` takes
-the matched cells as well, and its files are called ``speed_limited``: see ``FIGURES`` in ``files.py``. Those of
-``features_ranks`` are called ``quality``.
+``early`` and ``speed_limited`` differ from the others: the panels of ``early`` are in groups, and ``speed_limited``
+takes the matched cells as well: see ``FIGURES`` in ``files.py``. The files of ``features_ranks`` are called
+``quality``, the others as the figure is.
 
 ``style.py`` holds colours and axes that figures share, ``saving.py`` writes files. To add a figure, write a file with
 ``panels(study) -> list[Panel]`` and name it in ``FIGURES`` of ``files.py``; numbers that it needs belong in

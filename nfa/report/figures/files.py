@@ -13,9 +13,9 @@ from nfa.report.figures import (
     features_ranks,
     heatmap,
     matrices,
-    predicted,
+    predictions,
     probing,
-    raised_layers,
+    speed_limited,
     training,
 )
 from nfa.report.figures.panels import Panel
@@ -49,7 +49,7 @@ def _early(study: Study) -> Drawing | None:
 
 def _speed_limited(study: Study) -> Drawing | None:
     matched = Matched(study.tables["speed_limited"])
-    return _drawing(raised_layers.panels(study, matched), 2, raised_layers.legend(study, matched))
+    return _drawing(speed_limited.panels(study, matched), 2, speed_limited.legend(study, matched))
 
 
 # Name -> the function that draws the figure, None if the sweep has no such figure; the page links them in this order.
@@ -60,7 +60,7 @@ FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "curves": _curves,
     "depth": lambda study: _drawing(depth.panels(study), 3, _optimizers(study)),
     "probing": lambda study: _drawing(probing.panels(study), 2, _optimizers(study)),
-    "predicted": lambda study: _drawing(predicted.panels(study), 2, _optimizers(study)),
+    "predictions": lambda study: _drawing(predictions.panels(study), 2, _optimizers(study)),
     "depth_law": lambda study: _drawing(depth_law.panels(study), 3, _optimizers(study)),
     "early": _early,
     "quality": lambda study: _drawing(features_ranks.panels(study), 3, features_ranks.legend(study)),

@@ -1,17 +1,17 @@
 """Lists the sections of the page in their order; to add one, write a file in sections/ and add a line here."""
 
 from nfa.report.page.sections import (
+    alignment_rise,
     ansatz,
     cells,
     layers,
     method,
     optimizers,
     pictures,
-    prediction,
+    predictions,
     probes,
     quality,
-    speeds,
-    time,
+    speed_limited,
     training,
 )
 from nfa.report.page.sections.section import Material, Rendered, Section
@@ -20,12 +20,12 @@ SECTIONS: tuple[Section, ...] = (
     training.SECTION,
     ansatz.SECTION,
     layers.SECTION,
-    time.SECTION,
+    alignment_rise.SECTION,
     optimizers.SECTION,
     probes.SECTION,
     quality.SECTION,
-    prediction.SECTION,
-    speeds.SECTION,
+    predictions.SECTION,
+    speed_limited.SECTION,
     pictures.SECTION,
     cells.SECTION,
     method.SECTION,

@@ -73,7 +73,7 @@ def make_chart(points: pd.DataFrame, roles: Roles) -> Chart:
     """Average the points of each panel, colour and place along x.
 
     Args:
-        points: As ``nfa.report.statistics.points.read_points`` gives them.
+        points: As ``nfa.report.statistics.chart_points.read_points`` gives them.
         roles: What is compared.
 
     Raises:

@@ -10,8 +10,8 @@ import pandas as pd
 from nfa.conventions import LINEAR_PROBES
 from nfa.report.statistics.labels import cell_labels
 from nfa.report.statistics.pooled_settings import Pooling
+from nfa.sweep.axis_points import AXES
 from nfa.sweep.cells import Sweep
-from nfa.sweep.points import AXES
 
 # Settings that the table `alignment` repeats in every row, beside the cell's id; `runs` and `cells_summary` have all.
 MAIN_PARAMETERS = (

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from nfa.conventions import CELLS_SHOWN
+from nfa.sweep.axis_points import AXES
 from nfa.sweep.cells import Sweep
-from nfa.sweep.points import AXES
 
 FEEDBACK = "feedback_alignment"  # the only rule that uses the setting rho
 

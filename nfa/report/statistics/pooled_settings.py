@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from nfa.report.statistics.labels import name_list
-from nfa.sweep.points import AXES
+from nfa.sweep.axis_points import AXES
 
 VALUES_LISTED, LONGEST_VALUE = 6, 40
 

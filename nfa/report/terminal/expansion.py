@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from nfa.sweep.axis_points import AXES
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.estimate import duration, estimate, layer_sums
-from nfa.sweep.points import AXES
 
 if TYPE_CHECKING:
     from rich.console import Console

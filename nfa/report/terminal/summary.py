@@ -11,8 +11,8 @@ from rich.text import Text
 
 from nfa.conventions import HEADLINE
 from nfa.report.numbers import interval, loss_with_interval, number, plus_minus, significant
+from nfa.report.statistics.chart_points import read_cells
 from nfa.report.statistics.labels import name_list, shown_of
-from nfa.report.statistics.points import read_cells
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_written
 

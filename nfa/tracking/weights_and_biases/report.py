@@ -14,8 +14,8 @@ from nfa.conventions import HEADLINE
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
+from nfa.sweep.axis_points import AXES
 from nfa.sweep.cells import Cell, Sweep
-from nfa.sweep.points import AXES
 from nfa.tracking.record.series import QUANTITIES
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED

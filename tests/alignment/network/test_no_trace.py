@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nfa.alignment import check, covariances, frame, measure, weight_gradients
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.snapshot import Snapshot
-from nfa.alignment.network.undisturbed import undisturbed
 from tests.alignment.networks import layers_of, squared_error
 
 
@@ -236,7 +236,7 @@ def test_a_graph_of_the_caller_s_survives() -> None:
 
 def test_a_lazy_layer_stays_whole() -> None:
     model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
-    with undisturbed(model):
+    with measuring_mode(model):
         model(torch.randn(2, 3))
     assert model(torch.randn(2, 3)).shape == (2, 2)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import measure
-from nfa.alignment.covariance.measure import LayerCovariance
+from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from tests.alignment.architectures import ARCHITECTURES, Net, draw
 from tests.alignment.networks import CASES, Case, layers_of
 

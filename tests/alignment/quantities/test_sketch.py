@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from nfa.alignment import CORRELATIONS, correlations, measure, measure_covariances
 from nfa.alignment.covariance.blocks import MOST, Blocks, OuterSum, inner_products
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.forms import AllEntries, Forms, OffDiagonalEntries
 from nfa.alignment.quantities.sketch import Estimator, _variance
+from nfa.alignment.quantities.sketch_forms import AllEntries, Forms, OffDiagonalEntries
 from tests.alignment.networks import CASES
 from tests.alignment.reference import rho
 

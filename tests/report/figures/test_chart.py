@@ -7,7 +7,7 @@ import pytest
 
 from nfa.report.figures.chart import _evenly, save_chart
 from nfa.report.statistics.chart_data import Roles, make_chart
-from nfa.report.statistics.points import Wanted, read_points
+from nfa.report.statistics.chart_points import Wanted, read_points
 from nfa.sweep.grid import parse
 from tests.helpers import nfa, tiny
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from nfa.conventions import CONVENTIONS, HEADLINE, Convention
+from nfa.report.page.sections.alignment_rise import when
 from nfa.report.page.sections.ansatz import holds
 from nfa.report.page.sections.layers import which_layer
 from nfa.report.page.sections.optimizers import for_whom
 from nfa.report.page.sections.probes import probes_better
-from nfa.report.page.sections.time import when
 from nfa.report.statistics.study import Study
 from tests.helpers import tiny_sweep
 from tests.report.studies import study_of

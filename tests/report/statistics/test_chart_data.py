@@ -7,8 +7,8 @@ import pytest
 
 from nfa.errors import UserError
 from nfa.report.statistics.chart_data import Roles, make_chart
+from nfa.report.statistics.chart_points import Wanted, read_points
 from nfa.report.statistics.intervals import over_seeds
-from nfa.report.statistics.points import Wanted, read_points
 from nfa.storage.tables import read_table
 
 

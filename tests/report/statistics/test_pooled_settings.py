@@ -15,22 +15,22 @@ from nfa.conventions import CONVENTIONS, HEADLINE, Convention
 from nfa.report.figures import early, features_ranks, probing
 from nfa.report.page.page import page
 from nfa.report.page.sections import quality
+from nfa.report.page.sections.alignment_rise import when
 from nfa.report.page.sections.ansatz import holds
 from nfa.report.page.sections.depth_law import which_power
 from nfa.report.page.sections.layers import which_layer
 from nfa.report.page.sections.optimizers import for_whom
 from nfa.report.page.sections.pictures import pictured
-from nfa.report.page.sections.prediction import was_predicted
+from nfa.report.page.sections.predictions import was_predicted
 from nfa.report.page.sections.probes import probes_better
 from nfa.report.page.sections.section import Answer
-from nfa.report.page.sections.time import when
 from nfa.report.page.sections.training import trained
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.matrix_albums import find_albums
 from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
-from nfa.report.terminal.prediction import prediction_report
+from nfa.report.terminal.predictions import prediction_report
 from nfa.report.terminal.summary import summary
 from nfa.stages.aggregate import collect
 from nfa.stages.predict import predict

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nfa.report.statistics.chart_data import Roles, make_chart
-from nfa.report.statistics.points import Wanted, read_points
+from nfa.report.statistics.chart_points import Wanted, read_points
 from nfa.report.terminal.chart import chart_table
 
 

@@ -5,12 +5,12 @@ tables below, and at its end the object ``SECTION`` that puts them together. ``s
 them share. Figures themselves are drawn in ``nfa.report.figures``, numbers computed in ``nfa.report.statistics``.
 
 - ``training``: did the sweep train? ``ansatz``: does the ansatz hold here?
-- ``layers``, ``time``, ``optimizers``: at which layer, when in training, and for which optimizer and depth is alignment
-  strongest?
+- ``layers``, ``alignment_rise``, ``optimizers``: at which layer is alignment strongest, when in training does it rise,
+  and for which optimizer and depth is it strongest?
 - ``probes``, ``quality``: do better-aligned layers probe better, and hold better features?
-- ``prediction``: was C-NFC predicted at initialisation? ``depth_law`` and ``early_dynamics`` are shown below the answer
-  of ``prediction``.
-- ``speeds``: Speed Limited Optimization; ``pictures``: NFM beside AGOP.
+- ``predictions``: was C-NFC predicted at initialisation? ``depth_law`` and ``early_dynamics`` are shown below its
+  answer.
+- ``speed_limited``: Speed Limited Optimization; ``pictures``: NFM beside AGOP.
 - ``cells``: every cell with its numbers; ``method``: how the numbers were obtained.
 
 To add a question, write a file like ``layers.py`` here and add its ``SECTION`` to the list in

@@ -2,9 +2,9 @@
 
     K = (1/n) sum_i sum_positions J_i^T J_i,    J_i = d f(x_i) / d h    (Beaglehole et al., arXiv 2402.05271)
 
-This has four steps. A few samples are tried out (``network.guard``). The samples are cut into batches that fit the
-size of the network's activations. Each batch takes one recorded forward pass and then reverse passes, each of which
-serves all layers at once (``passes``):
+This has four steps. A few samples are tried out (``network.trial_schedule``). The samples are cut into batches that
+fit the size of the network's activations. Each batch takes one recorded forward pass and then reverse passes, each of
+which serves all layers at once (``passes``):
 
 exact       one pass per output c. Samples do not mix, so the gradient of output c, summed over the batch, holds the
             gradient of every single sample.
@@ -32,7 +32,6 @@ from nfa.alignment.covariance.blocks import Blocks
 from nfa.alignment.covariance.passes import LayerSum, LayerSums, exact_passes, sketched_passes
 from nfa.alignment.network.arguments import check_options, checked_layers
 from nfa.alignment.network.fitting import explained
-from nfa.alignment.network.guard import BLOCK, Guard, choose_for_trial, chosen_samples
 from nfa.alignment.network.layers import (
     Layer,
     WeightView,
@@ -43,13 +42,14 @@ from nfa.alignment.network.layers import (
     plain,
     without_single_block,
 )
-from nfa.alignment.network.paired import record_paired
+from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.network.recording import CHANGED, Recording
 from nfa.alignment.network.samples import Inputs, batches, drawn, random_states_kept, regrouped
+from nfa.alignment.network.single_sample import record_doubled
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.trial import PARTLY, PARTLY_HALF
-from nfa.alignment.network.undisturbed import undisturbed
+from nfa.alignment.network.trial_schedule import BLOCK, TrialSchedule, choose_for_trial, chosen_samples
 from nfa.random import torch_generator
 
 DOUBLE = torch.finfo(torch.float64).eps
@@ -205,8 +205,8 @@ def measure_covariances(
         seed: Determines the probes and the samples drawn.
         heads: Take query, key and value projections apart by head.
         batch_size: Most samples in one pass. It changes time and memory but not the result, except for error bars if it
-            is smaller than their blocks. A single sample is run as two copies, see ``nfa.alignment.network.paired``.
-            None chooses by the size of the network's activations.
+            is smaller than their blocks. A single sample is run as two copies, see
+            ``nfa.alignment.network.single_sample``. None chooses by the size of the network's activations.
         like: The survey of an earlier measurement of the same network with other weights: its layers keep their names,
             and those that no sample goes through any more are in the result with K = 0.
 
@@ -228,10 +228,10 @@ def measure_covariances(
     trial = chosen_samples(inputs, held, places)
     generator = torch_generator("probes", seed)
     n = 0
-    with explained(model, trial), undisturbed(model):
+    with explained(model, trial), measuring_mode(model):
         survey = Survey(model, like)
-        guard = Guard(model, survey, layers, heads=heads)
-        first = guard.begin(trial, places, held[0])
+        schedule = TrialSchedule(model, survey, layers, heads=heads)
+        first = schedule.begin(trial, places, held[0])
         outputs = first.outputs.shape[1]
         sketch = _chosen(estimator, outputs) == "sketched"
         in_blocks = sketch or population is not None
@@ -246,8 +246,8 @@ def measure_covariances(
         del first  # its graph
         whole = itertools.chain(held, (part for part, _ in stream))
         parts = regrouped(whole, size) if in_blocks else _cut(whole, batch_size, elements)
-        options = {"heads": heads, "copied": writes, "alone": guard.alone}
-        for batch, recording in _recorded(model, parts, survey, guard, cut=block * in_blocks, **options):
+        options = {"heads": heads, "copied": writes, "alone": schedule.alone}
+        for batch, recording in _recorded(model, parts, survey, schedule, cut=block * in_blocks, **options):
             all_finite = all_finite and finite(recording.outputs)
             _refuse_changed(recording, sums)
             sums.find(recording.layers)
@@ -258,18 +258,18 @@ def measure_covariances(
                 exact_passes(recording, sums, len(batch))
             sums.end_batch(len(batch))
             n += len(batch)
-        guard.finish()
+        schedule.finish()
     sums.find(survey.unused())
     survey.refuse_missing(layers)
     parameters = parameters_of(model)
-    remarks = [*guard.remarks, *([] if all_finite else [NOT_FINITE])]
+    remarks = [*schedule.remarks, *([] if all_finite else [NOT_FINITE])]
     never = survey.never
     order = [name for name in survey.order if name not in never]
     return Measured(
         {
             name: _result(
                 sums[name],
-                guard.relative.get(name),
+                schedule.relative.get(name),
                 LayerCovariance(
                     layer=name,
                     index=order.index(name),
@@ -282,7 +282,7 @@ def measure_covariances(
                     resolution=sums[name].resolution,
                     population=population,
                     probes=probes if sketch else 0,
-                    rounding=guard.rounding.get(name, 0.0),
+                    rounding=schedule.rounding.get(name, 0.0),
                     remarks=tuple(remarks),
                     view=sums[name].layer.view,
                     note=survey.note(name),
@@ -297,7 +297,7 @@ def measure_covariances(
 
 
 def _recorded(
-    model: nn.Module, parts: Iterable[Tensor], survey: Survey, guard: Guard, *, cut: int, **options: Any
+    model: nn.Module, parts: Iterable[Tensor], survey: Survey, schedule: TrialSchedule, *, cut: int, **options: Any
 ) -> Iterator[tuple[Tensor, Recording]]:
     """Yield batches with their recorded passes; those that need it are run again in pieces of ``cut`` samples.
 
@@ -306,14 +306,14 @@ def _recorded(
     """
     n = 0
     for batch in parts:
-        recording = record_paired(model, batch, names=survey.names, **options)
+        recording = record_doubled(model, batch, names=survey.names, **options)
         survey.add(recording)
-        guard.watch(batch, recording, n)
+        schedule.watch(batch, recording, n)
         n += len(batch)
         if cut and len(batch) > cut and not recording.one_row_each:
             del recording  # its graph
             for piece in batch.split(cut):
-                yield piece, record_paired(model, piece, names=survey.names, **options)
+                yield piece, record_doubled(model, piece, names=survey.names, **options)
         else:
             yield batch, recording
 

@@ -1,7 +1,7 @@
-"""The conditions under which a network is measured, and their end: a measurement leaves no trace on the network.
+"""The conditions under which a network is measured, and their end: the network is left as it was.
 
 Each condition (eval mode, gradients for all parameters, no autocast, full precision, remembered state) is a context
-manager that puts back what it changed, also after an exception. ``undisturbed`` enters all of them. The state of the
+manager that puts back what it changed, also after an exception. ``measuring_mode`` enters all of them. The state of the
 network itself is kept by ``snapshot``.
 """
 
@@ -16,7 +16,7 @@ from nfa.errors import describe
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def measuring_mode(model: nn.Module) -> Iterator[None]:
     """Put a network into eval mode with autograd on; afterwards restore the network and the random state.
 
     Eval mode makes samples independent of each other: BatchNorm uses its running statistics, dropout is off. Every

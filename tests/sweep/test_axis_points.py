@@ -26,7 +26,7 @@ def test_settings_are_compared_with_their_defaults_once_for_each_point(monkeypat
         asked[id(settings)] += 1
         return non_default(settings)
 
-    monkeypatch.setattr("nfa.sweep.points.non_default", counted)
+    monkeypatch.setattr("nfa.sweep.axis_points.non_default", counted)
     sweep = parse(DOCUMENT, "x.yaml")
     assert len(sweep.cells) == 2 * 20 * (3 + 2) * 2
     assert len({cell.id for cell in sweep.cells}) == len(sweep.cells)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nfa.conventions import HEADLINE, Convention
-from nfa.report.figures import predicted
+from nfa.report.figures import predictions
 from nfa.report.numbers import UNDEFINED, interval, number, plural
 from nfa.report.page.html import Safe, el
 from nfa.report.page.sections import depth_law, early_dynamics
@@ -134,7 +134,7 @@ def body(material: Material) -> list[object]:
     study = material.study
     return [
         optimizer_legend(study),
-        panel_row("predicted", predicted.panels(study), material.live, cls="panels wide"),
+        panel_row("predictions", predictions.panels(study), material.live, cls="panels wide"),
         points_note(study, "On the dotted line, C-NFC is measured as predicted. "),
         prediction_table(study),
     ]

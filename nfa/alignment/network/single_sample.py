@@ -19,7 +19,7 @@ def doubled(batch: Tensor) -> Tensor:
     return torch.cat([batch, batch]) if len(batch) == 1 else batch
 
 
-def record_paired(model: nn.Module, batch: Tensor, *, alone: bool = False, **options: Any) -> Recording:
+def record_doubled(model: nn.Module, batch: Tensor, *, alone: bool = False, **options: Any) -> Recording:
     """Record a forward pass as ``record`` does, but run a single sample as two copies.
 
     A network that does not run on two samples, or does not give two outputs for them, runs on the one.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nfa.conventions import HEADLINE
-from nfa.report.page.sections.time import half_way
+from nfa.report.page.sections.alignment_rise import half_way
 from nfa.report.statistics.study import Study
 from tests.helpers import tiny_sweep
 from tests.report.studies import study_of

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from nfa.conventions import HEADLINE, Convention
-from nfa.report.figures import raised_layers
-from nfa.report.page.sections import speeds
+from nfa.report.figures import speed_limited as figure
+from nfa.report.page.sections import speed_limited
 from nfa.report.page.sections.section import Material
 from nfa.report.statistics.labels import cell_labels
 from nfa.report.statistics.speed_limited import Matched, has_own_speeds, raised_layer
@@ -166,9 +166,9 @@ def test_kernel_machines_fitted_at_every_checkpoint_are_compared_with_their_metr
             else:
                 more = {"identity": 0.0, "nfm": 0.05, "agop": 0.1}[name]
                 assert [row["mean"], row["gain"]] == pytest.approx([ridge["mean"] + more, ridge["gain"]])
-    said = speeds.answer(machines, matched, HEADLINE).sentence
+    said = speed_limited.answer(machines, matched, HEADLINE).sentence
     assert "the kernel machine with its AGOP is better than every other's in" in said
-    html = speeds.SECTION.render(Material(machines)).html
+    html = speed_limited.SECTION.render(Material(machines)).html
     assert "kernel_identity r2 of hidden0" in html
 
 
@@ -176,7 +176,7 @@ def test_kernel_machines_at_the_ends_alone_are_not_compared(study: Study) -> Non
     matched = Matched(study.tables["speed_limited"])
     cell = study.collected.sweep.cells[2].id
     assert not [name for name in matched.scores(cell, "hidden0") if name.startswith("kernel_")]
-    assert "kernel machine" not in speeds.answer(study, matched, HEADLINE).sentence
+    assert "kernel machine" not in speed_limited.answer(study, matched, HEADLINE).sentence
 
 
 def with_gains(study: Study, **gains: tuple[float, float, float]) -> Study:
@@ -199,7 +199,7 @@ def with_gains(study: Study, **gains: tuple[float, float, float]) -> Study:
 )
 def test_the_sentence_claims_what_the_intervals_show(study: Study, gain: tuple[float, float, float], said: str) -> None:
     changed = with_gains(study, uc_nfc=gain, test_loss=(-0.1, -0.2, -0.05))
-    found = speeds.answer(changed, Matched(changed.tables["speed_limited"]), HEADLINE)
+    found = speed_limited.answer(changed, Matched(changed.tables["speed_limited"]), HEADLINE)
     assert said in found.sentence
     assert "the test loss is better than every other's in 2, worse than some other's in 0" in found.sentence
     assert ("Not so for: hidden0 on" in found.sentence) == (gain[1] < 0)
@@ -208,26 +208,26 @@ def test_the_sentence_claims_what_the_intervals_show(study: Study, gain: tuple[f
 
 def test_controls_that_are_not_defined_are_not_passed(study: Study) -> None:
     matched = Matched(study.tables["speed_limited"])
-    assert "above both its controls in 2" in speeds.answer(study, matched, HEADLINE).sentence
-    assert "above both its controls in 0" in speeds.answer(study, matched, Convention("pearson", "1/2")).sentence
+    assert "above both its controls in 2" in speed_limited.answer(study, matched, HEADLINE).sentence
+    assert "above both its controls in 0" in speed_limited.answer(study, matched, Convention("pearson", "1/2")).sentence
 
 
 def test_the_section_is_there_with_such_cells_alone(study: Study, tmp_path: Path) -> None:
     material = Material(study)
-    assert speeds.SECTION.asked(material)
-    made = speeds.SECTION.render(material)
+    assert speed_limited.SECTION.asked(material)
+    made = speed_limited.SECTION.render(material)
     assert made.section.anchor == "speeds"
     assert "hidden0" in made.short or "of 2 cells" in made.short
     assert "adapt 5" in made.html
     assert made.html.count('<p class="legend">') == 1
     assert "nan" not in made.html
     for optimizers, folder in ((OPTIMIZERS[:2], "a"), (OPTIMIZERS[2:3], "b")):
-        assert not speeds.SECTION.asked(Material(study_of(sweep_of(optimizer=optimizers), tmp_path / folder)))
+        assert not speed_limited.SECTION.asked(Material(study_of(sweep_of(optimizer=optimizers), tmp_path / folder)))
 
 
 def test_one_seed_claims_no_interval(tmp_path: Path) -> None:
     study = study_of(sweep_of(seeds=1), tmp_path)
-    found = speeds.answer(study, Matched(study.tables["speed_limited"]), HEADLINE)
+    found = speed_limited.answer(study, Matched(study.tables["speed_limited"]), HEADLINE)
     assert "one seed, no interval" in found.sentence
     assert "[" not in found.sentence
 
@@ -235,7 +235,7 @@ def test_one_seed_claims_no_interval(tmp_path: Path) -> None:
 def test_cells_that_are_not_compared_are_named(study: Study) -> None:
     """A raised cell with a run that diverged is in no count; with all of them gone, that is the reason given."""
     collected = study.collected
-    assert "Not compared" not in speeds.answer(study, Matched(study.tables["speed_limited"]), HEADLINE).sentence
+    assert "Not compared" not in speed_limited.answer(study, Matched(study.tables["speed_limited"]), HEADLINE).sentence
 
     def answer(*numbers: int) -> str:
         documents = copy.deepcopy(collected.documents)
@@ -243,7 +243,7 @@ def test_cells_that_are_not_compared_are_named(study: Study) -> None:
             documents[collected.sweep.cells[number].id]["runs"]["1"]["status"] = "diverged"
         changed = replace(collected, documents=documents)
         failed = Study(changed, make_tables(changed), study.paths)
-        return speeds.answer(failed, Matched(failed.tables["speed_limited"]), HEADLINE).sentence
+        return speed_limited.answer(failed, Matched(failed.tables["speed_limited"]), HEADLINE).sentence
 
     assert "of 1 cell" in answer(2)
     assert "to compare with did): hidden0 on" in answer(2)
@@ -252,6 +252,6 @@ def test_cells_that_are_not_compared_are_named(study: Study) -> None:
 
 
 def test_the_legend_names_what_is_drawn_and_nothing_else(study: Study) -> None:
-    labels = [label for label, _ in raised_layers.legend(study, Matched(study.tables["speed_limited"]))]
+    labels = [label for label, _ in figure.legend(study, Matched(study.tables["speed_limited"]))]
     cells = [cell.id for cell in study.collected.sweep.cells]
     assert labels == [study.row(cell)["optimizer"] for cell in cells[:4]]

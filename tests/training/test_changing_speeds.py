@@ -12,7 +12,7 @@ from nfa.optim import SpeedLimited
 from nfa.storage.checkpoints import load_tensors, save_tensors
 from nfa.sweep.cells import Cell
 from nfa.training import TrainingRun, load_data
-from nfa.training.speeds import hidden_nfc
+from nfa.training.changing_speeds import hidden_nfc
 from nfa.training.together import Together, stackable
 from tests.helpers import tiny_sweep
 

@@ -1,12 +1,12 @@
 """When a measurement tries the network out: before the first batch, and again when later samples reach new layers.
 
-One trial (``trial.py``) runs a few samples and refuses a network that mixes them. Here is decided on which samples and
-when. The first trial takes up to 32 samples: of a tensor evenly spaced ones, because samples may be sorted by class, of
-an iterable the first ones. Three things can hide from it. Layers that only some samples go through (experts) may not
-be among the first samples' layers: they are tried again on later samples that reach them. Outputs that depend on the
-number of samples show when a batch gives other outputs for the tried samples than the trial did. And an expert that
-takes only so many samples of a batch leaves out the last ones: the last 32 of a long batch are run by themselves and
-compared.
+One trial (``trial.py``) runs a few samples and refuses a network that mixes them. This file decides on which samples
+and when. The first trial takes up to 32 samples: of a tensor evenly spaced ones, because samples may be sorted by
+class, of an iterable the first ones. Three things can hide from it. Layers that only some samples go through (experts)
+may not be among the first samples' layers: they are tried again on later samples that reach them. Outputs that depend
+on the number of samples show when a batch gives other outputs for the tried samples than the trial did. And an expert
+that takes only so many samples of a batch leaves out the last ones: the last 32 of a long batch are run by themselves
+and compared.
 """
 
 from collections import Counter
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from nfa.alignment.network.draws import Draws
 from nfa.alignment.network.independence import MIXED, numbers_again
-from nfa.alignment.network.paired import record_paired
 from nfa.alignment.network.recording import CHANGED, Recording
 from nfa.alignment.network.samples import Inputs, Pair
+from nfa.alignment.network.single_sample import record_doubled
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.trial import Trial, run_trial
 
@@ -77,8 +77,8 @@ def chosen_samples(inputs: Inputs, held: Sequence[Tensor], places: Tensor) -> Te
     return (held[0] if len(held) == 1 else torch.cat(list(held)))[: len(places)]
 
 
-class Guard:
-    """The trials of one measurement.
+class TrialSchedule:
+    """When one measurement tries its network out, on which samples, and the results of all of its trials.
 
     Attributes:
         alone: Whether a single sample has to be measured as a batch of one.
@@ -87,7 +87,7 @@ class Guard:
     """
 
     def __init__(self, model: nn.Module, survey: Survey, layers: Sequence[str] | None, *, heads: bool) -> None:
-        """Make a guard that has tried nothing yet.
+        """Make a schedule of which no trial has run yet.
 
         Args:
             model: Network in eval mode.
@@ -138,7 +138,7 @@ class Guard:
         return recording
 
     def _record(self, samples: Tensor) -> Recording:
-        return record_paired(self._model, samples, heads=self._heads, names=self._survey.names)
+        return record_doubled(self._model, samples, heads=self._heads, names=self._survey.names)
 
     def _wanted(self, recording: Recording) -> list[str]:
         never = self._survey.never

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nfa.conventions import LINEAR_PROBES, READOUT, Convention
-from nfa.report.figures import raised_layers
+from nfa.report.figures import speed_limited
 from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, number, plural, significant
 from nfa.report.page.html import Safe, el
@@ -290,8 +290,8 @@ def body(material: Material) -> list[object]:
         "◆ the cell that raises the layer  ● the other optimizers  ❘ grey bar: control with K turned at random "
         "(haar_nfc)  × control with the initial weights (w0_nfc). Bars: 95% intervals over seeds."
     )
-    panels = raised_layers.panels(study, matched)
-    legend = [(label, f"var({CSS_VARIABLES[colour]})") for label, colour in raised_layers.legend(study, matched)]
+    panels = speed_limited.panels(study, matched)
+    legend = [(label, f"var({CSS_VARIABLES[colour]})") for label, colour in speed_limited.legend(study, matched)]
     return [
         colour_legend(legend) if panels else None,
         panel_row("raised", panels, live, cls="panels wide") if panels else None,

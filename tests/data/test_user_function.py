@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nfa.data import DATA
-from nfa.data.function import FunctionData
+from nfa.data.user_function import FunctionData
 from nfa.entries import USERS_OWN, non_default
 from nfa.errors import UserError
 from nfa.random import numpy_generator
@@ -82,12 +82,12 @@ def labelled(): return Data(*[np.zeros((4, 2))] * 4, np.full(4, 2), np.full(4, 2
 def mine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     import sys
 
-    from nfa.data import function as users_function
+    from nfa.data import user_function
 
     (folder / "mine_data.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.delitem(sys.modules, "mine_data", raising=False)
-    users_function._shape.cache_clear()
+    user_function._shape.cache_clear()
     return "mine_data"
 
 

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from nfa.conventions import HEADLINE
-from nfa.report.figures import predicted
-from nfa.report.page.sections.prediction import was_predicted
+from nfa.report.figures import predictions
+from nfa.report.page.sections.predictions import was_predicted
 from nfa.report.statistics.predictions import prediction_points
 from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
@@ -111,7 +111,7 @@ def test_one_seed_has_no_intervals(tmp_path: Path) -> None:
 
 
 def test_panels_show_every_hidden_layer(study: Study) -> None:
-    panels = predicted.panels(study)
+    panels = predictions.panels(study)
     assert len(panels) == 4  # 2 data sets, first and last checkpoint
     (axes,) = drawn(panels[0])
     assert len(axes.lines) == 1 + 10  # the diagonal, and a point per hidden layer of a cell

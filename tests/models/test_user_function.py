@@ -15,7 +15,7 @@ from nfa.data import DataShape
 from nfa.entries import USERS_OWN, entry_of
 from nfa.errors import UserError
 from nfa.models import MODELS, LayerShape
-from nfa.models.function import FunctionModel
+from nfa.models.user_function import FunctionModel
 
 ENTRY = MODELS[USERS_OWN]
 VECTOR = DataShape((6,), 3, 3, 100, 10)

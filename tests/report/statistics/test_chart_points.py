@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nfa.errors import UserError
-from nfa.report.statistics.points import Wanted, read_points
+from nfa.report.statistics.chart_points import Wanted, read_points
 from nfa.storage.tables import read_table, write_frame
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nfa.optim.algorithms.speed_limited import SpeedLimited
-from nfa.optim.speeds import resolve_speeds
+from nfa.optim.layer_speeds import resolve_speeds
 
 LAYERS = ["hidden0", "hidden1", "readout"]
 
