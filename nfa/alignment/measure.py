@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment.covariance.gradients import BATCH, Loss, check_targets, weight_gradients
-from nfa.alignment.covariance.layer_covariances import LayerCovariance, Measured, measure_covariances
+from nfa.alignment.covariance.layer_covariances import LayerCovariance, Measured, measured_covariances
 from nfa.alignment.initial import initial_network
 from nfa.alignment.network.layers import WeightView, plain
 from nfa.alignment.network.samples import Inputs, kept
@@ -324,14 +324,14 @@ def measured_table(
         inputs = kept(inputs)  # read more than once
     if loss is not None:  # before K is measured, which takes far longer
         check_targets(model, inputs, options.targets, loss, every=isinstance(options.loss, str))
-    measured = measure_covariances(model, inputs, like=like, **options.of_covariance)
+    measured = measured_covariances(model, inputs, options, like=like)
     updates = options.updates or {}
     for name in updates:
         if name not in measured.layers and (options.layers is None or name in options.layers):
             raise ValueError(f"updates: no layer {name!r} is measured; {nearest(name, measured.layers)}")
     before = None
     if start is not None:
-        before = measure_covariances(start, inputs, like=measured.survey, **options.of_covariance).layers
+        before = measured_covariances(start, inputs, options, like=measured.survey).layers
     gradients = None
     if loss is not None:
         gradients = weight_gradients(

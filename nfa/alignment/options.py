@@ -1,46 +1,17 @@
-"""The options of a measurement, validated once, where a public function is entered, and then handed on as one object.
+"""The options of ``nfa.measure``, validated once, where a public function is entered, and then handed on as one object.
 
-The public functions keep their keyword arguments, with their explanations in ``nfa.measure``; inside the package these
-travel together.
+Public functions have keyword arguments, which ``nfa.measure`` explains; inside the package these travel together.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from nfa.alignment.covariance.gradients import Loss
-from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.network.arguments import CovarianceOptions
 from nfa.alignment.targets import find_loss
 from nfa.losses import LOSSES
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CovarianceOptions:
-    """How K of every layer is measured; the keyword arguments of ``measure_covariances``, which explains them.
-
-    Raises:
-        ValueError: An option that cannot be used.
-    """
-
-    layers: Sequence[str] | None = None
-    estimator: str = "auto"
-    samples: int | None = None
-    probes: int = 1
-    seed: int = 0
-    heads: bool = False
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        """Validate, and read the names of layers once: an iterator is empty when it is read a second time."""
-        check_options(**vars(self))
-        object.__setattr__(self, "layers", checked_layers(self.layers))
-
-    @property
-    def of_covariance(self) -> dict[str, Any]:
-        """The keyword arguments of ``measure_covariances``."""
-        return {field.name: getattr(self, field.name) for field in fields(CovarianceOptions)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,9 +20,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import COLUMNS, LayerCovariance, limit_rows, loss_gradients, measure_covariances
+from nfa.alignment import COLUMNS, LayerCovariance, limit_rows, loss_gradients
 from nfa.alignment.covariance.gradients import BATCH, Loss
-from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.covariance.layer_covariances import measured_covariances
+from nfa.alignment.network.arguments import CovarianceOptions
 from nfa.alignment.network.layers import parameters_of, plain
 from nfa.alignment.network.samples import Inputs, kept
 from nfa.alignment.targets import find_loss
@@ -83,13 +84,7 @@ def limit(
     if optimizer is not None and direction is not None:
         raise ValueError("optimizer and direction are both given: pass one of them")
     _check_optimizer(optimizer)
-    check_options(estimator=estimator, samples=samples, probes=probes, seed=seed, heads=heads, batch_size=batch_size)
-    layers = checked_layers(layers)
-    model, inputs = plain(model), kept(inputs)  # the inputs are read more than once
-    gradients = loss_gradients(model, inputs, targets, find_loss(loss), heads=heads, batch_size=batch_size or BATCH)
-    measured = measure_covariances(
-        model,
-        inputs,
+    options = CovarianceOptions(
         layers=layers,
         estimator=estimator,
         samples=samples,
@@ -98,6 +93,9 @@ def limit(
         heads=heads,
         batch_size=batch_size,
     )
+    model, inputs = plain(model), kept(inputs)  # the inputs are read more than once
+    gradients = loss_gradients(model, inputs, targets, find_loss(loss), heads=heads, batch_size=batch_size or BATCH)
+    measured = measured_covariances(model, inputs, options)
     updates = None
     if optimizer is not None:
         updates = gradients.matrices(step_of(optimizer, model, gradients.parameters, list(gradients.layers)))

@@ -249,7 +249,7 @@ def test_targets_are_refused_before_anything_is_measured(
         pytest.fail("K was measured first, which can take an hour")
 
     module = sys.modules[nfa.measure.__module__]  # the package has a function of that name
-    monkeypatch.setattr(module, "measure_covariances", measured)
+    monkeypatch.setattr(module, "measured_covariances", measured)
     assert words in refused(lambda: nfa.measure(network(), INPUTS, targets=targets, loss=loss))
 
 

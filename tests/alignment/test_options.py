@@ -10,7 +10,8 @@ from torch import nn
 
 import nfa
 from nfa.alignment import measure_covariances
-from nfa.alignment.options import CovarianceOptions, MeasureOptions
+from nfa.alignment.network.arguments import CovarianceOptions
+from nfa.alignment.options import MeasureOptions
 
 
 @pytest.mark.parametrize(

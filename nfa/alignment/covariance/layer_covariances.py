@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from nfa.alignment.covariance.blocks import Blocks
 from nfa.alignment.covariance.passes import LayerSum, LayerSums, exact_passes, sketched_passes
-from nfa.alignment.network.arguments import check_options, checked_layers
+from nfa.alignment.network.arguments import CovarianceOptions
 from nfa.alignment.network.fitting import explained
 from nfa.alignment.network.layers import (
     Layer,
@@ -172,7 +172,6 @@ class Measured:
         return {name: Layer(name, found.view) for name, found in self.layers.items() if found.view is not None}
 
 
-@random_states_kept()
 def measure_covariances(
     model: nn.Module,
     inputs: Inputs,
@@ -214,13 +213,29 @@ def measure_covariances(
         ValueError: No measurable layer, an unknown layer, zero samples, NaN in weights or inputs, outputs that are not
             a tensor of n samples, or outputs for a sample that depend on other samples.
     """
-    check_options(estimator=estimator, samples=samples, probes=probes, seed=seed, heads=heads, batch_size=batch_size)
-    layers = checked_layers(layers)
+    options = CovarianceOptions(
+        layers=layers,
+        estimator=estimator,
+        samples=samples,
+        probes=probes,
+        seed=seed,
+        heads=heads,
+        batch_size=batch_size,
+    )
+    return measured_covariances(model, inputs, options, like=like)
+
+
+@random_states_kept()
+def measured_covariances(
+    model: nn.Module, inputs: Inputs, options: CovarianceOptions, *, like: Survey | None = None
+) -> Measured:
+    """Measure K of every layer as ``measure_covariances`` does, with its options as one object."""
+    layers, seed, batch_size = options.layers, options.seed, options.batch_size
     model = plain(model)
     device = checked_device(model)
     population = None
-    if samples is not None:
-        inputs, total = drawn(inputs, samples, seed)
+    if options.samples is not None:
+        inputs, total = drawn(inputs, options.samples, seed)
         population = total if total > len(inputs) else None
     block = min(batch_size or MOST, -(-len(inputs) // BLOCKS) if isinstance(inputs, Tensor) and inputs.dim() else BLOCK)
     stream = batches(inputs, MOST if batch_size is None else batch_size, device)
@@ -230,12 +245,13 @@ def measure_covariances(
     n = 0
     with explained(model, trial), measuring_mode(model):
         survey = Survey(model, like)
-        schedule = TrialSchedule(model, survey, layers, heads=heads)
+        schedule = TrialSchedule(model, survey, layers, heads=options.heads)
         first = schedule.begin(trial, places, held[0])
         outputs = first.outputs.shape[1]
-        sketch = _chosen(estimator, outputs) == "sketched"
+        probes = options.probes if _chosen(options.estimator, outputs) == "sketched" else 0
+        sketch = probes > 0
         in_blocks = sketch or population is not None
-        sums = LayerSums(layers, in_blocks=in_blocks, probes=probes if sketch else 0, block=block)
+        sums = LayerSums(layers, in_blocks=in_blocks, probes=probes, block=block)
         sums.find(first.layers)
         writes = first.writes
         elements = first.elements // len(first.outputs)
@@ -246,8 +262,8 @@ def measure_covariances(
         del first  # its graph
         whole = itertools.chain(held, (part for part, _ in stream))
         parts = regrouped(whole, size) if in_blocks else _cut(whole, batch_size, elements)
-        options = {"heads": heads, "copied": writes, "alone": schedule.alone}
-        for batch, recording in _recorded(model, parts, survey, schedule, cut=block * in_blocks, **options):
+        passes = {"heads": options.heads, "copied": writes, "alone": schedule.alone}
+        for batch, recording in _recorded(model, parts, survey, schedule, cut=block * in_blocks, **passes):
             all_finite = all_finite and finite(recording.outputs)
             _refuse_changed(recording, sums)
             sums.find(recording.layers)
@@ -281,7 +297,7 @@ def measure_covariances(
                     outputs=outputs,
                     resolution=sums[name].resolution,
                     population=population,
-                    probes=probes if sketch else 0,
+                    probes=probes,
                     rounding=schedule.rounding.get(name, 0.0),
                     remarks=tuple(remarks),
                     view=sums[name].layer.view,

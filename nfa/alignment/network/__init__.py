@@ -6,7 +6,7 @@ It also refuses networks and samples for which K would not be a mean over sample
 ``nfa.alignment.covariance``.
 
 Samples and networks, before anything runs:
-    ``arguments``   checks options that the public functions share.
+    ``arguments``   the options that the public functions share, and their checks.
     ``samples``     cuts inputs into batches; draws some of them.
     ``fitting``     says in one sentence why a network does not run on its samples.
     ``wrapped``     ``Wrapped``: a network of several inputs as one from tensor to tensor.

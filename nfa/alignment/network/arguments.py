@@ -1,7 +1,8 @@
-"""Checks of the options that the public functions share, made before anything is computed."""
+"""Options that the public functions share, and their checks, which are made before anything is computed."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
@@ -72,3 +73,25 @@ def check_options(**given: Any) -> None:
             raise ValueError(f"{name}: {decay!r} must be a number of at least 0")
     if not isinstance(given.get("heads", False), bool | np.bool_):
         raise ValueError(f"heads: {given['heads']!r} must be True or False")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CovarianceOptions:
+    """How K of every layer is measured; the keyword arguments of ``measure_covariances``, which explains them.
+
+    Raises:
+        ValueError: An option that cannot be used.
+    """
+
+    layers: Sequence[str] | None = None
+    estimator: str = "auto"
+    samples: int | None = None
+    probes: int = 1
+    seed: int = 0
+    heads: bool = False
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Validate, and read the names of layers once: an iterator is empty when it is read a second time."""
+        check_options(**vars(self))
+        object.__setattr__(self, "layers", checked_layers(self.layers))
