@@ -6,6 +6,7 @@ about 0.1 s. ``OpenRun`` is one run in W&B. It writes the run's content as lines
 """
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import wandb
 from PIL import Image
 from wandb.errors import CommError
 
+from nfa.jobs.progress import event
 from nfa.tracking.journal import Line, journal_of, lines_of
 from nfa.tracking.record.bundle import Bundle
 from nfa.tracking.record.pictures import RunPicture
@@ -101,10 +103,19 @@ class WandbTracker:
             return str(self._settings.entity or wandb.Api().default_entity)
 
     def close(self) -> None:
-        """Stop the service process and put the environment back. Never raises."""
-        # The client exits the interpreter when its service ended badly. The runs need nothing more at this point.
-        with self._held, contextlib.suppress(Exception, SystemExit):
-            wandb.teardown()
+        """Stop the service process, but wait for it no longer than a limit, and put the environment back. Never raises.
+
+        The client itself would wait without limit. A service that is left behind ends with this process.
+        """
+        closing = threading.Thread(target=_teardown, daemon=True)
+        with self._held:
+            closing.start()
+            closing.join(wandb_client.CLOSE_SECONDS)
+        if closing.is_alive():
+            event(
+                f"W&B: warning: the client did not end within {wandb_client.CLOSE_SECONDS:.0f} s and is left behind; "
+                f"its runs are in {self.folder}, and {'`nfa publish`' if self.online else '`wandb sync`'} sends them"
+            )
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -113,8 +124,7 @@ class WandbTracker:
             try:
                 yield
             except SERVICE_ENDED as error:
-                with contextlib.suppress(Exception, SystemExit):
-                    wandb.teardown()
+                _teardown()
                 wandb.setup(self._settings)
                 raise TrackerError(
                     "the service process of the W&B client died; it was started again for the next run"
@@ -230,6 +240,12 @@ class OpenRun:
                 return {line.name: wandb.Html(line.content, inject=False)}
             case row:
                 return row
+
+
+def _teardown() -> None:
+    """Wait for the end of the client's service process. The client exits the interpreter if the service ended badly."""
+    with contextlib.suppress(Exception, SystemExit):
+        wandb.teardown()
 
 
 class _Artifact(wandb.Artifact):

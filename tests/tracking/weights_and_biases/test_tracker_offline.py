@@ -1,7 +1,12 @@
 """Offline runs read back with W&B's own reader: every metric and value against the tables they came from."""
 
+import contextlib
 import json
 import math
+import os
+import signal
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,8 @@ from nfa.sweep.cells import Cell
 from nfa.tracking.record.cell_files import read_results
 from nfa.tracking.record.run import build_record
 from nfa.tracking.record.tables import column_name
+from nfa.tracking.weights_and_biases import client as wandb_client
+from nfa.tracking.weights_and_biases.tracker import WandbTracker
 from tests.tracking.conftest import Published
 from tests.tracking.reading import Logged, run_folders, same
 
@@ -224,3 +231,33 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
     assert summary["seconds/total"] == 3.0
     doubled = [key for key in summary if key.partition("/")[0] in ("train", "test", "alignment", "probe")]
     assert not doubled
+
+
+def services() -> list[int]:
+    """Process ids of the service processes that this process has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the process has ended meanwhile
+            process, name, _, parent, *_ = path.read_text().split()
+            if name == "(wandb-core)" and int(parent) == os.getpid():
+                found.append(int(process))
+    return found
+
+
+def test_a_service_that_does_not_end_is_left_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wandb_client, "CLOSE_SECONDS", 1.0)
+    tracker = WandbTracker(tmp_path / "wandb", "offline", "project", None)
+    (service,) = services()
+    os.kill(service, signal.SIGSTOP)
+    rescue = threading.Timer(20, os.kill, (service, signal.SIGKILL))  # a wait without limit ends, and gives no warning
+    rescue.start()
+    try:
+        tracker.close()
+    finally:
+        rescue.cancel()
+        os.kill(service, signal.SIGKILL)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "W&B: warning: the client did not end within 1 s and is left behind; its runs are in " in line
+    assert line.endswith(f"{tmp_path / 'wandb'}, and `wandb sync` sends them")
