@@ -5,6 +5,7 @@ To add a panel, write a function that returns it and name that function among th
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 import wandb
@@ -14,7 +15,7 @@ from nfa.conventions import HEADLINE
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
-from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.cells import Sweep
 from nfa.sweep.points import AXES
 from nfa.tracking.record.series import QUANTITIES
 from nfa.tracking.weights_and_biases.client import explained
@@ -39,7 +40,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
     Returns:
         The report, not saved. Panels are in the headline convention; curves are means over seeds.
     """
-    swept = swept_settings(sweep.cells)
+    swept = sweep.swept
     runs = _Runs(sweep, entity, project)
     return wr.Report(
         entity=entity,
@@ -59,6 +60,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.H1("Alignment over training"),
             *_alignment(runs, sweep, swept),
             wr.H1("Alignment and features"),
+            *_fitted(sweep),
             runs.grid([], _scatter(), "each run"),
             wr.H1("By optimizer"),
             *_averaged(sweep, "optimizer.name"),
@@ -113,15 +115,6 @@ def report_title(sweep: Sweep) -> str:
     return f"{sweep.name}: neural feature ansatz"[:128]
 
 
-def swept_settings(cells: Sequence[Cell]) -> dict[str, list[object]]:
-    """Return the settings that take several values over the cells, with their values in order of appearance."""
-    values: dict[str, dict[object, None]] = {}
-    for cell in cells:
-        for name, value in cell.flat_parameters().items():
-            values.setdefault(name, {})[str(value) if isinstance(value, list) else value] = None
-    return {name: list(found) for name, found in values.items() if len(found) > 1}
-
-
 def cells_markdown(cells: pd.DataFrame) -> str:
     """Format the aggregated table as Markdown: means and standard deviations over seeds, lowest test loss first."""
     measures = {
@@ -162,7 +155,7 @@ class _Runs:
         return wr.PanelGrid(runsets=[runs], panels=list(panels))
 
 
-def _swept_list(swept: dict[str, list[object]]) -> list[wr.UnorderedList | wr.P]:
+def _swept_list(swept: dict[str, list[Any]]) -> list[wr.UnorderedList | wr.P]:
     if not swept:
         return [wr.P("No setting varies.")]
     return [wr.UnorderedList(items=[f"{name}: {', '.join(map(str, values))}" for name, values in swept.items()])]
@@ -207,7 +200,7 @@ def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = No
     )
 
 
-def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
+def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[Any]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
     """Plot means over layers, grouped by each axis that is swept, and then each layer by itself."""
     blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
     for axis in AXES:
@@ -247,6 +240,13 @@ def _averaged(sweep: Sweep, by: str) -> list[wr.P]:
     """State over which settings, if any, the means of a group average."""
     names = _pooled(sweep, by)
     text = f"A line or bar is the mean over seeds and over all cells of one {by}: these differ in {', '.join(names)}."
+    return [wr.P(text)] if names else []
+
+
+def _fitted(sweep: Sweep) -> list[wr.P]:
+    """State over which settings, if any, the lines in the scatter plots are fitted."""
+    names = Pooling(parameter_table(sweep)).names(cell.id for cell in sweep.cells)
+    text = f"A line is fitted to the runs of all cells: these differ in {names}."
     return [wr.P(text)] if names else []
 
 
