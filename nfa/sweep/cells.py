@@ -172,15 +172,16 @@ class Sweep:
 
     @cached_property
     def swept(self) -> dict[str, list[Any]]:
-        """The settings that take more than one value among the cells: ``axis.setting`` -> values in order of appearance.
+        """The settings that take more than one value among the cells: ``axis.setting`` -> its values.
 
-        Null is a value like any other where an entry has the setting; an entry without the setting adds no value.
+        The settings are in the order of the axes, and within an axis, like the values, in the order in which they
+        appear. Null is a value where an entry has the setting; an entry without the setting adds no value.
         """
-        points = dict.fromkeys(point for cell in self.cells for point in cell.points)
         values: dict[str, dict[Any, None]] = {}
-        for point in points:
-            for name, value in point.flat.items():
-                values.setdefault(name, {})[str(value) if isinstance(value, list) else value] = None
+        for axis in zip(*(cell.points for cell in self.cells), strict=True):
+            for point in dict.fromkeys(axis):
+                for name, value in point.flat.items():
+                    values.setdefault(name, {})[str(value) if isinstance(value, list) else value] = None
         return {name: list(found) for name, found in values.items() if len(found) > 1}
 
     def hashes(self, cell: Cell) -> dict[str, str]:
