@@ -106,7 +106,9 @@ def collect_and_tabulate(sweep: Sweep, paths: SweepPaths) -> tuple[Collected, di
                     rows = table if name not in LONG else table[table["cell"].isin(shown)]
                     kept_tables.setdefault(name, []).append(rows)
                     if name == "features_alignment":
-                        settings = table.columns.intersection(part.swept)  # ranks need none, and many rows are kept
+                        settings = table.columns.intersection(
+                            list(part.swept)
+                        )  # ranks need none, and many rows are kept
                         last.append(table[table["last"]].drop(columns=settings))
                 kept.append(rows_for_report(part, shown))
         collected = join_parts(sweep, kept)

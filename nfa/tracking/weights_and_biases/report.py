@@ -40,7 +40,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
     Returns:
         The report, not saved. Panels are in the headline convention; curves are means over seeds.
     """
-    swept = sweep.swept
+    columns = _columns(sweep)
     runs = _Runs(sweep, entity, project)
     return wr.Report(
         entity=entity,
@@ -52,13 +52,13 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.TableOfContents(),
             wr.H1("What was swept"),
             wr.P(f"{len(sweep.cells)} cells, each trained from {len(sweep.seeds)} seeds. Curves are means over seeds."),
-            *_swept_list(swept),
+            *_swept_list(sweep.swept),
             wr.H1("What is measured"),
             *_definitions(),
             wr.H1("Training"),
             runs.grid([GROUP], [_curve("train/loss", "train/step"), _curve("test/loss", "train/step")]),
             wr.H1("Alignment over training"),
-            *_alignment(runs, sweep, swept),
+            *_alignment(runs, sweep, columns),
             wr.H1("Alignment and features"),
             *_fitted(sweep),
             runs.grid([], _scatter(), "each run"),
@@ -66,7 +66,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             *_averaged(sweep, "optimizer.name"),
             runs.grid(["config.optimizer.name"], _bars(), _run_set(sweep, "optimizer.name")),
             wr.H1("The axes together"),
-            runs.grid([], _axes(swept), "each run"),
+            runs.grid([], _axes(columns), "each run"),
             wr.H1("All cells"),
             wr.MarkdownBlock(cells_markdown(cells)),
         ],
@@ -155,6 +155,18 @@ class _Runs:
         return wr.PanelGrid(runsets=[runs], panels=list(panels))
 
 
+def _columns(sweep: Sweep) -> list[str]:
+    """Return the settings that vary and are columns of the runs on the server, so that runs can be grouped by them.
+
+    A setting that is a mapping is none: W&B makes a column of each of its parts, as ``optimizer.speeds.first``.
+    """
+    points = {point for cell in sweep.cells for point in cell.points}
+    mappings = {
+        f"{point.axis}.{key}" for point in points for key, value in point.parameters.items() if isinstance(value, dict)
+    }
+    return [name for name in sweep.swept if name not in mappings]
+
+
 def _swept_list(swept: dict[str, list[Any]]) -> list[wr.UnorderedList | wr.P]:
     if not swept:
         return [wr.P("No setting varies.")]
@@ -200,11 +212,11 @@ def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = No
     )
 
 
-def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[Any]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
+def _alignment(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
     """Plot means over layers, grouped by each axis that is swept, and then each layer by itself."""
     blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
     for axis in AXES:
-        varied = [name for name in swept if name.partition(".")[0] == axis]
+        varied = [name for name in columns if name.partition(".")[0] == axis]
         if varied:
             by = f"{axis}.name" if f"{axis}.name" in varied else varied[0]
             panels = [
@@ -275,10 +287,10 @@ def _bars() -> list[wr.BarPlot]:
     ]
 
 
-def _axes(swept: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
+def _axes(settings: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
     """Plot settings beside outcomes, and the importance of each setting for an outcome."""
     outcomes = [wr.SummaryMetric(name) for name in ("final/uc_nfc/mean", "best_probe/score", "final/test_loss")]
-    columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in swept), *outcomes]
+    columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in settings), *outcomes]
     return [
         wr.ParallelCoordinatesPlot(
             title="Settings and outcomes", columns=[wr.ParallelCoordinatesPlotColumn(metric) for metric in columns]

@@ -37,7 +37,8 @@ def swept(**changes: Any) -> Sweep:
 
 def bare(sweep: Sweep) -> Collected:
     """The part of ``Collected`` that depends on the sweep alone."""
-    return Collected(sweep, {}, *(pd.DataFrame() for _ in range(4)))
+    none = pd.DataFrame()
+    return Collected(sweep, {}, none, none, none, none)
 
 
 def unlike(value: Any) -> Any:

@@ -102,6 +102,17 @@ def test_panels_show_what_runs_have(cells: pd.DataFrame, aggregated: Path, serve
                 assert panel.with_respect_to in summary
 
 
+def test_runs_are_not_grouped_by_a_mapping(cells: pd.DataFrame) -> None:
+    """W&B has columns of its parts alone, and would put all runs in one group."""
+    speeds = [{"first": 1, "others": 0.1}, {"first": 1, "others": 0.5}]
+    sweep = parse({**DOCUMENT, "optimizer": [{"name": "slo", "lr": 0.1, "speeds": speeds}]}, "test")
+    report = build_report(sweep, cells, "lab", "nfa-test")
+    assert "optimizer.speeds: " in str(report.blocks)
+    for grid in grids(report).values():
+        assert "config.optimizer.speeds" not in grid.runsets[0].groupby
+        assert "optimizer.speeds'" not in str(grid.panels)
+
+
 def test_pure(cells: pd.DataFrame) -> None:
     """The same data give the same report, except for names that W&B draws; inputs are not changed."""
     sweep, before = parse(DOCUMENT, "test"), cells.copy()
