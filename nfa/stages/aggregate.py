@@ -92,7 +92,7 @@ def collect_and_tabulate(sweep: Sweep, paths: SweepPaths) -> tuple[Collected, di
         collected = collect(sweep, paths)
         tables = make_tables(collected)
     else:
-        whole = cell_labels(sweep), parameter_table(sweep)
+        whole = cell_labels(sweep), parameter_table(sweep), tuple(sweep.swept)
         shown = set(shown_of([cell.id for cell in sweep.cells]))
         kept: list[Collected] = []
         kept_tables: dict[str, list[pd.DataFrame]] = {}
@@ -106,7 +106,10 @@ def collect_and_tabulate(sweep: Sweep, paths: SweepPaths) -> tuple[Collected, di
                     rows = table if name not in LONG else table[table["cell"].isin(shown)]
                     kept_tables.setdefault(name, []).append(rows)
                     if name == "features_alignment":
-                        last.append(table[table["last"]])
+                        settings = table.columns.intersection(
+                            list(part.swept)
+                        )  # ranks need none, and many rows are kept
+                        last.append(table[table["last"]].drop(columns=settings))
                 kept.append(rows_for_report(part, shown))
         collected = join_parts(sweep, kept)
         tables = {name: pd.concat(parts, ignore_index=True) for name, parts in kept_tables.items()}
@@ -117,8 +120,15 @@ def collect_and_tabulate(sweep: Sweep, paths: SweepPaths) -> tuple[Collected, di
     return collected, tables
 
 
-def collect(sweep: Sweep, paths: SweepPaths, whole: tuple[pd.DataFrame, pd.DataFrame] | None = None) -> Collected:
+def collect(
+    sweep: Sweep, paths: SweepPaths, whole: tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]] | None = None
+) -> Collected:
     """Read and join the files of all cells, keeping the sweep's seeds.
+
+    Args:
+        sweep: The sweep, or a part of one.
+        paths: The folders and files of the sweep.
+        whole: Of a part: labels, parameters and names of the swept settings in the whole sweep.
 
     Raises:
         UserError: A cell's file is missing or damaged, or lacks a seed.

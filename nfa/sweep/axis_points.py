@@ -7,6 +7,7 @@ computed once, on the point, and shared by its cells.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,14 @@ class AxisPoint(Generic[S, E]):
     def parameters(self) -> dict[str, Any]:
         """Every setting, defaults included."""
         return self.settings.model_dump(mode="json")
+
+    @cached_property
+    def flat(self) -> dict[str, Any]:
+        """Every setting as ``axis.setting``; settings that are themselves mappings as JSON text."""
+        return {
+            f"{self.axis}.{key}": json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+            for key, value in self.parameters.items()
+        }
 
     @cached_property
     def readable(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -124,11 +123,7 @@ class Cell:
 
     def flat_parameters(self) -> dict[str, Any]:
         """Return every parameter as ``axis.setting``; settings that are themselves mappings as JSON text."""
-        return {
-            f"{axis}.{key}": json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-            for axis, entry in self.parameters().items()
-            for key, value in entry.items()
-        }
+        return {name: value for point in self.points for name, value in point.flat.items()}
 
 
 @dataclass(frozen=True)
@@ -174,6 +169,20 @@ class Sweep:
     def by_id(self) -> dict[str, Cell]:
         """The cells by id."""
         return {cell.id: cell for cell in self.cells}
+
+    @cached_property
+    def swept(self) -> dict[str, list[Any]]:
+        """The settings that take more than one value among the cells: ``axis.setting`` -> its values.
+
+        The settings are in the order of the axes, and within an axis, like the values, in the order in which they
+        appear. Null is a value where an entry has the setting; an entry without the setting adds no value.
+        """
+        values: dict[str, dict[Any, None]] = {}
+        for axis in zip(*(cell.points for cell in self.cells), strict=True):
+            for point in dict.fromkeys(axis):
+                for name, value in point.flat.items():
+                    values.setdefault(name, {})[str(value) if isinstance(value, list) else value] = None
+        return {name: list(found) for name, found in values.items() if len(found) > 1}
 
     def hashes(self, cell: Cell) -> dict[str, str]:
         """Hash what each stage of a cell depends on: its settings and the stages before it. Seeds are in no hash."""

@@ -1,5 +1,6 @@
 """Everything that the cells of a sweep wrote, joined over cells: the input of all statistics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
@@ -13,7 +14,7 @@ from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.axis_points import AXES
 from nfa.sweep.cells import Sweep
 
-# Settings that the table `alignment` repeats in every row, beside the cell's id; `runs` and `cells_summary` have all.
+# Settings that the table `alignment` has in every sweep, beside those that vary; `runs` and `cells_summary` have all.
 MAIN_PARAMETERS = (
     "data.name",
     "model.name",
@@ -77,14 +78,22 @@ class Collected:
         return Pooling(self.parameters)
 
     @cached_property
-    def main_parameters(self) -> pd.DataFrame:
-        """One row per cell: ``cell`` and ``MAIN_PARAMETERS``; null where the cell lacks one."""
+    def swept(self) -> Sequence[str]:
+        """The settings that take more than one value in the sweep, as ``axis.setting``."""
+        return tuple(self.sweep.swept)
+
+    @cached_property
+    def settings(self) -> pd.DataFrame:
+        """One row per cell: ``cell``, ``MAIN_PARAMETERS``, and all others of ``swept``; null where the cell lacks one.
+
+        No two cells agree in all of these columns.
+        """
         empty = {
             column: pd.Series([None] * len(self.parameters), dtype=_MAIN_DTYPES.get(column, "string"))
             for column in MAIN_PARAMETERS
             if column not in self.parameters
         }
-        return self.parameters.assign(**empty)[["cell", *MAIN_PARAMETERS]]
+        return self.parameters.assign(**empty)[["cell", *dict.fromkeys([*MAIN_PARAMETERS, *self.swept])]]
 
 
 def parameter_table(sweep: Sweep) -> pd.DataFrame:

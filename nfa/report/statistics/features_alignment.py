@@ -30,7 +30,8 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     """Join alignment with all held-out scores of the features of the same layer.
 
     Returns:
-        One row per cell, seed, checkpoint, layer, correlation and power: ``cell``, ``data``, ``model``, ``optimizer``,
+        One row per cell, seed, checkpoint, layer, correlation and power: ``cell``; the labels ``data``, ``model`` and
+        ``optimizer``, which hold the names; every other setting that the sweep varies, such as ``model.init_scale``;
         ``seed``, ``step``, ``last`` (the run's last checkpoint), ``finished``, ``layer``, ``layer_index``,
         ``depth_from_output``, ``correlation``, ``power``, the alignment quantities, ``above_haar`` (uc_nfc - haar_nfc),
         and the scores (``SCORES``).
@@ -47,10 +48,11 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     status["finished"] = status["status"] == "finished"
     table = table.merge(status[[*RUN, "finished"]], on=RUN, validate="m:1")
     table["last"] = table["step"] == table.groupby(RUN)["step"].transform("max")
-    names = collected.labels.set_index("cell")[["data", "model", "optimizer"]]
+    settings = collected.parameters.set_index("cell")[[name for name in collected.swept if not name.endswith(".name")]]
+    names = collected.labels.set_index("cell")[["data", "model", "optimizer"]].join(settings)
     table = table.join(names, on="cell")
     columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *NFCS, "above_haar", *SCORES]
-    texts = ["cell", *names.columns, "layer", "correlation", "power"]
+    texts = ["cell", "data", "model", "optimizer", "layer", "correlation", "power"]
     order = pd.CategoricalDtype([cell.id for cell in collected.sweep.cells])
     table = table.assign(order=table["cell"].astype(order))
     by = ["order", "seed", "step", "layer_index", "correlation", "power"]

@@ -18,12 +18,15 @@ from nfa.report.statistics.runs import RUN
 from nfa.sweep.cells import Sweep
 
 
-def with_sweep_names(part: Collected, labels: pd.DataFrame, parameters: pd.DataFrame) -> Collected:
-    """Give a part of a sweep the labels and parameters that its cells have in the whole sweep."""
+def with_sweep_names(
+    part: Collected, labels: pd.DataFrame, parameters: pd.DataFrame, swept: Sequence[str]
+) -> Collected:
+    """Give a part of a sweep the labels, the parameters and the swept settings that it has in the whole sweep."""
     cells = [cell.id for cell in part.sweep.cells]
     whole = {"labels": labels, "parameters": parameters}
     # Stored where a `cached_property` keeps its value, so that the part's own is never computed.
     vars(part).update({name: table[table["cell"].isin(cells)].reset_index(drop=True) for name, table in whole.items()})
+    vars(part)["swept"] = swept
     return part
 
 

@@ -65,8 +65,8 @@ def make_history_summary(collected: Collected) -> pd.DataFrame:
 
 
 def make_alignment(collected: Collected) -> pd.DataFrame:
-    """Join all alignment rows with the main parameters of their cells."""
-    parameters = collected.main_parameters.set_index("cell").reindex(collected.alignment["cell"].cat.categories)
+    """Join all alignment rows with the settings in which their cells differ; see ``Collected.settings``."""
+    parameters = collected.settings.set_index("cell").reindex(collected.alignment["cell"].cat.categories)
     codes = collected.alignment["cell"].cat.codes.to_numpy()
     joined = [_plain(collected.alignment[["cell"]]), parameters.take(codes).reset_index(drop=True)]
     return pd.concat([*joined, _plain(collected.alignment.drop(columns="cell"))], axis=1)

@@ -5,6 +5,7 @@ To add a panel, write a function that returns it and name that function among th
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 import wandb
@@ -15,7 +16,7 @@ from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.axis_points import AXES
-from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.cells import Sweep
 from nfa.tracking.record.series import QUANTITIES
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
@@ -39,7 +40,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
     Returns:
         The report, not saved. Panels are in the headline convention; curves are means over seeds.
     """
-    swept = swept_settings(sweep.cells)
+    columns = _columns(sweep)
     runs = _Runs(sweep, entity, project)
     return wr.Report(
         entity=entity,
@@ -51,20 +52,21 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.TableOfContents(),
             wr.H1("What was swept"),
             wr.P(f"{len(sweep.cells)} cells, each trained from {len(sweep.seeds)} seeds. Curves are means over seeds."),
-            *_swept_list(swept),
+            *_swept_list(sweep.swept),
             wr.H1("What is measured"),
             *_definitions(),
             wr.H1("Training"),
             runs.grid([GROUP], [_curve("train/loss", "train/step"), _curve("test/loss", "train/step")]),
             wr.H1("Alignment over training"),
-            *_alignment(runs, sweep, swept),
+            *_alignment(runs, sweep, columns),
             wr.H1("Alignment and features"),
+            *_fitted(sweep),
             runs.grid([], _scatter(), "each run"),
             wr.H1("By optimizer"),
             *_averaged(sweep, "optimizer.name"),
             runs.grid(["config.optimizer.name"], _bars(), _run_set(sweep, "optimizer.name")),
             wr.H1("The axes together"),
-            runs.grid([], _axes(swept), "each run"),
+            runs.grid([], _axes(columns), "each run"),
             wr.H1("All cells"),
             wr.MarkdownBlock(cells_markdown(cells)),
         ],
@@ -113,15 +115,6 @@ def report_title(sweep: Sweep) -> str:
     return f"{sweep.name}: neural feature ansatz"[:128]
 
 
-def swept_settings(cells: Sequence[Cell]) -> dict[str, list[object]]:
-    """Return the settings that take several values over the cells, with their values in order of appearance."""
-    values: dict[str, dict[object, None]] = {}
-    for cell in cells:
-        for name, value in cell.flat_parameters().items():
-            values.setdefault(name, {})[str(value) if isinstance(value, list) else value] = None
-    return {name: list(found) for name, found in values.items() if len(found) > 1}
-
-
 def cells_markdown(cells: pd.DataFrame) -> str:
     """Format the aggregated table as Markdown: means and standard deviations over seeds, lowest test loss first."""
     measures = {
@@ -162,7 +155,19 @@ class _Runs:
         return wr.PanelGrid(runsets=[runs], panels=list(panels))
 
 
-def _swept_list(swept: dict[str, list[object]]) -> list[wr.UnorderedList | wr.P]:
+def _columns(sweep: Sweep) -> list[str]:
+    """Return the settings that vary and are columns of the runs on the server, so that runs can be grouped by them.
+
+    A setting that is a mapping is none: W&B makes a column of each of its parts, as ``optimizer.speeds.first``.
+    """
+    points = {point for cell in sweep.cells for point in cell.points}
+    mappings = {
+        f"{point.axis}.{key}" for point in points for key, value in point.parameters.items() if isinstance(value, dict)
+    }
+    return [name for name in sweep.swept if name not in mappings]
+
+
+def _swept_list(swept: dict[str, list[Any]]) -> list[wr.UnorderedList | wr.P]:
     if not swept:
         return [wr.P("No setting varies.")]
     return [wr.UnorderedList(items=[f"{name}: {', '.join(map(str, values))}" for name, values in swept.items()])]
@@ -207,11 +212,11 @@ def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = No
     )
 
 
-def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
+def _alignment(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
     """Plot means over layers, grouped by each axis that is swept, and then each layer by itself."""
     blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
     for axis in AXES:
-        varied = [name for name in swept if name.partition(".")[0] == axis]
+        varied = [name for name in columns if name.partition(".")[0] == axis]
         if varied:
             by = f"{axis}.name" if f"{axis}.name" in varied else varied[0]
             panels = [
@@ -250,6 +255,13 @@ def _averaged(sweep: Sweep, by: str) -> list[wr.P]:
     return [wr.P(text)] if names else []
 
 
+def _fitted(sweep: Sweep) -> list[wr.P]:
+    """State over which settings, if any, the lines in the scatter plots are fitted."""
+    names = Pooling(parameter_table(sweep)).names(cell.id for cell in sweep.cells)
+    text = f"A line is fitted to the runs of all cells: these differ in {names}."
+    return [wr.P(text)] if names else []
+
+
 def _scatter() -> list[wr.ScatterPlot]:
     """Plot probe score and test loss against alignment at the end of training, one dot per run."""
     pairs = (("final/uc_nfc/mean", "best_probe/score"), ("final/uc_nfc/mean", "final/test_loss"))
@@ -275,10 +287,10 @@ def _bars() -> list[wr.BarPlot]:
     ]
 
 
-def _axes(swept: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
+def _axes(settings: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
     """Plot settings beside outcomes, and the importance of each setting for an outcome."""
     outcomes = [wr.SummaryMetric(name) for name in ("final/uc_nfc/mean", "best_probe/score", "final/test_loss")]
-    columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in swept), *outcomes]
+    columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in settings), *outcomes]
     return [
         wr.ParallelCoordinatesPlot(
             title="Settings and outcomes", columns=[wr.ParallelCoordinatesPlotColumn(metric) for metric in columns]

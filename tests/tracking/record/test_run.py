@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nfa.data import DATA
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
 from nfa.tracking.record.cell_files import CellResults, read_results
@@ -139,3 +140,18 @@ def test_spectra_without_a_scale_are_left_out(spectrum: list[float]) -> None:
     """A spectrum without positive values gives an empty panel."""
     arrays = {f"0/first/{name}": np.eye(2) for name in ("nfm", "agop")} | {"0/first/k_spectrum": np.array(spectrum)}
     assert len(np.unique(pictures_of(arrays, ["first"], [2])[1].pixels)) == 1
+
+
+def test_config_names_every_setting_as_the_tables_do(sweep: Sweep, cell_results: CellResults) -> None:
+    """The column ``model.init_scale`` of a table is ``model.init_scale`` of a configuration, with the same value."""
+    config = record(sweep, cell_results).config
+    for axis, settings in sweep.cells[0].parameters().items():
+        assert settings.items() <= config[axis].items()
+    assert config["measure"] == sweep.measure.model_dump(mode="json")
+    assert config["probe"] == sweep.probe.model_dump(mode="json")
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_the_shape_of_the_data_hides_no_setting(name: str, cell_results: CellResults) -> None:
+    """Both are in the section ``data`` of a run's configuration."""
+    assert not cell_results.document["data"].keys() & DATA[name].settings.model_fields.keys()

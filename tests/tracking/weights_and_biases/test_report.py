@@ -14,7 +14,7 @@ from nfa.stages.publish import publish
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking.weights_and_biases.report import MAX_LAYERS, build_report, cells_markdown, swept_settings
+from nfa.tracking.weights_and_biases.report import MAX_LAYERS, build_report, cells_markdown
 from tests.tracking.reading import DOCUMENT, ONLINE
 from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
 
@@ -80,7 +80,7 @@ def test_panels_show_what_runs_have(cells: pd.DataFrame, aggregated: Path, serve
     runs = [run for run in server.runs.values() if run.job_type == "run"]
     history = {name for run in runs for row in run.rows() for name in row}
     summary = {name for run in runs for name in run.summary}
-    settings = set(swept_settings(online.cells)) | {"cell"}
+    settings = {*online.swept, "cell"}
     for grid in grids(build_report(online, cells, ENTITY, "nfa-test")).values():
         (runset,) = grid.runsets
         assert "superseded" in str(runset.filters)
@@ -96,10 +96,21 @@ def test_panels_show_what_runs_have(cells: pd.DataFrame, aggregated: Path, serve
                 assert list(names(panel.groupby)) == ["optimizer.name"]
             elif isinstance(panel, wr.ParallelCoordinatesPlot):
                 shown = {name for column in panel.columns for name in names(column.metric)}
-                assert set(swept_settings(online.cells)) <= shown <= summary | settings
+                assert set(online.swept) <= shown <= summary | settings
             else:
                 assert isinstance(panel, wr.ParameterImportancePlot)
                 assert panel.with_respect_to in summary
+
+
+def test_runs_are_not_grouped_by_a_mapping(cells: pd.DataFrame) -> None:
+    """W&B has columns of its parts alone, and would put all runs in one group."""
+    speeds = [{"first": 1, "others": 0.1}, {"first": 1, "others": 0.5}]
+    sweep = parse({**DOCUMENT, "optimizer": [{"name": "slo", "lr": 0.1, "speeds": speeds}]}, "test")
+    report = build_report(sweep, cells, "lab", "nfa-test")
+    assert "optimizer.speeds: " in str(report.blocks)
+    for grid in grids(report).values():
+        assert "config.optimizer.speeds" not in grid.runsets[0].groupby
+        assert "optimizer.speeds'" not in str(grid.panels)
 
 
 def test_pure(cells: pd.DataFrame) -> None:
