@@ -55,7 +55,7 @@ def split_rows(
     prefix: str, weight: Tensor, covariance: Tensor, rotations: Sequence[Tensor], spectrum: Tensor
 ) -> dict[Row, float]:
     """Compute both factors and their controls."""
-    rows = {(prefix + name, None, None): value for name, value in factors(weight, covariance).items()}
+    rows: dict[Row, float] = {(prefix + name, None, None): value for name, value in factors(weight, covariance).items()}
     for name, (mean, spread) in over(factors(weight, q @ spectrum @ q.T) for q in rotations).items():
         rows[f"{prefix}{name}_haar", None, None], rows[f"{prefix}{name}_haar_sd", None, None] = mean, spread
     return rows

@@ -122,7 +122,9 @@ def of_first_step(
 ) -> Values | Value | None:
     """Compute values of the optimizer's first update, with the note of the limit; None where there is none."""
     moved = layer.once(first_step)
-    return undefined(moved) if isinstance(moved, str) else moved and moved.noted(values(layer, moved))
+    if moved is None:
+        return None
+    return undefined(moved) if isinstance(moved, str) else moved.noted(values(layer, moved))
 
 
 def _correlated(layer: LayerContext, moved: Motion) -> Values | Value:

@@ -15,7 +15,6 @@ from nfa.alignment.quantities.centred import (
     Motion,
     first_step,
     motion,
-    moved_weight,
     of_first_step,
     of_motion,
 )
@@ -65,9 +64,7 @@ def _weights(layer: LayerContext) -> Motion:
     return Motion(layer.weight, layer.left_basis)
 
 
-def _of_weights(
-    layer: LayerContext, values: Callable[[LayerContext, Motion], Values | Value]
-) -> Values | Value:
+def _of_weights(layer: LayerContext, values: Callable[[LayerContext, Motion], Values | Value]) -> Values | Value:
     """Compute values of the weights themselves."""
     return values(layer, layer.once(_weights))
 
@@ -186,13 +183,14 @@ def factor_quantities(subject: Subject, factor: str) -> tuple[Quantity, Quantity
 
 def centred_controls(subject: Subject) -> tuple[Quantity, Quantity]:
     """Define the control of a centred correlation, and its spread."""
-    control = subject.name("haar_nfc")
+    control, symbol = subject.name("haar_nfc"), subject.symbol
+    correlated = f"ρ({symbol}ᵀ{symbol}, {symbol}ᵀQKQᵀ{symbol})"
     mean = Quantity(
         name=control,
         label="C-NFC, K turned at random" + (", first update" if subject.optional else ""),
         meaning="control of C-NFC: a change of low rank correlates with any K of low rank; power 1 only"
         + ("; along the optimizer's first update" if subject.optional else "; at step 0 along the limit of C-NFC"),
-        formula="mean of ρ({0}ᵀ{0}, {0}ᵀQKQᵀ{0}) over the same Q as `haar_nfc`".format(subject.symbol),
+        formula=f"mean of {correlated} over the same Q as `haar_nfc`",
         source=DERIVED,
         values=lambda layer: subject.of(layer, _mean_nfc),
         rows=POWER_ONE,
@@ -202,7 +200,7 @@ def centred_controls(subject: Subject) -> tuple[Quantity, Quantity]:
         name=f"{control}_sd",
         label=f"{mean.label}, spread",
         meaning="spread of that control over the rotations; power 1 only",
-        formula="standard deviation of ρ({0}ᵀ{0}, {0}ᵀQKQᵀ{0}) over the same Q".format(subject.symbol),
+        formula=f"standard deviation of {correlated} over the same Q",
         source=DERIVED,
         values=lambda layer: subject.of(layer, _deviation_nfc),
         rows=POWER_ONE,

@@ -80,20 +80,24 @@ def _estimated(layer: LayerContext, quantities: Sequence[Quantity]) -> dict[str,
         values = found[quantity.name]
         if halves:
             parts = [half[quantity.name] for half in halves]
-            values = {row: _extrapolated(value, [part[row] for part in parts]) for row, value in values.items()}
+            values = {
+                row: _extrapolated(value, [part[row] for part in parts], quantity.range)
+                for row, value in values.items()
+            }
         if layer.current.population is not None:
             values = {row: _of_these_samples(value) for row, value in values.items()}
         found[quantity.name] = values | _unbiased(layer, quantity, values)
     return found
 
 
-def _extrapolated(value: Value, halves: list[Value]) -> Value:
-    """Take out the bias that falls with the number of probes, see the module's docstring."""
+def _extrapolated(value: Value, halves: list[Value], bounds: tuple[float, float]) -> Value:
+    """Take out the bias that falls with the number of probes, see the module's docstring; stay within the bounds."""
     if any(isnan(v.value) for v in (value, *halves)):
         return value if isnan(value.value) else undefined(next(v.note for v in halves if isnan(v.value)))
     first, second = (half.value for half in halves)
     correction = value.value - (first + second) / 2
-    return Value(value.value + correction, value.note, hypot((first - second) / 2, correction, value.stderr))
+    corrected = min(max(value.value + correction, bounds[0]), bounds[1])
+    return Value(corrected, value.note, hypot((first - second) / 2, correction, value.stderr))
 
 
 def _of_these_samples(value: Value) -> Value:

@@ -11,16 +11,14 @@ by K, from which the standard errors are made, are [derived]
     dM = S U^T dK U S
 """
 
-from math import sqrt
-
 import torch
 from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
-from nfa.alignment.quantities.correlation import NFM_ZERO, bounded
+from nfa.alignment.quantities.correlation import NFM_ZERO
 from nfa.alignment.quantities.forms import AllEntries, Forms
 from nfa.alignment.quantities.sketch import Estimator
-from nfa.alignment.quantities.split import FACTORS, LeftBasis
+from nfa.alignment.quantities.split import FACTORS, Factors, LeftBasis
 from nfa.alignment.quantities.values import Value, undefined
 
 NOISE = reason("the two sketches of K differ by more than the number: more probes are needed")
@@ -49,26 +47,32 @@ def unbiased_split(estimator: Estimator, weight: Tensor, tie_width: float) -> di
         own = every.of_each_block()
         whole = estimator.of_population(whole, own.squared)
         squared_product = estimator.of_population(squared_product, float(own.products[0] @ own.products[1]))
-        aligned = estimator.of_population(aligned, _own_aligned(forms, basis))
+        aligned = estimator.of_population(aligned, own_aligned(forms, basis))
     if whole <= 0 or aligned <= 0:
         return dict.fromkeys(FACTORS, undefined(NOISE))
-    strengths = basis.strengths
-    size = forms.features.squared
-    product = estimator.numerator(every.products, squared_product)
-    directional, spectral = sqrt(aligned / whole), product / sqrt(size * aligned)
-    middle = (first + second) / 2
+    factors = Factors(forms.features.squared, estimator.numerator(every.products, squared_product), aligned, whole)
+    values, by_covariance = factors.values(), slopes(basis, (first + second) / 2, factors)
+    return {name: estimator.with_error(values[name], forms, by_covariance[name]) for name in FACTORS}
+
+
+def slopes(basis: LeftBasis, middle: Tensor, factors: Factors) -> dict[str, Tensor]:
+    """Return the derivative of each factor by the reduced K, (g, m, m).
+
+    Args:
+        basis: The left singular basis of W.
+        middle: M, (g, m, m).
+        factors: The sums that the factors are made of.
+    """
     blocks = basis.diagonal_blocks(middle)
-    blocks = torch.diag_embed(blocks) if basis.tied is None else blocks
-    by_product = torch.diag_embed(strengths) / product if product else torch.zeros_like(middle)
-    slopes = {
-        "directional": directional * (blocks / aligned - middle / whole),
-        "spectral": spectral * (by_product - blocks / aligned),
+    blocks = (torch.diag_embed(blocks) if basis.tied is None else blocks) / factors.aligned
+    by_product = torch.diag_embed(basis.strengths) / (factors.product or torch.inf)
+    columns = basis.vectors * basis.strengths.sqrt()[:, None]
+    values = {name: value.value for name, value in factors.values().items()}
+    by_middle = {
+        "directional": values["directional"] * (blocks - middle / factors.whole),
+        "spectral": values["spectral"] * (by_product - blocks),
     }
-    values = {"directional": directional, "spectral": spectral}
-    return {
-        name: estimator.with_error(Value(bounded(values[name])), forms, _unturned(basis, slopes[name]))
-        for name in FACTORS
-    }
+    return {name: columns @ slope @ columns.mT for name, slope in by_middle.items()}
 
 
 def _inner(first: Tensor, second: Tensor) -> float:
@@ -76,14 +80,7 @@ def _inner(first: Tensor, second: Tensor) -> float:
     return (first * second).sum().item()
 
 
-def _unturned(basis: LeftBasis, slope: Tensor) -> Tensor:
-    """Turn a derivative by M, (g, m, m), into a derivative by the reduced K."""
-    columns = basis.vectors * basis.strengths.sqrt()[:, None]
-    turned: Tensor = columns @ slope @ columns.mT
-    return turned
-
-
-def _own_aligned(forms: Forms, basis: LeftBasis) -> float:
+def own_aligned(forms: Forms, basis: LeftBasis) -> float:
     """Sum over blocks of samples the inner product of both sketches of M on its diagonal blocks."""
     columns = basis.full_vectors * basis.strengths.sqrt()[:, None]  # (g, k, m)
     total = 0.0
@@ -91,5 +88,7 @@ def _own_aligned(forms: Forms, basis: LeftBasis) -> float:
         if basis.tied is None:
             total += _inner(*(part.diagonal(columns) for part in parts))
         else:
-            total += _inner(*(basis.diagonal_blocks(columns.mT @ part.matrix().to(columns) @ columns) for part in parts))
+            total += _inner(
+                *(basis.diagonal_blocks(columns.mT @ part.matrix().to(columns) @ columns) for part in parts)
+            )
     return total

@@ -17,8 +17,8 @@ from math import nan, sqrt
 import torch
 from torch import Tensor
 
+from nfa.alignment.covariance.measure import DOUBLE
 from nfa.alignment.network.reasons import reason
-from nfa.alignment.quantities.agop import significant
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.quantity import DERIVED, NOT_NEGATIVE, ONE_NUMBER, Quantity
 from nfa.alignment.quantities.split import LeftBasis
@@ -115,10 +115,8 @@ def _of_layer(layer: LayerContext) -> Slope:
     kept = strengths > strengths.max() * digits**2
     if not kept.any():
         return _undefined(NO_WEIGHT)
-    values = layer.middle.spectrum
-    cutoff = values[significant(values, layer.current.resolution)]
-    smallest = float(cutoff.min()) if cutoff.numel() else float("inf")
-    return spectrum_slope(strengths[kept], kappa[kept], min(smallest, float(values.max()) * 4 * layer.current.resolution))
+    rounding = max(4 * layer.current.resolution, kappa.shape[1] * DOUBLE) * float(layer.middle.spectrum.max())
+    return spectrum_slope(strengths[kept], kappa[kept], rounding)
 
 
 SPECTRUM_SLOPE = Quantity(

@@ -1,11 +1,11 @@
 """The two factors of UC-NFC: do the directions agree, and do the strengths agree?
 
-With W = U S V^T, strengths a_i = s_i^2, kappa_i = u_i^T K u_i and M = S U^T K U S, F = V S^2 V^T and G = V M V^T, so that
-the cosine at power 1 is a product [derived]:
+Let W = U S V^T, with strengths a_i = s_i^2, kappa_i = u_i^T K u_i and M = S U^T K U S. Then F = V S^2 V^T and
+G = V M V^T, so that the cosine at power 1 is a product [derived]:
 
     UC-NFC = spectral x directional
-    spectral    = <a, a o kappa> / (|a| |a o kappa|)     the weight that K gives to W's directions follows their strength
-    directional = |diag M|_F / |M|_F                     K is diagonal in W's left singular basis: 1 exactly where it is
+    spectral    = <a, a o kappa> / (|a| |a o kappa|)    K's weight on W's directions follows their strength
+    directional = |diag M|_F / |M|_F                    K is diagonal in W's left singular basis: 1 exactly there
 
 The paper calls this basis the left singular structure of the weights, and K is the covariance of the pre-activation
 tangent features: the directional factor is the alignment that the paper's central sentence names. The same holds for
@@ -41,7 +41,7 @@ def tie_width(weight: Tensor) -> float:
         weight: W, (k, d) or (g, k, d), in its own number type.
     """
     digit = torch.finfo(weight.dtype).eps
-    size = weight.double().norm().item() / sqrt(weight.numel() / max(weight.shape[-2:]))
+    size: float = weight.double().norm().item() / sqrt(weight.numel() / max(weight.shape[-2:]))
     return size * max(digit / 2, ARITHMETIC * min(digit, SINGLE))
 
 
@@ -93,7 +93,7 @@ class LeftBasis:
         return product
 
     def diagonal_blocks(self, middle: Tensor) -> Tensor:
-        """Cut out the part of M within groups of equal singular values: its diagonal (g, m), or its blocks (g, m, m)."""
+        """Cut out M within groups of equal singular values: its diagonal (g, m), or its blocks (g, m, m)."""
         return middle.diagonal(dim1=-2, dim2=-1) if self.tied is None else middle * self.tied
 
 
