@@ -93,15 +93,16 @@ def measure_layer(
 
 
 def limit_rows(
-    current: LayerCovariance, *, gradient: Tensor | None, instead: Tensor | None, update: Tensor | None
+    current: LayerCovariance, *, gradient: Tensor | None, instead: Tensor | None, update: Tensor | None, seed: int
 ) -> list[dict[str, Any]]:
-    """Measure only ``c_nfc`` and ``c_nfc_update`` at W = W0: the same rows as ``measure_layer`` gives there.
+    """Measure the centred correlations, their factors and controls at W = W0, as ``measure_layer`` does there.
 
     Args:
         current: W0 and K0.
         gradient: As for ``measure_layer``.
         instead: As for ``measure_layer``.
         update: As for ``measure_layer``.
+        seed: Seed of the random rotations of the controls.
 
     Raises:
         ValueError: A tensor has the wrong shape.
@@ -112,7 +113,7 @@ def limit_rows(
         instead=_fitting("instead", instead, shape, current.layer),
         update=_fitting("update", update, shape, current.layer),
     )
-    return _rows(current, limit_values(current, reference))
+    return _rows(current, limit_values(current, reference, seed))
 
 
 def _rows(current: LayerCovariance, measured: Mapping[str, Values]) -> list[dict[str, Any]]:

@@ -72,9 +72,10 @@ def limit(
         batch_size: Most samples in one pass; None chooses a number.
 
     Returns:
-        Rows of the alignment table (see ``nfa.alignment.measure``) at step 0: quantity ``c_nfc`` for gradient flow and,
-        with an optimizer or a direction, ``c_nfc_update``; every correlation and power. A value is NaN, with the reason
-        in ``note``, if the layer does not move.
+        Rows of the alignment table (see ``nfa.alignment.measure``) at step 0: quantity ``c_nfc`` for gradient flow in
+        every correlation and power, its control ``c_haar_nfc``, and its factors ``c_directional`` and ``c_spectral``
+        with their controls; with an optimizer or a direction also ``c_nfc_update`` and its controls and factors. A
+        value is NaN, with the reason in ``note``, if the layer does not move.
 
     Raises:
         ValueError: ``measure_covariances`` refuses the arguments, the loss is unknown, targets do not match, both an
@@ -121,7 +122,7 @@ def limit_frame(
         gradients: Layer name -> dL/dW.
         instead: Layer name -> the substitute of a learning rule for the gradient.
         updates: Layer name -> direction of the optimizer's first update.
-        seed: Value of the column ``seed``.
+        seed: Value of the column ``seed``, and seed of the random rotations of the controls.
 
     Returns:
         Rows of the alignment table at step 0, equal to those of ``nfa.alignment.frame`` for W = W0.
@@ -134,6 +135,7 @@ def limit_frame(
             gradient=(gradients or {}).get(name),
             instead=(instead or {}).get(name),
             update=(updates or {}).get(name),
+            seed=seed,
         )
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

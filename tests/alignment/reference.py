@@ -1,6 +1,6 @@
 """A reference for all quantities: dense d x d matrices, float64 throughout. ``jacobians`` computes its K."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -31,6 +31,44 @@ def matrix_power(matrix: Tensor, exponent: float) -> Tensor:
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     keep = values > CUT * values[-1]
     return (vectors[:, keep] * values[keep] ** exponent) @ vectors[:, keep].T  # type: ignore[no-any-return]
+
+
+def over(draws: Iterable[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Compute the mean and the standard deviation of each number over draws."""
+    collected = list(draws)
+    tensors = {name: torch.tensor([draw[name] for draw in collected], dtype=torch.float64) for name in collected[0]}
+    return {name: (float(values.mean()), float(values.std())) for name, values in tensors.items()}
+
+
+def factors(weight: Tensor, covariance: Tensor) -> dict[str, float]:
+    """Compute the directional and the spectral factor from a singular value decomposition; no singular values tie."""
+    left, singular, _ = torch.linalg.svd(weight, full_matrices=False)
+    inner = left.T @ covariance @ left
+    middle, strengths = singular[:, None] * inner * singular, singular.square()
+    return {
+        "directional": float(middle.diagonal().norm() / middle.norm()),
+        "spectral": _cosine(strengths, strengths * inner.diagonal()),
+    }
+
+
+def split_rows(
+    prefix: str, weight: Tensor, covariance: Tensor, rotations: Sequence[Tensor], spectrum: Tensor
+) -> dict[Row, float]:
+    """Compute both factors and their controls."""
+    rows: dict[Row, float] = {(prefix + name, None, None): value for name, value in factors(weight, covariance).items()}
+    for name, (mean, spread) in over(factors(weight, q @ spectrum @ q.T) for q in rotations).items():
+        rows[f"{prefix}{name}_haar", None, None], rows[f"{prefix}{name}_haar_sd", None, None] = mean, spread
+    return rows
+
+
+def line(weight: Tensor, covariance: Tensor) -> float:
+    """Fit log kappa against log a by least squares, each direction weighted by a^2."""
+    left, singular, _ = torch.linalg.svd(weight, full_matrices=False)
+    kept = singular > CUT * singular[0]
+    kappa, strengths = (left.T @ covariance @ left).diagonal()[kept], singular[kept].square()
+    root = strengths  # the root of the weights a^2
+    columns = torch.stack([strengths.log(), torch.ones_like(strengths)], 1) * root[:, None]
+    return float(torch.linalg.lstsq(columns, (kappa.log() * root)[:, None]).solution[0])
 
 
 def reference_rows(
@@ -73,9 +111,15 @@ def reference_rows(
             rows["haar_nfc", name, power] = float(values.mean())
             if power == "1":
                 rows["haar_nfc_sd", name, "1"] = float(values.std())
+    rows |= split_rows("", w, k, rotations, spectrum) | split_rows("c_", change, k, rotations, spectrum)
+    for name, value in rho(w @ w.T, k, blocks).items():
+        rows["left_nfc", name, None] = value
+    for name, (mean, spread) in over(rho(w @ w.T, q @ spectrum @ q.T, blocks) for q in rotations).items():
+        rows["left_nfc_haar", name, None], rows["left_nfc_haar_sd", name, None] = mean, spread
+    rows["spectrum_slope", None, None] = line(w, k)
     turned = [rho(change.T @ change, change.T @ q @ spectrum @ q.T @ change, blocks) for q in rotations]
-    for name in turned[0]:
-        rows["c_haar_nfc", name, "1"] = sum(draw[name] for draw in turned) / len(turned)
+    for name, (mean, spread) in over(turned).items():
+        rows["c_haar_nfc", name, "1"], rows["c_haar_nfc_sd", name, "1"] = mean, spread
     rows["relative_change", None, None] = float(change.norm() / w.norm())
     rows["localisation", None, None] = float((w.pow(4).sum(1) / w.pow(2).sum(1) ** 2).mean())
     for name, matrix in (("nfm", f), ("agop", g), ("k", k)):

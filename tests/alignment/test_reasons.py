@@ -18,6 +18,7 @@ import nfa
 import nfa.features.quality as quality
 import nfa.theory.quadratic as quadratic
 from nfa.alignment import check, frame, measure, measure_covariances
+from nfa.alignment.covariance import blocks
 from nfa.alignment.covariance import layer_covariances as covariance
 from nfa.alignment.network import survey, trial
 from nfa.alignment.network.reasons import REASONS
@@ -31,6 +32,8 @@ from nfa.alignment.quantities import (
     haar,
     layer,
     sketch,
+    sketched_split,
+    slope,
     spectra,
     weights,
 )
@@ -255,6 +258,14 @@ def feature_machine() -> set[str]:
     return {row.note for row in quality.input_rows(train, test, kernel_samples=30, rfm=2)[0]}
 
 
+def contradicting_sketches() -> set[str]:
+    """Notes of the factors where the two sketches of K have nothing in common."""
+    weight, ends = torch.diag(torch.tensor([2.0, 1.0])).double(), torch.eye(2).double()
+    first, second = ([blocks.OuterSum(torch.diag(end)[None], None)] for end in ends)
+    estimator = sketch.Estimator.of(blocks.Blocks([1], first, second), None)
+    return {value.note for value in sketched_split.unbiased_split(estimator, weight, 0.0).values()}
+
+
 ENDS = torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 CASES: dict[str, Callable[[], Iterable[str]]] = {
@@ -267,7 +278,6 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     evaluate.PLUG_IN: lambda: of_notes(measure(chain(4, 6, 2), inputs(), samples=12)),
     ansatz.NO_INITIAL: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
     centred.NO_INITIAL_K: no_initial_covariance,
-    haar.AT_START: lambda: of_notes(limits_of()),
     centred.AT_START_TWICE: lambda: of_notes(limits_of()),
     centred.AT_START_NO_GRADIENT: lambda: of_notes(limits_of()),
     centred.FROZEN: lambda: of_notes(frozen_layer()),
@@ -298,6 +308,12 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     best_power.AT_AN_END: lambda: of_notes(measure(with_weight(ENDS[0], readout=ENDS[1]), inputs(d=3))),
     best_power.AS_FAR: lambda: of_notes(measure(with_weight(ENDS[0], readout=ENDS[1]), inputs(d=3))),
     best_power.ALIKE: lambda: of_notes(measure(chain(4, 1), inputs())),
+    sketched_split.NOISE: contradicting_sketches,
+    slope.NO_WEIGHT: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    slope.ONE_STRENGTH: lambda: of_notes(measure(with_weight(torch.eye(2)), inputs(d=2))),
+    slope.K_VANISHES: lambda: of_notes(measure(with_weight(torch.eye(3, 4), readout=torch.zeros(2, 3)), inputs())),
+    slope.TWO_DIRECTIONS: lambda: of_notes(measure(chain(4, 2, 3), inputs())),
+    slope.NO_VARIATION: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
     sketch.TOO_FEW: lambda: of_notes(measure(chain(4, 6, 2), inputs(4), estimator="sketched", batch_size=4)),
     haar.EXPECTED: lambda: of_notes(wide()),
     haar.TOO_LARGE: lambda: of_notes(decomposed()),

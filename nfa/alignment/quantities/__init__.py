@@ -13,25 +13,52 @@ The files, in the order in which they build on each other:
     forms, sketch    correlations at power 1 without bias and with standard errors, from blocks of samples
     layer            one layer with everything that its quantities share
     quantity         the class ``Quantity``
-    ansatz, centred, haar, weights, spectra, fact, best_power      the quantities, a file for each family
+    split, left_matrix                     the factors of UC-NFC; sums over S = W W^T
+    ansatz, centred, haar, permuted        the correlations and their controls, a file for each family
+    directions, sketched_split             the factors as quantities, and from sketches of K
+    left, slope, weights, spectra, fact, best_power      further quantities, a file for each family
     evaluate         all quantities of one layer
     catalogue        the registry for people: a frame, and the table of ``docs/quantities.md``
 """
 
-from nfa.alignment.quantities import ansatz, best_power, centred, fact, haar, spectra, weights
+from nfa.alignment.quantities import (
+    ansatz,
+    best_power,
+    centred,
+    directions,
+    fact,
+    haar,
+    left,
+    permuted,
+    slope,
+    spectra,
+    weights,
+)
 from nfa.alignment.quantities.quantity import Quantity
+
+# Quantities that have a limit at W = W0; those of the optimizer's first update have rows there only.
+_OF_CHANGE = (centred.C_NFC, *directions.CONTROLS_OF_CHANGE, *directions.SPLIT_OF_CHANGE)
+_OF_UPDATE = (centred.C_NFC_UPDATE, *directions.CONTROLS_OF_UPDATE, *directions.SPLIT_OF_UPDATE)
+LIMIT_QUANTITIES = tuple(quantity.name for quantity in (*_OF_CHANGE, *_OF_UPDATE))
 
 QUANTITIES: dict[str, Quantity] = {
     quantity.name: quantity
     for quantity in (
         ansatz.UC_NFC,
-        centred.C_NFC,
-        centred.C_NFC_UPDATE,
-        haar.C_HAAR_NFC,
-        centred.DC_NFC,
-        ansatz.W0_NFC,
         haar.HAAR_NFC,
         haar.HAAR_NFC_SD,
+        permuted.PERMUTED_NFC,
+        ansatz.W0_NFC,
+        *directions.SPLIT_OF_WEIGHTS,
+        left.LEFT_NFC,
+        left.LEFT_NFC_HAAR,
+        left.LEFT_NFC_HAAR_SD,
+        slope.SPECTRUM_SLOPE,
+        slope.SPECTRUM_SLOPE_ERROR,
+        slope.SPECTRUM_SLOPE_R2,
+        *_OF_CHANGE,
+        *_OF_UPDATE,
+        centred.DC_NFC,
         weights.RELATIVE_CHANGE,
         weights.LOCALISATION,
         spectra.STABLE_RANK_NFM,

@@ -102,18 +102,18 @@ class Middle:
     @cached_property
     def spectrum(self) -> Tensor:
         """Eigenvalues, ascending in each block, (g, k)."""
-        return self._eigen[0]
+        return self.eigen[0]
 
     @cached_property
-    def _eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues and eigenvectors of K."""
+    def eigen(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues, ascending in each block, (g, k), and eigenvectors of K, (g, k, k)."""
         values, vectors = torch.linalg.eigh(self.matrix)
         return values, vectors
 
     @cached_property
     def _root(self) -> Tensor:
         """Factor B with K = B B^T."""
-        return _root(*self._eigen, self.resolution)
+        return _root(*self.eigen, self.resolution)
 
     def root(self, features: FeatureMatrix) -> Tensor:
         """Factor K = B B^T in the space of the reduced rows; B is (g, m, rank)."""

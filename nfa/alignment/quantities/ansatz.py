@@ -64,6 +64,7 @@ UC_NFC = Quantity(
     unbiased=lambda layer: layer.unbiased(layer.weight),
     rows=EVERY_CONVENTION,
     control="haar_nfc",
+    spread="haar_nfc_sd",
 )
 
 W0_NFC = Quantity(

@@ -5,14 +5,19 @@ the weights [derived]: -dL/dW for gradient flow, the negative of the learning ru
 backpropagation, or the optimizer's first update.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
-from nfa.alignment.quantities.ansatz import NO_INITIAL, correlate_with
+from nfa.alignment.quantities.ansatz import CHANGE_NOT_FINITE, NO_INITIAL, correlate_with
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import GRADIENT_FLOW, RULE_FLOW, LayerContext
 from nfa.alignment.quantities.quantity import DERIVED, EVERY_CONVENTION, OURS, PAPER, POWER_ONE, Quantity
 from nfa.alignment.quantities.sketch import Estimator
+from nfa.alignment.quantities.split import LeftBasis, tie_width
 from nfa.alignment.quantities.values import Value, Values, undefined
 
 FIRST_UPDATE = reason("limit t -> 0+, along the optimizer's first update")
@@ -55,38 +60,86 @@ def _is_frozen(layer: LayerContext) -> bool:
     return start is not None and bool((layer.covariance - start).norm() > UNMOVED * start.norm())
 
 
-def _centred(layer: LayerContext) -> Values | Value:
-    """Correlate for the change of the weights, or for its limit at W = W0."""
-    if unusable := layer.once(no_change):
-        return undefined(unusable)
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """The change of W, or the velocity whose direction it takes in the limit of short training.
+
+    Attributes:
+        weight: V, shaped as W.
+        basis: V^T V, and the left singular basis of V.
+        note: The limit that is taken; empty for a change.
+    """
+
+    weight: Tensor
+    basis: LeftBasis
+    note: str = ""
+
+    def noted(self, values: Values | Value) -> Values | Value:
+        """Put the limit before the notes of values."""
+        if isinstance(values, Value):
+            return noted(values, self.note)
+        return {row: noted(value, self.note) for row, value in values.items()}
+
+
+def motion(layer: LayerContext) -> Motion | str:
+    """Give W - W0, or at W = W0 the velocity of the flow; or the reason why there is neither."""
+    if unusable := no_change(layer):
+        return unusable
     if not layer.at_start:
         assert layer.change is not None
-        return correlate_with(layer, layer.change, layer.change_features)
+        if not torch.isfinite(layer.change).all():
+            return CHANGE_NOT_FINITE
+        return Motion(layer.change, LeftBasis(layer.change_features, layer.tie_width))
     if layer.once(_is_frozen):
-        return undefined(FROZEN)
+        return FROZEN
     velocity, note = layer.reference.flow
-    return undefined(AT_START_NO_GRADIENT) if velocity is None else _limit(layer, velocity, note)
+    return AT_START_NO_GRADIENT if velocity is None else _along(layer, velocity, note)
 
 
-def _along_update(layer: LayerContext) -> Values | Value | None:
-    """Correlate along the optimizer's first update at W = W0; None elsewhere."""
+def first_step(layer: LayerContext) -> Motion | str | None:
+    """Give the optimizer's first update at W = W0, or the reason why it cannot be used; None elsewhere."""
     update = layer.reference.update
     if update is None or not layer.at_start or layer.once(_is_frozen):
         return None
-    return _limit(layer, update, FIRST_UPDATE)
+    return _along(layer, update, FIRST_UPDATE)
 
 
-def _limit(layer: LayerContext, velocity: Tensor, note: str) -> Values | Value:
-    """Correlate along a velocity, with a note that names the limit, followed by the reason where it is undefined."""
-    found = correlate_with(layer, velocity)
-    if isinstance(found, Value):
-        return noted(found, note)
-    return {row: noted(value, note) for row, value in found.items()}
+def _along(layer: LayerContext, velocity: Tensor, note: str) -> Motion | str:
+    """Make the motion along a velocity."""
+    if not torch.isfinite(velocity).all():
+        return f"{note}: {CHANGE_NOT_FINITE}"
+    return Motion(velocity, LeftBasis(FeatureMatrix(velocity), tie_width(velocity.to(layer.current.own_weight))), note)
+
+
+def of_motion(layer: LayerContext, values: Callable[[LayerContext, Motion], Values | Value]) -> Values | Value:
+    """Compute values of the motion of the weights, with the note of the limit that was taken."""
+    moved = layer.once(motion)
+    return undefined(moved) if isinstance(moved, str) else moved.noted(values(layer, moved))
+
+
+def of_first_step(
+    layer: LayerContext, values: Callable[[LayerContext, Motion], Values | Value]
+) -> Values | Value | None:
+    """Compute values of the optimizer's first update, with the note of the limit; None where there is none."""
+    moved = layer.once(first_step)
+    if moved is None:
+        return None
+    return undefined(moved) if isinstance(moved, str) else moved.noted(values(layer, moved))
+
+
+def _correlated(layer: LayerContext, moved: Motion) -> Values | Value:
+    """Correlate V^T V with V^T K V at every power."""
+    return correlate_with(layer, moved.weight, moved.basis.features)
+
+
+def moved_weight(moved: Motion | str | None) -> Tensor | None:
+    """Give V, where there is one."""
+    return moved.weight if isinstance(moved, Motion) else None
 
 
 def noted(value: Value, note: str) -> Value:
     """Put a note before that of a value."""
-    return Value(value.value, f"{note}: {value.note}" if value.note else note, value.stderr)
+    return Value(value.value, ": ".join(filter(None, (note, value.note))), value.stderr)
 
 
 def _by_changed_covariance(layer: LayerContext) -> Values | Value:
@@ -107,12 +160,13 @@ def _by_changed_covariance(layer: LayerContext) -> Values | Value:
     return {(name, "1"): value for name, value in correlations.items()}
 
 
-def _unbiased_by_changed_covariance(layer: LayerContext) -> dict[str, Value] | None:
+def _unbiased_by_changed_covariance(layer: LayerContext) -> Values | None:
     """Correlate without bias, from the differences of the blocks of K and K0."""
     now, start = layer.current.blocks, layer.reference.initial_blocks
     if layer.change is None or layer.at_start or now is None or start is None:
         return None
-    return Estimator.of(now - start, layer.current.population).correlations(layer.change)
+    correlations = Estimator.of(now - start, layer.current.population).correlations(layer.change)
+    return {(name, "1"): value for name, value in correlations.items()}
 
 
 C_NFC = Quantity(
@@ -122,10 +176,11 @@ C_NFC = Quantity(
     "flow on the whole training loss",
     formula="ρ(W̄ᵀW̄, (W̄ᵀKW̄)ˢ); at W = W₀ ρ(VᵀV, (VᵀK₀V)ˢ), V = −∂L/∂W",
     source=f"{PAPER}; the limit: derived",
-    values=_centred,
-    unbiased=lambda layer: layer.unbiased(layer.reference.flow[0] if layer.at_start else layer.change),
+    values=lambda layer: of_motion(layer, _correlated),
+    unbiased=lambda layer: layer.unbiased(moved_weight(layer.once(motion))),
     rows=EVERY_CONVENTION,
     control="c_haar_nfc",
+    spread="c_haar_nfc_sd",
 )
 
 C_NFC_UPDATE = Quantity(
@@ -134,9 +189,11 @@ C_NFC_UPDATE = Quantity(
     meaning="the limit of C-NFC at step 0 for the optimizer in use; at step 0 only",
     formula="ρ(VᵀV, (VᵀK₀V)ˢ), V the optimizer's first full-batch update",
     source=DERIVED,
-    values=_along_update,
-    unbiased=lambda layer: layer.unbiased(layer.reference.update),
+    values=lambda layer: of_first_step(layer, _correlated),
+    unbiased=lambda layer: layer.unbiased(moved_weight(layer.once(first_step))),
     rows=EVERY_CONVENTION,
+    control="c_haar_nfc_update",
+    spread="c_haar_nfc_update_sd",
     optional=True,
 )
 

@@ -13,10 +13,10 @@ from math import hypot, isnan, nan
 
 from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from nfa.alignment.network.reasons import reason
-from nfa.alignment.quantities import QUANTITIES
-from nfa.alignment.quantities.centred import C_NFC, C_NFC_UPDATE, LIMITS, noted
+from nfa.alignment.quantities import LIMIT_QUANTITIES, QUANTITIES
+from nfa.alignment.quantities.centred import LIMITS, noted
 from nfa.alignment.quantities.layer import OVERFLOW, LayerContext, Reference
-from nfa.alignment.quantities.quantity import COVARIANCE, POWER_ONE, WEIGHTS, Quantity
+from nfa.alignment.quantities.quantity import COVARIANCE, WEIGHTS, Quantity
 from nfa.alignment.quantities.values import Value, Values, undefined
 
 PLUG_IN = reason("of the samples drawn: no error estimate for the whole data set")
@@ -40,16 +40,17 @@ def quantity_values(current: LayerCovariance, reference: Reference, seed: int) -
     return _estimated(layer, every)
 
 
-def limit_values(current: LayerCovariance, reference: Reference) -> dict[str, Values]:
-    """Compute ``c_nfc`` at W = W0, and ``c_nfc_update`` where the update is known, as ``quantity_values`` does there.
+def limit_values(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:
+    """Compute the centred quantities that have a limit at W = W0, as ``quantity_values`` does there.
 
     Args:
         current: W0 and K0.
         reference: Gradient, the learning rule's matrix in its place, and update; its initial tensors are not used.
+        seed: Seed of the random rotations.
     """
     at_start = replace(reference, initial_weight=current.weight, initial_covariance=None, initial_blocks=None)
-    layer = LayerContext(current, at_start, seed=0)
-    wanted = (C_NFC,) if reference.update is None else (C_NFC, C_NFC_UPDATE)
+    layer = LayerContext(current, at_start, seed)
+    wanted = [QUANTITIES[name] for name in LIMIT_QUANTITIES if reference.update is not None or "update" not in name]
     if layer.no_covariance:
         return {quantity.name: _without_covariance(layer, quantity) for quantity in wanted}
     return _estimated(layer, wanted)
@@ -79,20 +80,24 @@ def _estimated(layer: LayerContext, quantities: Sequence[Quantity]) -> dict[str,
         values = found[quantity.name]
         if halves:
             parts = [half[quantity.name] for half in halves]
-            values = {row: _extrapolated(value, [part[row] for part in parts]) for row, value in values.items()}
+            values = {
+                row: _extrapolated(value, [part[row] for part in parts], quantity.range)
+                for row, value in values.items()
+            }
         if layer.current.population is not None:
             values = {row: _of_these_samples(value) for row, value in values.items()}
-        found[quantity.name] = values | _unbiased_at_power_one(layer, quantity, values)
+        found[quantity.name] = values | _unbiased(layer, quantity, values)
     return found
 
 
-def _extrapolated(value: Value, halves: list[Value]) -> Value:
-    """Take out the bias that falls with the number of probes, see the module's docstring."""
+def _extrapolated(value: Value, halves: list[Value], bounds: tuple[float, float]) -> Value:
+    """Take out the bias that falls with the number of probes, see the module's docstring; stay within the bounds."""
     if any(isnan(v.value) for v in (value, *halves)):
         return value if isnan(value.value) else undefined(next(v.note for v in halves if isnan(v.value)))
     first, second = (half.value for half in halves)
     correction = value.value - (first + second) / 2
-    return Value(value.value + correction, value.note, hypot((first - second) / 2, correction, value.stderr))
+    corrected = min(max(value.value + correction, bounds[0]), bounds[1])
+    return Value(corrected, value.note, hypot((first - second) / 2, correction, value.stderr))
 
 
 def _of_these_samples(value: Value) -> Value:
@@ -102,12 +107,12 @@ def _of_these_samples(value: Value) -> Value:
     return Value(value.value, f"{value.note}; {PLUG_IN}" if value.note else PLUG_IN, nan)
 
 
-def _unbiased_at_power_one(layer: LayerContext, quantity: Quantity, values: Values) -> Values:
-    """Give the unbiased correlations at power 1, with their errors, of a quantity that has them and is defined."""
-    if quantity.unbiased is None or all(isnan(values[row].value) for row in POWER_ONE if row in values):
+def _unbiased(layer: LayerContext, quantity: Quantity, values: Values) -> Values:
+    """Give the rows of a quantity that have an unbiased estimate, with its error, unless the quantity is undefined."""
+    if quantity.unbiased is None:
         return {}
-    found: Values = {}
-    for name, value in (quantity.unbiased(layer) or {}).items():
-        limit = values[name, "1"].note
-        found[name, "1"] = noted(value, limit) if limit in LIMITS else value
-    return found
+    found = {row: value for row, value in (quantity.unbiased(layer) or {}).items() if row in values}
+    if all(isnan(values[row].value) for row in found):
+        return {}
+    notes = {row: values[row].note for row in found}
+    return {row: noted(value, notes[row]) if notes[row] in LIMITS else value for row, value in found.items()}

@@ -86,6 +86,7 @@ class FeatureMatrix:
     Correlations do not depend on scale, so W is divided by its largest absolute entry.
 
     Attributes:
+        scale: The largest absolute entry of W, by which W is divided.
         basis: Q (g, k, m) when k > d, else None.
         gram: S = W W^T, (g, m, m).
         row_sums: r = W 1, (g, m).
@@ -96,14 +97,14 @@ class FeatureMatrix:
     def __init__(self, weight: Tensor, dtype: torch.dtype = torch.float64) -> None:
         """Reduce a weight (k, d) or (g, k, d) of any floating-point type; all attributes have the type ``dtype``."""
         self._weight = blocked(weight)
-        self._scale = largest(self._weight)
+        self.scale = largest(self._weight)
         self.basis: Tensor | None = None
         if self._weight.shape[1] > self._weight.shape[2]:
-            basis, rows = torch.linalg.qr(self._weight.double() / self._scale)
+            basis, rows = torch.linalg.qr(self._weight.double() / self.scale)
             self.basis, self.rows = basis.to(dtype), rows.to(dtype)
             self.gram, self.row_sums = self.rows @ self.rows.mT, self.rows.sum(2)
         else:
-            self.gram, self.row_sums = _gram(self._weight, self._scale, dtype)
+            self.gram, self.row_sums = _gram(self._weight, self.scale, dtype)
         self.total_of_entries = self.row_sums.square().sum(dtype=torch.float64).item()
         self.squared = inner(self.gram, self.gram)
 
@@ -124,7 +125,7 @@ class FeatureMatrix:
     @cached_property
     def rows(self) -> Tensor:
         """W, or R when k > d; (g, m, d) with m = min(k, d)."""
-        return self._weight.to(self.gram.dtype) / self._scale
+        return self._weight.to(self.gram.dtype) / self.scale
 
     @cached_property
     def diagonal(self) -> Tensor:
@@ -142,12 +143,17 @@ class FeatureMatrix:
         if dtype == self.gram.dtype:
             return self
         other = copy(self)
-        for name in ("rows", "diagonal", "spectrum"):
+        for name in ("rows", "whole_rows", "diagonal", "spectrum"):
             other.__dict__.pop(name, None)
         other.gram, other.row_sums = self.gram.to(dtype), self.row_sums.to(dtype)
         if self.basis is not None:
             other.basis, other.rows = self.basis.to(dtype), self.rows.to(dtype)
         return other
+
+    @cached_property
+    def whole_rows(self) -> Tensor:
+        """W divided by its scale, also when k > d, (g, k, d)."""
+        return self.rows if self.basis is None else self._weight.to(self.gram.dtype) / self.scale
 
     def reduce(self, middle: Tensor) -> Tensor:
         """Reduce a matrix M, (k, k) or (g, k, k), to Q^T M Q, (g, m, m)."""

@@ -1,11 +1,12 @@
-"""The controls by random rotation: K's spectrum without its directions.
+"""The control by random rotation: K's spectrum without its directions.
 
 Weights correlate with W^T K W before anything is learned, as both matrices contain W. The controls show how much: they
 are the correlation of W^T W with W^T Q K Q^T W for random orthogonal Q, drawn from Haar measure. As Q V is distributed
 as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import nan, sqrt
 
@@ -14,12 +15,13 @@ from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, factor, significant
-from nfa.alignment.quantities.ansatz import CHANGE_NOT_FINITE, NO_DEPTH_POWER
-from nfa.alignment.quantities.centred import no_change
+from nfa.alignment.quantities.ansatz import NO_DEPTH_POWER
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import LayerContext
-from nfa.alignment.quantities.quantity import DERIVED, EVERY_CONVENTION, NOT_NEGATIVE, OURS, POWER_ONE, Quantity
-from nfa.alignment.quantities.values import RowKey, Value, Values, undefined
+from nfa.alignment.quantities.left_matrix import LeftMatrix
+from nfa.alignment.quantities.quantity import EVERY_CONVENTION, NOT_NEGATIVE, OURS, POWER_ONE, Quantity
+from nfa.alignment.quantities.split import Factors, LeftBasis
+from nfa.alignment.quantities.values import Value, Values, undefined
 from nfa.conventions import CORRELATIONS
 from nfa.random import torch_generator
 
@@ -34,100 +36,188 @@ LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly va
 EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
 TOO_LARGE = reason(f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}")
 NO_CONTROL = reason("no control: no rotation of K changes this correlation")
-AT_START = reason("W equals W0: 0/0")
 # A standard deviation over rotations up to this size is rounding, in float64 and in float32.
 STILL, STILL_SINGLE = 1e-11, 3e-6
 
+Drawn = tuple[str, str | None, str | None]  # which number, its correlation, its power
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Means and standard deviations over random rotations of K.
+
+    Attributes:
+        means: (number, correlation, power) -> mean with its standard error. The number is "nfc" for the correlation
+            itself, "directional" or "spectral" for its factors, and "left" for the correlation of W W^T with K.
+        deviations: The same keys -> standard deviation.
+    """
+
+    means: dict[Drawn, Value]
+    deviations: dict[Drawn, Value]
+
 
 def haar_control(
-    features: FeatureMatrix,
+    basis: LeftBasis,
     eigenvalues: Tensor,
     powers: Mapping[str, float],
     resolution: float,
     seed: int,
     *,
     readout: bool = False,
-) -> tuple[Values, Values]:
-    """Correlate under random rotations of K.
+    left: LeftMatrix | None = None,
+) -> Controls:
+    """Compute correlations and their factors under random rotations of K.
 
     Args:
-        features: W.
+        basis: W, with its left singular basis.
         eigenvalues: Of K, ascending in each block, (g, k).
         powers: Power name -> exponent, none NaN.
         resolution: Relative rounding of K's eigenvalues.
         seed: Seed of the rotations.
         readout: True if h is the network's output. There K is the identity, and both the correlation and its control
             are 1: a known answer. At any other layer a control that no rotation changes is undefined.
+        left: W W^T, if its correlation with K is to be controlled, too.
 
     Returns:
-        The mean over m rotations with its standard error sd / sqrt(m), and the standard deviation over them; both by
-        (correlation, power). m is 20 at power 1 and 5 at other powers.
+        Means and standard deviations over m rotations; the standard error of a mean is sd / sqrt(m). m is 20 at power 1
+        and 5 at other powers.
     """
+    features = basis.features
     blocks, k = eigenvalues.shape
-    low, high = (bound.item() for bound in eigenvalues.aminmax())
-    known = readout and high - low <= STILL * high
+    known = readout and constant(eigenvalues)
     if k > LARGEST_DRAWN:
-        return _expected(features, eigenvalues, powers, known=known)
-    draws: dict[RowKey, list[Value]] = {}
+        return _expected(basis, eigenvalues, powers, known=known, left=left)
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
     # For a larger k float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
-    plain = features if k <= LARGEST_DECOMPOSED or features.variation < LITTLE_VARIATION else features.to(torch.float32)
-    spectrum = eigenvalues.to(plain.rows.dtype)
+    single = k > LARGEST_DECOMPOSED and features.variation >= LITTLE_VARIATION
+    turning = _Turning(basis, eigenvalues, torch.float32 if single else torch.float64, left)
+    draws: dict[Drawn, list[Value]] = {}
     for number, rotation in enumerate(rotations(k, blocks, seed)):
+        found = turning.at_power_one(rotation)
         rotated = None
-        if decomposed and number < DRAWS_DECOMPOSED:
+        if decomposed and number < DRAWS_DECOMPOSED and any(exponent != 1 for exponent in powers.values()):
             rotated = _rotated(features, eigenvalues, rotation, resolution)
         for power, exponent in powers.items():
             if exponent == 1:
-                turned = rotation.to(spectrum.dtype)
-                found = plain.moments((turned * spectrum[:, None]) @ turned.mT).correlations()
+                of_power = {name: found["nfc", name, "1"] for name in CORRELATIONS}
             elif rotated is not None:
-                found = rotated.power_moments(exponent).correlations()
+                of_power = rotated.power_moments(exponent).correlations()
             else:
-                found = {} if decomposed else dict.fromkeys(CORRELATIONS, undefined(TOO_LARGE))
-            for correlation, value in found.items():
-                draws.setdefault((correlation, power), []).append(value)
+                of_power = {} if decomposed else dict.fromkeys(CORRELATIONS, undefined(TOO_LARGE))
+            found |= {("nfc", name, power): value for name, value in of_power.items()}
+        for key, value in found.items():
+            draws.setdefault(key, []).append(value)
     means, deviations = {}, {}
-    for convention, values in draws.items():
-        single = powers[convention[1] or "1"] == 1 and plain.gram.dtype == torch.float32
-        still = -1.0 if known else STILL_SINGLE if single else STILL
-        means[convention], deviations[convention] = _summary(values, still)
-    return means, deviations
+    for key, values in draws.items():
+        at_one = key[2] is None or powers.get(key[2], 1.0) == 1
+        still = -1.0 if known else STILL_SINGLE if single and at_one else STILL
+        means[key], deviations[key] = over_draws(values, still)
+    return Controls(means, deviations)
+
+
+def constant(eigenvalues: Tensor) -> bool:
+    """Tell whether all eigenvalues of K are equal, in all blocks together: K is then a multiple of the identity."""
+    low, high = (bound.item() for bound in eigenvalues.aminmax())
+    return high - low <= STILL * high
+
+
+class _Turning:
+    """Turns K and correlates, in the left singular basis of W, where most sums are over entries that are squared."""
+
+    def __init__(self, basis: LeftBasis, eigenvalues: Tensor, dtype: torch.dtype, left: LeftMatrix | None) -> None:
+        """Compute everything that all rotations share."""
+        features = basis.features
+        self.basis, self.left = basis, left
+        self.spectrum = eigenvalues.to(dtype)
+        self.vectors = basis.full_vectors.to(dtype)
+        self.root = basis.strengths.sqrt().to(dtype)
+        self.rows = (basis.vectors.mT @ features.rows).to(dtype)  # S V^T, (g, m, d)
+        self.sums = (basis.vectors.mT @ features.row_sums[..., None]).to(dtype)
+        self.squared = self.spectrum.square().sum(dtype=torch.float64).item()
+        # |Q K Q^T| is the norm of K's eigenvalues.
+        self.rounding = features.to(dtype).rounding(self.spectrum)
+
+    def at_power_one(self, rotation: Tensor) -> dict[Drawn, Value]:
+        """Compute the correlations at power 1 and their factors for one rotation (g, k, k) of K."""
+        features = self.basis.features
+        rotation = rotation.to(self.spectrum.dtype)
+        turned = self.vectors.mT @ rotation
+        inner = (turned * self.spectrum[:, None]) @ turned.mT  # U^T Q K Q^T U
+        middle = self.root[..., None] * inner * self.root[:, None]
+        factors = Factors.of(self.basis, middle)
+        moments = features.moments_with(
+            total=float((self.sums.mT @ inner @ self.sums).sum()),
+            squared=factors.whole if factors.whole > self.rounding**2 else 0.0,
+            product=factors.product,
+            diagonal=((inner @ self.rows) * self.rows).sum(1),
+        )
+        found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in moments.correlations().items()}
+        found |= {(name, None, None): value for name, value in factors.values(self.rounding).items()}
+        if self.left is not None:
+            correlations = self.left.moments(
+                total=(rotation.sum(1).square() * self.spectrum).sum(dtype=torch.float64).item(),
+                squared=self.squared,
+                product=(self.root.square() * inner.diagonal(dim1=1, dim2=2)).sum(dtype=torch.float64).item(),
+                diagonal=(rotation.square() @ self.spectrum[..., None])[..., 0].double(),
+            ).correlations()
+            found |= {("left", name, None): value for name, value in correlations.items()}
+        return found
 
 
 def _expected(
-    features: FeatureMatrix, eigenvalues: Tensor, powers: Mapping[str, float], *, known: bool
-) -> tuple[Values, Values]:
-    """Compute the control at power 1 from moments over Haar measure, for a k at which correlations hardly vary over Q.
+    basis: LeftBasis, eigenvalues: Tensor, powers: Mapping[str, float], *, known: bool, left: LeftMatrix | None
+) -> Controls:
+    """Compute the controls at power 1 from moments over Haar measure, for a k at which they hardly vary over Q.
 
     E[A_ij A_kl] = a d_ij d_kl + b (d_ik d_jl + d_il d_jk) for A = Q diag(lambda) Q^T, hence
-    E A = (tr lambda / k) I and E tr(A S A S) = (a + b) tr(S S) + b (tr S)^2 [derived].
+    E A = (tr lambda / k) I and E tr(A S A S) = (a + b) tr(S S) + b (tr S)^2 [derived]. On the diagonal blocks of M it
+    is (a + b) sum_i a_i^2 + b (sum of a_i a_j over pairs in a block).
     """
-    k = eigenvalues.shape[1]
+    features, k = basis.features, eigenvalues.shape[1]
     spread = eigenvalues.amax(1) - eigenvalues.amin(1)
-    if not known and bool((spread <= STILL * eigenvalues.amax(1).abs()).all()):
-        nothing: Values = {(name, power): undefined(NO_CONTROL) for name in CORRELATIONS for power in powers}
-        return nothing, nothing
+    still = not known and bool((spread <= STILL * eigenvalues.amax(1).abs()).all())
     values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
     trace, squares = values.sum(1), values.square().sum(1)
     common = k * (k - 1) * (k + 2)
     a, b = ((k + 1) * trace**2 - 2 * squares) / common, (k * squares - trace**2) / common
-    gram_squares = features.gram.square().sum((1, 2))
-    gram_trace = features.gram.diagonal(dim1=1, dim2=2).sum(1)
-    mean = trace / k
+    mean, strengths = trace / k, basis.strengths
+    gram_squares = strengths.square().sum(1)
+    within = basis.diagonal_blocks(strengths[..., None] * strengths[:, None]).flatten(1)
+    if basis.tied is None:  # the diagonal alone
+        within = strengths.square()
+    factors = Factors(
+        strengths=gram_squares.sum().item(),
+        product=(mean * gram_squares).sum().item(),
+        aligned=((a + b) * gram_squares + b * within.sum(1)).sum().item(),
+        whole=((a + b) * gram_squares + b * strengths.sum(1) ** 2).sum().item(),
+    )
     moments = features.moments_with(
         total=(mean * features.row_sums.square().sum(1)).sum().item(),
-        squared=((a + b) * gram_squares + b * gram_trace**2).sum().item(),
-        product=(mean * gram_squares).sum().item(),
+        squared=factors.whole,
+        product=factors.product,
         diagonal=mean[:, None] * features.diagonal,
     )
-    found = moments.correlations()
-    means: Values = {
-        (name, power): Value(value.value, EXPECTED, nan) if power == "1" else undefined(TOO_LARGE)
-        for name, value in found.items()
+    found: dict[Drawn, Value] = {
+        ("nfc", name, power): value if power == "1" else undefined(TOO_LARGE)
+        for name, value in moments.correlations().items()
         for power in powers
     }
-    return means, dict.fromkeys(means, undefined(EXPECTED))
+    found |= {(name, None, None): value for name, value in factors.values().items()}
+    if left is not None:
+        correlations = left.moments(
+            total=trace.sum().item(),
+            squared=squares.sum().item(),
+            product=(mean * strengths.sum(1)).sum().item(),
+            diagonal=mean[:, None].expand_as(eigenvalues),
+        ).correlations(["cosine", "pearson"])
+        # The diagonal of A varies over Q by as much as it varies within A, so its mean alone does not give this one.
+        correlations["offdiagonal"] = undefined(EXPECTED)
+        found |= {("left", name, None): value for name, value in correlations.items()}
+    means = {
+        key: undefined(NO_CONTROL) if still else Value(value.value, value.note or EXPECTED, nan)
+        for key, value in found.items()
+    }
+    return Controls(means, {key: undefined(value.note) for key, value in means.items()})
 
 
 def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, resolution: float) -> Agop:
@@ -159,7 +249,7 @@ def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float
     return rotation
 
 
-def _summary(values: list[Value], still: float) -> tuple[Value, Value]:
+def over_draws(values: Sequence[Value], still: float) -> tuple[Value, Value]:
     """Return the mean over draws with its standard error, and their standard deviation.
 
     Both are undefined where the deviation is no more than ``still``: no rotation changes the correlation. That happens
@@ -176,44 +266,32 @@ def _summary(values: list[Value], still: float) -> tuple[Value, Value]:
     return Value(draws.mean().item(), stderr=deviation / sqrt(len(values))), Value(deviation, stderr=float("nan"))
 
 
-def _of_weights(layer: LayerContext) -> tuple[Values, Values]:
-    """Compute the control of the ansatz itself: means and standard deviations."""
+def of_weights(layer: LayerContext) -> Controls:
+    """Compute the controls of UC-NFC and of its factors."""
     return haar_control(
-        layer.features,
+        layer.left_basis,
         layer.middle.spectrum,
         layer.powers,
         layer.current.resolution,
         layer.seed,
         readout=layer.is_readout,
+        left=layer.left,
     )
 
 
 def _mean(layer: LayerContext) -> Values:
     """Give the means over the rotations of K."""
-    means, _ = layer.once(_of_weights)
-    return {row: means.get(row, undefined(NO_DEPTH_POWER)) for row in EVERY_CONVENTION}
+    means = layer.once(of_weights).means
+    return {
+        (correlation, power): means.get(("nfc", correlation, power), undefined(NO_DEPTH_POWER))
+        for correlation, power in EVERY_CONVENTION
+    }
 
 
 def _deviation(layer: LayerContext) -> Values:
     """Give the standard deviations over the rotations of K, at power 1."""
-    _, deviations = layer.once(_of_weights)
-    return {row: deviations[row] for row in POWER_ONE}
-
-
-def _of_change(layer: LayerContext) -> Values | Value:
-    """Compute the control of the centred correlation at power 1."""
-    if unusable := layer.once(no_change):
-        return undefined(unusable)
-    if layer.at_start:
-        return undefined(AT_START)
-    assert layer.change is not None
-    if not torch.isfinite(layer.change).all():
-        return undefined(CHANGE_NOT_FINITE)
-    spectrum, resolution = layer.middle.spectrum, layer.current.resolution
-    means, _ = haar_control(
-        layer.change_features, spectrum, {"1": 1.0}, resolution, layer.seed, readout=layer.is_readout
-    )
-    return means
+    deviations = layer.once(of_weights).deviations
+    return {(correlation, power): deviations["nfc", correlation, power] for correlation, power in POWER_ONE}
 
 
 HAAR_NFC = Quantity(
@@ -236,14 +314,4 @@ HAAR_NFC_SD = Quantity(
     values=_deviation,
     rows=POWER_ONE,
     range=NOT_NEGATIVE,
-)
-
-C_HAAR_NFC = Quantity(
-    name="c_haar_nfc",
-    label="C-NFC, K turned at random",
-    meaning="control of C-NFC: a change of low rank correlates with any K of low rank; power 1 only",
-    formula="mean of ρ(W̄ᵀW̄, W̄ᵀQKQᵀW̄) over the same Q",
-    source=DERIVED,
-    values=_of_change,
-    rows=POWER_ONE,
 )

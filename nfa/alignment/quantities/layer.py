@@ -5,7 +5,7 @@ attribute of ``LayerContext`` here, or, where only one family of quantities need
 ``LayerContext.once`` remembers. So a quantity that nobody asks for costs nothing, and none is computed twice.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -19,8 +19,10 @@ from nfa.alignment.network.layers import without_single_block
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, Middle
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
+from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.sketch import Estimator
-from nfa.alignment.quantities.values import Value, exponents
+from nfa.alignment.quantities.split import LeftBasis, tie_width
+from nfa.alignment.quantities.values import Values, exponents
 
 Result = TypeVar("Result")
 
@@ -76,13 +78,14 @@ class LayerContext:
     def __init__(self, current: LayerCovariance, reference: Reference, seed: int) -> None:
         """Take the tensors; nothing is computed yet."""
         self.current, self.reference, self.seed = current, reference, seed
-        self._remembered: dict[Callable[[LayerContext], Any], Any] = {}
+        self._remembered: dict[tuple[Any, ...], Any] = {}
 
-    def once(self, function: Callable[["LayerContext"], Result]) -> Result:
-        """Call a function of this layer, or return the result of an earlier call."""
-        if function not in self._remembered:
-            self._remembered[function] = function(self)
-        result: Result = self._remembered[function]
+    def once(self, function: Callable[..., Result], *arguments: Hashable) -> Result:
+        """Call a function of this layer and further arguments, or return the result of an earlier call."""
+        key = (function, *arguments)
+        if key not in self._remembered:
+            self._remembered[key] = function(self, *arguments)
+        result: Result = self._remembered[key]
         return result
 
     @property
@@ -119,6 +122,21 @@ class LayerContext:
         return FeatureMatrix(self.weight)
 
     @cached_property
+    def tie_width(self) -> float:
+        """Distance of two singular values of W, or of its change, that rounding of W may have parted."""
+        return tie_width(self.current.own_weight)
+
+    @cached_property
+    def left_basis(self) -> LeftBasis:
+        """The left singular basis of W."""
+        return LeftBasis(self.features, self.tie_width)
+
+    @cached_property
+    def left(self) -> LeftMatrix:
+        """W W^T."""
+        return LeftMatrix(self.features)
+
+    @cached_property
     def middle(self) -> Middle:
         """K and its decomposition."""
         return Middle(self.covariance, self.current.resolution)
@@ -150,9 +168,11 @@ class LayerContext:
         assert self.current.blocks is not None
         return Estimator.of(self.current.blocks, self.current.population)
 
-    def unbiased(self, weight: Tensor | None) -> dict[str, Value] | None:
+    def unbiased(self, weight: Tensor | None) -> Values | None:
         """Correlate V^T V with V^T K V without bias, V given in place of W; None where there is no V."""
-        return None if weight is None else self.estimator.correlations(weight)
+        if weight is None:
+            return None
+        return {(name, "1"): value for name, value in self.estimator.correlations(weight).items()}
 
     def anew(self) -> "LayerContext":
         """Return the same layer without cached results, which are large and freed with the copy that holds them."""

@@ -40,12 +40,14 @@ class Quantity:
             of an optional quantity, None.
         rows: The (correlation, power) pairs of its rows, in the order of the table.
         control: Name of the quantity that a reader must see beside this one, or None.
+        spread: Name of the quantity that holds the standard deviation of the control, or None.
         range: Smallest and largest possible value.
         depends_on: ``WEIGHTS``, ``GRADIENT`` (of the loss) or ``COVARIANCE`` (K). Where K cannot be used, quantities of
             the weights alone still have values; where K is sketched, those of K alone are extrapolated.
         optional: True if the quantity has no rows, instead of undefined ones, where its function returns None.
-        unbiased: Gives the correlations at power 1 without the bias of squared noise, with standard errors, where K is
-            known in blocks of samples (``nfa.alignment.quantities.sketch``), or None where that cannot be.
+        unbiased: Gives rows that are made of forms quadratic in K, such as correlations at power 1, without the bias of
+            squared noise, with standard errors, where K is known in blocks of samples
+            (``nfa.alignment.quantities.sketch``); or None where that cannot be.
     """
 
     name: str
@@ -56,10 +58,11 @@ class Quantity:
     values: Callable[[LayerContext], Values | Value | None]
     rows: tuple[RowKey, ...] = ONE_NUMBER
     control: str | None = None
+    spread: str | None = None
     range: tuple[float, float] = CORRELATION_RANGE
     depends_on: str = COVARIANCE
     optional: bool = False
-    unbiased: Callable[[LayerContext], dict[str, Value] | None] | None = None
+    unbiased: Callable[[LayerContext], Values | None] | None = None
 
     def measure(self, layer: LayerContext) -> Values | None:
         """Compute the value of every row; None where an optional quantity has no rows."""

@@ -126,27 +126,38 @@ class Estimator:
         if self.sampled:
             own = over.of_each_block()
             own_products = [x - shift * over.sum_f * t for x, t in zip(own.products, own.sums, strict=True)]
-            variance = self._of_population(variance, own.squared - shift * float(own.sums[0] @ own.sums[1]))
-            squared_product = self._of_population(squared_product, float(own_products[0] @ own_products[1]))
+            variance = self.of_population(variance, own.squared - shift * float(own.sums[0] @ own.sums[1]))
+            squared_product = self.of_population(squared_product, float(own_products[0] @ own_products[1]))
         if forms.features.squared == 0:
             return undefined(NFM_ZERO)
         if variance_f <= NEGLIGIBLE * forms.features.squared or variance <= NEGLIGIBLE * abs(over.whole):
             return undefined(EQUAL_OFF_DIAGONAL if name == "offdiagonal" else EQUAL)
-        mean = (products[0] + products[1]) / 2
-        near = abs(products[0] - products[1]) <= abs(mean) * AGREEMENT
-        numerator = copysign(sqrt(squared_product), mean) if near and squared_product > 0 else mean
-        value = numerator / sqrt(variance_f * variance)
+        value = self.numerator(products, squared_product) / sqrt(variance_f * variance)
         if not errors:
             return Value(bounded(value), stderr=nan)
         slope = over.slope(1 / sqrt(variance_f * variance), value / variance, shift)
-        return self._with_error(Value(bounded(value)), forms, slope)
+        return self.with_error(Value(bounded(value)), forms, slope)
+
+    def numerator(self, products: Sequence[float], squared_product: float) -> float:
+        """Combine <F, G1> and <F, G2> into the numerator of a correlation.
+
+        Args:
+            products: The product with each sketch.
+            squared_product: Their product, or its estimate for the whole data set.
+
+        Returns:
+            The root of the product, with the sign of the mean; the mean itself where the sketches disagree.
+        """
+        mean = (products[0] + products[1]) / 2
+        near = abs(products[0] - products[1]) <= abs(mean) * AGREEMENT
+        return copysign(sqrt(squared_product), mean) if near and squared_product > 0 else mean
 
     @property
     def sampled(self) -> bool:
         """True if the target is the whole data set rather than these samples."""
         return self.population is not None and self.population > sum(self.blocks.sizes)
 
-    def _of_population(self, observed: float, own: float) -> float:
+    def of_population(self, observed: float, own: float) -> float:
         """Estimate |A_N|^2 from |A_n|^2 (``observed``) and the sum over blocks of |sum of A_i|^2 (``own``)."""
         sizes = self.blocks.sizes
         n, population = sum(sizes), self.population or 0
@@ -154,7 +165,7 @@ class Estimator:
         pairs = (n**2 * observed - own) / across if across else observed
         return observed * n / population + (1 - n / population) * pairs
 
-    def _with_error(self, value: Value, forms: Forms, slope: Tensor) -> Value:
+    def with_error(self, value: Value, forms: Forms, slope: Tensor) -> Value:
         """Add the standard error, from the correlation's derivative by K."""
         if len(self.blocks.sizes) < FEW_BLOCKS:
             return Value(value.value, TOO_FEW, nan)

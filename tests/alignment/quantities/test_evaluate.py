@@ -1,6 +1,7 @@
 """Every row of the table against dense d x d formulas, and the cases in which rows are undefined."""
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -10,26 +11,31 @@ from torch import Tensor, nn
 
 from nfa.alignment import CORRELATIONS, POWERS, LayerCovariance, frame, measure, measure_layer, weight_gradients
 from nfa.alignment.quantities.haar import rotations
+from nfa.alignment.quantities.split import FACTORS
 from nfa.alignment.quantities.values import exponents
 from tests.alignment.comparing import assert_values_close, note_of, rows_of, value_of
 from tests.alignment.jacobians import reference_layers
 from tests.alignment.networks import CASES, Case, layers_of, squared_error, targets_for, trained
-from tests.alignment.reference import Row, reference_rows, rho
+from tests.alignment.reference import Row, factors, reference_rows, rho
 
 # Quantities of a matrix with both conventions, with the correlation alone, with neither; see the table's documentation.
 BOTH = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
 DEPTH_LAW = ("depth_law_power", "depth_law_fit", "depth_law_low", "depth_law_high")  # in test_best_power.py
 SINGLE = (
     *("relative_change", "localisation", "stable_rank_nfm", "stable_rank_agop", "stable_rank_k"),
-    *("subspace_overlap", "commutator"),
+    *("subspace_overlap", "commutator", "spectrum_slope", "spectrum_slope_error", "spectrum_slope_r2"),
+    *(prefix + factor + end for prefix in ("", "c_") for factor in FACTORS for end in ("", "_haar", "_haar_sd")),
 )
-CONTROLS = ["haar_nfc", "haar_nfc_sd", "c_haar_nfc"]
+POWER_ONE = ("permuted_nfc", "c_haar_nfc", "c_haar_nfc_sd", "dc_nfc", "haar_nfc_sd")
+NO_POWER = ("fact", *DEPTH_LAW, "left_nfc", "left_nfc_haar", "left_nfc_haar_sd")
+ELSEWHERE = (*DEPTH_LAW, "permuted_nfc", "spectrum_slope_error", "spectrum_slope_r2")  # in files of their own
+WITH_ERRORS = re.compile("haar|permuted_nfc|spectrum_slope_error")  # controls, which are drawn, and an error itself
 
 
 def all_rows() -> set[Row]:
     both = {(q, c, p) for q in BOTH for c in CORRELATIONS for p in POWERS}
-    power_one = {(q, c, "1") for q in ("c_haar_nfc", "dc_nfc", "haar_nfc_sd") for c in CORRELATIONS}
-    no_power = {(q, c, None) for q in ("fact", *DEPTH_LAW) for c in CORRELATIONS}
+    power_one = {(q, c, "1") for q in POWER_ONE for c in CORRELATIONS}
+    no_power = {(q, c, None) for q in NO_POWER for c in CORRELATIONS}
     return both | power_one | no_power | {(q, None, None) for q in SINGLE}
 
 
@@ -49,7 +55,7 @@ def test_equals_dense_formulas(case: Case) -> None:
     )
     now, before = (reference_layers(network.eval(), inputs) for network in (model, start))
     for name, layer in layers_of(model, inputs).items():
-        found = {row: value for row, value in rows_of(table, name).items() if row[0] not in DEPTH_LAW}
+        found = {row: value for row, value in rows_of(table, name).items() if row[0] not in ELSEWHERE}
         powers = {
             power: exponent
             for power, exponent in exponents(layer.depth_from_output, layer.chain_length).items()
@@ -69,9 +75,10 @@ def test_equals_dense_formulas(case: Case) -> None:
             blocks=blocks,
         )
         missing: dict[Row, float] = dict.fromkeys(all_rows() - expected.keys(), math.nan)
-        missing = {row: value for row, value in missing.items() if row[0] not in DEPTH_LAW}
+        missing = {row: value for row, value in missing.items() if row[0] not in ELSEWHERE}
         if layer.depth_from_output == 0:  # its K is the identity and does not move
             missing |= {("dc_nfc", correlation, "1"): math.nan for correlation in CORRELATIONS}
+            missing |= {(f"left_nfc_haar{end}", "offdiagonal", None): math.nan for end in ("", "_sd")}
         assert_values_close(found, {**expected, **missing}, 1e-8)
 
 
@@ -96,7 +103,7 @@ def test_columns_and_notes() -> None:
     assert note_of(table, "fact", "first") == "weight decay is 0"
     defined = table[table.value.notna()]
     assert (defined[~defined.quantity.isin(DEPTH_LAW)].note == "").all()  # a best power may be at an end of its range
-    assert (defined[~defined.quantity.isin(CONTROLS)].stderr == 0).all()
+    assert (defined[~defined.quantity.str.contains(WITH_ERRORS)].stderr == 0).all()
     controls = defined[defined.power == "1"].set_index(["layer", "quantity", "correlation"])
     mean, deviation = controls.xs("haar_nfc", level=1), controls.xs("haar_nfc_sd", level=1)
     assert (mean.stderr - deviation.value / math.sqrt(20)).abs().max() < 1e-12
@@ -146,6 +153,8 @@ def test_limit_at_the_initial_weights() -> None:
         updates=updates,
     )
     extra: set[Row] = {("c_nfc_update", c, p) for c in CORRELATIONS for p in POWERS}
+    extra |= {(f"c_haar_nfc_update{end}", c, "1") for end in ("", "_sd") for c in CORRELATIONS}
+    extra |= {(f"c_{factor}_update{end}", None, None) for factor in FACTORS for end in ("", "_haar", "_haar_sd")}
     assert rows_of(table, "0").keys() == all_rows() | extra
     assert note_of(table, "c_nfc", "0") == "limit t -> 0+, gradient flow"
     assert note_of(table, "c_nfc_update", "0") == "limit t -> 0+, along the optimizer's first update"
@@ -156,6 +165,12 @@ def test_limit_at_the_initial_weights() -> None:
         for quantity, v in (("c_nfc", gradients[name]), ("c_nfc_update", updates[name])):
             for correlation, expected in rho(v.T @ v, v.T @ k @ v).items():
                 assert value_of(table, (quantity, correlation, "1"), name) == pytest.approx(expected, abs=1e-10)
+            for factor, expected in factors(v, k).items():
+                row = (quantity.replace("nfc", factor), None, None)
+                assert value_of(table, row, name) == pytest.approx(expected, abs=1e-10)
+            drawn = [rho(v.T @ v, v.T @ q[0] @ k @ q[0].T @ v)["cosine"] for q in rotations(len(k), 1, 0)]
+            control = value_of(table, (quantity.replace("nfc", "haar_nfc"), "cosine", "1"), name)
+            assert control == pytest.approx(sum(drawn) / len(drawn), abs=4 * torch.tensor(drawn).std().item())
 
 
 def test_limit_without_a_gradient_is_undefined() -> None:

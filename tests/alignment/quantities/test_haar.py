@@ -4,6 +4,7 @@ import torch
 
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.haar import DRAWS, DRAWS_DECOMPOSED, haar, haar_control
+from nfa.alignment.quantities.split import LeftBasis, tie_width
 from tests.alignment.comparing import assert_matrix_close
 from tests.alignment.quantities.drawing import DOUBLE, draw_pair, generator
 
@@ -11,16 +12,17 @@ from tests.alignment.quantities.drawing import DOUBLE, draw_pair, generator
 def test_haar_control_does_not_see_the_directions_of_k() -> None:
     weight, k = draw_pair((6, 9), 6, 0)
     rotation = haar(6, generator(5))
-    features, powers = FeatureMatrix(weight), {"1": 1.0, "1/2": 0.5}
+    basis, powers = LeftBasis(FeatureMatrix(weight), tie_width(weight)), {"1": 1.0, "1/2": 0.5}
     results = [
-        haar_control(features, torch.linalg.eigvalsh(matrix)[None], powers, DOUBLE, seed=1)
+        haar_control(basis, torch.linalg.eigvalsh(matrix)[None], powers, DOUBLE, seed=1)
         for matrix in (k, rotation @ k @ rotation.T)
     ]
-    (one, one_sd), (two, _) = results
-    for convention, mean in one.items():
-        assert abs(mean.value - two[convention].value) < 1e-10, convention
-        draws = DRAWS if convention[1] == "1" else DRAWS_DECOMPOSED
-        assert abs(mean.stderr - one_sd[convention].value / draws**0.5) < 1e-12
+    one, two = results
+    assert {("nfc", "cosine", "1"), ("nfc", "cosine", "1/2"), ("directional", None, None)} <= one.means.keys()
+    for key, mean in one.means.items():
+        assert abs(mean.value - two.means[key].value) < 1e-10, key
+        draws = DRAWS_DECOMPOSED if key[2] == "1/2" else DRAWS
+        assert abs(mean.stderr - one.deviations[key].value / draws**0.5) < 1e-12
 
 
 def test_haar_matrices_are_orthogonal_and_centred() -> None:

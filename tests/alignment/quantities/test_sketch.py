@@ -65,7 +65,7 @@ def test_the_squared_norm_is_unbiased_over_all_samples_drawn() -> None:
             part = OuterSum(of_sample[i][None], None)
             blocks.add(1, part, part)
         estimator = Estimator.of(blocks, 7)
-        found.append(estimator._of_population(squared(estimator.first[0]), sum(squared(of_sample[i]) for i in chosen)))
+        found.append(estimator.of_population(squared(estimator.first[0]), sum(squared(of_sample[i]) for i in chosen)))
     assert sum(found) / len(found) == pytest.approx(squared(of_sample.mean(0)), rel=1e-12)
 
 

@@ -1,0 +1,59 @@
+"""The control by permutation: K's eigenvalues in random order among K's eigenvectors.
+
+The control by rotation keeps K's eigenvalues and turns its eigenvectors. This one keeps the eigenvectors and corrupts
+the strengths: where it is as high as UC-NFC, the strengths play no part in the alignment.
+
+With T = V^T S V in the eigenbasis V of K and permuted eigenvalues l, every sum over the entries of G is a linear or a
+quadratic form of l [derived], so that all permutations together cost less than one matrix product:
+
+    <F, G> = sum_i l_i (T^2)_ii      |G|^2 = sum_ij l_i T_ij^2 l_j      diagonal: sum_i l_i (v_i . w_j)^2
+"""
+
+import torch
+
+from nfa.alignment.quantities.haar import DRAWS, STILL, constant, over_draws
+from nfa.alignment.quantities.layer import LayerContext
+from nfa.alignment.quantities.quantity import OURS, POWER_ONE, Quantity
+from nfa.alignment.quantities.values import Values
+from nfa.conventions import CORRELATIONS
+from nfa.random import torch_generator
+
+
+def _permuted(layer: LayerContext) -> Values:
+    """Correlate under random permutations; mean over them with its standard error."""
+    features, (eigenvalues, vectors) = layer.features, layer.middle.eigen
+    g, k = eigenvalues.shape
+    generator = torch_generator("permuted", layer.seed, size=k, blocks=g)
+    orders = torch.stack([torch.rand(g, k, generator=generator).argsort(1) for _ in range(DRAWS)], 1)
+    drawn = eigenvalues[:, None].expand(g, DRAWS, k).gather(2, orders)  # (g, draws, k)
+    turned = vectors.mT @ features.whole_rows  # v_i . w_j, (g, k, d)
+    cross = turned @ turned.mT
+    squares = cross.square()
+    totals = (drawn @ turned.sum(2).square()[..., None]).sum((0, 2))
+    squared = ((drawn @ squares) * drawn).sum((0, 2))
+    products = (drawn @ squares.sum(2)[..., None]).sum((0, 2))
+    diagonals = drawn @ turned.square_()  # (g, draws, d)
+    rounding = features.rounding(layer.middle.matrix)
+    draws = [
+        features.moments_with(
+            total=totals[number].item(),
+            squared=squared[number].item() if squared[number] > rounding**2 else 0.0,
+            product=products[number].item(),
+            diagonal=diagonals[:, number],
+        ).correlations()
+        for number in range(DRAWS)
+    ]
+    still = -1.0 if layer.is_readout and constant(eigenvalues) else STILL
+    return {(name, "1"): over_draws([draw[name] for draw in draws], still)[0] for name in CORRELATIONS}
+
+
+PERMUTED_NFC = Quantity(
+    name="permuted_nfc",
+    label="UC-NFC, K's eigenvalues permuted",
+    meaning="second control of UC-NFC: K's directions without its order of strengths; mean over "
+    f"{DRAWS} permutations; power 1 only",
+    formula="mean of ρ(WᵀW, WᵀV diag(πλ) VᵀW) over random permutations π, K = V diag(λ) Vᵀ",
+    source=OURS,
+    values=_permuted,
+    rows=POWER_ONE,
+)
