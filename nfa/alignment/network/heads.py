@@ -11,25 +11,25 @@ The matrices of one sample must divide the columns of h among them, and none may
 entries. Otherwise the heads cannot be told apart by rows of W, and the network is refused.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from math import prod
 
 import torch
 
 from nfa.alignment.network.attention import PARTS, Operand
 from nfa.alignment.network.interception import Interception, Seen
-from nfa.alignment.network.layers import owner
+from nfa.alignment.network.layers import WeightView, owner
 from nfa.alignment.network.naming import Parts
 
 NO_HEADS = (
     "heads: no attention, softmax(q k^T) v, with a projection of the samples was found in the forward pass, so no layer "
     "can be split by head: leave heads out"
 )
-MIXED_HEADS = (
-    "heads: layer {layer!r}: attention does not divide the {rows} rows of its weight among heads of at most {size} rows "
-    "each, so they cannot be split by head: leave heads out"
-)
+REFUSED = "heads: layer {layer!r}: {why}, so its weight cannot be split by head: leave heads out"
+SHARED = "a head of {size} entries depends on {used} of its {rows} rows"
+IN_PART = "its {rows} rows are not divided among the heads: {used} of them are used, some by several heads"
+GROUPED = "its {groups} groups are not the heads"
+SCATTERED = "it is a part of a parameter whose rows run over several axes"
 
 
 def rows_of_heads(watch: Interception) -> dict[str, dict[tuple[int, ...], str]]:
@@ -40,44 +40,53 @@ def rows_of_heads(watch: Interception) -> dict[str, dict[tuple[int, ...], str]]:
 
     Returns:
         Parameter -> rows of a head -> its role: "q", "k", "v", or several of these where one product is several. Heads
-        are in the order in which attention has them. A weight that holds a matrix for each head by itself is left out.
+        are in the order in which attention has them. A weight with a block for each head has no rows to be told apart.
 
     Raises:
         ValueError: The rows of a projection cannot be told apart by head.
     """
     found: dict[str, dict[tuple[int, ...], str]] = {}
-    for product, operands in _projections(watch):
+    for product, operands in _projections(watch).items():
         seen = watch.seen[product]
         if seen.view is None or seen.reading is None or seen.edge is None:
             continue
-        if seen.view.shape[0] > 1 or seen.view.row_axes:
-            continue  # a block for each head already
-        columns, k = _columns(seen, operands), seen.view.shape[1]
-        size = max(operand.size for operand in operands)
-        start = seen.view.offset // seen.view.strides[1]  # first row of the parameter that this product used
-        rows = {tuple(start + column for column in own): role for own, role in columns.items()}
+        columns = _columns(seen, operands)
         known = found.setdefault(seen.view.parameter, {})
-        known |= {own: role for own, role in rows.items() if own not in known}
-        entire = sum(map(len, rows)) == k and max(map(len, rows)) <= size
-        if not entire or len(set().union(*known)) != sum(map(len, known)):
-            raise ValueError(MIXED_HEADS.format(layer=owner(seen.view.parameter), rows=k, size=size))
+        why = _why_not(seen.view, list(columns), max(operand.size for operand in operands))
+        if not why and seen.view.shape[0] == 1:
+            start = first_row(seen.view)
+            rows = {tuple(start + column for column in own): role for own, role in columns.items()}
+            known |= {own: role for own, role in rows.items() if own not in known}
+            used, every = len(set().union(*known)), sum(map(len, known))
+            why = "" if used == every else IN_PART.format(rows=every, used=used)
+        if why:
+            raise ValueError(REFUSED.format(layer=owner(seen.view.parameter), why=why))
     return found
 
 
-def _projections(watch: Interception) -> Iterator[tuple[int, list[Operand]]]:
-    """Yield products that only attention reads, with the queries, keys and values that come from them."""
-    attending = watch.attending
-    pairs = [(product, operand) for operand in attending.operands for product in operand.sources]
-    for product, group in groupby(sorted(pairs, key=lambda pair: pair[0]), key=lambda pair: pair[0]):
-        if product not in attending.elsewhere:
-            yield product, [operand for _, operand in group]
+def _projections(watch: Interception) -> dict[int, list[Operand]]:
+    """Map products to the queries, keys and values that come from them.
+
+    A query may be the sum of several products, as where an adapter of low rank is added to a projection. A part of it
+    that other weights multiply, too, is no projection: it is the network's residual stream, or shared by the heads.
+    """
+    found: dict[int, list[Operand]] = {}
+    for operand in watch.attending.operands:
+        for product in operand.sources:
+            if len(operand.sources) == 1 or product not in watch.attending.elsewhere:
+                found.setdefault(product, []).append(operand)
+    return dict(sorted(found.items()))
 
 
 def _columns(seen: Seen, operands: Sequence[Operand]) -> dict[tuple[int, ...], str]:
-    """Find the columns of h on which the matrices of queries, keys and values depend, one set for each head."""
+    """Find the columns of h, counted through all blocks, on which each matrix of queries, keys and values depends.
+
+    Returns:
+        Columns of a head -> its role.
+    """
+    assert seen.view is not None
     assert seen.reading is not None
     assert seen.edge is not None
-    k = seen.reading.shape[1]
     generator = torch.Generator().manual_seed(0)
     roles: dict[tuple[int, ...], set[str]] = {}
     for index in range(max(prod(operand.shape[:-2]) for operand in operands)):
@@ -91,12 +100,39 @@ def _columns(seen: Seen, operands: Sequence[Operand]) -> dict[tuple[int, ...], s
                     [operand.edge], [seen.edge], [direction], retain_graph=True, allow_unused=True
                 )
                 if gradient is not None:
-                    used = (seen.reading.rows(gradient)[0] != 0).any(0).nonzero().flatten()
+                    used = (seen.reading.rows(gradient) != 0).any(1).flatten().nonzero().flatten()
                     roles.setdefault(tuple(used.tolist()), set()).add(operand.role)
-        if len(set().union(*roles)) == k:
-            break
+        if len(set().union(*roles)) == prod(seen.view.shape[:2]):
+            break  # the heads of the first sample; the others have the same
     roles.pop((), None)
     return {own: "".join(part for part in PARTS if part in role) for own, role in roles.items()}
+
+
+def _why_not(view: WeightView, heads: list[tuple[int, ...]], size: int) -> str:
+    """Say why the rows of a matrix are not those of heads; empty if they are.
+
+    Args:
+        view: The matrix.
+        heads: Rows of each head, counted through all blocks.
+        size: Most entries of a head.
+    """
+    groups, k = view.shape[:2]
+    used = len(set().union(*heads))
+    if max(map(len, heads), default=0) > size:
+        return SHARED.format(size=size, used=max(map(len, heads)), rows=groups * k)
+    if not used == groups * k == sum(map(len, heads)):
+        return IN_PART.format(rows=groups * k, used=used)
+    if groups > 1 and not all(own == tuple(range(own[0], own[0] + k)) and own[0] % k == 0 for own in heads):
+        return GROUPED.format(groups=groups)
+    return SCATTERED if groups == 1 and view.row_axes and view.offset and len(heads) > 1 else ""
+
+
+def first_row(view: WeightView) -> int:
+    """Number of the first row of its parameter that a matrix of one block uses.
+
+    Where the rows run over several axes, they are counted from the matrix's own first.
+    """
+    return 0 if view.row_axes else view.offset // view.strides[1]
 
 
 def by_head(whole: Parts | None, parameter: str, rows: dict[tuple[int, ...], str]) -> Parts | None:
@@ -112,7 +148,7 @@ def by_head(whole: Parts | None, parameter: str, rows: dict[tuple[int, ...], str
     """
     if whole is None:
         roles = dict.fromkeys(rows.values())
-        if len(rows) == 1:
+        if len(rows) < 2:
             return None
         name = owner(parameter)
         whole = {

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from nfa.alignment.network.attention import PARTS, packed_rows
-from nfa.alignment.network.heads import NO_HEADS, by_head, rows_of_heads
+from nfa.alignment.network.heads import NO_HEADS, by_head, first_row, rows_of_heads
 from nfa.alignment.network.interception import EVERYTHING, InputWritten, Interception, Seen, Span, decomposed
 from nfa.alignment.network.layers import Layer, owner, parameters_of
 from nfa.alignment.network.memory_labels import dense
@@ -319,10 +319,10 @@ def _calls(
     view, reading = seen.view, seen.reading
     assert view is not None
     assert reading is not None
-    if parts is None or view.shape[0] != 1 or view.row_axes:
+    if parts is None or view.shape[0] != 1 or (view.row_axes and view.offset):
         return [(Layer(names.of(view, parameter), view), reading.rows)]
-    start = view.offset // view.strides[1]  # first row of the parameter that this product used
-    whole = replace(view, offset=0, shape=(1, start + view.shape[1], *view.shape[2:]))
+    start = first_row(view)
+    whole = view if view.row_axes else replace(view, offset=0, shape=(1, start + view.shape[1], *view.shape[2:]))
     calls: list[tuple[Layer, Callable[[Tensor], Tensor]]] = []
     for name, rows in parts.items():
         if start <= min(rows) and max(rows) < start + view.shape[1]:
@@ -330,7 +330,7 @@ def _calls(
             contiguous = columns == list(range(columns[0], columns[0] + len(columns)))
             index = slice(columns[0], columns[0] + len(columns)) if contiguous else columns
             part = replace(whole, rows=rows)
-            if contiguous:
+            if contiguous and not view.row_axes:
                 part = replace(whole, shape=(1, len(rows), *view.shape[2:]), offset=rows[0] * view.strides[1])
             calls.append((Layer(name, part), _columns(reading, index)))
     return calls
