@@ -163,7 +163,7 @@ class Attending:
             value = self._operand("v", second, -1) if _SOFTMAX in left else self._operand("v", first, -2)
             scores = [label.number for label in left | right if isinstance(label, _Scores)]
             for score in scores:
-                self._keep(value, *self._candidates[score])
+                self._keep(*self._candidates[score], value)
         elif _SOFTMAX not in left and (batched or (left and right)):
             self._candidates.append((self._operand("q", first, -1), self._operand("k", second, -2)))
             return {_Scores(len(self._candidates) - 1)}

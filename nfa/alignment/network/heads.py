@@ -11,7 +11,9 @@ The matrices of one sample must divide the columns of h among them, and none may
 entries. Otherwise the heads cannot be told apart by rows of W, and the network is refused.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from math import prod
 
 import torch
@@ -22,12 +24,12 @@ from nfa.alignment.network.layers import WeightView, owner
 from nfa.alignment.network.naming import Parts
 
 NO_HEADS = (
-    "heads: no attention, softmax(q k^T) v, with a projection of the samples was found in the forward pass, so no layer "
-    "can be split by head: leave heads out"
+    "heads: no attention, softmax(q k^T) v, of several heads was found in the forward pass, so no layer can be split "
+    "by head: leave heads out"
 )
 REFUSED = "heads: layer {layer!r}: {why}, so its weight cannot be split by head: leave heads out"
 SHARED = "a head of {size} entries depends on {used} of its {rows} rows"
-IN_PART = "its {rows} rows are not divided among the heads: {used} of them are used, some by several heads"
+IN_PART = "its heads use {used} of its {rows} rows, and {shared} rows belong to several heads"
 GROUPED = "its {groups} groups are not the heads"
 SCATTERED = "it is a part of a parameter whose rows run over several axes"
 
@@ -53,12 +55,11 @@ def rows_of_heads(watch: Interception) -> dict[str, dict[tuple[int, ...], str]]:
         columns = _columns(seen, operands)
         known = found.setdefault(seen.view.parameter, {})
         why = _why_not(seen.view, list(columns), max(operand.size for operand in operands))
-        if not why and seen.view.shape[0] == 1:
+        if not why and (seen.view.shape[0] == 1 or len(columns) == 1):
             start = first_row(seen.view)
             rows = {tuple(start + column for column in own): role for own, role in columns.items()}
             known |= {own: role for own, role in rows.items() if own not in known}
-            used, every = len(set().union(*known)), sum(map(len, known))
-            why = "" if used == every else IN_PART.format(rows=every, used=used)
+            why = _not_divided(list(known), len(set().union(*known)))
         if why:
             raise ValueError(REFUSED.format(layer=owner(seen.view.parameter), why=why))
     return found
@@ -117,14 +118,24 @@ def _why_not(view: WeightView, heads: list[tuple[int, ...]], size: int) -> str:
         size: Most entries of a head.
     """
     groups, k = view.shape[:2]
-    used = len(set().union(*heads))
     if max(map(len, heads), default=0) > size:
         return SHARED.format(size=size, used=max(map(len, heads)), rows=groups * k)
-    if not used == groups * k == sum(map(len, heads)):
-        return IN_PART.format(rows=groups * k, used=used)
-    if groups > 1 and not all(own == tuple(range(own[0], own[0] + k)) and own[0] % k == 0 for own in heads):
+    if why := _not_divided(heads, groups * k):
+        return why
+    if (
+        groups > 1
+        and len(heads) > 1
+        and not all(own == tuple(range(own[0], own[0] + k)) and own[0] % k == 0 for own in heads)
+    ):
         return GROUPED.format(groups=groups)
     return SCATTERED if groups == 1 and view.row_axes and view.offset and len(heads) > 1 else ""
+
+
+def _not_divided(heads: list[tuple[int, ...]], rows: int) -> str:
+    """Say why the rows of some heads are no division of a number of rows; empty if they are."""
+    times = Counter(chain.from_iterable(heads))
+    shared = sum(count > 1 for count in times.values())
+    return IN_PART.format(used=len(times), rows=rows, shared=shared) if shared or len(times) < rows else ""
 
 
 def first_row(view: WeightView) -> int:
@@ -133,6 +144,11 @@ def first_row(view: WeightView) -> int:
     Where the rows run over several axes, they are counted from the matrix's own first.
     """
     return 0 if view.row_axes else view.offset // view.strides[1]
+
+
+def several(rows: dict[tuple[int, ...], str]) -> bool:
+    """Tell whether rows from ``rows_of_heads`` are those of several heads; a weight of blocks has none to be told."""
+    return not rows or len(rows) > len(set(rows.values()))
 
 
 def by_head(whole: Parts | None, parameter: str, rows: dict[tuple[int, ...], str]) -> Parts | None:

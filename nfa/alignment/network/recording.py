@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from nfa.alignment.network.attention import PARTS, packed_rows
-from nfa.alignment.network.heads import NO_HEADS, by_head, first_row, rows_of_heads
+from nfa.alignment.network.heads import NO_HEADS, by_head, first_row, rows_of_heads, several
 from nfa.alignment.network.interception import EVERYTHING, InputWritten, Interception, Seen, Span, decomposed
 from nfa.alignment.network.layers import Layer, owner, parameters_of
 from nfa.alignment.network.memory_labels import dense
@@ -366,7 +366,7 @@ def _decide_parts(
     fused = _fused_rows(watch, parameters)
     undecided = {seen.view.parameter for seen in watch.seen if seen.view is not None} - set(names.parts)
     rows_by_head = rows_of_heads(watch) if heads and undecided else {}
-    names.with_heads = names.with_heads or bool(rows_by_head)
+    names.with_heads = names.with_heads or any(map(several, rows_by_head.values()))
     if heads and not names.with_heads:
         raise ValueError(NO_HEADS)
     for name in undecided:
