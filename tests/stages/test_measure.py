@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from nfa.alignment import measure_covariances
-from nfa.stages.aggregate import aggregate
+from nfa.stages.aggregate import collect
 from nfa.stages.measure import measure
 from nfa.stages.predict import predict
 from nfa.stages.probe import probe
@@ -87,8 +87,7 @@ def test_heads_are_layers_of_their_own_in_every_stage(tmp_path: Path) -> None:
     ]
     np.testing.assert_allclose(row.value, expected, rtol=1e-5)
 
-    aggregate(sweep, tmp_path)
-    scores = read_table(paths.tables / "probes.parquet")
+    scores = collect(sweep, paths).scores
     scores = scores[scores.cell == cell.id].set_index("layer")
     places = two.drop_duplicates("layer").set_index("layer").layer_index
     for name in projections:
