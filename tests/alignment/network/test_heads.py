@@ -14,7 +14,7 @@ from nfa.models.blocks import EncoderBlock
 from tests.alignment.architectures import Net, heads_apart, rotated, softmax_attention
 from tests.alignment.comparing import assert_matrix_close
 
-Projections = tuple[Tensor, Tensor, Tensor]
+Projections = tuple[Tensor, ...]  # query, key and value
 N, T, D, HEADS, SIZE = 6, 3, 5, 2, 4
 WIDTH = HEADS * SIZE
 
@@ -26,7 +26,7 @@ def samples() -> Tensor:
 
 def usual(m: Any, x: Tensor) -> Projections:
     """Query, key and value (N, heads, T, size) from linear layers."""
-    return tuple(heads_apart(layer(x), HEADS) for layer in (m.q, m.k, m.v))  # type: ignore[return-value]
+    return tuple(heads_apart(layer(x), HEADS) for layer in (m.q, m.k, m.v))
 
 
 def linear() -> nn.Module:
@@ -38,11 +38,11 @@ def matrix(*shape: int) -> Callable[[], nn.Parameter]:
 
 
 def network(
-    project: Callable[[Any, Tensor], Projections] = usual,
-    attend: Callable[[Tensor, Tensor, Tensor], Tensor] = softmax_attention,
-    **parts: Callable[[], Any],
-) -> nn.Module:
-    """Attention over projections, linear layers unless other ``parts`` are given, and a readout."""
+    project: Any = usual,
+    attend: Any = softmax_attention,
+    **parts: Any,
+) -> Any:
+    """Attention over projections, and a readout; ``parts`` make linear layers, or what is used in their place."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = {name: make() for name, make in {"q": linear, "k": linear, "v": linear, **parts}.items()}
@@ -59,7 +59,7 @@ def of_query(change: Callable[[Any, Tensor, Tensor], Tensor]) -> Callable[[Any, 
 def axes(equation: str, *shape: int) -> nn.Module:
     """Projections by weights with an axis for the heads."""
     return network(
-        lambda m, x: tuple(torch.einsum(equation, x, w) for w in (m.q, m.k, m.v)),  # type: ignore[arg-type, return-value]
+        lambda m, x: tuple(torch.einsum(equation, x, w) for w in (m.q, m.k, m.v)),
         **dict.fromkeys("qkv", matrix(*shape)),
     )
 
@@ -91,7 +91,7 @@ CUT: dict[str, Callable[[], nn.Module]] = {
         other=lambda: nn.Linear(SIZE, 1),
     ),
     "convolutions": lambda: network(
-        lambda m, x: tuple(layer(x.mT).unflatten(1, (HEADS, SIZE)).mT for layer in (m.q, m.k, m.v)),  # type: ignore[arg-type, return-value]
+        lambda m, x: tuple(layer(x.mT).unflatten(1, (HEADS, SIZE)).mT for layer in (m.q, m.k, m.v)),
         **dict.fromkeys("qkv", lambda: nn.Conv1d(D, WIDTH, 1)),
     ),
     "weights (head, input, entry)": lambda: axes("btd,hdk->bhtk", HEADS, D, SIZE),
@@ -197,7 +197,8 @@ class Skip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, t, width) to the same shape."""
-        return x + self.layer(x)  # type: ignore[no-any-return]
+        result: Tensor = x + self.layer(x)
+        return result
 
 
 def in_rows(m: Any, x: Tensor) -> Projections:
@@ -209,7 +210,7 @@ def in_rows(m: Any, x: Tensor) -> Projections:
 def overlapping(m: Any, x: Tensor) -> Projections:
     """The heads of the query share two of six rows."""
     h = m.q(x)
-    return torch.stack([h[..., :4], h[..., 2:]], 1), *usual(m, x)[1:]  # type: ignore[return-value]
+    return torch.stack([h[..., :4], h[..., 2:]], 1), *usual(m, x)[1:]
 
 
 def usual_but(query: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Projections]:
@@ -224,7 +225,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "head: leave heads out",
     ),
     "one head": (
-        lambda: network(lambda m, x: tuple(layer(x)[:, None] for layer in (m.q, m.k, m.v))),  # type: ignore[arg-type, return-value]
+        lambda: network(lambda m, x: tuple(layer(x)[:, None] for layer in (m.q, m.k, m.v))),
         "no attention, softmax(q k^T) v, of several heads was found",
     ),
     "normalised across heads": (
@@ -255,7 +256,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "one parameter for three projections": (
         lambda: network(
-            lambda m, x: tuple(torch.einsum("btd,hdk->bhtk", x, w) for w in m.w),  # type: ignore[arg-type, return-value]
+            lambda m, x: tuple(torch.einsum("btd,hdk->bhtk", x, w) for w in m.w),
             w=matrix(3, HEADS, D, SIZE),
         ),
         "layer 'w': it is a part of a parameter whose rows run over several axes",
