@@ -56,7 +56,7 @@ def of_query(change: Callable[[Any, Tensor, Tensor], Tensor]) -> Callable[[Any, 
     return lambda m, x: (change(m, x, (found := usual(m, x))[0]), *found[1:])
 
 
-def axes(equation: str, *shape: int) -> nn.Module:
+def axes(equation: str, *shape: int) -> Any:
     """Projections by weights with an axis for the heads."""
     return network(
         lambda m, x: tuple(torch.einsum(equation, x, w) for w in (m.q, m.k, m.v)),
