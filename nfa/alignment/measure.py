@@ -258,7 +258,8 @@ def measure(
         updates: Layer name -> direction of the optimizer's first update, used at W = W0.
         weight_decay: lambda, coupled as in torch's ``weight_decay``, for ``fact``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: the note of ``fact`` then says so.
-        heads: Split query, key and value projections by head.
+        heads: Split query, key and value projections by head: each head is a layer, named ``<layer>.<head>``. Output
+            projections, of which a head is a block of columns, stay whole.
         batch_size: Largest number of samples in one pass; None chooses it by the size of the network's activations.
 
     Returns:

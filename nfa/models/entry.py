@@ -51,6 +51,8 @@ class ModelEntry:
         lr_factors: (settings, data shape) -> parameter name -> factor on the learning rate of an optimizer that moves
             every entry by about the learning rate (Adam, RMSprop, Lion, sign descent); a parameter that is not named
             has factor 1. Steps along the gradient and steps of given norm (SGD, SLO, Muon) need no factor.
+        attention: Whether the network has attention, the number of whose heads is the setting ``heads``; None if the
+            network must be built to know.
         chain: Whether the network is an ``nn.Sequential`` whose layers are direct children, as some learning rules
             need; None if the network must be built to know.
         draws: Whether the forward pass may draw from global random generators, as a user's dropout does; each training
@@ -63,5 +65,6 @@ class ModelEntry:
     reads: frozenset[Kind]
     about: str
     lr_factors: Callable[[Any, DataShape], dict[str, float]] = _ones
+    attention: bool | None = False
     chain: bool | None = False
     draws: bool = False

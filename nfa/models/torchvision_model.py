@@ -82,4 +82,5 @@ ENTRY = ModelEntry(
     build,
     reads=frozenset({"images"}),
     about="a classification network of torchvision, untrained, e.g. torchvision:resnet18",
+    attention=None,
 )

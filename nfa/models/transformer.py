@@ -100,4 +100,5 @@ ENTRY = ModelEntry(
     build,
     reads=frozenset({"images", "tokens"}),
     about="small pre-norm encoder of image patches or tokens, mean over positions",
+    attention=True,
 )

@@ -83,6 +83,7 @@ ENTRY = ModelEntry(
     build,
     reads=frozenset({"images", "tokens", "vectors"}),
     about="your own network: a module that Python can import, a colon, and a function that builds it",
+    attention=None,
     chain=None,
     draws=True,
 )

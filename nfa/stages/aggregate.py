@@ -181,8 +181,14 @@ def _join(sweep: Sweep, names: list[str], tables: list[pa.Table]) -> pd.DataFram
 
 
 def _place_layers(alignment: pd.DataFrame, probes: pd.DataFrame) -> pd.DataFrame:
-    """Add ``layer_index`` and ``depth_from_output`` to probes; the raw input has neither."""
+    """Add ``layer_index`` and ``depth_from_output`` to probes; the raw input has neither.
+
+    A layer that was measured head by head has the place of its first head.
+    """
     places = alignment[["cell", "layer", "layer_index", "depth_from_output"]].drop_duplicates()
+    names = places["layer"].astype(str)
+    places = pd.concat([places.assign(layer=names), places.assign(layer=names.str.rpartition(".")[0])])
+    places = places[places["layer"].isin(probes["layer"].cat.categories)].drop_duplicates(["cell", "layer"])
     places["layer"] = places["layer"].astype(probes["layer"].dtype)
     placed = probes.merge(places, on=["cell", "layer"], how="left", validate="m:1")
     integers = {"layer_index": "Int64", "depth_from_output": "Int64"}

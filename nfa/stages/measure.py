@@ -70,14 +70,18 @@ def _measure_seed(
     initial: dict[str, LayerCovariance] = {}
     like = None
     coupled, decoupled = _decays(cell)
+    heads = settings.heads and cell.may_have_heads
     with work.checkpoints(seed, table, model, again=ends) as steps:
         for step in steps:
             found = measure_covariances(
-                model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed, like=like
+                model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed, heads=heads, like=like
             )
             measured, like = found.layers, found.survey
             initial = initial or measured
-            gradients = _start(cell, seed, model, materials) if step == 0 else _later(cell, model, materials)
+            if step == 0:
+                gradients = _start(cell, seed, model, materials, heads=heads)
+            else:
+                gradients = _later(cell, model, materials, heads=heads)
             rows = frame(
                 measured,
                 initial=initial,
@@ -112,14 +116,15 @@ def _decays(cell: Cell) -> tuple[float, float]:
     return entry.weight_decay(cell.optimizer), entry.decoupled_decay(cell.optimizer)
 
 
-def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials) -> dict[str, Any]:
+def _start(cell: Cell, seed: int, model: torch.nn.Module, materials: Materials, *, heads: bool) -> dict[str, Any]:
     """Return the arguments of ``frame`` for step 0: the directions along which its limits are taken."""
-    start = StartGradients.of(cell, seed, model, materials).start(cell, model)
+    start = StartGradients.of(cell, seed, model, materials, heads=heads).start(cell, model)
     return {"gradients": start.gradients, "instead": start.instead, "updates": start.updates}
 
 
-def _later(cell: Cell, model: torch.nn.Module, materials: Materials) -> dict[str, Any]:
+def _later(cell: Cell, model: torch.nn.Module, materials: Materials, *, heads: bool) -> dict[str, Any]:
     """Return the arguments of ``frame`` for a later step: the gradient of the training loss, which FACT needs."""
     if _decays(cell)[0] == 0:
         return {}
-    return {"gradients": weight_gradients(model, materials.x_train, materials.y_train, training_loss(cell))}
+    loss = training_loss(cell)
+    return {"gradients": weight_gradients(model, materials.x_train, materials.y_train, loss, heads=heads)}

@@ -66,8 +66,11 @@ def _predict_group(
     materials = load_data(cells[0], seed, device)
     inputs = materials.x_train[materials.order[: settings.samples]]
     model = build_model(cells[0], seed, device)
-    layers = measure_covariances(model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed).layers
-    gradients = StartGradients.of(cells[0], seed, model, materials)
+    heads = settings.heads and cells[0].may_have_heads
+    layers = measure_covariances(
+        model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed, heads=heads
+    ).layers
+    gradients = StartGradients.of(cells[0], seed, model, materials, heads=heads)
     for cell in cells:
         start = gradients.start(cell, model)
         yield (

@@ -117,6 +117,12 @@ class Cell:
         plain = {"momentum": 0.0, "weight_decay": 0.0, "clip": None}
         return all(getattr(self.optimizer, name) == value for name, value in plain.items())
 
+    @property
+    def may_have_heads(self) -> bool:
+        """True if the network has attention of several heads, and also if it must be built to know."""
+        attention = self.model_entry.attention
+        return attention is None or (attention and self.model.heads > 1)  # type: ignore[attr-defined]
+
     def parameters(self) -> dict[str, dict[str, Any]]:
         """Return every parameter, defaults included, by axis; cells share the parts, so they are not to be changed."""
         return {point.axis: point.parameters for point in self.points}

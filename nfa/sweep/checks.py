@@ -67,6 +67,15 @@ def check_probe(sweep: Sweep) -> None:
                 )
 
 
+def check_heads(sweep: Sweep) -> None:
+    """Refuse heads in a sweep in which no network has several, as there would be no result."""
+    if sweep.measure.heads and not any(cell.may_have_heads for cell in sweep.cells):
+        raise SweepError(
+            f"{sweep.source}: measure.heads: true: no network has attention of several heads; add a model "
+            f"{{name: transformer, heads: 4}}, or leave it out"
+        )
+
+
 def check_early(sweep: Sweep) -> None:
     """Refuse early dynamics in a sweep in which no cell follows gradient flow, as there would be no result."""
     if sweep.measure.early and not any(cell.follows_gradient_flow for cell in sweep.cells):

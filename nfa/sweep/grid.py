@@ -25,7 +25,7 @@ from nfa.errors import SweepError, nearest, one_line
 from nfa.sweep.axes import EXAMPLES, expand_axis, validate
 from nfa.sweep.axis_points import AXES, NAMED_AXES
 from nfa.sweep.cells import Sweep
-from nfa.sweep.checks import check_early, check_probe
+from nfa.sweep.checks import check_early, check_heads, check_probe
 from nfa.sweep.combine import Axes, checked_cells, named_cells
 from nfa.sweep.explain import plain_numbers
 from nfa.sweep.origin import PLAN, Origin, read_plan
@@ -135,8 +135,9 @@ def parse(document: Any, source: str, ids: frozenset[str] | None = None) -> Swee
         sizes=sizes,
     )
     check_probe(sweep)
-    if ids is None:  # it asks for one such cell in the sweep, which need not be among the cells of a job
+    if ids is None:  # these ask for one such cell in the sweep, which need not be among the cells of a job
         check_early(sweep)
+        check_heads(sweep)
     return sweep
 
 

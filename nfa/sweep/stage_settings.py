@@ -70,6 +70,9 @@ class Measure(Settings):
         ge=1,
         le=10**7,
     )
+    heads: bool = setting(
+        False, "for networks with attention: split query, key and value weights by head, each head a layer of its own"
+    )
     early: int = setting(
         0,
         "for cells of plain sgd: follow gradient flow on this many of those samples, predicted and measured; 0: do not",

@@ -40,7 +40,9 @@ class StartGradients:
     taken: Gradients
 
     @classmethod
-    def of(cls, cell: Cell, seed: int, model: nn.Module, materials: Materials) -> "StartGradients":
+    def of(
+        cls, cell: Cell, seed: int, model: nn.Module, materials: Materials, *, heads: bool = False
+    ) -> "StartGradients":
         """Compute the gradients.
 
         Args:
@@ -48,9 +50,10 @@ class StartGradients:
             seed: Seed of the run.
             model: The network at initialisation; it is left unchanged.
             materials: The data of the run.
+            heads: Take query, key and value projections apart by head.
         """
         loss = training_loss(cell)
-        true = loss_gradients(model, materials.x_train, materials.y_train, loss)
+        true = loss_gradients(model, materials.x_train, materials.y_train, loss, heads=heads)
         if cell.train.rule == "backpropagation":
             return cls(true, true)
         model.zero_grad(set_to_none=True)

@@ -138,6 +138,43 @@ def fused_net(layout: str, attend: Callable[[Tensor, Tensor, Tensor], Tensor], *
 SDPA = functional.scaled_dot_product_attention
 
 
+def separate(m: Any, x: Tensor, project: Callable[[str, Tensor, int], Tensor]) -> Tensor:
+    """Attention whose query, key and value come from layers of their own; pairs of query heads share key and value."""
+    q, k, v = (heads_apart(project(name, x, heads), heads) for name, heads in (("q", 4), ("k", 2), ("v", 2)))
+    q, k = rotated(q), rotated(functional.layer_norm(k, k.shape[-1:]))
+    k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+    return m.out(m.attend(q, k, v).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def rotated(h: Tensor) -> Tensor:
+    """Rotate halves of heads (n, heads, t, size) by the position."""
+    angles = torch.arange(h.shape[-2], dtype=h.dtype)[:, None]
+    first, second = h.chunk(2, -1)
+    return torch.cat([first * angles.cos() - second * angles.sin(), first * angles.sin() + second * angles.cos()], -1)
+
+
+def separate_net(attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Net:
+    """Four heads over 5 channels; key and value are normalised and have two heads."""
+    return Net(
+        lambda m, x: separate(m, x, lambda name, x, heads: getattr(m, name)(x)),
+        q=nn.Linear(5, 16),
+        k=nn.Linear(5, 8),
+        v=nn.Linear(5, 8, bias=False),
+        out=nn.Linear(16, 2),
+        attend=attend,
+    )
+
+
+def plain_separate(m: Any, x: Tensor) -> Tensor:
+    """The same with each head marked."""
+
+    def project(name: str, x: Tensor, heads: int) -> Tensor:
+        layer = getattr(m, name)
+        return plain.project(name, x, layer.weight, layer.bias, heads)
+
+    return separate(m, x, project)
+
+
 def recurrent(m: Any, x: Tensor) -> Tensor:
     """A gated cell written with linear layers, over time."""
     h = x.new_zeros(len(x), 3)
@@ -799,6 +836,16 @@ ATTENTION = [
         for layout in ("parts first", "heads first", "chunks")
         for name, attend in (("sdpa", SDPA), ("softmax", softmax_attention))
         for heads in (False, True)
+    ),
+    *(
+        Architecture(
+            f"separate projections, grouped heads, {name}, by head",
+            partial(separate_net, attend),
+            (3, 5),
+            plain=plain_separate,
+            heads=True,
+        )
+        for name, attend in (("sdpa", SDPA), ("softmax", softmax_attention))
     ),
     *(
         Architecture(

@@ -142,3 +142,50 @@ def test_one_position_left_has_no_gradient_of_query_and_key() -> None:
 def test_samples_that_share_a_scale_are_refused() -> None:
     with pytest.raises(ValueError, match="depends on the samples beside it"):
         nfa.measure(network(MIXED), MIXED.inputs(5, 0))
+
+
+# Rows of each projection of the first layer, by head; keys and values of two heads serve four heads of queries.
+HEADS = {
+    "Bert": {f"encoder.layer.0.attention.self.{part}": [8, 8] for part in ("query", "key", "value")},
+    "Llama": {f"model.layers.0.self_attn.{part}_proj": [4] * heads for part, heads in (("q", 4), ("k", 2), ("v", 2))},
+    "Qwen3": {f"model.layers.0.self_attn.{part}_proj": [4] * heads for part, heads in (("q", 4), ("k", 2), ("v", 2))},
+    "T5": {f"encoder.block.0.layer.0.SelfAttention.{part}": [8, 8] for part in "qkv"},
+    "DeepseekV3": {
+        "model.layers.0.self_attn.q_b_proj": [8, 8],
+        "model.layers.0.self_attn.kv_b_proj.k": [4, 4],
+        "model.layers.0.self_attn.kv_b_proj.v": [4, 4],
+    },
+    "GPTNeoX": {f"gpt_neox.layers.0.attention.query_key_value.{part}": [8, 8] for part in "qkv"},
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_are_those_of_the_configuration(name: str) -> None:
+    family = named(name)
+    model, inputs = network(family), family.inputs(4, 0)
+    found = nfa.covariances(model, inputs, heads=True)
+    for layer, rows in HEADS[name].items():
+        heads = [found[head] for head in found if head.rpartition(".")[0] == layer]
+        assert [len(k) for k in heads] == rows, layer
+        assert layer not in found
+    assert nfa.check(model, inputs, heads=True).passed.all()
+    whole = nfa.covariances(model, inputs)
+    for layer in HEADS[name].keys() & whole.keys():
+        start = 0
+        for head in (k for name, k in found.items() if name.rpartition(".")[0] == layer):
+            own = slice(start, start := start + len(head))
+            assert_matrix_close(head, whole[layer][own, own], 1e-9, layer)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Olmo2", "layer 'model.layers.0.self_attn.q_proj': a head of 4 entries depends on 16 of its 16 rows"),
+        ("Mamba", "no attention, .* of several heads was found"),
+        ("SqueezeBert", "layer 'encoder.layers.0.attention.query': its 4 groups are not the heads"),
+    ],
+)
+def test_heads_that_cannot_be_told_apart_are_refused(name: str, message: str) -> None:
+    family = named(name)
+    with pytest.raises(ValueError, match=message):
+        nfa.covariances(network(family), family.inputs(4, 0), heads=True)

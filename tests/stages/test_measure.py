@@ -5,10 +5,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nfa.alignment import measure_covariances
+from nfa.stages.aggregate import collect
 from nfa.stages.measure import measure
+from nfa.stages.predict import predict
+from nfa.stages.probe import probe
 from nfa.stages.train import train
 from nfa.storage.arrays import read_arrays
+from nfa.storage.checkpoints import load_tensors
 from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_table
 from nfa.theory.early import early_arrays
 from nfa.training import build_model, load_data
 from nfa.training.materials import training_loss
@@ -34,3 +40,60 @@ def test_early_dynamics_are_followed_where_asked_for_plain_sgd(tmp_path: Path) -
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-9, err_msg=key)
+
+
+def test_heads_are_layers_of_their_own_in_every_stage(tmp_path: Path) -> None:
+    """Of a transformer query, key and value are cut; a network without heads is measured as without the key."""
+    sweep = tiny_sweep(
+        seeds=1,
+        data=[{"name": "fashion_mini", "n_train": 100, "n_test": 50}],
+        model=[
+            {"name": "transformer", "depth": 1, "width": 8, "heads": [1, 2], "patch": 14},
+            {"name": "mlp", "depth": 1, "width": 8},
+        ],
+        optimizer=[{"name": "adam", "lr": 0.01, "weight_decay": 0.1}],
+        train={"steps": 5, "batch_size": 32, "checkpoints": 1},
+        measure={"samples": 40, "heads": True},
+        probe={"kernel": "none", "rfm": 0},
+    )
+    paths = SweepPaths(tmp_path / sweep.name)
+    for cell in sweep.cells:
+        for stage in (train, measure, probe):
+            stage(sweep, cell, tmp_path, CPU)
+    one, two, without = (read_table(paths.cell(cell.id).alignment) for cell in sweep.cells)
+    projections = [f"blocks.0.{part}" for part in ("query", "key", "value")]
+    others = ["embed", "blocks.0.output", "blocks.0.up", "blocks.0.down", "readout"]
+    assert set(one.layer) == {*projections, *others}
+    assert set(two.layer) == {f"{name}.{head}" for name in projections for head in (0, 1)} | {*others}
+    assert set(without.layer) == {layer.name for layer in sweep.cells[2].layers}
+    for quantity, step in (("c_nfc", 0), ("c_nfc_update", 0), ("c_nfc", 5), ("fact", 5)):
+        values = two[(two.quantity == quantity) & (two.step == step) & (two.power.isin(["1"]) | two.power.isna())].value
+        assert len(values) >= 11, quantity
+        assert values.notna().all(), quantity
+
+    cell = sweep.cells[1]
+    materials, model = load_data(cell, 0, CPU), build_model(cell, 0, CPU)
+    model.load_state_dict(load_tensors(paths.cell(cell.id).checkpoint(0, 5), {})[0])
+    whole = measure_covariances(model, materials.x_train[materials.order[:40]]).layers["blocks.0.key"]
+    weight, k = whole.weight[4:], whole.covariance[4:, 4:]
+    nfm, agop = weight.T @ weight, weight.T @ k @ weight
+    expected = float((nfm * agop).sum() / nfm.norm() / agop.norm())
+    row = two[
+        (two.layer == "blocks.0.key.1")
+        & (two.step == 5)
+        & (two.quantity == "uc_nfc")
+        & (two.correlation == "cosine")
+        & (two.power == "1")
+    ]
+    np.testing.assert_allclose(row.value, expected, rtol=1e-5)
+
+    scores = collect(sweep, paths).scores
+    scores = scores[scores.cell == cell.id].set_index("layer")
+    places = two.drop_duplicates("layer").set_index("layer").layer_index
+    for name in projections:
+        assert (scores.loc[name].layer_index == places[f"{name}.0"]).all()
+
+    predicted = predict(sweep, [cell], [0], CPU).set_index(["layer", "quantity", "correlation", "power"]).value
+    measured = two[two.step == 0].set_index(["layer", "quantity", "correlation", "power"]).value
+    assert set(predicted.index.get_level_values("layer")) == set(two.layer)
+    np.testing.assert_allclose(measured[predicted.index], predicted, rtol=1e-6)

@@ -60,6 +60,7 @@ def test_adding_a_value_keeps_every_cell_and_seeds_are_in_no_id() -> None:
 def test_a_stage_hash_holds_what_the_stage_depends_on() -> None:
     base = parse(DEFAULT, "x")
     probing = parse(changed(lambda d: d["probe"].update(samples=100)), "x")
+    spelled_out = parse(changed(lambda d: d["measure"].update(heads=False)), "x")  # the default
     measuring = parse(changed(lambda d: d["measure"].update(samples=100)), "x")
     for cell in base.cells:
         hashes = base.hashes(cell)
@@ -67,6 +68,7 @@ def test_a_stage_hash_holds_what_the_stage_depends_on() -> None:
         assert probing.hashes(cell)["probe"] != hashes["probe"]
         assert measuring.hashes(cell) == {**hashes, "measure": measuring.hashes(cell)["measure"]}
         assert measuring.hashes(cell)["measure"] != hashes["measure"]
+        assert spelled_out.hashes(cell) == hashes
 
 
 def test_two_ways_to_write_the_same_speeds_are_one_cell() -> None:

@@ -134,6 +134,11 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
         lambda d: d.update(optimizer=[{"name": "adam"}], measure={"early": 5}),
         ["measure.early: 5", "no cell follows gradient flow", "sgd"],
     ),
+    (
+        lambda d: d["measure"].update(heads=True),
+        ["measure.heads: true", "no network has attention of several heads", "transformer"],
+    ),
+    (lambda d: d["measure"].update(heads="yes"), ["measure.heads", "'yes'"]),
     (lambda d: d["model"][0].update(width=list(range(1, 999)), depth=list(range(999))), ["model[0]", "split"]),
 ]
 

@@ -202,7 +202,7 @@ def measure_covariances(
             there are, takes all.
         probes: Probes in each of the two sketches.
         seed: Determines the probes and the samples drawn.
-        heads: Take query, key and value projections apart by head.
+        heads: Take query, key and value projections apart by head: each head is a layer, named ``<layer>.<head>``.
         batch_size: Most samples in one pass. It changes time and memory but not the result, except for error bars if it
             is smaller than their blocks. A single sample is run as two copies, see
             ``nfa.alignment.network.single_sample``. None chooses by the size of the network's activations.
@@ -211,7 +211,8 @@ def measure_covariances(
 
     Raises:
         ValueError: No measurable layer, an unknown layer, zero samples, NaN in weights or inputs, outputs that are not
-            a tensor of n samples, or outputs for a sample that depend on other samples.
+            a tensor of n samples, outputs for a sample that depend on other samples, or ``heads`` for a network without
+            several attention heads or whose heads cannot be told apart by rows of W.
     """
     options = CovarianceOptions(
         layers=layers,

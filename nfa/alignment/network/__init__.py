@@ -20,6 +20,7 @@ One forward pass:
     ``layouts``        weights that are copied into another order before they multiply.
     ``memory_labels``  labels on memory, which all views of a tensor share.
     ``attention``      query, key and value in one product.
+    ``heads``          the rows of each attention head in a query, key or value projection.
     ``recording``      ``record``: a pass with its layers, their reverse passes, and what is left out with its reason.
     ``single_sample``  ``record_doubled``: as ``record``, but a single sample is run as two copies of it, because
                        batches of one are special in torch.

@@ -350,7 +350,7 @@ class Interception(TorchDispatchMode):
             for place, seen in enumerate(products, start=1):
                 seen.alternative = place if len(products) > 1 and not product.grouped else 0
                 self._watch_parts(seen, product.result)
-            self.attending.start(product.result, len(self.seen) - 1)
+            self.attending.start(product.result, len(self.seen) - 1, _operands(product))
         dependent = [tensor in self._from_samples for tensor in _operands(product)]
         if len(dependent) == 2 and dependent[0] != dependent[1]:
             if not products:
@@ -358,6 +358,8 @@ class Interception(TorchDispatchMode):
             for constant, of_samples in zip(_operands(product), dependent, strict=True):
                 if not of_samples:
                     self._note_constant(constant)
+                    if not products and self._parameters_in([constant]):
+                        self.attending.end(product.result)
         elif len(dependent) == 2 and not any(dependent):
             parameters = [self._parameters_in([tensor]) for tensor in _operands(product)]
             if all(parameters):

@@ -25,6 +25,7 @@ class Names:
     Attributes:
         parts: Parameter -> names and rows of query, key and value if they are separate layers, else None. Decided in
             the first pass that multiplies by the parameter, so that all passes measure the same matrices.
+        with_heads: Whether some pass had attention that can be cut by head.
         stored: Memory that earlier passes computed from parameters -> those parameters.
     """
 
@@ -33,6 +34,7 @@ class Names:
         self._known: dict[WeightView, str] = {} if like is None else dict(like._known)
         self._readings: dict[str, int] = {} if like is None else dict(like._readings)
         self.parts: dict[str, Parts | None] = {} if like is None else dict(like.parts)
+        self.with_heads: bool = like is not None and like.with_heads
         self.stored: dict[StorageWeakRef, frozenset[str]] = {}
         self._own: frozenset[str] | None = None
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
-from nfa.alignment.network.attention import PARTS, by_head, head_count, packed_rows
+from nfa.alignment.network.attention import PARTS, packed_rows
+from nfa.alignment.network.heads import NO_HEADS, by_head, first_row, rows_of_heads, several
 from nfa.alignment.network.interception import EVERYTHING, InputWritten, Interception, Seen, Span, decomposed
 from nfa.alignment.network.layers import Layer, owner, parameters_of
 from nfa.alignment.network.memory_labels import dense
@@ -143,13 +144,14 @@ def record(
     Args:
         model: Network in eval mode, its floating-point parameters requiring gradients, with autograd on.
         inputs: (n, *input shape); never changed.
-        heads: Take query, key and value projections apart by head.
+        heads: Take query, key and value projections apart by head, see ``nfa.alignment.network.heads``.
         copied: Give the network a copy of the inputs; else it gets one only if it is about to change them in place.
         watching: Class of the mode that watches the pass.
         names: Names from earlier passes over the same network, so that a matrix keeps its name.
 
     Raises:
-        ValueError: The output is not a tensor of n samples, or carries no gradient.
+        ValueError: The output is not a tensor of n samples, or carries no gradient; or ``heads`` is asked for, and the
+            network has no attention heads, or they cannot be told apart.
     """
     names = Names() if names is None else names
     leaf = inputs.detach().requires_grad_(inputs.is_floating_point())
@@ -317,10 +319,10 @@ def _calls(
     view, reading = seen.view, seen.reading
     assert view is not None
     assert reading is not None
-    if parts is None or view.shape[0] != 1 or view.row_axes:
+    if parts is None or view.shape[0] != 1 or (view.row_axes and view.offset):
         return [(Layer(names.of(view, parameter), view), reading.rows)]
-    start = view.offset // view.strides[1]  # first row of the parameter that this product used
-    whole = replace(view, offset=0, shape=(1, start + view.shape[1], *view.shape[2:]))
+    start = first_row(view)
+    whole = view if view.row_axes else replace(view, offset=0, shape=(1, start + view.shape[1], *view.shape[2:]))
     calls: list[tuple[Layer, Callable[[Tensor], Tensor]]] = []
     for name, rows in parts.items():
         if start <= min(rows) and max(rows) < start + view.shape[1]:
@@ -328,7 +330,7 @@ def _calls(
             contiguous = columns == list(range(columns[0], columns[0] + len(columns)))
             index = slice(columns[0], columns[0] + len(columns)) if contiguous else columns
             part = replace(whole, rows=rows)
-            if contiguous:
+            if contiguous and not view.row_axes:
                 part = replace(whole, shape=(1, len(rows), *view.shape[2:]), offset=rows[0] * view.strides[1])
             calls.append((Layer(name, part), _columns(reading, index)))
     return calls
@@ -355,14 +357,21 @@ def _fused_rows(watch: Interception, parameters: dict[str, nn.Parameter]) -> dic
 def _decide_parts(
     names: Names, watch: Interception, model: nn.Module, parameters: dict[str, nn.Parameter], *, heads: bool
 ) -> None:
-    """Decide for each weight that was not multiplied in an earlier pass whether it is measured in parts."""
+    """Decide for each weight that was not multiplied in an earlier pass whether it is measured in parts.
+
+    Raises:
+        ValueError: Heads are asked for, and there are none or they cannot be told apart.
+    """
     packed = packed_rows(model)
     fused = _fused_rows(watch, parameters)
-    for seen in watch.seen:
-        if seen.view is not None and seen.view.parameter not in names.parts:
-            name = seen.view.parameter
-            rows = fused.get(name, packed.get(name))
-            names.parts[name] = by_head(rows, head_count(model, name)) if heads and rows is not None else rows
+    undecided = {seen.view.parameter for seen in watch.seen if seen.view is not None} - set(names.parts)
+    rows_by_head = rows_of_heads(watch) if heads and undecided else {}
+    names.with_heads = names.with_heads or any(map(several, rows_by_head.values()))
+    if heads and not names.with_heads:
+        raise ValueError(NO_HEADS)
+    for name in undecided:
+        rows = fused.get(name, packed.get(name))
+        names.parts[name] = by_head(rows, name, rows_by_head[name]) if name in rows_by_head else rows
 
 
 def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: Interception) -> dict[str, str]:
