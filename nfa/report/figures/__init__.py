@@ -7,7 +7,8 @@ per figure:
 - ``training``: test loss over steps; ``ansatz``: UC-NFC and its controls at the last step; ``curves``: over steps;
 - ``depth``, ``heatmap``: by depth from the output; ``probing``, ``features_ranks``: against feature quality;
 - ``predicted``, ``depth_law``, ``early``: against theory; ``raised_layers``: Speed Limited Optimization;
-- ``matrices``: pictures of NFM and AGOP; ``left_bases``: K in the left singular basis of the weights; ``chart``: the figure that ``nfa figure`` draws.
+- ``matrices``: pictures of NFM and AGOP; ``left_bases``: K in the left singular basis of the weights; ``chart``: the
+  figure that ``nfa figure`` draws.
 
 ``early`` and ``raised_layers`` differ from the others: the panels of ``early`` are in groups, ``raised_layers`` takes
 the matched cells as well, and its files are called ``speed_limited``: see ``FIGURES`` in ``files.py``. Those of

@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from nfa.report.figures.matrices import colours
+from nfa.report.figures.matrices import colours, grey
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import MUTED, OPTIMIZER_COLOURS, styled
@@ -26,21 +26,23 @@ from nfa.report.statistics.study import Study
 
 SIZE = (300.0, 230.0)
 FILE_ROWS = 24  # most layers in the figure's file
-STRONGEST, POINTS = 16, 40  # directions drawn: so many of the strongest, and in all, the others evenly by rank
+STRONGEST, POINTS = 12, 24  # directions drawn: so many of the strongest, and in all, the others evenly by rank
+WEAKEST = 1e-3  # share of the largest strength below which a direction is not drawn
 LINE = 1e-3  # the fitted line spans the directions whose weight is at least this share of the largest
-COLOURS = (MUTED, OPTIMIZER_COLOURS[5], OPTIMIZER_COLOURS[0])  # first, middle, last checkpoint
+COLOURS = (MUTED, OPTIMIZER_COLOURS[0], OPTIMIZER_COLOURS[1])  # first, middle, last checkpoint
 STRENGTH, KAPPA = "strength aᵢ = sᵢ² (squared weight)", "κᵢ = uᵢᵀKuᵢ (squared gradient)"
 
 
 def picture(moment: BasisMoment) -> Picture:
-    """Return |U^T K U| as a picture: 0 is dark, its largest entry bright."""
+    """Return |U^T K U| as a picture: 0 is dark blue, its largest entry yellow."""
     return Picture("|UᵀKU|", moment.left_k, signed=False)
 
 
 def caption(moment: BasisMoment) -> str:
-    """Name the step, and say how much of K lies on the diagonal, and how much would by chance."""
-    shares = (number(moment.numbers[name]) for name in ("directional", "directional_haar"))
-    return f"step {moment.step:,}: directional {', by chance '.join(shares)}"
+    """Name the step, and give the directional factor, that by chance, and the reason why entries are grey."""
+    value, chance = (number(moment.numbers[name]) for name in ("directional", "directional_haar"))
+    undefined = grey([picture(moment)], "K is not finite")
+    return f"step {moment.step:,}: directional {value}, by chance {chance}{undefined}"
 
 
 def slope(moment: BasisMoment) -> str:
@@ -56,7 +58,7 @@ def chosen(count: int) -> np.ndarray:
     """Choose the directions to draw, by rank.
 
     >>> chosen(3), len(chosen(1000))
-    (array([0, 1, 2]), 40)
+    (array([0, 1, 2]), 24)
     """
     rest = np.linspace(STRONGEST, count - 1, POINTS - STRONGEST).round().astype(int)
     return np.arange(count) if count <= POINTS else np.concatenate([np.arange(STRONGEST), rest])
@@ -87,24 +89,25 @@ def draw_kappa(axes: Axes, basis: LeftBasis) -> None:
     axes.set_xlabel(STRENGTH)
     axes.set_ylabel(KAPPA)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(numticks=5))
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,), numticks=5))
+        axis.set_major_formatter("{x:g}")
         axis.set_minor_locator(NullLocator())
 
 
 def _colours(basis: LeftBasis) -> tuple[str, ...]:
-    """Return a colour for each checkpoint, the last one's always the strongest."""
+    """Return a colour for each checkpoint; that of the last one is always the same."""
     return COLOURS[-len(basis.moments) :]
 
 
 def _draw_moment(axes: Axes, strengths: np.ndarray, kappa: np.ndarray, p: float, colour: str) -> None:
     """Draw the points and the line of one checkpoint."""
     relative = strengths / strengths.max()
-    drawn = chosen(len(strengths))
-    diameters = np.round(2 + 6 * relative[drawn])  # a few sizes, so that points of one size share a shape in the SVG
+    drawn = chosen(int((relative >= WEAKEST).sum()))
+    diameters = 2 + 2 * np.round(2.5 * relative[drawn])  # a few sizes, so that points share shapes in the page's SVG
     for diameter in np.unique(diameters):
         points = drawn[diameters == diameter]
-        style = {"marker": "o", "linestyle": "none", "color": colour, "alpha": 0.7, "markeredgewidth": 0}
-        axes.plot(strengths[points], kappa[points], markersize=diameter, **style)
+        axes.plot(strengths[points], kappa[points], "o", color=colour, markersize=diameter, markeredgewidth=0)
     if np.isfinite(p):
         weights = relative**2 / (relative**2).sum()
         x, y = np.log(strengths), np.log(kappa)
@@ -140,8 +143,7 @@ def _draw_heat(axes: Axes, moment: BasisMoment) -> None:
     size = len(moment.left_k)
     edges = (0.5, size + 0.5)
     axes.imshow(colours(picture(moment)), interpolation="nearest", extent=(*edges, *edges[::-1]))
-    undefined = "" if moment.finite else "\ngrey: K is not finite"
-    axes.set_title(caption(moment).replace(": ", "\n", 1) + undefined, fontsize=8)
+    axes.set_title(caption(moment).replace(": ", "\n", 1), fontsize=8)
     ticks = sorted({1, size})
     axes.set_xticks(ticks, map(str, ticks))
     axes.set_yticks(ticks, map(str, ticks))

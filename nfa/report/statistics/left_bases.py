@@ -39,14 +39,10 @@ class BasisMoment:
     numbers: dict[str, float]
 
     @property
-    def finite(self) -> bool:
-        """True if K is finite."""
-        return bool(np.isfinite(self.kappa).all())
-
-    @property
     def used(self) -> np.ndarray:
-        """(n,) marks of the directions whose strength and kappa are more than rounding: those on logarithmic axes."""
-        return np.asarray((self.strengths > 0) & (self.kappa > 0))
+        """(n,) marks of the directions that logarithmic axes can show: a and kappa are finite and not 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.isfinite(np.log(self.strengths) + np.log(self.kappa))
 
 
 @dataclass(frozen=True)

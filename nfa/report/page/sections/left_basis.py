@@ -33,10 +33,10 @@ def over_training(study: Study, albums: Sequence[Album]) -> Answer:
     )
     numbers = (
         "W = USVᵀ is the singular value decomposition of a layer's weights. Each square shows |UᵀKU| over W's "
-        "directions, the strongest at the top left: black is 0, the brightest colour is the largest entry of the "
-        "square. The directional factor is 1 where the square is black off the diagonal. The plot shows the weight "
-        "κᵢ = uᵢᵀKuᵢ that K gives to each direction, against the strength aᵢ = sᵢ² of the direction. Where κ grows as "
-        "aᵖ, the AGOP to the power 1/(1 + p) is proportional to the NFM."
+        "directions, the strongest at the top left: dark blue is 0, yellow is the largest entry of the square. The "
+        "directional factor is 1 where K is diagonal, so that the square is dark off the diagonal. The plot shows the "
+        "weight κᵢ = uᵢᵀKuᵢ that K gives to each direction, against the strength aᵢ = sᵢ² of the direction. Where K is "
+        "diagonal and κ is proportional to aᵖ, the AGOP to the power 1/(1 + p) is proportional to the NFM."
     )
     context = (
         f"{plural(len(bases), 'layer')} of one run per cell: the first layer, the layer whose speed is raised, and the "
@@ -67,8 +67,7 @@ def _layer(study: Study, album: Album, basis: LeftBasis, prefix: str, live: Live
             width=shown.values.shape[1],
             height=shown.values.shape[0],
         )
-        text = f"{left_bases.caption(moment)}{matrices.grey([shown], 'K is not finite')}"
-        squares.append(el("figure", image, el("figcaption", text)))
+        squares.append(el("figure", image, el("figcaption", left_bases.caption(moment))))
     panel = left_bases.panel(basis)
     return el(
         "div",
@@ -94,7 +93,8 @@ def body(material: Material) -> list[object]:
     if blocks:
         note = (
             f"At most {left_bases.POINTS} directions of a layer are drawn as points: the {left_bases.STRONGEST} "
-            "strongest ones, and others evenly by rank. The area of a point grows with the weight a² with which the "
+            "strongest ones, and others evenly by rank, without those whose strength is below "
+            f"{left_bases.WEAKEST:g} of the largest. The area of a point grows with the weight a² with which the "
             "direction counts in the slope p."
         )
         blocks.append(el("p", note, cls="note"))
