@@ -11,6 +11,7 @@ from nfa.stages import seed_work
 from nfa.stages.measure import measure
 from nfa.stages.train import train
 from nfa.storage.arrays import read_arrays
+from nfa.storage.checkpoints import load_weights
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.theory.early import early_arrays
@@ -72,12 +73,11 @@ def test_a_measurement_that_goes_on_keeps_the_same_arrays(
     sweep, paths, results = trained
     cell = sweep.cells[0]
     steps = cell.train.checkpoint_steps(cell.shape.n_train)
-    load = seed_work.load_weights
 
     def stopped(model: nn.Module, path: Path, identity: dict[str, str]) -> None:
         if identity["step"] == str(steps[-1]):
             raise KeyboardInterrupt
-        load(model, path, identity)
+        load_weights(model, path, identity)
 
     with monkeypatch.context() as patch:
         patch.setattr(seed_work, "load_weights", stopped)

@@ -42,7 +42,8 @@ class BasisMoment:
     def used(self) -> np.ndarray:
         """(n,) marks of the directions that logarithmic axes can show: a and kappa are finite and not 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.isfinite(np.log(self.strengths) + np.log(self.kappa))
+            shown: np.ndarray = np.isfinite(np.log(self.strengths) + np.log(self.kappa))
+        return shown
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,11 @@ def left_bases(cell: Cell, arrays: Mapping[tuple[str, int, str], np.ndarray], va
     found = []
     for layer, role in layers_of_interest(cell).items():
         steps = sorted(step for name, step, kind in arrays if (name, kind) == (layer, ARRAYS[0]))
-        moments = [
-            BasisMoment(
-                step,
-                *(arrays[layer, step, name].astype(np.float64) for name in ARRAYS),
-                {number: known.get((layer, step, number), math.nan) for number in NUMBERS},
-            )
-            for step in steps
-        ]
+        moments = []
+        for step in steps:
+            left_k, strengths, kappa = (arrays[layer, step, name].astype(np.float64) for name in ARRAYS)
+            numbers = {number: known.get((layer, step, number), math.nan) for number in NUMBERS}
+            moments.append(BasisMoment(step, left_k, strengths, kappa, numbers))
         if moments:
             found.append(LeftBasis(layer, role, moments))
     return found

@@ -114,7 +114,8 @@ def _left_pictures(matrices: Mapping[str, np.ndarray], layers: Sequence[str], st
 def _to_side(pixels: np.ndarray) -> np.ndarray:
     """Resize a picture, height x width x 3, to ``SIDE`` x ``SIDE`` by repeating pixels."""
     rows, columns = (np.arange(SIDE) * size // SIDE for size in pixels.shape[:2])
-    return pixels[rows[:, None], columns]
+    resized: np.ndarray = pixels[rows[:, None], columns]
+    return resized
 
 
 def _kappa_panel(strengths: np.ndarray, kappa: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -35,7 +36,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     table = made.collected.alignment
     kept = table[(table["quantity"] == "uc_nfc") & (table["correlation"] == "cosine") & (table["power"] == "1")]
     kept = kept.assign(correlation=None, power=None)
-    numbers = {"spectrum_slope": 1.0 + (kept["step"] > 0), "directional": 0.5, "directional_haar": 0.25}
+    numbers: dict[str, Any] = {"spectrum_slope": 1.0 + (kept["step"] > 0), "directional": 0.5, "directional_haar": 0.25}
     rows = [kept.assign(quantity=name, value=value) for name, value in numbers.items()]
     table = pd.concat([table[~table["quantity"].isin(numbers)], *rows], ignore_index=True)
     return replace(made, collected=replace(made.collected, alignment=table))
@@ -65,7 +66,7 @@ def test_every_layer_of_interest_is_shown_at_three_checkpoints(study: Study) -> 
 def test_pictures_share_one_scale_that_starts_at_zero(study: Study) -> None:
     """The largest entry of each is 1, so that equal entries have equal colours at all checkpoints."""
     basis = find_albums(study)[0].left_bases[0]
-    scale = {}
+    scale: dict[int, tuple[int, ...]] = {}
     for moment in basis.moments:
         shown = figures.picture(moment)
         assert shown.values.max() == 1
@@ -89,7 +90,7 @@ def test_points_and_lines_are_where_kappa_and_the_slope_are(study: Study) -> Non
         mine = [line for line in axes.lines if line.get_color() == colour]
         points = [line for line in mine if line.get_linestyle() == "None"]
         (line,) = (line for line in mine if line.get_linestyle() == "-")
-        assert sum(len(part.get_xdata()) for part in points) == figures.POINTS
+        assert sum(np.size(part.get_xdata()) for part in points) == figures.POINTS
         for part in (*points, line):
             a, kappa = (np.asarray(values, dtype=float) for values in part.get_data())
             np.testing.assert_allclose(kappa, 5 * a**power, rtol=1e-5)
