@@ -136,6 +136,20 @@ def matrices_of(cell: Cell, seed: int, draw: np.random.Generator) -> dict[str, n
                     )
                 arrays[f"{key}/{name}_spectrum"] = np.sort(draw.random(min(d, layer.fan_out)))[::-1].astype(np.float32)
             arrays[f"{key}/k_spectrum"] = np.sort(draw.random(layer.fan_out))[::-1].astype(np.float32)
+    return arrays | left_of(cell, seed)
+
+
+def left_of(cell: Cell, seed: int) -> dict[str, np.ndarray]:
+    """K in the left singular basis at three checkpoints: a falls from 1 to 1/n, kappa is a at first and a^2 at last."""
+    arrays: dict[str, np.ndarray] = {}
+    steps = cell.train.checkpoint_steps(cell.shape.n_train)
+    for power, step in zip((1.0, 1.5, 2.0), (steps[0], steps[len(steps) // 2], steps[-1]), strict=True):
+        for layer in cell.layers:
+            key, size = f"{seed}/{step}/{layer.name}", min(layer.fan_in, layer.fan_out)
+            strengths = 1 / np.arange(1, size + 1, dtype=np.float32)
+            root = strengths[:32] ** (power / 2)
+            arrays[f"{key}/left_k"] = root[:, None] * root * np.where(np.eye(len(root)), 1, np.float32(0.3))
+            arrays[f"{key}/strengths"], arrays[f"{key}/kappa"] = strengths, 5 * strengths**power
     return arrays
 
 

@@ -32,7 +32,7 @@ from nfa.alignment.matrices import covariances, left_out, matrices
 from nfa.alignment.measure import COLUMNS, frame, limit_rows, measure, measure_layer
 from nfa.alignment.monitor import Monitor
 from nfa.alignment.network.wrapped import Wrapped
-from nfa.alignment.pictures import pictures
+from nfa.alignment.pictures import left_pictures, pictures
 from nfa.alignment.quantities.agop import power_middle
 from nfa.alignment.quantities.feature_matrix import correlations
 from nfa.alignment.quantities.values import Value
@@ -53,6 +53,7 @@ __all__ = [
     "covariances",
     "frame",
     "left_out",
+    "left_pictures",
     "limit_rows",
     "loss_gradients",
     "matrices",

@@ -1,10 +1,16 @@
-"""Arrays for pictures: the two feature matrices, or their leading eigenvectors where they are large, and spectra."""
+"""Arrays for pictures: the two feature matrices and their spectra, and K in the left singular basis of the weights."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from nfa.alignment.quantities.agop import factor
+from nfa.alignment.quantities.feature_matrix import largest
+from nfa.alignment.quantities.layer import LayerContext, Reference
+from nfa.alignment.quantities.slope import kappa_of, strengths_of, turned_covariance
+
+LEADING = 32  # directions of W along which the entries of K are kept, strongest first
 
 
 def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int = 4) -> dict[str, np.ndarray]:
@@ -41,6 +47,52 @@ def pictures(weight: Tensor, covariance: Tensor, whole: int = 256, leading: int 
     arrays["k_spectrum"] = (
         torch.linalg.eigvalsh(covariance).flip(0).clamp(min=0) if finite else weight.new_full((k,), torch.nan)
     )
+    return {name: array.float().numpy() for name, array in arrays.items()}
+
+
+def left_pictures(layer: LayerCovariance) -> dict[str, np.ndarray]:
+    """Reduce K in the left singular basis of W = U S V^T to arrays that are small enough to keep.
+
+    The directions u_i are those of all blocks of W, strongest first; entries of K between two blocks are 0. Among equal
+    singular values, to the rounding of W, the directions are those in which K is diagonal, largest kappa first.
+
+    Args:
+        layer: W, (k, d) or (g, k, d), and K, (k, k) or (g, k, k).
+
+    Returns:
+        float32 arrays by name. ``left_k``: |u_i^T K u_j| of the strongest directions, (r, r) with
+        r = min(g * min(k, d), 32), divided by its largest entry. That entry is on the diagonal, since K is positive
+        semi-definite, so it is the largest of ``kappa[:r]``. ``strengths``: a_i = s_i^2, (g * min(k, d),), descending,
+        0 beyond the numerical rank of W. ``kappa``: u_i^T K u_i, (g * min(k, d),), 0 where it is rounding. ``left_k``
+        and ``kappa`` are NaN where K is not finite or no more than rounding.
+
+    Example:
+        >>> from nfa.alignment import measure_covariances
+        >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+        >>> layer = measure_covariances(model, torch.randn(20, 6)).layers["0"]
+        >>> {name: array.shape for name, array in left_pictures(layer).items()}
+        {'left_k': (4, 4), 'strengths': (4,), 'kappa': (4,)}
+    """
+    context = LayerContext(layer, Reference(), seed=0)
+    strengths = strengths_of(context)
+    blocks, size = strengths.shape
+    if context.no_covariance:
+        turned, kappa = (
+            strengths.new_full((blocks, size, size), torch.nan),
+            strengths.new_full(strengths.shape, torch.nan),
+        )
+    else:
+        turned, kappa = context.once(turned_covariance), kappa_of(context)
+    # Reversed within a block, where kappa ascends among equal strengths, and merged over the blocks.
+    order = strengths.flip(1).flatten().argsort(descending=True, stable=True)
+    block, place = order // size, size - 1 - order % size
+    first, at = block[:LEADING, None], place[:LEADING, None]
+    left = torch.where(first == first.T, turned[first, at, at.T].abs(), 0)
+    arrays = {
+        "left_k": left / largest(left),
+        "strengths": strengths[block, place] * context.features.scale**2,
+        "kappa": kappa[block, place] * (largest(layer.covariance) / largest(context.middle.matrix)),
+    }
     return {name: array.float().numpy() for name, array in arrays.items()}
 
 

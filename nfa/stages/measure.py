@@ -1,12 +1,13 @@
 """Stage 2: measure alignment at every checkpoint of a cell; writes alignment.parquet and matrices.npz."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from nfa.alignment import LayerCovariance, frame, measure_covariances, pictures, weight_gradients
+from nfa.alignment import LayerCovariance, frame, left_pictures, measure_covariances, pictures, weight_gradients
 from nfa.stages.seed_work import SeedWork
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checks import finished_runs
@@ -45,7 +46,7 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
         work = SeedWork(cell, parts, steps, ALIGNMENT, save_seconds)
         for seed in work.to_do:
             with work.part(seed) as table:
-                arrays = _measure_seed(work, seed, table, (steps[seed][0], steps[seed][-1]), sweep.measure, device)
+                arrays = _measure_seed(work, seed, table, steps[seed], sweep.measure, device)
                 write_arrays(parts.file(seed, "npz"), arrays)
         whole = {name: array for seed in sweep.seeds for name, array in read_arrays(parts.file(seed, "npz")).items()}
         # The arrays come first: they carry no stamp, so the table's stamp must not be there before them.
@@ -55,12 +56,12 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
 
 
 def _measure_seed(
-    work: SeedWork, seed: int, table: GrowingTable, ends: tuple[int, int], settings: Measure, device: torch.device
+    work: SeedWork, seed: int, table: GrowingTable, steps: Sequence[int], settings: Measure, device: torch.device
 ) -> dict[str, np.ndarray]:
     """Add the missing checkpoints of one run to its table, and return the arrays for the figures.
 
-    The checkpoints at both ends are measured in any case: the figures show them, and the others are compared with the
-    first.
+    The first, the middle and the last checkpoint are measured in any case: the figures show them, and the others are
+    compared with the first.
     """
     cell = work.cell
     materials = load_data(cell, seed, device)
@@ -71,8 +72,10 @@ def _measure_seed(
     like = None
     coupled, decoupled = _decays(cell)
     heads = settings.heads and cell.may_have_heads
-    with work.checkpoints(seed, table, model, again=ends) as steps:
-        for step in steps:
+    ends = steps[0], steps[-1]
+    pictured = {*ends, steps[len(steps) // 2]}
+    with work.checkpoints(seed, table, model, again=pictured) as loaded:
+        for step in loaded:
             found = measure_covariances(
                 model, inputs, estimator=settings.estimator, probes=settings.probes, seed=seed, heads=heads, like=like
             )
@@ -92,10 +95,12 @@ def _measure_seed(
                 step=step,
             )
             table.add(step, rows)
-            if step in ends:
+            if step in pictured:
                 for name, layer in measured.items():
-                    for kind, array in pictures(layer.weight, layer.covariance).items():
-                        arrays[f"{seed}/{step}/{name}/{kind}"] = array
+                    drawn = left_pictures(layer)
+                    if step in ends:
+                        drawn |= pictures(layer.weight, layer.covariance)
+                    arrays |= {f"{seed}/{step}/{name}/{kind}": array for kind, array in drawn.items()}
     if settings.early and cell.follows_gradient_flow:
         arrays |= _early(cell, seed, settings.early, materials, device)
     return arrays

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.correlation import NFM_ZERO
-from nfa.alignment.quantities.sketch_forms import AllEntries, Forms
 from nfa.alignment.quantities.sketch import Estimator
+from nfa.alignment.quantities.sketch_forms import AllEntries, Forms
 from nfa.alignment.quantities.split import FACTORS, Factors, LeftBasis
 from nfa.alignment.quantities.values import Value, undefined
 

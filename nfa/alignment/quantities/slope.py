@@ -21,7 +21,6 @@ from nfa.alignment.covariance.layer_covariances import DOUBLE
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.quantity import DERIVED, NOT_NEGATIVE, ONE_NUMBER, Quantity
-from nfa.alignment.quantities.split import LeftBasis
 from nfa.alignment.quantities.values import Value, undefined
 
 NO_WEIGHT = reason("the NFM is zero: there is no direction for a slope")
@@ -48,33 +47,31 @@ class Slope:
     r2: Value
 
 
-def strengths_and_kappa(basis: LeftBasis, covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a_i and kappa_i of every direction of W, (g, m) each, ascending in a within each block.
-
-    Among equal singular values the directions are those in which K is diagonal.
-
-    Args:
-        basis: The left singular basis of W.
-        covariance: K reduced to (g, m, m).
-    """
-    inner = basis.vectors.mT @ covariance @ basis.vectors
-    kappa = inner.diagonal(dim1=1, dim2=2).clone()
-    if basis.tied is not None:
-        for block, groups in enumerate(basis.groups):
-            for group in groups.unique():
-                members = (groups == group).nonzero()[:, 0]
-                if len(members) > 1:
-                    kappa[block, members] = torch.linalg.eigvalsh(inner[block][members][:, members])
-    return basis.strengths, kappa
+def strengths_of(layer: LayerContext) -> Tensor:
+    """Return a_i of every direction of W, (g, m), ascending in each block; 0 beyond the numerical rank of W."""
+    strengths = layer.left_basis.strengths
+    digits = torch.finfo(layer.current.own_weight.dtype).eps * max(layer.weight.shape[-2:]) ** 0.5
+    return torch.where(strengths > strengths.max() * digits**2, strengths, 0)
 
 
-def spectrum_slope(strengths: Tensor, kappa: Tensor, smallest: float = 0.0) -> Slope:
+def turned_covariance(layer: LayerContext) -> Tensor:
+    """Return U^T K U, (g, m, m), its directions as those of ``strengths_of``, K as ``layer.middle`` scales it."""
+    return layer.left_basis.turned(layer.features.reduce(layer.middle.matrix))
+
+
+def kappa_of(layer: LayerContext) -> Tensor:
+    """Return kappa_i of every direction of W, (g, m), in the order of ``strengths_of``; 0 where K vanishes."""
+    kappa = layer.once(turned_covariance).diagonal(dim1=1, dim2=2)
+    rounding = max(4 * layer.current.resolution, kappa.shape[1] * DOUBLE) * layer.middle.spectrum.max()
+    return torch.where(kappa > rounding, kappa, 0)
+
+
+def spectrum_slope(strengths: Tensor, kappa: Tensor) -> Slope:
     """Fit a line through log kappa against log a, with the weights a^2.
 
     Args:
         strengths: a, (n,), those of the numerical rank of W.
-        kappa: kappa, (n,).
-        smallest: Value up to which kappa is rounding.
+        kappa: kappa, (n,), 0 where K vanishes.
 
     Example:
         >>> strengths = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
@@ -82,7 +79,7 @@ def spectrum_slope(strengths: Tensor, kappa: Tensor, smallest: float = 0.0) -> S
         2.0
     """
     weights = strengths.square() / strengths.square().sum()
-    used = kappa > smallest
+    used = kappa > 0
     if weights[~used].sum() > UNUSED:
         return _undefined(K_VANISHES)
     x, y, weights = strengths[used].log(), kappa[used].log(), weights[used] / weights[used].sum()
@@ -109,14 +106,14 @@ def _undefined(note: str) -> Slope:
 
 def _of_layer(layer: LayerContext) -> Slope:
     """Fit the line of a layer."""
-    basis, covariance = layer.left_basis, layer.middle.matrix
-    strengths, kappa = strengths_and_kappa(basis, basis.features.reduce(covariance))
-    digits = torch.finfo(layer.current.own_weight.dtype).eps * max(layer.weight.shape[-2:]) ** 0.5
-    kept = strengths > strengths.max() * digits**2
-    if not kept.any():
+    strengths = strengths_of(layer)
+    used = strengths > 0
+    if not used.any():
         return _undefined(NO_WEIGHT)
-    rounding = max(4 * layer.current.resolution, kappa.shape[1] * DOUBLE) * float(layer.middle.spectrum.max())
-    return spectrum_slope(strengths[kept], kappa[kept], rounding)
+    gaps = strengths[used].sqrt().sort().values.diff()
+    if not (gaps > layer.tie_width / layer.features.scale).any():
+        return _undefined(ONE_STRENGTH)
+    return spectrum_slope(strengths[used], kappa_of(layer)[used])
 
 
 SPECTRUM_SLOPE = Quantity(

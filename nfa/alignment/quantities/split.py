@@ -86,6 +86,18 @@ class LeftBasis:
         marks = self.groups[..., None] == self.groups[:, None]
         return None if int(marks.sum()) == self.groups.numel() else marks
 
+    def turned(self, covariance: Tensor) -> Tensor:
+        """Compute U^T K U, (g, m, m), diagonal within groups of equal singular values, from K reduced to (g, m, m)."""
+        inner: Tensor = self.vectors.mT @ covariance @ self.vectors
+        if self.tied is None:
+            return inner
+        within = torch.zeros_like(inner)
+        for block, groups in enumerate(self.groups):
+            for group in groups.unique():
+                members = (groups == group).nonzero()
+                within[block, members, members.T] = torch.linalg.eigh(inner[block, members, members.T]).eigenvectors
+        return within.mT @ inner @ within
+
     def middle(self, covariance: Tensor) -> Tensor:
         """Compute M = S U^T K U S, (g, m, m), from K reduced to (g, m, m)."""
         root = self.strengths.sqrt()

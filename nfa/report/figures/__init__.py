@@ -7,7 +7,8 @@ per figure:
 - ``training``: test loss over steps; ``ansatz``: UC-NFC and its controls at the last step; ``curves``: over steps;
 - ``depth``, ``heatmap``: by depth from the output; ``probing``, ``features_ranks``: against feature quality;
 - ``predictions``, ``depth_law``, ``early``: against theory; ``speed_limited``: Speed Limited Optimization;
-- ``matrices``: pictures of NFM and AGOP; ``chart``: the figure that ``nfa figure`` draws.
+- ``matrices``: pictures of NFM and AGOP; ``left_bases``: K in the left singular basis of the weights; ``chart``: the
+  figure that ``nfa figure`` draws.
 
 ``early`` and ``speed_limited`` differ from the others: the panels of ``early`` are in groups, and ``speed_limited``
 takes the matched cells as well: see ``FIGURES`` in ``files.py``. The files of ``features_ranks`` are called

@@ -12,6 +12,7 @@ from nfa.report.figures import (
     early,
     features_ranks,
     heatmap,
+    left_bases,
     matrices,
     predictions,
     probing,
@@ -77,6 +78,8 @@ def drawings(study: Study, albums: Sequence[Album]) -> dict[str, Drawing]:
     """
     found = {name: drawing_of(study) for name, drawing_of in FIGURES.items()}
     found["matrices"] = partial(matrices.save_albums, study, albums) if albums else None
+    in_basis = any(album.left_bases for album in albums)
+    found["left_bases"] = partial(left_bases.save_left_bases, study, albums) if in_basis else None
     return {name: drawing for name, drawing in found.items() if drawing is not None}
 
 

@@ -9,8 +9,8 @@ group of tables:
 - ``rank_correlation``, ``predictions``: the tables of those names;
 - ``speed_limited`` with ``matched_loss``: ``speed_limited``.
 
-``study`` prepares these tables for figures and page, ``matrix_albums`` the pictures of matrices; ``chart_points`` and
-``chart_data`` do it for ``nfa figure``. ``intervals`` has the mean and 95% interval over seeds, ``labels`` the short
-names of cells, ``pooled_settings`` the settings that vary among cells, and ``large_sweeps`` cuts very large sweeps down
-to what a report needs. A new table is one function here and one line in ``summaries``.
+``study`` prepares these tables for figures and page, ``matrix_albums`` with ``left_bases`` the pictures of matrices;
+``chart_points`` and ``chart_data`` do it for ``nfa figure``. ``intervals`` has the mean and 95% interval over seeds,
+``labels`` the short names of cells, ``pooled_settings`` the settings that vary among cells, and ``large_sweeps`` cuts
+very large sweeps down to what a report needs. A new table is one function here and one line in ``summaries``.
 """

@@ -1,4 +1,7 @@
-"""The values in the pictures of NFM and AGOP: the first layer of one run per cell, at the first and last checkpoint.
+"""The values in the pictures of one run per cell.
+
+NFM and AGOP are those of the first layer, at the first and last checkpoint; K in the left singular basis of the weights
+is that of the layers of interest (``left_bases``), at the middle checkpoint as well.
 
 Where the inputs are images and the first layer sees whole images, an album holds the diagonals and the leading
 eigenvectors in the shape of the input (mean over channels). Otherwise it holds the whole matrices. Entries that are not
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nfa.conventions import HEADLINE
+from nfa.report.statistics.left_bases import ARRAYS, NUMBERS, LeftBasis, layers_of_interest, left_bases
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 from nfa.storage.arrays import read_arrays
@@ -55,14 +59,15 @@ class Moment:
 
 @dataclass(frozen=True)
 class Album:
-    """One run's first layer.
+    """One run.
 
     Attributes:
         cell: The cell.
         seed: The run's seed.
-        layer: The layer's name.
+        layer: The first layer's name.
         kind: ``diagonal`` or ``whole``: the part of the matrices that ``Moment.pictures`` shows.
-        moments: Step 0 and the last checkpoint.
+        moments: The first layer at step 0 and at the last checkpoint.
+        left_bases: K in the left singular basis of the weights, of the layers of interest.
     """
 
     cell: str
@@ -70,6 +75,7 @@ class Album:
     layer: str
     kind: str
     moments: list[Moment]
+    left_bases: list[LeftBasis]
 
 
 def find_albums(study: Study) -> list[Album]:
@@ -89,17 +95,38 @@ def _album(study: Study, cell: str) -> Album | None:
     layer = document["layers"][0]["name"]
     shape = document["data"]["input_shape"]
     as_image = len(shape) == 3 and math.prod(shape) == document["layers"][0]["fan_in"]
-    last = max(runs[str(seed)]["checkpoints"], default=0)
+    steps = sorted({0, max(runs[str(seed)]["checkpoints"], default=0)})
+    of_interest = layers_of_interest(study.collected.sweep.by_id[cell])
+
+    def wanted(key: str) -> bool:
+        run, step, name, kind = key.split("/")
+        here = name in of_interest if kind in ARRAYS else name == layer and int(step) in steps
+        return run == str(seed) and here
+
+    arrays = {_place(key): array for key, array in read_arrays(path, wanted).items()}
     moments = []
-    prefixes = {step: f"{seed}/{step}/{layer}/" for step in (0, last)}
-    found = read_arrays(path, lambda name: name.startswith(tuple(prefixes.values())))
-    for step, key in prefixes.items():
-        arrays = {name.removeprefix(key): _finite(array) for name, array in found.items() if name.startswith(key)}
-        pictures = _diagonals(arrays, shape) if as_image else _whole(arrays)
-        vectors = _eigenvectors(arrays, shape) if as_image and step == last else []
+    for step in steps:
+        found = {kind: _finite(array) for (name, at, kind), array in arrays.items() if (name, at) == (layer, step)}
+        pictures = _diagonals(found, shape) if as_image else _whole(found)
+        vectors = _eigenvectors(found, shape) if as_image and step == steps[-1] else []
         if pictures:
             moments.append(Moment(step, _correlation(study, cell, seed, step), pictures, vectors))
-    return Album(cell, seed, layer, "diagonal" if as_image else "whole", moments) if moments else None
+    if not moments:
+        return None
+    table = study.collected.alignment
+    values = table[(table["cell"] == cell) & (table["seed"] == seed) & table["quantity"].isin(NUMBERS)]
+    bases = left_bases(study.collected.sweep.by_id[cell], arrays, values)
+    return Album(cell, seed, layer, "diagonal" if as_image else "whole", moments, bases)
+
+
+def _place(key: str) -> tuple[str, int, str]:
+    """Return layer, step and name of an array.
+
+    >>> _place("0/30/hidden1/left_k")
+    ('hidden1', 30, 'left_k')
+    """
+    _, step, layer, kind = key.split("/")
+    return layer, int(step), kind
 
 
 def _correlation(study: Study, cell: str, seed: int, step: int) -> float:

@@ -1,4 +1,8 @@
-"""Pictures of a run at its first and last checkpoint: the first layer's NFM beside its AGOP, and all layers' spectra.
+"""Pictures of a run: NFM beside AGOP, spectra, and K in the left singular basis of the weights.
+
+The first layer's NFM and AGOP and all layers' spectra are drawn at the first and the last checkpoint. K in the left
+singular basis of each layer's weights W = U S V^T is drawn at the middle one as well: |U^T K U|, and kappa_i = u_i^T K
+u_i against a_i = s_i^2.
 
 The pictures are drawn with numpy alone, without text, and are the same bytes for the same results; captions describe
 their content.
@@ -22,7 +26,9 @@ ANCHORS = np.array(
 SIDE = 192  # pixels; small matrices are enlarged to between half of this side and all of it
 GAP = 8  # white pixels between two panels
 DECADES = 8  # eigenvalues are shown down to 1e-8 of the leading one, the precision of float32
-LAYERS = 12  # largest number of spectra panels; of deeper networks the first and last layers are shown
+SPAN = 3  # decades of strengths and of kappa, below the largest
+DOTS = (2, 8)  # pixels on a side of the weakest and of the strongest direction
+LAYERS = 12  # largest number of panels; of deeper networks the first and last layers are shown
 SPECTRA = {"nfm": ("orange", (213, 94, 0)), "agop": ("blue", (0, 114, 178)), "k": ("green", (0, 158, 115))}
 
 
@@ -39,7 +45,7 @@ class RunPicture:
 def pictures_of(
     matrices: Mapping[str, np.ndarray], layers: Sequence[str], input_shape: Sequence[int]
 ) -> tuple[RunPicture, ...]:
-    """Draw the first layer's NFM and AGOP, and all layers' spectra, at each step of ``matrices``.
+    """Draw what was kept at each step of ``matrices``.
 
     If the inputs of the first layer are pixels, the diagonals are drawn as an image: it shows the pixels that matter.
 
@@ -48,31 +54,84 @@ def pictures_of(
         layers: Names of the layers in forward order.
         input_shape: Shape of one sample; channels x height x width for images.
     """
-    pictures = []
+    pictures: list[RunPicture] = []
     for step in steps_of(matrices):
         place = f"{step}/{layers[0]}"
-        panels = [_panel(matrices, f"{place}/{name}", input_shape) for name in ("nfm", "agop")]
-        what = "diagonal over pixels" if _is_image(matrices, place, input_shape) else "matrix"
-        caption = f"NFM | AGOP of layer 0 ({layers[0]}), {what}, step {step}, each scaled to its own range"
-        pictures.append(RunPicture("nfm_agop_layer_0", step, caption, _join(*(_enlarge(_colour(p)) for p in panels))))
-        pictures.append(_spectra_picture(matrices, layers, step))
+        if not matrices.keys().isdisjoint({f"{place}/nfm", f"{place}/nfm_diagonal"}):
+            panels = [_panel(matrices, f"{place}/{name}", input_shape) for name in ("nfm", "agop")]
+            part = "diagonal over pixels" if _is_image(matrices, place, input_shape) else "matrix"
+            caption = f"NFM | AGOP of layer 0 ({layers[0]}), {part}, step {step}, each scaled to its own range"
+            pixels = _join(*(_enlarge(_colour(panel)) for panel in panels))
+            pictures += [
+                RunPicture("nfm_agop_layer_0", step, caption, pixels),
+                _spectra_picture(matrices, layers, step),
+            ]
+        if f"{place}/left_k" in matrices:
+            pictures += _left_pictures(matrices, layers, step)
     return tuple(pictures)
 
 
 def _spectra_picture(matrices: Mapping[str, np.ndarray], layers: Sequence[str], step: int) -> RunPicture:
     """Draw each layer's eigenvalues, relative to the leading one, over their index, relative to their number."""
-    half = LAYERS // 2
-    shown = range(len(layers)) if len(layers) <= LAYERS else [*range(half), *range(len(layers) - half, len(layers))]
-    panels = []
+    shown, panels = _shown(layers), []
     for number in shown:
         panel = np.full((SIDE, SIDE, 3), 240, dtype=np.uint8)
         for name, (_, colour) in SPECTRA.items():
             _draw(panel, matrices.get(f"{step}/{layers[number]}/{name}_spectrum", np.empty(0)), colour)
         panels.append(panel)
     colours = ", ".join(f"{name.upper()} {colour}" for name, (colour, _) in SPECTRA.items())
-    which = f"layers {', '.join(str(number) for number in shown)}"
+    which = _named(shown)
     scale = f"eigenvalues / the leading one, 1 down to 1e-{DECADES} (log), over index"
     return RunPicture("spectra", step, f"Spectra of {which} at step {step}: {colours}; {scale}", _join(*panels))
+
+
+def _shown(layers: Sequence[str]) -> Sequence[int]:
+    """Choose the layers that get a panel."""
+    half = LAYERS // 2
+    return range(len(layers)) if len(layers) <= LAYERS else [*range(half), *range(len(layers) - half, len(layers))]
+
+
+def _named(shown: Sequence[int]) -> str:
+    """Name the layers that have a panel."""
+    return f"layers {', '.join(str(number) for number in shown)}"
+
+
+def _left_pictures(matrices: Mapping[str, np.ndarray], layers: Sequence[str], step: int) -> list[RunPicture]:
+    """Draw |U^T K U| of each layer, and kappa against a."""
+    shown = _shown(layers)
+    places = [f"{step}/{layers[number]}" for number in shown]
+    squares = [_to_side(_colour(matrices[f"{place}/left_k"], low=0.0)) for place in places]
+    dots = [_kappa_panel(matrices[f"{place}/strengths"], matrices[f"{place}/kappa"]) for place in places]
+    basis = f"left singular basis of W, strongest direction first, of {_named(shown)} at step {step}"
+    axes = f"kappa = u^T K u upwards, a = s^2 to the right, of {_named(shown)} at step {step}"
+    scale = f"both from the largest down to 1e-{SPAN} of it (log), dots by a, the diagonal has slope 1"
+    return [
+        RunPicture("left_k", step, f"|U^T K U| in the {basis}, from 0 to the largest entry", _join(*squares)),
+        RunPicture("kappa", step, f"{axes}, {scale}", _join(*dots)),
+    ]
+
+
+def _to_side(pixels: np.ndarray) -> np.ndarray:
+    """Resize a picture, height x width x 3, to ``SIDE`` x ``SIDE`` by repeating pixels."""
+    rows, columns = (np.arange(SIDE) * size // SIDE for size in pixels.shape[:2])
+    resized: np.ndarray = pixels[rows[:, None], columns]
+    return resized
+
+
+def _kappa_panel(strengths: np.ndarray, kappa: np.ndarray) -> np.ndarray:
+    """Draw a dot for each direction at (log a, log kappa) where both exist, strong ones over weak ones."""
+    panel = np.full((SIDE, SIDE, 3), 240, dtype=np.uint8)
+    used = (strengths > 0) & (kappa > 0) & np.isfinite(kappa)
+    if not used.any():
+        return panel
+    a, k = strengths[used].astype(np.float64), kappa[used].astype(np.float64)
+    x, y = (1 + np.log10(values / values.max()) / SPAN for values in (a, k))
+    for order in np.argsort(a, kind="stable"):
+        size = round(DOTS[0] + (DOTS[1] - DOTS[0]) * a[order] / a.max())
+        left, top = (round(place * (SIDE - size)) for place in (x[order], 1 - y[order]))
+        if left >= 0 and top <= SIDE - size:
+            panel[top : top + size, left : left + size] = SPECTRA["k"][1]
+    return panel
 
 
 def _draw(panel: np.ndarray, spectrum: np.ndarray, colour: tuple[int, int, int]) -> None:
@@ -120,11 +179,12 @@ def _enlarge(pixels: np.ndarray) -> np.ndarray:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _colour(values: np.ndarray) -> np.ndarray:
-    """Map values from minimum to maximum to viridis colours, and values that are not finite to grey."""
+def _colour(values: np.ndarray, low: float | None = None) -> np.ndarray:
+    """Map values from ``low``, or their minimum, to maximum to viridis colours, and those not finite to grey."""
     values = values.astype(np.float64)
     finite = np.isfinite(values)
-    low, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    lowest, high = (values[finite].min(), values[finite].max()) if finite.any() else (0.0, 0.0)
+    low = lowest if low is None else low
     place = np.where(finite, values - low, 0.0) / (high - low if high > low else 1.0) * (len(ANCHORS) - 1)
     channels = [np.interp(place, np.arange(len(ANCHORS)), ANCHORS[:, channel]) for channel in range(3)]
     coloured = np.stack(channels, axis=-1).round().astype(np.uint8)

@@ -10,7 +10,7 @@ from nfa.alignment.quantities.agop import Agop, Middle
 from nfa.alignment.quantities.best_power import best_powers
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.haar import haar
-from nfa.alignment.quantities.slope import spectrum_slope, strengths_and_kappa
+from nfa.alignment.quantities.slope import spectrum_slope
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from tests.alignment.comparing import note_of, value_of
 from tests.alignment.quantities.drawing import DOUBLE, generator
@@ -32,8 +32,7 @@ def test_a_power_of_the_gram_matrix(exponent: float) -> None:
     covariance = power_of_gram(weight, exponent)
     features = FeatureMatrix(weight)
     basis = LeftBasis(features, tie_width(weight))
-    strengths, kappa = strengths_and_kappa(basis, covariance)
-    found = spectrum_slope(strengths[0], kappa[0])
+    found = spectrum_slope(basis.strengths[0], basis.turned(covariance)[0].diagonal())
     assert found.slope.value == pytest.approx(exponent, abs=1e-10)
     assert found.error.value == pytest.approx(0, abs=1e-10)
     if exponent:
@@ -72,8 +71,9 @@ def test_directions_among_equal_singular_values_are_those_of_k() -> None:
     kappa = torch.tensor([4.0, 7.0, 1.0], dtype=torch.float64)
     turn = torch.block_diag(haar(2, generator(3)), torch.ones(1, 1, dtype=torch.float64))
     covariance = left @ turn @ kappa.diag() @ turn.T @ left.T
-    _, found = strengths_and_kappa(LeftBasis(FeatureMatrix(weight), tie_width(weight)), covariance)
-    assert found[0].sort().values.tolist() == pytest.approx([1.0, 4.0, 7.0], abs=1e-10)
+    found = LeftBasis(FeatureMatrix(weight), tie_width(weight)).turned(covariance)[0]
+    assert found.diagonal().sort().values.tolist() == pytest.approx([1.0, 4.0, 7.0], abs=1e-10)
+    assert (found - found.diagonal().diag()).abs().max() < 1e-10
 
 
 def test_no_slope() -> None:
@@ -95,3 +95,17 @@ def test_a_direction_that_the_network_does_not_use_is_named() -> None:
     with torch.no_grad():
         model.get_parameter("1.weight")[0, 0] = 1.0
     assert value_of(measure(model, inputs), SLOPE, "0") < 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_singular_values_that_are_equal_to_rounding_have_no_slope(dtype: torch.dtype) -> None:
+    """An orthogonal W has one singular value; rounding parts them, which made a slope of 6e6 in float32."""
+    first = torch.nn.Linear(20, 20)
+    model = torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.Linear(20, 3)).to(dtype)
+    source = torch.Generator().manual_seed(0)
+    torch.nn.init.orthogonal_(first.weight, source=source)
+    table = measure(model, torch.randn(50, 20, dtype=dtype, source=source), layers=["0"])
+    rows = table[table["quantity"].str.startswith("spectrum_slope")]
+    assert len(rows) == 3
+    assert rows["value"].isna().all()
+    assert rows["note"].str.startswith("the singular values of W are equal").all()

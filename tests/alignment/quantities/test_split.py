@@ -13,10 +13,10 @@ from nfa.alignment.covariance.blocks import Blocks, OuterSum
 from nfa.alignment.quantities import haar as haar_module
 from nfa.alignment.quantities.correlation import EQUAL_OFF_DIAGONAL
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix, correlations
-from nfa.alignment.quantities.sketch_forms import Forms
 from nfa.alignment.quantities.haar import haar, haar_control, rotations
 from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.sketch import Estimator
+from nfa.alignment.quantities.sketch_forms import Forms
 from nfa.alignment.quantities.sketched_split import own_aligned, slopes, unbiased_split
 from nfa.alignment.quantities.split import FACTORS, Factors, LeftBasis, split, tie_width
 from tests.alignment.comparing import value_of

@@ -155,3 +155,31 @@ def test_config_names_every_setting_as_the_tables_do(sweep: Sweep, cell_results:
 def test_the_shape_of_the_data_hides_no_setting(name: str, cell_results: CellResults) -> None:
     """Both are in the section ``data`` of a run's configuration."""
     assert not cell_results.document["data"].keys() & DATA[name].settings.model_fields.keys()
+
+
+def test_k_in_the_left_singular_basis_is_drawn_from_zero_and_with_dots_at_log_a_and_log_kappa() -> None:
+    """At a step without NFM: |U^T K U| from 0 to 1, and kappa = a^2, whose dots fall twice as fast as they go left."""
+    arrays = {
+        "left_k": np.array([[1.0, 0.5], [0.5, 0.5]]),
+        "strengths": np.array([4.0, 0.4, 0.0]),
+        "kappa": np.array([16.0, 0.16, 7.0]),
+    }
+    left, kappa = pictures_of({f"5/first/{name}": array for name, array in arrays.items()}, ["first"], [2])
+    assert [(left.name, left.step), (kappa.name, kappa.step)] == [("left_k", 5), ("kappa", 5)]
+    assert left.pixels[0, 0].tolist() == [253, 231, 37]
+    assert left.pixels[-1, 0].tolist() == [33, 145, 140]  # the middle of the scale, not its end
+    dots = (kappa.pixels == SPECTRA["k"][1]).all(axis=2)
+    assert dots[:8, -8:].all()  # the strongest direction is in the top right corner
+    dots[:8, -8:] = False
+    rows, columns = np.nonzero(dots)
+    width = len(set(columns))
+    assert len(rows) == width**2  # one more dot: directions beyond the rank have none
+    assert columns.min() == round((192 - width) * 2 / 3)
+    assert rows.min() == round((192 - width) * 2 / 3)
+
+
+def test_k_that_is_not_finite_is_grey_and_has_no_dots() -> None:
+    arrays = {"left_k": np.full((2, 2), np.nan), "strengths": np.ones(2), "kappa": np.full(2, np.nan)}
+    left, kappa = pictures_of({f"0/first/{name}": array for name, array in arrays.items()}, ["first"], [2])
+    assert (left.pixels == 128).all()
+    assert len(np.unique(kappa.pixels)) == 1

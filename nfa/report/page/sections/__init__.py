@@ -10,7 +10,8 @@ them share. Figures themselves are drawn in ``nfa.report.figures``, numbers comp
 - ``probes``, ``quality``: do better-aligned layers probe better, and hold better features?
 - ``predictions``: was C-NFC predicted at initialisation? ``depth_law`` and ``early_dynamics`` are shown below its
   answer.
-- ``speed_limited``: Speed Limited Optimization; ``pictures``: NFM beside AGOP.
+- ``speed_limited``: Speed Limited Optimization; ``pictures``: NFM beside AGOP; ``left_basis``, below it: K in the left
+  singular basis of the weights.
 - ``cells``: every cell with its numbers; ``method``: how the numbers were obtained.
 
 To add a question, write a file like ``layers.py`` here and add its ``SECTION`` to the list in

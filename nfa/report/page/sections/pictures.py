@@ -6,8 +6,10 @@ import numpy as np
 
 from nfa.conventions import HEADLINE
 from nfa.report.figures import matrices
-from nfa.report.numbers import UNDEFINED, number, plural
+from nfa.report.numbers import number, plural
 from nfa.report.page.html import Safe, el
+from nfa.report.page.sections import left_basis
+from nfa.report.page.sections.left_basis import range_of
 from nfa.report.page.sections.section import Answer, Material, Section
 from nfa.report.page.sentences import pooled
 from nfa.report.statistics.matrix_albums import Album, Picture
@@ -66,20 +68,12 @@ def pictured(study: Study, albums: Sequence[Album]) -> Answer:
     first, last = (np.array([moment.correlation for moment in at], dtype=float) for at in zip(*moments, strict=True))
     over = pooled(study, [album.cell for album in albums])
     verdict = (
-        f"UC-NFC of the first layer is {_range(first)} at step 0 and {_range(last)} at the last checkpoint, over "
+        f"UC-NFC of the first layer is {range_of(first)} at step 0 and {range_of(last)} at the last checkpoint, over "
         f"{plural(len(last), 'run')} (one per cell)."
     )
     numbers = "The pictures show the matrices of these layers. Each picture has a colour scale of its own."
     context = f"Convention: {HEADLINE}, of the whole matrices ({study.measured_with}).{over}"
     return Answer("", verdict, numbers, context)
-
-
-def _range(values: np.ndarray) -> str:
-    """Write range and median of the finite values."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return UNDEFINED
-    return f"{number(values.min())} to {number(values.max())} (median {number(float(np.median(values)))})"
 
 
 def body(material: Material) -> list[object]:
@@ -99,4 +93,5 @@ SECTION = Section(
     answer=lambda material, _: pictured(material.study, material.albums),
     fixed=True,
     body=body,
+    below=(left_basis.SECTION,),
 )
