@@ -58,7 +58,6 @@ class ClusterSweep(Workflow):
         """List the finished parts that were written again later."""
         return [part for part, time in self._finished.items() if part.stat().st_mtime_ns != time]
 
-    def training(self, cell: str) -> bool:
-        """Return True if a seed of a cell has begun to train and not all seeds are done."""
-        folder = self.results / cell
-        return len(list(folder.glob("checkpoints/*/step-*"))) > 1 and not (folder / "cell.json").exists()
+    def trains(self, cell: str) -> bool:
+        """Return True from when a seed of a cell has begun to train."""
+        return len(list((self.results / cell).glob("checkpoints/*/step-*"))) > 1
