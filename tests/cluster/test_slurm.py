@@ -107,12 +107,19 @@ def test_jobs_killed_preempted_out_of_memory_and_out_of_time(sweep: ClusterSweep
     assert f"log: results/default/logs/train/{IMAGES}.log (check log file(s) for error details)" in log
 
 
-def test_the_controller_restarted_and_a_node_lost(sweep: ClusterSweep, local: Workflow) -> None:
-    slurm = sweep.slurm
+def test_snakemake_killed_the_controller_restarted_and_a_node_lost(sweep: ClusterSweep, local: Workflow) -> None:
+    slurm, before = sweep.slurm, set(sweep.slurm.jobs())
     process = sweep.start()
     sweep.wait(lambda: all(slurm.jobs_on(node) for node in NODES), process)
     (lost,) = slurm.jobs_on("beta")
     sweep.wait(lambda: slurm.signal(lost, signal.SIGSTOP), process)  # it stands still until its node is lost
+    sweep.wait(lambda: any(sweep.trains(cell) for cell in (IMAGES, CONV, CHAIN)), process)
+    process.kill()
+    process.wait()
+    orphans = set(slurm.jobs("-t", "R,PD")) - before
+    assert len(orphans) == 3, "jobs go on without Snakemake"
+    process = sweep.start()
+    sweep.wait(lambda: len(set(slurm.jobs()) - before - orphans) == 3, process)
     slurm.stop_controller()
     assert slurm.jobs() == {}, "no answer, for as long as squeue tries"
     slurm.start_controller()
@@ -121,25 +128,12 @@ def test_the_controller_restarted_and_a_node_lost(sweep: ClusterSweep, local: Wo
     try:
         sweep.wait(lambda: slurm.job(lost)["Restarts"] == "1", process)
         sweep.end(process)
+        wait_until(lambda: not slurm.jobs("-t", "R,PD,CG"), "jobs are left over")
         job = slurm.job(lost)
         assert (job["JobState"], job["NodeList"]) == ("COMPLETED", "alpha")
     finally:
         slurm.start_node("beta")
     complete_and_equal(sweep, local)
-
-
-def test_snakemake_killed_and_started_again(sweep: ClusterSweep, local: Workflow) -> None:
-    slurm, before = sweep.slurm, set(sweep.slurm.jobs())
-    process = sweep.start()
-    sweep.wait(lambda: sweep.trains(CONV), process)
-    process.kill()
-    process.wait()
-    orphans = set(slurm.jobs("-t", "R")) - before
-    assert orphans, "jobs go on without Snakemake"
-    process = sweep.start()
-    sweep.end(process)
-    complete_and_equal(sweep, local)
-    wait_until(lambda: not slurm.jobs("-t", "R,PD,CG"), "jobs are left over")
     assert sweep.planned() == {}
 
 
