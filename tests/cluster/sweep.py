@@ -9,7 +9,7 @@ from tests.cluster.slurm import Slurm, wait_until
 from tests.helpers import ROOT, environment
 from tests.workflow.snakemake import Workflow, wait_for
 
-WAIT = 500.0  # seconds at most, for a sweep that takes one minute on an idle machine
+WAIT = 1500.0  # seconds at most, for a sweep that takes one minute on an idle machine
 PROFILE = ROOT / "profiles" / "slurm"
 
 
