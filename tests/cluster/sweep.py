@@ -39,6 +39,11 @@ class ClusterSweep(Workflow):
         """Return the output of Snakemake."""
         return (self.folder / "snakemake.log").read_text()
 
+    def submitted(self) -> bool:
+        """Return True if Snakemake has submitted all jobs that it chose last."""
+        number, _, after = self.log().rpartition("Execute ")[2].partition(" jobs...")
+        return after.count("has been submitted") == int(number)
+
     def wait(self, condition: Callable[[], bool], process: Any) -> None:
         """Wait for a condition while Snakemake runs, and record finished parts meanwhile."""
         wait_for(lambda: self.note() or condition(), process, WAIT)

@@ -119,7 +119,7 @@ def test_snakemake_killed_the_controller_restarted_and_a_node_lost(sweep: Cluste
     orphans = set(slurm.jobs("-t", "R,PD")) - before
     assert len(orphans) == 3, "jobs go on without Snakemake"
     process = sweep.start()
-    sweep.wait(lambda: len(set(slurm.jobs()) - before - orphans) == 3, process)
+    sweep.wait(lambda: len(set(slurm.jobs()) - before - orphans) >= 3 and sweep.submitted(), process)
     slurm.stop_controller()
     assert slurm.jobs() == {}, "no answer, for as long as squeue tries"
     slurm.start_controller()
