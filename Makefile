@@ -8,8 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# Files that start Snakemake many times go first, so that neither of two workers is left with them at the end.
-TESTS ?= tests/workflow tests/cluster tests
+# Files that take minutes go first, so that no worker is left with one of them at the end.
+TESTS ?= tests/cluster tests/workflow tests/tracking tests
 # Tests run two at a time; one thread each keeps two cores busy without crowding.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
@@ -24,8 +24,9 @@ experiments: $(VENV)/.installed
 test: $(VENV)/.test-tools lint
 	$(PYTEST) --doctest-modules -m "not slow" nfa $(TESTS)
 
+# Many of these tests wait, for a server or for Slurm: a third worker uses the cores meanwhile.
 test-slow: $(VENV)/.test-tools
-	$(PYTEST) -m slow $(TESTS)
+	$(PYTEST) -n 3 -m slow $(TESTS)
 
 lint: $(VENV)/.test-tools
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from tests.cluster.slurm import Slurm, wait_until
 from tests.helpers import ROOT, environment
 from tests.workflow.snakemake import Workflow, wait_for
 
-WAIT = 500.0  # seconds at most, for a sweep that takes one minute on an idle machine
+WAIT = 1500.0  # seconds at most, for a sweep that takes one minute on an idle machine
 PROFILE = ROOT / "profiles" / "slurm"
 
 
@@ -39,6 +39,11 @@ class ClusterSweep(Workflow):
         """Return the output of Snakemake."""
         return (self.folder / "snakemake.log").read_text()
 
+    def submitted(self) -> bool:
+        """Return True if Snakemake has submitted all jobs that it chose last."""
+        number, _, after = self.log().rpartition("Execute ")[2].partition(" jobs...")
+        return after.count("has been submitted") == int(number)
+
     def wait(self, condition: Callable[[], bool], process: Any) -> None:
         """Wait for a condition while Snakemake runs, and record finished parts meanwhile."""
         wait_for(lambda: self.note() or condition(), process, WAIT)
@@ -58,7 +63,6 @@ class ClusterSweep(Workflow):
         """List the finished parts that were written again later."""
         return [part for part, time in self._finished.items() if part.stat().st_mtime_ns != time]
 
-    def training(self, cell: str) -> bool:
-        """Return True if a seed of a cell has begun to train and not all seeds are done."""
-        folder = self.results / cell
-        return len(list(folder.glob("checkpoints/*/step-*"))) > 1 and not (folder / "cell.json").exists()
+    def trains(self, cell: str) -> bool:
+        """Return True from when a seed of a cell has begun to train."""
+        return len(list((self.results / cell).glob("checkpoints/*/step-*"))) > 1

@@ -19,13 +19,16 @@ pytestmark = pytest.mark.slow
 
 
 def reduced() -> dict[str, Any]:
-    """Return the default sweep with one optimizer and fewer seeds, steps and samples: three cells."""
+    """Return the default sweep with one optimizer, smaller networks and fewer seeds, steps and samples: three cells."""
     document: dict[str, Any] = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     document |= {"seeds": 2, "optimizer": [entry for entry in document["optimizer"] if entry["name"] == "sgd"]}
-    document["model"][0]["depth"] = 2
+    mlp, conv = document["model"]
+    mlp.update(depth=2, width=32)
+    conv.update(width=6)
     for train in document["train"]:
-        train.update(steps=300, checkpoints=3)
-    document["measure"]["samples"], document["probe"]["samples"] = 200, 500
+        train.update(steps=300, checkpoints=2)
+    document["measure"].update(samples=50, early=50)
+    document["probe"].update(samples=200, kernel_samples=50)
     return document
 
 
@@ -76,13 +79,14 @@ def test_jobs_killed_preempted_out_of_memory_and_out_of_time(sweep: ClusterSweep
     first = {}
     waiting = {IMAGES, CONV}
     while waiting:
-        sweep.wait(lambda: any(sweep.training(cell) for cell in waiting), process)
-        cell = next(cell for cell in waiting if sweep.training(cell))
+        sweep.wait(lambda: any(sweep.trains(cell) for cell in waiting), process)
+        cell = next(cell for cell in waiting if sweep.trains(cell))
         waiting.remove(cell)
         number = first[cell] = slurm.cells()[cell]
         if cell == IMAGES:
             slurm.signal(number, signal.SIGKILL)
         else:
+            slurm.signal(number, signal.SIGSTOP)  # it trains until it is preempted: then Slurm continues and ends it
             node = slurm.job(number)["NodeList"]
             slurm.command(
                 "sbatch", "--partition=urgent", f"--nodelist={node}", "--mem=100", "--wrap=sleep 1", "-o/dev/null"
@@ -103,38 +107,33 @@ def test_jobs_killed_preempted_out_of_memory_and_out_of_time(sweep: ClusterSweep
     assert f"log: results/default/logs/train/{IMAGES}.log (check log file(s) for error details)" in log
 
 
-def test_the_controller_restarted_and_a_node_lost(sweep: ClusterSweep, local: Workflow) -> None:
-    slurm = sweep.slurm
+def test_snakemake_killed_the_controller_restarted_and_a_node_lost(sweep: ClusterSweep, local: Workflow) -> None:
+    slurm, before = sweep.slurm, set(sweep.slurm.jobs())
     process = sweep.start()
     sweep.wait(lambda: all(slurm.jobs_on(node) for node in NODES), process)
+    (lost,) = slurm.jobs_on("beta")
+    sweep.wait(lambda: slurm.signal(lost, signal.SIGSTOP), process)  # it stands still until its node is lost
+    sweep.wait(lambda: any(sweep.trains(cell) for cell in (IMAGES, CONV, CHAIN)), process)
+    process.kill()
+    process.wait()
+    orphans = set(slurm.jobs("-t", "R,PD")) - before
+    assert len(orphans) == 3, "jobs go on without Snakemake"
+    process = sweep.start()
+    sweep.wait(lambda: len(set(slurm.jobs()) - before - orphans) >= 3 and sweep.submitted(), process)
     slurm.stop_controller()
     assert slurm.jobs() == {}, "no answer, for as long as squeue tries"
     slurm.start_controller()
-    sweep.wait(lambda: bool(slurm.jobs_on("beta")), process)
-    (lost,) = slurm.jobs_on("beta")
+    sweep.wait(lambda: slurm.jobs_on("beta") == [lost], process)
     slurm.fail("beta")
     try:
         sweep.wait(lambda: slurm.job(lost)["Restarts"] == "1", process)
         sweep.end(process)
+        wait_until(lambda: not slurm.jobs("-t", "R,PD,CG"), "jobs are left over")
         job = slurm.job(lost)
         assert (job["JobState"], job["NodeList"]) == ("COMPLETED", "alpha")
     finally:
         slurm.start_node("beta")
     complete_and_equal(sweep, local)
-
-
-def test_snakemake_killed_and_started_again(sweep: ClusterSweep, local: Workflow) -> None:
-    slurm, before = sweep.slurm, set(sweep.slurm.jobs())
-    process = sweep.start()
-    sweep.wait(lambda: sweep.training(CONV), process)
-    process.kill()
-    process.wait()
-    orphans = set(slurm.jobs("-t", "R")) - before
-    assert orphans, "jobs go on without Snakemake"
-    process = sweep.start()
-    sweep.end(process)
-    complete_and_equal(sweep, local)
-    wait_until(lambda: not slurm.jobs("-t", "R,PD,CG"), "jobs are left over")
     assert sweep.planned() == {}
 
 

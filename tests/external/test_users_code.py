@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from nfa.cli.main import run
 from nfa.data import DATA, DataShape
 from nfa.data.user_function import FunctionData
 from nfa.entries import USERS_OWN
@@ -194,16 +195,18 @@ def test_what_a_function_prints_goes_to_standard_error(mine: str, tmp_path: Path
 @pytest.mark.parametrize(
     "ending", ["sys.exit(0)", "import os; os._exit(0)", "raise KeyboardInterrupt", "raise ValueError('so')"]
 )
-def test_training_fails_where_the_network_ends_it(mine: str, tmp_path: Path, ending: str) -> None:
+def test_training_fails_where_the_network_ends_it(
+    mine: str, tmp_path: Path, ending: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / f"{mine}_net.py").write_text(NETWORKS.replace("{ending}", ending))
-    done = nfa("train", sweep_file(tmp_path, f"{mine}:data", f"{mine}_net:make"), cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    last = done.stderr.splitlines()[-1]
+    assert run(["train", str(sweep_file(tmp_path, f"{mine}:data", f"{mine}_net:make"))]) == 2
+    output, messages = capfd.readouterr()
+    assert "Traceback" not in messages
+    last = messages.splitlines()[-1]
     assert last.startswith("nfa: train ")
     assert f"({mine}_net.py:12)" in last
-    assert "a word of the network's" in done.stderr
-    assert done.stdout == ""
+    assert "a word of the network's" in messages
+    assert output == ""
 
 
 def test_a_job_that_leaves_without_python_is_a_failure(mine: str, tmp_path: Path) -> None:
@@ -220,22 +223,23 @@ def test_a_job_that_leaves_without_python_is_a_failure(mine: str, tmp_path: Path
 
 @pytest.mark.parametrize(("ending", "words"), [("sys.exit(0)", "0"), ("import os; os._exit(0)", "os._exit(0) ends")])
 def test_predicting_measuring_and_checking_fail_where_the_network_ends_them(
-    mine: str, tmp_path: Path, ending: str, words: str
+    mine: str, tmp_path: Path, ending: str, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / f"{mine}_net.py").write_text(NETWORKS.replace("> 5", "> 1").replace("{ending}", ending))
     np.savez(tmp_path / "x.npz", x=np.ones((9, 3), np.float32))
     network = f"{mine}_net:make"
     for arguments in (
-        ("predict", sweep_file(tmp_path, f"{mine}:data", network)),
-        ("measure", network, "--data", "x.npz"),
-        ("check", network, "--data", "x.npz"),
+        ["predict", str(sweep_file(tmp_path, f"{mine}:data", network))],
+        ["measure", network, "--data", "x.npz"],
+        ["check", network, "--data", "x.npz"],
     ):
-        done = nfa(*arguments, cwd=tmp_path)
-        assert done.returncode == 2, done.stderr
-        assert "Traceback" not in done.stderr
-        assert f"raised SystemExit: {words}" in done.stderr.splitlines()[-1]
-        assert f"({mine}_net.py:12)" in done.stderr.splitlines()[-1]
-        assert done.stdout == ""
+        sys.modules.pop(f"{mine}_net", None)  # it counts its calls
+        assert run(arguments) == 2
+        output, messages = capfd.readouterr()
+        assert "Traceback" not in messages
+        assert f"raised SystemExit: {words}" in messages.splitlines()[-1]
+        assert f"({mine}_net.py:12)" in messages.splitlines()[-1]
+        assert output == ""
 
 
 def test_an_interrupt_from_the_keyboard_is_no_fault_of_the_code(mine: str, tmp_path: Path) -> None:

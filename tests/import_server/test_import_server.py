@@ -17,7 +17,7 @@ from nfa.jobs.exit_codes import INTERRUPTED, PREEMPTED
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.grid import parse
 from tests.helpers import environment, tiny, tiny_sweep
-from tests.workflow.stages import STAGES, Stage, differing
+from tests.workflow.stages import STAGES, differing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
 COMMAND = [sys.executable, "-m", "nfa"]
@@ -38,15 +38,19 @@ def job(owner: "subprocess.Popen[bytes]", *arguments: object) -> "subprocess.Com
     return subprocess.run(command, env=environment(**more), capture_output=True, text=True, timeout=120)
 
 
-def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+def test_the_stages_in_forks_write_the_bytes_and_messages_of_fresh_processes(
+    owner: "subprocess.Popen[bytes]", tmp_path: Path
+) -> None:
+    document = tiny()
+    for optimizer, data in zip(document["optimizer"], document["data"], strict=True):
+        optimizer["for"] = {"data": data["name"]}
     config = tmp_path / "sweep.yaml"
-    config.write_text(yaml.safe_dump(tiny()))
-    cell = tiny_sweep().cells[0].id
-    for stage in ("train", "measure"):
-        forked = job(owner, stage, config, "--results", tmp_path / "forked", "--cells", cell)
+    config.write_text(yaml.safe_dump(document))
+    for stage in STAGES:
+        forked = job(owner, stage, config, "--results", tmp_path / "forked")
         assert forked.returncode == 0, forked.stderr
         fresh = subprocess.run(
-            [*COMMAND, stage, str(config), "--results", str(tmp_path / "fresh"), "--cells", cell],
+            [*COMMAND, stage, str(config), "--results", str(tmp_path / "fresh")],
             env=environment(),
             capture_output=True,
             text=True,
@@ -54,27 +58,12 @@ def test_a_fork_writes_the_same_bytes_and_messages(owner: "subprocess.Popen[byte
         assert fresh.returncode == 0
         assert len(forked.stderr.splitlines()) == len(fresh.stderr.splitlines())
     assert Path(_folder(str(owner.pid)), "socket").exists(), "the import server was not used"
-    outputs = ("history.parquet", "alignment.parquet", "matrices.npz")
-    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("forked", "fresh"))
-    assert differing(one, other, outputs) == []
-
-
-def test_the_stages_in_forks_write_the_bytes_of_fresh_processes(
-    owner: "subprocess.Popen[bytes]", tmp_path: Path
-) -> None:
-    config = tmp_path / "sweep.yaml"
-    alone = tiny(data=tiny()["data"][1:], optimizer=[{"name": "adam", "lr": 0.01}])
-    config.write_text(yaml.safe_dump(alone))
-    cell = parse(alone, "x").cells[0].id
-    for stage in STAGES:
-        forked = job(owner, stage, config, "--results", tmp_path / "forked", "--cells", cell)
-        assert forked.returncode == 0, forked.stderr
-    assert Path(_folder(str(owner.pid)), "socket").exists(), "the import server was not used"
-    one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell) for name in ("forked", "fresh"))
-    for stage in STAGES:
-        Stage(stage, config, tmp_path / "fresh", other).finish()
-    assert differing(one, other) == []
-    assert one.cell.read_bytes() == other.cell.read_bytes()
+    cells = parse(document, "x").cells
+    assert len(cells) == 2
+    for cell in cells:
+        one, other = (SweepPaths(tmp_path / name / "tiny").cell(cell.id) for name in ("forked", "fresh"))
+        assert differing(one, other) == []
+        assert one.cell.read_bytes() == other.cell.read_bytes()
 
 
 def test_mistakes_and_signals_come_through(owner: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

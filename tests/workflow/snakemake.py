@@ -69,18 +69,19 @@ class Workflow:
         """Return the number of jobs per rule that ``snakemake -n`` plans; empty if there is nothing to do."""
         done = self.run("-n", *options)
         assert done.returncode == 0, done.stdout
-        counts = re.findall(
-            r"^(train|measure|probe|aggregate|publish_runs|publish|all|total) +(\d+)$",
-            done.stdout,
-            re.MULTILINE,
-        )
-        return {rule: int(count) for rule, count in counts}
+        return jobs_in(done.stdout)
 
     def finished(self) -> "subprocess.CompletedProcess[str]":
         """Run to the end and demand success."""
         done = self.run()
         assert done.returncode == 0, done.stdout
         return done
+
+
+def jobs_in(output: str) -> dict[str, int]:
+    """Read the number of jobs per rule from the output of Snakemake; empty if there is nothing to do."""
+    rules = "train|measure|probe|aggregate|publish_runs|publish|all|total"
+    return {rule: int(count) for rule, count in re.findall(rf"^({rules}) +(\d+)$", output, re.MULTILINE)}
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]", timeout: float = 120) -> None:

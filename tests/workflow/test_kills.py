@@ -33,7 +33,7 @@ LONGER = tiny(
     train={"steps": 300, "batch_size": 64, "checkpoints": 12},
     measure={"samples": 200},
 )
-KILLS = 10  # of each stage
+KILLS = 6  # of each stage; each costs a start of the command
 DROPOUT = """
 from torch import nn
 
@@ -161,7 +161,7 @@ def test_snakemake_killed_again_and_again_ends_complete_and_equal(tmp_path: Path
     whole, cut = (Workflow(folder, {**DOCUMENT, "seeds": 3}) for folder in folders.values())
     whole.finished()
     draw = random.Random(1)
-    for number in range(6):
+    for number in range(4):
         process = cut.start()
         time.sleep(draw.uniform(2.0, 12.0))
         if process.poll() is None:

@@ -15,7 +15,9 @@ DOCUMENT = tiny(
     data=[{"name": "fashion_mini", "n_train": 500, "n_test": 100}],
     model=[{"name": "conv", "depth": 1, "width": 4}],
     optimizer=[{"name": "adam", "lr": 0.01}],
-    train={"steps": 2500, "batch_size": 32, "checkpoints": 40},
+    train={"steps": 2500, "batch_size": 32, "checkpoints": 8},
+    measure={"samples": 20},
+    probe={"kind": "ridge", "kernel": "none", "rfm": 0},
     seeds=1,
 )
 

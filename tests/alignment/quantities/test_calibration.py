@@ -6,6 +6,7 @@ whole data set from some of its samples (exact and sketched). Counts are over se
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 from nfa.alignment import correlations, measure_covariances
 from nfa.alignment.quantities.sketch import Estimator
 
-SEEDS = 200
+# Independent draws of each case. Every case has two hidden layers or more: were these independent as well, the share of
+# right error bars, 0.954, would have a standard deviation of 0.015 or less, and the mean error one of 0.07 or less.
+SEEDS = 100
 ALL, DRAWN = 1200, 300
 
 
@@ -67,6 +70,7 @@ TARGETS: dict[str, tuple[int, dict[str, object]]] = {
 }
 
 
+@cache
 def prepared(network: Network, trained: bool) -> tuple[nn.Module, Tensor]:
     """The network, trained or not, and its whole data set."""
     with torch.random.fork_rng(devices=[]):
