@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import correlations, measure_covariances
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.sketch import Estimator
+from nfa.alignment.quantities.sketched_split import unbiased_split
+from nfa.alignment.quantities.split import FACTORS, LeftBasis, split, tie_width
 
 # Independent draws of each case. Every case has two hidden layers or more: were these independent as well, the share of
 # right error bars, 0.954, would have a standard deviation of 0.015 or less, and the mean error one of 0.07 or less.
@@ -99,18 +102,20 @@ def test_two_standard_errors_hold_the_truth(network: str, trained: bool, target:
     inputs = inputs[:count]
     truth = {
         name: correlations(layer.weight, layer.covariance)
+        | split(LeftBasis(FeatureMatrix(layer.weight), tie_width(layer.own_weight)), layer.covariance)
         for name, layer in measure_covariances(model, inputs, estimator="exact").layers.items()
         if layer.depth_from_output > 0
     }
-    within: dict[str, list[bool]] = {"cosine": [], "pearson": []}
-    errors: dict[str, list[float]] = {"cosine": [], "pearson": []}
+    within: dict[str, list[bool]] = {name: [] for name in ("cosine", "pearson", *FACTORS)}
+    errors: dict[str, list[float]] = {name: [] for name in within}
     for seed in range(SEEDS):
         found = measure_covariances(model, inputs, seed=seed, **options).layers  # type: ignore[arg-type]
         for name, exact in truth.items():
             blocks = found[name].blocks
             assert blocks is not None
-            estimate = Estimator.of(blocks, found[name].population)
-            for correlation, value in estimate.correlations(found[name].weight, ("cosine", "pearson")).items():
+            estimate, weight = Estimator.of(blocks, found[name].population), found[name].weight
+            factors = unbiased_split(estimate, weight, tie_width(found[name].own_weight))
+            for correlation, value in (estimate.correlations(weight, ("cosine", "pearson")) | factors).items():
                 off = value.value - exact[correlation].value
                 within[correlation].append(abs(off) <= 2 * value.stderr)
                 errors[correlation].append(off / value.stderr)

@@ -103,8 +103,8 @@ def test_singular_values_that_are_equal_to_rounding_have_no_slope(dtype: torch.d
     first = torch.nn.Linear(20, 20)
     model = torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.Linear(20, 3)).to(dtype)
     source = torch.Generator().manual_seed(0)
-    torch.nn.init.orthogonal_(first.weight, source=source)
-    table = measure(model, torch.randn(50, 20, dtype=dtype, source=source), layers=["0"])
+    torch.nn.init.orthogonal_(first.weight, generator=source)
+    table = measure(model, torch.randn(50, 20, dtype=dtype, generator=source), layers=["0"])
     rows = table[table["quantity"].str.startswith("spectrum_slope")]
     assert len(rows) == 3
     assert rows["value"].isna().all()
