@@ -17,8 +17,8 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "C-NFC is 0/0 at initialisation. Shown is its limit for ever smaller steps, for gradient flow and along the "
         "first full-batch step of each optimizer, beside its control along the same direction (K turned at random), "
-        "and the directional factor of C-NFC beside its own. The sweep has them as rows c_nfc, c_haar_nfc, c_nfc_update, "
-        "c_haar_nfc_update, c_directional, ... at step 0."
+        "and the directional factor of C-NFC beside its own. The sweep has them as rows c_nfc, c_haar_nfc, "
+        "c_directional and c_directional_haar at step 0; along the first step their names end in _update."
     )
     parser.add_argument("--cells", nargs="+", metavar="ID", help="ids of the cells to predict (default: all)")
     parser.add_argument("--seeds", nargs="+", type=SEED, metavar="S", help="seeds (default: the sweep's)")

@@ -65,7 +65,7 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
     shown = _table()
     shown.add_column("layer", overflow="fold")
     for heading in headings.values():
-        shown.add_column(heading, justify="right")
+        shown.add_column(heading, justify="right", min_width=len(heading))
         shown.add_column("control", justify="right")
     rows = table[table.correlation.isna() | table.correlation.eq(correlation)]
     rows = rows[rows.power.isna() | rows.power.eq(power)]
