@@ -226,15 +226,15 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
         == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/layer_0"]
     )
     hidden = read_table(paths.alignment).query("seed == @seed and step == 20 and depth_from_output > 0")
-    last = hidden[in_headline(hidden)].pivot(index="layer", columns="quantity", values="value")
+    ends = hidden[in_headline(hidden)].pivot(index="layer", columns="quantity", values="value")
     for quantity, control, spread in (
         ("uc_nfc", "haar_nfc", "haar_nfc_sd"),
         ("c_nfc", "c_haar_nfc", "c_haar_nfc_sd"),
         ("directional", "directional_haar", "directional_haar_sd"),
     ):
-        above = last[quantity] - last[control]
+        above = ends[quantity] - ends[control]
         assert summary[f"final/{quantity}/above_control"] == pytest.approx(above.mean())
-        assert summary[f"final/{quantity}/above_control_in_sd"] == pytest.approx((above / last[spread]).mean())
+        assert summary[f"final/{quantity}/above_control_in_sd"] == pytest.approx((above / ends[spread]).mean())
     assert summary["diverged"] is False
     assert summary["learned"] is True
     assert summary["seconds/total"] == 3.0
