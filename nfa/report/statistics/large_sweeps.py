@@ -2,7 +2,7 @@
 
 The report shows some of the cells one by one, and of these all rows are kept. Its sentences and tables are about all
 cells. For them, these rows of every cell are kept: alignment and its controls at the first and the last step, UC-NFC
-and C-NFC at every checkpoint, and the test scores of the probe stage at the first and the last step.
+and C-NFC with its control at every checkpoint, and the test scores of the probe stage at the first and the last step.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from pandas.api.types import union_categoricals
 
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.features_alignment import NFCS
-from nfa.report.statistics.predictions import PREDICTORS
+from nfa.report.statistics.predictions import PREDICTION_QUANTITIES
 from nfa.report.statistics.runs import RUN
 from nfa.sweep.cells import Sweep
 
@@ -33,8 +33,8 @@ def with_sweep_names(
 def rows_for_report(part: Collected, shown: set[str]) -> Collected:
     """Keep the rows of a part of a sweep that the report needs; ``shown`` are the cells that the page shows."""
     alignment, scores = part.alignment, part.scores
-    ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc"])
-    wanted = alignment["quantity"].isin([*NFCS, *PREDICTORS.values()]) & alignment["power"].notna() & ends
+    ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc", "c_haar_nfc"])
+    wanted = alignment["quantity"].isin([*NFCS, *PREDICTION_QUANTITIES]) & alignment["power"].notna() & ends
     tests = (scores["split"] == "test") & _first_or_last(scores)
     rows = alignment[wanted | alignment["cell"].isin(shown)]
     return replace(
