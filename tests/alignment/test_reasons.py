@@ -311,7 +311,7 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     sketched_split.NOISE: contradicting_sketches,
     slope.NO_WEIGHT: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
     slope.ONE_STRENGTH: lambda: of_notes(measure(with_weight(torch.eye(2)), inputs(d=2))),
-    slope.K_VANISHES: lambda: of_notes(measure(with_weight(torch.eye(3, 4), readout=torch.zeros(2, 3)), inputs())),
+    slope.K_VANISHES: lambda: of_notes(measure(with_weight(ENDS[0], readout=torch.zeros(2, 3)), inputs(d=3))),
     slope.TWO_DIRECTIONS: lambda: of_notes(measure(chain(4, 2, 3), inputs())),
     slope.NO_VARIATION: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
     sketch.TOO_FEW: lambda: of_notes(measure(chain(4, 6, 2), inputs(4), estimator="sketched", batch_size=4)),
