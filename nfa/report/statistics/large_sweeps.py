@@ -1,8 +1,9 @@
 """The rows of a very large sweep that its report needs, so that memory does not grow with the sweep.
 
 The report shows some of the cells one by one, and of these all rows are kept. Its sentences and tables are about all
-cells. For them, these rows of every cell are kept: alignment and its controls at the first and the last step, UC-NFC
-and C-NFC at every checkpoint, and the test scores of the probe stage at the first and the last step.
+cells. For them, these rows of every cell are kept: alignment, the factors of UC-NFC and their controls at the first and
+the last step, UC-NFC and C-NFC at every checkpoint, and the test scores of the probe stage at the first and the last
+step.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,14 @@ from dataclasses import replace
 import pandas as pd
 from pandas.api.types import union_categoricals
 
+from nfa.conventions import CONTROLS
 from nfa.report.statistics.collected import Collected
-from nfa.report.statistics.features_alignment import NFCS
+from nfa.report.statistics.features_alignment import FACTORS, NFCS
 from nfa.report.statistics.predictions import PREDICTORS
 from nfa.report.statistics.runs import RUN
 from nfa.sweep.cells import Sweep
+
+SPREADS = tuple(CONTROLS[factor].spread for factor in ("directional", "spectral"))
 
 
 def with_sweep_names(part: Collected, labels: pd.DataFrame, parameters: pd.DataFrame) -> Collected:
@@ -31,7 +35,8 @@ def rows_for_report(part: Collected, shown: set[str]) -> Collected:
     """Keep the rows of a part of a sweep that the report needs; ``shown`` are the cells that the page shows."""
     alignment, scores = part.alignment, part.scores
     ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc"])
-    wanted = alignment["quantity"].isin([*NFCS, *PREDICTORS.values()]) & alignment["power"].notna() & ends
+    wanted = alignment["quantity"].isin([*NFCS, "c_haar_nfc", "haar_nfc_sd", *PREDICTORS.values()]) & alignment["power"].notna()
+    wanted = (wanted | alignment["quantity"].isin([*FACTORS, *SPREADS])) & ends
     tests = (scores["split"] == "test") & _first_or_last(scores)
     rows = alignment[wanted | alignment["cell"].isin(shown)]
     return replace(

@@ -81,7 +81,9 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
     Returns:
         One row per run, layer and correlation: ``cell``, ``seed``, ``layer``, ``layer_index``, ``depth_from_output``,
         ``correlation``, ``power``, ``fit``, ``low``, ``high``, ``law`` (1/(L - l + 1); NaN in a branching network),
-        ``fit_at_law`` and ``fit_at_1`` (UC-NFC at those powers).
+        ``fit_at_law`` and ``fit_at_1`` (UC-NFC at those powers), and of the layer alone, whatever the correlation:
+        ``slope`` (p, of K's spectrum against W's) and ``slope_power`` (1/(1 + p), the best power where K is a power of
+        W W^T; NaN where p is not above -1).
     """
     alignment = collected.alignment
     parts = {f"depth_law_{part}": part for part in ("power", "fit", "low", "high")}
@@ -96,4 +98,8 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
         columns = [*place, "value", *(["exponent"] if power == "depth" else [])]
         found = aligned.loc[aligned["power"] == power, columns].rename(columns={"value": name, "exponent": "law"})
         points = points.merge(found, on=place, how="left", validate="1:1")
+    slopes = alignment[alignment["quantity"] == "spectrum_slope"]
+    slopes = at_last_step(slopes)[[*RUN, "layer", "value"]].rename(columns={"value": "slope"})
+    points = points.merge(slopes, on=[*RUN, "layer"], how="left", validate="m:1")
+    points["slope_power"] = 1 / (1 + points["slope"].where(points["slope"] > -1))
     return points

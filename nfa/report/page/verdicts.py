@@ -1,0 +1,167 @@
+"""Verdicts in words: does a number lie above its control?
+
+The control is the same number with K turned at random, a mean over rotations with a standard deviation. The difference
+to the control is averaged over hidden layers and cells within each seed, and has a 95% interval over seeds. The rule:
+
+    no better than chance    the difference is within ``FAR`` standard deviations of the control, or rounds to 0
+    yes                      it is larger, and its interval lies above 0
+    below chance             it is smaller, and its interval lies below 0
+    undecided                it is large, but its interval contains 0
+
+The standard deviation is the one of a single layer (root mean square over layers and runs), so that a verdict is about
+the layers that a reader sees in the figures. With one seed there is no interval, and the size alone decides.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+
+from nfa.conventions import Convention
+from nfa.report.numbers import UNDEFINED, interval, number
+from nfa.report.page.sentences import complete_cells, mean_over_seeds
+from nfa.report.statistics.runs import at_convention
+from nfa.report.statistics.study import Study
+
+FAR = 2.0  # standard deviations of the control
+SMALLEST = 0.005  # a smaller difference cannot be seen in two decimals
+ABOVE, CHANCE, BELOW, OPEN = "yes", "no better than chance", "below chance", "undecided"
+WORDS = {ABOVE: "above chance", CHANCE: CHANCE, BELOW: BELOW, OPEN: OPEN, UNDEFINED: UNDEFINED}  # without a question
+
+RULE = (
+    f"The verdicts: yes, where the difference to the control is more than {FAR:g} standard deviations of the control "
+    "(over random rotations of K, root mean square over layers) and its 95% interval over seeds lies above 0; below "
+    "chance, where the same holds below 0; no better than chance, where the difference is smaller than that; "
+    "undecided, where it is larger but the interval contains 0."
+)
+
+# Names of families of networks in a sentence; a family without an entry has the name of its model.
+FAMILIES = {
+    "mlp": "MLPs",
+    "deep_linear": "deep linear networks",
+    "conv": "convolutional networks",
+    "vgg11": "VGG-11",
+    "resnet": "residual networks",
+    "transformer": "transformers",
+    "recurrent": "recurrent networks",
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A number beside its control: means over hidden layers, cells and seeds.
+
+    Attributes:
+        value: The number at the last step.
+        control: Its control there.
+        initial: The number at step 0.
+        difference: value - control.
+        low: Lower end of the 95% interval of the difference over seeds; NaN with one seed.
+        high: Upper end.
+        spread: Standard deviation of the control of a single layer; NaN where it is not known.
+    """
+
+    value: float
+    control: float
+    initial: float
+    difference: float
+    low: float
+    high: float
+    spread: float
+
+    @property
+    def verdict(self) -> str:
+        """One of ``ABOVE``, ``CHANCE``, ``BELOW`` and ``OPEN``, by the rule above; ``n/a`` where undefined.
+
+        >>> Compared(0.8, 0.5, 0.5, difference=0.3, low=0.25, high=0.35, spread=0.05).verdict
+        'yes'
+        >>> Compared(0.8, 0.75, 0.8, difference=0.05, low=0.04, high=0.06, spread=0.05).verdict
+        'no better than chance'
+        """
+        if not isfinite(self.difference):
+            return UNDEFINED
+        if abs(self.difference) <= max(SMALLEST, 0 if np.isnan(self.spread) else FAR * self.spread):
+            return CHANCE
+        if self.difference > 0:
+            return OPEN if self.low <= 0 else ABOVE
+        return OPEN if self.high >= 0 else BELOW
+
+    @property
+    def beside(self) -> str:
+        """The number beside its control, for a few words: ``0.79, by chance 0.47``."""
+        return f"{number(self.value)}, by chance {number(self.control)}"
+
+    @property
+    def in_full(self) -> str:
+        """The number, its control and the difference with its interval and in standard deviations of the control."""
+        deviations = self.difference / self.spread if self.spread > 0 else np.nan
+        far = f", {number(deviations, 1)} standard deviations" if isfinite(deviations) else ""
+        return (
+            f"{number(self.value)} ({number(self.initial)} at step 0) against {number(self.control)} by chance, "
+            f"difference {interval(self.difference, self.low, self.high)}{far}"
+        )
+
+
+Families = dict[tuple[str, str], Compared]  # (data set, family of networks) -> comparison
+
+
+def compare(study: Study, points: pd.DataFrame) -> Compared:
+    """Average rows of ``Study.above_controls`` over hidden layers, cells and seeds."""
+    points = points[points["difference"].notna()]
+    runs = points.groupby(["cell", "seed"], observed=True)[["value", "control", "initial", "difference"]].mean()
+    runs = runs.reset_index()
+    value, control, initial = (mean_over_seeds(study, runs, name)[0] for name in ("value", "control", "initial"))
+    spread = float(np.sqrt(points["control_sd"].pow(2).mean()))
+    return Compared(value, control, initial, *mean_over_seeds(study, runs, "difference"), spread)
+
+
+def families(study: Study, quantity: str, convention: Convention | None = None) -> Families:
+    """Compare a quantity with its control in each data set and family of networks, in the order of the sweep.
+
+    Args:
+        study: The sweep's numbers.
+        quantity: A key of ``Study.above_controls``.
+        convention: Of UC-NFC; the factors have none.
+
+    Returns:
+        (data, family) -> the comparison; without those in which the quantity is defined nowhere.
+    """
+    points = complete_cells(study, study.above_controls[quantity])
+    if convention is not None:
+        points = points[at_convention(points, convention)]
+    parts = by_family(study, points[points["difference"].notna()])
+    return {key: compare(study, part) for key, part in parts.items()}
+
+
+def by_family(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """Cut rows with a column ``cell`` into data sets and families of networks, in the order of the sweep."""
+    groups = study.cells.groupby(["data", "model.name"], sort=False).groups
+    cells = frame["cell"].astype(str)
+    parts = {(data, FAMILIES.get(model, model)): frame[cells.isin(names)] for (data, model), names in groups.items()}
+    return {key: part for key, part in parts.items() if len(part)}
+
+
+def in_words(found: Families, limit: int = 8, *, short: bool = False) -> str:
+    """Write the verdicts of each data set, family by family.
+
+    Args:
+        found: From ``families``.
+        limit: Families that are named; the others are counted.
+        short: For the overview: the numbers without the differences.
+
+    >>> row = Compared(0.8, 0.5, 0.5, difference=0.3, low=0.25, high=0.35, spread=0.05)
+    >>> in_words({("digits", "MLPs"): row}, short=True)
+    'digits: yes in MLPs (0.80, by chance 0.50)'
+    """
+
+    def told(key: tuple[str, str]) -> str:
+        numbers = found[key].beside if short else found[key].in_full
+        return f"{found[key].verdict} in {key[1]} ({numbers})"
+
+    named: dict[str, list[str]] = {}
+    for key in list(found)[:limit]:
+        named.setdefault(key[0], []).append(told(key))
+    more = f"; and {len(found) - limit} more" if len(found) > limit else ""
+    prefix = "" if short else "on "
+    return "; ".join(f"{prefix}{data}{':' if short else ''} {', '.join(parts)}" for data, parts in named.items()) + more
