@@ -24,6 +24,33 @@ CONVENTIONS = tuple(Convention(correlation, power) for correlation in CORRELATIO
 # Static figures, `runs` and `cells_summary` show the convention of the paper's definition, arXiv 2402.05271.
 HEADLINE = Convention("cosine", "1")
 
+
+class Control(NamedTuple):
+    """The control of a quantity: the same number with K turned at random.
+
+    Attributes:
+        mean: Name of the quantity that holds its mean over rotations.
+        spread: Name of the quantity that holds its standard deviation over rotations.
+    """
+
+    mean: str
+    spread: str
+
+
+# Quantity -> its control, for code that does without torch; the registry (``nfa.alignment.quantities``) has the same.
+CONTROLS = {
+    "uc_nfc": Control("haar_nfc", "haar_nfc_sd"),
+    "c_nfc": Control("c_haar_nfc", "c_haar_nfc_sd"),
+    "c_nfc_update": Control("c_haar_nfc_update", "c_haar_nfc_update_sd"),
+    "left_nfc": Control("left_nfc_haar", "left_nfc_haar_sd"),
+    "directional": Control("directional_haar", "directional_haar_sd"),
+    "spectral": Control("spectral_haar", "spectral_haar_sd"),
+    "c_directional": Control("c_directional_haar", "c_directional_haar_sd"),
+    "c_spectral": Control("c_spectral_haar", "c_spectral_haar_sd"),
+    "c_directional_update": Control("c_directional_update_haar", "c_directional_update_haar_sd"),
+    "c_spectral_update": Control("c_spectral_update_haar", "c_spectral_update_haar_sd"),
+}
+
 # A run learned if it finished and its final test loss, or its share of test errors, is below this share of that of the
 # best constant prediction. The errors count too, because on classes that are hard to tell apart the squared error falls
 # little while the accuracy becomes far better.

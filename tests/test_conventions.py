@@ -1,11 +1,12 @@
-"""What counts as having learned."""
+"""What counts as having learned, and which control belongs to a quantity."""
 
 import math
 
 import pandas as pd
 import pytest
 
-from nfa.conventions import LEARNED_BELOW, beats_constant
+from nfa.alignment.quantities import QUANTITIES
+from nfa.conventions import CONTROLS, LEARNED_BELOW, beats_constant
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,8 @@ def test_a_run_learned_by_its_loss_or_by_its_errors(scores: tuple[float, ...], b
 
 def test_the_bound_itself_is_not_beaten() -> None:
     assert not beats_constant(LEARNED_BELOW, 1 - LEARNED_BELOW * 0.5, 1.0, 0.5)
+
+
+def test_controls_are_those_of_the_registry() -> None:
+    registered = {each.name: (each.control, each.spread) for each in QUANTITIES.values() if each.spread}
+    assert registered == CONTROLS
