@@ -72,15 +72,25 @@ def alignment_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFra
                 row("dc_nfc", correlation, "1", value if step else np.nan, "" if step else "0/0: W is W0")
                 row("w0_nfc", correlation, "1", 0.3)
                 row("haar_nfc", correlation, "1", 0.25)
-                row("c_haar_nfc", correlation, "1", 0.35 if step else np.nan, "" if step else "W equals W0: 0/0")
                 row("haar_nfc_sd", correlation, "1", 0.02)
+                row("c_haar_nfc", correlation, "1", 0.35, "" if step else "limit t -> 0+, gradient flow")
+                row("c_haar_nfc_sd", correlation, "1", 0.03, "" if step else "limit t -> 0+, gradient flow")
+                if not step:
+                    along = "limit t -> 0+, along the optimizer's first update"
+                    row("c_haar_nfc_update", correlation, "1", 0.32, along)
+                    row("c_haar_nfc_update_sd", correlation, "1", 0.03, along)
                 row("fact", correlation, None, np.nan, "weight decay is 0")
                 power = exponents["depth"] * (1.5 - 0.5 * progress) + 0.02 * draw.random()
                 for part, value in (("power", power), ("low", power / 2), ("high", 2 * power)):
                     row(f"depth_law_{part}", correlation, None, value)
                 row("depth_law_fit", correlation, None, 0.9 + 0.05 * progress)
+            for factor, chance in (("directional", 0.45), ("spectral", 0.8)):
+                row(factor, None, None, chance + 0.4 * progress * (1 - 0.1 * depth) + 0.02 * draw.random())
+                row(f"{factor}_haar", None, None, chance)
+                row(f"{factor}_haar_sd", None, None, 0.05)
             for quantity in SCALARS:
                 row(quantity, None, None, 0.5 + 0.1 * draw.random())
+            row("spectrum_slope", None, None, depth * (0.5 + 0.5 * progress))
     return pd.DataFrame(rows, columns=ALIGNMENT.names)
 
 

@@ -1,21 +1,21 @@
 """Verdicts in words: does a number lie above its control?
 
 The control is the same number with K turned at random, a mean over rotations with a standard deviation. The difference
-to the control is averaged over hidden layers and cells within each seed, and has a 95% interval over seeds. The rule:
+to the control, in itself and in standard deviations of the control (``nfa.report.statistics.above_control``), is
+averaged over hidden layers and cells within each seed; its 95% interval is over seeds. The rule:
 
     no better than chance    the difference is within ``FAR`` standard deviations of the control, or rounds to 0
     yes                      it is larger, and its interval lies above 0
     below chance             it is smaller, and its interval lies below 0
     undecided                it is large, but its interval contains 0
 
-The standard deviation is the one of a single layer (root mean square over layers and runs), so that a verdict is about
-the layers that a reader sees in the figures. With one seed there is no interval, and the size alone decides.
+With one seed there is no interval, and the size alone decides; where the standard deviation is not known (at powers
+other than 1), the interval alone does.
 """
 
 from dataclasses import dataclass
 from math import isfinite
 
-import numpy as np
 import pandas as pd
 
 from nfa.conventions import Convention
@@ -27,13 +27,12 @@ from nfa.report.statistics.study import Study
 FAR = 2.0  # standard deviations of the control
 SMALLEST = 0.005  # a smaller difference cannot be seen in two decimals
 ABOVE, CHANCE, BELOW, OPEN = "yes", "no better than chance", "below chance", "undecided"
-WORDS = {ABOVE: "above chance", CHANCE: CHANCE, BELOW: BELOW, OPEN: OPEN, UNDEFINED: UNDEFINED}  # without a question
 
 RULE = (
     f"The verdicts: yes, where the difference to the control is more than {FAR:g} standard deviations of the control "
-    "(over random rotations of K, root mean square over layers) and its 95% interval over seeds lies above 0; below "
-    "chance, where the same holds below 0; no better than chance, where the difference is smaller than that; "
-    "undecided, where it is larger but the interval contains 0."
+    "(over random rotations of K; mean over layers) and its 95% interval over seeds lies above 0; below chance, where "
+    "the same holds below 0; no better than chance, where the difference is smaller than that; undecided, where it is "
+    "larger but the interval contains 0."
 )
 
 # Names of families of networks in a sentence; a family without an entry has the name of its model.
@@ -59,7 +58,7 @@ class Compared:
         difference: value - control.
         low: Lower end of the 95% interval of the difference over seeds; NaN with one seed.
         high: Upper end.
-        spread: Standard deviation of the control of a single layer; NaN where it is not known.
+        deviations: The difference in standard deviations of the control; NaN where these are not known.
     """
 
     value: float
@@ -68,24 +67,26 @@ class Compared:
     difference: float
     low: float
     high: float
-    spread: float
+    deviations: float
 
     @property
     def verdict(self) -> str:
         """One of ``ABOVE``, ``CHANCE``, ``BELOW`` and ``OPEN``, by the rule above; ``n/a`` where undefined.
 
-        >>> Compared(0.8, 0.5, 0.5, difference=0.3, low=0.25, high=0.35, spread=0.05).verdict
+        >>> Compared(0.8, 0.5, 0.5, difference=0.3, low=0.25, high=0.35, deviations=6.0).verdict
         'yes'
-        >>> Compared(0.8, 0.75, 0.8, difference=0.05, low=0.04, high=0.06, spread=0.05).verdict
+        >>> Compared(0.8, 0.75, 0.8, difference=0.05, low=0.04, high=0.06, deviations=1.0).verdict
         'no better than chance'
         """
         if not isfinite(self.difference):
             return UNDEFINED
-        if abs(self.difference) <= max(SMALLEST, 0 if np.isnan(self.spread) else FAR * self.spread):
+        if abs(self.difference) < SMALLEST or abs(self.deviations) <= FAR:
             return CHANCE
-        if self.difference > 0:
-            return OPEN if self.low <= 0 else ABOVE
-        return OPEN if self.high >= 0 else BELOW
+        if self.difference > 0 and not (self.low <= 0 or self.deviations < 0):
+            return ABOVE
+        if self.difference < 0 and not (self.high >= 0 or self.deviations > 0):
+            return BELOW
+        return OPEN
 
     @property
     def beside(self) -> str:
@@ -95,8 +96,7 @@ class Compared:
     @property
     def in_full(self) -> str:
         """The number, its control and the difference with its interval and in standard deviations of the control."""
-        deviations = self.difference / self.spread if self.spread > 0 else np.nan
-        far = f", {number(deviations, 1)} standard deviations" if isfinite(deviations) else ""
+        far = f", {number(self.deviations, 1)} standard deviations" if isfinite(self.deviations) else ""
         return (
             f"{number(self.value)} ({number(self.initial)} at step 0) against {number(self.control)} by chance, "
             f"difference {interval(self.difference, self.low, self.high)}{far}"
@@ -108,12 +108,11 @@ Families = dict[tuple[str, str], Compared]  # (data set, family of networks) -> 
 
 def compare(study: Study, points: pd.DataFrame) -> Compared:
     """Average rows of ``Study.above_controls`` over hidden layers, cells and seeds."""
+    columns = ["value", "control", "initial", "difference", "deviations"]
     points = points[points["difference"].notna()]
-    runs = points.groupby(["cell", "seed"], observed=True)[["value", "control", "initial", "difference"]].mean()
-    runs = runs.reset_index()
-    value, control, initial = (mean_over_seeds(study, runs, name)[0] for name in ("value", "control", "initial"))
-    spread = float(np.sqrt(points["control_sd"].pow(2).mean()))
-    return Compared(value, control, initial, *mean_over_seeds(study, runs, "difference"), spread)
+    runs = points.groupby(["cell", "seed"], observed=True)[columns].mean().reset_index()
+    value, control, initial, difference, deviations = (mean_over_seeds(study, runs, column) for column in columns)
+    return Compared(value[0], control[0], initial[0], *difference, deviations[0])
 
 
 def families(study: Study, quantity: str, convention: Convention | None = None) -> Families:
@@ -150,7 +149,7 @@ def in_words(found: Families, limit: int = 8, *, short: bool = False) -> str:
         limit: Families that are named; the others are counted.
         short: For the overview: the numbers without the differences.
 
-    >>> row = Compared(0.8, 0.5, 0.5, difference=0.3, low=0.25, high=0.35, spread=0.05)
+    >>> row = Compared(0.8, 0.5, 0.5, difference=0.3, low=0.25, high=0.35, deviations=6.0)
     >>> in_words({("digits", "MLPs"): row}, short=True)
     'digits: yes in MLPs (0.80, by chance 0.50)'
     """

@@ -31,8 +31,8 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     """Join alignment with all held-out scores of the features of the same layer.
 
     Returns:
-        One row per cell, seed, checkpoint, layer, correlation and power: ``cell``, ``data``, ``model``, ``optimizer``,
-        ``seed``, ``step``, ``last`` (the run's last checkpoint), ``finished``, ``layer``, ``layer_index``,
+        One row per cell, seed, checkpoint, layer, correlation and power: ``cell``, ``data``, ``family`` (name of the
+        model without its settings), ``model``, ``optimizer``, ``seed``, ``step``, ``last`` (the run's last checkpoint), ``finished``, ``layer``, ``layer_index``,
         ``depth_from_output``, ``correlation``, ``power``, the alignment quantities, ``above_haar`` (uc_nfc - haar_nfc),
         the factors of UC-NFC with their controls, ``directional_above_haar`` (directional - directional_haar), and the
         scores (``SCORES``). The factors have no convention, so that they are the same in all rows of a layer.
@@ -50,7 +50,8 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     status["finished"] = status["status"] == "finished"
     table = table.merge(status[[*RUN, "finished"]], on=RUN, validate="m:1")
     table["last"] = table["step"] == table.groupby(RUN)["step"].transform("max")
-    names = collected.labels.set_index("cell")[["data", "model", "optimizer"]]
+    labels, family = collected.labels.set_index("cell"), collected.parameters.set_index("cell")["model.name"]
+    names = labels.assign(family=family.reindex(labels.index))[["data", "family", "model", "optimizer"]]
     table = table.join(names, on="cell")
     columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *NFCS, "above_haar"]
     columns += [*FACTORS, "directional_above_haar", *SCORES]

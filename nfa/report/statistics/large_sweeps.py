@@ -35,7 +35,8 @@ def rows_for_report(part: Collected, shown: set[str]) -> Collected:
     """Keep the rows of a part of a sweep that the report needs; ``shown`` are the cells that the page shows."""
     alignment, scores = part.alignment, part.scores
     ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc"])
-    wanted = alignment["quantity"].isin([*NFCS, "c_haar_nfc", "haar_nfc_sd", *PREDICTORS.values()]) & alignment["power"].notna()
+    nfcs = [*NFCS, "c_haar_nfc", "haar_nfc_sd", *PREDICTORS.values()]
+    wanted = alignment["quantity"].isin(nfcs) & alignment["power"].notna()
     wanted = (wanted | alignment["quantity"].isin([*FACTORS, *SPREADS])) & ends
     tests = (scores["split"] == "test") & _first_or_last(scores)
     rows = alignment[wanted | alignment["cell"].isin(shown)]

@@ -1,13 +1,13 @@
-"""At which layer is alignment strongest?"""
+"""At which layer do directions, strengths and UC-NFC align most?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from nfa.conventions import READOUT, Convention
-from nfa.report.figures.curves import QUANTITIES
-from nfa.report.figures.heatmap import is_tall
+from nfa.report.figures.heatmap import QUANTITIES, is_tall
 from nfa.report.numbers import UNDEFINED, interval, number, plural
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_heat
@@ -15,58 +15,89 @@ from nfa.report.page.sections.section import Answer, Section
 from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, row_link
-from nfa.report.statistics.labels import quantity_labels
+from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
 DEPTHS_LISTED, FEW = 8, 3  # a sentence about more depths than DEPTHS_LISTED names the FEW highest and lowest
 
 
 def which_layer(study: Study, convention: Convention) -> Answer:
-    """Name the hidden layer with the largest final UC-NFC in most cells, and give the means of all layers."""
+    """Name the hidden layers that are most aligned by directions, by strengths and by UC-NFC, with their means."""
     layers = rows_at(study, study.layer_finals, convention)
     layers = layers[layers["depth_from_output"] != READOUT]
     if layers.empty:
         return Answer(UNDEFINED, NOTHING)
-    by_depth = {depth: layers[layers["depth_from_output"] == depth] for depth in set(layers["depth_from_output"])}
-    means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
-    per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
-    if per_cell.empty:
+    layers = layers.assign(
+        directions=layers["directional"] - layers["directional_haar"],
+        strengths=layers["spectral"] - layers["spectral_haar"],
+        raw=layers["uc_nfc"],
+    )
+    found = {name: text for name in MEASURES if (text := _most(layers, name))}
+    if not found:
         return Answer(UNDEFINED, "UC-NFC is undefined at every hidden layer.", context=stated(study, convention))
+    verdict = " ".join(f"By {MEASURES[name]}, {text}." for name, text in found.items())
+    short = "\n".join(f"{name.capitalize() if name != 'raw' else 'UC-NFC'}: {text}" for name, text in found.items())
+    numbers = (
+        f"{_by_depth(study, layers)} Layers are counted from the output; the readout is 0 and is left out, since there "
+        "K is the identity and all these numbers are 1 by definition."
+    )
+    return Answer(short, verdict, numbers, f"{stated(study, convention)}{pooled(study, layers['cell'])}")
+
+
+MEASURES = {
+    "directions": "directions (directional factor above its control)",
+    "strengths": "strengths (spectral factor above its control)",
+    "raw": "UC-NFC itself, without its control",
+}
+
+
+def _most(layers: pd.DataFrame, column: str) -> str:
+    """Tell which hidden layer has the largest mean of a column in most cells; empty where it is undefined."""
+    per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)[column].mean().dropna()
+    if per_cell.empty:
+        return ""
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
     ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
+    total = plural(len(best), "cell")
+    listed = [f"{_place(ranked[0])} in {counts[ranked[0]]} of {total}"]
+    listed += [f"{_place(depth)} in {counts[depth]}" for depth in ranked[1:]]
+    lead = "the layer" if 2 * counts[ranked[0]] > len(best) else "no layer in most cells:"
+    return f"{lead} {name_list(listed, FEW)}"
 
-    def listed(depths: list[int], place: Callable[[int], str]) -> str:
-        return ", ".join(
-            f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {place(depth)} "
-            f"({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
+
+def _by_depth(study: Study, layers: pd.DataFrame) -> str:
+    """Give the means by depth; of very deep networks, those of the depths with the largest and smallest excess."""
+    by_depth = {int(depth): part for depth, part in layers.groupby("depth_from_output")}
+    column = "directions" if layers["directions"].notna().any() else "raw"
+    means = {depth: float(part[column].mean()) for depth, part in by_depth.items()}
+
+    def listed(depths: Sequence[int], place: Callable[[int], str]) -> str:
+        return "; ".join(
+            f"{place(depth)} {_means(study, by_depth[depth])} ({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
             for depth in depths
         )
 
     if len(means) <= DEPTHS_LISTED:
-        by_layer = f"By hidden layer, the mean of final UC-NFC is {listed(sorted(means, reverse=True), _at_place)}."
-    else:
-        order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
-        least, most = order[:FEW], order[: -FEW - 1 : -1]
-        named = partial(_named_place, study)
-        by_layer = (
-            f"The mean of final UC-NFC over the {len(means)} depths is highest at these: {listed(most, named)}; and "
-            f"lowest at these: {listed(least, named)}."
-        )
-    total = plural(sum(counts.values()), "cell")
-    first, *others = (f"{_place(depth)} in {counts[depth]}" for depth in ranked)
-    majority = 2 * counts[ranked[0]] > sum(counts.values())
-    lead = (
-        "The hidden layer with the largest final UC-NFC is the one"
-        if majority
-        else "No hidden layer has the largest final UC-NFC in most cells: it is the one"
+        return f"Means by hidden layer at the last step: {listed(sorted(means, reverse=True), _at_place)}."
+    order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
+    named = partial(_named_place, study)
+    what = "directional factor above its control" if column == "directions" else "UC-NFC"
+    return (
+        f"Of the {len(means)} depths, the mean of the {what} at the last step is largest at these: "
+        f"{listed(order[: -FEW - 1 : -1], named)}; and smallest at these: {listed(order[:FEW], named)}."
     )
-    verdict = f"{lead} {', '.join([f'{first} of {total}', *others])}."
-    numbers = f"{by_layer} Layers are counted from the output, where the readout is 0."
-    context = f"{stated(study, convention)}{pooled(study, layers['cell'])}"
-    return Answer(
-        f"{'largest' if majority else 'no layer in most cells'}: {first} of {total}", verdict, numbers, context
-    )
+
+
+def _means(study: Study, part: pd.DataFrame) -> str:
+    """Write the means of both factors beside their controls, and of UC-NFC, at one depth."""
+    pairs = (("directional factor", "directional"), ("spectral factor", "spectral"))
+    texts = [
+        f"{name} {seed_mean(study, part, column)}, by chance {number(part[f'{column}_haar'].mean())}"
+        for name, column in pairs
+        if part[column].notna().any()
+    ]
+    return ", ".join([*texts, f"UC-NFC {seed_mean(study, part, 'uc_nfc')}"])
 
 
 def _place(depth: int) -> str:
@@ -93,10 +124,10 @@ def heat_table(study: Study, live: Live) -> Safe:
     if is_tall(study):
         return _tall_heat_table(study, live)
     depths = range(study.deepest, -1, -1)
-    groups = [
-        [GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in quantity_labels(QUANTITIES).values()
+    groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
+    names = [
+        [GAP, *(el("th", str(depth) if depth else "readout", scope="col") for depth in depths)] for _ in QUANTITIES
     ]
-    names = [[GAP, *(el("th", str(depth) if depth else "out", scope="col") for depth in depths)] for _ in QUANTITIES]
     head = el("thead", el("tr", el("th", "cell", rowspan=2, scope="col"), groups), el("tr", names))
     rows = []
     for cell in study.shown:
@@ -113,8 +144,8 @@ def heat_table(study: Study, live: Live) -> Safe:
         ]
         rows.append(el("tr", row_head(study, cell), cells))
     caption = (
-        "UC-NFC and C-NFC of every layer at the last step: mean over seeds; columns: distance from the output (out: "
-        "the readout); colour from 0 (pale) to 1 (dark)"
+        "Every layer at the last step, mean over seeds; columns: distance from the output; at the readout all "
+        "these numbers are 1 by definition; colour from 0 (pale) to 1 (dark)"
     )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
@@ -125,7 +156,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
     layers = {cell: {depth: (name, index) for name, index, depth in study.layers(cell)} for cell in study.shown}
     names = [
         [el("th", row_link(study, cell), colspan=len(QUANTITIES) + 1, scope="colgroup") for cell in study.shown],
-        [[GAP, *(el("th", name, scope="col") for name in quantity_labels(QUANTITIES).values())] for _ in study.shown],
+        [[GAP, *(el("th", name, scope="col") for name in QUANTITIES.values())] for _ in study.shown],
     ]
     head = el("thead", el("tr", el("th", "layer", rowspan=2, scope="col"), names[0]), el("tr", names[1]))
     rows = []
@@ -142,8 +173,8 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
         ]
         rows.append(el("tr", el("th", study.place_name(depth), scope="row"), cells))
     caption = (
-        "UC-NFC and C-NFC of every layer at the last step: mean over seeds; rows: layers from the input to the output; "
-        "colour from 0 (pale) to 1 (dark)"
+        "Every layer at the last step, mean over seeds; rows: layers from the input to the output (the last one is the "
+        "readout, where all these numbers are 1 by definition); colour from 0 (pale) to 1 (dark)"
     )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap tall", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
@@ -151,7 +182,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
 
 def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int) -> Safe:
     """Make one entry of the heat map, with a tooltip."""
-    label = quantity_labels([quantity])[quantity]
+    label = QUANTITIES[quantity]
 
     def show(convention: Convention) -> tuple[str, float | None, str]:
         series = study.curve(cell, quantity, index, convention)
