@@ -19,8 +19,9 @@ from math import isfinite
 import pandas as pd
 
 from nfa.conventions import Convention
-from nfa.report.numbers import UNDEFINED, interval, number
+from nfa.report.numbers import UNDEFINED, number
 from nfa.report.page.sentences import complete_cells, mean_over_seeds
+from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
@@ -28,11 +29,19 @@ FAR = 2.0  # standard deviations of the control
 SMALLEST = 0.005  # a smaller difference cannot be seen in two decimals
 ABOVE, CHANCE, BELOW, OPEN = "yes", "no better than chance", "below chance", "undecided"
 
+STRENGTHS = {
+    ABOVE: "more alike than by chance",
+    CHANCE: "as alike as by chance",
+    BELOW: "less alike than by chance",
+    OPEN: OPEN,
+    UNDEFINED: UNDEFINED,
+}
+
 RULE = (
     f"The verdicts: yes, where the difference to the control is more than {FAR:g} standard deviations of the control "
     "(over random rotations of K; mean over layers) and its 95% interval over seeds lies above 0; below chance, where "
     "the same holds below 0; no better than chance, where the difference is smaller than that; undecided, where it is "
-    "larger but the interval contains 0."
+    "larger but the interval contains 0. Of strengths the same rule says how alike they are."
 )
 
 # Names of families of networks in a sentence; a family without an entry has the name of its model.
@@ -59,6 +68,7 @@ class Compared:
         low: Lower end of the 95% interval of the difference over seeds; NaN with one seed.
         high: Upper end.
         deviations: The difference in standard deviations of the control; NaN where these are not known.
+        strengths: The number is a spectral factor, of which one asks how alike strengths are.
     """
 
     value: float
@@ -68,6 +78,7 @@ class Compared:
     low: float
     high: float
     deviations: float
+    strengths: bool = False
 
     @property
     def verdict(self) -> str:
@@ -89,30 +100,26 @@ class Compared:
         return OPEN
 
     @property
-    def beside(self) -> str:
-        """The number beside its control, for a few words: ``0.79, by chance 0.47``."""
-        return f"{number(self.value)}, by chance {number(self.control)}"
+    def words(self) -> str:
+        """The verdict for a reader; of strengths, how alike they are."""
+        return STRENGTHS[self.verdict] if self.strengths else self.verdict
 
     @property
-    def in_full(self) -> str:
-        """The number, its control and the difference with its interval and in standard deviations of the control."""
-        far = f", {number(self.deviations, 1)} standard deviations" if isfinite(self.deviations) else ""
-        return (
-            f"{number(self.value)} ({number(self.initial)} at step 0) against {number(self.control)} by chance, "
-            f"difference {interval(self.difference, self.low, self.high)}{far}"
-        )
+    def beside(self) -> str:
+        """The number beside its control: ``0.79, by chance 0.47``."""
+        return f"{number(self.value)}, by chance {number(self.control)}"
 
 
 Families = dict[tuple[str, str], Compared]  # (data set, family of networks) -> comparison
 
 
-def compare(study: Study, points: pd.DataFrame) -> Compared:
+def compare(study: Study, points: pd.DataFrame, *, strengths: bool = False) -> Compared:
     """Average rows of ``Study.above_controls`` over hidden layers, cells and seeds."""
     columns = ["value", "control", "initial", "difference", "deviations"]
     points = points[points["difference"].notna()]
     runs = points.groupby(["cell", "seed"], observed=True)[columns].mean().reset_index()
     value, control, initial, difference, deviations = (mean_over_seeds(study, runs, column) for column in columns)
-    return Compared(value[0], control[0], initial[0], *difference, deviations[0])
+    return Compared(value[0], control[0], initial[0], *difference, deviations[0], strengths)
 
 
 def families(study: Study, quantity: str, convention: Convention | None = None) -> Families:
@@ -130,7 +137,7 @@ def families(study: Study, quantity: str, convention: Convention | None = None) 
     if convention is not None:
         points = points[at_convention(points, convention)]
     parts = by_family(study, points[points["difference"].notna()])
-    return {key: compare(study, part) for key, part in parts.items()}
+    return {key: compare(study, part, strengths=quantity == "spectral") for key, part in parts.items()}
 
 
 def by_family(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
@@ -141,26 +148,38 @@ def by_family(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], pd.Dat
     return {key: part for key, part in parts.items() if len(part)}
 
 
-def in_words(found: Families, limit: int = 8, *, short: bool = False) -> str:
-    """Write the verdicts of each data set, family by family.
+def in_words(found: Families, limit: int = 8) -> str:
+    """Write the verdict of each data set and family, for the end of a sentence.
 
     Args:
         found: From ``families``.
         limit: Families that are named; the others are counted.
-        short: For the overview: the numbers without the differences.
 
     >>> row = Compared(0.8, 0.5, 0.5, difference=0.3, low=0.25, high=0.35, deviations=6.0)
-    >>> in_words({("digits", "MLPs"): row}, short=True)
-    'digits: yes in MLPs (0.80, by chance 0.50)'
+    >>> in_words({("digits", "MLPs"): row})
+    'yes in MLPs on digits (0.80, by chance 0.50)'
     """
+    return name_list(
+        [f"{row.words} in {family} on {data} ({row.beside})" for (data, family), row in found.items()], limit
+    )
 
-    def told(key: tuple[str, str]) -> str:
-        numbers = found[key].beside if short else found[key].in_full
-        return f"{found[key].verdict} in {key[1]} ({numbers})"
 
-    named: dict[str, list[str]] = {}
-    for key in list(found)[:limit]:
-        named.setdefault(key[0], []).append(told(key))
-    more = f"; and {len(found) - limit} more" if len(found) > limit else ""
-    prefix = "" if short else "on "
-    return "; ".join(f"{prefix}{data}{':' if short else ''} {', '.join(parts)}" for data, parts in named.items()) + more
+def verdict_rows(columns: dict[str, Families], limit: int = 6) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """List the verdicts for the overview.
+
+    Args:
+        columns: Name of a quantity -> what ``families`` found.
+        limit: Families that are listed.
+
+    Returns:
+        For each data set and family: its name, and for each quantity its name, the verdict and the numbers behind it.
+    """
+    keys = list(dict.fromkeys(key for found in columns.values() for key in found))
+    return [
+        (
+            f"{family}, {data}",
+            [(name, found[key].words, found[key].beside) for name, found in columns.items() if key in found],
+        )
+        for key in keys[:limit]
+        for data, family in [key]
+    ]

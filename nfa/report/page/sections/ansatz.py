@@ -4,16 +4,16 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import HEADLINE, READOUT, Convention
+from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
 from nfa.report.figures import ansatz
-from nfa.report.numbers import UNDEFINED, number, plural, plus_minus
+from nfa.report.numbers import UNDEFINED, interval, number, plural, plus_minus
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_text
 from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row
 from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
-from nfa.report.page.tables import row_head, table
-from nfa.report.page.verdicts import RULE, Families, by_family, families, in_words
+from nfa.report.page.tables import row_head, table, text_cell, text_head
+from nfa.report.page.verdicts import RULE, Compared, Families, by_family, families, in_words, verdict_rows
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
@@ -23,34 +23,52 @@ def holds(study: Study, convention: Convention) -> Answer:
     means = rows_at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
-    directions, strengths, raw = (
-        families(study, "directional"),
-        families(study, "spectral"),
-        families(study, "uc_nfc", convention),
-    )
-    verdict = (
-        f"Do K's directions agree with those of W? {_told(directions)} Do the strengths? {_told(strengths)} "
-        f"UC-NFC, the product of both, is above its control: {_told(raw)}"
-    )
-    numbers = f"{SPLIT} {_slopes(study)}{_whole(study, means)} {RULE}"
-    shorts = [("Directions", directions), ("Strengths", strengths), ("UC-NFC", raw)]
-    short = "\n".join(f"{name}: {in_words(found, 4, short=True)}" for name, found in shorts if found)
+    found = _compared(study, convention)
+    verdict = " ".join(f"{name}: {in_words(found[key]) or NOT_MEASURED}." for key, name in SUBJECTS.items())
+    numbers = f"{SPLIT} {_slopes(study)}{_whole(study, means)}"
     end = f"{stated(study, convention)} The factors are of the cosine at power 1.{pooled(study, means['cell'])}"
-    return Answer(short or UNDEFINED, verdict, numbers, end)
+    return Answer(in_words(found["directions"], 2) or UNDEFINED, verdict, numbers, end)
 
 
+def overview(material: Material) -> Safe | None:
+    """Make the verdicts of the page's overview: a row per data set and family; None where there are none."""
+    rows = verdict_rows(_compared(material.study, HEADLINE))
+    if not rows:
+        return None
+    return el(
+        "span",
+        [
+            el(
+                "span",
+                el("span", family),
+                [el("span", f"{name}: ", el("b", words), f" ({numbers})") for name, words, numbers in verdicts],
+                cls="verdicts",
+            )
+            for family, verdicts in rows
+        ],
+        cls="all-verdicts",
+    )
+
+
+# Name of a quantity in a word -> its name at the start of a sentence.
+SUBJECTS = {"directions": "Directions", "strengths": "Strengths", "UC-NFC": "UC-NFC, the product of both"}
+NOT_MEASURED = "the quantity or its control was not measured"
 SPLIT = (
-    "UC-NFC at power 1 (cosine) is the product of two factors. The directional factor is 1 exactly where K is diagonal "
-    "in the left singular basis of W. The spectral factor is 1 exactly where K has the same weight on all directions "
-    "that W uses, so that the AGOP has the strengths of the NFM. A random K of many directions has nearly that, so "
-    "that the spectral factor by chance is close to 1: below chance, K prefers W's strong directions or its weak ones."
+    "UC-NFC (cosine, power 1) is the product of two factors. The directional factor is 1 exactly where K is diagonal in "
+    "the left singular basis of W. The spectral factor is 1 exactly where K has the same weight on all directions that W "
+    "uses, so that the singular values of the AGOP are in proportion to those of the NFM. By chance means: with K turned "
+    "at random. Turned at random, a K of many directions has nearly the same weight on all of them, so that the spectral "
+    "factor by chance is close to 1; it is below chance where K prefers the strong or the weak directions of W."
 )
 
 
-def _told(found: Families) -> str:
-    """Write the verdicts as a sentence."""
-    text = in_words(found) or "the quantity or its control was not measured"
-    return f"{text[0].upper()}{text[1:]}."
+def _compared(study: Study, convention: Convention) -> dict[str, Families]:
+    """Compare both factors and UC-NFC with their controls."""
+    return {
+        "directions": families(study, "directional"),
+        "strengths": families(study, "spectral"),
+        "UC-NFC": families(study, "uc_nfc", convention),
+    }
 
 
 def _slopes(study: Study) -> str:
@@ -60,11 +78,52 @@ def _slopes(study: Study) -> str:
     parts = by_family(study, points.dropna(subset=["slope"]))
     if not parts:
         return ""
-    listed = name_list(parts, 8, lambda key: f"{seed_mean(study, parts[key], 'slope')} in {key[1]} on {key[0]}")
+    listed = name_list([f"{seed_mean(study, part, 'slope')} in {key[1]} on {key[0]}" for key, part in parts.items()], 8)
     return (
         "Averaged over hidden layers, K's weight on a direction grows with its squared singular value to the power p = "
-        f"{listed}; the AGOP to the power 1/(1 + p) then has the strengths of the NFM. "
+        f"{listed}; at p = 0 the strengths agree, else the AGOP to the power 1/(1 + p) has the strengths of the NFM. "
     )
+
+
+def verdict_table(study: Study, live: Live) -> Safe:
+    """Tabulate the verdicts with their numbers: a row per data set, family of networks and quantity."""
+    compared = {convention: _compared(study, convention) for convention in CONVENTIONS}
+    keys = list(dict.fromkeys(key for found in compared[HEADLINE].values() for key in found))
+    rows = []
+    for key in keys:
+        for place, name in enumerate(SUBJECTS):
+
+            def text(convention: Convention, column: str, name: str = name, key: tuple[str, str] = key) -> str:
+                row = compared[convention][name].get(key)
+                return UNDEFINED if row is None else _entry(row, column)
+
+            head = el("th", f"{key[0]} · {key[1]}" if place == 0 else "", scope="row")
+            cells = [
+                live_text(live, "td", lambda c, column=column, t=text: t(c, column), cls=cls)  # type: ignore[misc]
+                for column, cls in (("verdict", "text"), *((column, None) for column in COLUMNS_OF_VERDICTS))
+            ]
+            rows.append(el("tr", head, text_cell(name), cells))
+    names = ("data and networks", text_head("quantity"), text_head("verdict"), *COLUMNS_OF_VERDICTS)
+    caption = (
+        "Verdicts, mean over hidden layers, cells and seeds; in brackets the 95% interval of the difference over seeds; "
+        "deviations: the difference in standard deviations of the control, mean over layers"
+    )
+    return table(names, rows, caption, cls="numbers")
+
+
+COLUMNS_OF_VERDICTS = ("step 0", "last step", "by chance", "difference", "deviations")
+
+
+def _entry(row: Compared, column: str) -> str:
+    """Write one entry of the table of verdicts."""
+    return {
+        "verdict": row.words,
+        "step 0": number(row.initial),
+        "last step": number(row.value),
+        "by chance": number(row.control),
+        "difference": interval(row.difference, row.low, row.high),
+        "deviations": number(row.deviations, 1),
+    }[column]
 
 
 def _whole(study: Study, means: pd.DataFrame) -> str:
@@ -114,7 +173,8 @@ def ansatz_table(study: Study, live: Live) -> Safe:
             if frame is None or cell not in frame.index:
                 return UNDEFINED
             row = frame.loc[cell]
-            return plus_minus(row["mean"], row["ci_high"] - row["mean"])
+            control = COLUMNS[measure] == "by chance" or measure in ("haar_nfc", "w0_nfc", "c_haar_nfc")
+            return number(row["mean"]) if control else plus_minus(row["mean"], row["ci_high"] - row["mean"])
 
         cells = [live_text(live, "td", lambda c, m=measure, t=text: t(c, m)) for measure in measures]  # type: ignore[misc]
         rows.append(el("tr", row_head(study, cell), cells))
@@ -144,6 +204,8 @@ def body(material: Material) -> list[object]:
         cls="note",
     )
     return [
+        verdict_table(study, live),
+        el("p", RULE, cls="note"),
         optimizer_legend(study),
         panel_row("ansatz", ansatz.panels(study), live, cls="panels wide"),
         legend,
@@ -157,4 +219,5 @@ SECTION = Section(
     question="Does the ansatz hold here?",
     answer=lambda material, convention: holds(material.study, convention),
     body=body,
+    overview=overview,
 )

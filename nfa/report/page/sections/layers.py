@@ -1,24 +1,21 @@
 """At which layer do directions, strengths and UC-NFC align most?"""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import READOUT, Convention
-from nfa.report.figures.heatmap import QUANTITIES, is_tall
+from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.report.figures.heatmap import QUANTITIES, WIDEST, is_tall
 from nfa.report.numbers import UNDEFINED, interval, number, plural
 from nfa.report.page.html import Safe, el
-from nfa.report.page.live import live_heat
+from nfa.report.page.live import live_heat, live_text
 from nfa.report.page.sections.section import Answer, Section
 from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
-from nfa.report.page.tables import row_head, row_link
+from nfa.report.page.tables import row_head, row_link, table
+from nfa.report.page.verdicts import CHANCE, by_family, families
+from nfa.report.statistics.features_alignment import FACTORS
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
-
-DEPTHS_LISTED, FEW = 8, 3  # a sentence about more depths than DEPTHS_LISTED names the FEW highest and lowest
 
 
 def which_layer(study: Study, convention: Convention) -> Answer:
@@ -32,23 +29,40 @@ def which_layer(study: Study, convention: Convention) -> Answer:
         strengths=layers["spectral"] - layers["spectral_haar"],
         raw=layers["uc_nfc"],
     )
-    found = {name: text for name in MEASURES if (text := _most(layers, name))}
-    if not found:
+    parts, found = by_family(study, layers), {}
+    for name, quantity in MEASURES.items():
+        compared = families(study, quantity) if quantity else {}
+        even = {key for key, row in compared.items() if row.verdict == CHANCE}
+        texts = {key: AT_NO_LAYER if key in even else _most(part, name) for key, part in parts.items()}
+        found[name] = {key: text for key, text in texts.items() if text}
+    if not any(found.values()):
         return Answer(UNDEFINED, "UC-NFC is undefined at every hidden layer.", context=stated(study, convention))
-    verdict = " ".join(f"By {MEASURES[name]}, {text}." for name, text in found.items())
-    short = "\n".join(f"{name.capitalize() if name != 'raw' else 'UC-NFC'}: {text}" for name, text in found.items())
+    sentences = {
+        name: f"{SENTENCES[name]} {'; '.join(f'in {family} on {data}: {text}' for (data, family), text in named.items())}."
+        for name, named in found.items()
+        if named
+    }
+    raw = f"{sentences.pop('raw', '')} " if len(sentences) > 1 else ""
+    first = next(name for name in MEASURES if found[name])
+    lines = [f"{family}, {data}: {text}" for (data, family), text in found[first].items()]
     numbers = (
-        f"{_by_depth(study, layers)} Layers are counted from the output; the readout is 0 and is left out, since there "
-        "K is the identity and all these numbers are 1 by definition."
+        f"{raw}The factors and their controls are explained in the section above. Layers are counted from the output; the "
+        "readout is 0 and is left out, since there K is the identity and all these numbers are 1 by definition."
     )
-    return Answer(short, verdict, numbers, f"{stated(study, convention)}{pooled(study, layers['cell'])}")
+    short = "\n".join([f"{SHORT[first]}:", *lines[:4], *([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])])
+    return Answer(
+        short, " ".join(sentences.values()), numbers, f"{stated(study, convention)}{pooled(study, layers['cell'])}"
+    )
 
 
-MEASURES = {
-    "directions": "directions (directional factor above its control)",
-    "strengths": "strengths (spectral factor above its control)",
-    "raw": "UC-NFC itself, without its control",
+MEASURES = {"directions": "directional", "strengths": "spectral", "raw": None}  # -> quantity with a verdict
+SENTENCES = {
+    "directions": "Directions are furthest above chance (directional factor minus its control)",
+    "strengths": "Strengths are most alike beside chance (spectral factor minus its control)",
+    "raw": "UC-NFC itself, without its control, is largest",
 }
+AT_NO_LAYER = "as by chance, averaged over layers"
+SHORT = {"directions": "directions furthest above chance", "strengths": "strengths most alike", "raw": "largest UC-NFC"}
 
 
 def _most(layers: pd.DataFrame, column: str) -> str:
@@ -58,62 +72,69 @@ def _most(layers: pd.DataFrame, column: str) -> str:
         return ""
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
-    ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
-    total = plural(len(best), "cell")
-    listed = [f"{_place(ranked[0])} in {counts[ranked[0]]} of {total}"]
-    listed += [f"{_place(depth)} in {counts[depth]}" for depth in ranked[1:]]
-    lead = "the layer" if 2 * counts[ranked[0]] > len(best) else "no layer in most cells:"
-    return f"{lead} {name_list(listed, FEW)}"
+    first = min(counts, key=lambda depth: (-counts[depth], depth))
+    return f"{_place(first)} in {counts[first]} of {plural(len(best), 'cell')}"
 
 
-def _by_depth(study: Study, layers: pd.DataFrame) -> str:
-    """Give the means by depth; of very deep networks, those of the depths with the largest and smallest excess."""
-    by_depth = {int(depth): part for depth, part in layers.groupby("depth_from_output")}
-    column = "directions" if layers["directions"].notna().any() else "raw"
-    means = {depth: float(part[column].mean()) for depth, part in by_depth.items()}
+def means_table(study: Study, live: Live) -> Safe | None:
+    """Tabulate means by data set, family of networks and depth; None for deep networks, which the heat map shows."""
+    if study.deepest > WIDEST:
+        return None
+    finals = {convention: rows_at(study, study.layer_finals, convention) for convention in CONVENTIONS}
+    parts = {convention: _places(study, frame) for convention, frame in finals.items()}
+    powers = study.depth_law[study.depth_law["correlation"] == HEADLINE.correlation]
+    slopes = _places(study, powers)
+    rows = []
+    for key, part in parts[HEADLINE].items():
+        data, family, depth = key
 
-    def listed(depths: Sequence[int], place: Callable[[int], str]) -> str:
-        return "; ".join(
-            f"{place(depth)} {_means(study, by_depth[depth])} ({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
-            for depth in depths
-        )
+        def raw(convention: Convention, column: str, key: tuple[str, str, int] = key) -> str:
+            here = parts[convention].get(key)
+            return UNDEFINED if here is None else seed_mean(study, here, column)
 
-    if len(means) <= DEPTHS_LISTED:
-        return f"Means by hidden layer at the last step: {listed(sorted(means, reverse=True), _at_place)}."
-    order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
-    named = partial(_named_place, study)
-    what = "directional factor above its control" if column == "directions" else "UC-NFC"
+        factors = [
+            number(part[name].mean()) if name.endswith("haar") else seed_mean(study, part, name) for name in FACTORS
+        ]
+        cells = [el("td", text) for text in (part["cell"].nunique(), *factors, *_powers(study, slopes.get(key)))]
+        live_cells = [
+            live_text(live, "td", lambda c, column=column, t=raw: t(c, column))  # type: ignore[misc]
+            for column in ("uc_nfc", "haar_nfc")
+        ]
+        rows.append(el("tr", el("th", f"{data} · {family} · {_place(depth)}", scope="row"), cells, live_cells))
+    names = ("layers", "cells", "directional", "by chance", "spectral", "by chance", "p", "1/(1 + p)", "best power")
+    caption = (
+        "Means by layer at the last step, over cells and seeds, with 95% intervals over seeds; p: slope of K's spectrum, "
+        "1/(1 + p): the power of the AGOP that has the strengths of the NFM, beside the power that fits best in the cosine; by chance: "
+        "with K turned at random"
+    )
+    return table((*names, "UC-NFC", "by chance"), rows, caption, cls="numbers")
+
+
+def _powers(study: Study, part: pd.DataFrame | None) -> tuple[str, str, str]:
+    """Write the mean slope p of some layers, 1/(1 + p), and the mean of the best-fitting power."""
+    if part is None:
+        return UNDEFINED, UNDEFINED, UNDEFINED
+    slope = float(part["slope"].mean())
     return (
-        f"Of the {len(means)} depths, the mean of the {what} at the last step is largest at these: "
-        f"{listed(order[: -FEW - 1 : -1], named)}; and smallest at these: {listed(order[:FEW], named)}."
+        seed_mean(study, part, "slope"),
+        number(1 / (1 + slope) if slope > -1 else None),
+        number(part["power"].mean()),
     )
 
 
-def _means(study: Study, part: pd.DataFrame) -> str:
-    """Write the means of both factors beside their controls, and of UC-NFC, at one depth."""
-    pairs = (("directional factor", "directional"), ("spectral factor", "spectral"))
-    texts = [
-        f"{name} {seed_mean(study, part, column)}, by chance {number(part[f'{column}_haar'].mean())}"
-        for name, column in pairs
-        if part[column].notna().any()
-    ]
-    return ", ".join([*texts, f"UC-NFC {seed_mean(study, part, 'uc_nfc')}"])
+def _places(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str, int], pd.DataFrame]:
+    """Cut rows into data sets, families and depths of hidden layers, from the input to the output."""
+    hidden = frame[frame["depth_from_output"] != READOUT]
+    return {
+        (*key, depth): part[part["depth_from_output"] == depth]
+        for key, part in by_family(study, hidden).items()
+        for depth in sorted(set(part["depth_from_output"].astype(int)), reverse=True)
+    }
 
 
 def _place(depth: int) -> str:
     """Name a layer by its distance from the output."""
     return "just before the readout" if depth == 1 else f"{depth} from the output"
-
-
-def _at_place(depth: int) -> str:
-    """Name the layers at a distance from the output, after a number."""
-    return f"for the layer {_place(depth)}"
-
-
-def _named_place(study: Study, depth: int) -> str:
-    """Name a layer of a deep network by its own name, because its distance from the output tells little there."""
-    name = study.name_at(depth)
-    return f"at {name}" if name else _at_place(depth)
 
 
 GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map
@@ -125,9 +146,7 @@ def heat_table(study: Study, live: Live) -> Safe:
         return _tall_heat_table(study, live)
     depths = range(study.deepest, -1, -1)
     groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
-    names = [
-        [GAP, *(el("th", str(depth) if depth else "readout", scope="col") for depth in depths)] for _ in QUANTITIES
-    ]
+    names = [[GAP, *(el("th", str(depth) if depth else "out", scope="col") for depth in depths)] for _ in QUANTITIES]
     head = el("thead", el("tr", el("th", "cell", rowspan=2, scope="col"), groups), el("tr", names))
     rows = []
     for cell in study.shown:
@@ -144,8 +163,8 @@ def heat_table(study: Study, live: Live) -> Safe:
         ]
         rows.append(el("tr", row_head(study, cell), cells))
     caption = (
-        "Every layer at the last step, mean over seeds; columns: distance from the output; at the readout all "
-        "these numbers are 1 by definition; colour from 0 (pale) to 1 (dark)"
+        "Every layer at the last step, mean over seeds; columns: distance from the output (out: the readout, where all "
+        "these numbers are 1 by definition); colour from 0 (pale) to 1 (dark)"
     )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
@@ -202,5 +221,5 @@ SECTION = Section(
     name="layers",
     question="At which layer?",
     answer=lambda material, convention: which_layer(material.study, convention),
-    body=lambda material: [heat_table(material.study, material.live)],
+    body=lambda material: [means_table(material.study, material.live), heat_table(material.study, material.live)],
 )

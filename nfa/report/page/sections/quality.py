@@ -49,7 +49,6 @@ def better_features(study: Study) -> Answer:
     first = directions[FIRST_SCORE]
     others = [row for score, row in directions.items() if score != FIRST_SCORE and np.isfinite(row["ci_low"])]
     verdict = f"{_verdict(first)} {_tally(others)}"
-    listed = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in others)
     beside = "; ".join(
         f"{_rho(by_quantity[quantity][FIRST_SCORE])} for {label}"
         for quantity, label in QUANTITIES.items()
@@ -58,7 +57,6 @@ def better_features(study: Study) -> Answer:
     numbers = (
         "A linear probe is a linear read-out that is fitted on a layer's training features and scored on test data; its "
         "gain is over the same layer of the untrained network. "
-        f"{f'The other rank correlations of the directional factor above its control: {listed}. ' if others else ''}"
         f"With the {NAMES[FIRST_SCORE]}'s score, the rank correlation is {beside}. Ranks are taken within strata: "
         "layers of one data set, one family of networks, one depth from the output and one seed. The intervals are over "
         "cells (jackknife), because cells are what varies independently: the layers of a network depend on each other, "
