@@ -37,6 +37,10 @@ class Control(NamedTuple):
     spread: str
 
 
+# The quantities that tables, trackers and the terminal show first, each beside its control and its distance above it.
+HEADLINES = ("uc_nfc", "c_nfc", "directional")
+ABOVE, ABOVE_IN_SD = "above_control", "above_control_in_sd"  # in names of columns and metrics, after the quantity
+
 # Quantity -> its control, for code that does without torch; the registry (``nfa.alignment.quantities``) has the same.
 CONTROLS = {
     "uc_nfc": Control("haar_nfc", "haar_nfc_sd"),

@@ -25,11 +25,13 @@ from nfa.alignment.network.samples import Inputs, batches, kept, random_states_k
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.network.undisturbed import undisturbed
 from nfa.alignment.options import MeasureOptions
-from nfa.conventions import CORRELATIONS, POWERS
+from nfa.alignment.quantities import QUANTITIES
+from nfa.conventions import CORRELATIONS, HEADLINES, POWERS, READOUT
 from nfa.errors import nearest
 
 _OPTIONS = tuple(field.name for field in fields(MeasureOptions) if field.name != "step")  # a call gives the step
-LOGGED = ("uc_nfc", "c_nfc", "haar_nfc", "relative_change")  # names of registered quantities
+# Each quantity is followed by its control.
+LOGGED = (*(str(name) for each in HEADLINES for name in (each, QUANTITIES[each].control)), "relative_change")
 
 
 class Monitor:
@@ -43,7 +45,7 @@ class Monitor:
         >>> model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
         >>> monitor = nfa.Monitor(model, torch.randn(20, 6))
         >>> [name for name in monitor(step=0) if "uc_nfc" in name]
-        ['alignment/uc_nfc/0', 'alignment/uc_nfc/1', 'alignment/uc_nfc/mean']
+        ['alignment/uc_nfc/0', 'alignment/uc_nfc/readout', 'alignment/uc_nfc/mean']
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Monitor:
         self._frames: list[pd.DataFrame] = []
         self._like: Survey | None = None
         self._numbers: dict[str, int] = {}
+        self._readouts: list[str] = []
 
     def __call__(self, step: int) -> dict[str, float]:
         """Measure the network as it is now.
@@ -94,31 +97,41 @@ class Monitor:
             step: Value of the column ``step``.
 
         Returns:
-            Numbers by name, for ``wandb.log``: ``<prefix>/step``, and for UC-NFC, C-NFC, the control ``haar_nfc`` and
-            the relative change ``<prefix>/<quantity>/<layer index>``, and ``<prefix>/<quantity>/mean`` over all layers
-            except the readout. Undefined values are left out.
+            Numbers by name, for ``wandb.log``: ``<prefix>/step``, and, for UC-NFC, C-NFC and the directional factor,
+            their controls (``haar_nfc``, ``c_haar_nfc``, ``directional_haar``) and the relative change,
+            ``<prefix>/<quantity>/<layer index>``, ``<prefix>/<quantity>/readout``, and ``<prefix>/<quantity>/mean``
+            over all layers except the readout, at which K = I, so that the correlations are 1 by definition. Further
+            readouts are named ``readout_<layer index>``. Undefined values are left out.
         """
         table, measured = measured_table(
             self._model, self._inputs, replace(self._options, step=step), initial=self._initial, like=self._like
         )
         self._frames.append(table)
         self._like = measured.survey
-        for name, index in zip(table.layer, table.layer_index, strict=True):
+        places = table.drop_duplicates("layer")
+        for name, index, depth in zip(places.layer, places.layer_index, places.depth_from_output, strict=True):
             if name not in self._numbers:  # a layer keeps its number when later steps go through other layers, too
                 taken = set(self._numbers.values())
                 self._numbers[name] = index if index not in taken else max(taken) + 1
+                self._readouts += [name] if depth == READOUT else []
         logged: dict[str, float] = {f"{self._prefix}/step": step}
         correlation, power = self._convention
         for quantity in LOGGED:
             rows = table[(table.quantity == quantity) & table.value.notna()]
-            if quantity != "relative_change":
-                rows = rows[(rows.correlation == correlation) & (rows.power == power)]
+            rows = rows[rows.correlation.isna() | (rows.correlation == correlation)]
+            rows = rows[rows.power.isna() | (rows.power == power)]
             for name, value in zip(rows.layer, rows.value, strict=True):
-                logged[f"{self._prefix}/{quantity}/{self._numbers[name]}"] = float(value)
-            hidden = rows[rows.depth_from_output > 0]
+                logged[f"{self._prefix}/{quantity}/{self._key(name)}"] = float(value)
+            hidden = rows[rows.depth_from_output != READOUT]
             if len(hidden):
                 logged[f"{self._prefix}/{quantity}/mean"] = float(hidden.value.mean())
         return logged
+
+    def _key(self, layer: str) -> str:
+        """Name a layer in logged numbers."""
+        if layer not in self._readouts:
+            return str(self._numbers[layer])
+        return "readout" if layer == self._readouts[0] else f"readout_{self._numbers[layer]}"
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -16,7 +16,9 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``nfa predict``."""
     parser.epilog = (
         "C-NFC is 0/0 at initialisation. Shown is its limit for ever smaller steps, for gradient flow and along the "
-        "first full-batch step of each optimizer. The sweep has them as rows c_nfc and c_nfc_update at step 0."
+        "first full-batch step of each optimizer, beside its control along the same direction (K turned at random), "
+        "and the directional factor of C-NFC beside its own. The sweep has them as rows c_nfc, c_haar_nfc, "
+        "c_directional and c_directional_haar at step 0; along the first step their names end in _update."
     )
     parser.add_argument("--cells", nargs="+", metavar="ID", help="ids of the cells to predict (default: all)")
     parser.add_argument("--seeds", nargs="+", type=SEED, metavar="S", help="seeds (default: the sweep's)")
@@ -24,7 +26,7 @@ def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--correlation", choices=CORRELATIONS, default="cosine", help="the correlation that is shown (default: cosine)"
     )
     parser.add_argument("--power", choices=POWERS, default="1", help="the power of the AGOP that is shown (default: 1)")
-    text = "write all correlations and powers of all seeds to a .csv or .parquet table"
+    text = "write all quantities, correlations and powers of all seeds to a .csv or .parquet table"
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
     parser.add_argument("--threads", type=positive, default=1, help="number of threads (default: 1, as in a sweep)")
     add_device(parser)

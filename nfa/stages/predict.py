@@ -29,8 +29,9 @@ def predict(sweep: Sweep, cells: Sequence[Cell], seeds: Sequence[int], device: t
         device: Device to compute on.
 
     Returns:
-        Rows of the alignment table at step 0, the same as the sweep's, with a first column ``cell``; quantities
-        ``c_nfc`` (gradient flow, or the learning rule's) and ``c_nfc_update`` (the optimizer in use).
+        Rows of the alignment table at step 0, the same as the sweep's, with a first column ``cell``: the quantities of
+        ``nfa.theory.limit``, ``c_nfc`` (gradient flow, or the learning rule's) and ``c_nfc_update`` (the optimizer in
+        use) with their controls and factors.
     """
     frames: dict[tuple[str, int], pd.DataFrame] = {}
     with progress_bar(f"predict {sweep.name}", len(cells) * len(seeds)) as bar:

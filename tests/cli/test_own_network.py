@@ -12,6 +12,8 @@ from torch import nn
 
 from nfa.alignment import measure
 from nfa.cli.main import run
+from nfa.conventions import CONTROLS, HEADLINES
+from nfa.report.statistics.runs import in_headline
 from tests.helpers import nfa
 
 MODULE = '''
@@ -218,9 +220,10 @@ def test_measure_shows_a_row_per_layer_and_writes_everything(
     assert set(table.layer) == {"0", "2"}
     assert {"uc_nfc", "c_nfc", "haar_nfc", "fact"} <= set(table.quantity)
     pd.testing.assert_frame_equal(pd.read_csv("out/table.csv")[["value"]], table[["value"]])
-    for quantity in ("uc_nfc", "haar_nfc", "c_nfc"):
-        value = table.query(f"quantity == '{quantity}' and correlation == 'cosine' and power == '1' and layer == '0'")
-        assert f"{value.value.iloc[0]:.3f}" in shown
+    first = table[(table.layer == "0") & in_headline(table)].set_index("quantity").value
+    for quantity in HEADLINES:
+        control, spread = (first[name] for name in CONTROLS[quantity])
+        assert f"{first[quantity]:.3f} {control:.2f} ± {spread:.2f}" in " ".join(shown.split())
     assert sorted(path.name for path in Path("out").iterdir()) == ["table.csv", "table.parquet"], "nothing temporary"
 
 

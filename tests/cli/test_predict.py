@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from nfa.alignment import measure
-from nfa.conventions import HEADLINE, Convention
+from nfa.alignment.quantities import LIMIT_QUANTITIES, QUANTITIES
+from nfa.conventions import CONTROLS, HEADLINE, Convention
 from nfa.optim import OPTIMIZERS
 from nfa.report.terminal.prediction import prediction_report
 from nfa.stages.measure import measure as measure_stage
@@ -23,7 +24,7 @@ from nfa.training import TrainingRun, load_data
 from tests.helpers import nfa, tiny, tiny_sweep
 
 CPU = torch.device("cpu")
-LIMITS = ["c_nfc", "c_nfc_update"]
+ROWS = sum(len(QUANTITIES[name].rows) for name in LIMIT_QUANTITIES)  # of a layer
 CHAIN = {"data": [{"name": "chain_monomial", "dim": 8, "rank": 3, "n_train": 128, "n_test": 64}]}
 SETTINGS: list[dict[str, Any]] = [
     {},
@@ -58,7 +59,7 @@ def measured(sweep: Sweep, results: Path) -> pd.DataFrame:
         table = read_table(SweepPaths(results / sweep.name).cell(cell.id).alignment)
         tables.append(table.assign(cell=cell.id))
     table = pd.concat(tables, ignore_index=True)
-    return table[(table["step"] == 0) & table["quantity"].isin(LIMITS)]
+    return table[(table["step"] == 0) & table["quantity"].isin(LIMIT_QUANTITIES)]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "sketched", "learning rule", "clipped and decayed"])
@@ -67,7 +68,7 @@ def test_equals_the_sweep_at_step_0(settings: dict[str, Any], tmp_path: Path) ->
     sweep = tiny_sweep(**document)
     predicted = predict(sweep, sweep.cells, sweep.seeds, CPU)
     found = measured(sweep, tmp_path)
-    assert len(found) == len(predicted) == len(sweep.cells) * 2 * 3 * 2 * 9
+    assert len(found) == len(predicted) == len(sweep.cells) * 2 * 3 * ROWS
     pd.testing.assert_frame_equal(
         predicted.reset_index(drop=True), found[predicted.columns].reset_index(drop=True), check_dtype=False, rtol=0
     )
@@ -140,8 +141,27 @@ def test_the_terminal_s_table_fits_and_says_what_is_undefined() -> None:
         assert "fashion_mini" in text
         assert "cosine, power 1" in text
         assert "n/a at hidden0: the NFM is zero" in text
-        assert text.count("sgd") == 12
+        assert text.count("sgd") == 24  # of each data set, for C-NFC and for its directional factor
+        assert text.count("directional: the factor") == 1
     assert "1 seed" in " ".join(shown(sweep, 80, Convention("pearson", "1/2"), seeds=1))
+
+
+def test_every_prediction_stands_beside_the_control_along_its_direction() -> None:
+    sweep = tiny_sweep(**CHAIN, optimizer=[{"name": "adam"}])
+    table = predict(sweep, sweep.cells, range(2), CPU)
+    rows = table[table["correlation"].isna() | ((table["correlation"] == "cosine") & (table["power"] == "1"))]
+    means = rows.groupby(["layer", "quantity"])["value"].mean()
+    lines = [line.split() for line in shown(sweep, 80)]
+    tables = {line[0]: lines[number + 1 : number + 4] for number, line in enumerate(lines) if "gradient" in line}
+    for heading, quantity, control in (
+        ("C-NFC(0+)", "c_nfc", "c_haar_nfc"),
+        ("directional", "c_directional", "c_directional_haar"),
+    ):
+        for layer, *numbers in tables[heading]:
+            update, chance = f"{quantity}_update", CONTROLS[f"{quantity}_update"].mean
+            expected = [(means[layer, name], means[layer, by]) for name, by in ((quantity, control), (update, chance))]
+            found = list(zip(numbers[::4], numbers[3::4], strict=True))  # "0.95 ± 0.01 (0.90)"
+            assert found == [(f"{value:.2f}", f"({by:.2f})") for value, by in expected]
 
 
 @pytest.fixture
@@ -157,7 +177,7 @@ def test_the_command(config: Path, tmp_path: Path) -> None:
     done = nfa("predict", config, "--seeds", 0, 3, "--output", "new.parquet", "--power", "depth", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "cosine, power depth; mean over 2 seeds" in done.stdout
-    assert "new.parquet: written, 432 rows" in done.stdout
+    assert f"new.parquet: written, {4 * 2 * 3 * ROWS:,} rows" in done.stdout
     table = read_table(tmp_path / "new.parquet")
     assert list(table["seed"].unique()) == [0, 3]
     assert not (tmp_path / "results").exists()

@@ -25,12 +25,11 @@ from nfa.report.statistics.study import Study
 from nfa.storage.atomic import write_text
 from nfa.storage.paths import SweepPaths
 
-
 TERMS = (
-    "UC-NFC: correlation of WᵀW with WᵀKW. C-NFC: the same for the change of the weights, W − W₀, with W₀ the weights at "
-    "initialisation. Control, or by chance: the same number with K turned at random, which keeps its spectrum and loses "
-    "its directions. Directions and strengths: the two factors of UC-NFC, the directional and the spectral one. The "
-    "readout, where all of these are 1 by definition, is in no mean."
+    "UC-NFC: correlation of WᵀW with WᵀKW. C-NFC: the same for the change of the weights, W − W₀, with W₀ the weights "
+    "at initialisation. Control, or by chance: the same number with K turned at random, which keeps its spectrum and "
+    "loses its directions. Directions and strengths: the two factors of UC-NFC, the directional and the spectral one. "
+    "The readout, where all of these are 1 by definition, is in no mean."
 )
 
 

@@ -12,5 +12,6 @@ group of tables:
 ``study`` prepares these tables for figures and page, ``matrix_albums`` the pictures of matrices; ``points`` and
 ``chart_data`` do it for ``nfa figure``. ``intervals`` has the mean and 95% interval over seeds, ``above_control``
 how far a quantity lies above its control, ``labels`` the short names of cells, ``pooled_settings`` the settings that
-vary among cells, and ``large_sweeps`` cuts very large sweeps down to what a report needs. A new table is one function here and one line in ``summaries``.
+vary among cells, and ``large_sweeps`` cuts very large sweeps down to what a report needs. A new table is one function
+here and one line in ``summaries``.
 """

@@ -32,10 +32,11 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
 
     Returns:
         One row per cell, seed, checkpoint, layer, correlation and power: ``cell``, ``data``, ``family`` (name of the
-        model without its settings), ``model``, ``optimizer``, ``seed``, ``step``, ``last`` (the run's last checkpoint), ``finished``, ``layer``, ``layer_index``,
-        ``depth_from_output``, ``correlation``, ``power``, the alignment quantities, ``above_haar`` (uc_nfc - haar_nfc),
-        the factors of UC-NFC with their controls, ``directional_above_haar`` (directional - directional_haar), and the
-        scores (``SCORES``). The factors have no convention, so that they are the same in all rows of a layer.
+        model without its settings), ``model``, ``optimizer``, ``seed``, ``step``, ``last`` (the run's last
+        checkpoint), ``finished``, ``layer``, ``layer_index``, ``depth_from_output``, ``correlation``, ``power``, the
+        alignment quantities, ``above_haar`` (uc_nfc - haar_nfc), the factors of UC-NFC with their controls,
+        ``directional_above_haar`` (directional - directional_haar), and the scores (``SCORES``). The factors have no
+        convention, so that they are the same in all rows of a layer.
     """
     alignment = collected.alignment
     wanted = alignment[alignment["quantity"].isin(NFCS) & alignment["power"].notna()]

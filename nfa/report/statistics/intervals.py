@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from nfa.conventions import CONFIDENCE
 
@@ -13,7 +13,7 @@ SPREAD = ("n_seeds", "mean", "sd", "ci_low", "ci_high")
 
 def half_interval(sd: pd.Series, n: pd.Series) -> pd.Series:
     """Return half the width of a mean's interval: Student t with n - 1 degrees of freedom; NaN with one seed."""
-    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, np.maximum(n.to_numpy(float) - 1, 1))
+    quantile = stdtrit(np.maximum(n.to_numpy(float) - 1, 1), 0.5 + CONFIDENCE / 2)
     half: pd.Series = (sd * quantile / np.sqrt(n.where(n > 0))).where(n > 1)
     return half
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import CELLS_SHOWN
+from nfa.conventions import CELLS_SHOWN, READOUT
 from nfa.sweep.cells import Sweep
 from nfa.sweep.points import AXES
 
@@ -95,6 +95,15 @@ def quantity_labels(names: Iterable[str]) -> dict[str, str]:
     from nfa.alignment.quantities import QUANTITIES  # imports torch, which the rest of a report does without
 
     return {name: QUANTITIES[name].label for name in names}
+
+
+def layer_label(name: str, depth_from_output: int) -> str:
+    """Mark the readout in the name of a layer, because its K is the identity and its values are 1 by definition.
+
+    >>> layer_label("hidden0", 1), layer_label("4", 0), layer_label("readout", 0)
+    ('hidden0', '4 (readout)', 'readout')
+    """
+    return name if depth_from_output != READOUT or name == "readout" else f"{name} (readout)"
 
 
 def shown_of(cells: list[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 The report shows some of the cells one by one, and of these all rows are kept. Its sentences and tables are about all
 cells. For them, these rows of every cell are kept: alignment, the factors of UC-NFC and their controls at the first and
-the last step, UC-NFC and C-NFC at every checkpoint, and the test scores of the probe stage at the first and the last
-step.
+the last step, UC-NFC and C-NFC with its control at every checkpoint, and the test scores of the probe stage at the
+first and the last step.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pandas.api.types import union_categoricals
 from nfa.conventions import CONTROLS
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.features_alignment import FACTORS, NFCS
-from nfa.report.statistics.predictions import PREDICTORS
+from nfa.report.statistics.predictions import PREDICTION_QUANTITIES
 from nfa.report.statistics.runs import RUN
 from nfa.sweep.cells import Sweep
 
@@ -34,9 +34,8 @@ def with_sweep_names(part: Collected, labels: pd.DataFrame, parameters: pd.DataF
 def rows_for_report(part: Collected, shown: set[str]) -> Collected:
     """Keep the rows of a part of a sweep that the report needs; ``shown`` are the cells that the page shows."""
     alignment, scores = part.alignment, part.scores
-    ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc"])
-    nfcs = [*NFCS, "c_haar_nfc", "haar_nfc_sd", *PREDICTORS.values()]
-    wanted = alignment["quantity"].isin(nfcs) & alignment["power"].notna()
+    ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc", "c_haar_nfc"])
+    wanted = alignment["quantity"].isin([*NFCS, "haar_nfc_sd", *PREDICTION_QUANTITIES]) & alignment["power"].notna()
     wanted = (wanted | alignment["quantity"].isin([*FACTORS, *SPREADS])) & ends
     tests = (scores["split"] == "test") & _first_or_last(scores)
     rows = alignment[wanted | alignment["cell"].isin(shown)]

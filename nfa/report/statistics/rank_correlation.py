@@ -31,7 +31,7 @@ def summarised(per_seed: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
     Args:
         per_seed: One row per seed and statistic: ``keys``, ``value`` and the number of points ``n``; where ``keys``
-            has a ``measure``, rows whose measure is not ``rho`` are no rank correlations.
+            has a ``measure``, rows whose measure does not begin with ``rho`` are no rank correlations.
         keys: Columns that identify a statistic.
 
     Returns:
@@ -42,7 +42,7 @@ def summarised(per_seed: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     table = table.merge(count, on=keys, validate="1:1").astype({"n": "int64"})
     few = table["n"] < FEWEST_POINTS
     if "measure" in keys:
-        few &= table["measure"] == "rho"
+        few &= table["measure"].str.startswith("rho")
     reasons = [f"fewer than {FEWEST_POINTS} points", "all points are tied"]
     table["note"] = np.select([few, table["n_seeds"] == 0], reasons, default="")
     return table[[*keys, "n", *SPREAD, "note"]].astype(dict.fromkeys([*keys, "note"], "string"))

@@ -4,11 +4,16 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import HEADLINE, READOUT, Convention, beats_constant
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, READOUT, Convention, beats_constant
+from nfa.report.statistics.above_control import above_control, mean_over_layers
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.intervals import over_seeds
 
 RUN = ["cell", "seed"]
+
+# Last values in `runs`, averaged over hidden layers: quantities, their controls, and their distances above them.
+_ALIGNED = ("w0_nfc", *(name for quantity in HEADLINES for name in (quantity, CONTROLS[quantity].mean)))
+_ABOVE = tuple(f"{quantity}_{end}" for quantity in HEADLINES for end in (ABOVE, ABOVE_IN_SD))
 
 # Numbers of a run that `cells_summary` averages over a cell's finished runs.
 MEASURES = (
@@ -19,10 +24,8 @@ MEASURES = (
     "constant_test_loss",
     "constant_test_accuracy",
     "uc_nfc_initial",
-    "uc_nfc",
-    "c_nfc",
-    "w0_nfc",
-    "haar_nfc",
+    *_ALIGNED,
+    *_ABOVE,
     "best_probe",
     "best_probe_untrained",
     "input_probe",
@@ -58,18 +61,19 @@ def make_runs(collected: Collected) -> pd.DataFrame:
     """Tabulate the runs: every parameter, status, final scores, final alignment, best probe.
 
     Final means the last step; of a diverged run, the last step that was recorded. Alignment is in the headline
-    convention, averaged over the hidden layers (without the readout) in which it is defined.
+    convention, averaged over the hidden layers (without the readout) in which it is defined. ``..._above_control`` is
+    the difference from the control, averaged over the layers in which both are defined, and ``..._above_control_in_sd``
+    the difference in standard deviations of the control (see ``nfa.report.statistics.above_control``).
     """
     runs = run_status(collected)
     runs = runs.merge(_final_scores(collected), on=RUN, how="left", validate="1:1")
-    for quantity, column, last in (
-        ("uc_nfc", "uc_nfc_initial", False),
-        ("uc_nfc", "uc_nfc", True),
-        ("c_nfc", "c_nfc", True),
-        ("w0_nfc", "w0_nfc", True),
-        ("haar_nfc", "haar_nfc", True),
-    ):
-        runs = runs.merge(_layer_mean(collected, quantity, column, last=last), on=RUN, how="left", validate="1:1")
+    alignment = collected.alignment[in_headline(collected.alignment)]
+    last = at_last_step(alignment)
+    parts = [_layer_mean(alignment[alignment["step"] == 0], "uc_nfc", "uc_nfc_initial")]
+    parts += [_layer_mean(last, quantity, quantity) for quantity in _ALIGNED]
+    parts += [_above(last, quantity) for quantity in HEADLINES]
+    for part in parts:
+        runs = runs.merge(part, on=RUN, how="left", validate="1:1")
     runs = runs.merge(_best_probe(collected), on=RUN, how="left", validate="1:1")
     scores = ("test_loss", "test_accuracy", "constant_test_loss", "constant_test_accuracy")
     better = beats_constant(*(runs[score] for score in scores))
@@ -115,6 +119,13 @@ def at_convention(frame: pd.DataFrame, convention: Convention) -> pd.Series:
     return (frame["correlation"] == convention.correlation) & (frame["power"] == convention.power)
 
 
+def in_headline(frame: pd.DataFrame) -> pd.Series:
+    """Return a mask of the rows of a table that are in the headline convention, as far as they have a convention."""
+    return (frame["correlation"].isna() | (frame["correlation"] == HEADLINE.correlation)) & (
+        frame["power"].isna() | (frame["power"] == HEADLINE.power)
+    )
+
+
 def at_last_step(frame: pd.DataFrame) -> pd.DataFrame:
     """Keep each run's rows at the last step that it has in the table."""
     last = frame.groupby(RUN, observed=True)["step"].transform("max")
@@ -132,13 +143,17 @@ def _final_scores(collected: Collected) -> pd.DataFrame:
     return wide.reindex(columns=columns).astype("float64").reset_index().rename_axis(columns=None)
 
 
-def _layer_mean(collected: Collected, quantity: str, column: str, *, last: bool) -> pd.DataFrame:
-    """Average a quantity over each run's hidden layers, in the headline convention, at the last step or at 0."""
-    alignment = collected.alignment
-    rows = alignment[(alignment["quantity"] == quantity) & at_convention(alignment, HEADLINE)]
-    rows = rows[rows["depth_from_output"] != READOUT]
-    rows = at_last_step(rows) if last else rows[rows["step"] == 0]
+def _layer_mean(alignment: pd.DataFrame, quantity: str, column: str) -> pd.DataFrame:
+    """Average a quantity over each run's hidden layers, at the one step of the rows."""
+    rows = alignment[(alignment["quantity"] == quantity) & (alignment["depth_from_output"] != READOUT)]
     return rows.groupby(RUN, observed=True)["value"].mean().rename(column).reset_index()
+
+
+def _above(alignment: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Average how far a quantity lies above its control over each run's hidden layers, at the one step of the rows."""
+    means = mean_over_layers(above_control(alignment, quantity))
+    names = {"difference": f"{quantity}_{ABOVE}", "deviations": f"{quantity}_{ABOVE_IN_SD}"}
+    return means[[*RUN, *names]].rename(columns=names)
 
 
 def _best_probe(collected: Collected) -> pd.DataFrame:

@@ -9,9 +9,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nfa.report.numbers import number, significant
+from nfa.conventions import CONTROLS, HEADLINES
+from nfa.report.numbers import plus_minus, significant
+from nfa.report.statistics.labels import layer_label, quantity_labels
 
 DIGITS = 3
+DIRECTIONAL = "directional"  # the name is a shorter heading than its label
 
 
 def check_report(table: pd.DataFrame) -> Group:
@@ -49,19 +52,28 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
         correlation: The convention's correlation.
         power: The convention's power of the AGOP.
         centred: Show C-NFC, too.
+
+    Each is beside its control ± the standard deviation of the control over rotations of K, and so is the directional
+    factor, which has no convention.
     """
     headings = _headings(centred=centred)
     estimator = table.estimator.iloc[0]
-    title = f"{correlation}, power {power}; {estimator}, n = {table.n.iloc[0]:,}; ±: standard error"
+    title = (
+        f"{correlation}, power {power}; {estimator}, n = {table.n.iloc[0]:,}; ±: standard error; "
+        "of a control: standard deviation over random rotations of K"
+    )
     shown = _table()
     shown.add_column("layer", overflow="fold")
     for heading in headings.values():
-        shown.add_column(heading, justify="right", no_wrap=True)
-    rows = table[table.correlation.eq(correlation) & table.power.eq(power)]
+        shown.add_column(heading, justify="right", min_width=len(heading))
+        shown.add_column("control", justify="right")
+    rows = table[table.correlation.isna() | table.correlation.eq(correlation)]
+    rows = rows[rows.power.isna() | rows.power.eq(power)]
     notes: dict[str, None] = {}
     for _, part in rows.groupby("layer_index", sort=True):
         found = part.set_index("quantity")
-        shown.add_row(Text(part.layer.iloc[0]), *(_with_error(found.value[q], found.stderr[q]) for q in headings))
+        name = layer_label(part.layer.iloc[0], part.depth_from_output.iloc[0])
+        shown.add_row(Text(name), *(text for quantity in headings for text in _beside_control(found, quantity)))
         for quantity, heading in headings.items():
             if found.note[quantity]:
                 notes[f"{heading}: {found.note[quantity]}"] = None
@@ -72,12 +84,18 @@ def measure_report(table: pd.DataFrame, correlation: str, power: str, *, centred
 
 
 def _headings(*, centred: bool) -> dict[str, str]:
-    """Choose the columns: UC-NFC beside its control, and C-NFC where it is asked for; quantity -> heading."""
-    from nfa.alignment.quantities import QUANTITIES  # imports torch
+    """Choose the quantities that are shown, C-NFC where it is asked for: quantity -> heading."""
+    labels = quantity_labels(["uc_nfc", "c_nfc"]) | {DIRECTIONAL: DIRECTIONAL}
+    return {name: labels[name] for name in HEADLINES if centred or name != "c_nfc"}
 
-    ansatz, change = QUANTITIES["uc_nfc"], QUANTITIES["c_nfc"]
-    shown = {ansatz.name: ansatz.label, str(ansatz.control): "control"}
-    return {**shown, change.name: change.label} if centred else shown
+
+def _beside_control(found: pd.DataFrame, quantity: str) -> tuple[str, str]:
+    """Write a quantity with its standard error, and its control with its spread, of the rows of one layer.
+
+    C-NFC has a control, and controls have a spread, at power 1 only.
+    """
+    control, spread = (found.value.get(name, math.nan) for name in CONTROLS[quantity])
+    return _with_error(found.value[quantity], found.stderr[quantity]), _with_error(control, spread, 2)
 
 
 def left_out_lines(left_out: Mapping[str, str]) -> list[RenderableType]:
@@ -92,8 +110,6 @@ def _table() -> Table:
     return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
-def _with_error(value: float, stderr: float) -> str:
-    """Write a value and its standard error; an exact value has none."""
-    if not math.isfinite(stderr) or stderr == 0:
-        return number(value, DIGITS)
-    return f"{number(value, DIGITS)} ± {number(stderr, DIGITS)}"
+def _with_error(value: float, error: float, digits: int = DIGITS) -> str:
+    """Write a value and its error; an exact value has none."""
+    return plus_minus(value, error or math.nan, digits)

@@ -1,6 +1,6 @@
 """The tables that ``nfa predict`` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,21 +9,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nfa.conventions import Convention
-from nfa.report.numbers import plus_minus
+from nfa.conventions import CONTROLS, Convention
+from nfa.report.numbers import number, plus_minus
 from nfa.report.statistics.intervals import over_seeds
-from nfa.report.statistics.labels import cell_labels
+from nfa.report.statistics.labels import cell_labels, layer_label
 from nfa.report.statistics.runs import at_convention
 from nfa.sweep.cells import Sweep
 
-NUMBER = len("0.95 ± 0.01")  # letters of a column
+NUMBER = len("0.95 ± 0.01 (0.90)")  # letters of a column
 GAP = 2  # letters between columns
 LIMIT = "limit t -> 0+"  # beginning of notes in the table
-PLACE = ["cell", "layer_index", "layer", "quantity"]
+PLACE = ["cell", "layer_index", "layer", "depth_from_output", "quantity"]
+# Heading of a table -> its quantity along gradient flow, and along the optimizer's first update.
+PREDICTED = {"C-NFC(0+)": ("c_nfc", "c_nfc_update"), "directional": ("c_directional", "c_directional_update")}
+_SHOWN = [quantity for pair in PREDICTED.values() for quantity in pair]
 
 
 def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention, width: int) -> Group:
     """Lay out the predicted early C-NFC: a row per layer, a column for gradient flow and for each optimizer.
+
+    A second table has the directional factor of C-NFC (cosine, power 1). Both have their controls in brackets.
 
     Args:
         sweep: The sweep, which names the cells.
@@ -33,7 +38,8 @@ def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention,
     """
     labels = cell_labels(sweep).set_index("cell")
     labels = labels[labels.index.isin(table["cell"].unique())]
-    shown = table[at_convention(table, convention)]
+    factors = table["correlation"].isna() & table["power"].isna()
+    shown = table[at_convention(table, convention) | factors]
     means = over_seeds(shown, PLACE)
     seeds = table["seed"].nunique()
     spread = f"mean over {seeds} seeds ± half of the 95% interval" if seeds > 1 else "1 seed"
@@ -42,28 +48,41 @@ def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention,
     parts: list[RenderableType] = [
         Text(f"C-NFC(0+), predicted at initialisation: {convention}; {spread}", "dim"),
         Text(f"K: {estimators}, n = {samples} training samples; gradients: all training samples", "dim"),
+        Text(
+            "in brackets the control: the same with K turned at random; directional: the factor of C-NFC, power 1",
+            "dim",
+        ),
     ]
     for group, cells in labels.groupby("group", sort=False):
         parts += [Text(""), Text(str(group), "bold")]
         here = means[means["cell"].isin(cells.index)]
-        columns = _flows(here, shown, cells["optimizer"])
-        for cell, optimizer in cells["optimizer"].items():
-            columns[str(optimizer)] = here[(here["quantity"] == "c_nfc_update") & (here["cell"] == cell)]
-        parts += _tables(columns, width)
-    return Group(*parts, *(Text(note, "dim") for note in _reasons(shown)))
+        for heading, (flow, update) in PREDICTED.items():
+            columns = _flows(_beside_control(here, flow), shown, cells["optimizer"])
+            updates = _beside_control(here, update)
+            for cell, optimizer in cells["optimizer"].items():
+                columns[str(optimizer)] = updates[updates["cell"] == cell]
+            parts += _tables(heading, columns, width)
+    return Group(*parts, *(Text(note, "dim") for note in _reasons(shown[shown["quantity"].isin(_SHOWN)])))
+
+
+def _beside_control(means: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Return the rows of a quantity, with its control in the column ``control``; NaN where it has none."""
+    control = means.loc[means["quantity"] == CONTROLS[quantity].mean, ["cell", "layer", "mean"]]
+    found = means[means["quantity"] == quantity]
+    return found.merge(control.rename(columns={"mean": "control"}), on=["cell", "layer"], how="left", validate="1:1")
 
 
 def _flows(means: pd.DataFrame, table: pd.DataFrame, optimizers: "pd.Series[str]") -> dict[str, pd.DataFrame]:
     """Make a column of each flow. Cells of a group share one flow, unless they differ in more (such as the loss).
 
     Args:
-        means: Means over seeds of the group's cells.
+        means: Means over seeds of the group's cells, of the quantity that is shown.
         table: Rows of all cells with their notes.
         optimizers: Cell -> label of its optimizer, for the cells of the group.
     """
     found: dict[str, pd.DataFrame] = {}
     for cell in map(str, optimizers.index):
-        part = means[(means["quantity"] == "c_nfc") & (means["cell"] == cell)]
+        part = means[means["cell"] == cell]
         if not any(_same(part, other) for other in found.values()):
             found[cell] = part
     names = {cell: "gradient flow" if _by_gradient(table, cell) else "the rule's flow" for cell in found}
@@ -82,32 +101,36 @@ def _by_gradient(table: pd.DataFrame, cell: object) -> bool:
     return bool(notes.str.contains("gradient flow").any())
 
 
-def _tables(columns: dict[str, pd.DataFrame], width: int) -> list[RenderableType]:
-    """Lay out all columns, in as many tables as the width needs."""
+def _tables(heading: str, columns: dict[str, pd.DataFrame], width: int) -> list[RenderableType]:
+    """Lay out all columns of one quantity, in as many tables as the width needs."""
     first = next(iter(columns.values()))
-    names = max(len("layer"), *(len(name) for name in first["layer"]))
-    names = min(names, max(width // 3, len("layer")))
+    layers = {
+        layer: layer_label(layer, depth)
+        for layer, depth in zip(first["layer"], first["depth_from_output"], strict=True)
+    }
+    names = max(map(len, (heading, *layers.values())))
+    names = min(names, max(width // 3, len(heading)))
     per_table = max(1, (width - names - GAP) // (NUMBER + GAP))
     titles = list(columns)
-    return [
-        _table(first["layer"].tolist(), {title: columns[title] for title in titles[start : start + per_table]}, names)
-        for start in range(0, len(titles), per_table)
-    ]
+    parts = [titles[start : start + per_table] for start in range(0, len(titles), per_table)]
+    return [_table(heading, layers, {title: columns[title] for title in part}, names) for part in parts]
 
 
-def _table(layers: Sequence[str], columns: dict[str, pd.DataFrame], names: int) -> Table:
+def _table(heading: str, layers: Mapping[str, str], columns: dict[str, pd.DataFrame], names: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    table.add_column("layer", overflow="fold", width=names)
+    table.add_column(heading, overflow="fold", width=names)
     for title in columns:
         table.add_column(title, justify="right", overflow="fold", width=NUMBER)
     values = {title: part.set_index("layer") for title, part in columns.items()}
-    for layer in layers:
-        table.add_row(Text(layer), *(_number(part.loc[layer]) for part in values.values()))
+    for layer, label in layers.items():
+        table.add_row(Text(label), *(_number(part.loc[layer]) for part in values.values()))
     return table
 
 
 def _number(row: Any) -> str:
-    return plus_minus(row["mean"], row["ci_high"] - row["mean"])
+    """Write a mean, half of its interval, and the control in brackets where there is one."""
+    value = plus_minus(row["mean"], row["ci_high"] - row["mean"])
+    return f"{value} ({number(row['control'])})" if np.isfinite(row["control"]) else value
 
 
 def _reasons(table: pd.DataFrame) -> list[str]:

@@ -9,14 +9,15 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from nfa.conventions import HEADLINE
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES
 from nfa.report.numbers import interval, loss_with_interval, number, plural, plus_minus, significant
 from nfa.report.statistics.labels import name_list, shown_of
 from nfa.report.statistics.points import read_cells
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_written
 
-NARROW = 90  # letters in a line of the terminal
+NARROW = 110  # letters in a line of the terminal
+FIRST = "directional"  # the quantity whose distance above its control is shown
 
 
 def summary_table(cells: pd.DataFrame, width: int | None = None) -> Table:
@@ -24,12 +25,16 @@ def summary_table(cells: pd.DataFrame, width: int | None = None) -> Table:
 
     Args:
         cells: The table ``cells_summary``.
-        width: Letters in a line of the terminal; None asks the terminal. Below ``NARROW``, names share a column and
-            test losses have no intervals.
+        width: Letters in a line of the terminal; None asks the terminal. Below ``NARROW``, names share a column, test
+            losses have no intervals, and controls stand below their quantities.
+
+    The distance above the control is that of the directional factor, the alignment that the paper's central sentence
+    names.
     """
     narrow = (Console().width if width is None else width) < NARROW
     table = Table(
-        title=f"NFC: {HEADLINE}, mean over hidden layers; ±: half of the 95% interval",
+        title=f"NFC: {HEADLINE}, mean over hidden layers; in brackets the control: K turned at random; above: "
+        f"{FIRST} less its control, also in the control's standard deviations; ±: half of the 95% interval",
         title_style="dim",
         title_justify="left",
         box=None,
@@ -41,7 +46,7 @@ def summary_table(cells: pd.DataFrame, width: int | None = None) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     table.add_column("seeds", overflow="fold")
-    for name in ("test loss", "acc", "UC-NFC", "C-NFC", "probe"):
+    for name in ("test loss", "acc", "UC-NFC", "C-NFC", FIRST, "above", "probe"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in cells[cells["cell"].isin(shown_of(cells["cell"].tolist()))].to_dict("records"):
         table.add_row(*(_narrow_names(row) if narrow else _names(row)), _seeds(row), *_numbers(row, narrow=narrow))
@@ -60,8 +65,12 @@ def _narrow_names(row: Mapping[Any, Any]) -> list[Text]:
 def _numbers(row: Mapping[Any, Any], *, narrow: bool) -> list[str]:
     accuracy = "" if row["probe_metric"] == "r2" else number(row["test_accuracy"])
     loss = significant(row["test_loss"]) if narrow else loss_with_interval(row).replace(" ± ", "±")
-    alignment = (plus_minus(row[name], row[f"{name}_ci_high"] - row[name]) for name in ("uc_nfc", "c_nfc"))
-    return [loss, accuracy, *(text.replace(" ± ", "±") for text in alignment), number(row["best_probe"])]
+    gap = "\n" if narrow else " "
+    alignment = (f"{number(row[name])}{gap}({number(row[CONTROLS[name].mean])})" for name in HEADLINES)
+    above, in_sd = f"{FIRST}_{ABOVE}", f"{FIRST}_{ABOVE_IN_SD}"
+    distance = plus_minus(row[above], row[f"{above}_ci_high"] - row[above]).replace(" ± ", "±")
+    distance += f"{gap}{number(row[in_sd], 1)} sd"
+    return [loss, accuracy, *alignment, distance, number(row["best_probe"])]
 
 
 def _seeds(row: Mapping[Any, Any]) -> Text:
@@ -92,6 +101,16 @@ def unlearned_line(cells: pd.DataFrame) -> str:
     return f"Did not learn, or diverged ({len(failed)} of {len(cells)} cells): {name_list(failed['label'], 8)}."
 
 
+def above_line(cells: pd.DataFrame) -> str:
+    """Count the cells whose directional factor is above its control by more than the interval over seeds."""
+    lowest = cells[f"{FIRST}_{ABOVE}_ci_low"]
+    if lowest.isna().all():
+        return f"Whether the {FIRST} factor is above its control, 95% over seeds: no cell has two finished seeds."
+    above = lowest > 0
+    others = "" if above.all() else f"; not in {name_list(cells.loc[~above, 'label'], 8)}"
+    return f"The {FIRST} factor is above its control, 95% over seeds, in {above.sum()} of {len(cells)} cells{others}."
+
+
 def rank_line(results_folder: Path) -> str:
     """Write the rank correlation of the directional factor above its control with probe scores, per data set."""
     ranks = read_written(SweepPaths(results_folder).tables / "features_ranks.parquet")
@@ -116,12 +135,13 @@ def _cells(row: Mapping[Any, Any]) -> str:
 
 
 def summary(results_folder: Path, width: int | None = None) -> Group:
-    """Compose the output of ``nfa show``: the table, three sentences and the path of the report."""
+    """Compose the output of ``nfa show``: the table, four sentences and the path of the report."""
     cells = read_cells(results_folder)
     return Group(
         summary_table(cells, width),
         Text(shown_line(cells, results_folder)),
         Text(unlearned_line(cells), "" if cells["learned"].all() else "bold yellow"),
+        Text(above_line(cells)),
         Text(rank_line(results_folder)),
         Text(f"Report: {SweepPaths(results_folder).report}", "bold"),
     )

@@ -2,10 +2,10 @@
 
     record = build_record(sweep, cell, seed, read_results(paths.cell(cell.id)))
 
-Only values of the headline convention (cosine correlation, power 1) are metrics. Their names give a layer by its index
-(``alignment/uc_nfc/layer_0``), so that runs of different networks share metric names. All other values are in tables.
-Means over layers leave out undefined values and the readout, whose correlation is 1 by definition because no layer
-follows it (K = I).
+Only values of the headline convention (cosine correlation, power 1) are metrics, each quantity beside its control.
+Their names give a hidden layer by its index (``alignment/uc_nfc/layer_0``), so that runs of different networks share
+metric names, and the last layer as ``readout``. All other values are in tables. Means over layers leave out undefined
+values and the readout, whose correlation is 1 by definition because no layer follows it (K = I).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from nfa.tracking.record.summary import summary_of
 from nfa.tracking.record.tables import RunTable, tables_of
 
 # Raise this number when the layout of a run changes: then every run gets a new id and is published again.
-LAYOUT = 2
+LAYOUT = 3
 NAME_LIMIT = 128  # most characters that W&B accepts for the name and the group of a run
 TAG_LIMIT = 64  # most characters that W&B accepts for a tag
 UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # keys that may differ between runs of equal content

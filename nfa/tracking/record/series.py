@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import HEADLINE, READOUT
+from nfa.conventions import CONTROLS, HEADLINES, READOUT
+from nfa.report.statistics.runs import in_headline
 
-QUANTITIES = ("uc_nfc", "c_nfc")
+QUANTITIES = tuple(name for quantity in HEADLINES for name in (quantity, CONTROLS[quantity].mean))
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Series:
 
 
 def layer_keys(count: int) -> list[str]:
-    """Return the names of layers in metrics: their index in forward order, so that all networks share names.
+    """Return the names of layers in metrics, so that all networks share names: their index in forward order.
 
-    >>> layer_keys(2)
-    ['layer_0', 'layer_1']
+    The last layer, the readout, has its own name, because a hidden layer of a deeper network has its index.
+
+    >>> layer_keys(3)
+    ['layer_0', 'layer_1', 'readout']
     """
-    return [f"layer_{index}" for index in range(count)]
+    return [*(f"layer_{index}" for index in range(count - 1)), "readout"]
 
 
 def all_series(
@@ -44,7 +47,7 @@ def all_series(
     names = dict(zip(layers, layer_keys(len(layers)), strict=True))
     return (
         Series("train", "train/step", _training_rows(history, names), ("train", "test")),
-        Series("alignment", "alignment/step", _alignment_rows(alignment), ("alignment",)),
+        Series("alignment", "alignment/step", _alignment_rows(alignment, names), ("alignment",)),
         Series("probe", "probe/step", _probe_rows(probes, names), ("probe",)),
     )
 
@@ -60,18 +63,18 @@ def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[st
     return [rows[step] for step in sorted(rows)]
 
 
-def _alignment_rows(alignment: pd.DataFrame) -> list[dict[str, float]]:
-    """Lay out UC-NFC and C-NFC in the headline convention, per layer and as mean over hidden layers."""
-    chosen = alignment[(alignment["correlation"] == HEADLINE.correlation) & (alignment["power"] == HEADLINE.power)]
+def _alignment_rows(alignment: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
+    """Lay out quantities and their controls in the headline convention, per layer and as mean over hidden layers."""
+    chosen = alignment[in_headline(alignment)]
     rows: dict[int, dict[str, float]] = {
         step: {"alignment/step": step} for step in sorted(chosen["step"].unique().tolist())
     }
     for quantity in QUANTITIES:
         of_quantity = chosen[chosen["quantity"] == quantity]
         hidden: dict[int, list[float]] = {step: [] for step in rows}
-        columns = (of_quantity[column].tolist() for column in ("step", "layer_index", "depth_from_output", "value"))
-        for step, index, depth, value in zip(*columns, strict=True):
-            rows[step][f"alignment/{quantity}/layer_{index}"] = value
+        columns = (of_quantity[column].tolist() for column in ("step", "layer", "depth_from_output", "value"))
+        for step, layer, depth, value in zip(*columns, strict=True):
+            rows[step][f"alignment/{quantity}/{names.get(layer, layer)}"] = value
             hidden[step] += [value] if depth != READOUT and not np.isnan(value) else []
         for step, values in hidden.items():
             rows[step][f"alignment/{quantity}/mean"] = float(np.mean(values)) if values else float("nan")

@@ -6,10 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import HEADLINE, READOUT, beats_constant
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINES, READOUT, beats_constant
 from nfa.features.scores import IN_SUMMARY
+from nfa.report.statistics.above_control import above_control, mean_over_layers
+from nfa.report.statistics.runs import in_headline
 from nfa.tracking.record.cell_files import CellResults
 from nfa.tracking.record.series import Series
+
+_PREDICTED = ("c_nfc", "c_nfc_update")
 
 
 def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
@@ -20,6 +24,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
     training, alignment, probes = (group.rows for group in series)
     run = results.document["runs"][str(seed)]
     final = _final_training(training)
+    measured = results.alignment[results.alignment["seed"] == seed]
     return {
         **final,
         **{
@@ -27,7 +32,8 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
             for key, value in _last(alignment).items()
             if key != "alignment/step"
         },
-        **theory_summary(results.alignment[results.alignment["seed"] == seed]),
+        **_above_summary(measured),
+        **theory_summary(measured),
         **_probe_summary(probes),
         **_feature_summary(results.features[results.features["seed"] == seed]),
         "diverged": run["status"] == "diverged",
@@ -37,24 +43,34 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
     }
 
 
+def _above_summary(alignment: pd.DataFrame) -> dict[str, float]:
+    """Average over hidden layers how far quantities lie above their controls at the last checkpoint.
+
+    ``final/<quantity>/above_control`` is the difference, ``.../above_control_in_sd`` the difference in standard
+    deviations of the control.
+    """
+    chosen = alignment[in_headline(alignment)]
+    last = chosen[chosen["step"] == chosen["step"].max()]
+    found = {}
+    for quantity in HEADLINES:
+        means = mean_over_layers(above_control(last, quantity))
+        for name, measure in ((ABOVE, "difference"), (ABOVE_IN_SD, "deviations")):
+            found[f"final/{quantity}/{name}"] = float(means[measure].mean())  # of one row, or of none
+    return found
+
+
 def theory_summary(alignment: pd.DataFrame) -> dict[str, float]:
     """Average, over hidden layers, the predictions at step 0 and the depth law at the last checkpoint.
 
-    ``predicted/c_nfc`` is C-NFC(0+) of gradient flow; ``predicted/c_nfc_update`` is its value along the optimizer's
-    first update.
+    ``predicted/c_nfc`` is C-NFC(0+) of gradient flow, ``predicted/c_nfc_update`` its value along the optimizer's first
+    update. Each stands beside its control along the same direction, such as ``predicted/c_haar_nfc``.
     """
-    hidden = alignment[(alignment["depth_from_output"] != READOUT) & (alignment["correlation"] == HEADLINE.correlation)]
-    at_start = hidden[(hidden["step"] == 0) & (hidden["power"] == HEADLINE.power)]
-    at_end = hidden[hidden["step"] == hidden["step"].max()]
-    found = {}
-    for key, rows, quantity in (
-        ("predicted/c_nfc", at_start, "c_nfc"),
-        ("predicted/c_nfc_update", at_start, "c_nfc_update"),
-        ("final/depth_law_power", at_end, "depth_law_power"),
-        ("final/depth_law_fit", at_end, "depth_law_fit"),
-    ):
-        found[key] = float(rows.loc[rows["quantity"] == quantity, "value"].mean())
-    return found
+    hidden = alignment[(alignment["depth_from_output"] != READOUT) & in_headline(alignment)]
+    at_start, at_end = (hidden[hidden["step"] == step] for step in (0, hidden["step"].max()))
+    predicted = [name for quantity in _PREDICTED for name in (quantity, CONTROLS[quantity].mean)]
+    wanted = {f"predicted/{name}": (at_start, name) for name in predicted}
+    wanted |= {f"final/{name}": (at_end, name) for name in ("depth_law_power", "depth_law_fit")}
+    return {key: float(rows.loc[rows["quantity"] == name, "value"].mean()) for key, (rows, name) in wanted.items()}
 
 
 def _last(rows: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -4,19 +4,19 @@
 To add a panel, write a function that returns it and name that function among the blocks of ``build_report``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import wandb
 from wandb_workspaces.reports.v2 import interface as wr
 
-from nfa.conventions import HEADLINE
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.points import AXES
-from nfa.tracking.record.series import QUANTITIES
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
 
@@ -123,22 +123,41 @@ def swept_settings(cells: Sequence[Cell]) -> dict[str, list[object]]:
 
 
 def cells_markdown(cells: pd.DataFrame) -> str:
-    """Format the aggregated table as Markdown: means and standard deviations over seeds, lowest test loss first."""
-    measures = {
-        "test_loss": "test loss",
-        "test_accuracy": "test accuracy",
-        **quantity_labels(QUANTITIES),
-        "best_probe": "best probe",
-    }
-    head = ["cell", "seeds", *measures.values(), "learned"]
+    """Format the aggregated table as Markdown: means and standard deviations over seeds, lowest test loss first.
+
+    A quantity stands beside its control, in brackets, and beside its distance above the control, also in standard
+    deviations of the control (sd).
+    """
+    aligned = [head for label in _labels().values() for head in (f"{label} (control)", "above control")]
+    head = ["cell", "seeds", "test loss", "test accuracy", *aligned, "best probe", "learned"]
     lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
     chosen = cells.sort_values("test_loss", na_position="last", kind="stable").head(MAX_ROWS)
     for row in chosen.to_dict("records"):
-        values = [_mean_sd(row[name], row[f"{name}_sd"]) for name in measures]
+        values = [_of(row, "test_loss"), _of(row, "test_accuracy")]
+        values += [text for quantity in HEADLINES for text in _beside_control(row, quantity)]
+        values.append(_of(row, "best_probe"))
         label = str(row["label"]).replace("|", "\\|")
         lines.append(f"| {label} | {row['n_seeds']} | {' | '.join(values)} | {'yes' if row['learned'] else 'no'} |")
     left_out = len(cells) - len(chosen)
     return "\n".join(lines) + (f"\n\n{left_out} more cells are in the summary run's table." if left_out else "")
+
+
+def _labels() -> dict[str, str]:
+    """Return the short labels of the headline quantities, from their registry: name -> label."""
+    return quantity_labels(HEADLINES)
+
+
+def _of(row: Mapping[Any, Any], name: str) -> str:
+    """Write a mean and standard deviation of a row of ``cells_summary``."""
+    return _mean_sd(row[name], row[f"{name}_sd"])
+
+
+def _beside_control(row: Mapping[Any, Any], quantity: str) -> tuple[str, str]:
+    """Write a quantity with its control, and its distance above the control, of a row of ``cells_summary``."""
+    control, distance = (
+        _mean_sd(row[name], float("nan")) for name in (CONTROLS[quantity].mean, f"{quantity}_{ABOVE_IN_SD}")
+    )
+    return f"{_of(row, quantity)} ({control})", f"{_of(row, f'{quantity}_{ABOVE}')} ({distance} sd)"
 
 
 def _mean_sd(mean: float, sd: float) -> str:
@@ -187,18 +206,21 @@ def _definitions() -> list[wr.P | wr.LatexBlock]:
         ),
         wr.P(
             f"where \u03c1 is the {HEADLINE.correlation} correlation and the power of G is {HEADLINE.power}. The "
-            "tables of each run have all other correlations and powers. A mean over layers leaves out the readout, "
-            "whose value is 1 by definition."
+            "tables of each run have all other correlations and powers. With W = USV\u1d40 and M = SU\u1d40KUS, the "
+            "directional factor of UC-NFC is |diag M| / |M|: it is 1 exactly where K is diagonal in the left singular "
+            "basis of W. Each quantity stands beside its control, the same number with K turned at random: haar_nfc, "
+            "c_haar_nfc, directional_haar. Above control is the difference, also in standard deviations of the "
+            "control over rotations. A mean over layers leaves out the readout, whose values are 1 by definition."
         ),
     ]
 
 
-def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = None) -> wr.LinePlot:
-    """Plot one metric over steps: per group of runs a line (mean) with a band (one standard deviation)."""
+def _curve(metrics: str | list[str], step: str, groupby: str = "cell", title: str | None = None) -> wr.LinePlot:
+    """Plot metrics over steps: per group of runs a line (mean) with a band (one standard deviation)."""
     return wr.LinePlot(
-        title=title or metric,
+        title=title or str(metrics),
         x=step,
-        y=[metric],
+        y=[metrics] if isinstance(metrics, str) else metrics,
         log_x=step != "train/step",
         groupby=wr.Config(groupby),
         groupby_aggfunc="mean",
@@ -208,26 +230,32 @@ def _curve(metric: str, step: str, groupby: str = "cell", title: str | None = No
 
 
 def _alignment(runs: _Runs, sweep: Sweep, swept: dict[str, list[object]]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
-    """Plot means over layers, grouped by each axis that is swept, and then each layer by itself."""
+    """Plot means over layers, grouped by each axis that is swept, and then each hidden layer; with their controls."""
     blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
     for axis in AXES:
         varied = [name for name in swept if name.partition(".")[0] == axis]
         if varied:
             by = f"{axis}.name" if f"{axis}.name" in varied else varied[0]
             panels = [
-                _curve(f"alignment/{quantity}/mean", "alignment/step", by, f"{name}, mean over hidden layers")
-                for quantity, name in quantity_labels(QUANTITIES).items()
+                _with_control(quantity, "mean", by, f"{label}, mean over hidden layers")
+                for quantity, label in _labels().items()
             ]
             grid = runs.grid([f"config.{by}"], panels, _run_set(sweep, by))
             blocks += [wr.H2(f"By {axis} ({by})"), *_averaged(sweep, by), grid]
-    depth = max(len(cell.layers) for cell in sweep.cells)
+    depth = max(len(cell.layers) for cell in sweep.cells) - 1  # without the readout
     layers = range(depth) if depth <= MAX_LAYERS else [*range(MAX_LAYERS // 2), *range(depth - MAX_LAYERS // 2, depth)]
     panels = [
-        _curve(f"alignment/{quantity}/layer_{layer}", "alignment/step", "cell", f"{name}, layer {layer}")
+        _with_control(quantity, f"layer_{layer}", "cell", f"{label}, layer {layer}")
         for layer in layers
-        for quantity, name in quantity_labels(QUANTITIES).items()
+        for quantity, label in _labels().items()
     ]
-    return [*blocks, wr.H2("Layer by layer"), runs.grid([GROUP], panels)]
+    return [*blocks, wr.H2("Layer by layer"), *([runs.grid([GROUP], panels)] if panels else [])]
+
+
+def _with_control(quantity: str, layer: str, by: str, title: str) -> wr.LinePlot:
+    """Plot a quantity and its control over checkpoints."""
+    metrics = [f"alignment/{name}/{layer}" for name in (quantity, CONTROLS[quantity].mean)]
+    return _curve(metrics, "alignment/step", by, f"{title}, and its control")
 
 
 def _pooled(sweep: Sweep, by: str) -> list[str]:
@@ -252,7 +280,8 @@ def _averaged(sweep: Sweep, by: str) -> list[wr.P]:
 
 def _scatter() -> list[wr.ScatterPlot]:
     """Plot probe score and test loss against alignment at the end of training, one dot per run."""
-    pairs = (("final/uc_nfc/mean", "best_probe/score"), ("final/uc_nfc/mean", "final/test_loss"))
+    names = ("final/uc_nfc/mean", f"final/directional/{ABOVE}")
+    pairs = [(name, score) for name in names for score in ("best_probe/score", "final/test_loss")]
     return [
         wr.ScatterPlot(
             title=f"{y} against {x}", x=wr.SummaryMetric(x), y=wr.SummaryMetric(y), log_y="loss" in y, regression=True
@@ -263,6 +292,7 @@ def _scatter() -> list[wr.ScatterPlot]:
 
 def _bars() -> list[wr.BarPlot]:
     """Plot final values by optimizer: mean over its runs, with a whisker of one standard deviation."""
+    aligned = [f"final/{each}/{end}" for each in HEADLINES for end in ("mean", ABOVE)]
     return [
         wr.BarPlot(
             title=metric,
@@ -271,18 +301,18 @@ def _bars() -> list[wr.BarPlot]:
             groupby_aggfunc="mean",
             groupby_rangefunc="stddev",
         )
-        for metric in ("final/uc_nfc/mean", "final/c_nfc/mean", "final/test_loss", "best_probe/score")
+        for metric in (*aligned, "final/test_loss", "best_probe/score")
     ]
 
 
 def _axes(swept: Iterable[str]) -> list[wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot]:
     """Plot settings beside outcomes, and the importance of each setting for an outcome."""
-    outcomes = [wr.SummaryMetric(name) for name in ("final/uc_nfc/mean", "best_probe/score", "final/test_loss")]
+    aligned = ("final/uc_nfc/mean", f"final/directional/{ABOVE}")
+    outcomes = [wr.SummaryMetric(name) for name in (*aligned, "best_probe/score", "final/test_loss")]
     columns: list[wr.Config | wr.SummaryMetric] = [*(wr.Config(name) for name in swept), *outcomes]
     return [
         wr.ParallelCoordinatesPlot(
             title="Settings and outcomes", columns=[wr.ParallelCoordinatesPlotColumn(metric) for metric in columns]
         ),
-        wr.ParameterImportancePlot(with_respect_to="final/uc_nfc/mean"),
-        wr.ParameterImportancePlot(with_respect_to="final/test_loss"),
+        *(wr.ParameterImportancePlot(with_respect_to=name) for name in (*aligned, "final/test_loss")),
     ]

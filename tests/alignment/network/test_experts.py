@@ -160,12 +160,13 @@ def test_a_monitor_logs_each_expert_under_its_own_number() -> None:
     later = [f"w[{e}]" for e in sorted(model.route(x).unique().tolist()) if f"w[{e}]" not in numbers]
     assert later
     numbers |= {name: len(numbers) + place for place, name in enumerate(later)}
+    keys = numbers | {"readout": "readout"}
     for step, logged in ((0, before), (1, after)):
         rows = monitor.frame.query(
             f"step == {step} and quantity == 'uc_nfc' and correlation == 'cosine' and power == '1'"
         )
         for name, value, note in zip(rows.layer, rows.value, rows.note, strict=True):
-            assert logged.get(f"alignment/uc_nfc/{numbers[name]}") == (value if value == value else None), name
+            assert logged.get(f"alignment/uc_nfc/{keys[name]}") == (value if value == value else None), name
             assert (NOT_HERE in note) == (value != value)
     assert set(monitor.frame.query("step == 0").layer) < set(monitor.frame.query("step == 1").layer)
 

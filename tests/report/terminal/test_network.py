@@ -39,12 +39,20 @@ def test_a_layer_that_fails_the_check_is_counted_and_weights_that_are_left_out_a
 
 
 def test_an_estimate_has_its_standard_error_and_an_exact_value_has_none(tmp_path: Path) -> None:
-    rows = [("uc_nfc", 0.5, 0.0126, ""), ("haar_nfc", 0.25, 0.0, ""), ("c_nfc", float("nan"), 0.0, "W is W0")]
-    table = pd.DataFrame(rows, columns=["quantity", "value", "stderr", "note"])
-    table = table.assign(layer="first", layer_index=0, correlation="cosine", power="1", estimator="probes", n=1000)
+    rows = [("uc_nfc", 0.5, 0.0126, ""), ("haar_nfc", 0.25, 0.01, ""), ("haar_nfc_sd", 0.04, float("nan"), "")]
+    rows += [("c_nfc", float("nan"), 0.0, "W is W0")]
+    factors = [("directional", 0.75, 0.0, ""), ("directional_haar", 0.5, 0.02, "")]
+    table = pd.DataFrame([*rows, *factors], columns=["quantity", "value", "stderr", "note"])
+    convention = ["cosine"] * len(rows) + [None] * len(factors), ["1"] * len(rows) + [None] * len(factors)
+    table = table.assign(correlation=convention[0], power=convention[1], layer="4", layer_index=0, depth_from_output=0)
+    table = table.assign(estimator="probes", n=1000)
     table.attrs["left_out"] = {}
     lines = shown(measure_report(table, "cosine", "1", centred=True), tmp_path)
-    assert lines[0] == "cosine, power 1; probes, n = 1,000; ±: standard error"
-    assert "first 0.500 ± 0.013 0.250 n/a" in lines
+    assert lines[0].startswith(
+        "cosine, power 1; probes, n = 1,000; ±: standard error; of a control: standard deviation"
+    )
+    assert "4 (readout) 0.500 ± 0.013 0.25 ± 0.04 n/a n/a 0.750 0.50" in lines
     assert "C-NFC: W is W0" in lines
-    assert not any("W0" in line for line in shown(measure_report(table, "cosine", "1", centred=False), tmp_path))
+    without = shown(measure_report(table, "cosine", "1", centred=False), tmp_path)
+    assert not any("W0" in line for line in without)
+    assert "4 (readout) 0.500 ± 0.013 0.25 ± 0.04 0.750 0.50" in without

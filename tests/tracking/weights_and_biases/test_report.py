@@ -64,12 +64,12 @@ def test_blocks(cells: pd.DataFrame) -> None:
     panels = {heading: [type(panel).__name__ for panel in grid.panels] for heading, grid in grids(report).items()}
     assert panels == {
         "Training": ["LinePlot"] * 2,
-        "By data (data.name)": ["LinePlot"] * 2,
-        "By model (model.name)": ["LinePlot"] * 2,
+        "By data (data.name)": ["LinePlot"] * 3,
+        "By model (model.name)": ["LinePlot"] * 3,
         "Layer by layer": ["LinePlot"] * 6,
-        "Alignment and features": ["ScatterPlot"] * 2,
-        "By optimizer": ["BarPlot"] * 4,
-        "The axes together": ["ParallelCoordinatesPlot", "ParameterImportancePlot", "ParameterImportancePlot"],
+        "Alignment and features": ["ScatterPlot"] * 4,
+        "By optimizer": ["BarPlot"] * 8,
+        "The axes together": ["ParallelCoordinatesPlot", *["ParameterImportancePlot"] * 3],
     }
     assert isinstance(report.blocks[-1], wr.MarkdownBlock)
 
@@ -116,7 +116,17 @@ def test_deep_networks_show_their_ends(cells: pd.DataFrame) -> None:
     deep = parse({**DOCUMENT, "model": [{"name": "mlp", "width": 4, "depth": 29}]}, "test")
     grid = grids(build_report(deep, cells, "lab", "nfa-test"))["Layer by layer"]
     layers = [int(str(panel.y[0]).rpartition("_")[2]) for panel in grid.panels if isinstance(panel, wr.LinePlot)]
-    assert layers[::2] == [*range(MAX_LAYERS // 2), *range(30 - MAX_LAYERS // 2, 30)]
+    assert layers[::3] == [*range(MAX_LAYERS // 2), *range(29 - MAX_LAYERS // 2, 29)]
+
+
+def test_a_quantity_shares_its_panel_with_its_control(cells: pd.DataFrame) -> None:
+    """Both curves of a pair are in each panel of alignment, and the readout is in none."""
+    shown = grids(build_report(parse(DOCUMENT, "test"), cells, "lab", "nfa-test"))
+    pairs = {("uc_nfc", "haar_nfc"), ("c_nfc", "c_haar_nfc"), ("directional", "directional_haar")}
+    for heading in ("By data (data.name)", "Layer by layer"):
+        lines = [[name.split("/") for name in names(panel.y)] for panel in shown[heading].panels]
+        assert {tuple(quantity for _, quantity, _ in line) for line in lines} == pairs
+        assert "readout" not in {layer for line in lines for *_, layer in line}
 
 
 def test_table_of_cells(cells: pd.DataFrame) -> None:
@@ -124,6 +134,9 @@ def test_table_of_cells(cells: pd.DataFrame) -> None:
     frame = pd.concat([cells, cells.assign(label="a|b", test_loss=float("nan"))], ignore_index=True)
     lines = cells_markdown(frame).splitlines()
     assert len(lines) == 2 + len(frame)
+    row = cells.set_index("label").loc[lines[2].split(" | ")[0].removeprefix("| ")]
+    assert f"({row['directional_haar']:.3g})" in lines[2]
+    assert f"({row['directional_above_control_in_sd']:.3g} sd)" in lines[2]
     losses = [line.split(" | ")[2] for line in lines[2:]]
     assert "±" in losses[0]
     assert losses[-2:] == ["n/a", "n/a"]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nfa.report.statistics.runs import in_headline
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Cell
 from nfa.tracking.record.cell_files import read_results
@@ -69,6 +70,11 @@ def test_run_is_named_and_grouped(place: tuple[Cell, int], logged: Runs) -> None
     assert ended["exit_code"] == 0
 
 
+def names_of(cell: Cell) -> dict[str, str]:
+    """Names of a cell's layers in metrics; the last one has a name of its own."""
+    return {layer.name: f"layer_{i}" for i, layer in enumerate(cell.layers[:-1])} | {cell.layers[-1].name: "readout"}
+
+
 def test_config_is_nested_by_axis(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
     """Every setting is one column of W&B's table of runs, e.g. ``model.depth``."""
     cell, seed = place
@@ -81,7 +87,9 @@ def test_config_is_nested_by_axis(place: tuple[Cell, int], published: Published,
     assert config["measure"] == published.sweep.measure.model_dump()
     assert config["probe"] == published.sweep.probe.model_dump()
     assert config["data"]["outputs"] == cell.shape.outputs
-    assert [config["layers"][f"layer_{i}"]["name"] for i in range(len(cell.layers))] == [x.name for x in cell.layers]
+    assert {key: layer["name"] for key, layer in config["layers"].items()} == {
+        key: name for name, key in names_of(cell).items()
+    }
     assert not any("." in key for key in config)  # W&B could not filter by them
 
 
@@ -98,16 +106,16 @@ def test_training_curves(place: tuple[Cell, int], published: Published, logged: 
 def test_alignment_series_are_the_headline_convention(
     place: tuple[Cell, int], published: Published, logged: Runs
 ) -> None:
-    """The alignment series hold cosine at power 1 per layer, and means over hidden layers."""
+    """The alignment series hold quantities and controls, cosine at power 1, per layer, and means over hidden layers."""
     cell, seed = place
     table = read_table(published.paths.cell(cell.id).alignment)
-    headline = table.query("seed == @seed and correlation == 'cosine' and power == '1'")
+    headline = table[(table["seed"] == seed) & in_headline(table)]
     rows = logged[cell.id, seed].series("alignment/step")
     assert set(rows) == set(headline["step"])
-    for quantity in ("uc_nfc", "c_nfc"):
+    for quantity in ("uc_nfc", "haar_nfc", "c_nfc", "c_haar_nfc", "directional", "directional_haar"):
         chosen = headline[headline["quantity"] == quantity]
-        for step, index, value in chosen[["step", "layer_index", "value"]].itertuples(index=False):
-            assert same(rows[step].pop(f"alignment/{quantity}/layer_{index}"), value)
+        for step, layer, value in chosen[["step", "layer", "value"]].itertuples(index=False):
+            assert same(rows[step].pop(f"alignment/{quantity}/{names_of(cell)[layer]}"), value)
         for step, hidden in chosen[chosen["depth_from_output"] > 0].groupby("step")["value"]:
             assert rows[int(str(step))].pop(f"alignment/{quantity}/mean") == pytest.approx(hidden.mean(), abs=1e-15)
     assert set().union(*rows.values()) == {"alignment/step", "_runtime", "_step", "_timestamp"}
@@ -116,7 +124,7 @@ def test_alignment_series_are_the_headline_convention(
 def test_probe_series(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
     """Every score of a linear probe in probes.parquet, and nothing else."""
     cell, seed = place
-    index = {layer.name: f"layer_{i}" for i, layer in enumerate(cell.layers)} | {"input": "input"}
+    index = names_of(cell) | {"input": "input"}
     table = read_table(published.paths.cell(cell.id).probes).query("seed == @seed and probe == 'ridge'")
     rows = logged[cell.id, seed].series("probe/step")
     for step, layer, split, metric, value in table[["step", "layer", "split", "metric", "value"]].itertuples(
@@ -219,6 +227,16 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
         summary["final/uc_nfc/layer_0"]
         == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/layer_0"]
     )
+    last = read_table(paths.alignment).query("seed == @seed and step == 20 and depth_from_output > 0")
+    last = last[in_headline(last)].pivot(index="layer", columns="quantity", values="value")
+    for quantity, control, spread in (
+        ("uc_nfc", "haar_nfc", "haar_nfc_sd"),
+        ("c_nfc", "c_haar_nfc", "c_haar_nfc_sd"),
+        ("directional", "directional_haar", "directional_haar_sd"),
+    ):
+        above = last[quantity] - last[control]
+        assert summary[f"final/{quantity}/above_control"] == pytest.approx(above.mean())
+        assert summary[f"final/{quantity}/above_control_in_sd"] == pytest.approx((above / last[spread]).mean())
     assert summary["diverged"] is False
     assert summary["learned"] is True
     assert summary["seconds/total"] == 3.0

@@ -54,11 +54,12 @@ def overview(material: Material) -> Safe | None:
 SUBJECTS = {"directions": "Directions", "strengths": "Strengths", "UC-NFC": "UC-NFC, the product of both"}
 NOT_MEASURED = "the quantity or its control was not measured"
 SPLIT = (
-    "UC-NFC (cosine, power 1) is the product of two factors. The directional factor is 1 exactly where K is diagonal in "
-    "the left singular basis of W. The spectral factor is 1 exactly where K has the same weight on all directions that W "
-    "uses, so that the singular values of the AGOP are in proportion to those of the NFM. By chance means: with K turned "
-    "at random. Turned at random, a K of many directions has nearly the same weight on all of them, so that the spectral "
-    "factor by chance is close to 1; it is below chance where K prefers the strong or the weak directions of W."
+    "UC-NFC (cosine, power 1) is the product of two factors. The directional factor is 1 exactly where K is diagonal "
+    "in the left singular basis of W. The spectral factor is 1 exactly where K has the same weight on all directions "
+    "that W uses, so that the singular values of the AGOP are in proportion to those of the NFM. By chance means: "
+    "with K turned at random. Turned at random, a K of many directions has nearly the same weight on all of them, so "
+    "that the spectral factor by chance is close to 1; it is below chance where K prefers the strong or the weak "
+    "directions of W."
 )
 
 
@@ -105,8 +106,8 @@ def verdict_table(study: Study, live: Live) -> Safe:
             rows.append(el("tr", head, text_cell(name), cells))
     names = ("data and networks", text_head("quantity"), text_head("verdict"), *COLUMNS_OF_VERDICTS)
     caption = (
-        "Verdicts, mean over hidden layers, cells and seeds; in brackets the 95% interval of the difference over seeds; "
-        "deviations: the difference in standard deviations of the control, mean over layers"
+        "Verdicts, mean over hidden layers, cells and seeds; in brackets the 95% interval of the difference over "
+        "seeds; deviations: the difference in standard deviations of the control, mean over layers"
     )
     return table(names, rows, caption, cls="numbers")
 

@@ -71,9 +71,9 @@ def _of_slopes(layers: pd.DataFrame) -> str:
     slopes: dict[Any, float] = known.groupby("depth_from_output")["slope"].median().to_dict()
     by_depth = [f"{depth} from the output {number(slope)} (law: {depth})" for depth, slope in slopes.items()]
     return (
-        " A second estimate needs no search: where K's weight on W's directions grows with their squared singular values "
-        "to the power p, the power 1/(1 + p) of the AGOP has the strengths of the NFM. It is "
-        f"{middle} times the best power in the median layer (quartiles {low} and {high}). Median of p by depth: "
+        " A second estimate needs no search: where K's weight on W's directions grows with their squared singular "
+        f"values to the power p, the power 1/(1 + p) of the AGOP has the strengths of the NFM. It is {middle} times "
+        f"the best power in the median layer (quartiles {low} and {high}). Median of p by depth: "
         f"{name_list(by_depth, 8)}."
     )
 
@@ -90,9 +90,10 @@ def depth_law_table(study: Study, live: Live) -> Safe:
         rows.append(el("tr", row_head(study, cell), cells))
     names = [f"{depth} (law 1/{depth + 1})" if depth else "readout (law 1)" for depth in depths]
     caption = (
-        "Best power of the AGOP at the last step, and after the line the power 1/(1 + p) by the slope p of K's spectrum; "
-        "by distance from the output; mean over the seeds that finished. Hover over a number for the correlation there, "
-        f"for the powers within {CLOSE:g} of the best, for p, and for the correlations at the law's power and at power 1"
+        "Best power of the AGOP at the last step, and after the line the power 1/(1 + p) by the slope p of K's "
+        "spectrum; by distance from the output; mean over the seeds that finished. Hover over a number for the "
+        f"correlation there, for the powers within {CLOSE:g} of the best, for p, and for the correlations at the law's "
+        "power and at power 1"
     )
     return table(("cell", *names), rows, caption, cls="numbers")
 
@@ -123,9 +124,10 @@ def body(material: Material) -> list[object]:
     """Make the figure and the table of best powers."""
     study = material.study
     powers = (
-        f"Dots: best power, mean over seeds. Bars: all powers whose correlation is within {CLOSE:g} of the best; "
-        "they are no intervals over seeds. Hollow diamonds: 1/(1 + p), p the slope of K's spectrum. Grey: the law's "
-        "power 1/(L − l + 1). At the readout K = I, so that its best power is 1 by definition; with a single output all powers of its AGOP are alike, and there is no best one."
+        f"Dots: best power, mean over seeds. Bars: all powers whose correlation is within {CLOSE:g} of the best; they "
+        "are no intervals over seeds. Hollow diamonds: 1/(1 + p), p the slope of K's spectrum. Grey: the law's power "
+        "1/(L − l + 1). At the readout K = I, so that its best power is 1 by definition; with a single output all "
+        "powers of its AGOP are alike, and there is no best one."
     )
     return [
         panel_row("law", depth_law.panels(study), material.live),

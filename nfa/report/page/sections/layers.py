@@ -14,7 +14,6 @@ from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, row_link, table
 from nfa.report.page.verdicts import CHANCE, by_family, families
 from nfa.report.statistics.features_alignment import FACTORS
-from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
 
@@ -38,7 +37,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     if not any(found.values()):
         return Answer(UNDEFINED, "UC-NFC is undefined at every hidden layer.", context=stated(study, convention))
     sentences = {
-        name: f"{SENTENCES[name]} {'; '.join(f'in {family} on {data}: {text}' for (data, family), text in named.items())}."
+        name: f"{SENTENCES[name]} {'; '.join(f'in {key[1]} on {key[0]}: {text}' for key, text in named.items())}."
         for name, named in found.items()
         if named
     }
@@ -46,8 +45,8 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     first = next(name for name in MEASURES if found[name])
     lines = [f"{family}, {data}: {text}" for (data, family), text in found[first].items()]
     numbers = (
-        f"{raw}The factors and their controls are explained in the section above. Layers are counted from the output; the "
-        "readout is 0 and is left out, since there K is the identity and all these numbers are 1 by definition."
+        f"{raw}The factors and their controls are explained in the section above. Layers are counted from the output; "
+        "the readout is 0 and is left out, since there K is the identity and all these numbers are 1 by definition."
     )
     short = "\n".join([f"{SHORT[first]}:", *lines[:4], *([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])])
     return Answer(
@@ -103,9 +102,9 @@ def means_table(study: Study, live: Live) -> Safe | None:
         rows.append(el("tr", el("th", f"{data} · {family} · {_place(depth)}", scope="row"), cells, live_cells))
     names = ("layers", "cells", "directional", "by chance", "spectral", "by chance", "p", "1/(1 + p)", "best power")
     caption = (
-        "Means by layer at the last step, over cells and seeds, with 95% intervals over seeds; p: slope of K's spectrum, "
-        "1/(1 + p): the power of the AGOP that has the strengths of the NFM, beside the power that fits best in the cosine; by chance: "
-        "with K turned at random"
+        "Means by layer at the last step, over cells and seeds, with 95% intervals over seeds; p: slope of K's "
+        "spectrum, 1/(1 + p): the power of the AGOP that has the strengths of the NFM, beside the power that fits "
+        "best in the cosine; by chance: with K turned at random"
     )
     return table((*names, "UC-NFC", "by chance"), rows, caption, cls="numbers")
 

@@ -55,12 +55,12 @@ def better_features(study: Study) -> Answer:
         if quantity != "directional_above_haar"
     )
     numbers = (
-        "A linear probe is a linear read-out that is fitted on a layer's training features and scored on test data; its "
-        "gain is over the same layer of the untrained network. "
-        f"With the {NAMES[FIRST_SCORE]}'s score, the rank correlation is {beside}. Ranks are taken within strata: "
-        "layers of one data set, one family of networks, one depth from the output and one seed. The intervals are over "
-        "cells (jackknife), because cells are what varies independently: the layers of a network depend on each other, "
-        "and its seeds say nothing about other settings, so that an interval over seeds would be too narrow."
+        "A linear probe is a linear read-out that is fitted on a layer's training features and scored on test data; "
+        f"its gain is over the same layer of the untrained network. With the {NAMES[FIRST_SCORE]}'s score, the rank "
+        f"correlation is {beside}. Ranks are taken within strata: layers of one data set, one family of networks, one "
+        "depth from the output and one seed. The intervals are over cells (jackknife), because cells are what varies "
+        "independently: the layers of a network depend on each other, and its seeds say nothing about other settings, "
+        "so that an interval over seeds would be too narrow."
     )
     context = (
         f"Convention of UC-NFC and C-NFC: {HEADLINE} ({study.measured_with}).{pooled_sentence(first['pooled_over'])}"
@@ -238,9 +238,9 @@ def strata_table(study: Study) -> Safe:
                 count = max(part["n_cells"] for part in known)
                 rows.append(el("tr", el("th", f"{data} · {place}", scope="row"), el("td", count), list(_cells(parts))))
     caption = (
-        "Rank correlation of the directional factor above its control, at the last step, with each score, within strata, "
-        "and 95% interval over cells by the jackknife. Bold: the interval does not contain 0; among so many pairs some do so by chance"
-        f"{pooled_note(study)}"
+        "Rank correlation of the directional factor above its control, at the last step, with each score, within "
+        "strata, and 95% interval over cells by the jackknife. Bold: the interval does not contain 0; among so many "
+        f"pairs some do so by chance{pooled_note(study)}"
     )
     return table(("data and depth", "cells", *NAMES.values()), rows, caption, cls="numbers")
 
