@@ -65,9 +65,7 @@ def _weights(layer: LayerContext) -> Motion:
     return Motion(layer.weight, layer.left_basis)
 
 
-def _of_weights(
-    layer: LayerContext, values: Callable[[LayerContext, Motion], Values | Value]
-) -> Values | Value:
+def _of_weights(layer: LayerContext, values: Callable[[LayerContext, Motion], Values | Value]) -> Values | Value:
     """Compute values of the weights themselves."""
     return values(layer, layer.once(_weights))
 

@@ -91,5 +91,7 @@ def _own_aligned(forms: Forms, basis: LeftBasis) -> float:
         if basis.tied is None:
             total += _inner(*(part.diagonal(columns) for part in parts))
         else:
-            total += _inner(*(basis.diagonal_blocks(columns.mT @ part.matrix().to(columns) @ columns) for part in parts))
+            total += _inner(
+                *(basis.diagonal_blocks(columns.mT @ part.matrix().to(columns) @ columns) for part in parts)
+            )
     return total

@@ -118,7 +118,9 @@ def _of_layer(layer: LayerContext) -> Slope:
     values = layer.middle.spectrum
     cutoff = values[significant(values, layer.current.resolution)]
     smallest = float(cutoff.min()) if cutoff.numel() else float("inf")
-    return spectrum_slope(strengths[kept], kappa[kept], min(smallest, float(values.max()) * 4 * layer.current.resolution))
+    return spectrum_slope(
+        strengths[kept], kappa[kept], min(smallest, float(values.max()) * 4 * layer.current.resolution)
+    )
 
 
 SPECTRUM_SLOPE = Quantity(

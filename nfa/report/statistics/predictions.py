@@ -21,6 +21,8 @@ TARGETS = ("first", "last")  # checkpoints after step 0
 NFCS = tuple(PREDICTORS.values())
 PREDICTION_QUANTITIES = (*NFCS, *(CONTROLS[quantity].mean for quantity in NFCS))
 
+DEPTH_LAW = {f"depth_law_{part}": part for part in ("power", "fit", "low", "high")}  # quantity -> column
+
 
 def prediction_points(collected: Collected) -> pd.DataFrame:
     """Join predictions with the C-NFC measured later, for finished runs.
@@ -102,7 +104,7 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
         W W^T; NaN where p is not above -1).
     """
     alignment = collected.alignment
-    parts = {f"depth_law_{part}": part for part in ("power", "fit", "low", "high")}
+    parts = DEPTH_LAW
     place = [*RUN, "layer", "layer_index", "depth_from_output", "correlation"]
     last = at_last_step(alignment[alignment["quantity"].isin([*parts, "uc_nfc"])])
     last = last.merge(finished_runs(collected), on=RUN)

@@ -104,7 +104,7 @@ def test_kernel_machines_name_what_is_averaged(study: Study) -> None:
     assert f"On fashion_mini (6 cells that differ in {NAMES})" in quality.metrics_carry(study)
 
 
-@pytest.mark.parametrize("table", ["rank_correlation", "predictions", "features_ranks"])
+@pytest.mark.parametrize("table", ["predictions", "features_ranks"])
 def test_tables_have_a_column_for_it(table: str, study: Study, plain: Study) -> None:
     found = study.tables[table]
     made = found[found["n_points" if table == "features_ranks" else "n"] > 0]
@@ -139,11 +139,11 @@ def test_a_line_for_the_raw_input_says_over_which_data_it_is_a_mean(tmp_path: Pa
 
 
 def test_the_terminal_says_it(study: Study, tmp_path: Path) -> None:
-    for name in ("cells_summary", "rank_correlation"):
+    for name in ("cells_summary", "features_ranks"):
         write_frame(tmp_path / "tables" / name, study.tables[name])
     console = Console(width=400, record=True, file=(tmp_path / "shown").open("w"))
     console.print(summary(tmp_path, 400))
-    assert f" points per seed, over {VARIED})" in console.export_text()
+    assert f" cells, over {VARIED})" in console.export_text()
 
 
 def test_the_report_on_a_server_says_it() -> None:

@@ -32,8 +32,8 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     for name, quantity in MEASURES.items():
         compared = families(study, quantity) if quantity else {}
         even = {key for key, row in compared.items() if row.verdict == CHANCE}
-        texts = {key: AT_NO_LAYER if key in even else _most(part, name) for key, part in parts.items()}
-        found[name] = {key: text for key, text in texts.items() if text}
+        texts = {key: _most(study, part, name) for key, part in parts.items()}
+        found[name] = {key: f"{text}{EVEN if key in even else ''}" for key, text in texts.items() if text}
     if not any(found.values()):
         return Answer(UNDEFINED, "UC-NFC is undefined at every hidden layer.", context=stated(study, convention))
     sentences = {
@@ -45,7 +45,7 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     first = next(name for name in MEASURES if found[name])
     lines = [f"{family}, {data}: {text}" for (data, family), text in found[first].items()]
     numbers = (
-        f"{raw}The factors and their controls are explained in the section above. Layers are counted from the output; "
+        f"{raw}{_extremes(study, layers)}The factors and their controls are explained in the section above. Layers are counted from the output; "
         "the readout is 0 and is left out, since there K is the identity and all these numbers are 1 by definition."
     )
     short = "\n".join([f"{SHORT[first]}:", *lines[:4], *([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])])
@@ -60,11 +60,11 @@ SENTENCES = {
     "strengths": "Strengths are most alike beside chance (spectral factor minus its control)",
     "raw": "UC-NFC itself, without its control, is largest",
 }
-AT_NO_LAYER = "as by chance, averaged over layers"
+EVEN = " (as by chance, averaged over layers)"
 SHORT = {"directions": "directions furthest above chance", "strengths": "strengths most alike", "raw": "largest UC-NFC"}
 
 
-def _most(layers: pd.DataFrame, column: str) -> str:
+def _most(study: Study, layers: pd.DataFrame, column: str) -> str:
     """Tell which hidden layer has the largest mean of a column in most cells; empty where it is undefined."""
     per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)[column].mean().dropna()
     if per_cell.empty:
@@ -72,7 +72,23 @@ def _most(layers: pd.DataFrame, column: str) -> str:
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
     first = min(counts, key=lambda depth: (-counts[depth], depth))
-    return f"{_place(first)} in {counts[first]} of {plural(len(best), 'cell')}"
+    return f"{_named(study, first)} in {counts[first]} of {plural(len(best), 'cell')}"
+
+
+def _extremes(study: Study, layers: pd.DataFrame) -> str:
+    """Name the layers of a deep network where directions, or else UC-NFC, are most and least aligned; else empty."""
+    if study.deepest <= WIDEST:
+        return ""
+    column = "directions" if layers["directions"].notna().any() else "raw"
+    what = "directional factor minus its control" if column == "directions" else "UC-NFC"
+    means = layers.groupby("depth_from_output")[column].mean().dropna().sort_values(ascending=False)
+    most, least = (
+        ", ".join(f"{_named(study, int(depth))} {number(float(mean))}" for depth, mean in part.items())
+        for part in (means.iloc[:FEW], means.iloc[: -FEW - 1 : -1])
+    )
+    return (
+        f"Over the {len(means)} depths, the mean {what} is largest at these: {most}; and smallest at these: {least}. "
+    )
 
 
 def means_table(study: Study, live: Live) -> Safe | None:
@@ -136,6 +152,12 @@ def _place(depth: int) -> str:
     return "just before the readout" if depth == 1 else f"{depth} from the output"
 
 
+def _named(study: Study, depth: int) -> str:
+    """Name a layer of a deep network by its own name, because its distance from the output tells little there."""
+    return (study.name_at(depth) if study.deepest > WIDEST else None) or _place(depth)
+
+
+FEW = 3  # layers of a deep network that a sentence names at either end
 GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map
 
 

@@ -233,7 +233,7 @@ def strata_table(study: Study) -> Safe:
         for depth in (-1, *range(READOUT + 1, study.deepest + 1)):
             parts = [found.get((data, depth, score)) for score in NAMES]
             known = [part for part in parts if part is not None]
-            if known:
+            if known and (depth < 0 or any(np.isfinite(part["rho"]) for part in known)):
                 place = "all depths" if depth < 0 else f"{depth} from the output"
                 count = max(part["n_cells"] for part in known)
                 rows.append(el("tr", el("th", f"{data} · {place}", scope="row"), el("td", count), list(_cells(parts))))
