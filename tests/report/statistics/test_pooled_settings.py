@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from nfa.report.page.sections.probes import probes_better
 from rich.console import Console
 from wandb_workspaces.reports.v2 import interface as wr
 
@@ -21,7 +22,6 @@ from nfa.report.page.sections.layers import which_layer
 from nfa.report.page.sections.optimizers import for_whom
 from nfa.report.page.sections.pictures import pictured
 from nfa.report.page.sections.prediction import was_predicted
-from nfa.report.page.sections.probes import probes_better
 from nfa.report.page.sections.section import Answer
 from nfa.report.page.sections.time import when
 from nfa.report.page.sections.training import trained
