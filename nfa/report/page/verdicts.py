@@ -133,11 +133,16 @@ def families(study: Study, quantity: str, convention: Convention | None = None) 
     Returns:
         (data, family) -> the comparison; without those in which the quantity is defined nowhere.
     """
-    points = complete_cells(study, study.above_controls[quantity])
-    if convention is not None:
-        points = points[at_convention(points, convention)]
-    parts = by_family(study, points[points["difference"].notna()])
-    return {key: compare(study, part, strengths=quantity == "spectral") for key, part in parts.items()}
+    key = (families, quantity, convention)
+    if key not in study.shared:
+        points = complete_cells(study, study.above_controls[quantity])
+        if convention is not None:
+            points = points[at_convention(points, convention)]
+        parts = by_family(study, points[points["difference"].notna()])
+        strengths = quantity == "spectral"
+        study.shared[key] = {place: compare(study, part, strengths=strengths) for place, part in parts.items()}
+    found: Families = study.shared[key]
+    return found
 
 
 def by_family(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:

@@ -287,6 +287,11 @@ class Study:
             found[quantity] = at_last_step(points).merge(initial, on=place, how="left", validate="1:1")
         return found
 
+    @cached_property
+    def shared(self) -> dict[Any, Any]:
+        """Results that several sections of the page use, kept by whoever computes them first."""
+        return {}
+
     @property
     def n_seeds(self) -> int:
         """Number of seeds of the sweep."""

@@ -46,8 +46,8 @@ def which_layer(study: Study, convention: Convention) -> Answer:
     lines = [f"{family}, {data}: {text}" for (data, family), text in found[first].items()]
     numbers = (
         f"{raw}{_extremes(study, layers)}The factors and their controls are explained in the section above. Layers are "
-        "counted from the output; the readout is 0 and is left out, since there K is the identity and all these numbers "
-        "are 1 by definition."
+        "counted from the output; the readout is 0 and is left out, since there K is the identity and all these "
+        "numbers are 1 by definition."
     )
     short = "\n".join([f"{SHORT[first]}:", *lines[:4], *([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])])
     return Answer(
