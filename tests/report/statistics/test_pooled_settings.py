@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from nfa.report.page.sections.probes import probes_better
 from rich.console import Console
 from wandb_workspaces.reports.v2 import interface as wr
 
@@ -75,7 +74,6 @@ ANSWERS: dict[str, Callable[[Study, Convention], Answer]] = {
     "which layer": which_layer,
     "when": when,
     "for whom": for_whom,
-    "probes": lambda study, _: probes_better(study),
     "pictures": lambda study, _: pictured(study, find_albums(study)),
     "predicted": was_predicted,
     "depth law": which_power,
@@ -116,9 +114,9 @@ def test_the_page_says_it_in_captions_and_at_a_glance(study: Study, plain: Study
     text = unescape(re.sub(r"<[^>]+>", "", page(study, [], find_albums(study))))
     assert "and over 2 seeds" in text
     assert f"Estimator of K: {study.measured_with}. The cells taken together differ in {VARIED}." in text
-    # Below the tables of ranks, of predictions and of strata, and below the figure of ranks.
+    # Above the tables of verdicts, of layers, of strata and of predictions, and below the figure of ranks.
     shown = re.sub(r"\s+", " ", text)
-    assert shown.count(f"Cells of a data set are taken together that differ in {NAMES}") >= 4
+    assert shown.count(f"Cells of a data set are taken together that differ in {NAMES}") >= 5
     alone = unescape(page(plain, [], find_albums(plain)))
     assert "taken together" not in alone.partition("How the numbers were obtained")[0]
 

@@ -10,7 +10,7 @@ from nfa.report.numbers import UNDEFINED, interval, number, plural, plus_minus
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_text
 from nfa.report.page.sections.section import Answer, Material, Section, optimizer_legend, panel_row
-from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
+from nfa.report.page.sentences import NOTHING, pooled, pooled_note, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, table, text_cell, text_head
 from nfa.report.page.verdicts import RULE, Compared, Families, by_family, families, in_words, verdict_rows
@@ -108,6 +108,7 @@ def verdict_table(study: Study, live: Live) -> Safe:
     caption = (
         "Verdicts, mean over hidden layers, cells and seeds; in brackets the 95% interval of the difference over "
         "seeds; deviations: the difference in standard deviations of the control, mean over layers"
+        f"{pooled_note(study)}"
     )
     return table(names, rows, caption, cls="numbers")
 

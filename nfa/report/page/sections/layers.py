@@ -9,7 +9,7 @@ from nfa.report.numbers import UNDEFINED, interval, number, plural
 from nfa.report.page.html import Safe, el
 from nfa.report.page.live import live_heat, live_text
 from nfa.report.page.sections.section import Answer, Section
-from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
+from nfa.report.page.sentences import NOTHING, pooled, pooled_note, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, row_link, table
 from nfa.report.page.verdicts import CHANCE, by_family, families
@@ -122,6 +122,7 @@ def means_table(study: Study, live: Live) -> Safe | None:
         "Means by layer at the last step, over cells and seeds, with 95% intervals over seeds; p: slope of K's "
         "spectrum, 1/(1 + p): the power of the AGOP that has the strengths of the NFM, beside the power that fits "
         "best in the cosine; by chance: with K turned at random"
+        f"{pooled_note(study)}"
     )
     return table((*names, "UC-NFC", "by chance"), rows, caption, cls="numbers")
 
