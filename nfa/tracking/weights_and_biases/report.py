@@ -55,7 +55,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.H1("What is measured"),
             *_definitions(),
             wr.H1("Training"),
-            runs.grid([GROUP], [_curve("train/loss", "train/step"), _curve("test/loss", "train/step")]),
+            runs.grid([GROUP], [_curve(["train/loss"], "train/step"), _curve(["test/loss"], "train/step")]),
             wr.H1("Alignment over training"),
             *_alignment(runs, sweep, swept),
             wr.H1("Alignment and features"),
@@ -215,12 +215,12 @@ def _definitions() -> list[wr.P | wr.LatexBlock]:
     ]
 
 
-def _curve(metrics: str | list[str], step: str, groupby: str = "cell", title: str | None = None) -> wr.LinePlot:
+def _curve(metrics: Sequence[str], step: str, groupby: str = "cell", title: str | None = None) -> wr.LinePlot:
     """Plot metrics over steps: per group of runs a line (mean) with a band (one standard deviation)."""
     return wr.LinePlot(
-        title=title or str(metrics),
+        title=title or metrics[0],
         x=step,
-        y=[metrics] if isinstance(metrics, str) else metrics,
+        y=[*metrics],
         log_x=step != "train/step",
         groupby=wr.Config(groupby),
         groupby_aggfunc="mean",

@@ -210,4 +210,4 @@ def test_a_prediction_is_shown_for_every_loss(tmp_path: Path) -> None:
     console = Console(width=120, record=True, file=(tmp_path / "shown").open("w"))
     console.print(prediction_report(sweep, table, HEADLINE, 120))
     shown = console.export_text()
-    assert shown.count("flow, sgd") == 2, shown
+    assert shown.count("flow, sgd") == 4, shown  # a column for each loss, in two tables: C-NFC and its factor

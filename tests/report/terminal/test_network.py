@@ -43,9 +43,10 @@ def test_an_estimate_has_its_standard_error_and_an_exact_value_has_none(tmp_path
     rows += [("c_nfc", float("nan"), 0.0, "W is W0")]
     factors = [("directional", 0.75, 0.0, ""), ("directional_haar", 0.5, 0.02, "")]
     table = pd.DataFrame([*rows, *factors], columns=["quantity", "value", "stderr", "note"])
-    convention = ["cosine"] * len(rows) + [None] * len(factors), ["1"] * len(rows) + [None] * len(factors)
-    table = table.assign(correlation=convention[0], power=convention[1], layer="4", layer_index=0, depth_from_output=0)
+    factor = table["quantity"].isin([name for name, *_ in factors])
+    table = table.assign(correlation="cosine", power="1", layer="4", layer_index=0, depth_from_output=0)
     table = table.assign(estimator="probes", n=1000)
+    table.loc[factor, ["correlation", "power"]] = None
     table.attrs["left_out"] = {}
     lines = shown(measure_report(table, "cosine", "1", centred=True), tmp_path)
     assert lines[0].startswith(

@@ -87,9 +87,7 @@ def test_config_is_nested_by_axis(place: tuple[Cell, int], published: Published,
     assert config["measure"] == published.sweep.measure.model_dump()
     assert config["probe"] == published.sweep.probe.model_dump()
     assert config["data"]["outputs"] == cell.shape.outputs
-    assert {key: layer["name"] for key, layer in config["layers"].items()} == {
-        key: name for name, key in names_of(cell).items()
-    }
+    assert {layer["name"]: key for key, layer in config["layers"].items()} == names_of(cell)
     assert not any("." in key for key in config)  # W&B could not filter by them
 
 
@@ -227,16 +225,16 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
         summary["final/uc_nfc/layer_0"]
         == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/layer_0"]
     )
-    last = read_table(paths.alignment).query("seed == @seed and step == 20 and depth_from_output > 0")
-    last = last[in_headline(last)].pivot(index="layer", columns="quantity", values="value")
+    hidden = read_table(paths.alignment).query("seed == @seed and step == 20 and depth_from_output > 0")
+    ends = hidden[in_headline(hidden)].pivot(index="layer", columns="quantity", values="value")
     for quantity, control, spread in (
         ("uc_nfc", "haar_nfc", "haar_nfc_sd"),
         ("c_nfc", "c_haar_nfc", "c_haar_nfc_sd"),
         ("directional", "directional_haar", "directional_haar_sd"),
     ):
-        above = last[quantity] - last[control]
+        above = ends[quantity] - ends[control]
         assert summary[f"final/{quantity}/above_control"] == pytest.approx(above.mean())
-        assert summary[f"final/{quantity}/above_control_in_sd"] == pytest.approx((above / last[spread]).mean())
+        assert summary[f"final/{quantity}/above_control_in_sd"] == pytest.approx((above / ends[spread]).mean())
     assert summary["diverged"] is False
     assert summary["learned"] is True
     assert summary["seconds/total"] == 3.0
