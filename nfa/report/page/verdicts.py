@@ -147,9 +147,11 @@ def families(study: Study, quantity: str, convention: Convention | None = None) 
 
 def by_family(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     """Cut rows with a column ``cell`` into data sets and families of networks, in the order of the sweep."""
-    groups = study.cells.groupby(["data", "model.name"], sort=False).groups
     cells = frame["cell"].astype(str)
-    parts = {(data, FAMILIES.get(model, model)): frame[cells.isin(names)] for (data, model), names in groups.items()}
+    parts: dict[tuple[str, str], pd.DataFrame] = {}
+    for _, group in study.cells.groupby(["data", "model.name"], sort=False):
+        data, model = str(group["data"].iloc[0]), str(group["model.name"].iloc[0])
+        parts[data, FAMILIES.get(model, model)] = frame[cells.isin(group.index)]
     return {key: part for key, part in parts.items() if len(part)}
 
 

@@ -99,9 +99,8 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
     Returns:
         One row per run, layer and correlation: ``cell``, ``seed``, ``layer``, ``layer_index``, ``depth_from_output``,
         ``correlation``, ``power``, ``fit``, ``low``, ``high``, ``law`` (1/(L - l + 1); NaN in a branching network),
-        ``fit_at_law`` and ``fit_at_1`` (UC-NFC at those powers), and of the layer alone, whatever the correlation:
-        ``slope`` (p, of K's spectrum against W's) and ``slope_power`` (1/(1 + p), the best power where K is a power of
-        W W^T; NaN where p is not above -1).
+        ``fit_at_law`` and ``fit_at_1`` (UC-NFC at those powers), and, whatever the correlation, ``slope`` (p, of K's
+        spectrum against W's).
     """
     alignment = collected.alignment
     parts = DEPTH_LAW
@@ -118,6 +117,13 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
         points = points.merge(found, on=place, how="left", validate="1:1")
     slopes = alignment[alignment["quantity"] == "spectrum_slope"]
     slopes = at_last_step(slopes)[[*RUN, "layer", "value"]].rename(columns={"value": "slope"})
-    points = points.merge(slopes, on=[*RUN, "layer"], how="left", validate="m:1")
-    points["slope_power"] = 1 / (1 + points["slope"].where(points["slope"] > -1))
-    return points
+    return points.merge(slopes, on=[*RUN, "layer"], how="left", validate="m:1")
+
+
+def power_of_slope(slope: pd.Series) -> pd.Series:
+    """Return 1/(1 + p), the best power of the AGOP where K = c (W W^T)^p; NaN where p is not above -1.
+
+    >>> power_of_slope(pd.Series([0.0, 1.0, -1.5])).tolist()
+    [1.0, 0.5, nan]
+    """
+    return 1 / (1 + slope.where(slope > -1))

@@ -13,7 +13,7 @@ from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.features_alignment import FACTORS, NFCS
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.labels import shown_of
-from nfa.report.statistics.predictions import TARGETS, depth_law_points, prediction_points
+from nfa.report.statistics.predictions import TARGETS, depth_law_points, power_of_slope, prediction_points
 from nfa.report.statistics.runs import RUN, at_convention, at_last_step
 from nfa.storage.paths import SweepPaths
 
@@ -223,9 +223,10 @@ class Study:
 
     @cached_property
     def _best_powers(self) -> dict[tuple[str, int, str], dict[str, Any]]:
-        columns = ["power", "fit", "low", "high", "law", "fit_at_law", "fit_at_1", "slope", "slope_power"]
+        columns = ["power", "fit", "low", "high", "law", "fit_at_law", "fit_at_1", "slope"]
         by = ["cell", "layer_index", "correlation"]
         means = self.depth_law.groupby(by, observed=True)[columns].mean().reset_index().astype({"cell": str})
+        means["slope_power"] = power_of_slope(means["slope"])
         records: list[dict[Any, Any]] = means.to_dict("records")
         return {(row["cell"], row["layer_index"], row["correlation"]): row for row in records}
 

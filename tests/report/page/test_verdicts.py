@@ -27,7 +27,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study_of(tiny_sweep(seeds=3, model=MODELS), tmp_path_factory.mktemp("results"))
 
 
-def changed(study: Study, quantity: str, values: Callable[[pd.DataFrame], object], model: str = "conv") -> Study:
+def changed(study: Study, quantity: str, values: Callable[[pd.DataFrame], pd.Series], model: str = "conv") -> Study:
     """Replace the values of a quantity in the cells of one model."""
     table = study.collected.alignment.copy()
     cells = study.cells.index[study.cells["model.name"] == model]

@@ -15,6 +15,7 @@ from nfa.report.page.sentences import NOT_DEFINED, pooled, seed_mean, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.labels import name_list
+from nfa.report.statistics.predictions import power_of_slope
 from nfa.report.statistics.study import Study
 
 CLOSE = 0.01  # of the best correlation: a power that comes so near counts as equally good
@@ -29,7 +30,7 @@ def which_power(study: Study, convention: Convention) -> Answer:
         return Answer(UNDEFINED, NOT_DEFINED)
     fit, one = (seed_mean(study, points, column) for column in ("fit", "fit_at_1"))
     layers = points.groupby(["cell", "layer", "depth_from_output"], observed=True)[
-        ["power", "fit", "law", "fit_at_law", "slope", "slope_power"]
+        ["power", "fit", "law", "fit_at_law", "slope"]
     ].mean()
     known = layers.dropna(subset=["law", "fit_at_law"])
     best = (
@@ -63,7 +64,7 @@ def which_power(study: Study, convention: Convention) -> Answer:
 
 def _of_slopes(layers: pd.DataFrame) -> str:
     """Compare the power that the slope of K's spectrum gives with the best one; empty where no slope is known."""
-    known = layers.dropna(subset=["slope_power", "power"])
+    known = layers.assign(slope_power=power_of_slope(layers["slope"])).dropna(subset=["slope_power", "power"])
     if known.empty:
         return ""
     ratio = (known["slope_power"] / known["power"]).quantile([0.5, 0.25, 0.75])

@@ -84,7 +84,9 @@ def _extremes(study: Study, layers: pd.DataFrame) -> str:
     what = "directional factor minus its control" if column == "directions" else "UC-NFC"
     means = layers.groupby("depth_from_output")[column].mean().dropna().sort_values(ascending=False)
     most, least = (
-        ", ".join(f"{_named(study, int(depth))} {number(float(mean))}" for depth, mean in part.items())
+        ", ".join(
+            f"{_named(study, depth)} {number(mean)}" for depth, mean in zip(part.index.tolist(), part, strict=True)
+        )
         for part in (means.iloc[:FEW], means.iloc[: -FEW - 1 : -1])
     )
     return (

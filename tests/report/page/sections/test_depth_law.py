@@ -34,7 +34,7 @@ def test_best_powers_are_means_over_seeds_beside_the_law(study: Study) -> None:
             assert row[name] == pytest.approx(here.loc[here["quantity"] == quantity, "value"].mean())
         slopes = last[(last["layer_index"] == index) & (last["quantity"] == "spectrum_slope")]
         assert row["slope"] == pytest.approx(slopes["value"].mean())
-        assert row["slope_power"] == pytest.approx((1 / (1 + slopes["value"])).mean())
+        assert row["slope_power"] == pytest.approx(1 / (1 + slopes["value"].mean()))
         assert row["law"] == study.law(cell.id, index) == pytest.approx(1 / (len(cell.layers) - index))
         at_one = here[(here["quantity"] == "uc_nfc") & (here["power"] == "1")]
         assert row["fit_at_1"] == pytest.approx(at_one["value"].mean())
