@@ -56,10 +56,9 @@ NOT_MEASURED = "the quantity or its control was not measured"
 SPLIT = (
     "UC-NFC (cosine, power 1) is the product of two factors. The directional factor is 1 exactly where K is diagonal "
     "in the left singular basis of W. The spectral factor is 1 exactly where K has the same weight on all directions "
-    "that W uses, so that the singular values of the AGOP are in proportion to those of the NFM. By chance means: "
-    "with K turned at random. Turned at random, a K of many directions has nearly the same weight on all of them, so "
-    "that the spectral factor by chance is close to 1; it is below chance where K prefers the strong or the weak "
-    "directions of W."
+    "that W uses, so that along these the AGOP is in proportion to the NFM. By chance means: with K turned at random. "
+    "Turned at random, a K of many directions has nearly the same weight on all of them, so that the spectral factor "
+    "by chance is close to 1; it is below chance where K prefers the strong or the weak directions of W."
 )
 
 
