@@ -90,6 +90,7 @@ def alignment_of(cell: Cell, seed: int, draw: np.random.Generator) -> pd.DataFra
                 row(f"{factor}_haar_sd", None, None, 0.05)
             for quantity in SCALARS:
                 row(quantity, None, None, 0.5 + 0.1 * draw.random())
+            row("spectrum_slope", None, None, depth * (0.5 + 0.5 * progress))
     return pd.DataFrame(rows, columns=ALIGNMENT.names)
 
 

@@ -10,7 +10,7 @@ from nfa.report.figures import ansatz, curves, depth, heatmap
 from nfa.report.figures.saving import legend_places
 from nfa.report.figures.style import LAYER_COLOURS, layer_shade
 from nfa.report.page.sections.layers import heat_table, which_layer
-from nfa.report.page.sections.probes import rank_table
+from nfa.report.page.sections.quality import strata_table
 from nfa.report.page.svg import Live
 from nfa.report.statistics.labels import cell_labels
 from nfa.report.statistics.study import Study
@@ -54,17 +54,20 @@ def test_labels_of_depths_do_not_touch(deep: Study) -> None:
 
 def test_a_sentence_about_many_layers_names_the_first_and_the_last_few(deep: Study) -> None:
     text = which_layer(deep, HEADLINE).sentence
-    assert "over the 25 depths is highest at these: " in text
-    assert "at blocks.3.down (1 cell)" in text
-    assert "at embed (1 cell)" in text
-    assert text.count("(1 cell)") == 6
+    extremes = text.partition("Over the 25 depths, the mean directional factor minus its control is ")[2]
+    most, _, rest = extremes.partition("; and smallest at these: ")
+    least = rest.partition(". ")[0]
+    assert most.startswith("largest at these: ")
+    assert "blocks.3.down" in most
+    assert "embed" in least
+    assert (most.count(","), least.count(",")) == (2, 2)
 
 
 def test_the_heat_map_of_one_deep_network_has_a_row_for_each_layer(deep: Study) -> None:
     table = heat_table(deep, Live())
     (cell,) = deep.shown
     assert [table.count(f'<th scope="row">{name}</th>') for name, _, _ in deep.layers(cell)] == [1] * 26
-    assert table.count('class="heat') == 2 * 26 + 1  # the table's own class too
+    assert table.count('class="heat') == 4 * 26 + 1  # the table's own class too
 
 
 def test_the_figure_of_one_deep_network_is_no_wider_than_a_page(deep: Study) -> None:
@@ -84,7 +87,7 @@ def test_a_legend_takes_as_many_rows_as_it_needs() -> None:
 
 
 def test_ranks_of_a_single_point_are_not_listed(deep: Study) -> None:
-    assert rank_table(deep).count('<th scope="row">') == 1  # the pooled one
+    assert strata_table(deep).count('<th scope="row">') == 1  # the pooled one
 
 
 def test_a_long_name_keeps_its_end_and_gets_room() -> None:
@@ -125,5 +128,5 @@ def test_a_file_is_called_by_its_name(tmp_path: Path) -> None:
 
 
 def test_names_of_layers_stay_inside_their_panel(deep: Study) -> None:
-    (axes,) = drawn(ansatz.panels(deep)[0])
+    axes, _ = drawn(ansatz.panels(deep)[0])
     assert all(label.get_window_extent().x0 >= 0 for label in axes.get_yticklabels())

@@ -42,7 +42,6 @@ TABLES = {
     "predictions",
     "early_dynamics",
     "early_departure",
-    "rank_correlation",
     "features",
     "features_summary",
     "features_alignment",
@@ -79,7 +78,6 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
         "predictions",
         "early_dynamics",
         "early_departure",
-        "rank_correlation",
         "features_ranks",
         "speed_limited",
     }
@@ -153,19 +151,18 @@ def test_mean_over_layers_leaves_the_readout_out(done: tuple[Sweep, SweepPaths, 
 
 def test_rank_correlation_agrees_with_scipy(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:
     _, paths, _ = done
-    ranks = table(paths, "rank_correlation")
-    chosen = {"data": "chain_monomial", "quantity": "uc_nfc", "correlation": "cosine", "power": "1", "score": "probe"}
+    ranks = table(paths, "predictions")
+    chosen = {"data": "chain_monomial", "correlation": "cosine", "power": "1", "predictor": "flow", "at": "last"}
+    chosen["measure"] = "rho"
     row = ranks[(ranks[list(chosen)] == pd.Series(chosen)).all(axis=1) & ranks["layers"].str.startswith("hidden")].iloc[
         0
     ]
-    alignment, probes = table(paths, "alignment"), table(paths, "probes")
-    keep = {"quantity": "uc_nfc", "correlation": "cosine", "power": "1", "data.name": "chain_monomial"}
+    alignment = table(paths, "alignment")
+    keep = {"quantity": "c_nfc", "correlation": "cosine", "power": "1", "data.name": "chain_monomial"}
     alignment = alignment[(alignment[list(keep)] == pd.Series(keep)).all(axis=1) & (alignment["depth_from_output"] > 0)]
-    alignment = alignment[alignment["step"] == alignment["step"].max()]
-    both = alignment.merge(
-        probes[probes["split"] == "test"], on=["cell", "seed", "step", "layer"], suffixes=("", "_probe")
-    )
-    per_seed = [stats.spearmanr(part["value"], part["value_probe"]).statistic for _, part in both.groupby("seed")]
+    start, end = (alignment[alignment["step"] == step] for step in (0, alignment["step"].max()))
+    both = start.merge(end, on=["cell", "seed", "layer"], suffixes=("", "_last"))
+    per_seed = [stats.spearmanr(part["value"], part["value_last"]).statistic for _, part in both.groupby("seed")]
     assert row["n"] == len(both) / 3
     assert math.isclose(row["mean"], float(np.mean(per_seed)))
     low, high = stats.t.interval(0.95, 2, loc=np.mean(per_seed), scale=stats.sem(per_seed))

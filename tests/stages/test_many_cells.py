@@ -30,7 +30,7 @@ def test_in_parts_tables_and_page_are_the_same(tmp_path: Path, monkeypatch: pyte
         pd.testing.assert_frame_equal(read_table(path), read_table(parts.tables / path.name), obj=path.name)
     assert whole.report.read_text() == parts.report.read_text()
     texts = {path.stem for path in parts.tables.glob("*.csv")}
-    assert texts == {"runs", "cells_summary", "rank_correlation", "predictions", "features_ranks", "speed_limited"}
+    assert texts == {"runs", "cells_summary", "predictions", "features_ranks", "speed_limited"}
 
 
 def test_of_cells_that_are_not_shown_enough_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,11 @@ def test_of_cells_that_are_not_shown_enough_is_kept(tmp_path: Path, monkeypatch:
     assert len(parts.collected.history) < len(whole.collected.history)
     assert len(parts.collected.alignment) < len(whole.collected.alignment)
     pd.testing.assert_frame_equal(parts.run_means, whole.run_means)
-    pd.testing.assert_frame_equal(parts.tables["rank_correlation"], whole.tables["rank_correlation"])
+    for name in ("predictions", "features_ranks"):
+        pd.testing.assert_frame_equal(parts.tables[name], whole.tables[name])
+    for quantity in ("directional", "spectral", "uc_nfc"):
+        pd.testing.assert_frame_equal(parts.above_controls[quantity], whole.above_controls[quantity])
+    pd.testing.assert_frame_equal(parts.depth_law, whole.depth_law)
     pd.testing.assert_frame_equal(parts.tables["cells_summary"], whole.tables["cells_summary"])
 
 

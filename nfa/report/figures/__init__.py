@@ -4,7 +4,7 @@ Most figures are a list of panels (``panels.py``). The page shows the panels one
 selector of the convention; ``files.py`` writes all panels of a figure to one SVG and one PNG file. There is one file
 per figure:
 
-- ``training``: test loss over steps; ``ansatz``: UC-NFC and its controls at the last step; ``curves``: over steps;
+- ``training``: test loss over steps; ``ansatz``: directional factor and UC-NFC with controls; ``curves``: over steps;
 - ``depth``, ``heatmap``: by depth from the output; ``probing``, ``features_ranks``: against feature quality;
 - ``predictions``, ``depth_law``, ``early``: against theory; ``speed_limited``: Speed Limited Optimization;
 - ``matrices``: pictures of NFM and AGOP; ``left_bases``: K in the left singular basis of the weights; ``chart``: the

@@ -1,4 +1,7 @@
-"""Does the depth law hold? The power of the AGOP that fits each layer's NFM best, beside the law's 1/(L - l + 1)."""
+"""Does the depth law hold? The power of the AGOP that fits each layer's NFM best, beside the law's 1/(L - l + 1).
+
+A second estimate of that power, 1/(1 + p), comes from the slope p of K's spectrum against that of W W^T.
+"""
 
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
@@ -31,6 +34,17 @@ def best_powers(study: Study, places: list[tuple[str, int]]) -> MarkValues:
     return values
 
 
+def slope_powers(study: Study, places: list[tuple[str, int]]) -> MarkValues:
+    """Return the logarithms, base 2, of 1/(1 + p) at places (cell, layer index)."""
+
+    def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = [study.best_power(cell, index, convention.correlation) for cell, index in places]
+        power = np.log2([np.nan if row is None else row["slope_power"] for row in rows])
+        return power, power, power
+
+    return values
+
+
 def _panel(study: Study, title: str, cells: list[str]) -> Panel:
     layers = study.layers(cells[0])
 
@@ -50,12 +64,18 @@ def _panel(study: Study, title: str, cells: list[str]) -> Panel:
         for order, cell in enumerate(cells):
             colour = optimizer_colour(study.optimizer(cell))
             at = [depth - offset(order, len(cells), 3) for _, _, depth in layers]
-            values = best_powers(study, [(cell, index) for _, index, _ in layers])
+            places = [(cell, index) for _, index, _ in layers]
+            values, hollow = best_powers(study, places), {"color": colour, "markerfacecolor": "none"}
+            slopes = slope_powers(study, places)
             marks += [
+                draw_mark(axes, f"slope-{order}", "dots", "y", at, slopes, marker="D", markersize=6.5, **hollow),
                 draw_mark(axes, f"range-{order}", "whiskers", "y", at, values, color=colour, linewidth=1.2),
                 draw_mark(axes, f"best-{order}", "dots", "y", at, values, color=colour, marker="o", markersize=5),
             ]
         return marks
 
-    alt = f"{title}: best-fitting power of the AGOP of each layer and optimizer by depth, beside the depth law's power."
+    alt = (
+        f"{title}: best-fitting power of the AGOP of each layer and optimizer by depth, beside 1/(1 + p) and the depth "
+        "law's power."
+    )
     return Panel(title, title, alt, *SIZE, draw)

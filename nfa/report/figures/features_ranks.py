@@ -9,12 +9,18 @@ from nfa.conventions import Convention
 from nfa.features.scores import SCORES
 from nfa.report.figures.panels import Mark, MarkValues, Panel, add_axes, draw_mark
 from nfa.report.figures.style import INK, LAYER_COLOURS, MUTED
-from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.stratified_ranks import EVERYWHERE, RANKED
 from nfa.report.statistics.study import Study
 
 NAMES = {"probe": "linear probe", "probe_gain": "probe's gain over untrained"} | {
     name: SCORES[name].label for name in RANKED if name in SCORES
+}
+# Measures of alignment, one panel each, in words for a sentence and an axis.
+QUANTITIES = {
+    "directional_above_haar": "directional factor − control",
+    "above_haar": "UC-NFC − haar_nfc",
+    "uc_nfc": "UC-NFC",
+    "c_nfc": "C-NFC",
 }
 ROW, MARGINS = 25.0, (150.0, 34.0, 14.0, 8.0)  # points; left, bottom, right, top
 WIDTH = 400.0
@@ -48,9 +54,7 @@ def panels(study: Study) -> list[Panel]:
     """Make one panel per alignment quantity: a row per score, a mark per data set; none if all are undefined."""
     if study.tables["features_ranks"]["rho"].isna().all():
         return []
-    labels = quantity_labels(("uc_nfc", "c_nfc"))
-    names = {"uc_nfc": labels["uc_nfc"], "above_haar": f"{labels['uc_nfc']} − haar_nfc", "c_nfc": labels["c_nfc"]}
-    return [_panel(study, quantity, name) for quantity, name in names.items()]
+    return [_panel(study, quantity, name) for quantity, name in QUANTITIES.items()]
 
 
 def rank_values(study: Study, quantity: str, scope: str, scores: Sequence[str]) -> MarkValues:

@@ -56,7 +56,7 @@ def _speed_limited(study: Study) -> Drawing | None:
 # Name -> the function that draws the figure, None if the sweep has no such figure; the page links them in this order.
 FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "training": lambda study: _drawing(training.panels(study), 3, _optimizers(study)),
-    "ansatz": lambda study: _drawing(ansatz.panels(study), 3, _optimizers(study)),
+    "ansatz": lambda study: _drawing(ansatz.panels(study), 2, _optimizers(study)),
     "heatmap": lambda study: partial(heatmap.save_heatmap, study),
     "curves": _curves,
     "depth": lambda study: _drawing(depth.panels(study), 3, _optimizers(study)),

@@ -1,4 +1,4 @@
-"""At which layer? A heat map, for papers, of UC-NFC and C-NFC of every cell and layer at the last step."""
+"""At which layer? A heat map, for papers, of UC-NFC and its factors in every cell and layer at the last step."""
 
 from pathlib import Path
 
@@ -9,12 +9,17 @@ from matplotlib.figure import Figure
 
 from nfa.conventions import HEADLINE
 from nfa.report.figures.ansatz import ending
-from nfa.report.figures.curves import QUANTITIES
 from nfa.report.figures.saving import write_figure
 from nfa.report.figures.style import styled
-from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
+# Columns of the heat map, and their headings.
+QUANTITIES = {
+    "directional": "directional factor",
+    "directional_haar": "the same by chance",
+    "spectral": "spectral factor",
+    "uc_nfc": "UC-NFC",
+}
 LONGEST_LABEL = 70  # characters
 WIDEST, FEW_CELLS = 12, 6  # most columns of layers; most columns of cells where layers are rows
 
@@ -26,15 +31,16 @@ def save_heatmap(study: Study, path: Path) -> None:
         return
     rows, columns = len(study.shown), study.deepest + 1
     labels = [shortened(study.row(cell)["label"]) for cell in study.shown]
-    width = 0.4 + 0.07 * max(map(len, labels)) + 1.0 * columns
+    width = 0.4 + 0.07 * max(map(len, labels)) + len(QUANTITIES) * (0.2 + 0.45 * columns)
     with styled():
         figure = Figure(figsize=(width, 0.9 + 0.24 * rows), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
+        figure.suptitle(f"{HEADLINE}", fontsize=8)
         for side, (axes, (quantity, name)) in enumerate(
-            zip(figure.subplots(1, 2, sharey=True), quantity_labels(QUANTITIES).items(), strict=True)
+            zip(figure.subplots(1, len(QUANTITIES), sharey=True), QUANTITIES.items(), strict=True)
         ):
             _draw(axes, final_values(study, quantity))
-            axes.set_title(f"{name} ({HEADLINE})")
+            axes.set_title(name)
             axes.set_xticks(range(columns), [str(depth) if depth else "out" for depth in range(columns - 1, -1, -1)])
             axes.set_xlabel("layers from the output")
             if not side:
@@ -52,13 +58,13 @@ def _save_tall(study: Study, path: Path) -> None:
     rows, columns = study.deepest + 1, len(study.shown)
     labels = [ending(study.place_name(depth)) for depth in range(study.deepest, -1, -1)]
     cells = [shortened(study.row(cell)["label"]) for cell in study.shown]
-    width = 0.4 + 0.07 * max(map(len, labels)) + 2 * max(0.6 * columns, 1.5)
+    width = 0.4 + 0.07 * max(map(len, labels)) + len(QUANTITIES) * max(0.6 * columns, 1.5)
     with styled():
         figure = Figure(figsize=(width, 0.9 + 0.2 * rows), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(f"{HEADLINE}" + (f"; {cells[0]}" if columns == 1 else ""), fontsize=8)
-        named_quantities = quantity_labels(QUANTITIES).items()
-        for axes, (quantity, name) in zip(figure.subplots(1, 2, sharey=True), named_quantities, strict=True):
+        columns_of_axes = figure.subplots(1, len(QUANTITIES), sharey=True)
+        for axes, (quantity, name) in zip(columns_of_axes, QUANTITIES.items(), strict=True):
             _draw(axes, final_values(study, quantity).T)
             axes.set_title(name)
             named = range(columns) if columns > 1 else ()

@@ -1,4 +1,4 @@
-"""Do better-aligned layers probe better? Test score of each hidden layer's probe against its alignment."""
+"""Do better-aligned layers hold better features? Test score of each hidden layer's probe against its alignment."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from matplotlib.figure import Figure, SubFigure
 
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MARKERS, MUTED, nfc_limits, optimizer_colour
-from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.study import Study
 
 SIZE = (370.0, 240.0)
+MEASURES = {"directional_above_haar": "directional factor − control", "uc_nfc": "UC-NFC"}
 
 
 def marker(depth_from_output: int) -> str:
@@ -37,8 +37,8 @@ def panels(study: Study) -> list[Panel]:
     """Make one panel per data set and quantity; a point is a hidden layer of a cell, averaged over seeds."""
     means, found = study.probe_means, []
     for data in dict.fromkeys(study.cells["data"]):
-        for quantity, name in quantity_labels(("uc_nfc", "c_nfc")).items():
-            part = means[(means["data"] == data) & (means["quantity"] == quantity)].dropna(subset=["value", "probe"])
+        for column, name in MEASURES.items():
+            part = means[means["data"] == data].rename(columns={column: "value"}).dropna(subset=["value", "probe"])
             if len(part):
                 found.append(_panel(study, str(data), name, part))
     return found
@@ -64,9 +64,12 @@ def _panel(study: Study, data: str, name: str, part: pd.DataFrame) -> Panel:
             axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
             axes.annotate(line, (1, baseline), (0, 3), ha="right", color=MUTED, fontsize=8, **place)
-        lowest = float(part["value"].min())
-        axes.set_xlim(nfc_limits(lowest)[0] if lowest < 0.5 else np.floor(lowest * 10) / 10 - 0.02, 1.03)
-        axes.margins(y=0.1)
+        axes.margins(0.1)
+        if name == MEASURES["uc_nfc"]:
+            lowest = float(part["value"].min())
+            axes.set_xlim(nfc_limits(lowest)[0] if lowest < 0.5 else np.floor(lowest * 10) / 10 - 0.02, 1.03)
+        else:
+            axes.axvline(0, color=MUTED, linewidth=1)
         axes.set_xlabel(f"{name} at the last step")
         axes.set_ylabel(f"probe's test {metric}")
         return []

@@ -25,6 +25,13 @@ from nfa.report.statistics.study import Study
 from nfa.storage.atomic import write_text
 from nfa.storage.paths import SweepPaths
 
+TERMS = (
+    "UC-NFC: correlation of WᵀW with WᵀKW. C-NFC: the same for the change of the weights, W − W₀, with W₀ the weights "
+    "at initialisation. Control, or by chance: the same number with K turned at random, which keeps its spectrum and "
+    "loses its directions. Directions and strengths: the two factors of UC-NFC, the directional and the spectral one. "
+    "The readout, where all of these are 1 by definition, is in no mean."
+)
+
 
 def write_report(collected: Collected, tables: dict[str, pd.DataFrame], paths: SweepPaths) -> None:
     """Write figures/ and report.html, in two processes at once because each takes some ten seconds."""
@@ -61,12 +68,18 @@ def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
     )
     links = [el("a", part.section.name, href=f"#{part.section.anchor}") for part in parts]
     glance = [
-        el("a", el("span", part.section.question), el("b", part.short), href=f"#{part.section.anchor}")
-        for part in parts
+        el(
+            "a",
+            el("span", part.section.question),
+            part.overview or el("b", part.short),
+            href=f"#{part.section.anchor}",
+            cls="whole" if part.overview else None,
+        )
+        for part in sorted(parts, key=lambda part: part.overview is None)
         if part.short
     ]
     note = (
-        f"Each answer links to its section. Here all numbers are in the convention {HEADLINE}, averaged over hidden "
+        f"Each answer links to its section. All numbers here are in the convention {HEADLINE}, averaged over hidden "
         f"layers and over {plural(study.n_seeds, 'seed')}; brackets hold 95% intervals over seeds, unless a section "
         f"says otherwise. Estimator of K: {study.measured_with}.{pooled(study, study.cells.index)}"
     )
@@ -80,8 +93,9 @@ def page(study: Study, figures: Iterable[str], albums: Sequence[Album]) -> str:
             el(
                 "section",
                 el("h2", "At a glance"),
-                el("p", note, cls="note"),
                 el("div", glance, cls="glance"),
+                el("p", TERMS, cls="note"),
+                el("p", note, cls="note"),
                 id="glance",
             ),
             [part.html for part in parts],

@@ -65,19 +65,18 @@ def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
     return interval(*mean_over_seeds(study, frame, column))
 
 
-def without_interval(shown: str) -> str:
-    """Cut the interval off a number with its interval."""
-    return shown.split(" [")[0]
+def complete_cells(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
+    """Select the rows of the cells in which every run finished, so that all seeds average over the same cells.
+
+    Where there is no such cell, all rows are kept.
+    """
+    complete = frame["cell"].astype(str).isin(study.cells.index[study.cells["n_finished"] == study.n_seeds])
+    return frame[complete] if complete.any() else frame
 
 
 def rows_at(study: Study, frame: pd.DataFrame, convention: Convention) -> pd.DataFrame:
-    """Select the rows of a convention, of the cells in which every run finished where there are any.
-
-    All seeds then average over the same cells.
-    """
-    frame = frame[at_convention(frame, convention)]
-    complete = frame["cell"].astype(str).isin(study.cells.index[study.cells["n_finished"] == study.n_seeds])
-    return frame[complete] if complete.any() else frame
+    """Select the rows of a convention, of the cells in which every run finished where there are any."""
+    return complete_cells(study, frame[at_convention(frame, convention)])
 
 
 def stated(study: Study, convention: Convention | str) -> str:

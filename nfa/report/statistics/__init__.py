@@ -6,7 +6,7 @@ group of tables:
 - ``runs``: ``runs``, ``cells_summary``; ``early_dynamics`` with ``departure_time``: ``early_dynamics``,
   ``early_departure``;
 - ``features_alignment``: the table of that name; ``stratified_ranks``: ``features_ranks``;
-- ``rank_correlation``, ``predictions``: the tables of those names;
+- ``predictions``: the table of that name, with the rank correlations of ``rank_correlation``;
 - ``speed_limited`` with ``matched_loss``: ``speed_limited``.
 
 ``study`` prepares these tables for figures and page, ``matrix_albums`` with ``left_bases`` the pictures of matrices;

@@ -14,6 +14,7 @@ from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.runs import RUN, run_status
 
 NFCS = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")  # neural feature correlations, then their two controls
+FACTORS = ("directional", "directional_haar", "spectral", "spectral_haar")  # of UC-NFC as a cosine at power 1
 # Columns of scores, in order. A score that a layer lacks (deeper layers have no kernel machines) is NaN.
 SCORES = (
     "probe",
@@ -30,11 +31,13 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     """Join alignment with all held-out scores of the features of the same layer.
 
     Returns:
-        One row per cell, seed, checkpoint, layer, correlation and power: ``cell``; the labels ``data``, ``model`` and
-        ``optimizer``, which hold the names; every other setting that the sweep varies, such as ``model.init_scale``;
-        ``seed``, ``step``, ``last`` (the run's last checkpoint), ``finished``, ``layer``, ``layer_index``,
-        ``depth_from_output``, ``correlation``, ``power``, the alignment quantities, ``above_haar`` (uc_nfc - haar_nfc),
-        and the scores (``SCORES``).
+        One row per cell, seed, checkpoint, layer, correlation and power: ``cell``; ``data``, ``family`` (name of the
+        model without its settings), ``model`` and ``optimizer``; every other setting that the sweep varies, such as
+        ``model.init_scale``; ``seed``, ``step``, ``last`` (the run's last checkpoint), ``finished``, ``layer``,
+        ``layer_index``, ``depth_from_output``, ``correlation``, ``power``, the alignment quantities, ``above_haar``
+        (uc_nfc - haar_nfc), the factors of UC-NFC with their controls, ``directional_above_haar`` (directional -
+        directional_haar), and the scores (``SCORES``). The factors have no convention, so that they are the same in all
+        rows of a layer.
     """
     alignment = collected.alignment
     wanted = alignment[alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
@@ -43,20 +46,31 @@ def make_features_alignment(collected: Collected) -> pd.DataFrame:
     table = table.reindex(columns=list(NFCS)).reset_index()
     table["above_haar"] = table["uc_nfc"] - table["haar_nfc"]
     table = table.astype({"cell": str, "layer": str})
+    table = table.merge(_factors(alignment), on=_PLACE, how="left", validate="m:1")
     table = table.merge(wide_scores(collected.scores), on=_PLACE, how="left", validate="m:1")
     status = run_status(collected).astype({"cell": str})
     status["finished"] = status["status"] == "finished"
     table = table.merge(status[[*RUN, "finished"]], on=RUN, validate="m:1")
     table["last"] = table["step"] == table.groupby(RUN)["step"].transform("max")
     settings = collected.parameters.set_index("cell")[[name for name in collected.swept if not name.endswith(".name")]]
-    names = collected.labels.set_index("cell")[["data", "model", "optimizer"]].join(settings)
+    labels, family = collected.labels.set_index("cell"), collected.parameters.set_index("cell")["model.name"]
+    names = labels.assign(family=family.reindex(labels.index))[["data", "family", "model", "optimizer"]].join(settings)
     table = table.join(names, on="cell")
-    columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *NFCS, "above_haar", *SCORES]
-    texts = ["cell", "data", "model", "optimizer", "layer", "correlation", "power"]
+    columns = ["cell", *names.columns, "seed", "step", "last", "finished", *keys[3:], *NFCS, "above_haar"]
+    columns += [*FACTORS, "directional_above_haar", *SCORES]
+    texts = ["cell", "data", "family", "model", "optimizer", "layer", "correlation", "power"]
     order = pd.CategoricalDtype([cell.id for cell in collected.sweep.cells])
     table = table.assign(order=table["cell"].astype(order))
     by = ["order", "seed", "step", "layer_index", "correlation", "power"]
     return table.sort_values(by, kind="stable", ignore_index=True)[columns].astype(dict.fromkeys(texts, "string"))
+
+
+def _factors(alignment: pd.DataFrame) -> pd.DataFrame:
+    """Lay out one row per cell, seed, step and layer, with a column per factor of UC-NFC."""
+    rows = alignment[alignment["quantity"].isin(FACTORS)].astype({"cell": str, "layer": str, "quantity": str})
+    wide = rows.pivot(index=_PLACE, columns="quantity", values="value").reindex(columns=list(FACTORS))
+    wide = wide.astype("float64").reset_index().rename_axis(columns=None)
+    return wide.assign(directional_above_haar=wide["directional"] - wide["directional_haar"])
 
 
 def wide_scores(scores: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """The rows of a very large sweep that its report needs, so that memory does not grow with the sweep.
 
 The report shows some of the cells one by one, and of these all rows are kept. Its sentences and tables are about all
-cells. For them, these rows of every cell are kept: alignment and its controls at the first and the last step, UC-NFC
-and C-NFC with its control at every checkpoint, and the test scores of the probe stage at the first and the last step.
+cells. For them, these rows of every cell are kept: alignment, the factors of UC-NFC, their controls and the powers of
+the depth law at the first and the last step, UC-NFC and C-NFC with its control at every checkpoint, and the test scores
+of the probe stage at the first and the last step.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,20 @@ from dataclasses import replace
 import pandas as pd
 from pandas.api.types import union_categoricals
 
+from nfa.conventions import CONTROLS
 from nfa.report.statistics.collected import Collected
-from nfa.report.statistics.features_alignment import NFCS
-from nfa.report.statistics.predictions import PREDICTION_QUANTITIES
+from nfa.report.statistics.features_alignment import FACTORS, NFCS
+from nfa.report.statistics.predictions import DEPTH_LAW, PREDICTION_QUANTITIES
 from nfa.report.statistics.runs import RUN
 from nfa.sweep.cells import Sweep
+
+# Quantities that have no convention, or no power.
+WITHOUT_CONVENTION = (
+    *FACTORS,
+    *(CONTROLS[factor].spread for factor in ("directional", "spectral")),
+    "spectrum_slope",
+    *DEPTH_LAW,
+)
 
 
 def with_sweep_names(
@@ -34,7 +44,8 @@ def rows_for_report(part: Collected, shown: set[str]) -> Collected:
     """Keep the rows of a part of a sweep that the report needs; ``shown`` are the cells that the page shows."""
     alignment, scores = part.alignment, part.scores
     ends = _first_or_last(alignment) | alignment["quantity"].isin(["uc_nfc", "c_nfc", "c_haar_nfc"])
-    wanted = alignment["quantity"].isin([*NFCS, *PREDICTION_QUANTITIES]) & alignment["power"].notna() & ends
+    wanted = alignment["quantity"].isin([*NFCS, "haar_nfc_sd", *PREDICTION_QUANTITIES]) & alignment["power"].notna()
+    wanted = (wanted | alignment["quantity"].isin(WITHOUT_CONVENTION)) & ends
     tests = (scores["split"] == "test") & _first_or_last(scores)
     rows = alignment[wanted | alignment["cell"].isin(shown)]
     return replace(

@@ -21,6 +21,8 @@ TARGETS = ("first", "last")  # checkpoints after step 0
 NFCS = tuple(PREDICTORS.values())
 PREDICTION_QUANTITIES = (*NFCS, *(CONTROLS[quantity].mean for quantity in NFCS))
 
+DEPTH_LAW = {f"depth_law_{part}": part for part in ("power", "fit", "low", "high")}  # quantity -> column
+
 
 def prediction_points(collected: Collected) -> pd.DataFrame:
     """Join predictions with the C-NFC measured later, for finished runs.
@@ -97,10 +99,11 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
     Returns:
         One row per run, layer and correlation: ``cell``, ``seed``, ``layer``, ``layer_index``, ``depth_from_output``,
         ``correlation``, ``power``, ``fit``, ``low``, ``high``, ``law`` (1/(L - l + 1); NaN in a branching network),
-        ``fit_at_law`` and ``fit_at_1`` (UC-NFC at those powers).
+        ``fit_at_law`` and ``fit_at_1`` (UC-NFC at those powers), and, whatever the correlation, ``slope`` (p, of K's
+        spectrum against W's).
     """
     alignment = collected.alignment
-    parts = {f"depth_law_{part}": part for part in ("power", "fit", "low", "high")}
+    parts = DEPTH_LAW
     place = [*RUN, "layer", "layer_index", "depth_from_output", "correlation"]
     last = at_last_step(alignment[alignment["quantity"].isin([*parts, "uc_nfc"])])
     last = last.merge(finished_runs(collected), on=RUN)
@@ -112,4 +115,15 @@ def depth_law_points(collected: Collected) -> pd.DataFrame:
         columns = [*place, "value", *(["exponent"] if power == "depth" else [])]
         found = aligned.loc[aligned["power"] == power, columns].rename(columns={"value": name, "exponent": "law"})
         points = points.merge(found, on=place, how="left", validate="1:1")
-    return points
+    slopes = alignment[alignment["quantity"] == "spectrum_slope"]
+    slopes = at_last_step(slopes)[[*RUN, "layer", "value"]].rename(columns={"value": "slope"})
+    return points.merge(slopes, on=[*RUN, "layer"], how="left", validate="m:1")
+
+
+def power_of_slope(slope: pd.Series) -> pd.Series:
+    """Return 1/(1 + p), the best power of the AGOP where K = c (W W^T)^p; NaN where p is not above -1.
+
+    >>> power_of_slope(pd.Series([0.0, 1.0, -1.5])).tolist()
+    [1.0, 0.5, nan]
+    """
+    return 1 / (1 + slope.where(slope > -1))

@@ -1,13 +1,15 @@
 """Do better-aligned layers hold better features? A rank correlation within strata, with intervals over cells.
 
-Layers and data sets are not exchangeable: layers of different depths align and probe differently, whatever is learned.
-So ranks are taken within blocks (one data set, one depth from the output and one seed) and pooled [derived]:
+Layers, families of networks and data sets are not exchangeable: layers of different depths, and convolutions beside
+fully connected layers, align and probe differently, whatever is learned. So ranks are taken within blocks (one data
+set, one family, one depth from the output and one seed) and pooled [derived]:
 
     rho = sum over blocks of <r(a), r(b)> / sqrt(sum |r(a)|^2  sum |r(b)|^2),   r: centred ranks within the block
 
 which is Spearman's rho where there is one block. The points of one cell (its layers, and its seeds, which differ only
 by chance) are one cluster. The interval is a jackknife over cells on Fisher's scale, z = artanh rho: ranks are computed
-again with each cell left out, and the quantile is Student's t with (cells - data sets) degrees of freedom.
+again with each cell left out, and the quantile is Student's t with (cells - populations) degrees of freedom, where a
+population is one family of networks on one data set.
 
 In simulations of the default sweep's 15 cells, with effects of cells and of layers, this interval covered the true
 value in 96 to 98 of 100 sweeps (``tests/report/statistics/test_stratified_ranks.py``). An interval over 3 seeds of the
@@ -25,7 +27,7 @@ from nfa.conventions import CONFIDENCE, CONVENTIONS, READOUT
 from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.runs import at_convention
 
-QUANTITIES = ("uc_nfc", "c_nfc", "above_haar")
+QUANTITIES = ("directional_above_haar", "above_haar", "uc_nfc", "c_nfc")
 RANKED = (
     "probe",
     "probe_gain",
@@ -80,7 +82,8 @@ def _correlations(points: pd.DataFrame) -> Iterable[tuple[Stratum, str, str, "li
     """Correlate every quantity with every score at every place, in one convention."""
     groups = jackknife_groups(points)
     blocks_at: dict[Stratum, list[BlockSums]] = {}
-    for _, block in points.groupby(["data", "depth_from_output", "seed"], sort=True):
+    populations: dict[Stratum, set[tuple[str, str]]] = {}
+    for _, block in points.groupby(["data", "family", "depth_from_output", "seed"], sort=True):
         data, depth = str(block["data"].iloc[0]), int(block["depth_from_output"].iloc[0])
         number = groups.loc[block.index].to_numpy()
         cells = block["cell"].to_numpy(str)
@@ -88,15 +91,14 @@ def _correlations(points: pd.DataFrame) -> Iterable[tuple[Stratum, str, str, "li
         places: tuple[Stratum, ...] = ((data, depth), (data, None), (EVERYWHERE, None))
         for place in places:
             blocks_at.setdefault(place, []).append(pairs)
-    all_data_sets = points["data"].nunique()
+            populations.setdefault(place, set()).add((data, str(block["family"].iloc[0])))
     for place, blocks in blocks_at.items():
-        if place[0] == EVERYWHERE and all_data_sets == 1:
+        if place[0] == EVERYWHERE and points["data"].nunique() == 1:
             continue
-        data_sets = all_data_sets if place[0] == EVERYWHERE else 1
         for i, quantity in enumerate(QUANTITIES):
             for j, score in enumerate(RANKED):
                 chosen = [block[i, j] for block in blocks]
-                yield place, quantity, score, chosen, pooled_correlation(chosen, data_sets)
+                yield place, quantity, score, chosen, pooled_correlation(chosen, len(populations[place]))
 
 
 def jackknife_groups(points: pd.DataFrame) -> pd.Series:
@@ -178,8 +180,8 @@ def centred_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return centred
 
 
-def pooled_correlation(blocks: Sequence[RankSums], data_sets: int) -> RankCorrelation:
-    """Pool blocks of so many data sets into one correlation; its note says why rho or its interval is missing."""
+def pooled_correlation(blocks: Sequence[RankSums], populations: int) -> RankCorrelation:
+    """Pool blocks of so many populations into one correlation; its note says why rho or its interval is missing."""
     members = sorted(set().union(*(block.without for block in blocks)))
     total = sum((block.whole for block in blocks), np.zeros(4))
     n, groups, cells = int(total[3]), len(members), len(frozenset().union(*(block.cells for block in blocks)))
@@ -190,9 +192,9 @@ def pooled_correlation(blocks: Sequence[RankSums], data_sets: int) -> RankCorrel
         return cells, n, np.nan, np.nan, np.nan, "all points are tied"
     if abs(rho) > LARGEST_RHO:
         return cells, n, rho, np.nan, np.nan, "no interval: the order is perfect in every stratum"
-    freedom = groups - data_sets
+    freedom = groups - populations
     if groups < FEWEST_LEFT_OUT or freedom < 1:
-        return cells, n, rho, np.nan, np.nan, f"no interval: fewer than {FEWEST_LEFT_OUT} cells, or one per data set"
+        return cells, n, rho, np.nan, np.nan, f"no interval: fewer than {FEWEST_LEFT_OUT} cells, or one per family"
     without = [sum((block.without.get(group, block.whole) for block in blocks), np.zeros(4)) for group in members]
     replicates = np.array([_fisher(_ratio(sums)) for sums in without])
     if np.isnan(replicates).any():

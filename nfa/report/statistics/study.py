@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.conventions import CONTROLS, CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.report.statistics.above_control import above_control
 from nfa.report.statistics.collected import Collected
-from nfa.report.statistics.features_alignment import NFCS
+from nfa.report.statistics.features_alignment import FACTORS, NFCS
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.labels import shown_of
-from nfa.report.statistics.predictions import TARGETS, depth_law_points, prediction_points
-from nfa.report.statistics.rank_correlation import probe_points
+from nfa.report.statistics.predictions import TARGETS, depth_law_points, power_of_slope, prediction_points
 from nfa.report.statistics.runs import RUN, at_convention, at_last_step
 from nfa.storage.paths import SweepPaths
 
-CURVES = (*NFCS, "haar_nfc_sd")
+_OF_FACTORS = (*FACTORS, "directional_haar_sd", "spectral_haar_sd")  # quantities that have no convention
+FINALS = (*NFCS, "c_haar_nfc", *FACTORS)
+CURVES = (*NFCS, "haar_nfc_sd", *_OF_FACTORS)
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,20 @@ class Study:
         return self.name_at(depth) or (f"{depth} from the output" if depth else "readout")
 
     def curve(self, cell: str, quantity: str, layer_index: int, convention: Convention) -> Curve:
-        """Look up a quantity of a layer over checkpoints; empty where it has no values in the convention."""
-        return self._curves.get((cell, quantity, layer_index, *convention), _NO_CURVE)
+        """Look up a quantity of a layer over checkpoints; empty where it has no values in the convention.
+
+        The factors of UC-NFC have no convention, so that they are the same in all of them.
+        """
+        place = ("", "") if quantity in _OF_FACTORS else convention
+        return self._curves.get((cell, quantity, layer_index, *place), _NO_CURVE)
 
     @cached_property
     def _curves(self) -> dict[tuple[str, str, int, str, str], Curve]:
         table = self.tables["alignment_summary"]
-        table = table[table["quantity"].isin(CURVES) & table["cell"].isin(self.shown) & table["power"].notna()]
+        table = table[table["quantity"].isin(CURVES) & table["cell"].isin(self.shown)]
+        factors = table["quantity"].isin(_OF_FACTORS)
+        table = table[factors | table["power"].notna()].astype({"correlation": object, "power": object})
+        table.loc[factors, ["correlation", "power"]] = ""
         keys = ["cell", "quantity", "layer_index", "correlation", "power"]
         table = table.sort_values([*keys, "step"], kind="stable")
         columns = [table[column].to_numpy() for column in ("step", "mean", "ci_low", "ci_high", "note")]
@@ -167,13 +176,15 @@ class Study:
 
     @cached_property
     def probe_means(self) -> pd.DataFrame:
-        """Final UC-NFC and C-NFC beside final probe scores, means over seeds in the headline convention.
+        """Final alignment beside final probe scores, means over seeds in the headline convention.
 
-        One row per data set, quantity, shown cell and hidden layer: those and ``depth_from_output``, ``value``,
-        ``probe``.
+        One row per data set, shown cell and hidden layer: those and ``depth_from_output``, ``directional_above_haar``,
+        ``uc_nfc``, ``probe``.
         """
-        by = ["data", "quantity", "cell", "layer", "depth_from_output"]
-        return self._headline_means(probe_points(self.collected), by, ["value", "probe"])
+        joined = self.tables["features_alignment"]
+        points = joined[joined["last"] & joined["finished"]]
+        by = ["data", "cell", "layer", "depth_from_output"]
+        return self._headline_means(points, by, ["directional_above_haar", "uc_nfc", "probe"])
 
     @cached_property
     def prediction_means(self) -> pd.DataFrame:
@@ -212,9 +223,10 @@ class Study:
 
     @cached_property
     def _best_powers(self) -> dict[tuple[str, int, str], dict[str, Any]]:
-        columns = ["power", "fit", "low", "high", "law", "fit_at_law", "fit_at_1"]
+        columns = ["power", "fit", "low", "high", "law", "fit_at_law", "fit_at_1", "slope"]
         by = ["cell", "layer_index", "correlation"]
         means = self.depth_law.groupby(by, observed=True)[columns].mean().reset_index().astype({"cell": str})
+        means["slope_power"] = power_of_slope(means["slope"])
         records: list[dict[Any, Any]] = means.to_dict("records")
         return {(row["cell"], row["layer_index"], row["correlation"]): row for row in records}
 
@@ -222,41 +234,64 @@ class Study:
     def layer_finals(self) -> pd.DataFrame:
         """Alignment of every layer at the first and the last step of every finished run, in every convention.
 
-        Columns: ``cell``, ``seed``, ``depth_from_output``, ``correlation``, ``power``, ``initial`` (UC-NFC at step 0),
-        ``uc_nfc``, ``c_nfc``, ``w0_nfc``, ``haar_nfc``.
+        Columns: ``cell``, ``seed``, ``depth_from_output``, ``correlation``, ``power``, ``initial`` (UC-NFC at step 0)
+        and ``FINALS``; the factors among them are the same in every convention.
         """
         alignment = self.collected.alignment
-        wanted = alignment[alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
         runs = self.tables["runs"]
-        finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": wanted["cell"].dtype})
-        wanted = wanted.merge(finished, on=RUN)
-        place = [*RUN, "depth_from_output", "layer_index", "correlation", "power"]
-        last = at_last_step(wanted).pivot(index=place, columns="quantity", values="value")
+        finished = runs.loc[runs["status"] == "finished", RUN].astype({"cell": alignment["cell"].dtype})
+        of_layer = [*RUN, "depth_from_output", "layer_index"]
+        place = [*of_layer, "correlation", "power"]
+        wanted = alignment[alignment["quantity"].isin(FINALS)].merge(finished, on=RUN)
         first = wanted[(wanted["step"] == 0) & (wanted["quantity"] == "uc_nfc")].set_index(place)["value"]
-        last.columns = [str(column) for column in last.columns]
-        return last.reindex(columns=list(NFCS)).join(first.rename("initial")).reset_index().drop(columns="layer_index")
+        wanted = at_last_step(wanted).astype({"quantity": str})
+        split = wanted["quantity"].isin(FACTORS)
+        last = wanted[~split & wanted["power"].notna()].pivot(index=place, columns="quantity", values="value")
+        factors = wanted[split].pivot(index=of_layer, columns="quantity", values="value")
+        table = last.join(first.rename("initial")).reset_index().join(factors, on=of_layer).drop(columns="layer_index")
+        return table.reindex(columns=[*RUN, "depth_from_output", "correlation", "power", "initial", *FINALS])
 
     @cached_property
     def run_means(self) -> pd.DataFrame:
         """``layer_finals`` averaged over hidden layers: one row per finished run and convention."""
         hidden = self.layer_finals[self.layer_finals["depth_from_output"] != READOUT]
         by = [*RUN, "correlation", "power"]
-        means = hidden.groupby(by, observed=True)[["initial", *NFCS]].mean().reset_index()
-        means["above_w0"] = means["uc_nfc"] - means["w0_nfc"]
-        means["above_haar"] = means["uc_nfc"] - means["haar_nfc"]
+        means = hidden.groupby(by, observed=True)[["initial", *FINALS]].mean().reset_index()
         names = self.cells[["data", "model", "optimizer", "group"]]
         return means.astype({"cell": str}).join(names, on="cell")
 
     @cached_property
     def cell_means(self) -> dict[Convention, pd.DataFrame]:
         """Convention -> mean and interval, over the finished seeds of each cell, of each column of ``run_means``."""
-        columns = ["initial", *NFCS, "above_w0", "above_haar"]
-        long = self.run_means.melt(["cell", "correlation", "power"], columns, var_name="measure")
+        long = self.run_means.melt(["cell", "correlation", "power"], ["initial", *FINALS], var_name="measure")
         table = over_seeds(long, ["correlation", "power", "cell", "measure"])
         return {
             convention: table[at_convention(table, convention)].set_index(["cell", "measure"])
             for convention in CONVENTIONS
         }
+
+    @cached_property
+    def above_controls(self) -> dict[str, pd.DataFrame]:
+        """UC-NFC, its directional and its spectral factor, each compared with its control in every hidden layer.
+
+        Name of the quantity -> the last checkpoint's rows of ``nfa.report.statistics.above_control.above_control`` for
+        finished runs, with the column ``initial`` (the value at step 0).
+        """
+        runs = self.tables["runs"]
+        finished = runs.loc[runs["status"] == "finished", RUN]
+        alignment, found = self.collected.alignment, {}
+        for quantity in ("uc_nfc", "directional", "spectral"):
+            rows = alignment[alignment["quantity"].isin((quantity, *CONTROLS[quantity]))].astype({"cell": str})
+            points = above_control(rows.merge(finished, on=RUN), quantity)
+            place = [*RUN, "layer", "correlation", "power"]
+            initial = points.loc[points["step"] == 0, [*place, "value"]].rename(columns={"value": "initial"})
+            found[quantity] = at_last_step(points).merge(initial, on=place, how="left", validate="1:1")
+        return found
+
+    @cached_property
+    def shared(self) -> dict[Any, Any]:
+        """Results that several sections of the page use, kept by whoever computes them first."""
+        return {}
 
     @property
     def n_seeds(self) -> int:

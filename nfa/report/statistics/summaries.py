@@ -7,7 +7,6 @@ from nfa.report.statistics.early_dynamics import make_departure
 from nfa.report.statistics.features_alignment import make_features_alignment
 from nfa.report.statistics.intervals import SPREAD, over_seeds
 from nfa.report.statistics.predictions import make_predictions, prediction_points
-from nfa.report.statistics.rank_correlation import make_rank_correlation, probe_points
 from nfa.report.statistics.runs import make_cells_summary, make_runs
 from nfa.report.statistics.speed_limited import make_speed_limited
 from nfa.report.statistics.stratified_ranks import make_features_ranks
@@ -53,7 +52,6 @@ def make_grid_tables(
     """
     return {
         "predictions": make_predictions(prediction_points(collected), collected.pooling),
-        "rank_correlation": make_rank_correlation(probe_points(collected), collected.pooling),
         "features_ranks": make_features_ranks(features_alignment, collected.pooling),
         "speed_limited": make_speed_limited(collected, runs),
     }

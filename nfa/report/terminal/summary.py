@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES
-from nfa.report.numbers import interval, loss_with_interval, number, plus_minus, significant
+from nfa.report.numbers import interval, loss_with_interval, number, plural, plus_minus, significant
 from nfa.report.statistics.chart_points import read_cells
 from nfa.report.statistics.labels import name_list, shown_of
 from nfa.storage.paths import SweepPaths
@@ -112,22 +112,26 @@ def above_line(cells: pd.DataFrame) -> str:
 
 
 def rank_line(results_folder: Path) -> str:
-    """Write the rank correlation of alignment with probe scores, per data set."""
-    ranks = read_written(SweepPaths(results_folder).tables / "rank_correlation.parquet")
-    chosen = ranks["layers"].eq("hidden layers pooled") & ranks["quantity"].eq("uc_nfc") & ranks["score"].eq("probe")
+    """Write the rank correlation of the directional factor above its control with probe scores, per data set."""
+    ranks = read_written(SweepPaths(results_folder).tables / "features_ranks.parquet")
+    chosen = ranks["quantity"].eq("directional_above_haar") & ranks["score"].eq("probe") & ranks["data"].ne("all")
     chosen &= ranks["correlation"].eq(HEADLINE.correlation) & ranks["power"].eq(HEADLINE.power)
+    chosen &= ranks["depth_from_output"].isna()
     parts = [
-        f"{row['data']} {interval(row['mean'], row['ci_low'], row['ci_high'], bound=1)} ({_points(row)})"
+        f"{row['data']} {interval(row['rho'], row['ci_low'], row['ci_high'])} ({_cells(row)})"
         for row in ranks[chosen].to_dict("records")
     ]
     correlations = name_list(parts, 4) if parts else "no finished runs to compare"
-    return f"Rank correlation of UC-NFC with the probe score of the same layer, 95% over seeds: {correlations}."
+    return (
+        "Rank correlation of the directional factor above chance with the probe score of the same layer, 95% over "
+        f"cells: {correlations}."
+    )
 
 
-def _points(row: Mapping[Any, Any]) -> str:
-    """Count the points of a rank correlation, and name the settings that vary among its cells where the table does."""
-    points = f"{row['n']} {'point' if row['n'] == 1 else 'points'} per seed"
-    return f"{points}, over {row['pooled_over']}" if row.get("pooled_over") else points
+def _cells(row: Mapping[Any, Any]) -> str:
+    """Count the cells of a rank correlation, and name the settings that vary among them."""
+    cells = plural(row["n_cells"], "cell")
+    return f"{cells}, over {row['pooled_over']}" if row.get("pooled_over") else cells
 
 
 def summary(results_folder: Path, width: int | None = None) -> Group:

@@ -15,7 +15,7 @@ from nfa.tracking.record.run import TAG_LIMIT, RunRecord
 from nfa.tracking.record.tables import RunTable
 
 # The joined tables `alignment` and `probes` are left out, because each run holds its own part of them.
-TABLES = ("cells_summary", "runs", "alignment_summary", "probes_summary", "history_summary", "rank_correlation")
+TABLES = ("cells_summary", "runs", "alignment_summary", "probes_summary", "history_summary", "features_ranks")
 JOB_TYPE = "sweep"
 SUMMARY_KEY = "sweep/summary"
 

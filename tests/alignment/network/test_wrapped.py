@@ -79,7 +79,7 @@ def test_a_wrapped_network_is_measured_through_training_and_left_as_it_was() -> 
     logged = monitor(1)
     assert logged["alignment/relative_change/readout"] > 0.5
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    table = measure(wrapped, inputs, initial=start, heads=True)
+    table = measure(wrapped, inputs, initial=start)
     pd.testing.assert_frame_equal(table.drop(columns="step"), monitor.frame.drop(columns="step"))
     whole = measure(wrapped, [wrapped.pack(samples)], initial=Wrapped(network(), logits, samples))
     pd.testing.assert_series_equal(whole.value, table.value)

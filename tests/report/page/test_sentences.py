@@ -9,7 +9,7 @@ from nfa.report.page.sections.alignment_rise import when
 from nfa.report.page.sections.ansatz import holds
 from nfa.report.page.sections.layers import which_layer
 from nfa.report.page.sections.optimizers import for_whom
-from nfa.report.page.sections.probes import probes_better
+from nfa.report.page.sections.quality import better_features
 from nfa.report.statistics.study import Study
 from tests.helpers import tiny_sweep
 from tests.report.studies import study_of
@@ -34,4 +34,4 @@ def test_one_seed_claims_no_interval(tmp_path: Path) -> None:
     text = holds(study, HEADLINE).sentence
     assert "1 seed, so no intervals" in text
     assert "[" not in text
-    assert "no interval with one seed" in probes_better(study).sentence
+    assert "There is no interval" in better_features(study).verdict  # over cells, of which there are four

@@ -64,12 +64,25 @@ def test_scores_are_those_of_their_tables(study: Study) -> None:
     assert found.loc[found["kernel_nfm"].isna(), "kernel_identity"].isna().all()
 
 
+def test_the_factors_stand_beside_the_scores_of_the_same_layer(study: Study) -> None:
+    joined, alignment = study.tables["features_alignment"], study.tables["alignment"]
+    keys = ["cell", "seed", "step", "layer"]
+    value, control = (
+        alignment[alignment["quantity"] == name].set_index(keys)["value"]
+        for name in ("directional", "directional_haar")
+    )
+    found = joined.set_index(keys)
+    assert len(found) == 9 * len(value)  # nine conventions
+    np.testing.assert_array_equal(found["directional"], value.reindex(found.index))
+    np.testing.assert_array_equal(found["directional_above_haar"], (value - control).reindex(found.index))
+
+
 def test_the_sentences_state_what_the_tables_hold(study: Study) -> None:
     answer = better_features(study)
     ranks = study.tables["features_ranks"]
-    chosen = (ranks["quantity"] == "uc_nfc") & (ranks["data"] == "all") & (ranks["score"] == "probe")
+    chosen = (ranks["quantity"] == "directional_above_haar") & (ranks["data"] == "all") & (ranks["score"] == "probe")
     row = ranks[chosen & (ranks["correlation"] == "cosine") & (ranks["power"] == "1")].iloc[0]
-    assert f"linear probe {row['rho']:.2f}".replace("-", "−") in answer.sentence
+    assert f"ρ = {row['rho']:.2f}".replace("-", "−") in answer.sentence
     assert "over 8 cells" in answer.sentence
     assert "score" in answer.sentence
     carried = metrics_carry(study)
@@ -82,7 +95,7 @@ def test_without_intervals_the_answer_says_why(study: Study) -> None:
     """Alignment that is tied everywhere: enough cells finished, so their number is not the reason."""
     tables = dict(study.tables)
     tables["features_ranks"] = make_features_ranks(
-        study.tables["features_alignment"].assign(uc_nfc=0.5), study.collected.pooling
+        study.tables["features_alignment"].assign(directional_above_haar=0.5), study.collected.pooling
     )
     answer = better_features(Study(study.collected, tables, study.paths))
     assert "(all points are tied)" in answer.sentence

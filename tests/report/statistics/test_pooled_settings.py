@@ -22,7 +22,6 @@ from nfa.report.page.sections.layers import which_layer
 from nfa.report.page.sections.optimizers import for_whom
 from nfa.report.page.sections.pictures import pictured
 from nfa.report.page.sections.predictions import was_predicted
-from nfa.report.page.sections.probes import probes_better
 from nfa.report.page.sections.section import Answer
 from nfa.report.page.sections.training import trained
 from nfa.report.statistics.collected import parameter_table
@@ -75,7 +74,6 @@ ANSWERS: dict[str, Callable[[Study, Convention], Answer]] = {
     "which layer": which_layer,
     "when": when,
     "for whom": for_whom,
-    "probes": lambda study, _: probes_better(study),
     "pictures": lambda study, _: pictured(study, find_albums(study)),
     "predicted": was_predicted,
     "depth law": which_power,
@@ -104,7 +102,7 @@ def test_kernel_machines_name_what_is_averaged(study: Study) -> None:
     assert f"On fashion_mini (6 cells that differ in {NAMES})" in quality.metrics_carry(study)
 
 
-@pytest.mark.parametrize("table", ["rank_correlation", "predictions", "features_ranks"])
+@pytest.mark.parametrize("table", ["predictions", "features_ranks"])
 def test_tables_have_a_column_for_it(table: str, study: Study, plain: Study) -> None:
     found = study.tables[table]
     made = found[found["n_points" if table == "features_ranks" else "n"] > 0]
@@ -116,9 +114,9 @@ def test_the_page_says_it_in_captions_and_at_a_glance(study: Study, plain: Study
     text = unescape(re.sub(r"<[^>]+>", "", page(study, [], find_albums(study))))
     assert "and over 2 seeds" in text
     assert f"Estimator of K: {study.measured_with}. The cells taken together differ in {VARIED}." in text
-    # Below the tables of ranks, of predictions and of strata, and below the figure of ranks.
+    # Above the tables of verdicts, of layers, of strata and of predictions, and below the figure of ranks.
     shown = re.sub(r"\s+", " ", text)
-    assert shown.count(f"Cells of a data set are taken together that differ in {NAMES}") >= 4
+    assert shown.count(f"Cells of a data set are taken together that differ in {NAMES}") >= 5
     alone = unescape(page(plain, [], find_albums(plain)))
     assert "taken together" not in alone.partition("How the numbers were obtained")[0]
 
@@ -139,11 +137,11 @@ def test_a_line_for_the_raw_input_says_over_which_data_it_is_a_mean(tmp_path: Pa
 
 
 def test_the_terminal_says_it(study: Study, tmp_path: Path) -> None:
-    for name in ("cells_summary", "rank_correlation"):
+    for name in ("cells_summary", "features_ranks"):
         write_frame(tmp_path / "tables" / name, study.tables[name])
     console = Console(width=400, record=True, file=(tmp_path / "shown").open("w"))
     console.print(summary(tmp_path, 400))
-    assert f" points per seed, over {VARIED})" in console.export_text()
+    assert f" cells, over {VARIED})" in console.export_text()
 
 
 def test_the_report_on_a_server_says_it() -> None:

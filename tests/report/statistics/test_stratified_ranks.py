@@ -10,8 +10,9 @@ from scipy import stats
 from nfa.report.statistics.pooled_settings import Pooling
 from nfa.report.statistics.stratified_ranks import QUANTITIES, RANKED, make_features_ranks
 
-# Cells of the default sweep: data set, and depths of their hidden layers from the output.
-CELLS = [("fashion", 2)] * 3 + [("fashion", 4)] * 3 + [("fashion", 3)] * 3 + [("chain", 2)] * 3 + [("chain", 4)] * 3
+# Cells of the default sweep: data set, family, and depths of their hidden layers from the output.
+CELLS = [("fashion", "mlp", 2)] * 3 + [("fashion", "mlp", 4)] * 3 + [("fashion", "conv", 3)] * 3
+CELLS += [("chain", "mlp", 2)] * 3 + [("chain", "mlp", 4)] * 3
 
 
 def joined(draw: np.random.Generator, rho: float = 0.0, seeds: int = 3) -> pd.DataFrame:
@@ -22,12 +23,12 @@ def joined(draw: np.random.Generator, rho: float = 0.0, seeds: int = 3) -> pd.Da
         return size * np.array([a, rho * a + np.sqrt(1 - rho**2) * b])
 
     rows = []
-    for number, (data, depths) in enumerate(CELLS):
+    for number, (data, family, depths) in enumerate(CELLS):
         cell = pair(0.8)
         for depth in range(depths + 1):
             layer = cell + pair(0.5) + 5 * depth  # depth raises both: strata must take it out
-            rows += [(data, f"cell{number}", seed, depth, *(layer + pair(0.3))) for seed in range(seeds)]
-    table = pd.DataFrame(rows, columns=["data", "cell", "seed", "depth_from_output", "uc_nfc", "probe"])
+            rows += [(data, family, f"cell{number}", seed, depth, *(layer + pair(0.3))) for seed in range(seeds)]
+    table = pd.DataFrame(rows, columns=["data", "family", "cell", "seed", "depth_from_output", "uc_nfc", "probe"])
     table = table.assign(last=True, finished=True, correlation="cosine", power="1")
     return table.assign(**{name: np.nan for name in (*QUANTITIES, *RANKED) if name not in table})
 
@@ -42,15 +43,16 @@ def row(table: pd.DataFrame, data: str, depth: int | None = None, score: str = "
 
 
 def test_one_block_is_spearmans_correlation_and_its_jackknife() -> None:
-    table = joined(np.random.default_rng(0), 0.5)
+    table = joined(np.random.default_rng(5), 0.5)
+    table = table.query("family == 'mlp'")
     block = table.query("seed == 0 and data == 'fashion' and depth_from_output == 2").copy()
     block["uc_nfc"] = block["uc_nfc"].round(0)  # ties
     found = row(table.query("seed == 0 and data == 'fashion'").assign(uc_nfc=table["uc_nfc"].round(0)), "fashion", 2)
     x, y = block["uc_nfc"].to_numpy(), block["probe"].to_numpy()
     rho = stats.spearmanr(x, y).statistic
-    z = np.arctanh([stats.spearmanr(np.delete(x, i), np.delete(y, i)).statistic for i in range(9)])
-    half = stats.t.ppf(0.975, 8) * np.sqrt(8 / 9 * np.square(z - z.mean()).sum())
-    assert (found["n_cells"], found["n_points"]) == (9, 9)
+    z = np.arctanh([stats.spearmanr(np.delete(x, i), np.delete(y, i)).statistic for i in range(6)])
+    half = stats.t.ppf(0.975, 5) * np.sqrt(5 / 6 * np.square(z - z.mean()).sum())
+    assert (found["n_cells"], found["n_points"]) == (6, 6)
     assert found["rho"] == pytest.approx(rho)
     np.testing.assert_allclose([found["ci_low"], found["ci_high"]], np.tanh(np.arctanh(rho) + np.array([-half, half])))
 
@@ -58,18 +60,19 @@ def test_one_block_is_spearmans_correlation_and_its_jackknife() -> None:
 def test_blocks_are_pooled_by_their_centred_ranks() -> None:
     table = joined(np.random.default_rng(1), 0.5)
     products = np.zeros(3)
-    for _, block in table.query("depth_from_output > 0").groupby(["data", "depth_from_output", "seed"]):
+    for _, block in table.query("depth_from_output > 0").groupby(["data", "family", "depth_from_output", "seed"]):
         a, b = (stats.rankdata(block[name]) - (len(block) + 1) / 2 for name in ("uc_nfc", "probe"))
         products += [a @ b, a @ a, b @ b]
     found = row(table, "all")
     assert found["rho"] == pytest.approx(products[0] / np.sqrt(products[1] * products[2]))
-    assert (found["n_cells"], found["n_points"]) == (15, 3 * sum(depths for _, depths in CELLS))
+    assert (found["n_cells"], found["n_points"]) == (15, 3 * sum(depths for *_, depths in CELLS))
 
 
 def test_what_differs_between_strata_alone_is_no_correlation() -> None:
-    """Depth, data set and seed may raise both: only order within a block counts."""
+    """Depth, data set, family and seed may raise both: only order within a block counts."""
     table = joined(np.random.default_rng(2))
     shift = 100.0 * table["seed"] + 1000.0 * (table["data"] == "chain") - 50.0 * table["depth_from_output"]
+    shift += 500.0 * (table["family"] == "conv")
     moved = table.assign(uc_nfc=table["uc_nfc"] + shift, probe=np.exp(table["probe"] / 50) + shift)
     columns = ["rho", "ci_low", "ci_high"]
     np.testing.assert_allclose(row(moved, "all")[columns].tolist(), row(table, "all")[columns].tolist())

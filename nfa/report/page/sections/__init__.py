@@ -4,10 +4,10 @@ A file holds everything about its question: the function that answers it in a se
 tables below, and at its end the object ``SECTION`` that puts them together. ``section.py`` is the frame that all of
 them share. Figures themselves are drawn in ``nfa.report.figures``, numbers computed in ``nfa.report.statistics``.
 
-- ``training``: did the sweep train? ``ansatz``: does the ansatz hold here?
+- ``training``: did the sweep train? ``ansatz``: does the ansatz hold here, for directions and for strengths?
 - ``layers``, ``alignment_rise``, ``optimizers``: at which layer is alignment strongest, when in training does it rise,
   and for which optimizer and depth is it strongest?
-- ``probes``, ``quality``: do better-aligned layers probe better, and hold better features?
+- ``quality``: do better-aligned layers hold better features?
 - ``predictions``: was C-NFC predicted at initialisation? ``depth_law`` and ``early_dynamics`` are shown below its
   answer.
 - ``speed_limited``: Speed Limited Optimization; ``pictures``: NFM beside AGOP; ``left_basis``, below it: K in the left

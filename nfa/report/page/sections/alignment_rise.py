@@ -43,7 +43,7 @@ def when(study: Study, convention: Convention) -> Answer:
         f"(quartiles: steps {low} and {high}; last step: {_last_steps(study)}).{left_out}"
     )
     context = f"{stated(study, convention)}{pooled(study, halves.index.get_level_values('cell'))}"
-    return Answer(f"half of the change by step {middle}", verdict, numbers, context)
+    return Answer(f"half of the change in UC-NFC by step {middle}", verdict, numbers, context)
 
 
 def half_way(study: Study, convention: Convention) -> pd.Series:

@@ -1,72 +1,154 @@
-"""At which layer is alignment strongest?"""
-
-from collections.abc import Callable
-from functools import partial
+"""At which layer do directions, strengths and UC-NFC align most?"""
 
 import numpy as np
+import pandas as pd
 
-from nfa.conventions import READOUT, Convention
-from nfa.report.figures.curves import QUANTITIES
-from nfa.report.figures.heatmap import is_tall
+from nfa.conventions import CONVENTIONS, HEADLINE, READOUT, Convention
+from nfa.report.figures.heatmap import QUANTITIES, WIDEST, is_tall
 from nfa.report.numbers import UNDEFINED, interval, number, plural
 from nfa.report.page.html import Safe, el
-from nfa.report.page.live import live_heat
+from nfa.report.page.live import live_heat, live_text
 from nfa.report.page.sections.section import Answer, Section
-from nfa.report.page.sentences import NOTHING, pooled, rows_at, seed_mean, stated
+from nfa.report.page.sentences import NOTHING, pooled, pooled_note, rows_at, seed_mean, stated
 from nfa.report.page.svg import Live
-from nfa.report.page.tables import row_head, row_link
-from nfa.report.statistics.labels import quantity_labels
+from nfa.report.page.tables import row_head, row_link, table
+from nfa.report.page.verdicts import CHANCE, by_family, families
+from nfa.report.statistics.features_alignment import FACTORS
 from nfa.report.statistics.study import Study
-
-DEPTHS_LISTED, FEW = 8, 3  # a sentence about more depths than DEPTHS_LISTED names the FEW highest and lowest
 
 
 def which_layer(study: Study, convention: Convention) -> Answer:
-    """Name the hidden layer with the largest final UC-NFC in most cells, and give the means of all layers."""
+    """Name the hidden layers that are most aligned by directions, by strengths and by UC-NFC, with their means."""
     layers = rows_at(study, study.layer_finals, convention)
     layers = layers[layers["depth_from_output"] != READOUT]
     if layers.empty:
         return Answer(UNDEFINED, NOTHING)
-    by_depth = {depth: layers[layers["depth_from_output"] == depth] for depth in set(layers["depth_from_output"])}
-    means = {depth: float(part["uc_nfc"].mean()) for depth, part in by_depth.items()}
-    per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)["uc_nfc"].mean().dropna()
-    if per_cell.empty:
+    layers = layers.assign(
+        directions=layers["directional"] - layers["directional_haar"],
+        strengths=layers["spectral"] - layers["spectral_haar"],
+        raw=layers["uc_nfc"],
+    )
+    parts, found = by_family(study, layers), {}
+    for name, quantity in MEASURES.items():
+        compared = families(study, quantity) if quantity else {}
+        even = {key for key, row in compared.items() if row.verdict == CHANCE}
+        texts = {key: _most(study, part, name) for key, part in parts.items()}
+        found[name] = {key: f"{text}{EVEN if key in even else ''}" for key, text in texts.items() if text}
+    if not any(found.values()):
         return Answer(UNDEFINED, "UC-NFC is undefined at every hidden layer.", context=stated(study, convention))
+    sentences = {
+        name: f"{SENTENCES[name]} {'; '.join(f'in {key[1]} on {key[0]}: {text}' for key, text in named.items())}."
+        for name, named in found.items()
+        if named
+    }
+    raw = f"{sentences.pop('raw', '')} " if len(sentences) > 1 else ""
+    first = next(name for name in MEASURES if found[name])
+    lines = [f"{family}, {data}: {text}" for (data, family), text in found[first].items()]
+    numbers = (
+        f"{raw}{_extremes(study, layers)}The factors and their controls are explained in the section above. Layers are "
+        "counted from the output; the readout is 0 and is left out, since there K is the identity and all these "
+        "numbers are 1 by definition."
+    )
+    short = "\n".join([f"{SHORT[first]}:", *lines[:4], *([f"and {len(lines) - 4} more"] if len(lines) > 4 else [])])
+    return Answer(
+        short, " ".join(sentences.values()), numbers, f"{stated(study, convention)}{pooled(study, layers['cell'])}"
+    )
+
+
+MEASURES = {"directions": "directional", "strengths": "spectral", "raw": None}  # -> quantity with a verdict
+SENTENCES = {
+    "directions": "Directions are furthest above chance (directional factor minus its control)",
+    "strengths": "Strengths are most alike beside chance (spectral factor minus its control)",
+    "raw": "UC-NFC itself, without its control, is largest",
+}
+EVEN = " (as by chance, averaged over layers)"
+SHORT = {"directions": "directions furthest above chance", "strengths": "strengths most alike", "raw": "largest UC-NFC"}
+
+
+def _most(study: Study, layers: pd.DataFrame, column: str) -> str:
+    """Tell which hidden layer has the largest mean of a column in most cells; empty where it is undefined."""
+    per_cell = layers.groupby(["cell", "depth_from_output"], observed=True)[column].mean().dropna()
+    if per_cell.empty:
+        return ""
     best = per_cell.unstack("depth_from_output").idxmax(axis=1).astype(int).tolist()
     counts = {depth: best.count(depth) for depth in set(best)}
-    ranked = sorted(counts, key=lambda depth: (-counts[depth], depth))
+    first = min(counts, key=lambda depth: (-counts[depth], depth))
+    return f"{_named(study, first)} in {counts[first]} of {plural(len(best), 'cell')}"
 
-    def listed(depths: list[int], place: Callable[[int], str]) -> str:
-        return ", ".join(
-            f"{seed_mean(study, by_depth[depth], 'uc_nfc')} {place(depth)} "
-            f"({plural(by_depth[depth]['cell'].nunique(), 'cell')})"
-            for depth in depths
-        )
 
-    if len(means) <= DEPTHS_LISTED:
-        by_layer = f"By hidden layer, the mean of final UC-NFC is {listed(sorted(means, reverse=True), _at_place)}."
-    else:
-        order = sorted((depth for depth in means if np.isfinite(means[depth])), key=lambda depth: means[depth])
-        least, most = order[:FEW], order[: -FEW - 1 : -1]
-        named = partial(_named_place, study)
-        by_layer = (
-            f"The mean of final UC-NFC over the {len(means)} depths is highest at these: {listed(most, named)}; and "
-            f"lowest at these: {listed(least, named)}."
+def _extremes(study: Study, layers: pd.DataFrame) -> str:
+    """Name the layers of a deep network where directions, or else UC-NFC, are most and least aligned; else empty."""
+    if study.deepest <= WIDEST:
+        return ""
+    column = "directions" if layers["directions"].notna().any() else "raw"
+    what = "directional factor minus its control" if column == "directions" else "UC-NFC"
+    means = layers.groupby("depth_from_output")[column].mean().dropna().sort_values(ascending=False)
+    most, least = (
+        ", ".join(
+            f"{_named(study, depth)} {number(mean)}" for depth, mean in zip(part.index.tolist(), part, strict=True)
         )
-    total = plural(sum(counts.values()), "cell")
-    first, *others = (f"{_place(depth)} in {counts[depth]}" for depth in ranked)
-    majority = 2 * counts[ranked[0]] > sum(counts.values())
-    lead = (
-        "The hidden layer with the largest final UC-NFC is the one"
-        if majority
-        else "No hidden layer has the largest final UC-NFC in most cells: it is the one"
+        for part in (means.iloc[:FEW], means.iloc[: -FEW - 1 : -1])
     )
-    verdict = f"{lead} {', '.join([f'{first} of {total}', *others])}."
-    numbers = f"{by_layer} Layers are counted from the output, where the readout is 0."
-    context = f"{stated(study, convention)}{pooled(study, layers['cell'])}"
-    return Answer(
-        f"{'largest' if majority else 'no layer in most cells'}: {first} of {total}", verdict, numbers, context
+    return (
+        f"Over the {len(means)} depths, the mean {what} is largest at these: {most}; and smallest at these: {least}. "
     )
+
+
+def means_table(study: Study, live: Live) -> Safe | None:
+    """Tabulate means by data set, family of networks and depth; None for deep networks, which the heat map shows."""
+    if study.deepest > WIDEST:
+        return None
+    finals = {convention: rows_at(study, study.layer_finals, convention) for convention in CONVENTIONS}
+    parts = {convention: _places(study, frame) for convention, frame in finals.items()}
+    powers = study.depth_law[study.depth_law["correlation"] == HEADLINE.correlation]
+    slopes = _places(study, powers)
+    rows = []
+    for key, part in parts[HEADLINE].items():
+        data, family, depth = key
+
+        def raw(convention: Convention, column: str, key: tuple[str, str, int] = key) -> str:
+            here = parts[convention].get(key)
+            return UNDEFINED if here is None else seed_mean(study, here, column)
+
+        factors = [
+            number(part[name].mean()) if name.endswith("haar") else seed_mean(study, part, name) for name in FACTORS
+        ]
+        cells = [el("td", text) for text in (part["cell"].nunique(), *factors, *_powers(study, slopes.get(key)))]
+        live_cells = [
+            live_text(live, "td", lambda c, column=column, t=raw: t(c, column))  # type: ignore[misc]
+            for column in ("uc_nfc", "haar_nfc")
+        ]
+        rows.append(el("tr", el("th", f"{data} · {family} · {_place(depth)}", scope="row"), cells, live_cells))
+    names = ("layers", "cells", "directional", "by chance", "spectral", "by chance", "p", "1/(1 + p)", "best power")
+    caption = (
+        "Means by layer at the last step, over cells and seeds, with 95% intervals over seeds; p: slope of K's "
+        "spectrum, 1/(1 + p): the power of the AGOP that has the strengths of the NFM, beside the power that fits "
+        "best in the cosine; by chance: with K turned at random"
+        f"{pooled_note(study)}"
+    )
+    return table((*names, "UC-NFC", "by chance"), rows, caption, cls="numbers")
+
+
+def _powers(study: Study, part: pd.DataFrame | None) -> tuple[str, str, str]:
+    """Write the mean slope p of some layers, 1/(1 + p), and the mean of the best-fitting power."""
+    if part is None:
+        return UNDEFINED, UNDEFINED, UNDEFINED
+    slope = float(part["slope"].mean())
+    return (
+        seed_mean(study, part, "slope"),
+        number(1 / (1 + slope) if slope > -1 else None),
+        number(part["power"].mean()),
+    )
+
+
+def _places(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str, int], pd.DataFrame]:
+    """Cut rows into data sets, families and depths of hidden layers, from the input to the output."""
+    hidden = frame[frame["depth_from_output"] != READOUT]
+    return {
+        (*key, depth): part[part["depth_from_output"] == depth]
+        for key, part in by_family(study, hidden).items()
+        for depth in sorted(set(part["depth_from_output"].astype(int)), reverse=True)
+    }
 
 
 def _place(depth: int) -> str:
@@ -74,17 +156,12 @@ def _place(depth: int) -> str:
     return "just before the readout" if depth == 1 else f"{depth} from the output"
 
 
-def _at_place(depth: int) -> str:
-    """Name the layers at a distance from the output, after a number."""
-    return f"for the layer {_place(depth)}"
-
-
-def _named_place(study: Study, depth: int) -> str:
+def _named(study: Study, depth: int) -> str:
     """Name a layer of a deep network by its own name, because its distance from the output tells little there."""
-    name = study.name_at(depth)
-    return f"at {name}" if name else _at_place(depth)
+    return (study.name_at(depth) if study.deepest > WIDEST else None) or _place(depth)
 
 
+FEW = 3  # layers of a deep network that a sentence names at either end
 GAP = el("td", cls="gap", aria_hidden="true")  # between the quantities of the heat map
 
 
@@ -93,9 +170,7 @@ def heat_table(study: Study, live: Live) -> Safe:
     if is_tall(study):
         return _tall_heat_table(study, live)
     depths = range(study.deepest, -1, -1)
-    groups = [
-        [GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in quantity_labels(QUANTITIES).values()
-    ]
+    groups = [[GAP, el("th", name, colspan=len(depths), scope="colgroup")] for name in QUANTITIES.values()]
     names = [[GAP, *(el("th", str(depth) if depth else "out", scope="col") for depth in depths)] for _ in QUANTITIES]
     head = el("thead", el("tr", el("th", "cell", rowspan=2, scope="col"), groups), el("tr", names))
     rows = []
@@ -113,8 +188,8 @@ def heat_table(study: Study, live: Live) -> Safe:
         ]
         rows.append(el("tr", row_head(study, cell), cells))
     caption = (
-        "UC-NFC and C-NFC of every layer at the last step: mean over seeds; columns: distance from the output (out: "
-        "the readout); colour from 0 (pale) to 1 (dark)"
+        "Every layer at the last step, mean over seeds; columns: distance from the output (out: the readout, where all "
+        "these numbers are 1 by definition); colour from 0 (pale) to 1 (dark)"
     )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
@@ -125,7 +200,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
     layers = {cell: {depth: (name, index) for name, index, depth in study.layers(cell)} for cell in study.shown}
     names = [
         [el("th", row_link(study, cell), colspan=len(QUANTITIES) + 1, scope="colgroup") for cell in study.shown],
-        [[GAP, *(el("th", name, scope="col") for name in quantity_labels(QUANTITIES).values())] for _ in study.shown],
+        [[GAP, *(el("th", name, scope="col") for name in QUANTITIES.values())] for _ in study.shown],
     ]
     head = el("thead", el("tr", el("th", "layer", rowspan=2, scope="col"), names[0]), el("tr", names[1]))
     rows = []
@@ -142,8 +217,8 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
         ]
         rows.append(el("tr", el("th", study.place_name(depth), scope="row"), cells))
     caption = (
-        "UC-NFC and C-NFC of every layer at the last step: mean over seeds; rows: layers from the input to the output; "
-        "colour from 0 (pale) to 1 (dark)"
+        "Every layer at the last step, mean over seeds; rows: layers from the input to the output (the last one is the "
+        "readout, where all these numbers are 1 by definition); colour from 0 (pale) to 1 (dark)"
     )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap tall", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
@@ -151,7 +226,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
 
 def _heat_cell(study: Study, live: Live, cell: str, quantity: str, layer: str, index: int) -> Safe:
     """Make one entry of the heat map, with a tooltip."""
-    label = quantity_labels([quantity])[quantity]
+    label = QUANTITIES[quantity]
 
     def show(convention: Convention) -> tuple[str, float | None, str]:
         series = study.curve(cell, quantity, index, convention)
@@ -171,5 +246,5 @@ SECTION = Section(
     name="layers",
     question="At which layer?",
     answer=lambda material, convention: which_layer(material.study, convention),
-    body=lambda material: [heat_table(material.study, material.live)],
+    body=lambda material: [means_table(material.study, material.live), heat_table(material.study, material.live)],
 )

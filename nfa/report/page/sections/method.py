@@ -10,6 +10,7 @@ from nfa.features.scores import definitions_text
 from nfa.report.page.html import Safe, el
 from nfa.report.page.sections.section import Material, Section
 from nfa.report.page.tables import table
+from nfa.report.page.verdicts import RULE
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.study import Study
 
@@ -56,8 +57,8 @@ CONVENTIONS_TEXT = (
     ),
     (
         "mean over layers",
-        "Means are over hidden layers, without the readout: nothing comes after it, so that K = I and its "
-        "correlation is 1 at power 1, whatever was learned.",
+        "Means are over hidden layers, without the readout: nothing comes after it, so that K = I, and its "
+        "correlation at power 1 and both factors are 1, whatever was learned.",
     ),
     (
         "intervals",
@@ -78,10 +79,11 @@ CONVENTIONS_TEXT = (
     ),
     (
         "strata",
-        "In the section on feature quality, ranks are taken within each data set, depth from the output and seed, "
-        "and all of them enter one rank correlation. Its interval is that of a jackknife over cells, on Fisher's "
-        "scale.",
+        "In the section on feature quality, ranks are taken within each data set, family of networks, depth from the "
+        "output and seed, and all of them enter one rank correlation. Its interval is that of a jackknife over cells, "
+        "on Fisher's scale.",
     ),
+    ("verdicts", RULE),
     (
         "ranks",
         "Other rank correlations are Spearman's ρ over cells (and hidden layers) at each seed, then mean and "

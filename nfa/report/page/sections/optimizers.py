@@ -15,10 +15,11 @@ from nfa.report.statistics.study import Study
 
 
 def for_whom(study: Study, convention: Convention) -> Answer:
-    """Name the optimizer of the largest mean UC-NFC, and give the means by optimizer and by model."""
+    """Name the optimizers of the best-aligned directions and of the largest UC-NFC, with the means of all of them."""
     means = rows_at(study, study.run_means, convention)
     if means.empty:
         return Answer(UNDEFINED, NOTHING)
+    means = means.assign(directions=means["directional"] - means["directional_haar"])
     present = set(means["optimizer"])
     optimizers = [name for name in study.optimizers if name in present]
 
@@ -28,24 +29,30 @@ def for_whom(study: Study, convention: Convention) -> Answer:
 
     def full(axis: str, name: str) -> str:
         here = means.loc[means[axis] == name, "cell"]
-        uc_nfc, c_nfc = (interval(*mean(axis, name, quantity)) for quantity in ("uc_nfc", "c_nfc"))
-        return f"{name}: {uc_nfc} / {c_nfc} ({counted(study, here)})"
+        numbers = " / ".join(interval(*mean(axis, name, column)) for column in ("directions", "uc_nfc", "c_nfc"))
+        return f"{name}: {numbers} ({counted(study, here)})"
 
-    def short(name: str) -> str:
-        return f"{name} {number(mean('optimizer', name, 'uc_nfc')[0])}"
+    def listed(column: str) -> str:
+        return name_list(optimizers, 4, lambda name: f"{name} {number(mean('optimizer', name, column)[0])}")
 
-    best = max(optimizers, key=lambda name: np.nan_to_num(mean("optimizer", name, "uc_nfc")[0], nan=-np.inf))
+    def largest(column: str) -> str:
+        best = max(optimizers, key=lambda name: np.nan_to_num(mean("optimizer", name, column)[0], nan=-np.inf))
+        return f"that of {best}: {interval(*mean('optimizer', best, column))}"
+
+    most = "the largest mean of " if len(optimizers) > 1 else "the mean of "
     verdict = (
-        f"Averaged over hidden layers and cells, {'the largest mean of ' if len(optimizers) > 1 else ''}final UC-NFC "
-        f"is that of {best}: {interval(*mean('optimizer', best, 'uc_nfc'))}."
+        f"Averaged over hidden layers and cells at the last step, {most}the directional factor above its control is "
+        f"{largest('directions')}, and {most}UC-NFC is {largest('uc_nfc')}."
     )
     numbers = (
-        f"Means of final UC-NFC / C-NFC: {name_list(optimizers, 8, lambda name: full('optimizer', name))}. "
+        "Means of the directional factor above its control / UC-NFC / C-NFC: "
+        f"{name_list(optimizers, 8, lambda name: full('optimizer', name))}. "
         f"By model: {name_list(means['model'].unique(), 8, lambda name: full('model', name))}. "
         "At the same seed all optimizers share data, initial weights and batches."
     )
     context = f"{stated(study, convention)}{pooled(study, means['cell'])}"
-    return Answer(f"UC-NFC: {name_list(optimizers, 4, short)}", verdict, numbers, context)
+    short = f"directions above chance: {listed('directions')}\nUC-NFC: {listed('uc_nfc')}"
+    return Answer(short, verdict, numbers, context)
 
 
 def body(material: Material) -> list[object]:

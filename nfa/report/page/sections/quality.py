@@ -1,4 +1,4 @@
-"""Feature quality: do better-aligned layers hold better features?"""
+"""Do better-aligned layers hold better features?"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,12 +8,20 @@ import pandas as pd
 
 from nfa.conventions import HEADLINE, READOUT
 from nfa.features.scores import IN_SUMMARY, SCORES
-from nfa.report.figures import features_ranks
-from nfa.report.figures.features_ranks import NAMES, scopes
+from nfa.report.figures import features_ranks, probing
+from nfa.report.figures.features_ranks import NAMES, QUANTITIES, scopes
 from nfa.report.figures.style import CSS_VARIABLES
 from nfa.report.numbers import UNDEFINED, interval, plural, plus_minus
 from nfa.report.page.html import Safe, el
-from nfa.report.page.sections.section import Answer, Material, Section, colour_legend, panel_row
+from nfa.report.page.sections.section import (
+    Answer,
+    Material,
+    Section,
+    colour_legend,
+    optimizer_legend,
+    panel_row,
+    points_note,
+)
 from nfa.report.page.sentences import counted, pooled_note, pooled_sentence
 from nfa.report.page.tables import row_head, table
 from nfa.report.statistics.intervals import over_seeds
@@ -25,7 +33,7 @@ METRICS = {"kernel_nfm": "NFM", "kernel_agop": "AGOP"}
 
 
 def better_features(study: Study) -> Answer:
-    """Count the scores that rank with alignment, and give their rank correlations."""
+    """Tell whether layers of better-aligned directions have better linear probes, and better scores of other kinds."""
     ranks = study.tables["features_ranks"]
     ranks = ranks[at_convention(ranks, HEADLINE) & ranks["depth_from_output"].isna()]
     names = scopes(study)
@@ -33,26 +41,34 @@ def better_features(study: Study) -> Answer:
         return Answer(UNDEFINED, "No finished run has hidden layers with scores, so there is no answer.")
     scope = EVERYWHERE if EVERYWHERE in names else names[0]
     ranks = ranks[ranks["data"] == scope]
-    pooled: list[dict[Any, Any]] = ranks.dropna(subset=["ci_low"]).to_dict("records")
-    rows = [row for row in pooled if row["quantity"] == "uc_nfc"]
-    if not rows:
-        notes = "; ".join(dict.fromkeys(ranks.loc[ranks["quantity"] == "uc_nfc", "note"]))
-        return Answer(UNDEFINED, f"UC-NFC has no rank correlation with an interval with any score ({notes}).")
-    widest = max(rows, key=lambda row: row["n_cells"])
-    cells = widest["n_cells"]
-    parts = "; ".join(f"{NAMES[row['score']]} {_rho(row)}" for row in rows)
-    numbers = (
-        "The rank correlations ρ of final UC-NFC with the scores of the same hidden layer are, with 95% intervals "
-        f"over {plural(cells, 'cell')}: {parts}. Ranks are taken within strata, which are the layers of one data set "
-        "at one depth from the output."
+    records: list[dict[Any, Any]] = ranks.to_dict("records")
+    by_quantity = {
+        quantity: {row["score"]: row for row in records if row["quantity"] == quantity} for quantity in QUANTITIES
+    }
+    directions = by_quantity["directional_above_haar"]
+    first = directions[FIRST_SCORE]
+    others = [row for score, row in directions.items() if score != FIRST_SCORE and np.isfinite(row["ci_low"])]
+    verdict = f"{_verdict(first)} {_tally(others)}"
+    beside = "; ".join(
+        f"{_rho(by_quantity[quantity][FIRST_SCORE])} for {label}"
+        for quantity, label in QUANTITIES.items()
+        if quantity != "directional_above_haar"
     )
-    context = f"Convention: {HEADLINE} ({study.measured_with}).{pooled_sentence(widest['pooled_over'])}"
-    beyond = [row for row in pooled if row["quantity"] == "above_haar"]
-    verdict = f"{_verdict(rows, 'UC-NFC')} {_verdict(beyond, 'the excess of UC-NFC over haar_nfc')}"
-    gain = next((row for row in rows if row["score"] == "probe_gain"), rows[0])
-    better, worse, total = _counts(rows)
-    short = f"better on {better}, worse on {worse} of {total} scores; ρ with {NAMES[gain['score']]} {_rho(gain)}"
-    return Answer(short, verdict, numbers, context)
+    numbers = (
+        "A linear probe is a linear read-out that is fitted on a layer's training features and scored on test data; "
+        f"its gain is over the same layer of the untrained network. With the {NAMES[FIRST_SCORE]}'s score, the rank "
+        f"correlation is {beside}. Ranks are taken within strata: layers of one data set, one family of networks, one "
+        "depth from the output and one seed. The intervals are over cells (jackknife), because cells are what varies "
+        "independently: the layers of a network depend on each other, and its seeds say nothing about other settings, "
+        "so that an interval over seeds would be too narrow."
+    )
+    context = (
+        f"Convention of UC-NFC and C-NFC: {HEADLINE} ({study.measured_with}).{pooled_sentence(first['pooled_over'])}"
+    )
+    return Answer(f"{_word(first)}: ρ {_rho(first)}", verdict, numbers, context)
+
+
+FIRST_SCORE = "probe"  # the score of the verdict: the test score of a linear probe, which every layer has
 
 
 def _rho(row: dict[Any, Any]) -> str:
@@ -60,28 +76,46 @@ def _rho(row: dict[Any, Any]) -> str:
     return interval(row["rho"], row["ci_low"], row["ci_high"])
 
 
-def _counts(rows: list[dict[Any, Any]]) -> tuple[int, int, int]:
-    """Count the scores on which aligned layers are clearly better, clearly worse, and all."""
-    signs = [-1 if row["score"] in SCORES and SCORES[row["score"]].lower_is_better else 1 for row in rows]
-    better = sum((row["ci_low"] if sign > 0 else -row["ci_high"]) > 0 for row, sign in zip(rows, signs, strict=True))
-    worse = sum((-row["ci_high"] if sign > 0 else row["ci_low"]) > 0 for row, sign in zip(rows, signs, strict=True))
-    return better, worse, len(rows)
+def _sign(row: dict[Any, Any]) -> int:
+    """Return 1 where better-aligned layers are clearly better by a score, -1 where worse, 0 where not clear."""
+    lower_is_better = row["score"] in SCORES and SCORES[row["score"]].lower_is_better
+    sign = int(row["ci_low"] > 0) - int(row["ci_high"] < 0)
+    return -sign if lower_is_better else sign
 
 
-def _verdict(rows: list[dict[Any, Any]], measure: str) -> str:
-    """Write on how many scores layers of larger alignment are clearly better or worse; empty without scores."""
+def _word(row: dict[Any, Any]) -> str:
+    """Write what the interval of the score of the verdict allows to conclude."""
+    if not np.isfinite(row["ci_low"]):
+        return UNDEFINED
+    return {1: "yes", -1: "no, worse ones", 0: "no evidence either way"}[_sign(row)]
+
+
+def _verdict(row: dict[Any, Any]) -> str:
+    """Write the verdict: whether layers whose directions are better aligned have better linear probes."""
+    if not np.isfinite(row["ci_low"]):
+        return f"There is no interval, and so no answer, by the linear probe's test score ({row['note']})."
+    cells = plural(row["n_cells"], "cell")
+    told = {
+        1: "Yes: layers whose directions are better aligned (directional factor above its control) have linear probes "
+        "of a higher test score",
+        -1: "No: layers whose directions are better aligned (directional factor above its control) have linear probes "
+        "of a lower test score",
+        0: "There is no evidence either way: the interval of the rank correlation between the directional factor above "
+        "its control and the linear probe's test score contains 0",
+    }[_sign(row)]
+    return f"{told}, ρ = {_rho(row)} over {cells}."
+
+
+def _tally(rows: list[dict[Any, Any]]) -> str:
+    """Count the other scores that are clearly better or worse in better-aligned layers; empty without scores."""
     if not rows:
         return ""
-    better, worse, total = _counts(rows)
-    if not (better or worse):
-        return (
-            f"Ranked by {measure}, layers show no evidence either way: each of the {total} intervals of a rank "
-            "correlation with a score contains 0."
-        )
-    held = f"better features on {better}" if better else "no better features"
-    lost = f", worse on {worse}" if worse else ""
-    rest = f"; for {total - better - worse} the interval contains 0" if total > better + worse else ""
-    return f"Ranked by {measure}, better-aligned layers hold {held}{lost} of {plural(total, 'score')}{rest}."
+    signs = [_sign(row) for row in rows]
+    better, worse = signs.count(1), signs.count(-1)
+    return (
+        f"Of {plural(len(rows), 'other score')}, {better} {'is' if better == 1 else 'are'} better in such layers and "
+        f"{worse} worse; for the rest the interval contains 0. Among so many, some intervals exclude 0 by chance."
+    )
 
 
 def metrics_carry(study: Study) -> str:
@@ -187,9 +221,9 @@ def quality_table(study: Study) -> Safe:
 
 
 def strata_table(study: Study) -> Safe:
-    """Tabulate rank correlations of UC-NFC with every score, by stratum and over all strata."""
+    """Tabulate rank correlations of the directional factor with every score, by depth and over all depths."""
     ranks = study.tables["features_ranks"]
-    ranks = ranks[at_convention(ranks, HEADLINE) & (ranks["quantity"] == "uc_nfc")]
+    ranks = ranks[at_convention(ranks, HEADLINE) & (ranks["quantity"] == "directional_above_haar")]
     found: dict[tuple[str, int, str], dict[Any, Any]] = {
         (row["data"], -1 if pd.isna(row["depth_from_output"]) else row["depth_from_output"], row["score"]): row
         for row in ranks.to_dict("records")
@@ -199,16 +233,16 @@ def strata_table(study: Study) -> Safe:
         for depth in (-1, *range(READOUT + 1, study.deepest + 1)):
             parts = [found.get((data, depth, score)) for score in NAMES]
             known = [part for part in parts if part is not None]
-            if known:
+            if known and (depth < 0 or any(np.isfinite(part["rho"]) for part in known)):
                 place = "all depths" if depth < 0 else f"{depth} from the output"
                 count = max(part["n_cells"] for part in known)
                 rows.append(el("tr", el("th", f"{data} · {place}", scope="row"), el("td", count), list(_cells(parts))))
     caption = (
-        f"Rank correlation of final UC-NFC ({HEADLINE}) with each score, within strata, and 95% interval over cells by "
-        "the jackknife. Bold: the interval does not contain 0; among so many pairs some do so by chance"
-        f"{pooled_note(study)}"
+        "Rank correlation of the directional factor above its control, at the last step, with each score, within "
+        "strata, and 95% interval over cells by the jackknife. Bold: the interval does not contain 0; among so many "
+        f"pairs some do so by chance{pooled_note(study)}"
     )
-    return table(("stratum", "cells", *NAMES.values()), rows, caption, cls="numbers")
+    return table(("data and depth", "cells", *NAMES.values()), rows, caption, cls="numbers")
 
 
 def _cells(parts: Iterable[dict[Any, Any] | None]) -> Iterable[Safe]:
@@ -222,29 +256,32 @@ def _cells(parts: Iterable[dict[Any, Any] | None]) -> Iterable[Safe]:
 
 
 def body(material: Material) -> list[object]:
-    """Make the sentence about metrics, the figure of all scores, and the tables of cells and of strata."""
+    """Make the figures of probes and of all scores, the tables, and the sentence about metrics."""
     study = material.study
     carried = metrics_carry(study)
     note = (
-        "Ranks are taken within each stratum (layers of one data set at one depth from the output) and seed. Dots: "
-        "rank correlation over all strata of a data set. Bars: 95% intervals over cells, where all layers and seeds "
-        "of a cell stay together. ↓: a lower score is better. The page's selector moves the "
-        f"marks{pooled_note(study)}."
+        "Dots: rank correlation over all strata of a data set. Bars: 95% intervals over cells, where all layers and "
+        "seeds of a cell stay together. ↓: a lower score is better. The page's selector moves the marks of UC-NFC and "
+        f"C-NFC{pooled_note(study)}."
     )
     return [
-        el("p", carried, cls="numbers-behind") if carried else None,
+        optimizer_legend(study),
+        panel_row("probing", probing.panels(study), material.live, cls="panels wide"),
+        points_note(study),
         colour_legend([(label, f"var({CSS_VARIABLES[colour]})") for label, colour in features_ranks.legend(study)]),
         panel_row("quality", features_ranks.panels(study), material.live, cls="panels wide"),
         el("p", note, cls="note"),
-        quality_table(study),
         strata_table(study),
+        el("h3", "Does the metric that a network learned carry its features?") if carried else None,
+        el("p", carried, cls="numbers-behind") if carried else None,
+        quality_table(study),
     ]
 
 
 SECTION = Section(
     anchor="quality",
     name="feature quality",
-    question="Feature quality: do better-aligned layers hold better features?",
+    question="Do better-aligned layers hold better features?",
     answer=lambda material, _: better_features(material.study),
     fixed=True,
     body=body,

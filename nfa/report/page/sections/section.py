@@ -71,11 +71,19 @@ class Material:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A section as HTML, with its short answer, which is empty where the section answers nothing."""
+    """A section as HTML, with its short answer, which is empty where the section answers nothing.
+
+    Attributes:
+        section: The section.
+        short: Its short answer.
+        html: The whole section.
+        overview: What the overview shows in place of the short answer, over its whole width.
+    """
 
     section: "Section"
     short: str
     html: Safe
+    overview: Safe | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,7 @@ class Section:
         body: Makes the figures and tables; None among them is left out.
         answer: Answers the question in one convention; None where the section answers nothing.
         fixed: Show the answer in the headline convention only: the page's selector does not change it.
+        overview: Makes what the page's overview shows first, over its whole width, in place of the short answer.
         asked: Tells if the question makes sense for this sweep.
         below: Further questions on the same subject, each under a heading of its own within this section.
     """
@@ -99,6 +108,7 @@ class Section:
     body: Callable[[Material], Iterable[object]]
     answer: Callable[[Material, Convention], Answer] | None = None
     fixed: bool = False
+    overview: Callable[[Material], Safe | None] | None = None
     asked: Callable[[Material], bool] = lambda _: True
     below: tuple["Section", ...] = ()
 
@@ -112,7 +122,8 @@ class Section:
                 further._lead(material)[1],
                 *further.body(material),
             ]
-        return Rendered(self, short, el("section", content, id=self.anchor))
+        overview = self.overview(material) if self.overview else None
+        return Rendered(self, short, el("section", content, id=self.anchor), overview)
 
     def _lead(self, material: Material) -> tuple[str, Safe | None]:
         """Return the short answer and the paragraphs of the full one, in every convention unless it is fixed."""
