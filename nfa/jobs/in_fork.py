@@ -29,7 +29,7 @@ def running_in_fork(work: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        process.terminate()
+        process.kill()  # SIGTERM would only be noted by the handler that a stage sets for preemption, and forks inherit
         raise
     finally:
         process.join()

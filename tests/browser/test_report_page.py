@@ -61,7 +61,7 @@ def test_opens_offline_without_a_word(chromium: Any, report: Path) -> None:
         "At which layer?",
         "When in training?",
         "For which optimizer and depth?",
-        "Do better-aligned layers probe better?",
+        "Do better-aligned layers hold better features?",
     ]
     assert page.locator("svg[role=img]:not([aria-label])").count() == 0
     assert page.locator("img:not([alt])").count() == 0
