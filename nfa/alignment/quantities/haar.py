@@ -134,8 +134,6 @@ class _Turning:
         self.rows = (basis.vectors.mT @ features.rows).to(dtype)  # S V^T, (g, m, d)
         self.sums = (basis.vectors.mT @ features.row_sums[..., None]).to(dtype)
         self.squared = self.spectrum.square().sum(dtype=torch.float64).item()
-        # |Q K Q^T| is the norm of K's eigenvalues.
-        self.rounding = features.to(dtype).rounding(self.spectrum)
 
     def at_power_one(self, rotation: Tensor) -> dict[Drawn, Value]:
         """Compute the correlations at power 1 and their factors for one rotation (g, k, k) of K."""
@@ -147,12 +145,12 @@ class _Turning:
         factors = Factors.of(self.basis, middle)
         moments = features.moments_with(
             total=float((self.sums.mT @ inner @ self.sums).sum()),
-            squared=factors.whole if factors.whole > self.rounding**2 else 0.0,
+            squared=factors.whole,
             product=factors.product,
             diagonal=((inner @ self.rows) * self.rows).sum(1),
         )
         found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in moments.correlations().items()}
-        found |= {(name, None, None): value for name, value in factors.values(self.rounding).items()}
+        found |= {(name, None, None): value for name, value in factors.values().items()}
         if self.left is not None:
             correlations = self.left.moments(
                 total=(rotation.sum(1).square() * self.spectrum).sum(dtype=torch.float64).item(),

@@ -158,6 +158,28 @@ def test_controls_are_those_of_turned_matrices(shape: tuple[int, int]) -> None:
         assert found.means["left", name, None].value == pytest.approx(draws.mean().item(), abs=1e-10)
 
 
+def low_rank_pair(k: int, d: int) -> tuple[Tensor, Tensor]:
+    """A change of the weights after few steps, and K of few outputs: both have few directions of k."""
+    weight = torch.randn(k, 2, dtype=torch.float64, generator=generator(13)) * torch.tensor([1.0, 0.4])
+    return weight @ torch.randn(2, d, dtype=torch.float64, generator=generator(14)), drawn_covariance(k, 15, rank=3)
+
+
+def test_matrices_of_low_rank_have_controls_in_a_wide_layer() -> None:
+    """Turned at random, K hardly meets the few directions of W: |W^T Q K Q^T W| is small, but it is no rounding.
+
+    Beyond 256 rows the rotations are in float32.
+    """
+    k = 300
+    weight, covariance = low_rank_pair(k, 20)
+    found = controls(weight, covariance)
+    spectrum, feature = torch.linalg.eigvalsh(covariance).diag(), weight.T @ weight
+    turned = [q[0].double() @ spectrum @ q[0].double().T for q in rotations(k, 1, 0)]
+    cosine = torch.tensor([rho(feature, weight.T @ each @ weight)["cosine"] for each in turned])
+    assert found.means["nfc", "cosine", "1"].value == pytest.approx(cosine.mean().item(), abs=1e-5)
+    for name in FACTORS:
+        assert 0 < found.deviations[name, None, None].value < 0.2
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where k is too large to draw, the controls come from second moments over Haar measure."""
