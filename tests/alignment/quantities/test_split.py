@@ -1,7 +1,7 @@
 """The directional and the spectral factor: known answers, invariances, controls, and their derivatives."""
 
 import itertools
-from math import sqrt
+from math import isnan, sqrt
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from tests.alignment.quantities.drawing import draw_pair, generator, seeds, shap
 from tests.alignment.quantities.test_sketch import jacobians, weight_of
 from tests.alignment.reference import factors, rho
 
-DIRECTIONAL, SPECTRAL = ((factor, None, None) for factor in FACTORS)
+DIRECTIONAL, SPECTRAL = ((factor, None, None) for factor in FACTORS)  # as a row of the table, and as a number drawn
 
 
 def basis_of(weight: Tensor) -> LeftBasis:
@@ -182,7 +182,7 @@ def test_matrices_of_low_rank_have_controls_in_a_wide_layer() -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where k is too large to draw, the controls come from second moments over Haar measure."""
+    """Where k is too large to draw, weak directions of W enter the controls by second moments over Haar measure."""
     k, d = 120, 90
     weight = torch.randn(k, d, dtype=torch.float64, generator=generator(9)) * torch.linspace(0.2, 2, d)
     if tied:
@@ -191,6 +191,7 @@ def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, mo
     covariance = drawn_covariance(k, 10, rank=8)
     drawn = controls(weight, covariance)
     monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
+    monkeypatch.setattr(haar_module, "STRONGEST", 10)
     expected = controls(weight, covariance)
     for key, value in expected.means.items():
         if key == ("left", "offdiagonal", None):
@@ -198,6 +199,28 @@ def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, mo
         error = drawn.means[key].stderr
         assert abs(value.value - drawn.means[key].value) < 5 * error + 2 / k, key
         assert "second moments" in value.note
+        assert isnan(expected.deviations[key].value)
+
+
+def test_controls_of_low_rank_are_means_of_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few directions, the ratio of means over rotations is far from the mean of the ratio: .69 and .98 here."""
+    weight, covariance = low_rank_pair(120, 20)
+    drawn = controls(weight, covariance)
+    monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
+    found = controls(weight, covariance)
+    for key in (("nfc", "cosine", "1"), DIRECTIONAL, SPECTRAL):
+        one, two = drawn.means[key], found.means[key]
+        assert abs(one.value - two.value) < 5 * (one.stderr + two.stderr), key
+        assert found.deviations[key].value == pytest.approx(20**0.5 * two.stderr)
+
+
+def test_no_rotation_changes_a_large_orthonormal_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The expectation over the directions that are not drawn leaves sums that do not depend on Q as they are."""
+    monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
+    monkeypatch.setattr(haar_module, "STRONGEST", 3)
+    found = controls(haar(9, generator(16)), drawn_covariance(9, 17))
+    for key in (("nfc", "cosine", "1"), DIRECTIONAL, SPECTRAL):
+        assert found.means[key].note == found.deviations[key].note == haar_module.NO_CONTROL
 
 
 def test_no_rotation_changes_a_multiple_of_the_identity() -> None:
