@@ -70,15 +70,16 @@ def test_functions_of_the_weights_are_aligned(shape: tuple[int, int]) -> None:
     assert factors_of(weight, torch.eye(shape[0], dtype=torch.float64))["spectral"] == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (4, 4), (256, 256)])
 def test_equal_singular_values_count_as_aligned(shape: tuple[int, int], dtype: torch.dtype) -> None:
     """Any basis is a singular basis, so K is diagonal in one of them; the spectral factor is the whole correlation.
 
     ``nn.init.orthogonal_`` leaves singular values that differ by rounding of the number type.
     """
     torch.manual_seed(0)
-    weight = nn.init.orthogonal_(torch.empty(*shape, dtype=dtype))
+    made = torch.float64 if dtype == torch.float64 else torch.float32
+    weight = nn.init.orthogonal_(torch.empty(*shape, dtype=made)).to(dtype)
     covariance = drawn_covariance(shape[0], 2)
     found = factors_of(weight, covariance)
     assert found["directional"] == pytest.approx(1.0, abs=1e-12)
@@ -105,6 +106,26 @@ def test_distinct_singular_values_of_a_drawn_matrix_are_not_tied() -> None:
     for shape in ((256, 256), (64, 784)):
         weight = torch.randn(*shape, generator=generator(6)) / 20
         assert basis_of(weight).tied is None
+
+
+def test_half_precision_does_not_tie_the_singular_values_of_a_large_matrix() -> None:
+    """A width that did not shrink with their number chained most of them, and gave .225 in place of .216."""
+    weight = (torch.randn(512, 512, generator=generator(18)) / 20).bfloat16()
+    covariance = drawn_covariance(512, 19, rank=10)
+    expected = factors(weight.double(), covariance)["directional"]
+    assert factors_of(weight, covariance)["directional"] == pytest.approx(expected, rel=2e-3)
+
+
+def test_an_update_beyond_half_precision_ties_nothing() -> None:
+    """An update that float16 cannot hold has singular values all the same; infinity as their size tied them all."""
+    model, inputs = network(torch.float16)
+    update = torch.randn(9, 6, dtype=torch.float64, generator=generator(20))
+    row = ("c_directional_update", None, None)
+    small, large = (
+        value_of(measure(model, inputs, initial=model, updates={"0": update * scale}), row, "0") for scale in (1.0, 1e6)
+    )
+    assert large == pytest.approx(small, abs=1e-12)
+    assert small < 0.99
 
 
 def network(dtype: torch.dtype = torch.float64, outputs: int = 3) -> tuple[nn.Sequential, Tensor]:
