@@ -8,7 +8,7 @@ as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import sqrt
+from math import inf, sqrt
 
 import torch
 from torch import Tensor
@@ -119,9 +119,24 @@ def haar_control(
     means, deviations = {}, {}
     for key, values in draws.items():
         at_one = key[2] is None or powers.get(key[2], 1.0) == 1
-        still = -1.0 if known else STILL_SINGLE if single and at_one else STILL
+        still = still_up_to(basis, key, STILL_SINGLE if single and at_one else STILL, known=known)
         means[key], deviations[key] = over_draws(values, still)
     return Controls(means, deviations)
+
+
+def still_up_to(basis: LeftBasis, key: Drawn, rounding: float, *, known: bool) -> float:
+    """Give the standard deviation over rotations up to which no rotation changes a number.
+
+    Args:
+        basis: W.
+        key: The number.
+        rounding: The standard deviation that is rounding of the algebra.
+        known: The number is given although no rotation changes it.
+    """
+    if known:
+        return -1.0
+    # Where W is orthonormal, what is left is rounding of W.
+    return inf if basis.is_level and key[1] in (None, "cosine") else rounding
 
 
 def constant(eigenvalues: Tensor) -> bool:
@@ -260,7 +275,7 @@ def _strongest_drawn(
             draws.setdefault(key, []).append(value)
     means, deviations = {}, {}
     for key, each in draws.items():
-        mean, deviation = over_draws(each, -1.0 if known else STILL)
+        mean, deviation = over_draws(each, still_up_to(basis, key, STILL, known=known))
         if weak and mean.value == mean.value:  # the draws vary by less than all of Q does
             mean, deviation = Value(mean.value, EXPECTED, mean.stderr), undefined(EXPECTED)
         means[key], deviations[key] = mean, deviation

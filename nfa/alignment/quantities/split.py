@@ -45,6 +45,8 @@ def tie_width(weight: Tensor, dtype: torch.dtype | None = None) -> float:
         dtype: W's number type, where ``weight`` has another one.
     """
     digit = torch.finfo(dtype or weight.dtype).eps
+    if digit < SINGLE and torch.equal(weight.float().to(weight), weight):  # made in float32, and converted
+        digit = SINGLE
     count = min(weight.shape[-2:])  # of singular values in a block
     size: float = weight.double().norm().item() / sqrt(weight.numel() / max(weight.shape[-2:]))
     return size * max(ROUNDING * digit / sqrt(count), ARITHMETIC * min(digit, SINGLE))
@@ -84,6 +86,11 @@ class LeftBasis:
         singular = self.strengths.sqrt()
         apart = singular.diff(dim=1) > self.tie_width / self.features.scale
         return torch.nn.functional.pad(apart.long().cumsum(1), (1, 0))
+
+    @property
+    def is_level(self) -> bool:
+        """True if the rows of W are orthonormal up to rounding and a factor for each block."""
+        return self.features.basis is None and not bool(self.groups.any())
 
     @cached_property
     def tied(self) -> Tensor | None:

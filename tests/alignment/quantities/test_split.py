@@ -252,6 +252,27 @@ def test_no_rotation_changes_a_multiple_of_the_identity() -> None:
     assert set(notes.values()) == {haar_module.NO_CONTROL}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_no_rotation_changes_an_orthonormal_matrix_however_rounded(dtype: torch.dtype) -> None:
+    """Rounding of W left standard deviations of 1e-8, and a distance from the control of some of them.
+
+    In float64 the matrix is one that was made in float32, whose singular values differ by that rounding.
+    """
+    torch.manual_seed(0)
+    first = nn.Linear(30, 24, bias=False)
+    nn.init.orthogonal_(first.weight)
+    model = nn.Sequential(first, nn.Tanh(), nn.Linear(24, 3)).to(dtype)
+    table = measure(model, torch.randn(60, 30, generator=generator(21)).to(dtype), layers=["0"])
+    assert value_of(table, DIRECTIONAL, "0") == 1.0
+    controls = table[
+        table["quantity"].isin(("haar_nfc", "permuted_nfc", "directional_haar", "spectral_haar", "left_nfc_haar"))
+    ]
+    of_cosine = controls[controls["correlation"].isna() | controls["correlation"].eq("cosine")]
+    assert len(of_cosine) == 7
+    assert of_cosine["note"].eq(haar_module.NO_CONTROL).all()
+    assert value_of(table, ("haar_nfc_sd", "pearson", "1"), "0") > 0
+
+
 def two_sketches(first: Tensor, second: Tensor) -> Blocks:
     """One block of one sample."""
     return Blocks([1], [OuterSum(first[None], None)], [OuterSum(second[None], None)])
