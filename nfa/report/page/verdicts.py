@@ -42,7 +42,7 @@ RULE = (
     f"The verdicts: yes, where the difference to the control is more than {FAR:g} standard deviations of the control "
     "(over random rotations of K; mean over layers) and its 95% interval over seeds lies above 0; below chance, where "
     "the same holds below 0; no better than chance, where the difference is smaller than that; undecided, where it is "
-    "larger but the interval contains 0, or where the means of both differences differ in sign. Of strengths the same "
+    "larger but the interval contains 0, or where its mean in standard deviations has the opposite sign. Of strengths the same "
     "rule says how alike they are."
 )
 
