@@ -42,8 +42,8 @@ RULE = (
     f"The verdicts: yes, where the difference to the control is more than {FAR:g} standard deviations of the control "
     "(over random rotations of K; mean over layers) and its 95% interval over seeds lies above 0; below chance, where "
     "the same holds below 0; no better than chance, where the difference is smaller than that; undecided, where it is "
-    "larger but the interval contains 0, or where its mean in standard deviations has the opposite sign. Of strengths the same "
-    "rule says how alike they are."
+    "larger but the interval contains 0, or where its mean in standard deviations has the opposite sign. Of "
+    "strengths the same rule says how alike they are."
 )
 
 # Names of families of networks in a sentence; a family without an entry has the name of its model.
