@@ -273,9 +273,11 @@ def _strongest_drawn(
             found |= {("left", name, None): value for name, value in correlations.items()}
         for key, value in found.items():
             draws.setdefault(key, []).append(value)
+    spread = eigenvalues.amax(1) - eigenvalues.amin(1)
+    even = bool((spread <= STILL * eigenvalues.amax(1).abs()).all())  # K is a multiple of the identity in each block
     means, deviations = {}, {}
     for key, each in draws.items():
-        mean, deviation = over_draws(each, still_up_to(basis, key, STILL, known=known))
+        mean, deviation = over_draws(each, still_up_to(basis, key, inf if even else STILL, known=known))
         if weak and mean.value == mean.value:  # the draws vary by less than all of Q does
             mean, deviation = Value(mean.value, EXPECTED, mean.stderr), undefined(EXPECTED)
         means[key], deviations[key] = mean, deviation
