@@ -152,6 +152,14 @@ class Attending:
         for output in outputs:
             self._sources.add(output, labels)
 
+    def roles(self) -> dict[int, set[str]]:
+        """Map products to the roles in attention of what is computed from them."""
+        found: dict[int, set[str]] = {}
+        for operand in self.operands:
+            for product in operand.sources:
+                found.setdefault(product, set()).add(operand.role)
+        return found
+
     def _meet(self, first: Tensor, second: Tensor, *, batched: bool) -> set[Any]:
         """Note a product of two tensors, which may be q k^T or softmax(q k^T) v; return further labels of its result.
 

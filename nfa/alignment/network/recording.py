@@ -345,10 +345,12 @@ def _fused_rows(watch: Interception, parameters: dict[str, nn.Parameter]) -> dic
     """Find the rows of query, key and value where attention cut the result of one product into three."""
     fused: dict[str, dict[str, tuple[int, ...]]] = {}
     if watch.attends:
-        for seen in watch.seen:
+        roles = watch.attending.roles()
+        for product, seen in enumerate(watch.seen):
             if seen.view is not None and seen.view.numel == parameters[seen.view.parameter].numel():
                 thirds = seen.parts.thirds(seen.view.shape[1])
-                if thirds:
+                # Queries alone are in three parts, too, where each of three heads is computed by itself.
+                if thirds and len(roles.get(product, PARTS)) > 1:
                     prefix = owner(seen.view.parameter)
                     fused[seen.view.parameter] = {f"{prefix}.{p}": rows for p, rows in zip(PARTS, thirds, strict=True)}
     return fused

@@ -44,6 +44,8 @@ def _row(quantity: Quantity) -> dict[str, str]:
 
 def _range(low: float, high: float) -> str:
     """Write a range, such as "-1 to 1"."""
+    if low == -inf:
+        return "any number"
     return f"at least {_number(low)}" if high == inf else f"{_number(low)} to {_number(high)}"
 
 

@@ -108,7 +108,8 @@ def _along(layer: LayerContext, velocity: Tensor, note: str) -> Motion | str:
     """Make the motion along a velocity."""
     if not torch.isfinite(velocity).all():
         return f"{note}: {CHANGE_NOT_FINITE}"
-    return Motion(velocity, LeftBasis(FeatureMatrix(velocity), tie_width(velocity.to(layer.current.own_weight))), note)
+    width = tie_width(velocity, layer.current.own_weight.dtype)
+    return Motion(velocity, LeftBasis(FeatureMatrix(velocity), width), note)
 
 
 def of_motion(layer: LayerContext, values: Callable[[LayerContext, Motion], Values | Value]) -> Values | Value:

@@ -13,7 +13,6 @@ block-diagonal too. Their correlations run over the entries of the blocks, so ev
 """
 
 from collections.abc import Sequence
-from copy import copy
 from functools import cached_property
 
 import torch
@@ -137,18 +136,6 @@ class FeatureMatrix:
         """Eigenvalues of S, ascending in each block, (g, m), and its eigenvectors, (g, m, m)."""
         values, vectors = torch.linalg.eigh(self.gram)
         return values, vectors
-
-    def to(self, dtype: torch.dtype) -> "FeatureMatrix":
-        """Convert to another number type."""
-        if dtype == self.gram.dtype:
-            return self
-        other = copy(self)
-        for name in ("rows", "whole_rows", "diagonal", "spectrum"):
-            other.__dict__.pop(name, None)
-        other.gram, other.row_sums = self.gram.to(dtype), self.row_sums.to(dtype)
-        if self.basis is not None:
-            other.basis, other.rows = self.basis.to(dtype), self.rows.to(dtype)
-        return other
 
     @cached_property
     def whole_rows(self) -> Tensor:

@@ -8,7 +8,7 @@ as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import nan, sqrt
+from math import inf, sqrt
 
 import torch
 from torch import Tensor
@@ -31,10 +31,19 @@ DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what
 # Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than
 # everything else together.
 LARGEST_DECOMPOSED = 256
-LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds, and correlations vary over Q by about 1/k
+LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds
+# Beyond it, W's strongest directions are drawn. What the many weak ones add varies over Q by about 1/k; the few strong
+# ones of a change of low rank make ratios whose mean is far from the ratio of means (.98 and .69 for ranks 2 and 3).
+STRONGEST = 128
 LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly vary
-EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
-TOO_LARGE = reason(f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED}")
+EXPECTED = reason(
+    f"Q is drawn for W's {STRONGEST} strongest directions, where k is more than {LARGEST_DRAWN}; the others enter by "
+    "their second moments over Q"
+)
+TOO_LARGE = reason(
+    f"the control is computed at power 1 only where min(k, d) is more than {LARGEST_DECOMPOSED} or k more than "
+    f"{LARGEST_DRAWN}"
+)
 NO_CONTROL = reason("no control: no rotation of K changes this correlation")
 # A standard deviation over rotations up to this size is rounding, in float64 and in float32.
 STILL, STILL_SINGLE = 1e-11, 3e-6
@@ -86,7 +95,7 @@ def haar_control(
     blocks, k = eigenvalues.shape
     known = readout and constant(eigenvalues)
     if k > LARGEST_DRAWN:
-        return _expected(basis, eigenvalues, powers, known=known, left=left)
+        return _strongest_drawn(basis, eigenvalues, powers, seed, known=known, left=left)
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
     # For a larger k float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
     single = k > LARGEST_DECOMPOSED and features.variation >= LITTLE_VARIATION
@@ -110,9 +119,24 @@ def haar_control(
     means, deviations = {}, {}
     for key, values in draws.items():
         at_one = key[2] is None or powers.get(key[2], 1.0) == 1
-        still = -1.0 if known else STILL_SINGLE if single and at_one else STILL
+        still = still_up_to(basis, key, STILL_SINGLE if single and at_one else STILL, known=known)
         means[key], deviations[key] = over_draws(values, still)
     return Controls(means, deviations)
+
+
+def still_up_to(basis: LeftBasis, key: Drawn, rounding: float, *, known: bool) -> float:
+    """Give the standard deviation over rotations up to which no rotation changes a number.
+
+    Args:
+        basis: W.
+        key: The number.
+        rounding: The standard deviation that is rounding of the algebra.
+        known: The number is given although no rotation changes it.
+    """
+    if known:
+        return -1.0
+    # Where W is orthonormal, what is left is rounding of W.
+    return inf if basis.is_level and key[1] in (None, "cosine") else rounding
 
 
 def constant(eigenvalues: Tensor) -> bool:
@@ -134,8 +158,6 @@ class _Turning:
         self.rows = (basis.vectors.mT @ features.rows).to(dtype)  # S V^T, (g, m, d)
         self.sums = (basis.vectors.mT @ features.row_sums[..., None]).to(dtype)
         self.squared = self.spectrum.square().sum(dtype=torch.float64).item()
-        # |Q K Q^T| is the norm of K's eigenvalues.
-        self.rounding = features.to(dtype).rounding(self.spectrum)
 
     def at_power_one(self, rotation: Tensor) -> dict[Drawn, Value]:
         """Compute the correlations at power 1 and their factors for one rotation (g, k, k) of K."""
@@ -147,12 +169,12 @@ class _Turning:
         factors = Factors.of(self.basis, middle)
         moments = features.moments_with(
             total=float((self.sums.mT @ inner @ self.sums).sum()),
-            squared=factors.whole if factors.whole > self.rounding**2 else 0.0,
+            squared=factors.whole,
             product=factors.product,
             diagonal=((inner @ self.rows) * self.rows).sum(1),
         )
         found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in moments.correlations().items()}
-        found |= {(name, None, None): value for name, value in factors.values(self.rounding).items()}
+        found |= {(name, None, None): value for name, value in factors.values().items()}
         if self.left is not None:
             correlations = self.left.moments(
                 total=(rotation.sum(1).square() * self.spectrum).sum(dtype=torch.float64).item(),
@@ -164,60 +186,103 @@ class _Turning:
         return found
 
 
-def _expected(
-    basis: LeftBasis, eigenvalues: Tensor, powers: Mapping[str, float], *, known: bool, left: LeftMatrix | None
+def _strongest_drawn(
+    basis: LeftBasis,
+    eigenvalues: Tensor,
+    powers: Mapping[str, float],
+    seed: int,
+    *,
+    known: bool,
+    left: LeftMatrix | None,
 ) -> Controls:
-    """Compute the controls at power 1 from moments over Haar measure, for a k at which they hardly vary over Q.
+    """Compute the controls at power 1 for a large k: draw W's strongest directions, and take expectations over others.
 
-    E[A_ij A_kl] = a d_ij d_kl + b (d_ik d_jl + d_il d_jk) for A = Q diag(lambda) Q^T, hence
-    E A = (tr lambda / k) I and E tr(A S A S) = (a + b) tr(S S) + b (tr S)^2 [derived]. On the diagonal blocks of M it
-    is (a + b) sum_i a_i^2 + b (sum of a_i a_j over pairs in a block).
+    Let T = Q^T U, (k, r), be where Q^T takes the r strongest directions. Among these, A = U^T Q diag(lambda) Q^T U is
+    T^T diag(lambda) T. Given T, the other directions are uniform in the complement, of dimension p = k - r, on which
+    diag(lambda) acts as B. For i <= r < j, l, and with E B_jl B_mn = a d_jl d_mn + b (d_jm d_ln + d_jn d_lm) [derived]:
+
+        E A_jj = tr B / p    E A_ij^2 = (|diag(lambda) t_i|^2 - |A_i|^2) / p    E A_jl^2 = a d_jl + b (1 + d_jl)
     """
-    features, k = basis.features, eigenvalues.shape[1]
-    spread = eigenvalues.amax(1) - eigenvalues.amin(1)
-    still = not known and bool((spread <= STILL * eigenvalues.amax(1).abs()).all())
+    features, (g, k) = basis.features, eigenvalues.shape
+    m = basis.strengths.shape[1]
+    weak = max(m - STRONGEST, 0)  # number of directions that are not drawn
+    below, strong = basis.strengths[:, :weak], basis.strengths[:, weak:]
+    pairs = torch.eye(m, dtype=torch.bool).expand(g, m, m) if basis.tied is None else basis.tied
+    below_sum, below_squares = below.sum(1), below.square().sum(1)
+    below_pairs = (pairs[:, :weak, :weak] * below[..., None] * below[:, None]).sum((1, 2))
+    across = (pairs[:, weak:, :weak] * below[:, None]).sum(2)  # (g, r)
+    rows = basis.vectors[..., weak:].mT @ features.rows
+    sums = (basis.vectors.mT @ features.row_sums[..., None])[..., 0]
+    root, p = strong.sqrt(), k - strong.shape[1]
     values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
     trace, squares = values.sum(1), values.square().sum(1)
-    common = k * (k - 1) * (k + 2)
-    a, b = ((k + 1) * trace**2 - 2 * squares) / common, (k * squares - trace**2) / common
-    mean, strengths = trace / k, basis.strengths
-    gram_squares = strengths.square().sum(1)
-    within = basis.diagonal_blocks(strengths[..., None] * strengths[:, None]).flatten(1)
-    if basis.tied is None:  # the diagonal alone
-        within = strengths.square()
-    factors = Factors(
-        strengths=gram_squares.sum().item(),
-        product=(mean * gram_squares).sum().item(),
-        aligned=((a + b) * gram_squares + b * within.sum(1)).sum().item(),
-        whole=((a + b) * gram_squares + b * strengths.sum(1) ** 2).sum().item(),
-    )
-    moments = features.moments_with(
-        total=(mean * features.row_sums.square().sum(1)).sum().item(),
-        squared=factors.whole,
-        product=factors.product,
-        diagonal=mean[:, None] * features.diagonal,
-    )
-    found: dict[Drawn, Value] = {
-        ("nfc", name, power): value if power == "1" else undefined(TOO_LARGE)
-        for name, value in moments.correlations().items()
-        for power in powers
-    }
-    found |= {(name, None, None): value for name, value in factors.values().items()}
-    if left is not None:
-        correlations = left.moments(
-            total=trace.sum().item(),
-            squared=squares.sum().item(),
-            product=(mean * strengths.sum(1)).sum().item(),
-            diagonal=mean[:, None].expand_as(eigenvalues),
-        ).correlations(["cosine", "pearson"])
-        # The diagonal of A varies over Q by as much as it varies within A, so its mean alone does not give this one.
-        correlations["offdiagonal"] = undefined(EXPECTED)
-        found |= {("left", name, None): value for name, value in correlations.items()}
-    means = {
-        key: undefined(NO_CONTROL) if still else Value(value.value, value.note or EXPECTED, nan)
-        for key, value in found.items()
-    }
-    return Controls(means, {key: undefined(value.note) for key, value in means.items()})
+    draws: dict[Drawn, list[Value]] = {}
+    for directions in rotations(k, g, seed, strong.shape[1]):
+        stretched = values[..., None] * directions
+        inner = directions.mT @ stretched
+        lengths = stretched.square().sum(1)  # |diag(lambda) t_i|^2
+        outside = (lengths - inner.square().sum(2)).clamp(min=0)
+        trace_b = trace - inner.diagonal(dim1=1, dim2=2).sum(1)
+        squares_b = squares - (lengths + outside).sum(1)
+        common = p * (p - 1) * (p + 2)
+        a, b = ((p + 1) * trace_b**2 - 2 * squares_b) / common, (p * squares_b - trace_b**2) / common
+        middle = root[..., None] * inner * root[:, None]
+        strong_outside = strong * outside / p
+        factors = Factors(
+            strengths=features.squared,
+            product=((strong.square() * inner.diagonal(dim1=1, dim2=2)).sum(1) + trace_b / p * below_squares)
+            .sum()
+            .item(),
+            aligned=(
+                (middle * pairs[:, weak:, weak:]).square().sum((1, 2))
+                + 2 * (strong_outside * across).sum(1)
+                + (a + b) * below_squares
+                + b * below_pairs
+            )
+            .sum()
+            .item(),
+            whole=(
+                middle.square().sum((1, 2))
+                + 2 * strong_outside.sum(1) * below_sum
+                + (a + b) * below_squares
+                + b * below_sum**2
+            )
+            .sum()
+            .item(),
+        )
+        total = (sums[:, None, weak:] @ inner @ sums[:, weak:, None])[:, 0, 0]
+        moments = features.moments_with(
+            total=(total + trace_b / p * sums[:, :weak].square().sum(1)).sum().item(),
+            squared=factors.whole,
+            product=factors.product,
+            diagonal=((inner @ rows) * rows).sum(1)
+            + (trace_b / p)[:, None] * (features.diagonal - rows.square().sum(1)),
+        )
+        found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in moments.correlations().items()}
+        found |= {(name, None, None): value for name, value in factors.values().items()}
+        if left is not None:
+            product = (strong * inner.diagonal(dim1=1, dim2=2)).sum(1) + trace_b / p * below_sum
+            correlations = left.moments(
+                total=trace.sum().item(),
+                squared=squares.sum().item(),
+                product=product.sum().item(),
+                diagonal=(trace / k)[:, None].expand_as(eigenvalues),
+            ).correlations(["cosine", "pearson"])
+            # The diagonal of Q K Q^T varies over Q by as much as it varies within, so its mean does not give this one.
+            correlations["offdiagonal"] = undefined(EXPECTED)
+            found |= {("left", name, None): value for name, value in correlations.items()}
+        for key, value in found.items():
+            draws.setdefault(key, []).append(value)
+    spread = eigenvalues.amax(1) - eigenvalues.amin(1)
+    even = bool((spread <= STILL * eigenvalues.amax(1).abs()).all())  # K is a multiple of the identity in each block
+    means, deviations = {}, {}
+    for key, each in draws.items():
+        mean, deviation = over_draws(each, still_up_to(basis, key, inf if even else STILL, known=known))
+        if weak and mean.value == mean.value:  # the draws vary by less than all of Q does
+            mean, deviation = Value(mean.value, EXPECTED, mean.stderr), undefined(EXPECTED)
+        means[key], deviations[key] = mean, deviation
+    others = {("nfc", name, power): undefined(TOO_LARGE) for name in CORRELATIONS for power in powers if power != "1"}
+    return Controls(means | others, deviations | others)
 
 
 def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, resolution: float) -> Agop:
@@ -231,19 +296,26 @@ def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, res
 
 
 @lru_cache(maxsize=2)
-def rotations(size: int, blocks: int, seed: int) -> tuple[Tensor, ...]:
+def rotations(size: int, blocks: int, seed: int, columns: int | None = None) -> tuple[Tensor, ...]:
     """Draw the rotations of a control: (blocks, size, size) each, the same for all layers of a size and at every step.
 
-    They are kept for the next layer: for k = 1,024 drawing them costs as much as everything else together.
+    They are kept for the next layer: for k = 1,024 drawing them costs as much as everything else together. With
+    ``columns``, that many orthonormal columns of each are drawn, in float64.
     """
     generator = torch_generator("haar", seed, size=size, blocks=blocks)
-    dtype = torch.float64 if size <= LARGEST_DECOMPOSED else torch.float32  # a control needs no more digits
-    return tuple(torch.stack([haar(size, generator, dtype) for _ in range(blocks)]) for _ in range(DRAWS))
+    # A control needs no more digits than float32 has.
+    dtype = torch.float64 if columns or size <= LARGEST_DECOMPOSED else torch.float32
+    return tuple(torch.stack([haar(size, generator, dtype, columns) for _ in range(blocks)]) for _ in range(DRAWS))
 
 
-def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Draw an orthogonal matrix from Haar measure: QR of a Gaussian, signs fixed (Mezzadri, arXiv math-ph/0609050)."""
-    gaussian = torch.randn(size, size, dtype=dtype, generator=generator)
+def haar(
+    size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64, columns: int | None = None
+) -> Tensor:
+    """Draw an orthogonal matrix, or some columns of one, from Haar measure.
+
+    By the QR decomposition of a Gaussian matrix with signs fixed (Mezzadri, arXiv math-ph/0609050).
+    """
+    gaussian = torch.randn(size, columns or size, dtype=dtype, generator=generator)
     orthogonal, triangular = torch.linalg.qr(gaussian)
     rotation: Tensor = orthogonal * triangular.diagonal().sign()
     return rotation

@@ -11,7 +11,7 @@ quadratic form of l [derived], so that all permutations together cost less than 
 
 import torch
 
-from nfa.alignment.quantities.haar import DRAWS, STILL, constant, over_draws
+from nfa.alignment.quantities.haar import DRAWS, STILL, constant, over_draws, still_up_to
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.quantity import OURS, POWER_ONE, Quantity
 from nfa.alignment.quantities.values import Values
@@ -43,8 +43,9 @@ def _permuted(layer: LayerContext) -> Values:
         ).correlations()
         for number in range(DRAWS)
     ]
-    still = -1.0 if layer.is_readout and constant(eigenvalues) else STILL
-    return {(name, "1"): over_draws([draw[name] for draw in draws], still)[0] for name in CORRELATIONS}
+    known = layer.is_readout and constant(eigenvalues)
+    still = {name: still_up_to(layer.left_basis, ("nfc", name, "1"), STILL, known=known) for name in CORRELATIONS}
+    return {(name, "1"): over_draws([draw[name] for draw in draws], still[name])[0] for name in CORRELATIONS}
 
 
 PERMUTED_NFC = Quantity(

@@ -27,22 +27,29 @@ from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.values import Value, undefined
 
 SINGLE = torch.finfo(torch.float32).eps
-# Rounding of a matrix that was made orthonormal in its own number type moves its singular values by this many digits.
+# Arithmetic that makes a matrix orthonormal in its own number type parts its singular values by up to 3 digits.
 ARITHMETIC = 16
+# Rounding of the entries of an orthonormal matrix parts them by up to 1.2 digits over the root of their number.
+ROUNDING = 1.5
 
 
-def tie_width(weight: Tensor) -> float:
-    """Return the distance of two singular values of W below which rounding of W's number type may have parted them.
+def tie_width(weight: Tensor, dtype: torch.dtype | None = None) -> float:
+    """Return the distance of two neighbouring singular values of W below which they count as equal.
 
-    Rounding changes the entries of W by half a digit each, which moves the singular values by about half a digit of
-    their root mean square; arithmetic in that number type (of float32 at most) moves them by some digits more.
+    The distance is what rounding makes of equal ones, in digits of W's number type times their root mean square: that
+    of arithmetic (of float32 at most), or of the entries. The latter shrinks with the number of singular values, as
+    their distances do, so that those of a large W in half precision do not all count as equal.
 
     Args:
-        weight: W, (k, d) or (g, k, d), in its own number type.
+        weight: W, (k, d) or (g, k, d).
+        dtype: W's number type, where ``weight`` has another one.
     """
-    digit = torch.finfo(weight.dtype).eps
+    digit = torch.finfo(dtype or weight.dtype).eps
+    if digit < SINGLE and torch.equal(weight.float().to(weight), weight):  # made in float32, and converted
+        digit = SINGLE
+    count = min(weight.shape[-2:])  # of singular values in a block
     size: float = weight.double().norm().item() / sqrt(weight.numel() / max(weight.shape[-2:]))
-    return size * max(digit / 2, ARITHMETIC * min(digit, SINGLE))
+    return size * max(ROUNDING * digit / sqrt(count), ARITHMETIC * min(digit, SINGLE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +86,11 @@ class LeftBasis:
         singular = self.strengths.sqrt()
         apart = singular.diff(dim=1) > self.tie_width / self.features.scale
         return torch.nn.functional.pad(apart.long().cumsum(1), (1, 0))
+
+    @property
+    def is_level(self) -> bool:
+        """True if the rows of W are orthonormal up to rounding and a factor for each block."""
+        return self.features.basis is None and not bool(self.groups.any())
 
     @cached_property
     def tied(self) -> Tensor | None:

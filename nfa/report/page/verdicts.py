@@ -7,7 +7,8 @@ averaged over hidden layers and cells within each seed; its 95% interval is over
     no better than chance    the difference is within ``FAR`` standard deviations of the control, or rounds to 0
     yes                      it is larger, and its interval lies above 0
     below chance             it is smaller, and its interval lies below 0
-    undecided                it is large, but its interval contains 0
+    undecided                it is large, but its interval contains 0, or it has another sign in standard deviations,
+                             as where one layer far below its control has a control of little spread
 
 With one seed there is no interval, and the size alone decides; where the standard deviation is not known (at powers
 other than 1), the interval alone does.
@@ -41,7 +42,8 @@ RULE = (
     f"The verdicts: yes, where the difference to the control is more than {FAR:g} standard deviations of the control "
     "(over random rotations of K; mean over layers) and its 95% interval over seeds lies above 0; below chance, where "
     "the same holds below 0; no better than chance, where the difference is smaller than that; undecided, where it is "
-    "larger but the interval contains 0. Of strengths the same rule says how alike they are."
+    "larger but the interval contains 0, or where its mean in standard deviations has the opposite sign. Of "
+    "strengths the same rule says how alike they are."
 )
 
 # Names of families of networks in a sentence; a family without an entry has the name of its model.
@@ -88,6 +90,8 @@ class Compared:
         'yes'
         >>> Compared(0.8, 0.75, 0.8, difference=0.05, low=0.04, high=0.06, deviations=1.0).verdict
         'no better than chance'
+        >>> Compared(0.8, 0.75, 0.8, difference=0.05, low=0.04, high=0.06, deviations=-5.0).verdict
+        'undecided'
         """
         if not isfinite(self.difference):
             return UNDEFINED

@@ -114,6 +114,21 @@ def test_every_head_is_a_block_of_rows(make: Callable[[], nn.Module]) -> None:
     assert nfa.check(model, inputs, heads=True).passed.all()
 
 
+def test_three_heads_one_by_one_are_no_query_key_and_value() -> None:
+    """Each projection is used in three thirds, as a joint projection of query, key and value is."""
+    parts = {name: nn.Linear(D, 12) for name in "qkv"}
+    model = Net(
+        lambda m, x: m.out(
+            one_by_one(*(heads_apart(layer(x), 3) for layer in (m.q, m.k, m.v))).transpose(1, 2).flatten(2)
+        ),
+        **parts,
+        out=nn.Linear(12, 2),
+    ).double()
+    assert list(nfa.covariances(model, samples())) == [*"qkv", "out"]
+    by_head = nfa.covariances(model, samples(), heads=True)
+    assert list(by_head) == [*(f"{name}.{head}" for name in "qkv" for head in range(3)), "out"]
+
+
 def test_separate_and_joint_projections_give_the_same_numbers() -> None:
     model, inputs = network(), samples()
     joint = nn.Linear(D, 3 * WIDTH).double()

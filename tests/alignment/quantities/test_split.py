@@ -1,7 +1,7 @@
 """The directional and the spectral factor: known answers, invariances, controls, and their derivatives."""
 
 import itertools
-from math import sqrt
+from math import isnan, sqrt
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from tests.alignment.quantities.drawing import draw_pair, generator, seeds, shap
 from tests.alignment.quantities.test_sketch import jacobians, weight_of
 from tests.alignment.reference import factors, rho
 
-DIRECTIONAL, SPECTRAL = ((factor, None, None) for factor in FACTORS)
+DIRECTIONAL, SPECTRAL = ((factor, None, None) for factor in FACTORS)  # as a row of the table, and as a number drawn
 
 
 def basis_of(weight: Tensor) -> LeftBasis:
@@ -70,15 +70,16 @@ def test_functions_of_the_weights_are_aligned(shape: tuple[int, int]) -> None:
     assert factors_of(weight, torch.eye(shape[0], dtype=torch.float64))["spectral"] == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (4, 4), (256, 256)])
 def test_equal_singular_values_count_as_aligned(shape: tuple[int, int], dtype: torch.dtype) -> None:
     """Any basis is a singular basis, so K is diagonal in one of them; the spectral factor is the whole correlation.
 
     ``nn.init.orthogonal_`` leaves singular values that differ by rounding of the number type.
     """
     torch.manual_seed(0)
-    weight = nn.init.orthogonal_(torch.empty(*shape, dtype=dtype))
+    made = torch.float64 if dtype == torch.float64 else torch.float32
+    weight = nn.init.orthogonal_(torch.empty(*shape, dtype=made)).to(dtype)
     covariance = drawn_covariance(shape[0], 2)
     found = factors_of(weight, covariance)
     assert found["directional"] == pytest.approx(1.0, abs=1e-12)
@@ -105,6 +106,26 @@ def test_distinct_singular_values_of_a_drawn_matrix_are_not_tied() -> None:
     for shape in ((256, 256), (64, 784)):
         weight = torch.randn(*shape, generator=generator(6)) / 20
         assert basis_of(weight).tied is None
+
+
+def test_half_precision_does_not_tie_the_singular_values_of_a_large_matrix() -> None:
+    """A width that did not shrink with their number chained most of them, and gave .225 in place of .216."""
+    weight = (torch.randn(512, 512, generator=generator(18)) / 20).bfloat16()
+    covariance = drawn_covariance(512, 19, rank=10)
+    expected = factors(weight.double(), covariance)["directional"]
+    assert factors_of(weight, covariance)["directional"] == pytest.approx(expected, rel=2e-3)
+
+
+def test_an_update_beyond_half_precision_ties_nothing() -> None:
+    """An update that float16 cannot hold has singular values all the same; infinity as their size tied them all."""
+    model, inputs = network(torch.float16)
+    update = torch.randn(9, 6, dtype=torch.float64, generator=generator(20))
+    row = ("c_directional_update", None, None)
+    small, large = (
+        value_of(measure(model, inputs, initial=model, updates={"0": update * scale}), row, "0") for scale in (1.0, 1e6)
+    )
+    assert large == pytest.approx(small, abs=1e-12)
+    assert small < 0.99
 
 
 def network(dtype: torch.dtype = torch.float64, outputs: int = 3) -> tuple[nn.Sequential, Tensor]:
@@ -158,9 +179,31 @@ def test_controls_are_those_of_turned_matrices(shape: tuple[int, int]) -> None:
         assert found.means["left", name, None].value == pytest.approx(draws.mean().item(), abs=1e-10)
 
 
+def low_rank_pair(k: int, d: int) -> tuple[Tensor, Tensor]:
+    """A change of the weights after few steps, and K of few outputs: both have few directions of k."""
+    weight = torch.randn(k, 2, dtype=torch.float64, generator=generator(13)) * torch.tensor([1.0, 0.4])
+    return weight @ torch.randn(2, d, dtype=torch.float64, generator=generator(14)), drawn_covariance(k, 15, rank=3)
+
+
+def test_matrices_of_low_rank_have_controls_in_a_wide_layer() -> None:
+    """Turned at random, K hardly meets the few directions of W: |W^T Q K Q^T W| is small, but it is no rounding.
+
+    Beyond 256 rows the rotations are in float32.
+    """
+    k = 300
+    weight, covariance = low_rank_pair(k, 20)
+    found = controls(weight, covariance)
+    spectrum, feature = torch.linalg.eigvalsh(covariance).diag(), weight.T @ weight
+    turned = [q[0].double() @ spectrum @ q[0].double().T for q in rotations(k, 1, 0)]
+    cosine = torch.tensor([rho(feature, weight.T @ each @ weight)["cosine"] for each in turned])
+    assert found.means["nfc", "cosine", "1"].value == pytest.approx(cosine.mean().item(), abs=1e-5)
+    for name in FACTORS:
+        assert 0 < found.deviations[name, None, None].value < 0.2
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where k is too large to draw, the controls come from second moments over Haar measure."""
+    """Where k is too large to draw, weak directions of W enter the controls by second moments over Haar measure."""
     k, d = 120, 90
     weight = torch.randn(k, d, dtype=torch.float64, generator=generator(9)) * torch.linspace(0.2, 2, d)
     if tied:
@@ -169,6 +212,7 @@ def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, mo
     covariance = drawn_covariance(k, 10, rank=8)
     drawn = controls(weight, covariance)
     monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
+    monkeypatch.setattr(haar_module, "STRONGEST", 10)
     expected = controls(weight, covariance)
     for key, value in expected.means.items():
         if key == ("left", "offdiagonal", None):
@@ -176,6 +220,28 @@ def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, mo
         error = drawn.means[key].stderr
         assert abs(value.value - drawn.means[key].value) < 5 * error + 2 / k, key
         assert "second moments" in value.note
+        assert isnan(expected.deviations[key].value)
+
+
+def test_controls_of_low_rank_are_means_of_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few directions, the ratio of means over rotations is far from the mean of the ratio: .69 and .98 here."""
+    weight, covariance = low_rank_pair(120, 20)
+    drawn = controls(weight, covariance)
+    monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
+    found = controls(weight, covariance)
+    for key in (("nfc", "cosine", "1"), DIRECTIONAL, SPECTRAL):
+        one, two = drawn.means[key], found.means[key]
+        assert abs(one.value - two.value) < 5 * (one.stderr + two.stderr), key
+        assert found.deviations[key].value == pytest.approx(20**0.5 * two.stderr)
+
+
+def test_no_rotation_changes_a_large_orthonormal_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The expectation over the directions that are not drawn leaves sums that do not depend on Q as they are."""
+    monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
+    monkeypatch.setattr(haar_module, "STRONGEST", 3)
+    found = controls(haar(9, generator(16)), drawn_covariance(9, 17))
+    for key in (("nfc", "cosine", "1"), DIRECTIONAL, SPECTRAL):
+        assert found.means[key].note == found.deviations[key].note == haar_module.NO_CONTROL
 
 
 def test_no_rotation_changes_a_multiple_of_the_identity() -> None:
@@ -184,6 +250,27 @@ def test_no_rotation_changes_a_multiple_of_the_identity() -> None:
     notes = {key: value.note for key, value in found.means.items()}
     assert notes.pop(("left", "offdiagonal", None)) == EQUAL_OFF_DIAGONAL
     assert set(notes.values()) == {haar_module.NO_CONTROL}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_no_rotation_changes_an_orthonormal_matrix_however_rounded(dtype: torch.dtype) -> None:
+    """Rounding of W left standard deviations of 1e-8, and a distance from the control of some of them.
+
+    In float64 the matrix is one that was made in float32, whose singular values differ by that rounding.
+    """
+    torch.manual_seed(0)
+    first = nn.Linear(30, 24, bias=False)
+    nn.init.orthogonal_(first.weight)
+    model = nn.Sequential(first, nn.Tanh(), nn.Linear(24, 3)).to(dtype)
+    table = measure(model, torch.randn(60, 30, generator=generator(21)).to(dtype), layers=["0"])
+    assert value_of(table, DIRECTIONAL, "0") == 1.0
+    controls = table[
+        table["quantity"].isin(("haar_nfc", "permuted_nfc", "directional_haar", "spectral_haar", "left_nfc_haar"))
+    ]
+    of_cosine = controls[controls["correlation"].isna() | controls["correlation"].eq("cosine")]
+    assert len(of_cosine) == 7
+    assert of_cosine["note"].eq(haar_module.NO_CONTROL).all()
+    assert value_of(table, ("haar_nfc_sd", "pearson", "1"), "0") > 0
 
 
 def two_sketches(first: Tensor, second: Tensor) -> Blocks:
