@@ -125,7 +125,6 @@ SPECTRUM_SLOPE = Quantity(
     source=DERIVED,
     values=lambda layer: layer.once(_of_layer).slope,
     rows=ONE_NUMBER,
-    control="spectrum_slope_r2",
     range=(-float("inf"), float("inf")),
 )
 
