@@ -16,8 +16,7 @@ from nfa.tracking.tracker import TrackerError, TrackerUnavailableError
 
 INIT_SECONDS = 30.0  # wait for the server's first answer; the client's default is 90
 FINISH_SECONDS = 120.0  # wait for the upload of a run, which has a few hundred kilobytes
-# Limit of the wait for the end of the service process, which first uploads what `finish` did not wait for: on a slow line
-# this takes minutes.
+# Wait for the end of the service process, which first uploads what `finish` did not wait for: minutes on a slow line.
 CLOSE_SECONDS = 600.0
 REQUEST_SECONDS = 20.0  # wait for one request; an unanswered request is sent again
 RETRY_SECONDS = 10.0  # longest pause between two tries, after which a server that is back is noticed
