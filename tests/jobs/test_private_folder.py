@@ -142,8 +142,8 @@ def test_the_next_snakemake_removes_the_folder_of_a_killed_one(
     first = job(killed)
     folder = Path(_folder(str(killed.pid)))
     assert (folder / "socket").exists()
+    os.killpg(first.pid, signal.SIGKILL)  # first, as it would remove the folder itself once its Snakemake is gone
     killed.kill()
-    os.killpg(first.pid, signal.SIGKILL)  # and with it the process that imports
     killed.wait()
     assert (folder / "socket").exists()
     second = job(owner)
