@@ -152,7 +152,8 @@ class _Turning:
         """Compute everything that all rotations share."""
         features = basis.features
         self.basis, self.left = basis, left
-        self.spectrum = eigenvalues.to(dtype)
+        # Divided by the largest, so that squares do not vanish in float32.
+        self.spectrum = (eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)).to(dtype)
         self.vectors = basis.full_vectors.to(dtype)
         self.root = basis.strengths.sqrt().to(dtype)
         self.rows = (basis.vectors.mT @ features.rows).to(dtype)  # S V^T, (g, m, d)

@@ -349,3 +349,12 @@ def test_sketches_that_contradict_each_other_give_no_number() -> None:
     first, second = torch.diag(torch.tensor([1.0, 0.0])).double(), torch.diag(torch.tensor([0.0, 1.0])).double()
     found = unbiased_split(Estimator.of(two_sketches(first, second), None), weight, tie_width(weight))
     assert all(value.value != value.value and "sketches" in value.note for value in found.values())
+
+
+def test_a_small_covariance_of_a_wide_layer_has_the_same_controls() -> None:
+    """They are computed in float32, in which the squares of a K of 1e-25 vanish."""
+    weight = torch.randn(300, 320, dtype=torch.float64, generator=generator(13))
+    covariance = drawn_covariance(300, 14, rank=5)
+    found, expected = controls(weight, 1e-25 * covariance), controls(weight, covariance)
+    for key, value in expected.means.items():
+        assert found.means[key].value == pytest.approx(value.value, rel=1e-5), key
