@@ -121,7 +121,7 @@ def _to_side(pixels: np.ndarray) -> np.ndarray:
 def _kappa_panel(strengths: np.ndarray, kappa: np.ndarray) -> np.ndarray:
     """Draw a dot for each direction at (log a, log kappa) where both exist, strong ones over weak ones."""
     panel = np.full((SIDE, SIDE, 3), 240, dtype=np.uint8)
-    used = (strengths > 0) & (kappa > 0) & np.isfinite(kappa)
+    used = (strengths > 0) & (kappa > 0) & np.isfinite(strengths) & np.isfinite(kappa)
     if not used.any():
         return panel
     a, k = strengths[used].astype(np.float64), kappa[used].astype(np.float64)

@@ -183,3 +183,10 @@ def test_k_that_is_not_finite_is_grey_and_has_no_dots() -> None:
     left, kappa = pictures_of({f"0/first/{name}": array for name, array in arrays.items()}, ["first"], [2])
     assert (left.pixels == 128).all()
     assert len(np.unique(kappa.pixels)) == 1
+
+
+def test_strengths_beyond_float32_have_no_dots() -> None:
+    """Of a network that diverged: one strength is infinite, and the others are nothing beside it."""
+    arrays = {"left_k": np.eye(2), "strengths": np.array([np.inf, 1.0]), "kappa": np.array([1.0, 1.0])}
+    _, kappa = pictures_of({f"0/first/{name}": array for name, array in arrays.items()}, ["first"], [2])
+    assert (kappa.pixels == SPECTRA["k"][1]).all(axis=2).any()
