@@ -15,7 +15,17 @@ from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.ansatz import CHANGE_NOT_FINITE, NO_INITIAL, correlate_with
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import GRADIENT_FLOW, RULE_FLOW, LayerContext
-from nfa.alignment.quantities.quantity import DERIVED, EVERY_CONVENTION, OURS, PAPER, POWER_ONE, Quantity
+from nfa.alignment.quantities.quantity import (
+    DERIVED,
+    EVERY_CONVENTION,
+    INITIAL_COVARIANCE,
+    INITIAL_WEIGHT,
+    MOTION,
+    OURS,
+    PAPER,
+    POWER_ONE,
+    Quantity,
+)
 from nfa.alignment.quantities.sketch import Estimator
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from nfa.alignment.quantities.values import Value, Values, undefined
@@ -181,6 +191,7 @@ C_NFC = Quantity(
     rows=EVERY_CONVENTION,
     control="c_haar_nfc",
     spread="c_haar_nfc_sd",
+    compares=(MOTION,),
 )
 
 C_NFC_UPDATE = Quantity(
@@ -194,6 +205,7 @@ C_NFC_UPDATE = Quantity(
     rows=EVERY_CONVENTION,
     control="c_haar_nfc_update",
     spread="c_haar_nfc_update_sd",
+    compares=(MOTION,),
     optional=True,
 )
 
@@ -206,4 +218,5 @@ DC_NFC = Quantity(
     values=_by_changed_covariance,
     unbiased=_unbiased_by_changed_covariance,
     rows=POWER_ONE,
+    compares=(INITIAL_WEIGHT, INITIAL_COVARIANCE),
 )

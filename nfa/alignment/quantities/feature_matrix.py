@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.covariance.products import add_products_, mirrored_
-from nfa.alignment.quantities.correlation import Moments, Sums
+from nfa.alignment.quantities.correlation import Moments, Numbers, Sums, moments_of_each
 from nfa.alignment.quantities.values import Value
 from nfa.conventions import CORRELATIONS
 
@@ -198,13 +198,25 @@ class FeatureMatrix:
             product: <F, B>.
             diagonal: B's diagonal, (g, d); None where no off-diagonal correlation is needed.
         """
+        if diagonal is not None:
+            return self.moments_of_each([total], [squared], [product], diagonal[None])[0]
         g, d = self.shape
-        every = Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product)
-        if diagonal is None:
-            return Moments(every, None)
-        own = self.diagonal
-        sums = (own, diagonal, own.square(), diagonal.square(), own * diagonal)
-        return Moments(every, Sums(g * d, *(entries.sum().item() for entries in sums)))
+        return Moments(Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product), None)
+
+    def moments_of_each(
+        self, totals: Numbers, squared: Numbers, products: Numbers, diagonals: Tensor
+    ) -> list[Moments]:
+        """Return the moments of F and each of several matrices B, as ``moments_with`` does for one.
+
+        Args:
+            totals: Sum of the entries of each B, (draws,).
+            squared: |B|^2 of each, (draws,).
+            products: <F, B> of each, (draws,).
+            diagonals: The diagonal of each, (draws, g, d).
+        """
+        g, d = self.shape
+        whole = g * d * d, self.total_of_entries, self.squared
+        return moments_of_each(whole, self.diagonal, totals, squared, products, diagonals)
 
     def moments_of_product(self, other: Tensor) -> Moments:
         """Compute the moments of F and sym(W^T A), A (k, d) or (g, k, d), for FACT, which is not of the form W^T M W.

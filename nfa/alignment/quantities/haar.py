@@ -5,9 +5,9 @@ are the correlation of W^T W with W^T Q K Q^T W for random orthogonal Q, drawn f
 as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from math import nan, sqrt
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, factor, significant
 from nfa.alignment.quantities.ansatz import NO_DEPTH_POWER
+from nfa.alignment.quantities.correlation import Moments
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.left_matrix import LeftMatrix
@@ -31,6 +32,8 @@ DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what
 # Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than
 # everything else together.
 LARGEST_DECOMPOSED = 256
+AT_ONCE = 2**21  # entries of the matrices that are turned in one product: small matrices together, large ones alone
+KEPT_BYTES = 2**28  # three sets of the largest rotations that are drawn
 LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds, and correlations vary over Q by about 1/k
 LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly vary
 EXPECTED = reason(f"from second moments over Q: none is drawn where k is more than {LARGEST_DRAWN}")
@@ -92,8 +95,8 @@ def haar_control(
     single = k > LARGEST_DECOMPOSED and features.variation >= LITTLE_VARIATION
     turning = _Turning(basis, eigenvalues, torch.float32 if single else torch.float64, left)
     draws: dict[Drawn, list[Value]] = {}
-    for number, rotation in enumerate(rotations(k, blocks, seed)):
-        found = turning.at_power_one(rotation)
+    drawn = rotations(k, blocks, seed)
+    for number, (rotation, found) in enumerate(zip(drawn, turning.at_power_one(drawn), strict=True)):
         rotated = None
         if decomposed and number < DRAWS_DECOMPOSED and any(exponent != 1 for exponent in powers.values()):
             rotated = _rotated(features, eigenvalues, rotation, resolution)
@@ -137,31 +140,39 @@ class _Turning:
         # |Q K Q^T| is the norm of K's eigenvalues.
         self.rounding = features.to(dtype).rounding(self.spectrum)
 
-    def at_power_one(self, rotation: Tensor) -> dict[Drawn, Value]:
-        """Compute the correlations at power 1 and their factors for one rotation (g, k, k) of K."""
-        features = self.basis.features
-        rotation = rotation.to(self.spectrum.dtype)
-        turned = self.vectors.mT @ rotation
+    def at_power_one(self, rotations: Tensor) -> Iterator[dict[Drawn, Value]]:
+        """Compute the correlations at power 1 and their factors for each rotation (g, k, k) of K."""
+        blocks, _, columns = self.rows.shape
+        entries = blocks * rotations.shape[-1] * max(rotations.shape[-1], columns)
+        for some in rotations.split(max(1, AT_ONCE // entries)):
+            yield from self._of_some(some.to(self.spectrum.dtype))
+
+    def _of_some(self, rotations: Tensor) -> Iterator[dict[Drawn, Value]]:
+        """Compute the same for as many rotations (draws, g, k, k) as are turned in one product."""
+        turned = self.vectors.mT @ rotations
         inner = (turned * self.spectrum[:, None]) @ turned.mT  # U^T Q K Q^T U
-        middle = self.root[..., None] * inner * self.root[:, None]
-        factors = Factors.of(self.basis, middle)
-        moments = features.moments_with(
-            total=float((self.sums.mT @ inner @ self.sums).sum()),
-            squared=factors.whole if factors.whole > self.rounding**2 else 0.0,
-            product=factors.product,
-            diagonal=((inner @ self.rows) * self.rows).sum(1),
+        kappa = inner.diagonal(dim1=-2, dim2=-1)
+        factors = Factors.of_each(self.basis, self.root[..., None] * inner * self.root[:, None])
+        moments = self.basis.features.moments_of_each(
+            totals=(self.sums.mT @ inner @ self.sums).flatten(1).sum(1),
+            squared=[each.whole if each.whole > self.rounding**2 else 0.0 for each in factors],
+            products=[each.product for each in factors],
+            diagonals=((inner @ self.rows) * self.rows).sum(-2),
         )
-        found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in moments.correlations().items()}
-        found |= {(name, None, None): value for name, value in factors.values(self.rounding).items()}
+        left: list[Moments] | None = None
         if self.left is not None:
-            correlations = self.left.moments(
-                total=(rotation.sum(1).square() * self.spectrum).sum(dtype=torch.float64).item(),
-                squared=self.squared,
-                product=(self.root.square() * inner.diagonal(dim1=1, dim2=2)).sum(dtype=torch.float64).item(),
-                diagonal=(rotation.square() @ self.spectrum[..., None])[..., 0].double(),
-            ).correlations()
-            found |= {("left", name, None): value for name, value in correlations.items()}
-        return found
+            left = self.left.moments_of_each(
+                totals=(rotations.sum(2).square() * self.spectrum).sum((1, 2), dtype=torch.float64),
+                squared=[self.squared] * len(rotations),
+                products=(self.root.square() * kappa).sum((1, 2), dtype=torch.float64),
+                diagonals=(rotations.square() @ self.spectrum[..., None])[..., 0].double(),
+            )
+        for number, of_weights in enumerate(moments):
+            found: dict[Drawn, Value] = {("nfc", name, "1"): v for name, v in of_weights.correlations().items()}
+            found |= {(name, None, None): v for name, v in factors[number].values(self.rounding).items()}
+            if left is not None:
+                found |= {("left", name, None): v for name, v in left[number].correlations().items()}
+            yield found
 
 
 def _expected(
@@ -230,22 +241,43 @@ def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, res
     return Agop(features, root, rounding)
 
 
-@lru_cache(maxsize=2)
-def rotations(size: int, blocks: int, seed: int) -> tuple[Tensor, ...]:
-    """Draw the rotations of a control: (blocks, size, size) each, the same for all layers of a size and at every step.
+_kept: OrderedDict[tuple[int, int, int], Tensor] = OrderedDict()  # rotations, those used last at the end
 
-    They are kept for the next layer: for k = 1,024 drawing them costs as much as everything else together.
+
+def rotations(size: int, blocks: int, seed: int) -> Tensor:
+    """Draw the rotations of a control: (draws, blocks, size, size), the same for all layers of a size and at every step.
+
+    They are kept for the next layer and the next step, as many as fit into ``KEPT_BYTES``: for k = 1,024 drawing them
+    costs as much as everything else together. The rotations of one dimension are 1 and -1, which turn no K: they are 1.
     """
+    key = size, blocks, seed
+    if key not in _kept:
+        _kept[key] = _drawn(size, blocks, seed) if size > 1 else torch.ones(DRAWS, blocks, 1, 1, dtype=torch.float64)
+        while sum(each.nbytes for each in _kept.values()) > KEPT_BYTES and len(_kept) > 1:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]
+
+
+def _drawn(size: int, blocks: int, seed: int) -> Tensor:
+    """Draw rotations of two dimensions or more."""
     generator = torch_generator("haar", seed, size=size, blocks=blocks)
     dtype = torch.float64 if size <= LARGEST_DECOMPOSED else torch.float32  # a control needs no more digits
-    return tuple(torch.stack([haar(size, generator, dtype) for _ in range(blocks)]) for _ in range(DRAWS))
+    gaussian = torch.empty(DRAWS, blocks, size, size, dtype=dtype)
+    for matrix in gaussian.flatten(0, 1):
+        matrix.normal_(generator=generator)
+    return _orthogonal(gaussian)
 
 
 def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
     """Draw an orthogonal matrix from Haar measure: QR of a Gaussian, signs fixed (Mezzadri, arXiv math-ph/0609050)."""
-    gaussian = torch.randn(size, size, dtype=dtype, generator=generator)
+    return _orthogonal(torch.randn(size, size, dtype=dtype, generator=generator))
+
+
+def _orthogonal(gaussian: Tensor) -> Tensor:
+    """Make matrices (..., k, k) of independent normal entries orthogonal, so that they are drawn from Haar measure."""
     orthogonal, triangular = torch.linalg.qr(gaussian)
-    rotation: Tensor = orthogonal * triangular.diagonal().sign()
+    rotation: Tensor = orthogonal * triangular.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     return rotation
 
 
