@@ -44,7 +44,7 @@ class Initial:
         measured: Measured,
         compared: Collection[str],
     ) -> Mapping[str, LayerCovariance]:
-        """Return W0 of every layer, with K0 where a quantity needs it: the result of an earlier call where there is one.
+        """Return W0 of every layer, with K0 where a quantity needs it or an earlier call measured it.
 
         Args:
             network: The network before training, from ``network``.

@@ -99,6 +99,7 @@ class FeatureMatrix:
         self._weight = blocked(weight)
         self.scale = largest(self._weight)
         self.basis: Tensor | None = None
+        self._reduced: tuple[Tensor, Tensor] | None = None  # a matrix M, and Q^T M Q
         if self._weight.shape[1] > self._weight.shape[2]:
             basis, rows = torch.linalg.qr(self._weight.double() / self.scale)
             self.basis, self.rows = basis.to(dtype), rows.to(dtype)
@@ -143,6 +144,7 @@ class FeatureMatrix:
         if dtype == self.gram.dtype:
             return self
         other = copy(self)
+        other._reduced = None
         for name in ("rows", "whole_rows", "diagonal", "spectrum"):
             other.__dict__.pop(name, None)
         other.gram, other.row_sums = self.gram.to(dtype), self.row_sums.to(dtype)
@@ -156,9 +158,12 @@ class FeatureMatrix:
         return self.rows if self.basis is None else self._weight.to(self.gram.dtype) / self.scale
 
     def reduce(self, middle: Tensor) -> Tensor:
-        """Reduce a matrix M, (k, k) or (g, k, k), to Q^T M Q, (g, m, m)."""
-        middle = blocked(middle)
-        return middle if self.basis is None else self.basis.mT @ middle @ self.basis
+        """Reduce a matrix M, (k, k) or (g, k, k), to Q^T M Q, (g, m, m); the result is kept until M is another one."""
+        if self.basis is None:
+            return blocked(middle)
+        if self._reduced is None or self._reduced[0] is not middle:
+            self._reduced = middle, self.basis.mT @ blocked(middle) @ self.basis
+        return self._reduced[1]
 
     def rounding(self, middle: Tensor) -> float:
         """Return the size of |W^T M W| below which it is rounding: M acts only on directions that W does not reach."""
@@ -203,9 +208,7 @@ class FeatureMatrix:
         g, d = self.shape
         return Moments(Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product), None)
 
-    def moments_of_each(
-        self, totals: Numbers, squared: Numbers, products: Numbers, diagonals: Tensor
-    ) -> list[Moments]:
+    def moments_of_each(self, totals: Numbers, squared: Numbers, products: Numbers, diagonals: Tensor) -> list[Moments]:
         """Return the moments of F and each of several matrices B, as ``moments_with`` does for one.
 
         Args:

@@ -33,6 +33,9 @@ DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what
 # everything else together.
 LARGEST_DECOMPOSED = 256
 AT_ONCE = 2**21  # entries of the matrices that are turned in one product: small matrices together, large ones alone
+# Columns of W from which the diagonal of W^T Q K Q^T W costs more than the rest of a draw. It is computed in float32:
+# all its entries are positive, so the sum of their squares is right to 1e-7.
+MANY_COLUMNS = 1024
 KEPT_BYTES = 2**28  # three sets of the largest rotations that are drawn
 LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds, and correlations vary over Q by about 1/k
 LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly vary
@@ -93,7 +96,8 @@ def haar_control(
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
     # For a larger k float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
     single = k > LARGEST_DECOMPOSED and features.variation >= LITTLE_VARIATION
-    turning = _Turning(basis, eigenvalues, torch.float32 if single else torch.float64, left)
+    wide = features.shape[1] >= MANY_COLUMNS and features.variation >= LITTLE_VARIATION
+    turning = _Turning(basis, eigenvalues, torch.float32 if single else torch.float64, left, wide=wide)
     draws: dict[Drawn, list[Value]] = {}
     drawn = rotations(k, blocks, seed)
     for number, (rotation, found) in enumerate(zip(drawn, turning.at_power_one(drawn), strict=True)):
@@ -113,7 +117,8 @@ def haar_control(
     means, deviations = {}, {}
     for key, values in draws.items():
         at_one = key[2] is None or powers.get(key[2], 1.0) == 1
-        still = -1.0 if known else STILL_SINGLE if single and at_one else STILL
+        in_single = single or (wide and key[:2] == ("nfc", "offdiagonal"))
+        still = -1.0 if known else STILL_SINGLE if in_single and at_one else STILL
         means[key], deviations[key] = over_draws(values, still)
     return Controls(means, deviations)
 
@@ -127,14 +132,17 @@ def constant(eigenvalues: Tensor) -> bool:
 class _Turning:
     """Turns K and correlates, in the left singular basis of W, where most sums are over entries that are squared."""
 
-    def __init__(self, basis: LeftBasis, eigenvalues: Tensor, dtype: torch.dtype, left: LeftMatrix | None) -> None:
-        """Compute everything that all rotations share."""
+    def __init__(
+        self, basis: LeftBasis, eigenvalues: Tensor, dtype: torch.dtype, left: LeftMatrix | None, *, wide: bool
+    ) -> None:
+        """Compute everything that all rotations share; the diagonals of ``wide`` matrices are computed in float32."""
         features = basis.features
         self.basis, self.left = basis, left
         self.spectrum = eigenvalues.to(dtype)
         self.vectors = basis.full_vectors.to(dtype)
         self.root = basis.strengths.sqrt().to(dtype)
-        self.rows = (basis.vectors.mT @ features.rows).to(dtype)  # S V^T, (g, m, d)
+        rows = basis.vectors.mT @ features.rows  # S V^T, (g, m, d)
+        self.rows = rows.to(torch.float32 if wide else dtype)
         self.sums = (basis.vectors.mT @ features.row_sums[..., None]).to(dtype)
         self.squared = self.spectrum.square().sum(dtype=torch.float64).item()
         # |Q K Q^T| is the norm of K's eigenvalues.
@@ -157,7 +165,7 @@ class _Turning:
             totals=(self.sums.mT @ inner @ self.sums).flatten(1).sum(1),
             squared=[each.whole if each.whole > self.rounding**2 else 0.0 for each in factors],
             products=[each.product for each in factors],
-            diagonals=((inner @ self.rows) * self.rows).sum(-2),
+            diagonals=((inner.to(self.rows) @ self.rows) * self.rows).sum(-2).double(),
         )
         left: list[Moments] | None = None
         if self.left is not None:
@@ -237,7 +245,8 @@ def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, res
     root = (rotation.double() * kept.sqrt()[:, None])[..., (kept > 0).any(0)]
     rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues
     if features.basis is not None:
-        root = factor(features.reduce(root @ root.mT))
+        reduced = features.basis.mT @ root
+        root = factor(reduced @ reduced.mT)
     return Agop(features, root, rounding)
 
 
@@ -245,7 +254,7 @@ _kept: OrderedDict[tuple[int, int, int], Tensor] = OrderedDict()  # rotations, t
 
 
 def rotations(size: int, blocks: int, seed: int) -> Tensor:
-    """Draw the rotations of a control: (draws, blocks, size, size), the same for all layers of a size and at every step.
+    """Draw the rotations of a control, (draws, blocks, size, size): the same for all layers of a size, at every step.
 
     They are kept for the next layer and the next step, as many as fit into ``KEPT_BYTES``: for k = 1,024 drawing them
     costs as much as everything else together. The rotations of one dimension are 1 and -1, which turn no K: they are 1.
