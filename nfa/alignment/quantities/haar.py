@@ -32,7 +32,8 @@ DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what
 # Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than
 # everything else together.
 LARGEST_DECOMPOSED = 256
-AT_ONCE = 2**21  # entries of the matrices that are turned in one product: small matrices together, large ones alone
+LARGEST_IN_DOUBLE = 128
+AT_ONCE = 2**18  # entries of the matrices that are turned in one product: small matrices together, large ones alone
 # Columns of W from which the diagonal of W^T Q K Q^T W costs more than the rest of a draw. It is computed in float32:
 # all its entries are positive, so the sum of their squares is right to 1e-7.
 MANY_COLUMNS = 1024
@@ -94,8 +95,8 @@ def haar_control(
     if k > LARGEST_DRAWN:
         return _expected(basis, eigenvalues, powers, known=known, left=left)
     decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
-    # For a larger k float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
-    single = k > LARGEST_DECOMPOSED and features.variation >= LITTLE_VARIATION
+    # For a larger k float32 is twice as fast and right to 1e-6, unless the entries of F hardly vary.
+    single = k > LARGEST_IN_DOUBLE and features.variation >= LITTLE_VARIATION
     wide = features.shape[1] >= MANY_COLUMNS and features.variation >= LITTLE_VARIATION
     turning = _Turning(basis, eigenvalues, torch.float32 if single else torch.float64, left, wide=wide)
     draws: dict[Drawn, list[Value]] = {}
@@ -145,8 +146,9 @@ class _Turning:
         self.rows = rows.to(torch.float32 if wide else dtype)
         self.sums = (basis.vectors.mT @ features.row_sums[..., None]).to(dtype)
         self.squared = self.spectrum.square().sum(dtype=torch.float64).item()
-        # |Q K Q^T| is the norm of K's eigenvalues.
-        self.rounding = features.to(dtype).rounding(self.spectrum)
+        # |Q K Q^T| is the norm of K's eigenvalues. All eigenvalues are positive, so that nothing cancels in float32 and
+        # M is rounding only where it would be in float64, too.
+        self.rounding = features.rounding(eigenvalues)
 
     def at_power_one(self, rotations: Tensor) -> Iterator[dict[Drawn, Value]]:
         """Compute the correlations at power 1 and their factors for each rotation (g, k, k) of K."""
