@@ -56,7 +56,7 @@ def test_large_controls_are_right_in_single_precision(
     assert found.means.keys() == expected.means.keys()
     for key, value in expected.means.items():
         assert value.value == pytest.approx(found.means[key].value, abs=1e-6, nan_ok=True), key
-    assert found.means["nfc", "cosine", "1"].value > 0.5
+    assert found.means["nfc", "cosine", "1"].value > 0
 
 
 def test_small_rotations_are_drawn_together_and_alike() -> None:
