@@ -61,7 +61,7 @@ def change_is_rounding(weight: Tensor, initial: Tensor) -> bool:
     now = weight.double()
     squares = (now - initial).square()
     digit = torch.finfo(weight.dtype).eps * torch.maximum(now.abs(), initial.abs())
-    return bool(squares[squares <= digit.square()].sum() > squares.sum() / 2)
+    return bool(torch.where(squares <= digit.square(), squares, 0).sum() > squares.sum() / 2)
 
 
 def _is_frozen(layer: LayerContext) -> bool:
@@ -93,7 +93,7 @@ class Motion:
 
 def motion(layer: LayerContext) -> Motion | str:
     """Give W - W0, or at W = W0 the velocity of the flow; or the reason why there is neither."""
-    if unusable := no_change(layer):
+    if unusable := layer.once(no_change):
         return unusable
     if not layer.at_start:
         assert layer.change is not None

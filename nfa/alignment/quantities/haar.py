@@ -91,6 +91,8 @@ def haar_control(
     """
     features = basis.features
     blocks, k = eigenvalues.shape
+    # Correlations do not depend on scale, and float32 could not hold the squares of a small K.
+    eigenvalues = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
     known = readout and constant(eigenvalues)
     if k > LARGEST_DRAWN:
         return _expected(basis, eigenvalues, powers, known=known, left=left)
@@ -197,8 +199,7 @@ def _expected(
     features, k = basis.features, eigenvalues.shape[1]
     spread = eigenvalues.amax(1) - eigenvalues.amin(1)
     still = not known and bool((spread <= STILL * eigenvalues.amax(1).abs()).all())
-    values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
-    trace, squares = values.sum(1), values.square().sum(1)
+    trace, squares = eigenvalues.sum(1), eigenvalues.square().sum(1)
     common = k * (k - 1) * (k + 2)
     a, b = ((k + 1) * trace**2 - 2 * squares) / common, (k * squares - trace**2) / common
     mean, strengths = trace / k, basis.strengths

@@ -91,9 +91,10 @@ class LeftBasis:
         inner: Tensor = self.vectors.mT @ covariance @ self.vectors
         if self.tied is None:
             return inner
-        within = torch.zeros_like(inner)
+        within = torch.diag_embed(torch.ones_like(self.strengths))
         for block, groups in enumerate(self.groups):
-            for group in groups.unique():
+            names, sizes = groups.unique(return_counts=True)
+            for group in names[sizes > 1]:
                 members = (groups == group).nonzero()
                 within[block, members, members.T] = torch.linalg.eigh(inner[block, members, members.T]).eigenvectors
         return within.mT @ inner @ within

@@ -38,16 +38,16 @@ def test_haar_matrices_are_orthogonal_and_centred() -> None:
 
 
 @pytest.mark.parametrize("shape", [(300, 40), (200, 1100)])
-@pytest.mark.parametrize("rank", [2, 40])
+@pytest.mark.parametrize(("rank", "size"), [(2, 1.0), (40, 1.0), (40, 1e-25)])
 def test_large_controls_are_right_in_single_precision(
-    shape: tuple[int, int], rank: int, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, int], rank: int, size: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """W^T Q K Q^T W of two matrices of almost one direction is far smaller than the product of their norms."""
     k, d = shape
     left, right, rows = (torch.randn(*size, generator=generator(7)).double() for size in ((k, rank), (rank, d), (9, k)))
     weight = left * torch.logspace(0, -1, rank, dtype=torch.float64) @ right
     scale = torch.logspace(0, -2, 9, dtype=torch.float64)[:, None]
-    eigenvalues = torch.linalg.eigvalsh((scale * rows).T @ (scale * rows)).clamp(min=0)[None]
+    eigenvalues = torch.linalg.eigvalsh((scale * rows).T @ (scale * rows)).clamp(min=0)[None] * size
     basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
     found = haar_control(basis, eigenvalues, {"1": 1.0}, DOUBLE, seed=1, left=LeftMatrix(basis.features))
     monkeypatch.setattr(haar_module, "LARGEST_IN_DOUBLE", k)
