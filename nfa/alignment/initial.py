@@ -1,16 +1,88 @@
-"""Rebuild the network before training from what the user gives as ``initial``."""
+"""Rebuild the network before training from what the user gives as ``initial``, and measure it once."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from nfa.alignment.covariance.layer_covariances import LayerCovariance, Measured, measured_covariances
+from nfa.alignment.network.arguments import CovarianceOptions
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.layers import checked_device, finite, parameters_of, plain
+from nfa.alignment.network.samples import Inputs
+from nfa.alignment.quantities.quantity import INITIAL_COVARIANCE, MOTION
 from nfa.errors import cut, nearest, one_line
 
 WRAPPERS = ("_orig_mod.", "module.", "model.")  # prefixes of names in compiled, parallel and Lightning's networks
 UNUSED = "num_batches_tracked"  # a counter of BatchNorm that eval mode does not read and that older files lack
+
+
+class Initial:
+    """The network before training, as it was given; its K0 is measured at most once, and only where it is needed.
+
+    Attributes:
+        given: The network before training, or its state dict.
+    """
+
+    def __init__(self, given: nn.Module | Mapping[str, Any]) -> None:
+        """Take the network; nothing is checked or measured yet."""
+        self.given = given
+        self._layers: Mapping[str, LayerCovariance] = {}
+
+    def network(self, model: nn.Module) -> nn.Module | None:
+        """Rebuild the network, see ``initial_network``; None where its K0 is known."""
+        return None if self._layers else initial_network(model, self.given)
+
+    def layers(
+        self,
+        network: nn.Module | None,
+        model: nn.Module,
+        inputs: Inputs,
+        options: CovarianceOptions,
+        measured: Measured,
+        compared: Collection[str],
+    ) -> Mapping[str, LayerCovariance]:
+        """Return W0 of every layer, with K0 where a quantity needs it or an earlier call measured it.
+
+        Args:
+            network: The network before training, from ``network``.
+            model: The network now.
+            inputs: As for ``measure``; the same in all calls, like the options.
+            options: As for ``measure``.
+            measured: The layers of the network now.
+            compared: What the quantities compare a layer with, see ``Quantity.compares``.
+        """
+        if self._layers and self._layers.keys() >= measured.layers.keys():
+            return self._layers
+        network = network or initial_network(model, self.given)
+        if _same_state(model, network):  # K0 is K: the same weights, samples and probes
+            self._layers = measured.layers
+            return self._layers
+        weights = _weights(network, measured)
+        # A layer that has not moved is at its start or frozen, and only K0 tells which.
+        unmoved = any(torch.equal(weights[name].own_weight, now.own_weight) for name, now in measured.layers.items())
+        if not (INITIAL_COVARIANCE in compared or (MOTION in compared and unmoved)):
+            return weights
+        self._layers = measured_covariances(network, inputs, options, like=measured.survey).layers
+        return self._layers
+
+
+def _same_state(model: nn.Module, network: nn.Module) -> bool:
+    """Tell whether two copies of a network hold the same numbers."""
+    mine, other = model.state_dict(), network.state_dict()
+    tensors = {name: value for name, value in mine.items() if isinstance(value, Tensor)}
+    return len(tensors) == len(mine) and all(torch.equal(value, other[name]) for name, value in tensors.items())
+
+
+def _weights(network: nn.Module, measured: Measured) -> dict[str, LayerCovariance]:
+    """Read the weights of the measured layers in another copy of the network; K is left out."""
+    parameters, places = parameters_of(network), measured.places
+    return {
+        name: replace(layer, own_weight=places[name].matrix(parameters, dtype=None), total=None, blocks=None)
+        for name, layer in measured.layers.items()
+    }
 
 
 def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) -> nn.Module:

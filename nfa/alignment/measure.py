@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from nfa.alignment.covariance.gradients import BATCH, Loss, check_targets, weight_gradients
 from nfa.alignment.covariance.layer_covariances import LayerCovariance, Measured, measured_covariances
-from nfa.alignment.initial import initial_network
+from nfa.alignment.initial import Initial
 from nfa.alignment.network.layers import WeightView, plain
 from nfa.alignment.network.samples import Inputs, kept
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.options import MeasureOptions
 from nfa.alignment.quantities import QUANTITIES
+from nfa.alignment.quantities.catalogue import chosen
 from nfa.alignment.quantities.evaluate import limit_values, quantity_values
 from nfa.alignment.quantities.layer import Reference
-from nfa.alignment.quantities.quantity import WEIGHTS
+from nfa.alignment.quantities.quantity import INITIAL_COVARIANCE, INITIAL_WEIGHT, LOSS_GRADIENT, MOTION, WEIGHTS
 from nfa.alignment.quantities.values import Value, Values, exponents
 from nfa.errors import nearest
 
@@ -55,9 +56,10 @@ def measure_layer(
     update: Tensor | None = None,
     weight_decay: float = 0.0,
     decoupled_decay: float = 0.0,
+    quantities: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Measure every registered quantity of one layer (``nfa.quantities()`` lists them).
+    """Measure quantities of one layer (``nfa.quantities()`` lists them).
 
     Args:
         current: W and K of the layer.
@@ -67,6 +69,7 @@ def measure_layer(
         update: Direction of the optimizer's first full-batch update, shaped as W.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is: ``fact`` is then not defined.
+        quantities: Names of the quantities to compute; all when None.
         seed: Seed of the random rotations of ``haar_nfc``.
 
     Returns:
@@ -74,14 +77,14 @@ def measure_layer(
         those of ``c_nfc_update`` where W differs from W0; where a value is NaN, ``note`` gives the reason.
 
     Raises:
-        ValueError: A tensor has the wrong shape.
+        ValueError: A tensor has the wrong shape, or there is no quantity of that name.
     """
     shape = current.weight.shape
     if initial is not None and initial.weight.shape != shape:
         raise ValueError(f"initial: layer {current.layer!r} is {tuple(initial.weight.shape)}, not {tuple(shape)}")
     reference = Reference(
         initial_weight=None if initial is None else initial.weight,
-        initial_covariance=None if initial is None else initial.covariance,
+        initial_covariance=initial.covariance if initial is not None and initial.is_measured else None,
         initial_blocks=None if initial is None else initial.blocks,
         gradient=_fitting("gradient", gradient, shape, current.layer),
         instead=_fitting("instead", instead, shape, current.layer),
@@ -89,7 +92,7 @@ def measure_layer(
         weight_decay=weight_decay,
         decoupled_decay=decoupled_decay,
     )
-    return _rows(current, quantity_values(current, reference, seed))
+    return _rows(current, quantity_values(current, reference, seed, chosen(quantities)))
 
 
 def limit_rows(
@@ -156,10 +159,11 @@ def frame(
     updates: Mapping[str, Tensor] | None = None,
     weight_decay: float = 0.0,
     decoupled_decay: float = 0.0,
+    quantities: Sequence[str] | None = None,
     seed: int = 0,
     step: int = 0,
 ) -> pd.DataFrame:
-    """Tabulate every quantity of layers whose covariances are known.
+    """Tabulate the quantities of layers whose covariances are known.
 
     Args:
         measured: Layer name -> W and K, from ``measure_covariances``.
@@ -170,6 +174,7 @@ def frame(
         updates: Layer name -> direction of the optimizer's first update.
         weight_decay: lambda, coupled as in torch's ``weight_decay``.
         decoupled_decay: lambda of a decay that is decoupled, as AdamW's is.
+        quantities: Names of the quantities to compute; all when None.
         seed: Value of the column ``seed``, and seed of the random rotations: the same at every step.
         step: Value of the column ``step``.
 
@@ -188,6 +193,7 @@ def frame(
             update=(updates or {}).get(name),
             weight_decay=weight_decay,
             decoupled_decay=decoupled_decay,
+            quantities=quantities,
             seed=seed,
         )
     ]
@@ -223,6 +229,7 @@ def measure(
     loss: Loss | str | None = None,
     initial: nn.Module | Mapping[str, Tensor] | None = None,
     layers: Sequence[str] | None = None,
+    quantities: Sequence[str] | None = None,
     estimator: str = "auto",
     samples: int | None = None,
     probes: int = 1,
@@ -248,6 +255,8 @@ def measure(
             ``c_nfc`` at W = W0, which need dL/dW over all samples.
         initial: The network before training, or its state dict, for the centred quantities.
         layers: Names of the layers to measure; all when None.
+        quantities: Names of the quantities to compute; all when None. The table has the rows of these alone, so a
+            control is in it only if it is named, too. What none of them needs is not computed.
         estimator: "exact" (one reverse pass per output), "sketched" (two random sketches, for any number of outputs;
             ``stderr`` is the error of that), or "auto": exact up to 64 outputs per sample.
         samples: Number of samples, drawn at random, to measure on; the table then estimates the values for all
@@ -272,8 +281,8 @@ def measure(
 
     Raises:
         ValueError: For the reasons of ``measure_covariances``; or ``initial`` has other parameters than the model, the
-            loss is unknown, the targets do not fit it or are given without one, a weight decay is negative, or an
-            update is for an unknown layer.
+            loss or a quantity is unknown, the targets do not fit the loss or are given without one, a weight decay is
+            negative, or an update is for an unknown layer.
 
     Example:
         >>> import nfa, torch
@@ -288,6 +297,7 @@ def measure(
         targets=targets,
         loss=loss,
         layers=layers,
+        quantities=quantities,
         estimator=estimator,
         samples=samples,
         probes=probes,
@@ -299,7 +309,7 @@ def measure(
         heads=heads,
         batch_size=batch_size,
     )
-    return measured_table(model, inputs, options, initial=initial)[0]
+    return measured_table(model, inputs, options, initial=None if initial is None else Initial(initial))[0]
 
 
 def measured_table(
@@ -307,7 +317,7 @@ def measured_table(
     inputs: Inputs,
     options: MeasureOptions,
     *,
-    initial: nn.Module | Mapping[str, Tensor] | None = None,
+    initial: Initial | None = None,
     like: Survey | None = None,
 ) -> tuple[pd.DataFrame, Measured]:
     """Measure as ``measure`` does; return the table and the covariances.
@@ -316,13 +326,14 @@ def measured_table(
         model: The network.
         inputs: As for ``measure``.
         options: As for ``measure``.
-        initial: As for ``measure``.
+        initial: The network before training; a later call of the same samples and options does not measure it again.
         like: The layers of an earlier step: each is in the table again, even where no sample goes through it now.
     """
     model = plain(model)
-    start = None if initial is None else initial_network(model, initial)
+    compared = {part for quantity in chosen(options.quantities) for part in quantity.compares}
+    start = None if initial is None else initial.network(model)
     loss = options.loss_function
-    if start is not None or loss is not None:
+    if initial is not None or loss is not None:
         inputs = kept(inputs)  # read more than once
     if loss is not None:  # before K is measured, which takes far longer
         check_targets(model, inputs, options.targets, loss, every=isinstance(options.loss, str))
@@ -332,10 +343,10 @@ def measured_table(
         if name not in measured.layers and (options.layers is None or name in options.layers):
             raise ValueError(f"updates: no layer {name!r} is measured; {nearest(name, measured.layers)}")
     before = None
-    if start is not None:
-        before = measured_covariances(start, inputs, options, like=measured.survey).layers
+    if initial is not None and compared & {INITIAL_WEIGHT, INITIAL_COVARIANCE, MOTION}:
+        before = initial.layers(start, model, inputs, options, measured, compared)
     gradients = None
-    if loss is not None:
+    if loss is not None and compared & {LOSS_GRADIENT, MOTION}:
         gradients = weight_gradients(
             model,
             inputs,
@@ -352,6 +363,7 @@ def measured_table(
         updates=updates,
         weight_decay=options.weight_decay,
         decoupled_decay=options.decoupled_decay,
+        quantities=options.quantities,
         seed=options.seed,
         step=options.step,
     )

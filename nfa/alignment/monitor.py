@@ -7,7 +7,8 @@
             wandb.log(monitor(step))
     monitor.frame.to_parquet("alignment.parquet")
 
-Each call measures all layers on the same samples and adds their rows to ``monitor.frame``.
+Each call measures all layers on the same samples and adds their rows to ``monitor.frame``. The network before training
+is measured once.
 """
 
 from dataclasses import fields, replace
@@ -17,6 +18,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from nfa.alignment.initial import Initial
 from nfa.alignment.measure import COLUMNS, measured_table
 from nfa.alignment.network.copies import deep_copy
 from nfa.alignment.network.fitting import explained
@@ -66,8 +68,9 @@ class Monitor:
             correlation: Correlation of the numbers that are logged; the frame holds all.
             power: Power of G in the numbers that are logged; the frame holds all.
             prefix: First part of the names under which numbers are logged.
-            **options: Those of ``measure``, except initial and step: targets, loss, layers, estimator, samples, probes,
-                seed, updates, weight_decay, decoupled_decay, heads, batch_size.
+            **options: Those of ``measure``, except initial and step: targets, loss, layers, quantities, estimator,
+                samples, probes, seed, updates, weight_decay, decoupled_decay, heads, batch_size. Numbers of quantities
+                that are not named in ``quantities`` are not logged.
 
         Raises:
             ValueError: A correlation, power or option is unknown, an option cannot be used, or the network does not run
@@ -83,7 +86,7 @@ class Monitor:
         inputs = kept(inputs)
         _try_out(model, inputs)
         self._model, self._inputs, self._options = model, inputs, checked
-        self._initial = deep_copy(model)
+        self._initial = Initial(deep_copy(model))
         self._convention, self._prefix = (correlation, power), prefix
         self._frames: list[pd.DataFrame] = []
         self._like: Survey | None = None

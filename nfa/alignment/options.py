@@ -3,13 +3,14 @@
 Public functions have keyword arguments, which ``nfa.measure`` explains; inside the package these travel together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from nfa.alignment.covariance.gradients import Loss
 from nfa.alignment.network.arguments import CovarianceOptions
+from nfa.alignment.quantities.catalogue import chosen
 from nfa.alignment.targets import find_loss
 from nfa.losses import LOSSES
 
@@ -19,9 +20,10 @@ class MeasureOptions(CovarianceOptions):
     """How a network is measured: all keyword arguments of ``nfa.measure``, which explains them, but ``initial``.
 
     Raises:
-        ValueError: An option that cannot be used, an unknown loss, or targets without a loss.
+        ValueError: An option that cannot be used, an unknown loss or quantity, or targets without a loss.
     """
 
+    quantities: Sequence[str] | None = None
     targets: Tensor | None = None
     loss: Loss | str | None = None
     step: int = 0
@@ -39,6 +41,8 @@ class MeasureOptions(CovarianceOptions):
             raise ValueError(f"updates: a {kind} is no mapping of layers' names to tensors")
         if self.loss is not None:
             find_loss(self.loss)
+        if self.quantities is not None:
+            object.__setattr__(self, "quantities", [quantity.name for quantity in chosen(self.quantities)])
 
     @property
     def loss_function(self) -> Loss | None:

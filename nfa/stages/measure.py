@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from nfa.alignment import LayerCovariance, frame, left_pictures, measure_covariances, pictures, weight_gradients
+from nfa.alignment.quantities.catalogue import chosen
+from nfa.alignment.quantities.quantity import LOSS_GRADIENT, MOTION
 from nfa.stages.seed_work import SeedWork
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checks import finished_runs
@@ -72,6 +74,7 @@ def _measure_seed(
     like = None
     coupled, decoupled = _decays(cell)
     heads = settings.heads and cell.may_have_heads
+    compared = {part for quantity in chosen(settings.quantities) for part in quantity.compares}
     ends = steps[0], steps[-1]
     pictured = {*ends, steps[len(steps) // 2]}
     with work.checkpoints(seed, table, model, again=pictured) as loaded:
@@ -81,16 +84,19 @@ def _measure_seed(
             )
             measured, like = found.layers, found.survey
             initial = initial or measured
-            if step == 0:
+            if step == 0 and compared & {LOSS_GRADIENT, MOTION}:
                 gradients = _start(cell, seed, model, materials, heads=heads)
-            else:
+            elif step > 0 and LOSS_GRADIENT in compared:
                 gradients = _later(cell, model, materials, heads=heads)
+            else:
+                gradients = {}
             rows = frame(
                 measured,
                 initial=initial,
                 **gradients,
                 weight_decay=coupled,
                 decoupled_decay=decoupled,
+                quantities=settings.quantities,
                 seed=seed,
                 step=step,
             )

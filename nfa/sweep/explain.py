@@ -19,6 +19,7 @@ _EXPECTED = {
     "string_type": "text",
     "bool_type": "true or false",
     "dict_type": "a mapping",
+    "list_type": "a list",
     "finite_number": "a finite number",
 }
 

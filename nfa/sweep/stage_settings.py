@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from nfa.entries import Settings, setting
 from nfa.errors import one_line
@@ -79,6 +79,24 @@ class Measure(Settings):
         ge=0,
         le=10**7,
     )
+    quantities: list[str] | None = setting(
+        None, "names of the quantities to compute, controls among them; all if not given: nfa.quantities() lists them"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Measure:
+        """Refuse unknown quantities; their registry imports torch, so it is read only where a file names some."""
+        if self.quantities is not None:
+            from nfa.alignment.quantities.catalogue import chosen
+
+            chosen(self.quantities)
+        return self
+
+    @field_validator("quantities")
+    @classmethod
+    def _in_one_order(cls, names: list[str] | None) -> list[str] | None:
+        """Sort the names, so that another order in the file is the same setting."""
+        return None if names is None else sorted(set(names))
 
 
 class Probe(Settings):

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.haar import DRAWS_DECOMPOSED
+from nfa.alignment.quantities.split import LeftBasis, tie_width
 
 Row = tuple[str, str | None, str | None]  # quantity, correlation, power
 CUT = 1e-13  # relative eigenvalue below which a matrix counts as rank-deficient
@@ -51,10 +53,23 @@ def factors(weight: Tensor, covariance: Tensor) -> dict[str, float]:
     }
 
 
+def in_left_basis(rotations: Sequence[Tensor], weight: Tensor, blocks: int = 1) -> list[Tensor]:
+    """Turn rotations of K, (k, k), such that they act in W's left singular basis, the strongest direction first.
+
+    Any orthonormal basis is as good as another; singular vectors are unique up to a sign, so that these are taken.
+    """
+    k, d = (side // blocks for side in weight.shape)
+    parts = [weight[i * k : (i + 1) * k, i * d : (i + 1) * d] for i in range(blocks)]
+    basis = LeftBasis(FeatureMatrix(torch.stack(parts)), tie_width(weight)).full_vectors.flip(2)
+    others = torch.linalg.qr(basis, mode="complete").Q[..., basis.shape[-1] :]
+    vectors = torch.block_diag(*torch.cat([basis, others], -1))
+    return [vectors @ rotation for rotation in rotations]
+
+
 def split_rows(
     prefix: str, weight: Tensor, covariance: Tensor, rotations: Sequence[Tensor], spectrum: Tensor
 ) -> dict[Row, float]:
-    """Compute both factors and their controls."""
+    """Compute both factors and their controls, with rotations of K that act in W's left singular basis."""
     rows: dict[Row, float] = {(prefix + name, None, None): value for name, value in factors(weight, covariance).items()}
     for name, (mean, spread) in over(factors(weight, q @ spectrum @ q.T) for q in rotations).items():
         rows[f"{prefix}{name}_haar", None, None], rows[f"{prefix}{name}_haar_sd", None, None] = mean, spread
@@ -103,21 +118,22 @@ def reference_rows(
     spectrum = torch.block_diag(
         *(torch.linalg.eigvalsh(k[i : i + size, i : i + size]).diag() for i in range(0, len(k), size))
     )
+    of_weights, of_change = (in_left_basis(rotations, each, blocks) for each in (w, change))
     for power, exponent in powers.items():
-        used = rotations if exponent == 1 else rotations[:DRAWS_DECOMPOSED]
+        used = of_weights if exponent == 1 else of_weights[:DRAWS_DECOMPOSED]
         draws = [rho(f, matrix_power(w.T @ q @ spectrum @ q.T @ w, exponent), blocks) for q in used]
         for name in draws[0]:
             values = torch.tensor([draw[name] for draw in draws], dtype=torch.float64)
             rows["haar_nfc", name, power] = float(values.mean())
             if power == "1":
                 rows["haar_nfc_sd", name, "1"] = float(values.std())
-    rows |= split_rows("", w, k, rotations, spectrum) | split_rows("c_", change, k, rotations, spectrum)
+    rows |= split_rows("", w, k, of_weights, spectrum) | split_rows("c_", change, k, of_change, spectrum)
     for name, value in rho(w @ w.T, k, blocks).items():
         rows["left_nfc", name, None] = value
     for name, (mean, spread) in over(rho(w @ w.T, q @ spectrum @ q.T, blocks) for q in rotations).items():
         rows["left_nfc_haar", name, None], rows["left_nfc_haar_sd", name, None] = mean, spread
     rows["spectrum_slope", None, None] = line(w, k)
-    turned = [rho(change.T @ change, change.T @ q @ spectrum @ q.T @ change, blocks) for q in rotations]
+    turned = [rho(change.T @ change, change.T @ q @ spectrum @ q.T @ change, blocks) for q in of_change]
     for name, (mean, spread) in over(turned).items():
         rows["c_haar_nfc", name, "1"], rows["c_haar_nfc_sd", name, "1"] = mean, spread
     rows["relative_change", None, None] = float(change.norm() / w.norm())

@@ -1,18 +1,21 @@
 """The stage that measures: early dynamics, and the arrays for pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from nfa.alignment import measure_covariances
 from nfa.stages import seed_work
-from nfa.stages.aggregate import collect
+from nfa.stages.aggregate import aggregate, collect
 from nfa.stages.measure import measure
 from nfa.stages.predict import predict
 from nfa.stages.probe import probe
+from nfa.stages.publish import publish
 from nfa.stages.train import train
 from nfa.storage.arrays import read_arrays
 from nfa.storage.checkpoints import load_tensors, load_weights
@@ -44,6 +47,25 @@ def test_early_dynamics_are_followed_where_asked_for_plain_sgd(tmp_path: Path) -
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize("names", [["relative_change"], ["c_nfc", "uc_nfc"], ["directional", "directional_haar"]])
+def test_chosen_quantities_alone_are_in_the_tables_and_the_report(names: list[str], tmp_path: Path) -> None:
+    settings = {"seeds": 1, "probe": {"kernel": "none", "rfm": 0}}
+    some, whole = tiny_sweep(**settings, measure={"samples": 50, "quantities": names}), tiny_sweep(**settings)
+    some, whole = (replace(sweep, cells=sweep.cells[:1]) for sweep in (some, whole))
+    for sweep, results in ((some, tmp_path / "some"), (whole, tmp_path / "whole")):
+        for stage in (train, measure, probe):
+            stage(sweep, sweep.cells[0], results, CPU)
+    found, every = (
+        read_table(SweepPaths(tmp_path / folder / "tiny").cell(some.cells[0].id).alignment)
+        for folder in ("some", "whole")
+    )
+    expected = every[every.quantity.isin(names)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-9)
+    report = aggregate(some, tmp_path / "some").report
+    assert report.stat().st_size > 0
+    publish(some, tmp_path / "some")
 
 
 def test_heads_are_layers_of_their_own_in_every_stage(tmp_path: Path) -> None:

@@ -139,6 +139,9 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], list[str]]] = [
         ["measure.heads: true", "no network has attention of several heads", "transformer"],
     ),
     (lambda d: d["measure"].update(heads="yes"), ["measure.heads", "'yes'"]),
+    (lambda d: d["measure"].update(quantities=["uc_ncf"]), ["measure: quantities: 'uc_ncf'", "did you mean 'uc_nfc'"]),
+    (lambda d: d["measure"].update(quantities="uc_nfc"), ["measure.quantities", "'uc_nfc' is not a list"]),
+    (lambda d: d["measure"].update(quantities=[]), ["measure: quantities", "empty", "at least one quantity"]),
     (lambda d: d["model"][0].update(width=list(range(1, 999)), depth=list(range(999))), ["model[0]", "split"]),
 ]
 

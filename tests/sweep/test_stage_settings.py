@@ -28,3 +28,12 @@ def test_epochs_count_a_smaller_last_batch() -> None:
     train = parse(tiny(train={"epochs": 3, "batch_size": 64}), "x").cells[0].train
     assert train.total_steps(200) == 3 * 4
     assert parse(tiny(train={"batch_size": "full"}), "x").cells[0].train.batch(200) == 200
+
+
+def test_another_order_of_quantities_is_the_same_setting() -> None:
+    hashes = []
+    for names in (["uc_nfc", "c_nfc"], ["c_nfc", "uc_nfc", "c_nfc"], ["uc_nfc"], None):
+        sweep = parse(tiny(measure={} if names is None else {"quantities": names}), "x")
+        hashes.append(sweep.hashes(sweep.cells[0])["measure"])
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 3

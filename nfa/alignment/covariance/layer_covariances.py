@@ -78,7 +78,7 @@ class LayerCovariance:
         own_weight: W, a copy (k, d) in the network's number type; a convolution's d is c_in * kh * kw. (g, k, d) where
             g groups of rows see different inputs: W is then block-diagonal.
         total: Sum of K_i over the samples, (g, k, k), in the number type in which it was summed; None if ``blocks``
-            holds it.
+            holds it, or if K is not known.
         n: Number of samples measured.
         outputs: C, the number of outputs for one sample (all positions counted).
         resolution: Relative rounding of K's eigenvalues.
@@ -108,6 +108,11 @@ class LayerCovariance:
     remarks: tuple[str, ...] = ()
     view: WeightView | None = None
     note: str = ""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether K is known; of a network before training the weights are sometimes enough."""
+        return self.total is not None or self.blocks is not None
 
     @cached_property
     def weight(self) -> Tensor:

@@ -35,16 +35,30 @@ def checked_layers(layers: Any) -> list[str] | None:
     Raises:
         ValueError: Text in place of a list, an empty list, or a name that is no text.
     """
-    if layers is None:
+    return checked_names("layers", "layer", layers)
+
+
+def checked_names(option: str, noun: str, given: Any) -> list[str] | None:
+    """Check a list of names and return it as a list, because an iterator can be read only once.
+
+    Args:
+        option: Name of the option, which is the plural of ``noun``.
+        noun: Word for one of the things that are named.
+        given: The names; None for all.
+
+    Raises:
+        ValueError: Text in place of a list, an empty list, or a name that is no text.
+    """
+    if given is None:
         return None
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
-        raise ValueError(f"layers: {layers!r} is not a list of names; pass for instance [{str(layers)!r}]")
-    names = list(layers)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ValueError(f"{option}: {given!r} is not a list of names; pass for instance [{str(given)!r}]")
+    names = list(given)
     if not names:
-        raise ValueError("layers: the list is empty; name at least one layer, or pass None for all")
+        raise ValueError(f"{option}: the list is empty; name at least one {noun}, or pass None for all")
     for name in names:
         if not isinstance(name, str):
-            raise ValueError(f"layers: {name!r} is not text; names of layers are, such as {str(name)!r}")
+            raise ValueError(f"{option}: {name!r} is not text; names of {option} are, such as {str(name)!r}")
     return names
 
 

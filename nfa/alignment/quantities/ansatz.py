@@ -11,7 +11,7 @@ from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import LayerContext
-from nfa.alignment.quantities.quantity import EVERY_CONVENTION, OURS, PAPER, Quantity
+from nfa.alignment.quantities.quantity import EVERY_CONVENTION, INITIAL_WEIGHT, OURS, PAPER, Quantity
 from nfa.alignment.quantities.values import Value, Values, undefined
 
 NO_DEPTH_POWER = reason("a branching network has no depth-matched power")
@@ -76,4 +76,5 @@ W0_NFC = Quantity(
     values=_initial,
     unbiased=lambda layer: layer.unbiased(layer.reference.initial_weight),
     rows=EVERY_CONVENTION,
+    compares=(INITIAL_WEIGHT,),
 )

@@ -1,13 +1,41 @@
-"""The registry of quantities for people: a frame, and the table of ``docs/quantities.md``."""
+"""The registry of quantities for people: a frame, the table of ``docs/quantities.md``, and the choice of some."""
 
 from collections.abc import Sequence
 from math import inf
+from typing import Any
 
 import pandas as pd
 
+from nfa.alignment.network.arguments import checked_names
 from nfa.alignment.quantities import QUANTITIES
 from nfa.alignment.quantities.quantity import Quantity
 from nfa.conventions import CORRELATIONS, POWERS
+from nfa.errors import nearest
+
+
+def chosen(names: Any) -> tuple[Quantity, ...]:
+    """Find quantities by their names.
+
+    Args:
+        names: Names of quantities in any order; None for all.
+
+    Returns:
+        The quantities, in the order of the table.
+
+    Raises:
+        ValueError: Text in place of a list, an empty list, or a name that no quantity has.
+
+    Example:
+        >>> [quantity.name for quantity in chosen(["haar_nfc", "uc_nfc"])]
+        ['uc_nfc', 'haar_nfc']
+    """
+    wanted = checked_names("quantities", "quantity", names)
+    if wanted is None:
+        return tuple(QUANTITIES.values())
+    for name in wanted:
+        if name not in QUANTITIES:
+            raise ValueError(f"quantities: {name!r}: {nearest(name, QUANTITIES, 'nfa.quantities() lists all names')}")
+    return tuple(quantity for name, quantity in QUANTITIES.items() if name in wanted)
 
 
 def quantities() -> pd.DataFrame:

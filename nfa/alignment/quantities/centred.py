@@ -15,7 +15,17 @@ from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.ansatz import CHANGE_NOT_FINITE, NO_INITIAL, correlate_with
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import GRADIENT_FLOW, RULE_FLOW, LayerContext
-from nfa.alignment.quantities.quantity import DERIVED, EVERY_CONVENTION, OURS, PAPER, POWER_ONE, Quantity
+from nfa.alignment.quantities.quantity import (
+    DERIVED,
+    EVERY_CONVENTION,
+    INITIAL_COVARIANCE,
+    INITIAL_WEIGHT,
+    MOTION,
+    OURS,
+    PAPER,
+    POWER_ONE,
+    Quantity,
+)
 from nfa.alignment.quantities.sketch import Estimator
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from nfa.alignment.quantities.values import Value, Values, undefined
@@ -51,7 +61,7 @@ def change_is_rounding(weight: Tensor, initial: Tensor) -> bool:
     now = weight.double()
     squares = (now - initial).square()
     digit = torch.finfo(weight.dtype).eps * torch.maximum(now.abs(), initial.abs())
-    return bool(squares[squares <= digit.square()].sum() > squares.sum() / 2)
+    return bool(torch.where(squares <= digit.square(), squares, 0).sum() > squares.sum() / 2)
 
 
 def _is_frozen(layer: LayerContext) -> bool:
@@ -83,7 +93,7 @@ class Motion:
 
 def motion(layer: LayerContext) -> Motion | str:
     """Give W - W0, or at W = W0 the velocity of the flow; or the reason why there is neither."""
-    if unusable := no_change(layer):
+    if unusable := layer.once(no_change):
         return unusable
     if not layer.at_start:
         assert layer.change is not None
@@ -182,6 +192,7 @@ C_NFC = Quantity(
     rows=EVERY_CONVENTION,
     control="c_haar_nfc",
     spread="c_haar_nfc_sd",
+    compares=(MOTION,),
 )
 
 C_NFC_UPDATE = Quantity(
@@ -195,6 +206,7 @@ C_NFC_UPDATE = Quantity(
     rows=EVERY_CONVENTION,
     control="c_haar_nfc_update",
     spread="c_haar_nfc_update_sd",
+    compares=(MOTION,),
     optional=True,
 )
 
@@ -207,4 +219,5 @@ DC_NFC = Quantity(
     values=_by_changed_covariance,
     unbiased=_unbiased_by_changed_covariance,
     rows=POWER_ONE,
+    compares=(INITIAL_WEIGHT, INITIAL_COVARIANCE),
 )

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
+from torch import Tensor
+
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.values import Value, undefined
 from nfa.conventions import CORRELATIONS
+
+Numbers = Tensor | Sequence[float]  # one number for each of several matrices
 
 # A variance is a difference of sums. Below this share of the sum it is rounding, which is 1e-16 per term.
 NEGLIGIBLE = 1e-11
@@ -97,6 +101,38 @@ class Moments:
             return _pearson(every, every, EQUAL)
         assert self.diagonal is not None
         return _pearson(every - self.diagonal, every, EQUAL_OFF_DIAGONAL)
+
+
+def moments_of_each(
+    whole: tuple[int, float, float],
+    own: Tensor,
+    totals: Numbers,
+    squared: Numbers,
+    products: Numbers,
+    diagonals: Tensor,
+) -> list[Moments]:
+    """Return the moments of one matrix A and each of several matrices B, from their sums and diagonals.
+
+    Args:
+        whole: Number of entries, sum A, and sum A^2.
+        own: Diagonal of A, (g, d).
+        totals: sum B of each, (draws,).
+        squared: sum B^2 of each, (draws,).
+        products: sum A B of each, (draws,).
+        diagonals: Diagonal of each B, (draws, g, d).
+    """
+    count, a, aa = whole
+    on_diagonal = own.numel(), own.sum().item(), own.square().sum().item()
+    sums = (diagonals, diagonals.square(), own * diagonals)
+    columns = (numbers.tolist() if isinstance(numbers, Tensor) else numbers for numbers in (totals, squared, products))
+    diagonal_columns = (entries.flatten(1).sum(1).tolist() for entries in sums)
+    return [
+        Moments(
+            Sums(count, a, b, aa, bb, ab),
+            Sums(on_diagonal[0], on_diagonal[1], diagonal_b, on_diagonal[2], diagonal_bb, diagonal_ab),
+        )
+        for b, bb, ab, diagonal_b, diagonal_bb, diagonal_ab in zip(*columns, *diagonal_columns, strict=True)
+    ]
 
 
 def _pearson(over: Sums, every: Sums, constant: str) -> Value:

@@ -18,9 +18,9 @@ from nfa.alignment.quantities.centred import (
     of_first_step,
     of_motion,
 )
-from nfa.alignment.quantities.haar import Controls, haar_control, of_weights
+from nfa.alignment.quantities.haar import Controls, haar_control, of_weights, turned_covariance
 from nfa.alignment.quantities.layer import LayerContext
-from nfa.alignment.quantities.quantity import DERIVED, NOT_NEGATIVE, ONE_NUMBER, POWER_ONE, Quantity
+from nfa.alignment.quantities.quantity import DERIVED, MOTION, NOT_NEGATIVE, ONE_NUMBER, POWER_ONE, Quantity
 from nfa.alignment.quantities.sketched_split import unbiased_split
 from nfa.alignment.quantities.split import split
 from nfa.alignment.quantities.values import Value, Values
@@ -52,6 +52,11 @@ class Subject:
     def name(self, middle: str, end: str = "") -> str:
         """Name a quantity of this subject."""
         return f"{self.prefix}{middle}{self.suffix}{end}"
+
+    @property
+    def compares(self) -> tuple[str, ...]:
+        """What the quantities compare the layer with."""
+        return (MOTION,) if self.prefix else ()
 
     @property
     def optional(self) -> bool:
@@ -88,8 +93,8 @@ def _turned(layer: LayerContext, moved: Motion) -> Controls:
     """Compute the controls of V."""
     if moved.weight is layer.weight:
         return layer.once(of_weights)
-    spectrum, resolution = layer.middle.spectrum, layer.current.resolution
-    return haar_control(moved.basis, spectrum, {"1": 1.0}, resolution, layer.seed, readout=layer.is_readout)
+    turned, resolution = layer.once(turned_covariance), layer.current.resolution
+    return haar_control(moved.basis, turned, {"1": 1.0}, resolution, readout=layer.is_readout)
 
 
 def _mean(layer: LayerContext, moved: Motion, *, name: str) -> Value:
@@ -156,6 +161,7 @@ def factor_quantities(subject: Subject, factor: str) -> tuple[Quantity, Quantity
         control=control,
         spread=spread,
         range=SHARE,
+        compares=subject.compares,
         optional=subject.optional,
     )
     mean = Quantity(
@@ -166,6 +172,7 @@ def factor_quantities(subject: Subject, factor: str) -> tuple[Quantity, Quantity
         source=DERIVED,
         values=lambda layer: subject.of(layer, partial(_mean, name=factor)),
         range=SHARE,
+        compares=subject.compares,
         optional=subject.optional,
     )
     deviation = Quantity(
@@ -176,6 +183,7 @@ def factor_quantities(subject: Subject, factor: str) -> tuple[Quantity, Quantity
         source=DERIVED,
         values=lambda layer: subject.of(layer, partial(_deviation, name=factor)),
         range=NOT_NEGATIVE,
+        compares=subject.compares,
         optional=subject.optional,
     )
     return quantity, mean, deviation
@@ -194,6 +202,7 @@ def centred_controls(subject: Subject) -> tuple[Quantity, Quantity]:
         source=DERIVED,
         values=lambda layer: subject.of(layer, _mean_nfc),
         rows=POWER_ONE,
+        compares=subject.compares,
         optional=subject.optional,
     )
     deviation = Quantity(
@@ -205,6 +214,7 @@ def centred_controls(subject: Subject) -> tuple[Quantity, Quantity]:
         values=lambda layer: subject.of(layer, _deviation_nfc),
         rows=POWER_ONE,
         range=NOT_NEGATIVE,
+        compares=subject.compares,
         optional=subject.optional,
     )
     return mean, deviation

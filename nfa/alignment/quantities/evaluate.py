@@ -22,22 +22,25 @@ from nfa.alignment.quantities.values import Value, Values, undefined
 PLUG_IN = reason("of the samples drawn: no error estimate for the whole data set")
 
 
-def quantity_values(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:
-    """Compute every registered quantity of one layer.
+def quantity_values(
+    current: LayerCovariance, reference: Reference, seed: int, quantities: Sequence[Quantity] | None = None
+) -> dict[str, Values]:
+    """Compute quantities of one layer.
 
     Args:
         current: W and K.
         reference: W0, K0, gradient and update; tensors as ``current.weight``, float64 on the CPU.
         seed: Seed of the random rotations.
+        quantities: The quantities; None for all that are registered.
 
     Returns:
         Quantity name -> (correlation, power) -> value. Every quantity is there, except an optional one that is
         undefined: ``c_nfc_update`` exists only where W = W0 and the update is known.
     """
-    layer, every = LayerContext(current, reference, seed), tuple(QUANTITIES.values())
+    layer, wanted = LayerContext(current, reference, seed), quantities or tuple(QUANTITIES.values())
     if layer.no_covariance:
-        return {quantity.name: _without_covariance(layer, quantity) for quantity in every if not quantity.optional}
-    return _estimated(layer, every)
+        return {quantity.name: _without_covariance(layer, quantity) for quantity in wanted if not quantity.optional}
+    return _estimated(layer, wanted)
 
 
 def limit_values(current: LayerCovariance, reference: Reference, seed: int) -> dict[str, Values]:

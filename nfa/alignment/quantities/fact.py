@@ -4,7 +4,7 @@ import torch
 
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.layer import LayerContext
-from nfa.alignment.quantities.quantity import GRADIENT, NO_POWER, Quantity
+from nfa.alignment.quantities.quantity import GRADIENT, LOSS_GRADIENT, NO_POWER, Quantity
 from nfa.alignment.quantities.values import Value, Values, undefined
 
 NO_DECAY = reason("weight decay is 0")
@@ -37,4 +37,5 @@ FACT = Quantity(
     values=_fact,
     rows=NO_POWER,
     depends_on=GRADIENT,
+    compares=(LOSS_GRADIENT,),
 )

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.covariance.products import add_products_, mirrored_
-from nfa.alignment.quantities.correlation import Moments, Sums
+from nfa.alignment.quantities.correlation import Moments, Numbers, Sums, moments_of_each
 from nfa.alignment.quantities.values import Value
 from nfa.conventions import CORRELATIONS
 
@@ -98,6 +98,7 @@ class FeatureMatrix:
         self._weight = blocked(weight)
         self.scale = largest(self._weight)
         self.basis: Tensor | None = None
+        self._reduced: tuple[Tensor, Tensor] | None = None  # a matrix M, and Q^T M Q
         if self._weight.shape[1] > self._weight.shape[2]:
             basis, rows = torch.linalg.qr(self._weight.double() / self.scale)
             self.basis, self.rows = basis.to(dtype), rows.to(dtype)
@@ -143,9 +144,12 @@ class FeatureMatrix:
         return self.rows if self.basis is None else self._weight.to(self.gram.dtype) / self.scale
 
     def reduce(self, middle: Tensor) -> Tensor:
-        """Reduce a matrix M, (k, k) or (g, k, k), to Q^T M Q, (g, m, m)."""
-        middle = blocked(middle)
-        return middle if self.basis is None else self.basis.mT @ middle @ self.basis
+        """Reduce a matrix M, (k, k) or (g, k, k), to Q^T M Q, (g, m, m); the result is kept until M is another one."""
+        if self.basis is None:
+            return blocked(middle)
+        if self._reduced is None or self._reduced[0] is not middle:
+            self._reduced = middle, self.basis.mT @ blocked(middle) @ self.basis
+        return self._reduced[1]
 
     def rounding(self, middle: Tensor) -> float:
         """Return the size of |W^T M W| below which it is rounding: M acts only on directions that W does not reach."""
@@ -185,13 +189,23 @@ class FeatureMatrix:
             product: <F, B>.
             diagonal: B's diagonal, (g, d); None where no off-diagonal correlation is needed.
         """
+        if diagonal is not None:
+            return self.moments_of_each([total], [squared], [product], diagonal[None])[0]
         g, d = self.shape
-        every = Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product)
-        if diagonal is None:
-            return Moments(every, None)
-        own = self.diagonal
-        sums = (own, diagonal, own.square(), diagonal.square(), own * diagonal)
-        return Moments(every, Sums(g * d, *(entries.sum().item() for entries in sums)))
+        return Moments(Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product), None)
+
+    def moments_of_each(self, totals: Numbers, squared: Numbers, products: Numbers, diagonals: Tensor) -> list[Moments]:
+        """Return the moments of F and each of several matrices B, as ``moments_with`` does for one.
+
+        Args:
+            totals: Sum of the entries of each B, (draws,).
+            squared: |B|^2 of each, (draws,).
+            products: <F, B> of each, (draws,).
+            diagonals: The diagonal of each, (draws, g, d).
+        """
+        g, d = self.shape
+        whole = g * d * d, self.total_of_entries, self.squared
+        return moments_of_each(whole, self.diagonal, totals, squared, products, diagonals)
 
     def moments_of_product(self, other: Tensor) -> Moments:
         """Compute the moments of F and sym(W^T A), A (k, d) or (g, k, d), for FACT, which is not of the form W^T M W.

@@ -5,9 +5,10 @@ are the correlation of W^T W with W^T Q K Q^T W for random orthogonal Q, drawn f
 as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from math import inf, sqrt
 
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, factor, significant
 from nfa.alignment.quantities.ansatz import NO_DEPTH_POWER
-from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.quantity import EVERY_CONVENTION, NOT_NEGATIVE, OURS, POWER_ONE, Quantity
@@ -31,6 +31,12 @@ DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what
 # Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than
 # everything else together.
 LARGEST_DECOMPOSED = 256
+LARGEST_IN_DOUBLE = 128
+AT_ONCE = 2**18  # entries of the matrices that are turned in one product: small matrices together, large ones alone
+# Columns of W from which the diagonal of W^T Q K Q^T W costs more than the rest of a draw. It is computed in float32:
+# all its entries are positive, so the sum of their squares is right to 1e-7.
+MANY_COLUMNS = 1024
+KEPT_BYTES = 2**28  # three sets of the largest rotations that are drawn
 LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds
 # Beyond it, W's strongest directions are drawn. What the many weak ones add varies over Q by about 1/k; the few strong
 # ones of a change of low rank make ratios whose mean is far from the ratio of means (.98 and .69 for ranks 2 and 3).
@@ -65,12 +71,90 @@ class Controls:
     deviations: dict[Drawn, Value]
 
 
+class TurnedCovariance:
+    """A = Q diag(lambda) Q^T for random rotations Q: K with other directions, drawn once for all matrices of a layer.
+
+    A has the same distribution in every orthonormal basis, so that it serves as U^T Q K Q^T U for the left singular
+    vectors U of the weights, and for those of their change. Of A, as many rows and columns are computed as are needed.
+
+    Attributes:
+        eigenvalues: lambda, ascending in each block, divided by the largest of all, (g, k). Correlations do not depend
+            on scale, and float32 could not hold the squares of a small K.
+        whole: True if Q is drawn, False if k is so large that only ``STRONGEST`` of its rows are.
+        directions: The rows of Q that are needed, (draws, g, r, k).
+    """
+
+    def __init__(self, eigenvalues: Tensor, rows: int, seed: int) -> None:
+        """Draw the rotations.
+
+        Args:
+            eigenvalues: Of K, ascending in each block, (g, k).
+            rows: Number of rows and columns of A that are needed: the smaller side of the weights.
+            seed: Seed of the rotations.
+        """
+        g, k = eigenvalues.shape
+        self.eigenvalues = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
+        self.whole = k <= LARGEST_DRAWN
+        self.rotations = rotations(k, g, seed, None if self.whole else min(rows, STRONGEST))
+        self.directions = self.rotations[..., :rows, :]
+        self._inner: dict[torch.dtype, Tensor] = {}
+
+    def inner(self, dtype: torch.dtype) -> Tensor:
+        """Compute the first r rows and columns of each A, (draws, g, r, r), or give them again."""
+        if dtype not in self._inner:
+            spectrum = self.eigenvalues.to(dtype)[:, None]
+            parts = (some.to(dtype) for some in self.directions.split(at_once(self.directions)))
+            self._inner[dtype] = torch.cat([(some * spectrum) @ some.mT for some in parts])
+        return self._inner[dtype]
+
+    @cached_property
+    def beyond(self) -> "Beyond":
+        """The other rows and columns of A, where not the whole of it is drawn.
+
+        Given the r rows of Q that are drawn, t_i, the others are uniform in the complement, of dimension p = k - r, on
+        which diag(lambda) acts as B. For i <= r < j, l, and E B_jl B_mn = a d_jl d_mn + b (d_jm d_ln + d_jn d_lm)
+        [derived]:
+
+            E A_jj = tr B / p    E A_ij^2 = (|diag(lambda) t_i|^2 - |A_i|^2) / p    E A_jl^2 = a d_jl + b (1 + d_jl)
+        """
+        values, inner = self.eigenvalues, self.inner(torch.float64)
+        p = values.shape[1] - inner.shape[-1]
+        lengths = (self.directions * values[:, None]).square().sum(3)
+        outside = (lengths - inner.square().sum(3)).clamp(min=0)
+        trace = values.sum(1) - inner.diagonal(dim1=2, dim2=3).sum(2)
+        squares = values.square().sum(1) - (lengths + outside).sum(2)
+        common = p * (p - 1) * (p + 2)
+        a, b = ((p + 1) * trace**2 - 2 * squares) / common, (p * squares - trace**2) / common
+        return Beyond(trace / p, outside / p, a + b, b)
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """Expectations of the entries of A in rows and columns that are not drawn.
+
+    Attributes:
+        diagonal: E A_jj, (draws, g).
+        across: E A_ij^2 with a row i that is drawn, (draws, g, r).
+        excess: E A_jj^2 - E A_jl^2, (draws, g).
+        squares: E A_jl^2 for j != l, (draws, g).
+    """
+
+    diagonal: Tensor
+    across: Tensor
+    excess: Tensor
+    squares: Tensor
+
+
+def at_once(matrices: Tensor, columns: int = 0) -> int:
+    """Return the number of matrices (draws, g, r, k) that are worked on together: many small ones, one large one."""
+    return max(1, AT_ONCE // (matrices[0, ..., 0].numel() * max(matrices.shape[-1], columns)))
+
+
 def haar_control(
     basis: LeftBasis,
-    eigenvalues: Tensor,
+    turned: TurnedCovariance,
     powers: Mapping[str, float],
     resolution: float,
-    seed: int,
     *,
     readout: bool = False,
     left: LeftMatrix | None = None,
@@ -78,11 +162,10 @@ def haar_control(
     """Compute correlations and their factors under random rotations of K.
 
     Args:
-        basis: W, with its left singular basis.
-        eigenvalues: Of K, ascending in each block, (g, k).
+        basis: W, (k, d) or (g, k, d), with its left singular basis.
+        turned: K with random directions, drawn for min(k, d) rows.
         powers: Power name -> exponent, none NaN.
         resolution: Relative rounding of K's eigenvalues.
-        seed: Seed of the rotations.
         readout: True if h is the network's output. There K is the identity, and both the correlation and its control
             are 1: a known answer. At any other layer a control that no rotation changes is undefined.
         left: W W^T, if its correlation with K is to be controlled, too.
@@ -91,36 +174,40 @@ def haar_control(
         Means and standard deviations over m rotations; the standard error of a mean is sd / sqrt(m). m is 20 at power 1
         and 5 at other powers.
     """
-    features = basis.features
-    blocks, k = eigenvalues.shape
-    known = readout and constant(eigenvalues)
-    if k > LARGEST_DRAWN:
-        return _strongest_drawn(basis, eigenvalues, powers, seed, known=known, left=left)
-    decomposed = features.rows.shape[1] <= LARGEST_DECOMPOSED
-    # For a larger k float32 is twice as fast and right to 1e-5, unless the entries of F hardly vary.
-    single = k > LARGEST_DECOMPOSED and features.variation >= LITTLE_VARIATION
-    turning = _Turning(basis, eigenvalues, torch.float32 if single else torch.float64, left)
+    features, eigenvalues = basis.features, turned.eigenvalues
+    varied = features.variation >= LITTLE_VARIATION
+    # For a larger k float32 is twice as fast and right to 1e-6, unless the entries of F hardly vary.
+    single = turned.whole and eigenvalues.shape[1] > LARGEST_IN_DOUBLE and varied
+    wide = features.shape[1] >= MANY_COLUMNS and varied
     draws: dict[Drawn, list[Value]] = {}
-    for number, rotation in enumerate(rotations(k, blocks, seed)):
-        found = turning.at_power_one(rotation)
-        rotated = None
-        if decomposed and number < DRAWS_DECOMPOSED and any(exponent != 1 for exponent in powers.values()):
-            rotated = _rotated(features, eigenvalues, rotation, resolution)
-        for power, exponent in powers.items():
-            if exponent == 1:
-                of_power = {name: found["nfc", name, "1"] for name in CORRELATIONS}
-            elif rotated is not None:
-                of_power = rotated.power_moments(exponent).correlations()
-            else:
-                of_power = {} if decomposed else dict.fromkeys(CORRELATIONS, undefined(TOO_LARGE))
-            found |= {("nfc", name, power): value for name, value in of_power.items()}
+    for found in _at_power_one(basis, turned, torch.float32 if single else torch.float64, left, wide=wide):
         for key, value in found.items():
             draws.setdefault(key, []).append(value)
+    others = {power: exponent for power, exponent in powers.items() if exponent != 1}
+    decomposed = turned.whole and features.rows.shape[1] <= LARGEST_DECOMPOSED
+    for number in range(DRAWS_DECOMPOSED if others and decomposed else 0):
+        agop = _rotated(basis, turned, number, resolution)
+        for power, exponent in others.items():
+            for name, value in agop.power_moments(exponent).correlations().items():
+                draws.setdefault(("nfc", name, power), []).append(value)
+    known = readout and constant(eigenvalues)
+    # K is then a multiple of the identity in each block.
+    even = bool((eigenvalues.amax(1) - eigenvalues.amin(1) <= STILL * eigenvalues.amax(1)).all())
+    undrawn = basis.strengths.shape[1] > turned.directions.shape[2]
     means, deviations = {}, {}
     for key, values in draws.items():
-        at_one = key[2] is None or powers.get(key[2], 1.0) == 1
-        still = still_up_to(basis, key, STILL_SINGLE if single and at_one else STILL, known=known)
-        means[key], deviations[key] = over_draws(values, still)
+        in_single = key[2] in (None, "1") and (single or (wide and key[:2] == ("nfc", "offdiagonal")))
+        rounding = inf if even else STILL_SINGLE if in_single else STILL
+        mean, deviation = over_draws(values, still_up_to(basis, key, rounding, known=known))
+        if undrawn and mean.value == mean.value:  # the draws vary by less than all of Q does
+            mean, deviation = Value(mean.value, EXPECTED, mean.stderr), undefined(EXPECTED)
+        means[key], deviations[key] = mean, deviation
+    for power, exponent in powers.items():
+        for name in CORRELATIONS:
+            if exponent == 1:
+                means["nfc", name, power] = means["nfc", name, "1"]
+            elif not decomposed:
+                means["nfc", name, power] = undefined(TOO_LARGE)
     return Controls(means, deviations)
 
 
@@ -145,180 +232,165 @@ def constant(eigenvalues: Tensor) -> bool:
     return high - low <= STILL * high
 
 
-class _Turning:
-    """Turns K and correlates, in the left singular basis of W, where most sums are over entries that are squared."""
+def _at_power_one(
+    basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype, left: LeftMatrix | None, *, wide: bool
+) -> Iterator[dict[Drawn, Value]]:
+    """Correlate at power 1 for each rotation, in the left singular basis of W, where most sums are over squares.
 
-    def __init__(self, basis: LeftBasis, eigenvalues: Tensor, dtype: torch.dtype, left: LeftMatrix | None) -> None:
-        """Compute everything that all rotations share."""
-        features = basis.features
-        self.basis, self.left = basis, left
-        # Divided by the largest, so that squares do not vanish in float32.
-        self.spectrum = (eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)).to(dtype)
-        self.vectors = basis.full_vectors.to(dtype)
-        self.root = basis.strengths.sqrt().to(dtype)
-        self.rows = (basis.vectors.mT @ features.rows).to(dtype)  # S V^T, (g, m, d)
-        self.sums = (basis.vectors.mT @ features.row_sums[..., None]).to(dtype)
-        self.squared = self.spectrum.square().sum(dtype=torch.float64).item()
-
-    def at_power_one(self, rotation: Tensor) -> dict[Drawn, Value]:
-        """Compute the correlations at power 1 and their factors for one rotation (g, k, k) of K."""
-        features = self.basis.features
-        rotation = rotation.to(self.spectrum.dtype)
-        turned = self.vectors.mT @ rotation
-        inner = (turned * self.spectrum[:, None]) @ turned.mT  # U^T Q K Q^T U
-        middle = self.root[..., None] * inner * self.root[:, None]
-        factors = Factors.of(self.basis, middle)
-        moments = features.moments_with(
-            total=float((self.sums.mT @ inner @ self.sums).sum()),
-            squared=factors.whole,
-            product=factors.product,
-            diagonal=((inner @ self.rows) * self.rows).sum(1),
-        )
-        found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in moments.correlations().items()}
-        found |= {(name, None, None): value for name, value in factors.values().items()}
-        if self.left is not None:
-            correlations = self.left.moments(
-                total=(rotation.sum(1).square() * self.spectrum).sum(dtype=torch.float64).item(),
-                squared=self.squared,
-                product=(self.root.square() * inner.diagonal(dim1=1, dim2=2)).sum(dtype=torch.float64).item(),
-                diagonal=(rotation.square() @ self.spectrum[..., None])[..., 0].double(),
-            ).correlations()
-            found |= {("left", name, None): value for name, value in correlations.items()}
-        return found
-
-
-def _strongest_drawn(
-    basis: LeftBasis,
-    eigenvalues: Tensor,
-    powers: Mapping[str, float],
-    seed: int,
-    *,
-    known: bool,
-    left: LeftMatrix | None,
-) -> Controls:
-    """Compute the controls at power 1 for a large k: draw W's strongest directions, and take expectations over others.
-
-    Let T = Q^T U, (k, r), be where Q^T takes the r strongest directions. Among these, A = U^T Q diag(lambda) Q^T U is
-    T^T diag(lambda) T. Given T, the other directions are uniform in the complement, of dimension p = k - r, on which
-    diag(lambda) acts as B. For i <= r < j, l, and with E B_jl B_mn = a d_jl d_mn + b (d_jm d_ln + d_jn d_lm) [derived]:
-
-        E A_jj = tr B / p    E A_ij^2 = (|diag(lambda) t_i|^2 - |A_i|^2) / p    E A_jl^2 = a d_jl + b (1 + d_jl)
+    Args:
+        basis: W, with its left singular basis. A stands for U^T Q K Q^T U, with the strongest directions first: these
+            are drawn, and the many weak ones enter by their expectation where not all are.
+        turned: The rotations.
+        dtype: Number type of the large products.
+        left: W W^T, if its correlation is wanted.
+        wide: True if the diagonals of W^T Q K Q^T W are computed in float32.
     """
-    features, (g, k) = basis.features, eigenvalues.shape
-    m = basis.strengths.shape[1]
-    weak = max(m - STRONGEST, 0)  # number of directions that are not drawn
-    below, strong = basis.strengths[:, :weak], basis.strengths[:, weak:]
-    pairs = torch.eye(m, dtype=torch.bool).expand(g, m, m) if basis.tied is None else basis.tied
-    below_sum, below_squares = below.sum(1), below.square().sum(1)
-    below_pairs = (pairs[:, :weak, :weak] * below[..., None] * below[:, None]).sum((1, 2))
-    across = (pairs[:, weak:, :weak] * below[:, None]).sum(2)  # (g, r)
-    rows = basis.vectors[..., weak:].mT @ features.rows
-    sums = (basis.vectors.mT @ features.row_sums[..., None])[..., 0]
-    root, p = strong.sqrt(), k - strong.shape[1]
-    values = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
-    trace, squares = values.sum(1), values.square().sum(1)
-    draws: dict[Drawn, list[Value]] = {}
-    for directions in rotations(k, g, seed, strong.shape[1]):
-        stretched = values[..., None] * directions
-        inner = directions.mT @ stretched
-        lengths = stretched.square().sum(1)  # |diag(lambda) t_i|^2
-        outside = (lengths - inner.square().sum(2)).clamp(min=0)
-        trace_b = trace - inner.diagonal(dim1=1, dim2=2).sum(1)
-        squares_b = squares - (lengths + outside).sum(1)
-        common = p * (p - 1) * (p + 2)
-        a, b = ((p + 1) * trace_b**2 - 2 * squares_b) / common, (p * squares_b - trace_b**2) / common
-        middle = root[..., None] * inner * root[:, None]
-        strong_outside = strong * outside / p
-        factors = Factors(
-            strengths=features.squared,
-            product=((strong.square() * inner.diagonal(dim1=1, dim2=2)).sum(1) + trace_b / p * below_squares)
-            .sum()
-            .item(),
-            aligned=(
-                (middle * pairs[:, weak:, weak:]).square().sum((1, 2))
-                + 2 * (strong_outside * across).sum(1)
-                + (a + b) * below_squares
-                + b * below_pairs
-            )
-            .sum()
-            .item(),
-            whole=(
-                middle.square().sum((1, 2))
-                + 2 * strong_outside.sum(1) * below_sum
-                + (a + b) * below_squares
-                + b * below_sum**2
-            )
-            .sum()
-            .item(),
+    features, inner = basis.features, turned.inner(dtype)
+    drawn = inner.shape[-1]
+    strengths, vectors = basis.strengths.flip(1), basis.vectors.flip(2)
+    tied = None if basis.tied is None else basis.tied.flip(1, 2)
+    root = strengths[:, :drawn].sqrt().to(dtype)
+    rows = (vectors.mT @ features.rows)[:, :drawn].to(torch.float32 if wide else dtype)  # of S V^T, (g, r, d)
+    sums = (vectors.mT @ features.row_sums[..., None])[..., 0]
+    starts = (sums[:, :drawn, None] * sums[:, None, :drawn]).to(dtype)
+    parts: list[dict[str, Tensor]] = []
+    for some in inner.split(at_once(inner, rows.shape[-1])):
+        middle = root[..., None] * some * root[:, None]
+        blocks = middle.diagonal(dim1=2, dim2=3)[..., None] if tied is None else middle * tied[:, :drawn, :drawn]
+        parts.append(
+            {
+                "total": _summed(some * starts),
+                "product": _summed(some.diagonal(dim1=2, dim2=3)[..., None] * strengths[:, :drawn, None].square()),
+                "aligned": _summed(blocks.square()),
+                "whole": _summed(middle.square()),
+                "diagonal": ((some.to(rows) @ rows) * rows).sum(2).double(),
+            }
         )
-        total = (sums[:, None, weak:] @ inner @ sums[:, weak:, None])[:, 0, 0]
-        moments = features.moments_with(
-            total=(total + trace_b / p * sums[:, :weak].square().sum(1)).sum().item(),
-            squared=factors.whole,
-            product=factors.product,
-            diagonal=((inner @ rows) * rows).sum(1)
-            + (trace_b / p)[:, None] * (features.diagonal - rows.square().sum(1)),
-        )
-        found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in moments.correlations().items()}
-        found |= {(name, None, None): value for name, value in factors.values().items()}
-        if left is not None:
-            product = (strong * inner.diagonal(dim1=1, dim2=2)).sum(1) + trace_b / p * below_sum
-            correlations = left.moments(
-                total=trace.sum().item(),
-                squared=squares.sum().item(),
-                product=product.sum().item(),
-                diagonal=(trace / k)[:, None].expand_as(eigenvalues),
-            ).correlations(["cosine", "pearson"])
-            # The diagonal of Q K Q^T varies over Q by as much as it varies within, so its mean does not give this one.
-            correlations["offdiagonal"] = undefined(EXPECTED)
-            found |= {("left", name, None): value for name, value in correlations.items()}
-        for key, value in found.items():
-            draws.setdefault(key, []).append(value)
-    spread = eigenvalues.amax(1) - eigenvalues.amin(1)
-    even = bool((spread <= STILL * eigenvalues.amax(1).abs()).all())  # K is a multiple of the identity in each block
-    means, deviations = {}, {}
-    for key, each in draws.items():
-        mean, deviation = over_draws(each, still_up_to(basis, key, inf if even else STILL, known=known))
-        if weak and mean.value == mean.value:  # the draws vary by less than all of Q does
-            mean, deviation = Value(mean.value, EXPECTED, mean.stderr), undefined(EXPECTED)
-        means[key], deviations[key] = mean, deviation
-    others = {("nfc", name, power): undefined(TOO_LARGE) for name in CORRELATIONS for power in powers if power != "1"}
-    return Controls(means | others, deviations | others)
+    of_draws = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if strengths.shape[1] > drawn:
+        _add_weak(of_draws, turned.beyond, strengths, tied, sums)
+        rest = features.diagonal - rows.double().square().sum(1)
+        of_draws["diagonal"] += turned.beyond.diagonal[..., None] * rest
+    moments = features.moments_of_each(of_draws["total"], of_draws["whole"], of_draws["product"], of_draws["diagonal"])
+    sums_of_factors = zip(*(of_draws[name].tolist() for name in ("product", "aligned", "whole")), strict=True)
+    of_left = None if left is None else _of_left(left, strengths, turned, dtype)
+    for number, (of_weights, factors) in enumerate(zip(moments, sums_of_factors, strict=True)):
+        found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in of_weights.correlations().items()}
+        found |= {(name, None, None): value for name, value in Factors(features.squared, *factors).values().items()}
+        if of_left is not None:
+            found |= {("left", name, None): value for name, value in of_left[number].items()}
+        yield found
 
 
-def _rotated(features: FeatureMatrix, eigenvalues: Tensor, rotation: Tensor, resolution: float) -> Agop:
-    """Decompose W^T Q K Q^T W for one rotation Q."""
+def _summed(entries: Tensor) -> Tensor:
+    """Sum each of several matrices (draws, g, r, c): within a row in their number type, over rows in float64."""
+    return entries.sum(-1).sum((1, 2), dtype=torch.float64)
+
+
+def _add_weak(
+    of_draws: dict[str, Tensor], beyond: Beyond, strengths: Tensor, tied: Tensor | None, sums: Tensor
+) -> None:
+    """Add the expected contribution of the weak directions, which are not drawn, to the sums of each draw."""
+    drawn = beyond.across.shape[-1]
+    strong, weak = strengths[:, :drawn], strengths[:, drawn:]
+    pairs = torch.eye(strengths.shape[1], dtype=torch.bool).expand(len(strengths), -1, -1) if tied is None else tied
+    below, squares = weak.sum(1), weak.square().sum(1)
+    within = (pairs[:, drawn:, drawn:] * weak[..., None] * weak[:, None]).sum((1, 2))
+    between = (pairs[:, :drawn, drawn:] * weak[:, None]).sum(2)  # (g, r)
+    across = strong * beyond.across
+    of_draws["total"] += (beyond.diagonal * sums[:, drawn:].square().sum(1)).sum(1)
+    of_draws["product"] += (beyond.diagonal * squares).sum(1)
+    of_draws["aligned"] += (2 * (across * between).sum(2) + beyond.excess * squares + beyond.squares * within).sum(1)
+    of_draws["whole"] += (2 * across.sum(2) * below + beyond.excess * squares + beyond.squares * below**2).sum(1)
+
+
+def _of_left(
+    left: LeftMatrix, strengths: Tensor, turned: TurnedCovariance, dtype: torch.dtype
+) -> list[dict[str, Value]]:
+    """Correlate W W^T with each A, which stands for Q K Q^T in the space of h."""
+    eigenvalues, inner = turned.eigenvalues, turned.inner(dtype)
+    draws = len(inner)
+    squared = [eigenvalues.square().sum().item()] * draws
+    if not turned.whole:  # in the left singular basis of W, where W W^T is diagonal
+        strong, weak = strengths[:, : inner.shape[-1]], strengths[:, inner.shape[-1] :]
+        products = (inner.diagonal(dim1=2, dim2=3) * strong).sum((1, 2))
+        products += (turned.beyond.diagonal * weak.sum(1)).sum(1)
+        mean = eigenvalues.mean(1, keepdim=True).expand_as(eigenvalues)
+        moments = left.moments_of_each(
+            [eigenvalues.sum().item()] * draws, squared, products, mean.expand(draws, *mean.shape)
+        )
+        # The diagonal of Q K Q^T varies over Q by as much as it varies within, so its mean does not give this one.
+        return [each.correlations(["cosine", "pearson"]) | {"offdiagonal": undefined(EXPECTED)} for each in moments]
+    rotations, spectrum = turned.rotations.to(dtype), eigenvalues.to(dtype)
+    if left.features.basis is None:
+        products = _summed(inner * left.matrix.to(dtype))
+    else:
+        products = _summed((left.features.whole_rows.mT.to(dtype) @ rotations).square() * spectrum[:, None])
+    moments = left.moments_of_each(
+        totals=(rotations.sum(2).square() * spectrum).sum((1, 2), dtype=torch.float64),
+        squared=squared,
+        products=products,
+        diagonals=(rotations.square() @ spectrum[..., None])[..., 0].double(),
+    )
+    return [each.correlations() for each in moments]
+
+
+def _rotated(basis: LeftBasis, turned: TurnedCovariance, number: int, resolution: float) -> Agop:
+    """Decompose W^T U A U^T W for one A."""
+    features, eigenvalues = basis.features, turned.eigenvalues
     kept = torch.where(significant(eigenvalues, resolution), eigenvalues, 0)
-    root = (rotation.double() * kept.sqrt()[:, None])[..., (kept > 0).any(0)]
+    root = (turned.directions[number].double() * kept.sqrt()[:, None])[..., (kept > 0).any(0)]
+    root = basis.vectors.flip(2) @ root
     rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues
     if features.basis is not None:
-        root = factor(features.reduce(root @ root.mT))
+        root = factor(root @ root.mT)
     return Agop(features, root, rounding)
 
 
-@lru_cache(maxsize=2)
-def rotations(size: int, blocks: int, seed: int, columns: int | None = None) -> tuple[Tensor, ...]:
-    """Draw the rotations of a control: (blocks, size, size) each, the same for all layers of a size and at every step.
+_kept: OrderedDict[tuple[int, int, int, int | None], Tensor] = OrderedDict()  # rotations, those used last at the end
 
-    They are kept for the next layer: for k = 1,024 drawing them costs as much as everything else together. With
-    ``columns``, that many orthonormal columns of each are drawn, in float64.
+
+def rotations(size: int, blocks: int, seed: int, rows: int | None = None) -> Tensor:
+    """Draw the rotations of a control, (draws, blocks, size, size): the same for all layers of a size, at every step.
+
+    They are kept for the next layer and the next step, as many as fit into ``KEPT_BYTES``: for k = 1,024 drawing them
+    costs as much as everything else together. With ``rows``, that many orthonormal rows of each are drawn, in float64.
+    The rotations of one dimension are 1 and -1, which turn no K: they are 1.
     """
+    key = size, blocks, seed, rows
+    if key not in _kept:
+        one = torch.ones(DRAWS, blocks, 1, 1, dtype=torch.float64)
+        _kept[key] = _drawn(size, blocks, seed, rows) if size > 1 else one
+        while sum(each.nbytes for each in _kept.values()) > KEPT_BYTES and len(_kept) > 1:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    return _kept[key]
+
+
+def _drawn(size: int, blocks: int, seed: int, rows: int | None) -> Tensor:
+    """Draw rotations of two dimensions or more, or rows of these."""
     generator = torch_generator("haar", seed, size=size, blocks=blocks)
     # A control needs no more digits than float32 has.
-    dtype = torch.float64 if columns or size <= LARGEST_DECOMPOSED else torch.float32
-    return tuple(torch.stack([haar(size, generator, dtype, columns) for _ in range(blocks)]) for _ in range(DRAWS))
+    dtype = torch.float64 if rows or size <= LARGEST_DECOMPOSED else torch.float32
+    gaussian = torch.empty(DRAWS, blocks, size, rows or size, dtype=dtype)
+    for matrix in gaussian.flatten(0, 1):
+        matrix.normal_(generator=generator)
+    orthogonal = _orthogonal(gaussian)
+    return orthogonal.mT.contiguous() if rows else orthogonal
 
 
-def haar(
-    size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64, columns: int | None = None
-) -> Tensor:
-    """Draw an orthogonal matrix, or some columns of one, from Haar measure.
+def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Draw an orthogonal matrix from Haar measure."""
+    return _orthogonal(torch.randn(size, size, dtype=dtype, generator=generator))
 
-    By the QR decomposition of a Gaussian matrix with signs fixed (Mezzadri, arXiv math-ph/0609050).
+
+def _orthogonal(gaussian: Tensor) -> Tensor:
+    """Make matrices (..., k, r) of independent normal entries orthonormal, so that they are drawn from Haar measure.
+
+    By the QR decomposition with signs fixed (Mezzadri, arXiv math-ph/0609050).
     """
-    gaussian = torch.randn(size, columns or size, dtype=dtype, generator=generator)
     orthogonal, triangular = torch.linalg.qr(gaussian)
-    rotation: Tensor = orthogonal * triangular.diagonal().sign()
+    rotation: Tensor = orthogonal * triangular.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
     return rotation
 
 
@@ -339,17 +411,15 @@ def over_draws(values: Sequence[Value], still: float) -> tuple[Value, Value]:
     return Value(draws.mean().item(), stderr=deviation / sqrt(len(values))), Value(deviation, stderr=float("nan"))
 
 
+def turned_covariance(layer: LayerContext) -> TurnedCovariance:
+    """Draw the rotations of a layer's K, for all matrices that are compared with it."""
+    return TurnedCovariance(layer.middle.spectrum, layer.features.rows.shape[1], layer.seed)
+
+
 def of_weights(layer: LayerContext) -> Controls:
     """Compute the controls of UC-NFC and of its factors."""
-    return haar_control(
-        layer.left_basis,
-        layer.middle.spectrum,
-        layer.powers,
-        layer.current.resolution,
-        layer.seed,
-        readout=layer.is_readout,
-        left=layer.left,
-    )
+    turned, resolution = layer.once(turned_covariance), layer.current.resolution
+    return haar_control(layer.left_basis, turned, layer.powers, resolution, readout=layer.is_readout, left=layer.left)
 
 
 def _mean(layer: LayerContext) -> Values:

@@ -4,7 +4,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from nfa.alignment.quantities.correlation import Moments, Sums
+from nfa.alignment.quantities.correlation import Moments, Numbers, moments_of_each
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 
 
@@ -44,10 +44,17 @@ class LeftMatrix:
             product: <S, A>.
             diagonal: A's diagonal, (g, k).
         """
+        return self.moments_of_each([total], [squared], [product], diagonal[None])[0]
+
+    def moments_of_each(self, totals: Numbers, squared: Numbers, products: Numbers, diagonals: Tensor) -> list[Moments]:
+        """Return the moments of S and each of several matrices A, as ``moments`` does for one.
+
+        Args:
+            totals: Sum of the entries of each A, (draws,).
+            squared: |A|^2 of each, (draws,).
+            products: <S, A> of each, (draws,).
+            diagonals: The diagonal of each, (draws, g, k).
+        """
         g, k = self.diagonal.shape
-        own = self.diagonal
-        sums = (own, diagonal, own.square(), diagonal.square(), own * diagonal)
-        return Moments(
-            Sums(g * k * k, self.total, total, self.features.squared, squared, product),
-            Sums(g * k, *(entries.sum().item() for entries in sums)),
-        )
+        whole = g * k * k, self.total, self.features.squared
+        return moments_of_each(whole, self.diagonal, totals, squared, products, diagonals)

@@ -34,15 +34,10 @@ def _permuted(layer: LayerContext) -> Values:
     products = (drawn @ squares.sum(2)[..., None]).sum((0, 2))
     diagonals = drawn @ turned.square_()  # (g, draws, d)
     rounding = features.rounding(layer.middle.matrix)
-    draws = [
-        features.moments_with(
-            total=totals[number].item(),
-            squared=squared[number].item() if squared[number] > rounding**2 else 0.0,
-            product=products[number].item(),
-            diagonal=diagonals[:, number],
-        ).correlations()
-        for number in range(DRAWS)
-    ]
+    moments = features.moments_of_each(
+        totals, torch.where(squared > rounding**2, squared, 0), products, diagonals.transpose(0, 1)
+    )
+    draws = [each.correlations() for each in moments]
     known = layer.is_readout and constant(eigenvalues)
     still = {name: still_up_to(layer.left_basis, ("nfc", name, "1"), STILL, known=known) for name in CORRELATIONS}
     return {(name, "1"): over_draws([draw[name] for draw in draws], still[name])[0] for name in CORRELATIONS}

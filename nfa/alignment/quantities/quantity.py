@@ -17,6 +17,9 @@ ONE_NUMBER: tuple[RowKey, ...] = ((None, None),)
 # What a quantity is made of, beside the weights themselves.
 WEIGHTS, GRADIENT, COVARIANCE = "weights", "gradient", "covariance"
 
+# What a layer is compared with.
+INITIAL_WEIGHT, INITIAL_COVARIANCE, LOSS_GRADIENT, MOTION = "W0", "K0", "dL/dW", "motion"
+
 # Sources that several quantities share.
 PAPER = "Beaglehole, Mitliagkas & Agarwala, arXiv 2402.05271"
 OURS = "defined in this project"
@@ -44,6 +47,9 @@ class Quantity:
         range: Smallest and largest possible value.
         depends_on: ``WEIGHTS``, ``GRADIENT`` (of the loss) or ``COVARIANCE`` (K). Where K cannot be used, quantities of
             the weights alone still have values; where K is sketched, those of K alone are extrapolated.
+        compares: What the layer is compared with, beside K: any of ``INITIAL_WEIGHT`` (W0), ``INITIAL_COVARIANCE``
+            (K0), ``LOSS_GRADIENT`` (dL/dW) and ``MOTION`` (the change of W, and at W = W0 its limit, which takes all
+            three). What no quantity asks for is not computed.
         optional: True if the quantity has no rows, instead of undefined ones, where its function returns None.
         unbiased: Gives rows that are made of forms quadratic in K, such as correlations at power 1, without the bias of
             squared noise, with standard errors, where K is known in blocks of samples
@@ -61,6 +67,7 @@ class Quantity:
     spread: str | None = None
     range: tuple[float, float] = CORRELATION_RANGE
     depends_on: str = COVARIANCE
+    compares: tuple[str, ...] = ()
     optional: bool = False
     unbiased: Callable[[LayerContext], Values | None] | None = None
 

@@ -138,6 +138,6 @@ COMMUTATOR = Quantity(
     meaning="0 exactly when F and G share eigenvectors",
     formula="|FG − GF| / (|F| |G|)",
     source=DERIVED,
-    values=lambda layer: commutator(layer.features, layer.covariance),
+    values=lambda layer: commutator(layer.features, layer.middle.matrix),
     range=(0.0, sqrt(2)),
 )

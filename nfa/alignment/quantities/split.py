@@ -103,9 +103,10 @@ class LeftBasis:
         inner: Tensor = self.vectors.mT @ covariance @ self.vectors
         if self.tied is None:
             return inner
-        within = torch.zeros_like(inner)
+        within = torch.diag_embed(torch.ones_like(self.strengths))
         for block, groups in enumerate(self.groups):
-            for group in groups.unique():
+            names, sizes = groups.unique(return_counts=True)
+            for group in names[sizes > 1]:
                 members = (groups == group).nonzero()
                 within[block, members, members.T] = torch.linalg.eigh(inner[block, members, members.T]).eigenvectors
         return within.mT @ inner @ within
@@ -139,14 +140,19 @@ class Factors:
 
     @classmethod
     def of(cls, basis: LeftBasis, middle: Tensor) -> "Factors":
-        """Sum over the entries of M."""
-        a, diagonal = basis.strengths, middle.diagonal(dim1=-2, dim2=-1)
-        return cls(
-            a.square().sum().item(),
-            (a * diagonal).sum().item(),
-            basis.diagonal_blocks(middle).square().sum().item(),
-            middle.square().sum().item(),
+        """Sum over the entries of M, (g, m, m)."""
+        return cls.of_each(basis, middle[None])[0]
+
+    @classmethod
+    def of_each(cls, basis: LeftBasis, middles: Tensor) -> list["Factors"]:
+        """Sum over the entries of each of several matrices M, (draws, g, m, m)."""
+        a, diagonals = basis.strengths, middles.diagonal(dim1=-2, dim2=-1)
+        products, aligned, whole = (
+            entries.flatten(1).sum(1).tolist()
+            for entries in (a * diagonals, basis.diagonal_blocks(middles).square(), middles.square())
         )
+        strengths = a.square().sum().item()
+        return [cls(strengths, *sums) for sums in zip(products, aligned, whole, strict=True)]
 
     def values(self, rounding: float = 0.0) -> dict[str, Value]:
         """Return both factors, undefined where a matrix is zero.

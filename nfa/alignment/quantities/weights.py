@@ -5,7 +5,7 @@ from torch import Tensor
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.ansatz import NO_INITIAL
 from nfa.alignment.quantities.layer import LayerContext
-from nfa.alignment.quantities.quantity import NOT_NEGATIVE, PAPER, WEIGHTS, Quantity
+from nfa.alignment.quantities.quantity import INITIAL_WEIGHT, NOT_NEGATIVE, PAPER, WEIGHTS, Quantity
 from nfa.alignment.quantities.values import Value, undefined
 
 WEIGHT_ZERO = reason("W is zero")
@@ -48,6 +48,7 @@ RELATIVE_CHANGE = Quantity(
     values=_relative_change,
     range=NOT_NEGATIVE,
     depends_on=WEIGHTS,
+    compares=(INITIAL_WEIGHT,),
 )
 
 LOCALISATION = Quantity(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ class Study:
         columns = [table[column].to_numpy() for column in ("step", "mean", "ci_low", "ci_high", "note")]
         edges = np.flatnonzero((table[keys] != table[keys].shift()).any(axis=1).to_numpy())
         starts = table[keys].iloc[edges].itertuples(index=False, name=None)
-        slices = zip(edges, [*edges[1:], len(table)], strict=True)
+        slices = pairwise([*edges, len(table)])
         return {key: Curve(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)}
 
     @cached_property

@@ -1,10 +1,14 @@
 """The control by random rotations: it sees no directions of K, and its rotations are from Haar measure."""
 
+import pytest
 import torch
 
+from nfa.alignment.quantities import haar as haar_module
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.haar import DRAWS, DRAWS_DECOMPOSED, haar, haar_control
+from nfa.alignment.quantities.haar import DRAWS, DRAWS_DECOMPOSED, TurnedCovariance, haar, haar_control, rotations
+from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.split import LeftBasis, tie_width
+from nfa.random import torch_generator
 from tests.alignment.comparing import assert_matrix_close
 from tests.alignment.quantities.drawing import DOUBLE, draw_pair, generator
 
@@ -14,7 +18,7 @@ def test_haar_control_does_not_see_the_directions_of_k() -> None:
     rotation = haar(6, generator(5))
     basis, powers = LeftBasis(FeatureMatrix(weight), tie_width(weight)), {"1": 1.0, "1/2": 0.5}
     results = [
-        haar_control(basis, torch.linalg.eigvalsh(matrix)[None], powers, DOUBLE, seed=1)
+        haar_control(basis, TurnedCovariance(torch.linalg.eigvalsh(matrix)[None], 6, seed=1), powers, DOUBLE)
         for matrix in (k, rotation @ k @ rotation.T)
     ]
     one, two = results
@@ -31,3 +35,44 @@ def test_haar_matrices_are_orthogonal_and_centred() -> None:
     assert_matrix_close(draws[0] @ draws[0].T, torch.eye(4, dtype=torch.float64), 1e-12)
     assert draws.mean(0).abs().max() < 4 * 0.5 / 2000**0.5  # entries have mean 0 and variance 1/4
     assert (draws.square().mean(0) - 0.25).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (200, 1100)])
+@pytest.mark.parametrize(("rank", "size"), [(2, 1.0), (40, 1.0), (40, 1e-25)])
+def test_large_controls_are_right_in_single_precision(
+    shape: tuple[int, int], rank: int, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W^T Q K Q^T W of two matrices of almost one direction is far smaller than the product of their norms."""
+    k, d = shape
+    left, right, rows = (torch.randn(*size, generator=generator(7)).double() for size in ((k, rank), (rank, d), (9, k)))
+    weight = left * torch.logspace(0, -1, rank, dtype=torch.float64) @ right
+    scale = torch.logspace(0, -2, 9, dtype=torch.float64)[:, None]
+    eigenvalues = torch.linalg.eigvalsh((scale * rows).T @ (scale * rows)).clamp(min=0)[None] * size
+    basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
+    turned = TurnedCovariance(eigenvalues, min(k, d), seed=1)
+    found = haar_control(basis, turned, {"1": 1.0}, DOUBLE, left=LeftMatrix(basis.features))
+    monkeypatch.setattr(haar_module, "LARGEST_IN_DOUBLE", k)
+    monkeypatch.setattr(haar_module, "MANY_COLUMNS", d + 1)
+    expected = haar_control(basis, turned, {"1": 1.0}, DOUBLE, left=LeftMatrix(basis.features))
+    assert found.means.keys() == expected.means.keys()
+    for key, value in expected.means.items():
+        assert value.value == pytest.approx(found.means[key].value, abs=1e-6, nan_ok=True), key
+    assert found.means["nfc", "cosine", "1"].value > 0
+
+
+def test_small_rotations_are_drawn_together_and_alike() -> None:
+    """Rotations that are orthogonalised together are those drawn one by one; those of one dimension turn nothing."""
+    source = torch_generator("haar", 3, size=3, blocks=2)
+    one_by_one = torch.stack([torch.stack([haar(3, source) for _ in range(2)]) for _ in range(DRAWS)])
+    assert torch.equal(rotations(3, 2, 3), one_by_one)
+    assert torch.equal(rotations(1, 4, 3), torch.ones(DRAWS, 4, 1, 1, dtype=torch.float64))
+
+
+def test_rotations_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = rotations(6, 1, 0)
+    assert rotations(6, 1, 0) is first
+    monkeypatch.setattr(haar_module, "KEPT_BYTES", first.nbytes + rotations(5, 1, 0).nbytes)
+    assert rotations(7, 1, 0) is rotations(7, 1, 0)
+    again = rotations(6, 1, 0)
+    assert again is not first
+    assert torch.equal(again, first)

@@ -13,7 +13,7 @@ from nfa.alignment.covariance.blocks import Blocks, OuterSum
 from nfa.alignment.quantities import haar as haar_module
 from nfa.alignment.quantities.correlation import EQUAL_OFF_DIAGONAL
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix, correlations
-from nfa.alignment.quantities.haar import haar, haar_control, rotations
+from nfa.alignment.quantities.haar import TurnedCovariance, haar, haar_control, rotations
 from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.sketch import Estimator
 from nfa.alignment.quantities.sketch_forms import Forms
@@ -22,7 +22,7 @@ from nfa.alignment.quantities.split import FACTORS, Factors, LeftBasis, split, t
 from tests.alignment.comparing import value_of
 from tests.alignment.quantities.drawing import draw_pair, generator, seeds, shapes
 from tests.alignment.quantities.test_sketch import jacobians, weight_of
-from tests.alignment.reference import factors, rho
+from tests.alignment.reference import factors, in_left_basis, rho
 
 DIRECTIONAL, SPECTRAL = ((factor, None, None) for factor in FACTORS)  # as a row of the table, and as a number drawn
 
@@ -160,8 +160,8 @@ def test_directions_without_strengths() -> None:
 
 def controls(weight: Tensor, covariance: Tensor, seed: int = 0) -> haar_module.Controls:
     basis = basis_of(weight)
-    eigenvalues = torch.linalg.eigvalsh(covariance)[None]
-    return haar_control(basis, eigenvalues, {"1": 1.0}, 2.0**-52, seed, left=LeftMatrix(basis.features))
+    turned = TurnedCovariance(torch.linalg.eigvalsh(covariance)[None], min(weight.shape), seed)
+    return haar_control(basis, turned, {"1": 1.0}, 2.0**-52, left=LeftMatrix(basis.features))
 
 
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
@@ -169,9 +169,11 @@ def test_controls_are_those_of_turned_matrices(shape: tuple[int, int]) -> None:
     weight, covariance = draw_pair(shape, shape[0], 8)
     found = controls(weight, covariance, seed=4)
     spectrum = torch.linalg.eigvalsh(covariance).diag()
-    turned = [q[0] @ spectrum @ q[0].T for q in rotations(shape[0], 1, 4)]
+    drawn = [q[0] for q in rotations(shape[0], 1, 4)]
+    turned = [q @ spectrum @ q.T for q in drawn]
+    of_weights = [q @ spectrum @ q.T for q in in_left_basis(drawn, weight)]
     for name in FACTORS:
-        draws = torch.tensor([factors(weight, k)[name] for k in turned], dtype=torch.float64)
+        draws = torch.tensor([factors(weight, k)[name] for k in of_weights], dtype=torch.float64)
         assert found.means[name, None, None].value == pytest.approx(draws.mean().item(), abs=1e-10)
         assert found.deviations[name, None, None].value == pytest.approx(draws.std().item(), abs=1e-10)
     for name in ("cosine", "pearson", "offdiagonal"):
@@ -194,7 +196,8 @@ def test_matrices_of_low_rank_have_controls_in_a_wide_layer() -> None:
     weight, covariance = low_rank_pair(k, 20)
     found = controls(weight, covariance)
     spectrum, feature = torch.linalg.eigvalsh(covariance).diag(), weight.T @ weight
-    turned = [q[0].double() @ spectrum @ q[0].double().T for q in rotations(k, 1, 0)]
+    drawn = in_left_basis([q[0].double() for q in rotations(k, 1, 0)], weight)
+    turned = [q @ spectrum @ q.T for q in drawn]
     cosine = torch.tensor([rho(feature, weight.T @ each @ weight)["cosine"] for each in turned])
     assert found.means["nfc", "cosine", "1"].value == pytest.approx(cosine.mean().item(), abs=1e-5)
     for name in FACTORS:
