@@ -6,7 +6,7 @@ import torch
 
 from nfa.alignment import LayerCovariance, left_pictures, pictures
 from nfa.alignment.covariance.layer_covariances import DOUBLE
-from nfa.alignment.quantities.haar import haar
+from nfa.alignment.quantities.rotations import haar
 
 
 def draw(k: int, d: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -109,7 +109,7 @@ def moments_of_each(
     totals: Numbers,
     squared: Numbers,
     products: Numbers,
-    diagonals: Tensor,
+    diagonals: Tensor | tuple[Numbers, Numbers, Numbers],
 ) -> list[Moments]:
     """Return the moments of one matrix A and each of several matrices B, from their sums and diagonals.
 
@@ -119,19 +119,25 @@ def moments_of_each(
         totals: sum B of each, (draws,).
         squared: sum B^2 of each, (draws,).
         products: sum A B of each, (draws,).
-        diagonals: Diagonal of each B, (draws, g, d).
+        diagonals: Diagonal of each B, (draws, g, d), or the three sums of each over the diagonal: B, B^2 and A B.
     """
     count, a, aa = whole
     on_diagonal = own.numel(), own.sum().item(), own.square().sum().item()
-    sums = (diagonals, diagonals.square(), own * diagonals)
-    columns = (numbers.tolist() if isinstance(numbers, Tensor) else numbers for numbers in (totals, squared, products))
-    diagonal_columns = (entries.flatten(1).sum(1).tolist() for entries in sums)
+    if isinstance(diagonals, Tensor):
+        entries = (diagonals, diagonals.square(), own * diagonals)
+        on_diagonals: list[Numbers] = [each.flatten(1).sum(1) for each in entries]
+    else:
+        on_diagonals = list(diagonals)
+    columns = (
+        numbers.tolist() if isinstance(numbers, Tensor) else numbers
+        for numbers in (totals, squared, products, *on_diagonals)
+    )
     return [
         Moments(
             Sums(count, a, b, aa, bb, ab),
             Sums(on_diagonal[0], on_diagonal[1], diagonal_b, on_diagonal[2], diagonal_bb, diagonal_ab),
         )
-        for b, bb, ab, diagonal_b, diagonal_bb, diagonal_ab in zip(*columns, *diagonal_columns, strict=True)
+        for b, bb, ab, diagonal_b, diagonal_bb, diagonal_ab in zip(*columns, strict=True)
     ]
 
 

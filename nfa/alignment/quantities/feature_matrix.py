@@ -194,14 +194,20 @@ class FeatureMatrix:
         g, d = self.shape
         return Moments(Sums(g * d * d, self.total_of_entries, total, self.squared, squared, product), None)
 
-    def moments_of_each(self, totals: Numbers, squared: Numbers, products: Numbers, diagonals: Tensor) -> list[Moments]:
+    def moments_of_each(
+        self,
+        totals: Numbers,
+        squared: Numbers,
+        products: Numbers,
+        diagonals: Tensor | tuple[Numbers, Numbers, Numbers],
+    ) -> list[Moments]:
         """Return the moments of F and each of several matrices B, as ``moments_with`` does for one.
 
         Args:
             totals: Sum of the entries of each B, (draws,).
             squared: |B|^2 of each, (draws,).
             products: <F, B> of each, (draws,).
-            diagonals: The diagonal of each, (draws, g, d).
+            diagonals: The diagonal of each, (draws, g, d), or the three sums of each over the diagonal: B, B^2 and F B.
         """
         g, d = self.shape
         whole = g * d * d, self.total_of_entries, self.squared

@@ -5,10 +5,8 @@ are the correlation of W^T W with W^T Q K Q^T W for random orthogonal Q, drawn f
 as Q for any fixed orthogonal V, K may be replaced by the diagonal matrix of its eigenvalues.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import inf, sqrt
 
 import torch
@@ -20,27 +18,28 @@ from nfa.alignment.quantities.ansatz import NO_DEPTH_POWER
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.quantity import EVERY_CONVENTION, NOT_NEGATIVE, OURS, POWER_ONE, Quantity
+from nfa.alignment.quantities.rotations import (
+    DRAWS,
+    LARGEST_DRAWN,
+    STRONGEST,
+    Beyond,
+    TurnedCovariance,
+    at_once,
+    second_moments,
+)
 from nfa.alignment.quantities.split import Factors, LeftBasis
 from nfa.alignment.quantities.values import Value, Values, undefined
 from nfa.conventions import CORRELATIONS
-from nfa.random import torch_generator
 
-DRAWS = 20  # rotations at power 1
 DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what that costs
 
 # Powers other than 1 take an eigendecomposition per rotation, which costs the cube of min(k, d): at 1,024 more than
 # everything else together.
 LARGEST_DECOMPOSED = 256
 LARGEST_IN_DOUBLE = 128
-AT_ONCE = 2**18  # entries of the matrices that are turned in one product: small matrices together, large ones alone
-# Columns of W from which the diagonal of W^T Q K Q^T W costs more than the rest of a draw. It is computed in float32:
-# all its entries are positive, so the sum of their squares is right to 1e-7.
+# Columns of W from which the diagonal of W^T Q K Q^T W would cost more than the rest of a draw, while its squares are
+# a small share of all: they enter the control of the off-diagonal correlation by their expectation.
 MANY_COLUMNS = 1024
-KEPT_BYTES = 2**28  # three sets of the largest rotations that are drawn
-LARGEST_DRAWN = 1024  # for a larger k a draw takes seconds
-# Beyond it, W's strongest directions are drawn. What the many weak ones add varies over Q by about 1/k; the few strong
-# ones of a change of low rank make ratios whose mean is far from the ratio of means (.98 and .69 for ranks 2 and 3).
-STRONGEST = 128
 LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly vary
 EXPECTED = reason(
     f"Q is drawn for W's {STRONGEST} strongest directions, where k is more than {LARGEST_DRAWN}; the others enter by "
@@ -71,85 +70,6 @@ class Controls:
     deviations: dict[Drawn, Value]
 
 
-class TurnedCovariance:
-    """A = Q diag(lambda) Q^T for random rotations Q: K with other directions, drawn once for all matrices of a layer.
-
-    A has the same distribution in every orthonormal basis, so that it serves as U^T Q K Q^T U for the left singular
-    vectors U of the weights, and for those of their change. Of A, as many rows and columns are computed as are needed.
-
-    Attributes:
-        eigenvalues: lambda, ascending in each block, divided by the largest of all, (g, k). Correlations do not depend
-            on scale, and float32 could not hold the squares of a small K.
-        whole: True if Q is drawn, False if k is so large that only ``STRONGEST`` of its rows are.
-        directions: The rows of Q that are needed, (draws, g, r, k).
-    """
-
-    def __init__(self, eigenvalues: Tensor, rows: int, seed: int) -> None:
-        """Draw the rotations.
-
-        Args:
-            eigenvalues: Of K, ascending in each block, (g, k).
-            rows: Number of rows and columns of A that are needed: the smaller side of the weights.
-            seed: Seed of the rotations.
-        """
-        g, k = eigenvalues.shape
-        self.eigenvalues = eigenvalues / eigenvalues.max().clamp(min=torch.finfo(torch.float64).tiny)
-        self.whole = k <= LARGEST_DRAWN
-        self.rotations = rotations(k, g, seed, None if self.whole else min(rows, STRONGEST))
-        self.directions = self.rotations[..., :rows, :]
-        self._inner: dict[torch.dtype, Tensor] = {}
-
-    def inner(self, dtype: torch.dtype) -> Tensor:
-        """Compute the first r rows and columns of each A, (draws, g, r, r), or give them again."""
-        if dtype not in self._inner:
-            spectrum = self.eigenvalues.to(dtype)[:, None]
-            parts = (some.to(dtype) for some in self.directions.split(at_once(self.directions)))
-            self._inner[dtype] = torch.cat([(some * spectrum) @ some.mT for some in parts])
-        return self._inner[dtype]
-
-    @cached_property
-    def beyond(self) -> "Beyond":
-        """The other rows and columns of A, where not the whole of it is drawn.
-
-        Given the r rows of Q that are drawn, t_i, the others are uniform in the complement, of dimension p = k - r, on
-        which diag(lambda) acts as B. For i <= r < j, l, and E B_jl B_mn = a d_jl d_mn + b (d_jm d_ln + d_jn d_lm)
-        [derived]:
-
-            E A_jj = tr B / p    E A_ij^2 = (|diag(lambda) t_i|^2 - |A_i|^2) / p    E A_jl^2 = a d_jl + b (1 + d_jl)
-        """
-        values, inner = self.eigenvalues, self.inner(torch.float64)
-        p = values.shape[1] - inner.shape[-1]
-        lengths = (self.directions * values[:, None]).square().sum(3)
-        outside = (lengths - inner.square().sum(3)).clamp(min=0)
-        trace = values.sum(1) - inner.diagonal(dim1=2, dim2=3).sum(2)
-        squares = values.square().sum(1) - (lengths + outside).sum(2)
-        common = p * (p - 1) * (p + 2)
-        a, b = ((p + 1) * trace**2 - 2 * squares) / common, (p * squares - trace**2) / common
-        return Beyond(trace / p, outside / p, a + b, b)
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """Expectations of the entries of A in rows and columns that are not drawn.
-
-    Attributes:
-        diagonal: E A_jj, (draws, g).
-        across: E A_ij^2 with a row i that is drawn, (draws, g, r).
-        excess: E A_jj^2 - E A_jl^2, (draws, g).
-        squares: E A_jl^2 for j != l, (draws, g).
-    """
-
-    diagonal: Tensor
-    across: Tensor
-    excess: Tensor
-    squares: Tensor
-
-
-def at_once(matrices: Tensor, columns: int = 0) -> int:
-    """Return the number of matrices (draws, g, r, k) that are worked on together: many small ones, one large one."""
-    return max(1, AT_ONCE // (matrices[0, ..., 0].numel() * max(matrices.shape[-1], columns)))
-
-
 def haar_control(
     basis: LeftBasis,
     turned: TurnedCovariance,
@@ -178,9 +98,8 @@ def haar_control(
     varied = features.variation >= LITTLE_VARIATION
     # For a larger k float32 is twice as fast and right to 1e-6, unless the entries of F hardly vary.
     single = turned.whole and eigenvalues.shape[1] > LARGEST_IN_DOUBLE and varied
-    wide = features.shape[1] >= MANY_COLUMNS and varied
     draws: dict[Drawn, list[Value]] = {}
-    for found in _at_power_one(basis, turned, torch.float32 if single else torch.float64, left, wide=wide):
+    for found in _at_power_one(basis, turned, torch.float32 if single else torch.float64, left):
         for key, value in found.items():
             draws.setdefault(key, []).append(value)
     others = {power: exponent for power, exponent in powers.items() if exponent != 1}
@@ -196,8 +115,7 @@ def haar_control(
     undrawn = basis.strengths.shape[1] > turned.directions.shape[2]
     means, deviations = {}, {}
     for key, values in draws.items():
-        in_single = key[2] in (None, "1") and (single or (wide and key[:2] == ("nfc", "offdiagonal")))
-        rounding = inf if even else STILL_SINGLE if in_single else STILL
+        rounding = inf if even else STILL_SINGLE if single and key[2] in (None, "1") else STILL
         mean, deviation = over_draws(values, still_up_to(basis, key, rounding, known=known))
         if undrawn and mean.value == mean.value:  # the draws vary by less than all of Q does
             mean, deviation = Value(mean.value, EXPECTED, mean.stderr), undefined(EXPECTED)
@@ -233,7 +151,7 @@ def constant(eigenvalues: Tensor) -> bool:
 
 
 def _at_power_one(
-    basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype, left: LeftMatrix | None, *, wide: bool
+    basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype, left: LeftMatrix | None
 ) -> Iterator[dict[Drawn, Value]]:
     """Correlate at power 1 for each rotation, in the left singular basis of W, where most sums are over squares.
 
@@ -243,35 +161,26 @@ def _at_power_one(
         turned: The rotations.
         dtype: Number type of the large products.
         left: W W^T, if its correlation is wanted.
-        wide: True if the diagonals of W^T Q K Q^T W are computed in float32.
     """
     features, inner = basis.features, turned.inner(dtype)
     drawn = inner.shape[-1]
     strengths, vectors = basis.strengths.flip(1), basis.vectors.flip(2)
     tied = None if basis.tied is None else basis.tied.flip(1, 2)
-    root = strengths[:, :drawn].sqrt().to(dtype)
-    rows = (vectors.mT @ features.rows)[:, :drawn].to(torch.float32 if wide else dtype)  # of S V^T, (g, r, d)
+    strong = strengths[:, :drawn]
     sums = (vectors.mT @ features.row_sums[..., None])[..., 0]
-    starts = (sums[:, :drawn, None] * sums[:, None, :drawn]).to(dtype)
-    parts: list[dict[str, Tensor]] = []
-    for some in inner.split(at_once(inner, rows.shape[-1])):
-        middle = root[..., None] * some * root[:, None]
-        blocks = middle.diagonal(dim1=2, dim2=3)[..., None] if tied is None else middle * tied[:, :drawn, :drawn]
-        parts.append(
-            {
-                "total": _summed(some * starts),
-                "product": _summed(some.diagonal(dim1=2, dim2=3)[..., None] * strengths[:, :drawn, None].square()),
-                "aligned": _summed(blocks.square()),
-                "whole": _summed(middle.square()),
-                "diagonal": ((some.to(rows) @ rows) * rows).sum(2).double(),
-            }
-        )
-    of_draws = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    weighted = turned.squares(dtype) * strong.to(dtype)[:, None]  # A_ij^2 a_j
+    kappa = inner.diagonal(dim1=2, dim2=3).double()
+    within = kappa.square() * strong if tied is None else (weighted * tied[:, :drawn, :drawn]).sum(3).double()
+    of_draws = {
+        "total": ((inner @ sums[:, :drawn, None].to(dtype))[..., 0].double() * sums[:, :drawn]).sum((1, 2)),
+        "product": (kappa * strong.square()).sum((1, 2)),
+        "aligned": (within * strong).sum((1, 2)),
+        "whole": (weighted.sum(3).double() * strong).sum((1, 2)),
+    }
     if strengths.shape[1] > drawn:
         _add_weak(of_draws, turned.beyond, strengths, tied, sums)
-        rest = features.diagonal - rows.double().square().sum(1)
-        of_draws["diagonal"] += turned.beyond.diagonal[..., None] * rest
-    moments = features.moments_of_each(of_draws["total"], of_draws["whole"], of_draws["product"], of_draws["diagonal"])
+    diagonals = _diagonals(basis, turned, dtype, of_draws["whole"])
+    moments = features.moments_of_each(of_draws["total"], of_draws["whole"], of_draws["product"], diagonals)
     sums_of_factors = zip(*(of_draws[name].tolist() for name in ("product", "aligned", "whole")), strict=True)
     of_left = None if left is None else _of_left(left, strengths, turned, dtype)
     for number, (of_weights, factors) in enumerate(zip(moments, sums_of_factors, strict=True)):
@@ -280,6 +189,47 @@ def _at_power_one(
         if of_left is not None:
             found |= {("left", name, None): value for name, value in of_left[number].items()}
         yield found
+
+
+def _diagonals(
+    basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype, whole: Tensor
+) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+    """Compute the diagonal of G = W^T U A U^T W for each A, (draws, g, d), or sums over it where W has many columns.
+
+    The sum of G_jj^2 then stands in the ratio to |G|^2 that it has in expectation over Q. With E A_ij A_kl as in
+    ``TurnedCovariance.beyond``, for the whole of A, E G_jj^2 = (a + 2 b) F_jj^2 and
+    E |G|^2 = (a + b) |S|^2 + b (tr S)^2 [derived].
+
+    Args:
+        basis: W, with its left singular basis.
+        turned: The rotations.
+        dtype: Number type of the large products.
+        whole: |G|^2 of each, (draws,).
+    """
+    features, inner = basis.features, turned.inner(dtype)
+    of_weights, drawn = features.diagonal, inner.shape[-1]
+    rows = (basis.vectors.flip(2).mT @ features.rows)[:, :drawn]  # of S V^T, (g, r, d)
+    undrawn = basis.strengths.shape[1] > drawn
+    if features.shape[1] < MANY_COLUMNS or turned.eigenvalues.shape[1] == 1:
+        some_rows = rows.to(dtype)
+        parts = inner.split(at_once(inner, rows.shape[-1]))
+        diagonals = torch.cat([((some @ some_rows) * some_rows).sum(2).double() for some in parts])
+        return (
+            diagonals + turned.beyond.diagonal[..., None] * (of_weights - rows.square().sum(1))
+            if undrawn
+            else diagonals
+        )
+    forms = torch.stack([rows @ rows.mT, (rows * of_weights[:, None]) @ rows.mT])  # sums of G_jj and of F_jj G_jj
+    first, cross = (_summed(inner * form) for form in forms.to(dtype))
+    if undrawn:
+        rest = torch.stack([of_weights.sum(1), of_weights.square().sum(1)]) - forms.diagonal(dim1=2, dim2=3).sum(2)
+        first += (turned.beyond.diagonal * rest[0]).sum(1)
+        cross += (turned.beyond.diagonal * rest[1]).sum(1)
+    values = turned.eigenvalues
+    a, b = second_moments(values.sum(1), values.square().sum(1), values.shape[1])
+    strengths = basis.strengths
+    expected = (a + b) * strengths.square().sum(1) + b * strengths.sum(1).square()
+    return first, whole * (((a + 2 * b) * of_weights.square().sum(1)).sum() / expected.sum()), cross
 
 
 def _summed(entries: Tensor) -> Tensor:
@@ -345,53 +295,6 @@ def _rotated(basis: LeftBasis, turned: TurnedCovariance, number: int, resolution
     if features.basis is not None:
         root = factor(root @ root.mT)
     return Agop(features, root, rounding)
-
-
-_kept: OrderedDict[tuple[int, int, int, int | None], Tensor] = OrderedDict()  # rotations, those used last at the end
-
-
-def rotations(size: int, blocks: int, seed: int, rows: int | None = None) -> Tensor:
-    """Draw the rotations of a control, (draws, blocks, size, size): the same for all layers of a size, at every step.
-
-    They are kept for the next layer and the next step, as many as fit into ``KEPT_BYTES``: for k = 1,024 drawing them
-    costs as much as everything else together. With ``rows``, that many orthonormal rows of each are drawn, in float64.
-    The rotations of one dimension are 1 and -1, which turn no K: they are 1.
-    """
-    key = size, blocks, seed, rows
-    if key not in _kept:
-        one = torch.ones(DRAWS, blocks, 1, 1, dtype=torch.float64)
-        _kept[key] = _drawn(size, blocks, seed, rows) if size > 1 else one
-        while sum(each.nbytes for each in _kept.values()) > KEPT_BYTES and len(_kept) > 1:
-            _kept.popitem(last=False)
-    _kept.move_to_end(key)
-    return _kept[key]
-
-
-def _drawn(size: int, blocks: int, seed: int, rows: int | None) -> Tensor:
-    """Draw rotations of two dimensions or more, or rows of these."""
-    generator = torch_generator("haar", seed, size=size, blocks=blocks)
-    # A control needs no more digits than float32 has.
-    dtype = torch.float64 if rows or size <= LARGEST_DECOMPOSED else torch.float32
-    gaussian = torch.empty(DRAWS, blocks, size, rows or size, dtype=dtype)
-    for matrix in gaussian.flatten(0, 1):
-        matrix.normal_(generator=generator)
-    orthogonal = _orthogonal(gaussian)
-    return orthogonal.mT.contiguous() if rows else orthogonal
-
-
-def haar(size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Draw an orthogonal matrix from Haar measure."""
-    return _orthogonal(torch.randn(size, size, dtype=dtype, generator=generator))
-
-
-def _orthogonal(gaussian: Tensor) -> Tensor:
-    """Make matrices (..., k, r) of independent normal entries orthonormal, so that they are drawn from Haar measure.
-
-    By the QR decomposition with signs fixed (Mezzadri, arXiv math-ph/0609050).
-    """
-    orthogonal, triangular = torch.linalg.qr(gaussian)
-    rotation: Tensor = orthogonal * triangular.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]
-    return rotation
 
 
 def over_draws(values: Sequence[Value], still: float) -> tuple[Value, Value]:

@@ -11,9 +11,10 @@ quadratic form of l [derived], so that all permutations together cost less than 
 
 import torch
 
-from nfa.alignment.quantities.haar import DRAWS, STILL, constant, over_draws, still_up_to
+from nfa.alignment.quantities.haar import STILL, constant, over_draws, still_up_to
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.quantity import OURS, POWER_ONE, Quantity
+from nfa.alignment.quantities.rotations import DRAWS
 from nfa.alignment.quantities.values import Values
 from nfa.conventions import CORRELATIONS
 from nfa.random import torch_generator

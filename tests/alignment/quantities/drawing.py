@@ -4,7 +4,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nfa.alignment.quantities.haar import haar
+from nfa.alignment.quantities.rotations import haar
 from nfa.alignment.quantities.values import Value
 
 DOUBLE = 2.0**-52

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nfa.alignment import correlations, power_middle
 from nfa.alignment.quantities.agop import Agop, Middle, factor
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.haar import haar
+from nfa.alignment.quantities.rotations import haar
 from tests.alignment.comparing import assert_matrix_close, assert_values_close
 from tests.alignment.quantities.drawing import DOUBLE, draw_pair, generator, seeds, shapes, values_of
 from tests.alignment.reference import matrix_power, rho

@@ -9,7 +9,7 @@ from torch import Tensor
 from nfa.alignment.quantities.agop import Agop, Middle
 from nfa.alignment.quantities.best_power import AS_FAR, AT_AN_END, CLOSE, HIGHEST, LOWEST, best_powers
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.haar import haar
+from nfa.alignment.quantities.rotations import haar
 from tests.alignment.reference import matrix_power, rho
 
 SHAPES = [(6, 9), (9, 6), (7, 7), (2, 5, 4), (2, 3, 8)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nfa.alignment import CORRELATIONS, POWERS, LayerCovariance, frame, measure, measure_layer, weight_gradients
-from nfa.alignment.quantities.haar import rotations
+from nfa.alignment.quantities.rotations import rotations
 from nfa.alignment.quantities.split import FACTORS
 from nfa.alignment.quantities.values import exponents
 from tests.alignment.comparing import assert_values_close, note_of, rows_of, value_of

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from nfa.alignment.quantities import haar as haar_module
+from nfa.alignment.quantities import rotations as rotations_module
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.haar import DRAWS, DRAWS_DECOMPOSED, TurnedCovariance, haar, haar_control, rotations
+from nfa.alignment.quantities.haar import DRAWS_DECOMPOSED, haar_control
 from nfa.alignment.quantities.left_matrix import LeftMatrix
+from nfa.alignment.quantities.rotations import DRAWS, TurnedCovariance, haar, rotations
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from nfa.random import torch_generator
 from tests.alignment.comparing import assert_matrix_close
@@ -50,14 +52,32 @@ def test_large_controls_are_right_in_single_precision(
     eigenvalues = torch.linalg.eigvalsh((scale * rows).T @ (scale * rows)).clamp(min=0)[None] * size
     basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
     turned = TurnedCovariance(eigenvalues, min(k, d), seed=1)
+    monkeypatch.setattr(haar_module, "MANY_COLUMNS", d + 1)
     found = haar_control(basis, turned, {"1": 1.0}, DOUBLE, left=LeftMatrix(basis.features))
     monkeypatch.setattr(haar_module, "LARGEST_IN_DOUBLE", k)
-    monkeypatch.setattr(haar_module, "MANY_COLUMNS", d + 1)
     expected = haar_control(basis, turned, {"1": 1.0}, DOUBLE, left=LeftMatrix(basis.features))
     assert found.means.keys() == expected.means.keys()
     for key, value in expected.means.items():
         assert value.value == pytest.approx(found.means[key].value, abs=1e-6, nan_ok=True), key
     assert found.means["nfc", "cosine", "1"].value > 0
+
+
+@pytest.mark.parametrize("rank", [2, 3, 5, 8, 12, 20, 30, 40, 60, 80])
+def test_squares_on_the_diagonal_of_a_wide_matrix_enter_by_their_expectation(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the off-diagonal correlation changes by a small part of its stated error."""
+    weight = torch.randn(80, rank, generator=generator(rank)).double() @ torch.randn(rank, 1100).double()
+    factors = torch.randn(80, 10, generator=generator(rank + 1)).double() * torch.logspace(0, -1, 10)
+    basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
+    turned = TurnedCovariance(torch.linalg.eigvalsh(factors @ factors.T).clamp(min=0)[None], 80, seed=1)
+    key = "nfc", "offdiagonal", "1"
+    found = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
+    monkeypatch.setattr(haar_module, "MANY_COLUMNS", 1101)
+    expected = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
+    assert abs(found.means[key].value - expected.means[key].value) < 0.05 * expected.means[key].stderr
+    assert found.deviations[key].value == pytest.approx(expected.deviations[key].value, rel=0.02)
+    assert found.means["nfc", "pearson", "1"] == expected.means["nfc", "pearson", "1"]
 
 
 def test_small_rotations_are_drawn_together_and_alike() -> None:
@@ -71,7 +91,7 @@ def test_small_rotations_are_drawn_together_and_alike() -> None:
 def test_rotations_are_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     first = rotations(6, 1, 0)
     assert rotations(6, 1, 0) is first
-    monkeypatch.setattr(haar_module, "KEPT_BYTES", first.nbytes + rotations(5, 1, 0).nbytes)
+    monkeypatch.setattr(rotations_module, "KEPT_BYTES", first.nbytes + rotations(5, 1, 0).nbytes)
     assert rotations(7, 1, 0) is rotations(7, 1, 0)
     again = rotations(6, 1, 0)
     assert again is not first

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nfa.alignment import CORRELATIONS, correlations, measure, power_middle, weight_gradients
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.haar import haar
+from nfa.alignment.quantities.rotations import haar
 from nfa.alignment.quantities.weights import localisation
 from tests.alignment.comparing import assert_matrix_close, rows_of, value_of
 from tests.alignment.networks import CASES, squared_error, targets_for, trained

@@ -9,7 +9,7 @@ from nfa.alignment.quantities import slope as slope_module
 from nfa.alignment.quantities.agop import Agop, Middle
 from nfa.alignment.quantities.best_power import best_powers
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.haar import haar
+from nfa.alignment.quantities.rotations import haar
 from nfa.alignment.quantities.slope import spectrum_slope
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from tests.alignment.comparing import note_of, value_of

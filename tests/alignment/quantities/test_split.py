@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from nfa.alignment import measure
 from nfa.alignment.covariance.blocks import Blocks, OuterSum
 from nfa.alignment.quantities import haar as haar_module
+from nfa.alignment.quantities import rotations as rotations_module
 from nfa.alignment.quantities.correlation import EQUAL_OFF_DIAGONAL
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix, correlations
-from nfa.alignment.quantities.haar import TurnedCovariance, haar, haar_control, rotations
+from nfa.alignment.quantities.haar import haar_control
 from nfa.alignment.quantities.left_matrix import LeftMatrix
+from nfa.alignment.quantities.rotations import TurnedCovariance, haar, rotations
 from nfa.alignment.quantities.sketch import Estimator
 from nfa.alignment.quantities.sketch_forms import Forms
 from nfa.alignment.quantities.sketched_split import own_aligned, slopes, unbiased_split
@@ -214,8 +216,8 @@ def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, mo
         weight = (left * torch.linspace(1, 3, d, dtype=torch.float64).round()) @ right
     covariance = drawn_covariance(k, 10, rank=8)
     drawn = controls(weight, covariance)
-    monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
-    monkeypatch.setattr(haar_module, "STRONGEST", 10)
+    monkeypatch.setattr(rotations_module, "LARGEST_DRAWN", 1)
+    monkeypatch.setattr(rotations_module, "STRONGEST", 10)
     expected = controls(weight, covariance)
     for key, value in expected.means.items():
         if key == ("left", "offdiagonal", None):
@@ -230,7 +232,7 @@ def test_controls_of_low_rank_are_means_of_ratios(monkeypatch: pytest.MonkeyPatc
     """With few directions, the ratio of means over rotations is far from the mean of the ratio: .69 and .98 here."""
     weight, covariance = low_rank_pair(120, 20)
     drawn = controls(weight, covariance)
-    monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
+    monkeypatch.setattr(rotations_module, "LARGEST_DRAWN", 1)
     found = controls(weight, covariance)
     for key in (("nfc", "cosine", "1"), DIRECTIONAL, SPECTRAL):
         one, two = drawn.means[key], found.means[key]
@@ -240,8 +242,8 @@ def test_controls_of_low_rank_are_means_of_ratios(monkeypatch: pytest.MonkeyPatc
 
 def test_no_rotation_changes_a_large_orthonormal_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     """The expectation over the directions that are not drawn leaves sums that do not depend on Q as they are."""
-    monkeypatch.setattr(haar_module, "LARGEST_DRAWN", 1)
-    monkeypatch.setattr(haar_module, "STRONGEST", 3)
+    monkeypatch.setattr(rotations_module, "LARGEST_DRAWN", 1)
+    monkeypatch.setattr(rotations_module, "STRONGEST", 3)
     found = controls(haar(9, generator(16)), drawn_covariance(9, 17))
     for key in (("nfc", "cosine", "1"), DIRECTIONAL, SPECTRAL):
         assert found.means[key].note == found.deviations[key].note == haar_module.NO_CONTROL
