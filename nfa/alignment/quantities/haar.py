@@ -39,7 +39,7 @@ LARGEST_DECOMPOSED = 256
 LARGEST_IN_DOUBLE = 128
 # Columns of W from which the diagonal of W^T Q K Q^T W would cost more than the rest of a draw, while its squares are
 # a small share of all: they enter the control of the off-diagonal correlation by their expectation.
-MANY_COLUMNS = 1024
+MANY_COLUMNS = 512
 LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly vary
 EXPECTED = reason(
     f"Q is drawn for W's {STRONGEST} strongest directions, where k is more than {LARGEST_DRAWN}; the others enter by "
@@ -271,17 +271,12 @@ def _of_left(
         )
         # The diagonal of Q K Q^T varies over Q by as much as it varies within, so its mean does not give this one.
         return [each.correlations(["cosine", "pearson"]) | {"offdiagonal": undefined(EXPECTED)} for each in moments]
-    rotations, spectrum = turned.rotations.to(dtype), eigenvalues.to(dtype)
     if left.features.basis is None:
         products = _summed(inner * left.matrix.to(dtype))
     else:
-        products = _summed((left.features.whole_rows.mT.to(dtype) @ rotations).square() * spectrum[:, None])
-    moments = left.moments_of_each(
-        totals=(rotations.sum(2).square() * spectrum).sum((1, 2), dtype=torch.float64),
-        squared=squared,
-        products=products,
-        diagonals=(rotations.square() @ spectrum[..., None])[..., 0].double(),
-    )
+        turned_rows = left.features.whole_rows.mT.to(dtype) @ turned.rotations.to(dtype)
+        products = _summed(turned_rows.square() * eigenvalues.to(dtype)[:, None])
+    moments = left.moments_of_each(turned.totals, squared, products, turned.diagonals)
     return [each.correlations() for each in moments]
 
 

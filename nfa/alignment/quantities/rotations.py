@@ -61,6 +61,18 @@ class TurnedCovariance:
             self._inner[dtype] = torch.cat([(some * spectrum) @ some.mT for some in parts])
         return self._inner[dtype]
 
+    @cached_property
+    def totals(self) -> Tensor:
+        """Sum of the entries of each A, where Q is drawn, (draws,)."""
+        return (self.rotations.sum(2).square() * self.eigenvalues.to(self.rotations)).sum((1, 2), dtype=torch.float64)
+
+    @cached_property
+    def diagonals(self) -> Tensor:
+        """Diagonal of each A, where Q is drawn, (draws, g, k)."""
+        parts = self.rotations.split(at_once(self.rotations))
+        spectrum = self.eigenvalues.to(self.rotations)[..., None]
+        return torch.cat([(some.square() @ spectrum)[..., 0].double() for some in parts])
+
     def squares(self, dtype: torch.dtype) -> Tensor:
         """Compute A_ij^2 for each A, (draws, g, r, r), or give them again."""
         if dtype not in self._squares:
