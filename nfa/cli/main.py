@@ -125,6 +125,11 @@ def command_parser() -> argparse.ArgumentParser:
             type=positive,
             help="number of threads; results can differ in the last bits between numbers (default: 1)",
         )
+        verb.add_argument(
+            "--cores",
+            type=positive,
+            help="work on so many seeds side by side, with the same results; a single seed uses so many threads",
+        )
         add_device(verb)
         text = "save unfinished work every so many seconds, so that a kill loses no more than that (default: 20)"
         verb.add_argument("--save-every", type=seconds_argument, metavar="SECONDS", help=text)

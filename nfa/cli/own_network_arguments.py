@@ -155,7 +155,11 @@ def run_measure(options: argparse.Namespace) -> int:
     Raises:
         UserError: Options are missing or do not go together.
     """
-    for name, given in (("--cells", options.cells), ("--save-every", options.save_every)):
+    for name, given in (
+        ("--cells", options.cells),
+        ("--save-every", options.save_every),
+        ("--cores", options.cores),
+    ):
         if given is not None:
             raise UserError(f"{name}: is for a sweep file, but {options.config} is module:function")
     if options.data is None:

@@ -56,15 +56,36 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     else:
         sweep = _load_sweep(options)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
-    set_threads(threads)
     device = choose_device(options.device)
+    processes, threads = shared_out(options.cores, options.threads, len(sweep.seeds), on_cpu=device.type == "cpu")
+    set_threads(threads)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each stage imports what it uses
     more = {} if options.save_every is None else {"save_seconds": options.save_every}
     with followed(sweep, cells, options.results):
         for cell in cells:
             with of_users_code(f"{options.stage} {cell.id}"), enough_memory(options.stage, sweep, cell):
-                stage(sweep, cell, options.results, device, **more)
+                stage(sweep, cell, options.results, device, processes=processes, **more)
     return None
+
+
+def shared_out(cores: int | None, threads: int | None, seeds: int, *, on_cpu: bool) -> tuple[int, int]:
+    """Share the cores of a stage out to processes, which work on one seed each, and to threads.
+
+    Several processes have one thread each, so that the results have the bits of one core. Only a single seed uses
+    several threads.
+
+    Args:
+        cores: Number of cores; None for one.
+        threads: Number of threads that the user asks for; None where it is open.
+        seeds: Number of seeds of a cell.
+        on_cpu: False if the stage computes on an accelerator, which forks cannot share.
+
+    Returns:
+        Numbers of processes and of threads.
+    """
+    cores = cores or 1
+    processes = min(cores, seeds) if on_cpu and (threads or 1) == 1 else 1
+    return processes, threads or (cores if processes == 1 else 1)
 
 
 def aggregate_command(options: argparse.Namespace) -> None:

@@ -1,31 +1,34 @@
-"""Work that only writes files, done in a fork of this process while the process goes on."""
+"""Work that only writes files, done in forks of this process: beside it, or several tasks side by side.
+
+Doing a task twice must be harmless. A fork that fails leaves its task to this process, where the error is raised
+unchanged. Forks end with this process, however that ends, so that after a kill a new attempt is the only writer. On
+systems other than Linux, where libraries do not survive a fork, this process does everything itself.
+"""
 
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+
+from nfa.jobs.preemption import leave_at_once
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+POLL_SECONDS = 0.2
 
 
 @contextmanager
 def running_in_fork(work: Callable[[], None]) -> Iterator[None]:
-    """Do ``work`` in a fork while the body of the ``with`` statement runs; when the body is left, the work is done.
-
-    Doing the work twice must be harmless: if the fork fails, the work is done again in this process, so that its error
-    is raised here unchanged. The fork ends with this process, however that ends, so that after a kill a new attempt is
-    the only writer. On systems other than Linux, where libraries do not survive a fork, the work is done before the
-    body.
-    """
+    """Do ``work`` in a fork while the body of the ``with`` statement runs; when the body is left, the work is done."""
     if sys.platform != "linux":
         work()
         yield
         return
-    process = multiprocessing.get_context("fork").Process(target=_work_quietly, args=(work, os.getpid()))
-    process.start()
+    process = _fork(work)
     try:
         yield
     except BaseException:
@@ -37,12 +40,50 @@ def running_in_fork(work: Callable[[], None]) -> Iterator[None]:
         work()
 
 
-def _work_quietly(work: Callable[[], None], parent: int) -> None:
+def side_by_side(tasks: Sequence[Callable[[], None]], at_once: int, stop: Callable[[], bool]) -> None:
+    """Do tasks in forks, so many at once, until all are done or have failed, or ``stop`` tells to stop.
+
+    In a fork SIGTERM ends a task at once, unless the task handles the signal. Where only one task would be done at
+    once, none is done: the caller goes through the tasks that are left in any case.
+
+    Args:
+        tasks: Tasks that write files.
+        at_once: Number of forks at a time.
+        stop: Asked several times a second; if it returns True, running forks are sent SIGTERM and waited for.
+    """
+    if sys.platform != "linux" or min(at_once, len(tasks)) < 2:
+        return
+    waiting, running = list(tasks), list[ForkProcess]()
+    try:
+        while waiting or running:
+            if stop():
+                waiting.clear()
+                for process in running:
+                    process.terminate()
+            while waiting and len(running) < at_once:
+                running.append(_fork(waiting.pop(0), leave_at_once))
+            wait([process.sentinel for process in running], timeout=POLL_SECONDS)
+            running = [process for process in running if process.is_alive()]
+    finally:
+        for process in running:
+            process.kill()
+            process.join()
+
+
+def _fork(work: Callable[[], None], *before: Callable[[], None]) -> ForkProcess:
+    """Start a fork that calls some functions and then does the work."""
+    process = multiprocessing.get_context("fork").Process(target=_work_quietly, args=((*before, work), os.getpid()))
+    process.start()
+    return process
+
+
+def _work_quietly(works: Sequence[Callable[[], None]], parent: int) -> None:
     """Do the work in the fork; report an error by the exit code alone."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent was gone before the line above
         sys.exit(1)
     try:
-        work()
+        for work in works:
+            work()
     except BaseException:
         sys.exit(1)

@@ -26,7 +26,14 @@ from nfa.training.materials import training_loss
 from nfa.training.start import StartGradients
 
 
-def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
+def measure(
+    sweep: Sweep,
+    cell: Cell,
+    results: Path,
+    device: torch.device,
+    save_seconds: float = SAVE_SECONDS,
+    processes: int = 1,
+) -> None:
     """Measure every seed of a cell that is not measured, then write the cell's files from all of them.
 
     Args:
@@ -35,6 +42,7 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
         results: Folder of all results.
         device: Device to compute on.
         save_seconds: Seconds between two savings of unfinished work.
+        processes: Number of seeds that are measured side by side, each in a process of its own.
 
     Raises:
         UserError: The cell is not trained, or a checkpoint is missing, damaged or foreign.
@@ -46,10 +54,12 @@ def measure(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_
     steps = {seed: run["checkpoints"] for seed, run in runs.items()}
     with parts.locked():
         work = SeedWork(cell, parts, steps, ALIGNMENT, save_seconds)
-        for seed in work.to_do:
-            with work.part(seed) as table:
-                arrays = _measure_seed(work, seed, table, steps[seed], sweep.measure, device)
-                write_arrays(parts.file(seed, "npz"), arrays)
+
+        def fill(seed: int, table: GrowingTable) -> None:
+            arrays = _measure_seed(work, seed, table, steps[seed], sweep.measure, device)
+            write_arrays(parts.file(seed, "npz"), arrays)
+
+        work.each(fill, processes)
         whole = {name: array for seed in sweep.seeds for name, array in read_arrays(parts.file(seed, "npz")).items()}
         # The arrays come first: they carry no stamp, so the table's stamp must not be there before them.
         write_arrays(paths.matrices, whole)

@@ -22,7 +22,14 @@ from nfa.sweep.stage_settings import Probe
 from nfa.training import Materials, build_model, load_all
 
 
-def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
+def probe(
+    sweep: Sweep,
+    cell: Cell,
+    results: Path,
+    device: torch.device,
+    save_seconds: float = SAVE_SECONDS,
+    processes: int = 1,
+) -> None:
     """Probe every seed of a cell that is not probed, then write the cell's table from all of them.
 
     Args:
@@ -31,6 +38,7 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
         results: Folder of all results.
         device: Device to compute on.
         save_seconds: Seconds between two savings of unfinished work.
+        processes: Number of seeds that are probed side by side, each in a process of its own.
 
     Raises:
         UserError: The cell is not trained, or a checkpoint is missing, damaged or foreign.
@@ -42,13 +50,20 @@ def probe(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
     steps = {seed: run["checkpoints"] for seed, run in runs.items()}
     with parts.locked():
         work = SeedWork(cell, parts, steps, PROBES, save_seconds)
+        data = load_all(cell, work.to_do, device)
+        shared = {id(each): each for each in data.values()}
         subjects: dict[int, Subject] = {}  # of the last data set, which the next seed may share
-        for seed, data in load_all(cell, work.to_do, device).items():
-            with work.part(seed) as table:
-                if id(data) not in subjects:
-                    subjects = {id(data): Subject.of(data, sweep.probe)}
-                ends = steps[seed][0], steps[seed][-1]
-                _probe_seed(work, seed, table, ends, subjects[id(data)], sweep.probe, device)
+        if len(shared) == 1:
+            subjects = {name: Subject.of(each, sweep.probe) for name, each in shared.items()}
+
+        def fill(seed: int, table: GrowingTable) -> None:
+            nonlocal subjects
+            if id(data[seed]) not in subjects:
+                subjects = {id(data[seed]): Subject.of(data[seed], sweep.probe)}
+            ends = steps[seed][0], steps[seed][-1]
+            _probe_seed(work, seed, table, ends, subjects[id(data[seed])], sweep.probe, device)
+
+        work.each(fill, processes)
         write_table(paths.probes, work.joined(sweep.seeds), PROBES, parts.stamp(sweep.seeds))
         write_timings(paths, hashes)
 

@@ -8,12 +8,14 @@ stopped goes on at the checkpoint that it had reached.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import pandas as pd
 import pyarrow as pa
 from torch import nn
 
 from nfa.errors import Preempted
+from nfa.jobs.in_fork import side_by_side
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import Bar, event, progress_bar
 from nfa.storage.checkpoints import load_weights, run_identity
@@ -45,20 +47,47 @@ class SeedWork:
         """
         self.cell, self._parts, self._steps = cell, parts, steps
         self._schema, self._save_seconds = schema, save_seconds
-        self.to_do: list[int] = []
         self.tables: dict[int, pd.DataFrame] = {}
-        for seed in steps:
-            if parts.finished(seed) is None:
-                self.to_do.append(seed)
-            else:
-                event(f"{self._name(seed)}: finished before")
-                self.tables[seed] = read_table(parts.file(seed, "parquet"))
+        self.to_do = list(steps)
+        self._take_finished()
+        for seed in self.tables:
+            event(f"{self._name(seed)}: finished before")
+
+    def _take_finished(self) -> None:
+        """Read the tables of seeds to do whose parts are finished."""
+        for seed in list(self.to_do):
+            if self._parts.finished(seed) is not None:
+                self.tables[seed] = read_table(self._parts.file(seed, "parquet"))
+                self.to_do.remove(seed)
 
     def _name(self, seed: int) -> str:
         return f"{self._parts.stage} {self.cell.id} seed {seed}"
 
+    def each(self, fill: Callable[[int, GrowingTable], None], processes: int) -> None:
+        """Finish the parts of all seeds to do, several at once in forks of this process.
+
+        Args:
+            fill: Adds the missing checkpoints of a seed to its table, and writes the other files of its part.
+            processes: Number of forks at a time.
+
+        Raises:
+            Preempted: The process was told to stop; what was finished is saved.
+        """
+
+        def finish(seed: int) -> None:
+            with self._part(seed) as table:
+                fill(seed, table)
+
+        with preemption() as preempted:
+            side_by_side([partial(finish, seed) for seed in self.to_do], processes, preempted)
+            if preempted():
+                raise Preempted(f"{self._parts.stage} {self.cell.id}: told to stop; finished checkpoints are kept")
+        self._take_finished()
+        for seed in list(self.to_do):
+            finish(seed)
+
     @contextmanager
-    def part(self, seed: int) -> Iterator[GrowingTable]:
+    def _part(self, seed: int) -> Iterator[GrowingTable]:
         """Give the table of a seed to the body, which fills it; on success mark the seed's part as finished."""
         started = time.perf_counter()
         table = GrowingTable(self._parts, seed, self._schema, self._save_seconds)

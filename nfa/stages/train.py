@@ -4,6 +4,8 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +13,7 @@ import torch
 
 from nfa.errors import Preempted
 from nfa.jobs.environment import describe_device, provenance
+from nfa.jobs.in_fork import side_by_side
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import event, progress_bar
 from nfa.storage.atomic import remove, write_text
@@ -30,7 +33,14 @@ from nfa.training.together import Together, stackable
 TOGETHER = 16  # seeds trained together at most: more seeds save no further overhead and take more memory
 
 
-def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_seconds: float = SAVE_SECONDS) -> None:
+def train(
+    sweep: Sweep,
+    cell: Cell,
+    results: Path,
+    device: torch.device,
+    save_seconds: float = SAVE_SECONDS,
+    processes: int = 1,
+) -> None:
     """Train all seeds of a cell that are not finished, then write the cell's files from all of them.
 
     Args:
@@ -39,24 +49,40 @@ def train(sweep: Sweep, cell: Cell, results: Path, device: torch.device, save_se
         results: Folder of all results.
         device: Device to compute on.
         save_seconds: Seconds between two savings of unfinished work.
+        processes: Number of processes that share the seeds.
 
     Raises:
+        Preempted: The process was told to stop; the states of unfinished runs are saved.
         UserError: A saved state belongs to another run.
     """
     paths = SweepPaths(results / sweep.name).cell(cell.id)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "train", hashes["train"])
     with parts.locked():
-        waiting = []
+        waiting = [seed for seed in sweep.seeds if not _is_finished(parts, seed)]
         for seed in sweep.seeds:
-            if _is_finished(parts, seed):
+            if seed not in waiting:
                 event(f"train {cell.id} seed {seed}: finished before")
-            else:
-                waiting.append(seed)
-        for start in range(0, len(waiting), TOGETHER):
-            _train_seeds(cell, waiting[start : start + TOGETHER], parts, device, save_seconds)
+
+        def train_group(seeds: Sequence[int]) -> None:
+            _train_seeds(cell, seeds, parts, device, save_seconds)
+
+        size = min(TOGETHER, ceil(len(waiting) / processes))
+        with preemption() as preempted:
+            side_by_side([partial(train_group, group) for group in _groups(waiting, size)], processes, preempted)
+            if preempted():
+                raise Preempted(f"train {cell.id}: told to stop; saved")
+        if processes > 1:
+            waiting = [seed for seed in waiting if not _is_finished(parts, seed)]
+        for group in _groups(waiting, TOGETHER):
+            train_group(group)
         _write_outputs(sweep, cell, parts)
         write_timings(paths, hashes)
+
+
+def _groups(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Cut seeds into groups of a size."""
+    return [seeds[start : start + size] for start in range(0, len(seeds), max(size, 1))]
 
 
 def _is_finished(parts: Parts, seed: int) -> bool:

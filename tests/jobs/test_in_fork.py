@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nfa.errors import UserError
-from nfa.jobs.in_fork import running_in_fork
+from nfa.jobs.in_fork import running_in_fork, side_by_side
 from tests.helpers import environment
 
 
@@ -48,9 +49,65 @@ def test_an_error_of_the_body_ends_it(tmp_path: Path) -> None:
     assert not (tmp_path / "x").exists()
 
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
+
+
+@linux
+def test_tasks_run_side_by_side_and_a_failure_leaves_the_others(tmp_path: Path) -> None:
+    """The second task waits for a file that the first writes after the third has begun: two at a time, in order."""
+
+    def task(number: int) -> None:
+        (tmp_path / f"begun{number}").touch()
+        if number == 1:
+            raise UserError("left undone")
+        if number == 0:
+            while not (tmp_path / "begun2").exists():
+                time.sleep(0.01)
+        (tmp_path / f"done{number}").touch()
+
+    side_by_side([partial(task, number) for number in range(3)], 2, lambda: False)
+    assert sorted(file.name for file in tmp_path.glob("done*")) == ["done0", "done2"]
+
+
+def test_one_at_a_time_needs_no_fork(tmp_path: Path) -> None:
+    side_by_side([(tmp_path / "x").touch] * 2, 1, lambda: False)
+    side_by_side([(tmp_path / "x").touch], 2, lambda: False)
+    assert not list(tmp_path.iterdir())
+
+
+@linux
+def test_told_to_stop_forks_end_and_no_other_begins(tmp_path: Path) -> None:
+    """A task that handles SIGTERM saves its work; one that does not ends at once, though the process ignores it."""
+
+    def saving() -> None:
+        stopped: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+        (tmp_path / "ready").touch()
+        while not stopped:
+            time.sleep(0.01)
+        (tmp_path / "saved").touch()
+
+    def sleeping() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.01)
+        (tmp_path / "asleep").touch()
+        time.sleep(60)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    began = time.monotonic()
+    try:
+        last = tmp_path / "last"
+        side_by_side([saving, sleeping, last.touch], 2, lambda: (tmp_path / "asleep").exists())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert time.monotonic() - began < 30
+    assert (tmp_path / "saved").exists()
+    assert not last.exists()
+
+
 KILLED = """
 import os, time
-from nfa.jobs.in_fork import running_in_fork
+from nfa.jobs.in_fork import running_in_fork, side_by_side
 
 def work():
     print(os.getpid(), flush=True)
@@ -61,7 +118,7 @@ with running_in_fork(work):
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux alone")
+@linux
 def test_a_kill_ends_both() -> None:
     """A fork that survives its parent would write at the same time as the next attempt."""
     with subprocess.Popen(

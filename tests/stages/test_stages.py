@@ -1,6 +1,7 @@
 """Train, measure and probe together: finished work is kept, and damaged or foreign files are refused."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from nfa.stages.measure import measure
 from nfa.stages.probe import probe
 from nfa.stages.train import train
 from nfa.storage.checks import check_outputs
+from nfa.storage.finished_seeds import Parts
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
@@ -30,6 +32,47 @@ def test_deleted_outputs_are_rewritten_from_finished_work(trained: tuple[Sweep, 
     train(sweep, sweep.cells[0], results, CPU)
     assert paths.history.read_bytes() == history
     assert paths.checkpoint(0, 30).stat().st_mtime_ns == moment
+
+
+def test_seeds_side_by_side_give_the_same_bytes(tmp_path: Path) -> None:
+    sweep = tiny_sweep(seeds=3)
+    cell, files = sweep.cells[0], {}
+    for processes in (1, 2):
+        results = tmp_path / str(processes)
+        paths = SweepPaths(results / sweep.name).cell(cell.id)
+        for stage in (train, measure, probe):
+            stage(sweep, cell, results, CPU, processes=processes)
+        tables = (paths.history, paths.alignment, paths.matrices, paths.probes)
+        files[processes] = [file.read_bytes() for file in (*tables, paths.checkpoint(2, 30))]
+        forks = {Parts(paths, "measure", sweep.hashes(cell)["measure"]).file(seed, "json") for seed in sweep.seeds}
+        assert all(file.exists() for file in forks)
+    assert files[1] == files[2]
+
+
+@pytest.mark.parametrize("stage", [train, measure, probe], ids=lambda s: s.__name__)
+def test_an_error_beside_other_seeds_is_raised_unchanged(
+    stage: Any, trained: tuple[Sweep, CellPaths, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seed that fails in a fork is done again, where its error is seen; the others are finished."""
+    sweep, paths, results = trained
+    cell = sweep.cells[0]
+    if stage is train:
+        shutil.rmtree(paths.state)
+    module = sys.modules[stage.__module__]
+    name = {"train": "_train_seeds", "measure": "_measure_seed", "probe": "_probe_seed"}[stage.__name__]
+    original = getattr(module, name)
+
+    def failing(*arguments: Any, **more: Any) -> Any:
+        if arguments[1] in (1, [1]):
+            raise UserError("no such seed")
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(module, name, failing)
+    with pytest.raises(UserError, match="no such seed"):
+        stage(sweep, cell, results, CPU, processes=2)
+    parts = Parts(paths, stage.__name__, sweep.hashes(cell)[stage.__name__])
+    assert parts.finished(0) is not None
+    assert parts.finished(1) is None
 
 
 @pytest.mark.parametrize("stage", [measure, probe], ids=lambda s: s.__name__)

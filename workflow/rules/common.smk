@@ -32,13 +32,22 @@ def cell_files(*names):
     return [getattr(cell, name) for name in names for cell in cells]
 
 
+def seeds_at_once(wildcards):
+    """Return the number of cores of a stage: more than one where the sweep has fewer cells than there are cores.
+
+    A scheduler gives a job one core, unless `set-threads` says otherwise.
+    """
+    cores = 1 if workflow.remote_exec else int(workflow.cores or 1)
+    return max(1, min(len(SWEEP.seeds), cores // len(SWEEP.cells)))
+
+
 # Memory and time that a job requests from a scheduler; on one machine they limit nothing. They double with each
 # attempt.
 
 
 def memory(mebibytes):
-    """Return the memory of a stage: so many MiB at the first attempt."""
-    return lambda wildcards, attempt: mebibytes * 2 ** (attempt - 1)
+    """Return the memory of a stage: so many MiB at the first attempt, for each process."""
+    return lambda wildcards, attempt, threads: mebibytes * threads * 2 ** (attempt - 1)
 
 
 def cell_minutes(wildcards, attempt):

@@ -10,7 +10,7 @@ rule measure:
         str(PATHS.folder / "logs/measure/{cell}.log"),
     conda:
         "../envs/nfa.yaml"
-    threads: 1
+    threads: seeds_at_once
     resources:
         mem_mb=memory(2000),  # the default sweep needs less than 600
         runtime=cell_minutes,
@@ -21,4 +21,4 @@ rule measure:
     message:
         "measure {wildcards.cell}"
     shell:
-        "nfa measure {params.plan} --cells {wildcards.cell} --threads {threads} > {log} 2>&1"
+        "nfa measure {params.plan} --cells {wildcards.cell} --cores {threads} > {log} 2>&1"

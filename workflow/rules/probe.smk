@@ -9,7 +9,7 @@ rule probe:
         str(PATHS.folder / "logs/probe/{cell}.log"),
     conda:
         "../envs/nfa.yaml"
-    threads: 1
+    threads: seeds_at_once
     resources:
         mem_mb=memory(2000),  # the default sweep needs less than 600
         runtime=cell_minutes,
@@ -20,4 +20,4 @@ rule probe:
     message:
         "probe {wildcards.cell}"
     shell:
-        "nfa probe {params.plan} --cells {wildcards.cell} --threads {threads} > {log} 2>&1"
+        "nfa probe {params.plan} --cells {wildcards.cell} --cores {threads} > {log} 2>&1"

@@ -1,6 +1,7 @@
-# One job trains all seeds of a cell. This stage and the next two use one thread: sums are split over threads, so their
-# number determines the last bits, and small networks gain more from two cells at once. (`--set-threads train=4` helps
-# large networks.) Checkpoints and finished seeds are not declared as outputs, because Snakemake deletes the outputs of
+# One job trains all seeds of a cell. This stage and the next two work on seeds side by side, one thread each: sums are
+# split over threads, so their number determines the last bits, and small networks gain more from two seeds at once. (A
+# single seed uses the threads of `--set-threads train=4`, which helps large networks.)
+# Checkpoints and finished seeds are not declared as outputs, because Snakemake deletes the outputs of
 # a failed job. `update()` would not keep them either: docs/results.md.
 rule train:
     input:
@@ -12,7 +13,7 @@ rule train:
         str(PATHS.folder / "logs/train/{cell}.log"),
     conda:
         "../envs/nfa.yaml"
-    threads: 1
+    threads: seeds_at_once
     resources:
         mem_mb=memory(2000),  # the default sweep needs less than 600
         runtime=cell_minutes,
@@ -24,4 +25,4 @@ rule train:
     message:
         "train {wildcards.cell}"
     shell:
-        "nfa train {params.plan} --cells {wildcards.cell} --threads {threads} > {log} 2>&1"
+        "nfa train {params.plan} --cells {wildcards.cell} --cores {threads} > {log} 2>&1"
