@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 
-from nfa.jobs.preemption import leave_at_once
-
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 POLL_SECONDS = 0.2
 
@@ -61,7 +59,7 @@ def side_by_side(tasks: Sequence[Callable[[], None]], at_once: int, stop: Callab
                 for process in running:
                     process.terminate()
             while waiting and len(running) < at_once:
-                running.append(_fork(waiting.pop(0), leave_at_once))
+                running.append(_fork(_let_sigterm_end_it, waiting.pop(0)))
             wait([process.sentinel for process in running], timeout=POLL_SECONDS)
             running = [process for process in running if process.is_alive()]
     finally:
@@ -70,9 +68,14 @@ def side_by_side(tasks: Sequence[Callable[[], None]], at_once: int, stop: Callab
             process.join()
 
 
-def _fork(work: Callable[[], None], *before: Callable[[], None]) -> ForkProcess:
-    """Start a fork that calls some functions and then does the work."""
-    process = multiprocessing.get_context("fork").Process(target=_work_quietly, args=((*before, work), os.getpid()))
+def _let_sigterm_end_it() -> None:
+    """Put back the default handling of SIGTERM, which ends a fork in silence: its parent says that it was stopped."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _fork(*works: Callable[[], None]) -> ForkProcess:
+    """Start a fork that does some works one after the other."""
+    process = multiprocessing.get_context("fork").Process(target=_work_quietly, args=(works, os.getpid()))
     process.start()
     return process
 

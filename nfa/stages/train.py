@@ -71,7 +71,7 @@ def train(
         with preemption() as preempted:
             side_by_side([partial(train_group, group) for group in _groups(waiting, size)], processes, preempted)
             if preempted():
-                raise Preempted(f"train {cell.id}: told to stop; saved")
+                raise Preempted(f"train {cell.id}: told to stop; finished steps are kept")
         if processes > 1:
             waiting = [seed for seed in waiting if not _is_finished(parts, seed)]
         for group in _groups(waiting, TOGETHER):

@@ -20,16 +20,15 @@ STAGES = ("train", "measure", "probe")
 class Stage:
     """One stage of the single cell of a sweep, run by the command that Snakemake runs."""
 
-    def __init__(self, name: str, config: Path, results: Path, paths: CellPaths) -> None:
-        """Store the stage and its sweep."""
-        self.name, self.config, self.results, self.paths = name, config, results, paths
+    def __init__(self, name: str, config: Path, results: Path, paths: CellPaths, cores: int = 1) -> None:
+        """Store the stage, its sweep, and the number of seeds that are worked on side by side."""
+        self.name, self.config, self.results, self.paths, self.cores = name, config, results, paths, cores
 
     def start(self, save_every: float = 0.0, cwd: Path | None = None) -> "subprocess.Popen[str]":
         """Start it; its messages are read by ``communicate``."""
         command = [sys.executable, "-m", "nfa", self.name, str(self.config), "--results", str(self.results)]
-        return subprocess.Popen(
-            [*command, "--save-every", str(save_every)], env=environment(), stderr=subprocess.PIPE, text=True, cwd=cwd
-        )
+        command += ["--save-every", str(save_every), "--cores", str(self.cores)]
+        return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, cwd=cwd)
 
     def started_work(self, save_every: float = 0.0, cwd: Path | None = None) -> "subprocess.Popen[str]":
         """Start it and wait until it takes its lock, which it does first when all is imported."""

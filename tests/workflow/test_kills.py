@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.sweep.grid import parse
 from tests.helpers import nfa, tiny
 from tests.workflow.snakemake import Workflow
-from tests.workflow.stages import STAGES, Stage, differing
+from tests.workflow.stages import OUTPUTS, STAGES, Stage, differing
 from tests.workflow.test_workflow import table_bytes
 
 DOCUMENT = tiny(
@@ -33,6 +34,7 @@ LONGER = tiny(
     train={"steps": 300, "batch_size": 64, "checkpoints": 12},
     measure={"samples": 200},
 )
+MEASURED = ("alignment.parquet", "matrices.npz")
 KILLS = 6  # of each stage; each costs a start of the command
 DROPOUT = """
 from torch import nn
@@ -127,15 +129,20 @@ def test_a_network_with_dropout_killed_and_resumed_ends_with_the_same_bytes(tmp_
 
 
 @pytest.mark.slow
-def test_told_to_stop_every_stage_saves_and_goes_on_to_the_same_bytes(undisturbed: Undisturbed, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cores", "names"), [(1, STAGES), (2, ("train", "measure"))])
+def test_told_to_stop_a_stage_saves_and_goes_on_to_the_same_bytes(
+    cores: int, names: Sequence[str], undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     cut = undisturbed.elsewhere(tmp_path)
-    for name in STAGES:
-        stage = Stage(name, undisturbed.config, tmp_path, cut)
+    for name in names:
+        stage = Stage(name, undisturbed.config, tmp_path, cut, cores)
         process = stage.started_work()
         process.terminate()  # while it loads: there is nothing to save
         _, messages = process.communicate(timeout=60)
         assert process.returncode == PREEMPTED, messages
-        assert messages == "nfa: told to stop; finished work is kept, the same command goes on from it\n"
+        assert len(messages.splitlines()) == 1
+        assert messages.startswith("nfa: ")
+        assert "told to stop; finished" in messages
         process = stage.started_work()
         stage.wait_for_progress(process, (0, 0))
         process.terminate()
@@ -149,8 +156,8 @@ def test_told_to_stop_every_stage_saves_and_goes_on_to_the_same_bytes(undisturbe
         saved = stage.progress()
         assert saved > (0, 0)
         messages = stage.finish()
-        assert name != "train" or f"resumed at step {saved[1]}" in messages
-    assert differing(undisturbed.paths, cut) == []
+        assert name != "train" or cores > 1 or f"resumed at step {saved[1]}" in messages
+    assert differing(undisturbed.paths, cut, OUTPUTS if "probe" in names else ("history.parquet", *MEASURED)) == []
 
 
 @pytest.mark.slow

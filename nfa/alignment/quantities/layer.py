@@ -66,6 +66,45 @@ class Reference:
         return None if descent is None else -descent, note
 
 
+class LayerWeights:
+    """W and its change, with decompositions that do not depend on K and so serve every estimate of K."""
+
+    def __init__(self, weight: Tensor, initial: Tensor | None, own: Tensor) -> None:
+        """Take W and W0, (k, d) or (g, k, d) float64, and W in its own number type."""
+        self.weight, self._initial, self._own = weight, initial, own
+
+    @cached_property
+    def features(self) -> FeatureMatrix:
+        """F = W^T W."""
+        return FeatureMatrix(self.weight)
+
+    @cached_property
+    def tie_width(self) -> float:
+        """Distance of two singular values of W, or of its change, that rounding of W may have parted."""
+        return tie_width(self._own)
+
+    @cached_property
+    def left_basis(self) -> LeftBasis:
+        """The left singular basis of W."""
+        return LeftBasis(self.features, self.tie_width)
+
+    @cached_property
+    def left(self) -> LeftMatrix:
+        """W W^T."""
+        return LeftMatrix(self.features)
+
+    @cached_property
+    def change(self) -> Tensor | None:
+        """W - W0; None where no initial weights are given."""
+        return None if self._initial is None else self.weight - self._initial
+
+    @cached_property
+    def change_features(self) -> FeatureMatrix:
+        """The feature matrix of the change, (W - W0)^T (W - W0)."""
+        assert self.change is not None
+        return FeatureMatrix(self.change)
+
+
 class LayerContext:
     """A layer as its quantities see it: W, K, the reference, and cached results.
 
@@ -75,9 +114,12 @@ class LayerContext:
         seed: Seed of everything that a quantity draws at random.
     """
 
-    def __init__(self, current: LayerCovariance, reference: Reference, seed: int) -> None:
-        """Take the tensors; nothing is computed yet."""
+    def __init__(
+        self, current: LayerCovariance, reference: Reference, seed: int, weights: LayerWeights | None = None
+    ) -> None:
+        """Take the tensors, and what is known of the weights; nothing is computed yet."""
         self.current, self.reference, self.seed = current, reference, seed
+        self.weights = weights or LayerWeights(current.weight, reference.initial_weight, current.own_weight)
         self._remembered: dict[tuple[Any, ...], Any] = {}
 
     def once(self, function: Callable[..., Result], *arguments: Hashable) -> Result:
@@ -116,25 +158,35 @@ class LayerContext:
         """True if h is the network's output."""
         return self.current.depth_from_output == 0
 
-    @cached_property
+    @property
     def features(self) -> FeatureMatrix:
         """F = W^T W."""
-        return FeatureMatrix(self.weight)
+        return self.weights.features
 
-    @cached_property
+    @property
     def tie_width(self) -> float:
         """Distance of two singular values of W, or of its change, that rounding of W may have parted."""
-        return tie_width(self.current.own_weight)
+        return self.weights.tie_width
 
-    @cached_property
+    @property
     def left_basis(self) -> LeftBasis:
         """The left singular basis of W."""
-        return LeftBasis(self.features, self.tie_width)
+        return self.weights.left_basis
 
-    @cached_property
+    @property
     def left(self) -> LeftMatrix:
         """W W^T."""
-        return LeftMatrix(self.features)
+        return self.weights.left
+
+    @property
+    def change(self) -> Tensor | None:
+        """W - W0; None where no initial weights are given."""
+        return self.weights.change
+
+    @property
+    def change_features(self) -> FeatureMatrix:
+        """The feature matrix of the change, (W - W0)^T (W - W0)."""
+        return self.weights.change_features
 
     @cached_property
     def middle(self) -> Middle:
@@ -147,20 +199,9 @@ class LayerContext:
         return Agop.of(self.features, self.middle)
 
     @cached_property
-    def change(self) -> Tensor | None:
-        """W - W0; None where no initial weights are given."""
-        return None if self.reference.initial_weight is None else self.weight - self.reference.initial_weight
-
-    @cached_property
     def at_start(self) -> bool:
         """True if W equals W0."""
         return self.change is not None and not bool(self.change.any())
-
-    @cached_property
-    def change_features(self) -> FeatureMatrix:
-        """The feature matrix of the change, (W - W0)^T (W - W0)."""
-        assert self.change is not None
-        return FeatureMatrix(self.change)
 
     @cached_property
     def estimator(self) -> Estimator:
@@ -175,8 +216,8 @@ class LayerContext:
         return {(name, "1"): value for name, value in self.estimator.correlations(weight).items()}
 
     def anew(self) -> "LayerContext":
-        """Return the same layer without cached results, which are large and freed with the copy that holds them."""
-        return LayerContext(self.current, self.reference, self.seed)
+        """Return the same layer without cached results of K, which are large and freed with the copy that holds them."""
+        return LayerContext(self.current, self.reference, self.seed, self.weights)
 
     def halves(self) -> Iterator["LayerContext"]:
         """Give the layer with each of the two sketches of K, and of K0, in place of their mean."""
@@ -188,4 +229,5 @@ class LayerContext:
                 replace(self.current, total=total, rounding=0.0),
                 replace(self.reference, initial_covariance=None if start is None else without_single_block(start)),
                 self.seed,
+                self.weights,
             )
