@@ -216,7 +216,7 @@ class LayerContext:
         return {(name, "1"): value for name, value in self.estimator.correlations(weight).items()}
 
     def anew(self) -> "LayerContext":
-        """Return the same layer without cached results of K, which are large and freed with the copy that holds them."""
+        """Return the same layer without cached results of K, which are large and are freed with the copy."""
         return LayerContext(self.current, self.reference, self.seed, self.weights)
 
     def halves(self) -> Iterator["LayerContext"]:
