@@ -1,12 +1,13 @@
-"""Ridge regression at every penalty from a single eigendecomposition, in float64.
+"""Ridge regression at several penalties from one Gram matrix, in float64.
 
 With centred X (n, m) and Y (n, C) and a penalty lambda per sample,
 
     B(lambda) = argmin |Y - X B|^2 + n lambda |B|^2
-              = V (s + n lambda)^-1 V^T X^T Y        X^T X = V diag(s) V^T,  m <= n: the primal form
-              = X^T U (s + n lambda)^-1 U^T Y        X X^T = U diag(s) U^T,  m > n: the dual form
+              = (X^T X + n lambda I)^-1 X^T Y        m <= n: the primal form
+              = X^T (X X^T + n lambda I)^-1 Y        m > n: the dual form
 
 Hastie, Tibshirani & Friedman, The Elements of Statistical Learning, eq. 3.44 and 18.16. The intercept is not penalised.
+A Cholesky decomposition for each penalty costs less than one eigendecomposition for all, up to about ten penalties.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ class RidgePath:
     """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray) -> None:
-        """Decompose the smaller of X^T X and X X^T.
+        """Compute the smaller of X^T X and X X^T.
 
         Args:
             features: (n, m) float64.
@@ -31,20 +32,26 @@ class RidgePath:
         """
         self.n = len(features)
         self.mean, self.target_mean = features.mean(axis=0), targets.mean(axis=0)
-        x, y = features - self.mean, targets - self.target_mean
-        if x.shape[1] <= self.n:
-            values, self._basis = linalg.eigh(x.T @ x)
-            self._projected = self._basis.T @ (x.T @ y)
-        else:
-            values, vectors = linalg.eigh(x @ x.T)
-            self._basis, self._projected = x.T @ vectors, vectors.T @ y
-        self._values = np.maximum(values, 0)
+        self._x, self._y = features - self.mean, targets - self.target_mean
+        self._found: dict[float, np.ndarray] = {}
+        self._primal = self._x.shape[1] <= self.n
+        self._gram = self._x.T @ self._x if self._primal else self._x @ self._x.T
 
     def coefficients(self, penalty: float) -> np.ndarray:
         """Return the coefficients B, (m, C), at a penalty per sample, which must be above 0."""
-        shrunk: np.ndarray = self._projected / (self._values + self.n * penalty)[:, None]
-        found: np.ndarray = self._basis @ shrunk
-        return found
+        if penalty not in self._found:
+            self._found[penalty] = self._solved(penalty)
+        return self._found[penalty]
+
+    def _solved(self, penalty: float) -> np.ndarray:
+        """Solve for the coefficients at a penalty."""
+        regularised = self._gram.copy()
+        regularised.flat[:: len(regularised) + 1] += self.n * penalty
+        decomposed = linalg.cho_factor(regularised, overwrite_a=True, check_finite=False)
+        if self._primal:
+            found: np.ndarray = linalg.cho_solve(decomposed, self._x.T @ self._y, check_finite=False)
+            return found
+        return self._x.T @ linalg.cho_solve(decomposed, self._y, check_finite=False)
 
     def predict(self, features: np.ndarray, penalty: float) -> np.ndarray:
         """Predict (n, C) for features (n, m) at a penalty."""
