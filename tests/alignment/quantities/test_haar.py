@@ -67,15 +67,15 @@ def test_squares_on_the_diagonal_of_a_wide_matrix_enter_by_their_expectation(
     rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the off-diagonal correlation changes by a small part of its stated error."""
-    weight = torch.randn(80, rank, generator=generator(rank)).double() @ torch.randn(rank, 1100).double()
+    weight = torch.randn(80, rank, generator=generator(rank)).double() @ torch.randn(rank, 512).double()
     factors = torch.randn(80, 10, generator=generator(rank + 1)).double() * torch.logspace(0, -1, 10)
     basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
     turned = TurnedCovariance(torch.linalg.eigvalsh(factors @ factors.T).clamp(min=0)[None], 80, seed=1)
     key = "nfc", "offdiagonal", "1"
     found = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
-    monkeypatch.setattr(haar_module, "MANY_COLUMNS", 1101)
+    monkeypatch.setattr(haar_module, "MANY_COLUMNS", 513)
     expected = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
-    assert abs(found.means[key].value - expected.means[key].value) < 0.05 * expected.means[key].stderr
+    assert abs(found.means[key].value - expected.means[key].value) < 0.1 * expected.means[key].stderr
     assert found.deviations[key].value == pytest.approx(expected.deviations[key].value, rel=0.02)
     assert found.means["nfc", "pearson", "1"] == expected.means["nfc", "pearson", "1"]
 
