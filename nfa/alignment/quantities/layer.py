@@ -131,10 +131,10 @@ class LayerContext:
         """The left singular basis of W."""
         return LeftBasis(self.features, self.tie_width)
 
-    @cached_property
+    @property
     def left(self) -> LeftMatrix:
         """W W^T."""
-        return LeftMatrix(self.features)
+        return self.left_basis.left
 
     @cached_property
     def middle(self) -> Middle:
