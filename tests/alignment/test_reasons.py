@@ -267,6 +267,15 @@ def contradicting_sketches() -> set[str]:
     return {value.note for value in sketched_split.unbiased_split(estimator, weight, 0.0).values()}
 
 
+def below_rounding() -> set[str]:
+    """Notes of a change of two digits of every entry of a W whose largest singular value is rounded by more."""
+    model = with_weight(torch.ones(6, 4)).float()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        model.get_parameter("0.weight").add_(2.0**-22 * torch.randn(6, 4).sign())
+    return of_notes(measure(model, inputs(dtype=torch.float32), initial=before))
+
+
 ENDS = torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 CASES: dict[str, Callable[[], Iterable[str]]] = {
@@ -311,6 +320,8 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     best_power.ALIKE: lambda: of_notes(measure(chain(4, 1), inputs())),
     sketched_split.NOISE: contradicting_sketches,
     slope.NO_WEIGHT: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    slope.BELOW_ROUNDING: below_rounding,
+    slope.ONE_DIRECTION: lambda: of_notes(measure(chain(4, 1, 2), inputs())),
     slope.ONE_STRENGTH: lambda: of_notes(measure(with_weight(torch.eye(2)), inputs(d=2))),
     slope.K_VANISHES: lambda: of_notes(measure(with_weight(ENDS[0], readout=torch.zeros(2, 3)), inputs(d=3))),
     slope.TWO_DIRECTIONS: lambda: of_notes(measure(chain(4, 2, 3), inputs())),
