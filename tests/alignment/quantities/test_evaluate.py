@@ -174,8 +174,8 @@ def test_limit_at_the_initial_weights() -> None:
                 row = (quantity.replace("nfc", factor), None, None)
                 assert value_of(table, row, name) == pytest.approx(expected, abs=1e-10)
             for correlation, expected in rho(v @ v.T, k).items():
-                row = (quantity.replace("nfc", "left_nfc"), correlation, None)
-                assert value_of(table, row, name) == pytest.approx(expected, abs=1e-10, nan_ok=True)
+                left = (quantity.replace("nfc", "left_nfc"), correlation, None)
+                assert value_of(table, left, name) == pytest.approx(expected, abs=1e-10, nan_ok=True)
             row = (quantity.replace("nfc", "spectrum_slope"), None, None)
             assert value_of(table, row, name) == pytest.approx(line(v, k), abs=1e-8)
             drawn = [rho(v.T @ v, v.T @ q[0] @ k @ q[0].T @ v)["cosine"] for q in rotations(len(k), 1, 0)]
@@ -204,8 +204,8 @@ def test_limit_agrees_with_a_tiny_step() -> None:
     structure = limit.quantity.str.contains("^c_(?:directional|spectral|left|permuted|spectrum)")
     for name in ("0", "2", "4"):
         found = rows_of(moved, name)
-        for row, value in rows_of(limit[structure], name).items():
-            assert found[row] == pytest.approx(value, abs=1e-4, nan_ok=True), (name, row)
+        for of_limit, value in rows_of(limit[structure], name).items():
+            assert found[of_limit] == pytest.approx(value, abs=1e-4, nan_ok=True), (name, of_limit)
 
 
 def test_a_frozen_layer_of_a_network_that_moved_has_no_limit() -> None:
