@@ -50,6 +50,8 @@ CONTROLS = {
     "directional": Control("directional_haar", "directional_haar_sd"),
     "spectral": Control("spectral_haar", "spectral_haar_sd"),
     "c_directional": Control("c_directional_haar", "c_directional_haar_sd"),
+    "c_left_nfc": Control("c_left_nfc_haar", "c_left_nfc_haar_sd"),
+    "c_left_nfc_update": Control("c_left_nfc_update_haar", "c_left_nfc_update_haar_sd"),
     "c_spectral": Control("c_spectral_haar", "c_spectral_haar_sd"),
     "c_directional_update": Control("c_directional_update_haar", "c_directional_update_haar_sd"),
     "c_spectral_update": Control("c_spectral_update_haar", "c_spectral_update_haar_sd"),

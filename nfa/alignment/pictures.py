@@ -9,6 +9,7 @@ from nfa.alignment.quantities.agop import factor
 from nfa.alignment.quantities.feature_matrix import largest
 from nfa.alignment.quantities.layer import LayerContext, Reference
 from nfa.alignment.quantities.slope import kappa_of, strengths_of, turned_covariance
+from nfa.alignment.quantities.subject import weights
 
 LEADING = 32  # directions of W along which the entries of K are kept, strongest first
 
@@ -74,7 +75,8 @@ def left_pictures(layer: LayerCovariance) -> dict[str, np.ndarray]:
         {'left_k': (4, 4), 'strengths': (4,), 'kappa': (4,)}
     """
     context = LayerContext(layer, Reference(), seed=0)
-    strengths = strengths_of(context)
+    matrix = weights(context)
+    strengths = strengths_of(context, matrix)
     blocks, size = strengths.shape
     if context.no_covariance:
         turned, kappa = (
@@ -82,7 +84,7 @@ def left_pictures(layer: LayerCovariance) -> dict[str, np.ndarray]:
             strengths.new_full(strengths.shape, torch.nan),
         )
     else:
-        turned, kappa = context.once(turned_covariance), kappa_of(context)
+        turned, kappa = context.once(turned_covariance, matrix), kappa_of(context, matrix)
     # Reversed within a block, where kappa ascends among equal strengths, and merged over the blocks.
     order = strengths.flip(1).flatten().argsort(descending=True, stable=True)
     block, place = order // size, size - 1 - order % size

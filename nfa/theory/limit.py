@@ -73,9 +73,10 @@ def limit(
 
     Returns:
         Rows of the alignment table (see ``nfa.alignment.measure``) at step 0: quantity ``c_nfc`` for gradient flow in
-        every correlation and power, its control ``c_haar_nfc``, and its factors ``c_directional`` and ``c_spectral``
-        with their controls; with an optimizer or a direction also ``c_nfc_update`` and its controls and factors. A
-        value is NaN, with the reason in ``note``, if the layer does not move.
+        every correlation and power, its controls ``c_haar_nfc`` and ``c_permuted_nfc``, its factors ``c_directional``
+        and ``c_spectral``, and ``c_left_nfc`` and ``c_spectrum_slope``, with their controls; with an optimizer or a
+        direction also ``c_nfc_update`` and all of these along it. A value is NaN, with the reason in ``note``, if the
+        layer does not move.
 
     Raises:
         ValueError: ``measure_covariances`` refuses the arguments, the loss is unknown, targets do not match, both an

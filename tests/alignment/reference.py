@@ -128,11 +128,13 @@ def reference_rows(
             if power == "1":
                 rows["haar_nfc_sd", name, "1"] = float(values.std())
     rows |= split_rows("", w, k, of_weights, spectrum) | split_rows("c_", change, k, of_change, spectrum)
-    for name, value in rho(w @ w.T, k, blocks).items():
-        rows["left_nfc", name, None] = value
-    for name, (mean, spread) in over(rho(w @ w.T, q @ spectrum @ q.T, blocks) for q in rotations).items():
-        rows["left_nfc_haar", name, None], rows["left_nfc_haar_sd", name, None] = mean, spread
-    rows["spectrum_slope", None, None] = line(w, k)
+    for prefix, v in (("", w), ("c_", change)):
+        for name, value in rho(v @ v.T, k, blocks).items():
+            rows[f"{prefix}left_nfc", name, None] = value
+        for name, (mean, spread) in over(rho(v @ v.T, q @ spectrum @ q.T, blocks) for q in rotations).items():
+            rows[f"{prefix}left_nfc_haar", name, None] = mean
+            rows[f"{prefix}left_nfc_haar_sd", name, None] = spread
+        rows[f"{prefix}spectrum_slope", None, None] = line(v, k)
     turned = [rho(change.T @ change, change.T @ q @ spectrum @ q.T @ change, blocks) for q in of_change]
     for name, (mean, spread) in over(turned).items():
         rows["c_haar_nfc", name, "1"], rows["c_haar_nfc_sd", name, "1"] = mean, spread

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from nfa.alignment import LayerCovariance, left_pictures, pictures
-from nfa.alignment.covariance.layer_covariances import DOUBLE
+from nfa.alignment import left_pictures, pictures
 from nfa.alignment.quantities.rotations import haar
+from tests.alignment.quantities.drawing import layer_of
 
 
 def draw(k: int, d: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,20 +56,6 @@ def test_what_overflows_is_nan() -> None:
         arrays = pictures(weight, covariance * torch.inf, whole=whole)
         for name, array in arrays.items():
             assert np.isfinite(array).any() == name.startswith("nfm"), name
-
-
-def layer_of(weight: torch.Tensor, covariance: torch.Tensor, resolution: float = DOUBLE) -> LayerCovariance:
-    return LayerCovariance(
-        layer="hidden",
-        index=0,
-        depth_from_output=1,
-        chain_length=2,
-        own_weight=weight,
-        total=covariance.reshape(-1, *covariance.shape[-2:]),
-        n=1,
-        outputs=1,
-        resolution=resolution,
-    )
 
 
 @pytest.mark.parametrize(("k", "d"), [(5, 9), (9, 5), (40, 60)])

@@ -35,6 +35,7 @@ from nfa.alignment.quantities import (
     sketched_split,
     slope,
     spectra,
+    subject,
     weights,
 )
 from nfa.features import SamplesWithTargets, linear_rows
@@ -266,22 +267,31 @@ def contradicting_sketches() -> set[str]:
     return {value.note for value in sketched_split.unbiased_split(estimator, weight, 0.0).values()}
 
 
+def below_rounding() -> set[str]:
+    """Notes of a change of two digits of every entry of a W whose largest singular value is rounded by more."""
+    model = with_weight(torch.ones(6, 4)).float()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        model.get_parameter("0.weight").add_(2.0**-22 * torch.randn(6, 4).sign())
+    return of_notes(measure(model, inputs(dtype=torch.float32), initial=before))
+
+
 ENDS = torch.diag(torch.tensor([1.0, 2.0, 3.0])), torch.tensor([[3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 CASES: dict[str, Callable[[], Iterable[str]]] = {
     ansatz.NO_DEPTH_POWER: lambda: of_notes(measure(Skip(), inputs())),
     layer.GRADIENT_FLOW: lambda: of_notes(limits_of(gradients=1)),
     layer.RULE_FLOW: lambda: of_notes(limits_of(instead=1)),
-    centred.FIRST_UPDATE: lambda: of_notes(limits_of(updates=1)),
+    subject.FIRST_UPDATE: lambda: of_notes(limits_of(updates=1)),
     layer.OVERFLOW: lambda: of_notes(overflowing()),
     layer.K_ROUNDING: lambda: of_notes(measure(MeanAfterNorm().double(), torch.randn(8, 3, 8, 8).double())),
     evaluate.PLUG_IN: lambda: of_notes(measure(chain(4, 6, 2), inputs(), samples=12)),
     ansatz.NO_INITIAL: lambda: of_notes(measure(chain(4, 6, 2), inputs())),
     centred.NO_INITIAL_K: no_initial_covariance,
     centred.AT_START_TWICE: lambda: of_notes(limits_of()),
-    centred.AT_START_NO_GRADIENT: lambda: of_notes(limits_of()),
-    centred.FROZEN: lambda: of_notes(frozen_layer()),
-    centred.CHANGE_ROUNDING: lambda: of_notes(last_digit("0.weight")),
+    subject.AT_START_NO_GRADIENT: lambda: of_notes(limits_of()),
+    subject.FROZEN: lambda: of_notes(frozen_layer()),
+    subject.CHANGE_ROUNDING: lambda: of_notes(last_digit("0.weight")),
     ansatz.CHANGE_NOT_FINITE: lambda: [part for note in of_notes(infinite("updates")) for part in note.split(": ")],
     centred.K_UNCHANGED: lambda: of_notes(unmoved_covariance()),
     centred.K_CHANGE_ROUNDING: lambda: of_notes(last_digit("1.weight")),
@@ -310,6 +320,8 @@ CASES: dict[str, Callable[[], Iterable[str]]] = {
     best_power.ALIKE: lambda: of_notes(measure(chain(4, 1), inputs())),
     sketched_split.NOISE: contradicting_sketches,
     slope.NO_WEIGHT: lambda: of_notes(measure(with_weight(torch.zeros(3, 4)), inputs())),
+    slope.BELOW_ROUNDING: below_rounding,
+    slope.ONE_DIRECTION: lambda: of_notes(measure(chain(4, 1, 2), inputs())),
     slope.ONE_STRENGTH: lambda: of_notes(measure(with_weight(torch.eye(2)), inputs(d=2))),
     slope.K_VANISHES: lambda: of_notes(measure(with_weight(ENDS[0], readout=torch.zeros(2, 3)), inputs(d=3))),
     slope.TWO_DIRECTIONS: lambda: of_notes(measure(chain(4, 2, 3), inputs())),

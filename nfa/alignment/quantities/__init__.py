@@ -14,7 +14,10 @@ The files, in the order in which they build on each other:
     layer            one layer with everything that its quantities share
     quantity         the class ``Quantity``
     split, left_matrix                     the factors of UC-NFC; sums over S = W W^T
-    ansatz, centred, haar, permuted        the correlations and their controls, a file for each family
+    ansatz, haar                           UC-NFC, and its control by rotation of K
+    subject                                W, its change and the first update: the matrices that are compared with K
+    controls, permuted                     controls of each of them, by rotation and by permutation
+    centred                                the correlations of the change and of the first update
     directions, sketched_split             the factors as quantities, and from sketches of K
     left, slope, weights, spectra, fact, best_power      further quantities, a file for each family
     evaluate         all quantities of one layer
@@ -35,10 +38,19 @@ from nfa.alignment.quantities import (
     weights,
 )
 from nfa.alignment.quantities.quantity import Quantity
+from nfa.alignment.quantities.split import FACTORS
+from nfa.alignment.quantities.subject import CHANGE, UPDATE, WEIGHTS, Subject
+
+
+def _structure(subject: Subject) -> tuple[Quantity, ...]:
+    """Define what compares the left singular structure of a subject with K."""
+    factors = (quantity for factor in FACTORS for quantity in directions.factor_quantities(subject, factor))
+    return (*factors, *left.left_quantities(subject), *slope.slope_quantities(subject))
+
 
 # Quantities that have a limit at W = W0; those of the optimizer's first update have rows there only.
-_OF_CHANGE = (centred.C_NFC, *directions.CONTROLS_OF_CHANGE, *directions.SPLIT_OF_CHANGE)
-_OF_UPDATE = (centred.C_NFC_UPDATE, *directions.CONTROLS_OF_UPDATE, *directions.SPLIT_OF_UPDATE)
+_OF_CHANGE = (centred.C_NFC, *centred.CONTROLS_OF_CHANGE, permuted.permuted_nfc(CHANGE), *_structure(CHANGE))
+_OF_UPDATE = (centred.C_NFC_UPDATE, *centred.CONTROLS_OF_UPDATE, permuted.permuted_nfc(UPDATE), *_structure(UPDATE))
 LIMIT_QUANTITIES = tuple(quantity.name for quantity in (*_OF_CHANGE, *_OF_UPDATE))
 
 QUANTITIES: dict[str, Quantity] = {
@@ -47,15 +59,9 @@ QUANTITIES: dict[str, Quantity] = {
         ansatz.UC_NFC,
         haar.HAAR_NFC,
         haar.HAAR_NFC_SD,
-        permuted.PERMUTED_NFC,
+        permuted.permuted_nfc(WEIGHTS),
         ansatz.W0_NFC,
-        *directions.SPLIT_OF_WEIGHTS,
-        left.LEFT_NFC,
-        left.LEFT_NFC_HAAR,
-        left.LEFT_NFC_HAAR_SD,
-        slope.SPECTRUM_SLOPE,
-        slope.SPECTRUM_SLOPE_ERROR,
-        slope.SPECTRUM_SLOPE_R2,
+        *_structure(WEIGHTS),
         *_OF_CHANGE,
         *_OF_UPDATE,
         centred.DC_NFC,

@@ -14,9 +14,9 @@ from math import hypot, isnan, nan
 from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities import LIMIT_QUANTITIES, QUANTITIES
-from nfa.alignment.quantities.centred import LIMITS, noted
 from nfa.alignment.quantities.layer import OVERFLOW, LayerContext, Reference
 from nfa.alignment.quantities.quantity import COVARIANCE, WEIGHTS, Quantity
+from nfa.alignment.quantities.subject import LIMITS, noted
 from nfa.alignment.quantities.values import Value, Values, undefined
 
 PLUG_IN = reason("of the samples drawn: no error estimate for the whole data set")

@@ -77,7 +77,6 @@ def haar_control(
     resolution: float,
     *,
     readout: bool = False,
-    left: LeftMatrix | None = None,
 ) -> Controls:
     """Compute correlations and their factors under random rotations of K.
 
@@ -88,7 +87,6 @@ def haar_control(
         resolution: Relative rounding of K's eigenvalues.
         readout: True if h is the network's output. There K is the identity, and both the correlation and its control
             are 1: a known answer. At any other layer a control that no rotation changes is undefined.
-        left: W W^T, if its correlation with K is to be controlled, too.
 
     Returns:
         Means and standard deviations over m rotations; the standard error of a mean is sd / sqrt(m). m is 20 at power 1
@@ -99,7 +97,7 @@ def haar_control(
     # For a larger k float32 is twice as fast and right to 1e-6, unless the entries of F hardly vary.
     single = turned.whole and eigenvalues.shape[1] > LARGEST_IN_DOUBLE and varied
     draws: dict[Drawn, list[Value]] = {}
-    for found in _at_power_one(basis, turned, torch.float32 if single else torch.float64, left):
+    for found in _at_power_one(basis, turned, torch.float32 if single else torch.float64):
         for key, value in found.items():
             draws.setdefault(key, []).append(value)
     others = {power: exponent for power, exponent in powers.items() if exponent != 1}
@@ -150,9 +148,7 @@ def constant(eigenvalues: Tensor) -> bool:
     return high - low <= STILL * high
 
 
-def _at_power_one(
-    basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype, left: LeftMatrix | None
-) -> Iterator[dict[Drawn, Value]]:
+def _at_power_one(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype) -> Iterator[dict[Drawn, Value]]:
     """Correlate at power 1 for each rotation, in the left singular basis of W, where most sums are over squares.
 
     Args:
@@ -160,7 +156,6 @@ def _at_power_one(
             are drawn, and the many weak ones enter by their expectation where not all are.
         turned: The rotations.
         dtype: Number type of the large products.
-        left: W W^T, if its correlation is wanted.
     """
     features, inner = basis.features, turned.inner(dtype)
     drawn = inner.shape[-1]
@@ -182,12 +177,11 @@ def _at_power_one(
     diagonals = _diagonals(basis, turned, dtype, of_draws["whole"])
     moments = features.moments_of_each(of_draws["total"], of_draws["whole"], of_draws["product"], diagonals)
     sums_of_factors = zip(*(of_draws[name].tolist() for name in ("product", "aligned", "whole")), strict=True)
-    of_left = None if left is None else _of_left(left, strengths, turned, dtype)
+    of_left = _of_left(basis.left, strengths, turned, dtype)
     for number, (of_weights, factors) in enumerate(zip(moments, sums_of_factors, strict=True)):
         found: dict[Drawn, Value] = {("nfc", name, "1"): value for name, value in of_weights.correlations().items()}
         found |= {(name, None, None): value for name, value in Factors(features.squared, *factors).values().items()}
-        if of_left is not None:
-            found |= {("left", name, None): value for name, value in of_left[number].items()}
+        found |= {("left", name, None): value for name, value in of_left[number].items()}
         yield found
 
 
@@ -317,7 +311,7 @@ def turned_covariance(layer: LayerContext) -> TurnedCovariance:
 def of_weights(layer: LayerContext) -> Controls:
     """Compute the controls of UC-NFC and of its factors."""
     turned, resolution = layer.once(turned_covariance), layer.current.resolution
-    return haar_control(layer.left_basis, turned, layer.powers, resolution, readout=layer.is_readout, left=layer.left)
+    return haar_control(layer.left_basis, turned, layer.powers, resolution, readout=layer.is_readout)
 
 
 def _mean(layer: LayerContext) -> Values:

@@ -19,7 +19,6 @@ from nfa.alignment.network.layers import without_single_block
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, Middle
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.sketch import Estimator
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from nfa.alignment.quantities.values import Values, exponents
@@ -87,11 +86,6 @@ class LayerWeights:
     def left_basis(self) -> LeftBasis:
         """The left singular basis of W."""
         return LeftBasis(self.features, self.tie_width)
-
-    @cached_property
-    def left(self) -> LeftMatrix:
-        """W W^T."""
-        return LeftMatrix(self.features)
 
     @cached_property
     def change(self) -> Tensor | None:
@@ -172,11 +166,6 @@ class LayerContext:
     def left_basis(self) -> LeftBasis:
         """The left singular basis of W."""
         return self.weights.left_basis
-
-    @property
-    def left(self) -> LeftMatrix:
-        """W W^T."""
-        return self.weights.left
 
     @property
     def change(self) -> Tensor | None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from nfa.alignment.quantities.correlation import NFM_ZERO, OTHER_ZERO, bounded
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
+from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.values import Value, undefined
 
 SINGLE = torch.finfo(torch.float32).eps
@@ -79,6 +80,11 @@ class LeftBasis:
         """The left singular vectors in the space of h, (g, k, m)."""
         basis = self.features.basis
         return self.vectors if basis is None else basis @ self.vectors
+
+    @cached_property
+    def left(self) -> LeftMatrix:
+        """S = W W^T."""
+        return LeftMatrix(self.features)
 
     @cached_property
     def groups(self) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment import measure, measure_covariances
 from nfa.alignment.network.trial import MAGNIFIED
-from nfa.alignment.quantities.centred import CHANGE_ROUNDING, K_CHANGE_ROUNDING
+from nfa.alignment.quantities.centred import K_CHANGE_ROUNDING
 from nfa.alignment.quantities.layer import K_ROUNDING
+from nfa.alignment.quantities.subject import CHANGE_ROUNDING
 from nfa.theory.limit import limit
 from tests.alignment.architectures import ARCHITECTURES
 from tests.alignment.comparing import WITHOUT_K, note_of

@@ -4,6 +4,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nfa.alignment import LayerCovariance
 from nfa.alignment.quantities.rotations import haar
 from nfa.alignment.quantities.values import Value
 
@@ -28,3 +29,18 @@ def draw_pair(shape: tuple[int, int], rank: int, seed: int) -> tuple[Tensor, Ten
 
 def values_of(found: dict[str, Value]) -> dict[str, float]:
     return {name: value.value for name, value in found.items()}
+
+
+def layer_of(weight: Tensor, covariance: Tensor, resolution: float = DOUBLE) -> LayerCovariance:
+    """A hidden layer of given W, (k, d) or (g, k, d), and K, (k, k) or (g, k, k)."""
+    return LayerCovariance(
+        layer="hidden",
+        index=0,
+        depth_from_output=1,
+        chain_length=2,
+        own_weight=weight,
+        total=covariance.reshape(-1, *covariance.shape[-2:]),
+        n=1,
+        outputs=1,
+        resolution=resolution,
+    )

@@ -16,19 +16,21 @@ from nfa.alignment.quantities.values import exponents
 from tests.alignment.comparing import assert_values_close, note_of, rows_of, value_of
 from tests.alignment.jacobians import reference_layers
 from tests.alignment.networks import CASES, Case, layers_of, squared_error, targets_for, trained
-from tests.alignment.reference import Row, factors, reference_rows, rho
+from tests.alignment.reference import Row, factors, line, reference_rows, rho
 
 # Quantities of a matrix with both conventions, with the correlation alone, with neither; see the table's documentation.
 BOTH = ("uc_nfc", "c_nfc", "w0_nfc", "haar_nfc")
 DEPTH_LAW = ("depth_law_power", "depth_law_fit", "depth_law_low", "depth_law_high")  # in test_best_power.py
 SINGLE = (
     *("relative_change", "localisation", "stable_rank_nfm", "stable_rank_agop", "stable_rank_k"),
-    *("subspace_overlap", "commutator", "spectrum_slope", "spectrum_slope_error", "spectrum_slope_r2"),
+    *("subspace_overlap", "commutator"),
+    *(f"{prefix}spectrum_slope{end}" for prefix in ("", "c_") for end in ("", "_error", "_r2")),
     *(prefix + factor + end for prefix in ("", "c_") for factor in FACTORS for end in ("", "_haar", "_haar_sd")),
 )
-POWER_ONE = ("permuted_nfc", "c_haar_nfc", "c_haar_nfc_sd", "dc_nfc", "haar_nfc_sd")
-NO_POWER = ("fact", *DEPTH_LAW, "left_nfc", "left_nfc_haar", "left_nfc_haar_sd")
-ELSEWHERE = (*DEPTH_LAW, "permuted_nfc", "spectrum_slope_error", "spectrum_slope_r2")  # in files of their own
+POWER_ONE = ("permuted_nfc", "c_permuted_nfc", "c_haar_nfc", "c_haar_nfc_sd", "dc_nfc", "haar_nfc_sd")
+LEFT = tuple(f"{prefix}left_nfc{end}" for prefix in ("", "c_") for end in ("", "_haar", "_haar_sd"))
+NO_POWER = ("fact", *DEPTH_LAW, *LEFT)
+ELSEWHERE = re.compile("depth_law|permuted_nfc|spectrum_slope_error|spectrum_slope_r2")  # in files of their own
 WITH_ERRORS = re.compile("haar|permuted_nfc|spectrum_slope_error")  # controls, which are drawn, and an error itself
 
 
@@ -55,7 +57,7 @@ def test_equals_dense_formulas(case: Case) -> None:
     )
     now, before = (reference_layers(network.eval(), inputs) for network in (model, start))
     for name, layer in layers_of(model, inputs).items():
-        found = {row: value for row, value in rows_of(table, name).items() if row[0] not in ELSEWHERE}
+        found = {row: value for row, value in rows_of(table, name).items() if not ELSEWHERE.search(row[0])}
         powers = {
             power: exponent
             for power, exponent in exponents(layer.depth_from_output, layer.chain_length).items()
@@ -75,10 +77,10 @@ def test_equals_dense_formulas(case: Case) -> None:
             blocks=blocks,
         )
         missing: dict[Row, float] = dict.fromkeys(all_rows() - expected.keys(), math.nan)
-        missing = {row: value for row, value in missing.items() if row[0] not in ELSEWHERE}
+        missing = {row: value for row, value in missing.items() if not ELSEWHERE.search(row[0])}
         if layer.depth_from_output == 0:  # its K is the identity and does not move
             missing |= {("dc_nfc", correlation, "1"): math.nan for correlation in CORRELATIONS}
-            missing |= {(f"left_nfc_haar{end}", "offdiagonal", None): math.nan for end in ("", "_sd")}
+            missing |= {(name, "offdiagonal", None): math.nan for name in LEFT}
         assert_values_close(found, {**expected, **missing}, 1e-8)
 
 
@@ -155,6 +157,9 @@ def test_limit_at_the_initial_weights() -> None:
     extra: set[Row] = {("c_nfc_update", c, p) for c in CORRELATIONS for p in POWERS}
     extra |= {(f"c_haar_nfc_update{end}", c, "1") for end in ("", "_sd") for c in CORRELATIONS}
     extra |= {(f"c_{factor}_update{end}", None, None) for factor in FACTORS for end in ("", "_haar", "_haar_sd")}
+    extra |= {("c_permuted_nfc_update", c, "1") for c in CORRELATIONS}
+    extra |= {(f"c_left_nfc_update{end}", c, None) for c in CORRELATIONS for end in ("", "_haar", "_haar_sd")}
+    extra |= {(f"c_spectrum_slope_update{end}", None, None) for end in ("", "_error", "_r2")}
     assert rows_of(table, "0").keys() == all_rows() | extra
     assert note_of(table, "c_nfc", "0") == "limit t -> 0+, gradient flow"
     assert note_of(table, "c_nfc_update", "0") == "limit t -> 0+, along the optimizer's first update"
@@ -168,6 +173,11 @@ def test_limit_at_the_initial_weights() -> None:
             for factor, expected in factors(v, k).items():
                 row = (quantity.replace("nfc", factor), None, None)
                 assert value_of(table, row, name) == pytest.approx(expected, abs=1e-10)
+            for correlation, expected in rho(v @ v.T, k).items():
+                left = (quantity.replace("nfc", "left_nfc"), correlation, None)
+                assert value_of(table, left, name) == pytest.approx(expected, abs=1e-10, nan_ok=True)
+            row = (quantity.replace("nfc", "spectrum_slope"), None, None)
+            assert value_of(table, row, name) == pytest.approx(line(v, k), abs=1e-8)
             drawn = [rho(v.T @ v, v.T @ q[0] @ k @ q[0].T @ v)["cosine"] for q in rotations(len(k), 1, 0)]
             control = value_of(table, (quantity.replace("nfc", "haar_nfc"), "cosine", "1"), name)
             assert control == pytest.approx(sum(drawn) / len(drawn), abs=4 * torch.tensor(drawn).std().item())
@@ -191,6 +201,11 @@ def test_limit_agrees_with_a_tiny_step() -> None:
             for power in POWERS:
                 row = ("c_nfc", correlation, power)
                 assert value_of(moved, row, name) == pytest.approx(value_of(limit, row, name), abs=1e-4), (name, row)
+    structure = limit.quantity.str.contains("^c_(?:directional|spectral|left|permuted|spectrum)")
+    for name in ("0", "2", "4"):
+        found = rows_of(moved, name)
+        for of_limit, value in rows_of(limit[structure], name).items():
+            assert found[of_limit] == pytest.approx(value, abs=1e-4, nan_ok=True), (name, of_limit)
 
 
 def test_a_frozen_layer_of_a_network_that_moved_has_no_limit() -> None:

@@ -7,7 +7,6 @@ from nfa.alignment.quantities import haar as haar_module
 from nfa.alignment.quantities import rotations as rotations_module
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
 from nfa.alignment.quantities.haar import DRAWS_DECOMPOSED, haar_control
-from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.rotations import DRAWS, TurnedCovariance, haar, rotations
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from nfa.random import torch_generator
@@ -53,9 +52,9 @@ def test_large_controls_are_right_in_single_precision(
     basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
     turned = TurnedCovariance(eigenvalues, min(k, d), seed=1)
     monkeypatch.setattr(haar_module, "MANY_COLUMNS", d + 1)
-    found = haar_control(basis, turned, {"1": 1.0}, DOUBLE, left=LeftMatrix(basis.features))
+    found = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
     monkeypatch.setattr(haar_module, "LARGEST_IN_DOUBLE", k)
-    expected = haar_control(basis, turned, {"1": 1.0}, DOUBLE, left=LeftMatrix(basis.features))
+    expected = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
     assert found.means.keys() == expected.means.keys()
     for key, value in expected.means.items():
         assert value.value == pytest.approx(found.means[key].value, abs=1e-6, nan_ok=True), key

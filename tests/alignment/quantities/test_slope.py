@@ -19,6 +19,11 @@ from tests.alignment.quantities.test_known_answers import balanced_network, draw
 SLOPE, R2 = ("spectrum_slope", None, None), ("spectrum_slope_r2", None, None)
 
 
+def of_weights(text: str) -> str:
+    """A reason, about the weights."""
+    return text.format(matrix="W")
+
+
 def power_of_gram(weight: Tensor, exponent: float) -> Tensor:
     values, vectors = torch.linalg.eigh(weight @ weight.T)
     power: Tensor = 3 * (vectors * values**exponent) @ vectors.T
@@ -79,9 +84,9 @@ def test_directions_among_equal_singular_values_are_those_of_k() -> None:
 def test_no_slope() -> None:
     two = torch.tensor([1.0, 2.0], dtype=torch.float64)
     assert spectrum_slope(two, two).error.note == slope_module.TWO_DIRECTIONS
-    assert spectrum_slope(torch.ones(3).double(), two[[0, 1, 1]]).slope.note == slope_module.ONE_STRENGTH
-    assert spectrum_slope(two, torch.tensor([1.0, 0.0]).double()).slope.note == slope_module.K_VANISHES
-    assert spectrum_slope(two, torch.ones(2).double()).r2.note == slope_module.NO_VARIATION
+    assert spectrum_slope(torch.ones(3).double(), two[[0, 1, 1]]).slope.note == of_weights(slope_module.ONE_STRENGTH)
+    assert spectrum_slope(two, torch.tensor([1.0, 0.0]).double()).slope.note == of_weights(slope_module.K_VANISHES)
+    assert spectrum_slope(two, torch.ones(2).double()).r2.note == of_weights(slope_module.NO_VARIATION)
 
 
 def test_a_direction_that_the_network_does_not_use_is_named() -> None:
@@ -91,7 +96,7 @@ def test_a_direction_that_the_network_does_not_use_is_named() -> None:
         model.get_parameter("0.weight").copy_(torch.diag(torch.tensor([3.0, 2.0, 1.0])))
         model.get_parameter("1.weight").copy_(torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]]))
     inputs = torch.randn(20, 3, dtype=torch.float64, generator=generator(4))
-    assert note_of(measure(model, inputs), "spectrum_slope", "0") == slope_module.K_VANISHES
+    assert note_of(measure(model, inputs), "spectrum_slope", "0") == of_weights(slope_module.K_VANISHES)
     with torch.no_grad():
         model.get_parameter("1.weight")[0, 0] = 1.0
     assert value_of(measure(model, inputs), SLOPE, "0") < 0

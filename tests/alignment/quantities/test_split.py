@@ -15,7 +15,6 @@ from nfa.alignment.quantities import rotations as rotations_module
 from nfa.alignment.quantities.correlation import EQUAL_OFF_DIAGONAL
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix, correlations
 from nfa.alignment.quantities.haar import haar_control
-from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.rotations import TurnedCovariance, haar, rotations
 from nfa.alignment.quantities.sketch import Estimator
 from nfa.alignment.quantities.sketch_forms import Forms
@@ -163,7 +162,7 @@ def test_directions_without_strengths() -> None:
 def controls(weight: Tensor, covariance: Tensor, seed: int = 0) -> haar_module.Controls:
     basis = basis_of(weight)
     turned = TurnedCovariance(torch.linalg.eigvalsh(covariance)[None], min(weight.shape), seed)
-    return haar_control(basis, turned, {"1": 1.0}, 2.0**-52, left=LeftMatrix(basis.features))
+    return haar_control(basis, turned, {"1": 1.0}, 2.0**-52)
 
 
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
