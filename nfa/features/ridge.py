@@ -48,10 +48,9 @@ class RidgePath:
         regularised = self._gram.copy()
         regularised.flat[:: len(regularised) + 1] += self.n * penalty
         decomposed = linalg.cho_factor(regularised, overwrite_a=True, check_finite=False)
-        if self._primal:
-            found: np.ndarray = linalg.cho_solve(decomposed, self._x.T @ self._y, check_finite=False)
-            return found
-        return self._x.T @ linalg.cho_solve(decomposed, self._y, check_finite=False)
+        target = self._x.T @ self._y if self._primal else self._y
+        solved: np.ndarray = linalg.cho_solve(decomposed, target, check_finite=False)
+        return solved if self._primal else self._x.T @ solved
 
     def predict(self, features: np.ndarray, penalty: float) -> np.ndarray:
         """Predict (n, C) for features (n, m) at a penalty."""

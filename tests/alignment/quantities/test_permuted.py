@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.quantities.evaluate import quantity_values
-from nfa.alignment.quantities.haar import DRAWS
 from nfa.alignment.quantities.layer import Reference
+from nfa.alignment.quantities.rotations import DRAWS
 from nfa.random import torch_generator
 from tests.alignment.quantities.drawing import draw_pair, generator, layer_of
 from tests.alignment.reference import over, rho
