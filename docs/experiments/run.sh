@@ -35,7 +35,7 @@ experiment() {
 experiment initial_scale --x model.init_scale --panel optimizer.name
 experiment optimizers --x optimizer.name --panel layer --at-train-loss 0.035
 experiment depth_law --x depth --panel model --show depth_law_power depth_power
-experiment architectures --panel model
+experiment architectures --panel model --show directional directional_haar spectral spectral_haar c_nfc c_haar_nfc
 experiment early_dynamics --x data.alpha --panel model.width --show c_nfc c_haar_nfc
 experiment alignment_reversing --x data.gamma --panel data.power --show c_nfc c_haar_nfc
 experiment fact_or_ansatz --x step --panel optimizer.weight_decay --show fact uc_nfc haar_nfc uc_nfc:cosine:depth haar_nfc:cosine:depth
