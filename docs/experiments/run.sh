@@ -49,7 +49,7 @@ if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" modular_arithmetic "* ]]
   python docs/experiments/modular_structure.py > results/modular_arithmetic-operations/structure.md
 fi
 experiment ansatz_mlp
-experiment transformer
+experiment transformer --show directional directional_haar spectral spectral_haar
 experiment learning_rules --panel optimizer
 experiment ansatz_vgg --x layer --panel optimizer.lr
 
