@@ -51,7 +51,7 @@ fi
 experiment ansatz_mlp
 experiment transformer --show directional directional_haar spectral spectral_haar
 experiment learning_rules --panel optimizer
-experiment ansatz_vgg --x layer --panel optimizer.lr
+experiment ansatz_vgg --x layer --panel optimizer.lr --show directional directional_haar spectral spectral_haar uc_nfc haar_nfc
 
 # An ImageNet network from a package, measured unchanged. It is read at run time and never becomes part of this project.
 if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" pretrained "* ]]; then
