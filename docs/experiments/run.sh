@@ -48,7 +48,7 @@ experiment modular_arithmetic:operations --x step --panel data.operation --show 
 if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" modular_arithmetic "* ]]; then
   python docs/experiments/modular_structure.py > results/modular_arithmetic-operations/structure.md
 fi
-experiment ansatz_mlp
+experiment ansatz_mlp --show uc_nfc haar_nfc directional directional_haar spectral spectral_haar
 experiment transformer --show directional directional_haar spectral spectral_haar
 experiment learning_rules --panel optimizer
 experiment ansatz_vgg --x layer --panel optimizer.lr --show directional directional_haar spectral spectral_haar uc_nfc haar_nfc
