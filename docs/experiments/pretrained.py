@@ -24,8 +24,9 @@ from nfa.report.figures.style import styled
 from nfa.storage.tables import write_frame
 
 HERE = Path(__file__).resolve().parent
-CROPS, SIDE = 16, 96  # images, and their side in pixels
-SEED = 0  # of the crops, of the sketches, and of the untrained network
+CROPS, SIDE = 8, 96  # images, and their side in pixels
+SEED = 0  # of the crops, of the rotations, and of the untrained network
+SPLIT = {"uc_nfc": "haar_nfc", "directional": "directional_haar", "spectral": "spectral_haar"}  # -> control
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, as the network was trained
 
 
@@ -57,42 +58,58 @@ def measured(folder: Path) -> pd.DataFrame:
     """Measure both networks on the same crops."""
     images, parts = crops(SEED), []
     for name, network in networks(folder, SEED).items():
-        table = nfa.measure(network.eval(), images, estimator="sketched", batch_size=4, seed=SEED)
+        table = nfa.measure(network.eval(), images, estimator="exact", batch_size=1, seed=SEED)
         parts.append(table.assign(network=name))
         print(f"{name}: {table['layer'].nunique()} layers", flush=True)
     return pd.concat(parts, ignore_index=True)
 
 
-def draw(means: pd.DataFrame, path: Path) -> None:
-    """Draw UC-NFC of every layer, trained and untrained, beside its control."""
+def draw(values: pd.DataFrame, path: Path) -> None:
+    """Draw UC-NFC and its two factors in every layer, trained and untrained, each beside its control."""
     with styled():
-        figure = Figure(figsize=(9, 3.4), facecolor="white", layout="constrained")
+        figure = Figure(figsize=(9, 4), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, (name, table) in zip(figure.subplots(1, 2, sharey=True), means.groupby(level=0), strict=True):
-            table = table.droplevel(0)
-            for quantity, colour in (("haar_nfc", "#8fb8d3"), ("uc_nfc", "#0072b2")):
-                axes.plot(table.index, table[quantity], "o-", color=colour, markersize=3, linewidth=0.8, label=quantity)
-            axes.set(title=str(name), xlabel="layer, from the input", ylim=(-0.02, 1.03))
+        grid = figure.subplots(2, len(SPLIT), sharex=True, sharey=True)
+        for row, network in zip(grid, ("trained", "untrained"), strict=True):
+            layers = values.loc[network]
+            for axes, (quantity, control) in zip(row, SPLIT.items(), strict=True):
+                for name, colour in ((control, "#8fb8d3"), (quantity, "#0072b2")):
+                    axes.plot(layers.index, layers[name], "o-", color=colour, markersize=2.5, linewidth=0.8, label=name)
+                axes.set(title=f"{network}: {quantity}", ylim=(-0.02, 1.03))
+        for axes in grid[1]:
+            axes.set_xlabel("layer, from the input")
             axes.legend(loc="lower left")
         write_figure(figure, path, [".png"])
+
+
+def summary(values: pd.DataFrame) -> pd.DataFrame:
+    """Average UC-NFC and its factors over layers, and count the layers 2 standard deviations from their controls."""
+    found = {}
+    for quantity, control in SPLIT.items():
+        above = values[quantity] - values[control]
+        for network, rows in values.groupby(level=0):
+            in_sd = above.loc[rows.index] / rows[f"{control}_sd"]
+            found[str(network), quantity] = {
+                "layers": len(rows),
+                "value": rows[quantity].mean(),
+                "control": rows[control].mean(),
+                "with an sd": in_sd.notna().sum(),
+                "above by 2 sd": (in_sd > 2).sum(),
+                "below by 2 sd": (in_sd < -2).sum(),
+            }
+    return pd.DataFrame(found).T.sort_index()
 
 
 def main(folder: Path) -> None:
     """Measure, write, draw and print."""
     table = measured(folder)
     write_frame(HERE.parents[1] / "results/pretrained/alignment", table)
-    rows = table["correlation"].eq("cosine") & table["power"].eq("1") & (table["depth_from_output"] > 0)
-    wide = table[rows].pivot(index=["network", "layer_index"], columns="quantity", values=["value", "stderr"])
-    values, errors = wide["value"], wide["stderr"]
+    headline = table["correlation"].fillna("cosine").eq("cosine") & table["power"].fillna("1").eq("1")
+    rows = table[headline & (table["depth_from_output"] > 0)]
+    values = rows.pivot(index=["network", "layer_index"], columns="quantity", values="value")
+    values = values.dropna(subset=["haar_nfc"])  # K of a depthwise convolution, a number for each group, has no control
     draw(values, HERE / "pretrained")
-    above = values["uc_nfc"] - values["haar_nfc"]
-    spread = (errors["uc_nfc"] ** 2 + values["haar_nfc_sd"].fillna(0) ** 2) ** 0.5
-    found = values[["uc_nfc", "haar_nfc"]].groupby(level=0).mean()
-    found["layers"] = above.groupby(level=0).size()
-    found["above by 2 sd"], found["below by 2 sd"] = (
-        (sign * above > 2 * spread).groupby(level=0).sum() for sign in (1, -1)
-    )
-    print(found.round(3).to_string())
+    print(summary(values).round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ experiment() {
 }
 
 experiment initial_scale --x model.init_scale --panel optimizer.name
-experiment optimizers --x optimizer.name --panel layer --at-train-loss 0.035
+experiment optimizers --x optimizer.name --panel layer --at-train-loss 0.035 --show uc_nfc haar_nfc directional directional_haar spectral spectral_haar c_nfc c_haar_nfc
 experiment depth_law --x depth --panel model --show depth_law_power depth_power
-experiment architectures --panel model
+experiment architectures --panel model --show directional directional_haar spectral spectral_haar c_nfc c_haar_nfc
 experiment early_dynamics --x data.alpha --panel model.width --show c_nfc c_haar_nfc
 experiment alignment_reversing --x data.gamma --panel data.power --show c_nfc c_haar_nfc
 experiment fact_or_ansatz --x step --panel optimizer.weight_decay --show fact uc_nfc haar_nfc uc_nfc:cosine:depth haar_nfc:cosine:depth
@@ -48,10 +48,10 @@ experiment modular_arithmetic:operations --x step --panel data.operation --show 
 if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" modular_arithmetic "* ]]; then
   python docs/experiments/modular_structure.py > results/modular_arithmetic-operations/structure.md
 fi
-experiment ansatz_mlp
-experiment transformer
+experiment ansatz_mlp --show uc_nfc haar_nfc directional directional_haar spectral spectral_haar
+experiment transformer --show directional directional_haar spectral spectral_haar
 experiment learning_rules --panel optimizer
-experiment ansatz_vgg --x layer --panel optimizer.lr
+experiment ansatz_vgg --x layer --panel optimizer.lr --show directional directional_haar spectral spectral_haar uc_nfc haar_nfc
 
 # An ImageNet network from a package, measured unchanged. It is read at run time and never becomes part of this project.
 if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" pretrained "* ]]; then
