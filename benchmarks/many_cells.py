@@ -65,7 +65,7 @@ def main() -> None:
             profile = ["--workflow-profile", ROOT / "profiles" / "default", "--configfile", config]
             steps = {
                 "expand": ["nfa", "expand", config],
-                "plan": ["snakemake", "-n", "--cores", 2, "-s", ROOT / "Snakefile", "-d", folder, *profile],
+                "plan": ["snakemake", "-n", "-q", "--cores", 2, "-s", ROOT / "Snakefile", "-d", folder, *profile],
                 "aggregate": ["nfa", "aggregate", config],
             }
             for step, command in steps.items():
