@@ -35,7 +35,6 @@ def _clone(tensor: Tensor) -> Tensor:
     return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
 
-
 def tensors_in(values: Iterable[Any], seen: set[int] | None = None) -> Iterator[Tensor]:
     """Yield the tensors among some values, also those inside lists, tuples, dicts and sets."""
     seen = set() if seen is None else seen

@@ -134,7 +134,7 @@ def test_nested_tensors_are_copied_and_not_loaded() -> None:
     model.register_buffer("graph", torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]))
     assert check(model, INPUTS).passed.all()
     for call in (monitored, from_itself):
-        with pytest.raises(ValueError, match="^initial: 'graph' is a nested tensor, which torch does not load; make"):
+        with pytest.raises(ValueError, match=r"^initial: 'graph' is a nested tensor, which torch does not load; make"):
             call(model, INPUTS)
 
 
