@@ -96,6 +96,8 @@ SPECIAL: dict[str, Callable[[], Tensor]] = {
 class Graph(nn.Module):
     """Passes features of nodes on to their neighbours."""
 
+    graph: Tensor
+
     def __init__(self, graph: Tensor) -> None:
         """Make the layer."""
         super().__init__()
