@@ -102,8 +102,10 @@ class Graph(nn.Module):
         """Make the layer."""
         super().__init__()
         self.first = nn.Linear(3, 2)
-        register = self.register_parameter if isinstance(graph, nn.Parameter) else self.register_buffer
-        register("graph", graph)
+        if isinstance(graph, nn.Parameter):
+            self.graph = graph
+        else:
+            self.register_buffer("graph", graph)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3) -> (n, 2)."""
