@@ -226,9 +226,11 @@ class Interception(TorchDispatchMode):
         if dependent and not self._followed:
             numbers = [t for t in tensors if t.is_floating_point() and t in self._from_samples]
             self.skips |= len({t.requires_grad for t in numbers}) == 2
-        self.detaches |= any(tensor in self._detached for tensor in tensors)
-        if dependent and name == "detach" and tensors[0].requires_grad:
-            self._detached[result] = True  # autograd itself detaches results, too, but computes nothing from them
+        if name == "detach":
+            if dependent and (tensors[0].requires_grad or tensors[0] in self._detached):
+                self._detached[result] = True  # autograd detaches what it saves, too, and attaches it again
+        else:
+            self.detaches |= any(tensor in self._detached and not tensor.requires_grad for tensor in tensors)
         returns = func._schema.returns
         if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
             return result  # a view: its memory identifies it

@@ -86,8 +86,19 @@ def test_a_weight_that_is_measured_in_part_says_so(case: str) -> None:
         assert not table[table.layer == "readout"].note.str.contains(LEAVES_OUT).any(), what
 
 
-def test_a_product_whose_result_is_not_used_needs_no_note() -> None:
-    model = net(lambda m, x: m.readout(torch.tanh((m.lin(torch.tanh(x)), m.lin(x))[1])), lin=nn.Linear(4, 4))
+def unused(m: Any, x: Tensor) -> Tensor:
+    return m.readout(torch.tanh((m.lin(torch.tanh(x)), m.lin(x))[1]))  # type: ignore[no-any-return]
+
+
+def derived(m: Any, x: Tensor) -> Tensor:
+    """Forces: the output is the gradient of an energy, in which the result of the readout has no part."""
+    (forces,) = torch.autograd.grad(m.readout(torch.tanh(m.lin(x))).sum(), x, create_graph=True)
+    return forces
+
+
+@pytest.mark.parametrize("run", [unused, derived])
+def test_a_product_whose_result_is_not_used_needs_no_note(run: Callable[[Any, Tensor], Tensor]) -> None:
+    model = net(run, lin=nn.Linear(4, 4))
     assert not measure(model, samples(6, 4)).note.str.contains(LEAVES_OUT).any()
 
 
