@@ -81,7 +81,7 @@ def check(
         each weight of two or more dimensions that is not measured to the reason.
 
     Raises:
-        ValueError: For the reasons of ``measure``, or because the network does not run in float64.
+        ValueError: For the reasons of ``measure``, or because the network does not run on these inputs.
 
     Example:
         >>> import nfa, torch
@@ -118,7 +118,7 @@ def check(
                 direct = direct_agop(network, chosen, directions, heads=heads, names=names)
             break
         except (RuntimeError, TypeError, LookupError) as error:
-            if use_float64 and "Double" in str(error):  # an operation that has no float64
+            if use_float64 and "double" in str(error).lower():  # an operation without float64, or bound to float32
                 use_float64 = False
                 continue
             cause = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

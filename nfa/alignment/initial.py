@@ -105,7 +105,7 @@ def initial_network(model: nn.Module, initial: nn.Module | Mapping[str, Any]) ->
     own = model.state_dict()
     given = unwrapped(given, own)
     _refuse_checkpoint(given, own)
-    network = deep_copy(model)  # first: tensors that cannot be copied have no shapes to compare either
+    network = deep_copy(model)
     for name, value in own.items():
         if isinstance(value, Tensor) and (name in given or not unused(name)):
             _check(name, value, given)
@@ -159,6 +159,8 @@ def _check(name: str, value: Tensor, given: Mapping[str, Any]) -> None:
         raise ValueError(f"initial: {name!r} is a {type(given[name]).__name__}, not a tensor")
     if nn.parameter.is_lazy(given[name]):
         raise ValueError(f"initial: {name!r} is not initialised: run that network once on a batch before training")
+    if value.is_nested:
+        raise ValueError(f"initial: {name!r} is a nested tensor, which torch does not load; make it dense")
     if value.shape != given[name].shape:
         shapes = f"{tuple(given[name].shape)}, the model's {tuple(value.shape)}"
         raise ValueError(f"initial: {name!r} has shape {shapes}")

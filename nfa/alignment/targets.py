@@ -30,14 +30,15 @@ def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
         loss: Name of one of ``nfa.losses``.
         outputs: (n, *shape).
         targets: (n, *shape); (n,) or (n, 1) where a sample has one output; integers of the shape (n,) or (n, 1), the
-            classes 0 to C - 1 of outputs (n, C), for ``cross_entropy`` and ``logistic``.
+            classes 0 to C - 1 of outputs (n, C), for ``cross_entropy`` and ``logistic``. For ``cross_entropy`` (n, C)
+            is a code of classes: one value for the class, one lower value for every other.
 
     Returns:
         (n, *shape); a class becomes 1 for the class and -1 for every other.
 
     Raises:
-        ValueError: The targets have another shape, name classes that the outputs do not have, or, for ``logistic``,
-            which takes signs, are 0.
+        ValueError: The targets have another shape, name classes that the outputs do not have, are 0 for ``logistic``,
+            which takes signs, or are shares of classes for ``cross_entropy``.
 
     Example:
         >>> import torch
@@ -58,4 +59,16 @@ def fitting_targets(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
         targets = targets.reshape(len(targets), *shape)
     if loss == "logistic" and not bool(targets.all()):
         raise ValueError("targets: 0 has no sign; loss 'logistic' takes positive and negative ones, such as 1 and -1")
+    if loss == "cross_entropy" and classes and not _is_code(targets):
+        raise ValueError(
+            "targets: rows that are no code of classes (one value for the class, one lower value for every other); "
+            "for loss 'cross_entropy' give classes, or for shares of classes loss=torch.nn.functional.cross_entropy"
+        )
     return targets.to(outputs.device) if targets.is_floating_point() else targets.to(outputs)
+
+
+def _is_code(targets: Tensor) -> bool:
+    """Tell whether (n, C) targets have only two values, the larger one once in every row."""
+    low, high = targets.aminmax()
+    of_class = targets == high
+    return bool(low < high and (of_class.sum(1) == 1).all() and (of_class | (targets == low)).all())

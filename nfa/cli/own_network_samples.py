@@ -224,7 +224,7 @@ def targets_for(path: Path, samples: Samples, loss: str, labels: str | None, out
     try:
         return fitting_targets(loss, outputs, given.to(outputs.device, like))
     except ValueError as error:
-        classes = not given.is_floating_point() and given[0].numel() == 1 and loss == "mse"
+        classes = loss == "mse" and given[0].numel() == 1 and bool((given == given.round()).all())
         hint = "; --labels classes codes classes as a sweep does" if classes else ""
         raise UserError(f"{where}: {str(error).removeprefix('targets: ')}{hint}") from None
 

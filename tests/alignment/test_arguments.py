@@ -117,6 +117,7 @@ def test_samples_that_cannot_be_taken_are_refused(
     if words == ["zero samples"] and entry in ("limit", "weight_gradients"):
         words = ["0 inputs but 20 targets"]
     assert all(word in told for word in words), told
+    assert told.count("the network takes") <= 1, told  # one sentence, also where a second network is measured
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

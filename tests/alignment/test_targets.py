@@ -58,6 +58,10 @@ def test_every_shape_that_fits_gives_the_same_numbers(case: str) -> None:
     pd.testing.assert_frame_equal(monitor.frame, theirs.frame, rtol=1e-5, atol=1e-6)
 
 
+NO_CODE = (
+    "targets: rows that are no code of classes (one value for the class, one lower value for every other); for loss "
+    "'cross_entropy' give classes, or for shares of classes loss=torch.nn.functional.cross_entropy"
+)
 REFUSED: dict[str, tuple[int, str, object, str]] = {
     "labels for squared error": (
         3,
@@ -95,6 +99,14 @@ REFUSED: dict[str, tuple[int, str, object, str]] = {
         CLASSES,
         "targets: classes 0 to 2, but the outputs are for classes 0 to 1",
     ),
+    "shares of classes": (
+        3,
+        "cross_entropy",
+        (HOT + 0.1) / 1.3 + 0.01 * VALUES[:, None],
+        NO_CODE,
+    ),
+    "shares of two classes": (2, "cross_entropy", torch.stack([VALUES.sigmoid(), (-VALUES).sigmoid()], 1), NO_CODE),
+    "no class": (3, "cross_entropy", torch.zeros(20, 3), NO_CODE),
     "zeros and ones": (
         1,
         "logistic",

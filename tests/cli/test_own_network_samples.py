@@ -162,6 +162,7 @@ def test_labels_become_targets(y: Any, loss: str, labels: str | None, targets: A
         (ONE_HOT, "mse", None, "one-hot rows could be classes or values; give --labels onehot"),
         (ONE_HOT.astype(np.int64), "mse", None, "one-hot rows could be classes or values; give --labels onehot"),
         (NUMBERED, "mse", None, "--labels classes codes classes as a sweep does"),
+        (NUMBERED.astype(np.float64), "mse", None, "--labels classes codes classes as a sweep does"),
         (TEXT[:30:3].repeat(3), "cross_entropy", None, "1 different labels, but the network has 3 outputs"),
         (NUMBERED * 2, "cross_entropy", "onehot", "needs rows with a single 1"),
         (TEXT, "mse", "values", "holds text"),

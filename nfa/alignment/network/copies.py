@@ -1,8 +1,8 @@
 """Copies of a network: ``nfa.check``, ``nfa.Monitor`` and a start (``initial=``) need one.
 
 ``copy.deepcopy`` refuses tensors that autograd computed. A forward pass that stores one in an attribute, and
-``torch.nn.utils.weight_norm``, leave such tensors; here they are copied without their graph. Sparse and nested tensors
-torch copies in some layouts only; where it does not, the error names the tensor.
+``torch.nn.utils.weight_norm``, leave such tensors; here they are copied without their graph. It also refuses sparse and
+nested tensors in several layouts, which ``clone`` copies.
 """
 
 import copy
@@ -22,19 +22,17 @@ def deep_copy(model: nn.Module) -> nn.Module:
         ValueError: It holds something that cannot be copied.
     """
     held = {id(tensor): tensor for module in model.modules() for tensor in tensors_in(vars(module).values())}
-    memo: dict[int, Any] = {key: tensor.detach().clone() for key, tensor in held.items() if not tensor.is_leaf}
+    memo: dict[int, Any] = {key: _clone(t) for key, t in held.items() if not (t.is_leaf and dense(t))}
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:  # whatever the attributes' own ways of being copied raise
-        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if not dense(tensor):
-                kind = "nested" if tensor.is_nested else "sparse"
-                raise ValueError(
-                    "the network cannot be copied, which check, Monitor and initial= need: "
-                    f"{name!r} is a {kind} tensor, which torch does not copy; make it dense"
-                ) from error
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise ValueError(f"{type(model).__name__} cannot be copied, which is needed here: {reason}") from error
+
+
+def _clone(tensor: Tensor) -> Tensor:
+    copied = tensor.detach().clone()
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
 
 def tensors_in(values: Iterable[Any], seen: set[int] | None = None) -> Iterator[Tensor]:

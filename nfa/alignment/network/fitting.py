@@ -61,6 +61,8 @@ def _wrong_type(model: nn.Module, inputs: Tensor, error: BaseException) -> str |
             way = f"pass inputs.to({dtype})"
             if inputs.is_floating_point() and dtype.is_floating_point:
                 way += f", or model.to({inputs.dtype})"
+            while isinstance(error, ValueError) and error.__cause__ is not None:  # the sentence about a copy in float64
+                error = error.__cause__
             return f"they are {given}, and the network takes {taken}: {way} ({describe(error)})"
     return None
 

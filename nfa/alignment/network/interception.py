@@ -139,7 +139,8 @@ class Interception(TorchDispatchMode):
         uses: Parameter -> reason -> entries: the uses of a parameter other than as W, and the entries that went into
             each.
         joint: Parameters that another weight multiplied before the product met the samples.
-        fixed: Buffers that multiplied the samples.
+        fixed: Untrained tensors that multiplied the samples.
+        detaches: Whether the network detached a tensor, computed from the samples, from autograd and went on with it.
         stored: Parameters that were met only in tensors that an earlier pass computed from them.
         attending: Finds products that became query, key and value.
         changed: Parameters whose values the network changed.
@@ -154,7 +155,7 @@ class Interception(TorchDispatchMode):
         parameters: Mapping[str, nn.Parameter],
         inputs: Tensor,
         *,
-        buffers: Mapping[str, Tensor] | None = None,
+        untrained: Mapping[str, Tensor] | None = None,
         stored: Mapping[StorageWeakRef, frozenset[str]] | None = None,
         owned: bool = True,
     ) -> None:
@@ -163,7 +164,7 @@ class Interception(TorchDispatchMode):
         Args:
             parameters: The network's parameters by name.
             inputs: The tensor that the network is given.
-            buffers: The network's buffers by name.
+            untrained: Tensors that the network holds and that are no parameters, by name.
             stored: Memory that earlier passes computed from parameters -> those parameters.
             owned: Whether the network may change the inputs; else ``InputWritten`` is raised before it does.
         """
@@ -176,6 +177,8 @@ class Interception(TorchDispatchMode):
         self.uses: dict[str, dict[str, Span]] = {}
         self.joint: set[str] = set()
         self.fixed: dict[str, None] = {}
+        self.detaches = False
+        self._detached = WeakTensorKeyDictionary()
         self.stored: set[str] = set()
         self.attending = Attending()
         self._ranges = [
@@ -183,10 +186,10 @@ class Interception(TorchDispatchMode):
             for name, p in parameters.items()
             if dense(p) and p.numel()
         ]
-        self._buffers = {
-            StorageWeakRef(b.untyped_storage()): name
-            for name, b in (buffers or {}).items()
-            if dense(b) and b.dim() >= 2 and b.is_floating_point()
+        self._untrained = {
+            StorageWeakRef(held.untyped_storage()): name
+            for name, held in (untrained or {}).items()
+            if dense(held) and held.dim() >= 2 and held.is_floating_point()
         }
         self._stored = stored or {}
         self._computed = Labels()  # tensors computed from parameters alone -> the parameters
@@ -223,6 +226,11 @@ class Interception(TorchDispatchMode):
         if dependent and not self._followed:
             numbers = [t for t in tensors if t.is_floating_point() and t in self._from_samples]
             self.skips |= len({t.requires_grad for t in numbers}) == 2
+        if name == "detach":
+            if dependent and (tensors[0].requires_grad or tensors[0] in self._detached):
+                self._detached[result] = True  # autograd detaches what it saves, too, and attaches it again
+        else:
+            self.detaches |= any(tensor in self._detached and not tensor.requires_grad for tensor in tensors)
         returns = func._schema.returns
         if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
             return result  # a view: its memory identifies it
@@ -391,15 +399,15 @@ class Interception(TorchDispatchMode):
         return seen
 
     def _note_constant(self, matrix: Tensor) -> None:
-        """Note a matrix that multiplies the samples and is no parameter: a buffer, or computed from parameters."""
+        """Note a matrix that multiplies the samples and is no parameter: untrained, or computed from parameters."""
         if self._range_of(matrix) is not None or not dense(matrix):
             return
         parameters = self._parameters_in([matrix])
         self.joint |= {name for name in parameters if name in self._multiplied}
         self.stored |= {name[0] for name in parameters if not isinstance(name, str)}
-        buffer = self._buffers.get(StorageWeakRef(matrix.untyped_storage()))
-        if buffer is not None:
-            self.fixed[buffer] = None
+        untrained = self._untrained.get(StorageWeakRef(matrix.untyped_storage()))
+        if untrained is not None and not parameters:
+            self.fixed[untrained] = None
 
     def _append(self, products: list[Seen], result: Tensor) -> None:
         """Note the readings of one product."""

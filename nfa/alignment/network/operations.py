@@ -203,7 +203,7 @@ REORDERED = "copied into another memory layout before the product"
 JOINT = "it multiplies another weight: the samples meet only the product of the two"
 BIAS = "added as a bias"
 STORED = "the network stores what its first pass computes from it, and later passes multiply by what is stored"
-BUFFER = "a buffer, not a parameter: it multiplies the samples and is not trained, so it is not measured"
+UNTRAINED = "not a parameter: it multiplies the samples and is not trained, so it is not measured"
 
 # Why a weight is not measured where it goes into an operation other than a product, by the operation.
 INDEXED = "embedding: its weight is indexed, not multiplied"

@@ -23,7 +23,6 @@ from nfa.alignment.network.layers import Layer, owner, parameters_of
 from nfa.alignment.network.memory_labels import dense
 from nfa.alignment.network.naming import Names
 from nfa.alignment.network.operations import (
-    BUFFER,
     COMPLEX,
     COMPUTED,
     ENTRYWISE,
@@ -33,11 +32,13 @@ from nfa.alignment.network.operations import (
     SPARSE,
     STORED,
     TRANSPOSED,
+    UNTRAINED,
     Reading,
 )
 from nfa.errors import nearest
 
 NO_PATH = "no differentiable path from its product to the output"
+DETACHED = f"{NO_PATH}, and the network detaches a tensor from autograd"
 NO_AUTOGRAD = "its product runs where autograd is off (torch.no_grad, a reentrant checkpoint, a detached weight)"
 CONSTANT = "what it multiplies does not depend on the samples"
 UNTOLD = (
@@ -53,7 +54,7 @@ OVERWRITTEN = (
 LAZY = "not initialised: run the network once on a batch first"
 
 # Reasons that do not hide how the layers follow each other: such a weight is in no chain, or its product is seen.
-_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, JOINED, NORMALISATION, TRANSPOSED, COMPUTED, BUFFER}
+_NO_LAYER = {UNUSED, LAZY, CHANGED, NO_PATH, ENTRYWISE, JOINED, NORMALISATION, TRANSPOSED, COMPUTED, UNTRAINED}
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,9 @@ def record(
     for name in watch.stored:
         watch.uses[name] = {STORED: EVERYTHING}
     measured = {call.layer.view.parameter for call in calls}
+    for parameter in measured & watch.uses.keys() if watch.detaches else ():
+        uses = watch.uses[parameter]
+        watch.uses[parameter] = {DETACHED if use == NO_PATH else use: span for use, span in uses.items()}
     left_out = _left_out(everything, measured, watch)
     products = [seen.edge for seen in watch.seen]
     opaque = watch.skips or any(reason not in _NO_LAYER for reason in left_out.values())
@@ -221,8 +225,7 @@ def _watched(
     """Run the network on samples under a watching mode; return the mode, and the network's result."""
     # The memory of the input is the caller's: a network that changes its input in place gets a copy.
     fed = leaf.clone() if copied else _Same.apply(leaf)  # type: ignore[no-untyped-call]
-    known = {"buffers": dict(model.named_buffers()), "stored": names.stored}
-    watch = watching(parameters, fed, owned=copied, **known)
+    watch = watching(parameters, fed, owned=copied, untrained=_untrained(model), stored=names.stored)
     torch.clear_autocast_cache()  # casts of an earlier pass would not be recognised as weights
     try:
         with decomposed(model), watch:
@@ -231,6 +234,15 @@ def _watched(
         return _watched(model, leaf, parameters, names, watching)
     watch.settle()
     return watch, result
+
+
+def _untrained(model: nn.Module) -> dict[str, Tensor]:
+    """Map names to the buffers of a network, and to the tensors that are plain attributes of its modules."""
+    found = dict(model.named_buffers())
+    for prefix, module in model.named_modules():
+        held = ((name, value) for name, value in vars(module).items() if isinstance(value, Tensor))
+        found |= {f"{prefix}.{name}".lstrip("."): value for name, value in held}
+    return found
 
 
 class _Same(torch.autograd.Function):
@@ -391,7 +403,7 @@ def _left_out(parameters: dict[str, nn.Parameter], measured: set[str], watch: In
             elif name in watch.joint and all(reason in (CONSTANT, JOINT) for reason in known):
                 known = dict.fromkeys([JOINT])
             reasons[owner(name)] = "; ".join(known)
-    return reasons | dict.fromkeys(watch.fixed, BUFFER)
+    return reasons | dict.fromkeys(watch.fixed, UNTRAINED)
 
 
 def _reached(outputs: Tensor) -> set[Any]:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,25 +86,60 @@ def test_what_cannot_be_copied_is_one_line() -> None:
         deep_copy(model)
 
 
-UNCOPIED: dict[str, Callable[[], Tensor]] = {
+SPECIAL: dict[str, Callable[[], Tensor]] = {
     "sparse": lambda: nn.Parameter(torch.eye(3).to_sparse()),
     "compressed": lambda: torch.eye(3).to_sparse_csr(),
-    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "compressed parameter": lambda: nn.Parameter(torch.eye(3).to_sparse_csr()),
 }
 
 
-@pytest.mark.parametrize("call", [check, Monitor, lambda model, x: measure(model, x, initial=model)])
-@pytest.mark.parametrize("kind", UNCOPIED)
-@pytest.mark.filterwarnings("ignore:.*Sparse CSR|.*nested tensors:UserWarning")
-def test_a_tensor_that_torch_does_not_copy_is_named(kind: str, call: Callable[..., Any]) -> None:
-    model, tensor = nn.Linear(3, 2), UNCOPIED[kind]()
-    if isinstance(tensor, nn.Parameter):
-        model.register_parameter("graph", tensor)
-    else:
-        model.register_buffer("graph", tensor)
-    word = "nested" if kind == "nested" else "sparse"
-    with pytest.raises(ValueError, match=f"'graph' is a {word} tensor, which torch does not copy; make it dense$"):
-        call(model, INPUTS)
+class Graph(nn.Module):
+    """Passes features of nodes on to their neighbours."""
+
+    graph: Tensor
+
+    def __init__(self, graph: Tensor) -> None:
+        """Make the layer."""
+        super().__init__()
+        self.first = nn.Linear(3, 2)
+        if isinstance(graph, nn.Parameter):
+            self.graph = graph
+        else:
+            self.register_buffer("graph", graph)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3) -> (n, 2)."""
+        return self.first((self.graph @ x.T).T)  # type: ignore[no-any-return]
+
+
+def from_itself(model: nn.Module, x: Tensor) -> pd.DataFrame:
+    return measure(model, x, initial=model)
+
+
+def monitored(model: nn.Module, x: Tensor) -> pd.DataFrame:
+    monitor = Monitor(model, x)
+    monitor(0)
+    return monitor.frame
+
+
+@pytest.mark.parametrize("call", [check, monitored, from_itself])
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.filterwarnings("ignore:.*Sparse CSR:UserWarning")
+def test_sparse_tensors_are_copied(kind: str, call: Callable[[nn.Module, Tensor], pd.DataFrame]) -> None:
+    table = call(Graph(SPECIAL[kind]()), INPUTS)
+    assert set(table.layer) == {"first"}
+    if call is check:
+        assert table.passed.all()
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors:UserWarning")
+def test_nested_tensors_are_copied_and_not_loaded() -> None:
+    model = nn.Linear(3, 2)
+    model.register_buffer("graph", torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]))
+    assert check(model, INPUTS).passed.all()
+    for call in (monitored, from_itself):
+        with pytest.raises(ValueError, match=r"^initial: 'graph' is a nested tensor, which torch does not load; make"):
+            call(model, INPUTS)
 
 
 class Extra(nn.Linear):

@@ -12,7 +12,6 @@ import nfa
 from nfa.alignment import measure, measure_covariances
 from nfa.alignment.network.operations import (
     BIAS,
-    BUFFER,
     COMPLEX,
     ENTRYWISE,
     GATHERED,
@@ -21,8 +20,9 @@ from nfa.alignment.network.operations import (
     ROUNDED,
     SPARSE,
     STORED,
+    UNTRAINED,
 )
-from nfa.alignment.network.recording import CONSTANT, NO_AUTOGRAD, OVERWRITTEN
+from nfa.alignment.network.recording import CONSTANT, DETACHED, NO_AUTOGRAD, OVERWRITTEN
 from tests.alignment.architectures import Net, draw, softmax_attention
 from tests.alignment.comparing import assert_matrix_close
 from tests.alignment.jacobians import reference_layers, tap
@@ -50,9 +50,21 @@ def positions(m: Any, x: Tensor) -> Tensor:
     return m.readout(torch.tanh(score))  # type: ignore[no-any-return]
 
 
+def cut_in_time(m: Any, x: Tensor) -> Tensor:
+    """A recurrent network that is differentiated through its last step only."""
+    state = torch.tanh(m.lin(x)).detach()
+    return m.readout(torch.tanh(m.lin(x + state)))  # type: ignore[no-any-return]
+
+
+def taken_as_data(m: Any, x: Tensor) -> Tensor:
+    return m.readout(torch.tanh(m.lin(x + torch.tanh(m.lin(x)).data)))  # type: ignore[no-any-return]
+
+
 IN_PART: dict[str, tuple[Net, str]] = {
     "a constant": (net(positions, lin=nn.Linear(4, 3), table=draw(4, 4)), CONSTANT),
     "no_grad": (net(without_autograd, lin=nn.Linear(4, 4)), NO_AUTOGRAD),
+    "detached": (net(cut_in_time, lin=nn.Linear(4, 4)), DETACHED),
+    "data": (net(taken_as_data, lin=nn.Linear(4, 4)), DETACHED),
     "entry by entry": (
         net(lambda m, x: m.readout(torch.tanh(m.lin(x) + functional.linear(x, m.lin.weight * 2))), lin=nn.Linear(4, 4)),
         ENTRYWISE,
@@ -72,6 +84,22 @@ def test_a_weight_that_is_measured_in_part_says_so(case: str) -> None:
     for what, table in tables.items():
         assert table[table.layer == "lin"].note.str.contains(LEAVES_OUT + reason, regex=False).all(), what
         assert not table[table.layer == "readout"].note.str.contains(LEAVES_OUT).any(), what
+
+
+def unused(m: Any, x: Tensor) -> Tensor:
+    return m.readout(torch.tanh((m.lin(torch.tanh(x)), m.lin(x))[1]))  # type: ignore[no-any-return]
+
+
+def derived(m: Any, x: Tensor) -> Tensor:
+    """Forces: the output is the gradient of an energy, in which the result of the readout has no part."""
+    (forces,) = torch.autograd.grad(m.readout(torch.tanh(m.lin(x))).sum(), x, create_graph=True)
+    return forces
+
+
+@pytest.mark.parametrize("run", [unused, derived])
+def test_a_product_whose_result_is_not_used_needs_no_note(run: Callable[[Any, Tensor], Tensor]) -> None:
+    model = net(run, lin=nn.Linear(4, 4))
+    assert not measure(model, samples(6, 4)).note.str.contains(LEAVES_OUT).any()
 
 
 def test_a_use_of_one_part_of_a_parameter_says_nothing_of_the_others() -> None:
@@ -195,13 +223,19 @@ def test_the_reason_says_which_use_it_is(case: str) -> None:
     assert measure_covariances(model, samples(6, 4)).left_out.get("w", "") == reason
 
 
-def test_a_buffer_that_multiplies_the_samples_is_named() -> None:
-    model = net(lambda m, x: m.readout(torch.cos(x @ m.frequencies)))
-    model.register_buffer("frequencies", samples(3, 4))
-    measured = measure_covariances(model, samples(7, 3))
-    assert list(measured.layers) == ["readout"]
-    assert measured.left_out == {"frequencies": BUFFER}
-    assert measured.layers["readout"].chain_length == 2
+@pytest.mark.parametrize("registered", [True, False])
+def test_an_untrained_matrix_that_multiplies_the_samples_is_named(registered: bool) -> None:
+    """Random features: the matrix is a buffer, or a plain attribute of a module."""
+    inner = net(lambda m, x: m.readout(torch.cos(x @ m.frequencies)))
+    if registered:
+        inner.register_buffer("frequencies", samples(3, 4))
+    else:
+        inner.frequencies = samples(3, 4)
+    for model, prefix in ((inner, ""), (nn.Sequential(inner), "0.")):
+        measured = measure_covariances(model, samples(7, 3))
+        assert list(measured.layers) == [f"{prefix}readout"]
+        assert measured.left_out == {f"{prefix}frequencies": UNTRAINED}
+        assert measured.layers[f"{prefix}readout"].chain_length == 2
 
 
 def test_a_weight_that_is_rounded_to_integers_is_not_the_matrix() -> None:
