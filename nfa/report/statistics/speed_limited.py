@@ -127,7 +127,10 @@ TEXTS = dict.fromkeys(["cell", *KEYS], str)
 
 
 def _of_layers(collected: Collected) -> pd.DataFrame:
-    """Return the values by which hidden layers are compared: alignment and scores of features, at checkpoints."""
+    """Return the values by which hidden layers are compared: alignment and scores of features, at checkpoints.
+
+    A layer that was measured head by head has the mean over its heads.
+    """
     alignment = collected.alignment
     hidden = alignment["depth_from_output"] != READOUT
     aligned = alignment[hidden & alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
