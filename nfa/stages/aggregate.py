@@ -12,9 +12,9 @@ from nfa.conventions import CORRELATIONS, POWERS
 from nfa.report.page.page import write_report
 from nfa.report.statistics.collected import Collected, parameter_table
 from nfa.report.statistics.early_dynamics import read_early
-from nfa.report.statistics.layer_places import layer_places
 from nfa.report.statistics.labels import cell_labels, shown_of
 from nfa.report.statistics.large_sweeps import join_parts, rows_for_report, with_sweep_names
+from nfa.report.statistics.layer_places import layer_places
 from nfa.report.statistics.summaries import make_cell_tables, make_grid_tables, make_tables
 from nfa.storage.checks import check_cell, check_matrices, check_stamp, outputs, unreadable
 from nfa.storage.paths import CellPaths, SweepPaths

@@ -24,6 +24,7 @@ PLACE = ["cell", "seed", "layer", "layer_index", "depth_from_output", "quantity"
 DYNAMICS_COLUMNS = [*PLACE, "t", "steps", *SOURCES]
 DEPARTURE_COLUMNS = [*PLACE, "order", "share", "t", "steps", "note"]
 _INTEGERS = ("seed", "layer_index", "depth_from_output")
+Places = dict[tuple[str, str], dict[str, int]]  # (cell, layer) -> its columns of PLACE
 _TEXTS = ("cell", "layer", "quantity", "correlation", "order", "note")
 
 
@@ -40,8 +41,11 @@ def read_early(sweep: Sweep, paths: SweepPaths, alignment: pd.DataFrame) -> pd.D
         correlation (null for norms) and time: ``t``, ``steps`` = t / lr, ``measured``, ``leading``, ``next``.
     """
     cells = [cell for cell in sweep.cells if sweep.measure.early and cell.follows_gradient_flow]
-    places = layer_places(alignment).set_index(["cell", "layer"])
-    parts = [part for cell in cells for part in _curves(cell, sweep.seeds, paths, places.loc[cell.id])]
+    places: Places = {}
+    if cells:
+        for cell, layer, index, depth in layer_places(alignment).itertuples(index=False, name=None):
+            places[cell, layer] = {"layer_index": index, "depth_from_output": depth}
+    parts = [part for cell in cells for part in _curves(cell, sweep.seeds, paths, places)]
     return _typed(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), DYNAMICS_COLUMNS)
 
 
@@ -51,7 +55,7 @@ def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame.reindex(columns=columns).astype(dtypes)
 
 
-def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths, places: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths, places: Places) -> Iterator[pd.DataFrame]:
     """Turn one cell's arrays into rows, with the places of its layers in the network."""
     columns = [*((quantity, None) for quantity in NORMS), *(("c_nfc", correlation) for correlation in CORRELATIONS)]
     archive = read_arrays(paths.cell(cell.id).matrices, lambda name: "/early_" in name)
@@ -65,7 +69,7 @@ def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths, places: pd.Data
                 "cell": cell.id,
                 "seed": seed,
                 "layer": layer,
-                **places.loc[layer].to_dict(),
+                **places[cell.id, layer],
                 "t": times,
                 "steps": times / cell.optimizer.lr,
             }

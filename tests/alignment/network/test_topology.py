@@ -254,9 +254,10 @@ def test_only_a_layer_whose_k_is_a_multiple_of_the_identity_is_a_readout(name: s
 
 def test_a_layer_keeps_the_place_of_the_first_measurement() -> None:
     """A batch norm that has learned nothing leaves K = I, and later does not."""
-    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2), nn.BatchNorm1d(2))
+    norm = nn.BatchNorm1d(2)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2), norm)
     first = measure_covariances(model, torch.randn(6, 4))
     with torch.no_grad():
-        model[3].weight[0] = 2.0
+        norm.weight[0] = 2.0
     later = measure_covariances(model, torch.randn(6, 4), like=first.survey)
     assert places(later.layers) == places(first.layers) == {"0": (0, 1), "2": (1, 0)}
