@@ -23,12 +23,15 @@ class LayerShape:
         fan_in: d, the number of columns of W; for a convolution c_in * kernel height * kernel width.
         positions: Products with W per sample: pixels of a convolution's output, tokens or time steps; 1 for a linear
             layer on vectors.
+        heads: Attention heads that the rows of W belong to, for a query, key or value projection; else 1, and also in
+            networks that must be built to be known.
     """
 
     name: str
     fan_out: int
     fan_in: int
     positions: int = 1
+    heads: int = 1
 
 
 def _ones(settings: Settings, data: DataShape) -> dict[str, float]:

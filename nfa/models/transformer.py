@@ -67,8 +67,9 @@ def layers(settings: Transformer, data: DataShape) -> tuple[LayerShape, ...]:
     width, hidden = settings.width, settings.expansion * settings.width
     shapes = [LayerShape("embed", width, inputs, positions)]
     for index in range(settings.depth):
-        for part in ("query", "key", "value", "output"):
-            shapes.append(LayerShape(f"blocks.{index}.{part}", width, width, positions))
+        for part in ("query", "key", "value"):
+            shapes.append(LayerShape(f"blocks.{index}.{part}", width, width, positions, settings.heads))
+        shapes.append(LayerShape(f"blocks.{index}.output", width, width, positions))
         shapes.append(LayerShape(f"blocks.{index}.up", hidden, width, positions))
         shapes.append(LayerShape(f"blocks.{index}.down", width, hidden, positions))
     return (*shapes, LayerShape("readout", data.outputs, width))

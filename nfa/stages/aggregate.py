@@ -14,6 +14,7 @@ from nfa.report.statistics.collected import Collected, parameter_table
 from nfa.report.statistics.early_dynamics import read_early
 from nfa.report.statistics.labels import cell_labels, shown_of
 from nfa.report.statistics.large_sweeps import join_parts, rows_for_report, with_sweep_names
+from nfa.report.statistics.layer_places import layer_places
 from nfa.report.statistics.summaries import make_cell_tables, make_grid_tables, make_tables
 from nfa.storage.checks import check_cell, check_matrices, check_stamp, outputs, unreadable
 from nfa.storage.paths import CellPaths, SweepPaths
@@ -144,7 +145,7 @@ def collect(
     alignment["power"] = pd.Categorical(alignment["power"], POWERS)
     order = ["cell", "seed", "step", "layer_index", "quantity", "correlation", "power"]
     alignment = alignment.sort_values(order, kind="stable", ignore_index=True)
-    early = read_early(sweep, paths)
+    early = read_early(sweep, paths, alignment)
     collected = Collected(sweep, documents, history, alignment, _place_layers(alignment, probes), early)
     return collected if whole is None else with_sweep_names(collected, *whole)
 
@@ -181,14 +182,9 @@ def _join(sweep: Sweep, names: list[str], tables: list[pa.Table]) -> pd.DataFram
 
 
 def _place_layers(alignment: pd.DataFrame, probes: pd.DataFrame) -> pd.DataFrame:
-    """Add ``layer_index`` and ``depth_from_output`` to probes; the raw input has neither.
-
-    A layer that was measured head by head has the place of its first head.
-    """
-    places = alignment[["cell", "layer", "layer_index", "depth_from_output"]].drop_duplicates()
-    names = places["layer"].astype(str)
-    places = pd.concat([places.assign(layer=names), places.assign(layer=names.str.rpartition(".")[0])])
-    places = places[places["layer"].isin(probes["layer"].cat.categories)].drop_duplicates(["cell", "layer"])
+    """Add ``layer_index`` and ``depth_from_output`` to probes; the raw input has neither."""
+    places = layer_places(alignment)
+    places = places[places["layer"].isin(probes["layer"].cat.categories)]
     places["layer"] = places["layer"].astype(probes["layer"].dtype)
     placed = probes.merge(places, on=["cell", "layer"], how="left", validate="m:1")
     integers = {"layer_index": "Int64", "depth_from_output": "Int64"}

@@ -15,6 +15,7 @@ from nfa.sweep.cells import STAGES, Cell, Sweep
 MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
 STEP_SECONDS = 4e-4  # an optimizer step of a small network, without its multiplications
 LAYER_SECONDS = 0.03  # control quantities and eigenvectors of one layer at one checkpoint
+LAYER_BYTES = 500  # rows of one layer at one checkpoint in the table of alignment
 JOB_SECONDS = 0.1  # scheduling and starting one job with the import server (docs/scale.md); without it about 4
 KERNEL_FITS = 24  # combinations of bandwidth and ridge that one kernel machine tries
 EVALUATIONS = 18  # passes over the whole data during training
@@ -42,6 +43,7 @@ class CostSums(NamedTuple):
         gram: Multiplications of one sample's Gram matrices of layer outputs, for one network output.
         features: Multiplications of one sample's probes, with feature maps cut to 256.
         pictures: Bytes of the matrices that are kept for figures, at one checkpoint.
+        measured: Number of layers that are measured.
     """
 
     weights: int
@@ -49,24 +51,33 @@ class CostSums(NamedTuple):
     gram: int
     features: int
     pictures: int
+    measured: int
 
 
 @lru_cache(maxsize=1)  # consecutive cells of a sweep share their network
-def layer_sums(network: Network) -> CostSums:
-    """Sum up a network's layers."""
+def layer_sums(network: Network, *, heads: bool = False) -> CostSums:
+    """Sum up a network's layers; with ``heads``, each head of a projection is measured as a layer of its own."""
     layers = network.layers
+    parts = [layer.heads if heads else 1 for layer in layers]
     return CostSums(
         weights=sum(layer.fan_out * layer.fan_in for layer in layers),
         forward=sum(layer.fan_out * layer.fan_in * layer.positions for layer in layers),
-        gram=sum(layer.fan_out**2 * layer.positions for layer in layers),
+        gram=sum(layer.fan_out**2 * layer.positions // cut for layer, cut in zip(layers, parts, strict=True)),
         features=sum(min(256, layer.fan_out * layer.positions) ** 2 for layer in layers),
-        pictures=sum(4 * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2) for layer in layers),
+        pictures=sum(
+            4 * cut * min(2 * layer.fan_in**2, 10 * layer.fan_in + 2 * 256**2)
+            for layer, cut in zip(layers, parts, strict=True)
+        ),
+        measured=sum(parts),
     )
 
 
 def estimate(sweep: Sweep, cell: Cell) -> Estimate:
-    """Estimate all seeds and stages of one cell, from its settings and the sweep's settings of measure and probe."""
-    shape, plan, layers = cell.shape, cell.train, layer_sums(cell.network)
+    """Estimate all seeds and stages of one cell, from its settings and the sweep's settings of measure and probe.
+
+    Heads of networks that must be built to be known (``LayerShape.heads``) are not counted.
+    """
+    shape, plan, layers = cell.shape, cell.train, layer_sums(cell.network, heads=sweep.measure.heads)
     forward = layers.forward
     steps = plan.total_steps(shape.n_train)
     checkpoints = len(plan.checkpoint_steps(shape.n_train))
@@ -81,9 +92,10 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     machines = 2 + sweep.probe.rfm + learned * (checkpoints if sweep.probe.kernel_at == "all" else 2)
     fits = machines * KERNEL_FITS * few**3 // 6
     multiplying = (train + measure + probe + fits) / MULTIPLICATIONS_PER_SECOND
-    fixed = steps * STEP_SECONDS + checkpoints * len(cell.layers) * LAYER_SECONDS
+    fixed = steps * STEP_SECONDS + checkpoints * layers.measured * LAYER_SECONDS
     seeds = len(sweep.seeds)
-    disk = seeds * (checkpoints * 4 * layers.weights + 4 * layers.pictures + 200_000)
+    tables = checkpoints * layers.measured * LAYER_BYTES
+    disk = seeds * (checkpoints * 4 * layers.weights + 4 * layers.pictures + tables + 200_000)
     return Estimate(seeds * (multiplying + fixed) + len(STAGES) * JOB_SECONDS, disk)
 
 

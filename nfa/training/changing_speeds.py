@@ -67,7 +67,7 @@ class ChangingSpeeds:
 
 
 def hidden_nfc(model: nn.Module, samples: Tensor) -> dict[str, float]:
-    """Measure UC-NFC (cosine, power 1) of all layers but the last: layer name -> value, without undefined values."""
+    """Measure UC-NFC (cosine, power 1) of all layers but the readout: layer name -> value, without undefined values."""
     measured = measure_covariances(model, samples[:SAMPLES]).layers
     values = {
         name: correlations(layer.weight, layer.covariance, ["cosine"])["cosine"].value

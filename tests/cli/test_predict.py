@@ -164,6 +164,17 @@ def test_every_prediction_stands_beside_the_control_along_its_direction() -> Non
             assert found == [(f"{value:.2f}", f"({by:.2f})") for value, by in expected]
 
 
+def test_a_control_that_is_not_defined_has_its_reason() -> None:
+    """Layers of one unit: no rotation changes a K of one number."""
+    narrow = tiny_sweep(**CHAIN, model=[{"name": "mlp", "depth": 1, "width": 1}])
+    text = " ".join(" ".join(shown(narrow, 120)).split())
+    assert "(n/a)" in text
+    assert "no control at hidden0: no rotation of K changes this correlation" in text
+    assert "n/a at" not in text
+    text = " ".join(" ".join(shown(tiny_sweep(**CHAIN), 120, Convention("cosine", "1/2"))).split())
+    assert "no control of C-NFC: it is computed at power 1 only" in text
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     import yaml

@@ -3,6 +3,8 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -125,7 +127,10 @@ def test_the_layers_promised_are_the_layers_built_and_measured(settings: Any, sh
     for layer in promised:
         assert measured.layers[layer.name].own_weight.shape == (layer.fan_out, layer.fan_in)
     assert measured.left_out == {}  # no matrix is beside the promised ones
-    assert built_layers(model, inputs) == promised
+    assert built_layers(model, inputs) == tuple(replace(layer, heads=1) for layer in promised)
+    if any(layer.heads > 1 for layer in promised):
+        names = [[f"{it.name}.{head}" for head in range(it.heads)] if it.heads > 1 else [it.name] for it in promised]
+        assert list(measure_covariances(model, inputs, heads=True).layers) == list(chain(*names))
 
 
 @pytest.mark.parametrize(("settings", "shape"), CASES, ids=name_case)

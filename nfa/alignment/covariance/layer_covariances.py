@@ -72,7 +72,8 @@ class LayerCovariance:
     Attributes:
         layer: Name, e.g. ``hidden.0`` or ``blocks.0.attn.q``.
         index: Place in forward order among the layers, from 0.
-        depth_from_output: Number of products after it on the longest path to the output; 0 = readout.
+        depth_from_output: Number of products after it on the longest path to the output; 0 = readout, where K = c I. A
+            map after the last product that leaves K otherwise (a softmax, a mean over units) counts as a product.
         chain_length: Number L of layers if the network is a chain of layers, else None (the depth-matched power is then
             undefined).
         own_weight: W, a copy (k, d) in the network's number type; a convolution's d is c_in * kh * kw. (g, k, d) where

@@ -39,7 +39,7 @@ class Survey:
     Attributes:
         names: Names of the matrices, the same in all passes.
         layers: Layer name -> layer, for the layers of all passes.
-        depths: Layer name -> number of products after it on the longest path to the output.
+        depths: Layer name -> its depth from the output, see ``topology``.
     """
 
     def __init__(self, model: nn.Module, like: "Survey | None" = None) -> None:
@@ -145,8 +145,8 @@ class Survey:
 
     @property
     def every_depth(self) -> dict[str, int]:
-        """Depths of ``every_layer``."""
-        return {**self._earlier_depths, **self.depths}
+        """Depths of ``every_layer``; a layer keeps that of the earlier survey, so that its place stays the same."""
+        return {**self.depths, **self._earlier_depths}
 
     @property
     def complete(self) -> bool:

@@ -4,17 +4,23 @@ Both are read off the autograd graph of one recorded forward pass, whose nodes i
 the outputs backwards, the first products met are the readouts (depth 0), those met next have depth 1, and so on; the
 longest path counts. The network is a chain if exactly one product is met each time. Paths into parameters end there and
 lead to no product.
+
+A readout is a product that the outputs hold as it is, up to scale and to means over positions, so that K = c I. Where
+another map follows the last product (a softmax, a mean over hidden units), K is no such multiple, and that map counts
+as one more product: the last layer has depth 1.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch.autograd.graph import Node, get_gradient_edge
 
-from nfa.alignment.network.recording import Call, Recording
+from nfa.alignment.network.recording import Call, Recording, reverse
 
 _INPUT = -1
+_ROUNDING = 16  # roundings of its number type by which entries of a gradient may differ that are equal
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,10 @@ class Topology:
 
     Attributes:
         depth_from_output: Layer -> number of products with a matrix after it on the longest path to the output; 0 =
-            readout. A layer that is called more than once has the depth of the call farthest from the output.
-        chain_length: Number L of layers when they follow each other in a chain, each called once; else None.
+            readout. A map between the last product and the output counts as a product, unless it leaves K = c I. A
+            layer that is called more than once has the depth of the call farthest from the output.
+        chain_length: Number L of layers when they follow each other in a chain, each called once; else None. Such a map
+            counts here, too.
     """
 
     depth_from_output: dict[str, int]
@@ -39,19 +47,22 @@ def topology(recording: Recording) -> Topology:
     with a weight that is left out counts as a layer.
     """
     first = _grouped(recording) | _one_by_one(recording)
-    products = enumerate(recording.products)
-    places = {edge.node: first.get(index, index) for index, edge in products if edge is not None}
+    products = [(index, edge) for index, edge in enumerate(recording.products) if edge is not None]
+    places = {edge.node: first.get(index, index) for index, edge in products}
     if recording.inputs.requires_grad:
         places[get_gradient_edge(recording.inputs).node] = _INPUT
     output = get_gradient_edge(recording.outputs).node
     order = list(_postorder(output))
     before = _directly_before(order, places)
-    depth = dict.fromkeys(_front(output, places, before), 0)
+    last = _front(output, places, before) - {_INPUT}
+    mapped = _mapped(recording, {index for index, _ in products if first.get(index, index) in last})
+    depth = dict.fromkeys(last, 0) | {first.get(index, index): 1 for index in mapped}
     for node in reversed(order):  # from the output backwards, so that later products have their depth already
         if node in places:
             for product in before[node]:
                 depth[product] = max(depth.get(product, 0), depth[places[node]] + 1)
     depth.pop(_INPUT, None)
+    length = len(depth) + max((depth[place] for place in last), default=0)
     longest: dict[str, int] = {}
     for call in recording.calls:
         place = first.get(call.product, call.product)
@@ -64,7 +75,29 @@ def topology(recording: Recording) -> Topology:
         and len(longest) == len(calls)  # no layer twice
         and max(Counter(place for _, place in calls).values(), default=1) == 1  # no product in parts
     )
-    return Topology(longest, len(depth) if chain else None)
+    return Topology(longest, length if chain else None)
+
+
+def _mapped(recording: Recording, last: set[int]) -> set[int]:
+    """Find the last products that another map follows, so that K is not c I.
+
+    With random signs v for directions, J = c I gives rows of J^T v whose entries all have the same size |c|.
+
+    Args:
+        recording: The pass.
+        last: Products that no other product follows.
+    """
+    calls = [call for call in recording.calls if call.product in last]
+    signs = torch.randint(2, recording.outputs.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    edges = [edge for edge in (recording.products[call.product] for call in calls) if edge is not None]
+    mapped = set()
+    gradients = reverse(recording, edges, signs.to(recording.outputs), last=False) if edges else ()
+    for call, gradient in zip(calls, gradients, strict=True):
+        if gradient is not None:
+            low, high = call.read(gradient).abs().transpose(0, 1).flatten(1).aminmax(dim=1)
+            if not ((high - low) <= _ROUNDING * torch.finfo(high.dtype).eps * high).all() or not high.any():
+                mapped.add(call.product)
+    return mapped
 
 
 def _one_by_one(recording: Recording) -> dict[int, int]:

@@ -71,12 +71,21 @@ def add_axes(figure: Figure | SubFigure, panel: tuple[float, float], box: tuple[
 
 
 def add_pair(
-    figure: Figure | SubFigure, panel: tuple[float, float], titles: Iterable[str], limits: tuple[float, float], x: str
+    figure: Figure | SubFigure,
+    panel: tuple[float, float],
+    titles: Iterable[str],
+    limits: tuple[float, float],
+    x: str,
+    *,
+    above: float = 0.0,
 ) -> list[Axes]:
-    """Add two axes beside each other, with one y axis between ``limits`` and the label ``x`` below each."""
+    """Add two axes beside each other, with one y axis between ``limits`` and the label ``x`` below each.
+
+    ``above`` are the points of the panel's height that stay free above them.
+    """
     pair = []
     for side, title in enumerate(titles):
-        axes = add_axes(figure, panel, ((30, 34, 187, 20), (200, 34, 17, 20))[side])
+        axes = add_axes(figure, panel, ((30, 34, 187, 20 + above), (200, 34, 17, 20 + above))[side])
         axes.set_ylim(*limits)
         axes.set_title(title, pad=5)
         axes.set_xlabel(x)

@@ -1,4 +1,7 @@
-"""Was it predicted? C-NFC of each hidden layer at the first and the last checkpoint against its limit C-NFC(0+)."""
+"""Was it predicted? C-NFC of each hidden layer at the first and the last checkpoint against its limit C-NFC(0+).
+
+A line leads to each point from its control: both numbers with K turned at random.
+"""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +30,8 @@ def _panel(study: Study, data: str, at: str, part: pd.DataFrame) -> Panel:
     low, high = int(part["first_step"].min()), int(part["first_step"].max())
     first = f"step {low:,}" if low == high else f"steps {low:,} to {high:,}"
     when = f"at {first}" if at == "first" else "at the last step"
-    lowest = float(part[["update", *TARGETS]].min().min())
+    drawn = ["update", *TARGETS]
+    lowest = float(part[[*drawn, *(f"{name}_control" for name in drawn)]].min().min())
     limit = np.floor(min(lowest, 0.9) * 10) / 10 - 0.02
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
@@ -35,11 +39,17 @@ def _panel(study: Study, data: str, at: str, part: pd.DataFrame) -> Panel:
         axes.set_xlim(limit, 1.03)
         axes.set_ylim(limit, 1.03)
         axes.plot([limit, 1], [limit, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+        ends = (part[[name, f"{name}_control"]].to_numpy().T for name in ("update", at))
+        axes.plot(*ends, color=MUTED, linewidth=0.8, alpha=0.4)
+        axes.plot(part["update_control"], part[f"{at}_control"], "x", color=MUTED, markersize=4)
         draw_layers(axes, study, part[["cell", "depth_from_output", "update", at]])
         axes.set_xlabel("predicted C-NFC(0+)")
         axes.set_ylabel("measured C-NFC")
         return []
 
-    alt = f"{data}: C-NFC of each hidden layer measured {when} against its limit predicted before training."
+    alt = (
+        f"{data}: C-NFC of each hidden layer measured {when} against its limit predicted before training, joined to "
+        "the same two numbers with K turned at random."
+    )
     title = f"{data}: {when}"
     return Panel(title, title, alt, *SIZE, draw)

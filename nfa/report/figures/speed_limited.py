@@ -1,20 +1,29 @@
-"""Each layer's speed raised in turn: UC-NFC of the raised layer, and test loss, beside others at one training loss."""
+"""Each layer's speed raised in turn: its alignment, and test loss, beside other optimizers at one training loss."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from nfa.conventions import Convention
 from nfa.report.figures.ansatz import ending
 from nfa.report.figures.panels import Mark, MarkValues, Panel, add_axes, draw_mark, lay_out_rows
 from nfa.report.figures.style import MUTED, nfc_limits, optimizer_colour
-from nfa.report.statistics.speed_limited import WHOLE, Matched
+from nfa.report.statistics.speed_limited import DIRECTIONS, WHOLE, Matched
 from nfa.report.statistics.study import Study
 
-WIDTH, ROW, GAP, AROUND = 400.0, 11.0, 10.0, 44.0  # points; AROUND: below and above the rows
+WIDTH, ROW, GAP, AROUND = 460.0, 11.0, 10.0, 56.0  # points; AROUND: below and above the rows
+# Quantity that is drawn -> its controls, and its label.
+SIDES = {
+    DIRECTIONS[0]: (DIRECTIONS[1:2], "directional factor"),
+    "uc_nfc": (("haar_nfc", "w0_nfc"), "UC-NFC"),
+}
+CONTROL_STYLES: tuple[tuple[str, dict[str, object]], ...] = (
+    ("whiskers", {"color": MUTED, "linewidth": 5, "alpha": 0.35}),
+    ("dots", {"color": MUTED, "marker": "x"}),
+)
 
 
 def panels(study: Study, matched: Matched) -> list[Panel]:
@@ -22,8 +31,8 @@ def panels(study: Study, matched: Matched) -> list[Panel]:
     found = []
     for title, cells in study.groups.items():
         raised = [cell for cell in cells if cell in matched.raised]
-        order = {name: index for name, index, _ in study.layers(cells[0])}
-        raised.sort(key=lambda cell: order[matched.raised[cell]])
+        order = [layer.name for layer in study.collected.sweep.by_id[cells[0]].layers]
+        raised.sort(key=lambda cell: order.index(matched.raised[cell]))
         if raised:
             found.append(_panel(study, matched, title, raised))
     return found
@@ -43,44 +52,52 @@ def _panel(study: Study, matched: Matched, title: str, raised: list[str]) -> Pan
     height = len(raised) * group + AROUND
 
     def draw(figure: Figure | SubFigure) -> list[Mark]:
-        left = add_axes(figure, (WIDTH, height), (66, 34, 172, 10))
-        right = add_axes(figure, (WIDTH, height), (256, 34, 18, 10))
-        tops, _ = (lay_out_rows(axes, height - AROUND, len(raised), group) for axes in (left, right))
-        left.set_xlim(*nfc_limits(study.lowest))
-        left.set_xlabel("UC-NFC of the raised layer")
+        boxes = ((66, 34, 274, 22), (204, 34, 136, 22), (346, 34, 18, 22))
+        *sides, right = (add_axes(figure, (WIDTH, height), box) for box in boxes)
+        tops, *_ = (lay_out_rows(axes, height - AROUND, len(raised), group) for axes in (*sides, right))
         names = [ending(matched.raised[cell]) for cell in raised]
-        left.set_yticks([top + group / 2 for top in tops], names)
         right.set_yticks([])
         right.set_xlabel("test loss")
-        marks = []
-
-        def put(name: str, kind: str, at: Sequence[float], values: MarkValues, **style: object) -> None:
-            marks.append(draw_mark(left, name, kind, "x", at, values, **style))
-
         own = [top + GAP / 2 + ROW / 2 for top in tops]
-        for control, kind, style in (
-            ("haar_nfc", "whiskers", {"color": MUTED, "linewidth": 5, "alpha": 0.35}),
-            ("w0_nfc", "dots", {"color": MUTED, "marker": "x"}),
-        ):
-            put(control, kind, own, _values(matched, raised, others[0], control, ""), **style)
+        marks = []
+        for axes, (quantity, (controls, label)) in zip(sides, SIDES.items(), strict=True):
+            axes.set_xlim(*nfc_limits(study.lowest))
+            axes.set_title(label, pad=5)
+            axes.xaxis.set_major_locator(MultipleLocator(0.5))
+            axes.set_xlabel("of the raised layer")
+            axes.set_yticks([top + group / 2 for top in tops], names if axes is sides[0] else [])
+
+            def put(kind: str, at: Sequence[float], values: MarkValues, tag: str, **style: object) -> None:
+                marks.append(draw_mark(axes, f"{quantity}-{tag}", kind, "x", at, values, **style))  # noqa: B023
+
+            for control, (kind, style) in zip(controls, CONTROL_STYLES, strict=False):
+                put(kind, own, _values(matched, raised, others[0], control, ""), control, **style)
+            for index, cell in enumerate(raised):
+                colour, at = optimizer_colour(study.optimizer(cell)), own[index : index + 1]
+                values = _values(matched, [cell], others[0], quantity, "")
+                put("whiskers", at, values, f"own{index}-interval", color=colour)
+                put("dots", at, values, f"own{index}-dots", color=colour, marker="D", markersize=5.5)
+            for number, other in enumerate(others):
+                at = [place + (1 + number) * ROW for place in own]
+                colour = optimizer_colour(study.optimizer(other))
+                values = _values(matched, raised, other, quantity, "other")
+                put("whiskers", at, values, f"other{number}-interval", color=colour)
+                put("dots", at, values, f"other{number}-dots", color=colour, marker="o")
         for index, cell in enumerate(raised):
-            colour, at = optimizer_colour(study.optimizer(cell)), own[index : index + 1]
-            values = _values(matched, [cell], others[0], "uc_nfc", "")
-            put(f"own{index}-interval", "whiskers", at, values, color=colour)
-            put(f"own{index}-dots", "dots", at, values, color=colour, marker="D", markersize=5.5)
-            _draw_losses(right, at, _losses(matched, [cell], others[0], ""), colour, "D")
+            colour = optimizer_colour(study.optimizer(cell))
+            _draw_losses(right, own[index : index + 1], _losses(matched, [cell], others[0], ""), colour, "D")
         for number, other in enumerate(others):
             at = [place + (1 + number) * ROW for place in own]
             colour = optimizer_colour(study.optimizer(other))
-            values = _values(matched, raised, other, "uc_nfc", "other")
-            put(f"other{number}-interval", "whiskers", at, values, color=colour)
-            put(f"other{number}-dots", "dots", at, values, color=colour, marker="o")
             _draw_losses(right, at, _losses(matched, raised, other, "other"), colour, "o")
         right.margins(x=0.15)
         right.xaxis.set_major_locator(MaxNLocator(3))
         return marks
 
-    alt = f"{title}: UC-NFC of each raised layer, and test loss, beside the other optimizers at one training loss."
+    alt = (
+        f"{title}: directional factor and UC-NFC of each raised layer, and test loss, beside the other optimizers at "
+        "one training loss."
+    )
     return Panel(title, title, alt, WIDTH, height, draw)
 
 
@@ -88,7 +105,8 @@ def _values(matched: Matched, cells: list[str], other: str, quantity: str, side:
     """Return the values of a quantity at each cell's raised layer: of the cell, or with ``side`` of the other."""
 
     def values(convention: Convention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        rows = [matched.row(cell, other, matched.raised[cell], quantity, convention) for cell in cells]
+        place = None if quantity in DIRECTIONS else convention
+        rows = [matched.row(cell, other, matched.raised[cell], quantity, place) for cell in cells]
         return _columns(rows, side)
 
     return values

@@ -1,14 +1,13 @@
 """Verdicts in words: does a number lie above its control?
 
 The control is the same number with K turned at random, a mean over rotations with a standard deviation. The difference
-to the control, in itself and in standard deviations of the control (``nfa.report.statistics.above_control``), is
-averaged over hidden layers and cells within each seed; its 95% interval is over seeds. The rule:
+to the control is averaged over hidden layers and cells within each seed; its 95% interval is over seeds. Its unit is
+the root mean square of the controls' standard deviations (``nfa.report.statistics.above_control``). The rule:
 
     no better than chance    the difference is within ``FAR`` standard deviations of the control, or rounds to 0
     yes                      it is larger, and its interval lies above 0
     below chance             it is smaller, and its interval lies below 0
-    undecided                it is large, but its interval contains 0, or it has another sign in standard deviations,
-                             as where one layer far below its control has a control of little spread
+    undecided                it is large, but its interval contains 0
 
 With one seed there is no interval, and the size alone decides; where the standard deviation is not known (at powers
 other than 1), the interval alone does.
@@ -22,6 +21,7 @@ import pandas as pd
 from nfa.conventions import Convention
 from nfa.report.numbers import UNDEFINED, number
 from nfa.report.page.sentences import complete_cells, mean_over_seeds
+from nfa.report.statistics.above_control import VARIANCE, in_deviations
 from nfa.report.statistics.labels import name_list
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
@@ -39,11 +39,10 @@ STRENGTHS = {
 }
 
 RULE = (
-    f"The verdicts: yes, where the difference to the control is more than {FAR:g} standard deviations of the control "
-    "(over random rotations of K; mean over layers) and its 95% interval over seeds lies above 0; below chance, where "
-    "the same holds below 0; no better than chance, where the difference is smaller than that; undecided, where it is "
-    "larger but the interval contains 0, or where its mean in standard deviations has the opposite sign. Of "
-    "strengths the same rule says how alike they are."
+    f"The verdicts: yes, where the mean difference to the control is more than {FAR:g} standard deviations of the "
+    "control (over random rotations of K; root mean square over layers) and its 95% interval over seeds lies above 0; "
+    "below chance, where the same holds below 0; no better than chance, where the difference is smaller than that; "
+    "undecided, where it is larger but the interval contains 0. Of strengths the same rule says how alike they are."
 )
 
 # Names of families of networks in a sentence; a family without an entry has the name of its model.
@@ -69,7 +68,8 @@ class Compared:
         difference: value - control.
         low: Lower end of the 95% interval of the difference over seeds; NaN with one seed.
         high: Upper end.
-        deviations: The difference in standard deviations of the control; NaN where these are not known.
+        deviations: The difference in standard deviations of the control (their root mean square over layers, cells
+            and seeds); NaN where these are not known.
         strengths: The number is a spectral factor, of which one asks how alike strengths are.
     """
 
@@ -90,16 +90,16 @@ class Compared:
         'yes'
         >>> Compared(0.8, 0.75, 0.8, difference=0.05, low=0.04, high=0.06, deviations=1.0).verdict
         'no better than chance'
-        >>> Compared(0.8, 0.75, 0.8, difference=0.05, low=0.04, high=0.06, deviations=-5.0).verdict
+        >>> Compared(0.8, 0.7, 0.8, difference=0.1, low=-0.1, high=0.3, deviations=5.0).verdict
         'undecided'
         """
         if not isfinite(self.difference):
             return UNDEFINED
         if abs(self.difference) < SMALLEST or abs(self.deviations) <= FAR:
             return CHANCE
-        if self.difference > 0 and not (self.low <= 0 or self.deviations < 0):
+        if self.difference > 0 and not self.low <= 0:
             return ABOVE
-        if self.difference < 0 and not (self.high >= 0 or self.deviations > 0):
+        if self.difference < 0 and not self.high >= 0:
             return BELOW
         return OPEN
 
@@ -119,11 +119,12 @@ Families = dict[tuple[str, str], Compared]  # (data set, family of networks) -> 
 
 def compare(study: Study, points: pd.DataFrame, *, strengths: bool = False) -> Compared:
     """Average rows of ``Study.above_controls`` over hidden layers, cells and seeds."""
-    columns = ["value", "control", "initial", "difference", "deviations"]
-    points = points[points["difference"].notna()]
+    columns = ["value", "control", "initial", "difference", VARIANCE]
+    points = points[points["difference"].notna()].assign(**{VARIANCE: points["control_sd"] ** 2})
     runs = points.groupby(["cell", "seed"], observed=True)[columns].mean().reset_index()
-    value, control, initial, difference, deviations = (mean_over_seeds(study, runs, column) for column in columns)
-    return Compared(value[0], control[0], initial[0], *difference, deviations[0], strengths)
+    value, control, initial, difference, variance = (mean_over_seeds(study, runs, column) for column in columns)
+    deviations = float(in_deviations(difference[0], variance[0]))
+    return Compared(value[0], control[0], initial[0], *difference, deviations, strengths)
 
 
 def families(study: Study, quantity: str, convention: Convention | None = None) -> Families:

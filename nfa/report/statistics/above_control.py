@@ -2,14 +2,19 @@
 
 A correlation, or a factor of it, is high by chance where K has few strong directions. Its control is the same number
 with K turned at random, so the difference, in units of the control's standard deviation over rotations, is about
-0 ± 1 in a network whose weights and tangent features know nothing of each other.
+0 ± 1 in a layer whose weights and tangent features know nothing of each other.
+
+Over several layers the unit is the root mean square of their standard deviations: mean difference / root mean square.
+The mean of the layers' own ratios is not taken, because a control that hardly varies would decide it alone.
 
     points = above_control(table, "directional")                    one row per run, step and layer
     summarise(mean_over_layers(points), ["cell", "step"])           means and intervals over seeds
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nfa.conventions import CONTROLS, READOUT
@@ -18,6 +23,7 @@ from nfa.report.statistics.intervals import over_seeds
 LAYER = ["layer", "layer_index", "depth_from_output"]
 PLACE = ["cell", "seed", "step", *LAYER, "correlation", "power"]
 MEASURES = ["value", "control", "difference", "deviations"]
+VARIANCE = "control_variance"
 
 
 def above_control(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
@@ -66,12 +72,26 @@ def mean_over_layers(points: pd.DataFrame) -> pd.DataFrame:
     """Average the rows of ``above_control`` over the hidden layers in which value and control are both defined.
 
     Returns:
-        One row per cell, seed, step, correlation and power: those columns and ``MEASURES``. ``deviations`` is the mean
-        over the layers whose control has a known spread.
+        One row per cell, seed, step, correlation and power: those columns, ``MEASURES`` and ``control_variance``, the
+        mean of the squared standard deviations, over the layers in which they are known. ``deviations`` is the mean
+        difference divided by its root.
+
+    Example:
+        >>> points = pd.DataFrame({"seed": 0, "value": [0.9, 0.7], "control": [0.5, 0.7001],
+        ...     "difference": [0.4, -0.0001], "control_sd": [0.1, 1e-6], "deviations": [4.0, -100.0]})
+        >>> mean_over_layers(points)["deviations"].round(2).tolist()
+        [2.83]
     """
     by = [column for column in PLACE if column in points and column not in LAYER]
-    defined = points[points["difference"].notna()]
-    return defined.groupby(by, observed=True, dropna=False)[MEASURES].mean().reset_index()
+    defined = points[points["difference"].notna()].assign(**{VARIANCE: points["control_sd"] ** 2})
+    means = defined.groupby(by, observed=True, dropna=False)[[*MEASURES, VARIANCE]].mean().reset_index()
+    means["deviations"] = in_deviations(means["difference"], means[VARIANCE])
+    return means
+
+
+def in_deviations(difference: Any, variance: Any) -> Any:
+    """Divide mean differences by the roots of mean variances, numbers or columns; NaN where a variance is 0 or NaN."""
+    return difference / np.sqrt(np.where(variance > 0, variance, np.nan))
 
 
 def summarise(points: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nfa.conventions import CORRELATIONS, HEADLINE
 from nfa.report.statistics.departure_time import SHARE, departure_time
+from nfa.report.statistics.layer_places import layer_places
 from nfa.storage.arrays import read_arrays
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Cell, Sweep
@@ -23,18 +24,28 @@ PLACE = ["cell", "seed", "layer", "layer_index", "depth_from_output", "quantity"
 DYNAMICS_COLUMNS = [*PLACE, "t", "steps", *SOURCES]
 DEPARTURE_COLUMNS = [*PLACE, "order", "share", "t", "steps", "note"]
 _INTEGERS = ("seed", "layer_index", "depth_from_output")
+Places = dict[tuple[str, str], dict[str, int]]  # (cell, layer) -> its columns of PLACE
 _TEXTS = ("cell", "layer", "quantity", "correlation", "order", "note")
 
 
-def read_early(sweep: Sweep, paths: SweepPaths) -> pd.DataFrame:
+def read_early(sweep: Sweep, paths: SweepPaths, alignment: pd.DataFrame) -> pd.DataFrame:
     """Read the curves of every cell and seed that has them.
+
+    Args:
+        sweep: The sweep.
+        paths: Its folders and files.
+        alignment: The alignment rows of its cells, which have the places of the layers.
 
     Returns:
         One row per cell, seed, layer, quantity (``centred_nfm_norm``, ``centred_agop_norm``, ``c_nfc`` at power 1),
         correlation (null for norms) and time: ``t``, ``steps`` = t / lr, ``measured``, ``leading``, ``next``.
     """
     cells = [cell for cell in sweep.cells if sweep.measure.early and cell.follows_gradient_flow]
-    parts = [part for cell in cells for part in _curves(cell, sweep.seeds, paths)]
+    places: Places = {}
+    if cells:
+        for cell, layer, index, depth in layer_places(alignment).itertuples(index=False, name=None):
+            places[cell, layer] = {"layer_index": index, "depth_from_output": depth}
+    parts = [part for cell in cells for part in _curves(cell, sweep.seeds, paths, places)]
     return _typed(pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(), DYNAMICS_COLUMNS)
 
 
@@ -44,23 +55,21 @@ def _typed(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame.reindex(columns=columns).astype(dtypes)
 
 
-def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths) -> Iterator[pd.DataFrame]:
-    """Turn one cell's arrays into rows."""
+def _curves(cell: Cell, seeds: Sequence[int], paths: SweepPaths, places: Places) -> Iterator[pd.DataFrame]:
+    """Turn one cell's arrays into rows, with the places of its layers in the network."""
     columns = [*((quantity, None) for quantity in NORMS), *(("c_nfc", correlation) for correlation in CORRELATIONS)]
     archive = read_arrays(paths.cell(cell.id).matrices, lambda name: "/early_" in name)
     for seed in seeds:
-        for index, layer in enumerate(cell.layers):
-            key = f"{seed}/0/{layer.name}/early"
-            if f"{key}_times" not in archive:
-                continue
+        layers = [key.split("/")[2] for key in archive if key.startswith(f"{seed}/0/") and key.endswith("early_times")]
+        for layer in layers:
+            key = f"{seed}/0/{layer}/early"
             times = archive[f"{key}_times"]
             arrays = {source: archive[f"{key}_{source}"] for source in SOURCES}
             place: dict[str, Any] = {
                 "cell": cell.id,
                 "seed": seed,
-                "layer": layer.name,
-                "layer_index": index,
-                "depth_from_output": len(cell.layers) - 1 - index,
+                "layer": layer,
+                **places[cell.id, layer],
                 "t": times,
                 "steps": times / cell.optimizer.lr,
             }

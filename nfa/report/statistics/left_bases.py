@@ -5,7 +5,7 @@ a_i = s_i^2. ``matrix_albums`` reads the arrays, and says which run of a cell is
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,26 +61,32 @@ class LeftBasis:
     moments: list[BasisMoment]
 
 
-def layers_of_interest(cell: Cell) -> dict[str, str]:
+def layers_of_interest(cell: Cell, names: Sequence[str]) -> dict[str, str]:
     """Choose the layers of a cell that are shown: name -> why.
 
     They are the first layer, the hidden layer whose speed is raised above all others, and the middle one of at least
-    three hidden layers.
+    three hidden layers. Of a raised layer that was measured head by head, the first head is shown.
+
+    Args:
+        cell: The cell.
+        names: Its layers as they were measured, in forward order.
     """
-    names = [layer.name for layer in cell.layers]
     roles = {names[0]: ["first layer"]}
-    if raised := raised_layer(cell):
-        roles.setdefault(raised, []).append("raised layer")
+    raised = raised_layer(cell)
+    for name in [name for name in names if name == raised or name.startswith(f"{raised}.")][:1]:
+        roles.setdefault(name, []).append("raised layer")
     if len(names) > DEEP:
         roles.setdefault(names[(len(names) - 1) // 2], []).append("middle hidden layer")
     return {name: ", ".join(roles[name]) for name in names if name in roles}
 
 
-def left_bases(cell: Cell, arrays: Mapping[tuple[str, int, str], np.ndarray], values: pd.DataFrame) -> list[LeftBasis]:
+def left_bases(
+    roles: Mapping[str, str], arrays: Mapping[tuple[str, int, str], np.ndarray], values: pd.DataFrame
+) -> list[LeftBasis]:
     """Gather the layers of interest of one run.
 
     Args:
-        cell: The cell.
+        roles: The layers, from ``layers_of_interest``.
         arrays: (layer, step, name) -> array of ``nfa.alignment.left_pictures``; others are left alone.
         values: The run's rows of the alignment table with the quantities of ``NUMBERS``.
 
@@ -92,7 +98,7 @@ def left_bases(cell: Cell, arrays: Mapping[tuple[str, int, str], np.ndarray], va
         for layer, step, quantity, value in values[["layer", "step", "quantity", "value"]].itertuples(index=False)
     }
     found = []
-    for layer, role in layers_of_interest(cell).items():
+    for layer, role in roles.items():
         steps = sorted(step for name, step, kind in arrays if (name, kind) == (layer, ARRAYS[0]))
         moments = []
         for step in steps:

@@ -92,11 +92,12 @@ def _album(study: Study, cell: str) -> Album | None:
     runs: dict[str, dict[str, Any]] = document["runs"]
     seeds = study.collected.sweep.seeds
     seed = next((seed for seed in seeds if runs[str(seed)]["status"] == "finished"), seeds[0])
-    layer = document["layers"][0]["name"]
+    layers = [name for name, *_ in study.layers(cell)]
+    layer = layers[0]
     shape = document["data"]["input_shape"]
     as_image = len(shape) == 3 and math.prod(shape) == document["layers"][0]["fan_in"]
     steps = sorted({0, max(runs[str(seed)]["checkpoints"], default=0)})
-    of_interest = layers_of_interest(study.collected.sweep.by_id[cell])
+    of_interest = layers_of_interest(study.collected.sweep.by_id[cell], layers)
 
     def wanted(key: str) -> bool:
         run, step, name, kind = key.split("/")
@@ -115,7 +116,7 @@ def _album(study: Study, cell: str) -> Album | None:
         return None
     table = study.collected.alignment
     values = table[(table["cell"] == cell) & (table["seed"] == seed) & table["quantity"].isin(NUMBERS)]
-    bases = left_bases(study.collected.sweep.by_id[cell], arrays, values)
+    bases = left_bases(of_interest, arrays, values)
     return Album(cell, seed, layer, "diagonal" if as_image else "whole", moments, bases)
 
 

@@ -63,7 +63,8 @@ def make_runs(collected: Collected) -> pd.DataFrame:
     Final means the last step; of a diverged run, the last step that was recorded. Alignment is in the headline
     convention, averaged over the hidden layers (without the readout) in which it is defined. ``..._above_control`` is
     the difference from the control, averaged over the layers in which both are defined, and ``..._above_control_in_sd``
-    the difference in standard deviations of the control (see ``nfa.report.statistics.above_control``).
+    the same in standard deviations of the control, root mean square over layers (see
+    ``nfa.report.statistics.above_control``).
     """
     runs = run_status(collected)
     runs = runs.merge(_final_scores(collected), on=RUN, how="left", validate="1:1")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from nfa.conventions import CONTROLS as CONTROLS_OF
 from nfa.conventions import READOUT, Convention
 from nfa.optim.slo import SLOSettings
 from nfa.report.statistics.collected import Collected
@@ -20,6 +21,8 @@ from nfa.report.statistics.runs import RUN
 from nfa.sweep.cells import Cell
 
 CONTROLS = NFCS[2:]  # `above_w0_nfc` and `above_haar_nfc` are UC-NFC minus its control, at each seed
+# The directional factor, its control, and the difference of both at each seed; they have no convention.
+DIRECTIONS = ("directional", CONTROLS_OF["directional"].mean, "above_directional_haar")
 WHOLE = ""  # in the column `layer`: the row is about the whole network
 KEYS = ["layer", "quantity", "correlation", "power"]
 COLUMNS = {
@@ -127,15 +130,24 @@ TEXTS = dict.fromkeys(["cell", *KEYS], str)
 
 
 def _of_layers(collected: Collected) -> pd.DataFrame:
-    """Return the values by which hidden layers are compared: alignment and scores of features, at checkpoints."""
+    """Return the values by which hidden layers are compared: alignment and scores of features, at checkpoints.
+
+    A layer that was measured head by head has the mean over its heads.
+    """
     alignment = collected.alignment
-    hidden = alignment["depth_from_output"] != READOUT
-    aligned = alignment[hidden & alignment["quantity"].isin(NFCS) & alignment["power"].notna()]
-    aligned = aligned[COMPARED].astype(TEXTS)
+    of_kind = alignment["quantity"].isin(NFCS) & alignment["power"].notna() | alignment["quantity"].isin(DIRECTIONS)
+    aligned = alignment[(alignment["depth_from_output"] != READOUT) & of_kind]
+    aligned = aligned[COMPARED].astype({"correlation": object, "power": object})
+    aligned = aligned.fillna({"correlation": WHOLE, "power": WHOLE}).astype(TEXTS)
+    aligned["layer"] = _whole_layers(collected, aligned)
+    aligned = aligned.groupby(COMPARED[:-1], sort=False)["value"].mean().reset_index()
     place = [column for column in COMPARED if column not in ("quantity", "value")]
-    wide = aligned.pivot(index=place, columns="quantity", values="value").reindex(columns=list(NFCS))
+    wide = aligned.pivot(index=place, columns="quantity", values="value")
+    wide = wide.reindex(columns=[*NFCS, *DIRECTIONS[:2]])
     for control in CONTROLS:
         wide[f"above_{control}"] = wide["uc_nfc"] - wide[control]
+    factor, control, above = DIRECTIONS
+    wide[above] = wide[factor] - wide[control]
     aligned = wide.melt(var_name="quantity", ignore_index=False).dropna(subset=["value"]).reset_index()
     scores = collected.scores
     held_out = (scores["split"] != "train") | (scores["probe"] == "recovery")
@@ -144,6 +156,13 @@ def _of_layers(collected: Collected) -> pd.DataFrame:
     quantity = scores["probe"].astype(str) + " " + scores["metric"].astype(str)
     scores = scores.assign(quantity=quantity, correlation=WHOLE, power=WHOLE)
     return pd.concat([part[COMPARED].astype(TEXTS) for part in (aligned, scores)], ignore_index=True)
+
+
+def _whole_layers(collected: Collected, rows: pd.DataFrame) -> "pd.Series[str]":
+    """Return the names of layers as the network has them; the alignment table has heads of some."""
+    own = {(cell.id, layer.name) for cell in collected.sweep.cells for layer in cell.layers}
+    known = pd.MultiIndex.from_frame(rows[["cell", "layer"]]).isin(own)
+    return rows["layer"].where(known, rows["layer"].str.rpartition(".")[0])
 
 
 def with_identity(scores: pd.DataFrame) -> pd.DataFrame:
@@ -201,6 +220,6 @@ class Matched:
         return self._rows.get((cell, other, layer, quantity, *(convention or (WHOLE, WHOLE))))
 
     def scores(self, cell: str, layer: str) -> list[str]:
-        """Return the quantities without a convention by which a layer (or the whole network) is compared."""
+        """Return the scores by which a layer (or the whole network) is compared."""
         found = {key[3]: None for key in self._rows if (key[0], key[2], key[4]) == (cell, layer, WHOLE)}
-        return list(found)
+        return [name for name in found if name not in DIRECTIONS]

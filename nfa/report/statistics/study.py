@@ -167,6 +167,36 @@ class Study:
         slices = pairwise([*edges, len(table)])
         return {key: Curve(*(column[a:b] for column in columns)) for key, (a, b) in zip(starts, slices, strict=True)}
 
+    def above_curve(self, cell: str, layer_index: int) -> Curve:
+        """Look up how far a hidden layer's directional factor lies above its control, over checkpoints."""
+        return self._above_curves.get((cell, layer_index), _NO_CURVE)
+
+    @cached_property
+    def lowest_above(self) -> float:
+        """The lowest value of ``above_curve`` of any shown cell; NaN where there is none."""
+        return min((float(curve.mean.min()) for curve in self._above_curves.values()), default=float("nan"))
+
+    @cached_property
+    def _above_curves(self) -> dict[tuple[str, int], Curve]:
+        rows = self.directions_above
+        table = over_seeds(rows[rows["cell"].isin(self.shown)], ["cell", "layer_index", "step"], "difference")
+        curves = {}
+        for _, part in table.dropna(subset=["mean"]).groupby(["cell", "layer_index"], sort=False):
+            step, mean, low, high = (part[column].to_numpy() for column in ("step", "mean", "ci_low", "ci_high"))
+            place = part["cell"].iloc[0], part["layer_index"].iloc[0]
+            curves[place] = Curve(step, mean, low, high, np.full(len(part), ""))
+        return curves
+
+    @cached_property
+    def directions_above(self) -> pd.DataFrame:
+        """The directional factor above its control, of every run, checkpoint and hidden layer.
+
+        The rows of ``nfa.report.statistics.above_control.above_control``.
+        """
+        alignment = self.collected.alignment
+        rows = alignment["quantity"].isin(("directional", *CONTROLS["directional"]))
+        return above_control(alignment[rows].astype({"cell": str}), "directional")
+
     @cached_property
     def relative_losses(self) -> pd.DataFrame:
         """Test loss of shown cells over that of their constant predictor: ``cell``, ``step``, mean and interval."""
@@ -192,10 +222,13 @@ class Study:
         """Predicted beside measured C-NFC, means over seeds in the headline convention.
 
         One row per data set, shown cell and hidden layer: those and ``depth_from_output``, ``update``, ``first``,
-        ``last``, ``first_step``, see ``nfa.report.statistics.predictions.prediction_points``.
+        ``last``, the control of each of these three, such as ``update_control``, and ``first_step``; see
+        ``nfa.report.statistics.predictions.prediction_points``.
         """
-        by = ["data", "cell", "layer", "depth_from_output"]
-        return self._headline_means(self.predictions, by, ["update", *TARGETS, "first_step"])
+        by, numbers = ["data", "cell", "layer", "depth_from_output"], ["update", *TARGETS]
+        return self._headline_means(
+            self.predictions, by, [*numbers, *(f"{name}_control" for name in numbers), "first_step"]
+        )
 
     def _headline_means(self, points: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
         """Average points of hidden layers of shown cells over seeds, in the headline convention."""

@@ -22,13 +22,14 @@ LIMIT = "limit t -> 0+"  # beginning of notes in the table
 PLACE = ["cell", "layer_index", "layer", "depth_from_output", "quantity"]
 # Heading of a table -> its quantity along gradient flow, and along the optimizer's first update.
 PREDICTED = {"C-NFC(0+)": ("c_nfc", "c_nfc_update"), "directional": ("c_directional", "c_directional_update")}
-_SHOWN = [quantity for pair in PREDICTED.values() for quantity in pair]
+_CONTROLS = {quantity: CONTROLS[quantity].mean for pair in PREDICTED.values() for quantity in pair}
 
 
 def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention, width: int) -> Group:
     """Lay out the predicted early C-NFC: a row per layer, a column for gradient flow and for each optimizer.
 
-    A second table has the directional factor of C-NFC (cosine, power 1). Both have their controls in brackets.
+    A second table has the directional factor of C-NFC (cosine, power 1). Both have their controls in brackets; the
+    lines below the tables say why a value or a control is n/a.
 
     Args:
         sweep: The sweep, which names the cells.
@@ -62,7 +63,15 @@ def prediction_report(sweep: Sweep, table: pd.DataFrame, convention: Convention,
             for cell, optimizer in cells["optimizer"].items():
                 columns[str(optimizer)] = updates[updates["cell"] == cell]
             parts += _tables(heading, columns, width)
-    return Group(*parts, *(Text(note, "dim") for note in _reasons(shown[shown["quantity"].isin(_SHOWN)])))
+    values = shown[shown["quantity"].isin(list(_CONTROLS))]
+    controls = shown[shown["quantity"].isin(_CONTROLS.values())]
+    places = ["cell", "seed", "layer", "quantity"]
+    given = pd.MultiIndex.from_frame(values.loc[np.isfinite(values["value"]), places].replace({"quantity": _CONTROLS}))
+    lines = _reasons("n/a", values)
+    lines += _reasons("no control", controls[pd.MultiIndex.from_frame(controls[places]).isin(given)])
+    if convention.power != "1":
+        lines.append("no control of C-NFC: it is computed at power 1 only")
+    return Group(*parts, *(Text(line, "dim") for line in lines))
 
 
 def _beside_control(means: pd.DataFrame, quantity: str) -> pd.DataFrame:
@@ -128,16 +137,17 @@ def _table(heading: str, layers: Mapping[str, str], columns: dict[str, pd.DataFr
 
 
 def _number(row: Any) -> str:
-    """Write a mean, half of its interval, and the control in brackets where there is one."""
+    """Write a mean, half of its interval, and the control in brackets."""
     value = plus_minus(row["mean"], row["ci_high"] - row["mean"])
-    return f"{value} ({number(row['control'])})" if np.isfinite(row["control"]) else value
+    return f"{value} ({number(row['control'])})" if np.isfinite(row["mean"]) else value
 
 
-def _reasons(table: pd.DataFrame) -> list[str]:
-    """Write one line for each reason why values are undefined, with its layers."""
+def _reasons(what: str, table: pd.DataFrame) -> list[str]:
+    """Write one line for each reason why values are undefined, with its layers; ``what`` begins it."""
     undefined = table[~np.isfinite(table["value"])]
     reasons: dict[str, list[str]] = {}
     for layer, note in undefined[["layer", "note"]].drop_duplicates().itertuples(index=False):
         limit, _, reason = str(note).partition(": ")
-        reasons.setdefault(reason if limit.startswith(LIMIT) and reason else str(note), []).append(str(layer))
-    return [f"n/a at {', '.join(dict.fromkeys(layers))}: {reason}" for reason, layers in reasons.items()]
+        reason = reason if limit.startswith(LIMIT) and reason else str(note)
+        reasons.setdefault(reason.removeprefix(f"{what}: "), []).append(str(layer))
+    return [f"{what} at {', '.join(dict.fromkeys(layers))}: {reason}" for reason, layers in reasons.items()]

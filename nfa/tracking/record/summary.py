@@ -46,8 +46,8 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
 def _above_summary(alignment: pd.DataFrame) -> dict[str, float]:
     """Average over hidden layers how far quantities lie above their controls at the last checkpoint.
 
-    ``final/<quantity>/above_control`` is the difference, ``.../above_control_in_sd`` the difference in standard
-    deviations of the control.
+    ``final/<quantity>/above_control`` is the difference, ``.../above_control_in_sd`` the same in standard deviations of
+    the control (root mean square over layers).
     """
     chosen = alignment[in_headline(alignment)]
     last = chosen[chosen["step"] == chosen["step"].max()]

@@ -17,6 +17,7 @@ from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.axis_points import AXES
 from nfa.sweep.cells import Sweep
+from nfa.tracking.record.series import layer_keys
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
 
@@ -246,14 +247,25 @@ def _alignment(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H2 
             ]
             grid = runs.grid([f"config.{by}"], panels, _run_set(sweep, by))
             blocks += [wr.H2(f"By {axis} ({by})"), *_averaged(sweep, by), grid]
-    depth = max(len(cell.layers) for cell in sweep.cells) - 1  # without the readout
-    layers = range(depth) if depth <= MAX_LAYERS else [*range(MAX_LAYERS // 2), *range(depth - MAX_LAYERS // 2, depth)]
+    layers = _hidden_layers(sweep)
+    if len(layers) > MAX_LAYERS:
+        layers = [*layers[: MAX_LAYERS // 2], *layers[-MAX_LAYERS // 2 :]]
     panels = [
-        _with_control(quantity, f"layer_{layer}", "cell", f"{label}, layer {layer}")
+        _with_control(quantity, layer, "cell", f"{label}, {layer.replace('_', ' ', 1)}")
         for layer in layers
         for quantity, label in _labels().items()
     ]
     return [*blocks, wr.H2("Layer by layer"), *([runs.grid([GROUP], panels)] if panels else [])]
+
+
+def _hidden_layers(sweep: Sweep) -> list[str]:
+    """Name the hidden layers of the deepest cell as metrics do: by number, and heads by layer and head."""
+    layers = max((cell.layers for cell in sweep.cells), key=len)
+    keys: list[str] = []
+    for key, layer in zip(layer_keys(len(layers))[:-1], layers, strict=False):
+        cut = sweep.measure.heads and layer.heads > 1
+        keys += [f"{layer.name}.{head}" for head in range(layer.heads)] if cut else [key]
+    return keys
 
 
 def _with_control(quantity: str, layer: str, by: str, title: str) -> wr.LinePlot:

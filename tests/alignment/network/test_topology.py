@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nfa.alignment import measure
+from nfa.alignment import measure, measure_covariances
 from nfa.alignment.covariance.layer_covariances import LayerCovariance
 from tests.alignment.architectures import ARCHITECTURES, Net, draw
 from tests.alignment.networks import CASES, Case, layers_of
@@ -139,13 +139,13 @@ def test_attention_is_no_chain() -> None:
     model = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
     measured = layers_of(model, torch.randn(4, 3, 6))
     assert places(measured) == {
-        "self_attn.q": (0, 3),
-        "self_attn.k": (1, 3),
-        "self_attn.v": (2, 3),
-        "self_attn.out_proj": (3, 2),
-        "linear1": (4, 1),
-        "linear2": (5, 0),
-    }
+        "self_attn.q": (0, 4),
+        "self_attn.k": (1, 4),
+        "self_attn.v": (2, 4),
+        "self_attn.out_proj": (3, 3),
+        "linear1": (4, 2),
+        "linear2": (5, 1),
+    }  # a layer norm follows linear2
     assert {layer.chain_length for layer in measured.values()} == {None}
 
 
@@ -217,3 +217,47 @@ def test_samples_of_whole_numbers_that_skip_a_layer_make_no_chain(
     model = Net(forward, first=nn.Linear(4, 4), readout=nn.Linear(4, 2))
     measured = layers_of(model, torch.arange(12).reshape(3, 4).to(dtype))
     assert {layer.chain_length for layer in measured.values()} == {length}
+
+
+MAPS: dict[str, tuple[Forward, int]] = {
+    "itself": (lambda h, _: h, 0),
+    "scaled": (lambda h, _: -3 * h, 0),
+    "mean over positions": (lambda h, _: h.mean(1), 0),
+    "one position": (lambda h, _: h[:, 0], 0),
+    "positions last": (lambda h, _: h.mT, 0),
+    "weighted positions": (lambda h, _: (h[..., :1].detach().softmax(1) * h).sum(1), 0),
+    "softmax": (lambda h, _: h.softmax(-1), 1),
+    "ReLU": (lambda h, _: torch.relu(h), 1),
+    "tanh of small numbers": (lambda h, _: torch.tanh(0.1 * h), 1),
+    "committee": (lambda h, _: torch.relu(h).mean((1, 2)), 1),
+    "norm": (lambda h, _: nn.functional.layer_norm(h, (5,)), 1),
+    "fixed matrix": (lambda h, m: torch.relu(h) @ m, 1),
+    "diagonal": (lambda h, m: h * m[:, 0], 1),
+}
+
+
+@pytest.mark.parametrize("estimator", ["exact", "sketched"])
+@pytest.mark.parametrize("name", MAPS)
+def test_only_a_layer_whose_k_is_a_multiple_of_the_identity_is_a_readout(name: str, estimator: str) -> None:
+    """A map after the last layer counts as a product: else its layer would be left out of means as a known answer."""
+    last, depth = MAPS[name]
+    model = Net(lambda m, x: last(m.w(torch.relu(m.first(x))), m.fixed), first=nn.Linear(4, 6), w=nn.Linear(6, 5))
+    model.register_buffer("fixed", torch.randn(5, 3))
+    measured = layers_of(model, torch.randn(7, 2, 4), estimator=estimator)
+    assert places(measured) == {"first": (0, depth + 1), "w": (1, depth)}
+    assert {layer.chain_length for layer in measured.values()} == {2 + depth}
+    if estimator == "exact":
+        k = measured["w"].covariance
+        identity = k.diagonal().mean() * torch.eye(len(k), dtype=k.dtype)
+        assert torch.allclose(k, identity, rtol=1e-5, atol=1e-6 * k.abs().max().item()) == (depth == 0)
+
+
+def test_a_layer_keeps_the_place_of_the_first_measurement() -> None:
+    """A batch norm that has learned nothing leaves K = I, and later does not."""
+    norm = nn.BatchNorm1d(2)
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2), norm)
+    first = measure_covariances(model, torch.randn(6, 4))
+    with torch.no_grad():
+        norm.weight[0] = 2.0
+    later = measure_covariances(model, torch.randn(6, 4), like=first.survey)
+    assert places(later.layers) == places(first.layers) == {"0": (0, 1), "2": (1, 0)}

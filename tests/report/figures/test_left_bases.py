@@ -44,20 +44,26 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 def test_layers_of_interest(study: Study) -> None:
     plain, raised = study.collected.sweep.cells
-    assert layers_of_interest(plain) == {"hidden0": "first layer", "hidden2": "middle hidden layer"}
-    assert layers_of_interest(raised) == {
+    names = [layer.name for layer in plain.layers]
+    assert layers_of_interest(plain, names) == {"hidden0": "first layer", "hidden2": "middle hidden layer"}
+    assert layers_of_interest(raised, names) == {
         "hidden0": "first layer",
         "hidden1": "raised layer",
         "hidden2": "middle hidden layer",
     }
     shallow = tiny_sweep(optimizer=[RAISED]).cells[0]
-    assert layers_of_interest(shallow) == {"hidden0": "first layer", "hidden1": "raised layer"}
+    names = [layer.name for layer in shallow.layers]
+    assert layers_of_interest(shallow, names) == {"hidden0": "first layer", "hidden1": "raised layer"}
+    cut = [*names[:1], "hidden1.0", "hidden1.1", *names[2:]]  # as of a projection that was measured head by head
+    roles = {"hidden0": "first layer", "hidden1.0": "raised layer, middle hidden layer"}
+    assert layers_of_interest(shallow, cut) == roles
 
 
 def test_every_layer_of_interest_is_shown_at_three_checkpoints(study: Study) -> None:
     steps = study.collected.sweep.cells[0].train.checkpoint_steps(128)
     for album in find_albums(study):
-        expected = layers_of_interest(study.collected.sweep.by_id[album.cell])
+        names = [name for name, *_ in study.layers(album.cell)]
+        expected = layers_of_interest(study.collected.sweep.by_id[album.cell], names)
         assert {basis.layer: basis.role for basis in album.left_bases} == expected
         for basis in album.left_bases:
             assert [moment.step for moment in basis.moments] == [steps[0], steps[len(steps) // 2], steps[-1]]
@@ -144,7 +150,7 @@ def test_k_that_is_not_finite_is_grey_and_leaves_the_axes_empty(study: Study, tm
 
 def test_results_without_these_arrays_have_no_such_pictures(study: Study) -> None:
     albums = [replace(album, left_bases=[]) for album in find_albums(study)]
-    assert left_bases(study.collected.sweep.cells[0], {}, study.collected.alignment) == []
+    assert left_bases({"hidden0": "first layer"}, {}, study.collected.alignment) == []
     page = pictures.SECTION.render(Material(study, albums)).html
     assert "No pictures of K in the left singular basis of the weights were kept." in page
     assert "left_bases" not in drawings(study, albums)

@@ -54,7 +54,11 @@ def test_rows_of_layers_means_over_layers_and_intervals_over_seeds() -> None:
     assert points["deviations"].tolist()[:3] == [2.0, 4.0, 3.0]
     assert math.isnan(points["deviations"].iloc[3])  # a control without a spread has no unit
     means = mean_over_layers(points)
-    assert means[["seed", *MEASURES]].values.tolist() == [[0, 0.625, 0.375, 0.25, 3.0], [1, 0.6875, 0.375, 0.3125, 3.0]]
+    units = math.sqrt((0.125**2 + 0.0625**2) / 2), math.sqrt(0.125**2 / 2)  # root mean squares
+    assert means[["seed", *MEASURES]].values.tolist() == [
+        [0, 0.625, 0.375, 0.25, 0.25 / units[0]],
+        [1, 0.6875, 0.375, 0.3125, 0.3125 / units[1]],
+    ]
     summary = summarise(means, ["cell", "step"]).set_index("measure")
     row = summary.loc["difference"]
     half = stats.t.ppf(0.975, 1) * np.std([0.25, 0.3125], ddof=1) / math.sqrt(2)

@@ -14,7 +14,8 @@ from nfa.stages.publish import publish
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
-from nfa.tracking.weights_and_biases.report import MAX_LAYERS, build_report, cells_markdown
+from nfa.tracking.weights_and_biases.report import MAX_LAYERS, _hidden_layers, build_report, cells_markdown
+from tests.helpers import tiny_sweep
 from tests.tracking.reading import DOCUMENT, ONLINE
 from tests.tracking.wandb_server import ENTITY, Fault, WandbServer
 
@@ -204,3 +205,12 @@ def test_what_stands_in_the_way_is_said(sweep: Sweep, results: Path, server: Wan
     assert len(summary.published) == 4
     assert "no report: the sweep is not aggregated" in " ".join(summary.lines())
     assert not server.reports
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_layers_that_are_measured_by_head_have_a_panel_for_each_head(heads: bool) -> None:
+    transformer = {"name": "transformer", "depth": 1, "width": 8, "heads": 2, "patch": 14}
+    sweep = tiny_sweep(data=[{"name": "fashion_mini"}], model=[transformer], measure={"heads": heads})
+    cut = [f"blocks.0.{part}.{head}" for part in ("query", "key", "value") for head in (0, 1)]
+    projections = cut if heads else ["layer_1", "layer_2", "layer_3"]
+    assert _hidden_layers(sweep) == ["layer_0", *projections, "layer_4", "layer_5", "layer_6"]

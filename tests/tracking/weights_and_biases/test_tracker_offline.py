@@ -244,7 +244,9 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
     ):
         above = ends[quantity] - ends[control]
         assert summary[f"final/{quantity}/above_control"] == pytest.approx(above.mean())
-        assert summary[f"final/{quantity}/above_control_in_sd"] == pytest.approx((above / ends[spread]).mean())
+        assert summary[f"final/{quantity}/above_control_in_sd"] == pytest.approx(
+            above.mean() / (ends[spread] ** 2).mean() ** 0.5
+        )
     assert summary["diverged"] is False
     assert summary["learned"] is True
     assert summary["seconds/total"] == 3.0

@@ -106,7 +106,7 @@ def verdict_table(study: Study, live: Live) -> Safe:
     names = ("data and networks", text_head("quantity"), text_head("verdict"), *COLUMNS_OF_VERDICTS)
     caption = (
         "Verdicts, mean over hidden layers, cells and seeds; in brackets the 95% interval of the difference over "
-        "seeds; deviations: the difference in standard deviations of the control, mean over layers"
+        "seeds; deviations: the difference in standard deviations of the control (root mean square over layers)"
         f"{pooled_note(study)}"
     )
     return table(names, rows, caption, cls="numbers")

@@ -189,7 +189,7 @@ def heat_table(study: Study, live: Live) -> Safe:
         rows.append(el("tr", row_head(study, cell), cells))
     caption = (
         "Every layer at the last step, mean over seeds; columns: distance from the output (out: the readout, where all "
-        "these numbers are 1 by definition); colour from 0 (pale) to 1 (dark)"
+        "these numbers are 1 by definition); the stronger the colour, the closer to 1"
     )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)
@@ -218,7 +218,7 @@ def _tall_heat_table(study: Study, live: Live) -> Safe:
         rows.append(el("tr", el("th", study.place_name(depth), scope="row"), cells))
     caption = (
         "Every layer at the last step, mean over seeds; rows: layers from the input to the output (the last one is the "
-        "readout, where all these numbers are 1 by definition); colour from 0 (pale) to 1 (dark)"
+        "readout, where all these numbers are 1 by definition); the stronger the colour, the closer to 1"
     )
     content = el("table", el("caption", el("span", caption)), head, el("tbody", rows), cls="heatmap tall", id="heatmap")
     return el("div", content, cls="scroll", tabindex=0, role="region", aria_label=caption)

@@ -96,7 +96,11 @@ def definitions() -> Safe:
     """Tabulate each quantity with its formula, meaning, control and source."""
     from nfa.alignment.quantities import QUANTITIES  # imports torch, which the rest of a report does without
 
-    of_registry = ((q.name, q.formula, q.meaning, q.source, q.control) for q in QUANTITIES.values())
+    # Backticks mark the names of quantities where these texts become Markdown.
+    of_registry = (
+        (q.name, q.formula.replace("`", ""), q.meaning.replace("`", ""), q.source, q.control)
+        for q in QUANTITIES.values()
+    )
     rows = [
         el(
             "tr",

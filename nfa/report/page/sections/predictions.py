@@ -40,14 +40,16 @@ def was_predicted(study: Study, convention: Convention) -> Answer:
         )
         flows.append(f"{flow} on {data}")
         rho, later = (number(found.get((data, "update", at, "rho"), {}).get("mean")) for at in ("first", "last"))
-        shorts.append(f"{data} {rho} at first, {later} at last")
+        chance, later_chance = (_control(found, data, "update", at)[1] for at in ("first", "last"))
+        shorts.append(f"{data} {rho} at first ({chance} by chance), {later} at last ({later_chance})")
     if not parts:
         return Answer(UNDEFINED, NOT_DEFINED)
     numbers = (
         "The prediction is C-NFC(0+), the limit of C-NFC along the optimizer's first full-batch step, which is known "
         f"before training. The limit along gradient flow is off at the last step by {', '.join(flows)}. Off by: mean "
         "absolute difference over the hidden layers of all cells. ρ: Spearman's rank correlation of predicted and "
-        "measured values. Numbers are means and 95% intervals over seeds, cut at 0 and at ±1; points of one network "
+        "measured values. By chance: the same with the prediction's control, K turned at random, in place of the "
+        "prediction. Numbers are means and 95% intervals over seeds, cut at 0 and at ±1; points of one network "
         f"are not independent.{_batches(study)}"
     )
     context = f"{stated(study, convention)} Measured {', '.join(sizes)}."
@@ -66,7 +68,14 @@ def _compared(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor
         words = ", in the opposite order" if rho["ci_high"] < 0 else words
     elif rho["note"]:
         words = f", {rho['note']}"
-    return f"{distance(gap)} (ρ = {order}{words})"
+    chance = "; by chance {}, ρ = {}".format(*_control(found, data, predictor, at))
+    return f"{distance(gap)} (ρ = {order}{words}{chance})"
+
+
+def _control(found: dict[tuple[str, ...], dict[Any, Any]], data: str, predictor: str, at: str) -> tuple[str, str]:
+    """Write the distance and the rank correlation of the prediction's control; n/a at powers other than 1."""
+    gap, rho = (found.get((data, predictor, at, measure), {}) for measure in ("difference_control", "rho_control"))
+    return number(gap.get("mean"), 3), number(rho.get("mean"))
 
 
 def distance(row: dict[Any, Any]) -> str:
@@ -92,6 +101,10 @@ def _batches(study: Study) -> str:
     return f" Training takes mini-batches{where}, and their first step differs from that of the full batch."
 
 
+BY_CHANCE = "by chance"
+FOUND = ("off by", BY_CHANCE, "ρ", BY_CHANCE)  # columns of each prediction
+
+
 def prediction_table(study: Study) -> Safe:
     """Tabulate distance and rank correlation of predicted and measured C-NFC, of all layers and by depth."""
     table_of = study.tables["predictions"]
@@ -107,16 +120,26 @@ def prediction_table(study: Study) -> Safe:
             n = next((row["n"] for row in gaps if row), None)
             if n is not None:
                 ranks = [found.get((data, name, *place, "rho")) for place in places]
+                chance = [
+                    [found.get((data, name, *place, f"{measure}_control"), {}).get("mean") for place in places]
+                    for measure in ("difference", "rho")
+                ]
                 cells = [
-                    (el("td", _gap(gap)), rank_cell(rank, "nothing to compare"))
-                    for gap, rank in zip(gaps, ranks, strict=True)
+                    (
+                        el("td", _gap(gap)),
+                        el("td", number(apart, 3)),
+                        rank_cell(rank, "nothing to compare"),
+                        el("td", number(order)),
+                    )
+                    for gap, rank, apart, order in zip(gaps, ranks, *chance, strict=True)
                 ]
                 rows.append(el("tr", el("th", data, " · ", shown, scope="row"), el("td", n), cells))
     heads = ("update, first", "update, last", "flow, last")
-    names = [f"{who}: {what}" for who in heads for what in ("off by", "ρ")]
+    names = [f"{who}: {what}" if what != BY_CHANCE else what for who in heads for what in FOUND]
     caption = (
         "Limit C-NFC(0+) along the optimizer's first update, and along gradient flow, against C-NFC at the first "
-        "checkpoint after step 0 and at the last: mean absolute difference (off by), and Spearman's ρ over cells. "
+        "checkpoint after step 0 and at the last: mean absolute difference (off by), and Spearman's ρ over cells; by "
+        "chance: the same with the prediction's control, K turned at random, in place of the prediction. "
         f"{HEADLINE.correlation.capitalize()}, power {HEADLINE.power}; mean and 95% interval over seeds, cut at 0 "
         "and at ±1; n: points per seed. Bold: the interval does not contain 0, and n is at least "
         f"{ENOUGH_POINTS}{pooled_note(study)}"
@@ -135,7 +158,11 @@ def body(material: Material) -> list[object]:
     return [
         optimizer_legend(study),
         panel_row("predictions", predictions.panels(study), material.live, cls="panels wide"),
-        points_note(study, "On the dotted line, C-NFC is measured as predicted. "),
+        points_note(
+            study,
+            "On the dotted line, C-NFC is measured as predicted. The line at each point leads to its control (×): "
+            "predicted and measured number with K turned at random. ",
+        ),
         prediction_table(study),
     ]
 

@@ -21,10 +21,11 @@ from nfa.report.page.sentences import pooled, stated
 from nfa.report.page.svg import Live
 from nfa.report.page.tables import row_head, table, text_cell, text_head
 from nfa.report.statistics.labels import name_list
-from nfa.report.statistics.speed_limited import CONTROLS, WHOLE, Matched, raised_layer
+from nfa.report.statistics.speed_limited import CONTROLS, DIRECTIONS, WHOLE, Matched, raised_layer
 from nfa.report.statistics.study import Study
 
 Row = dict[Any, Any]
+ABOVE_CONTROLS = tuple(f"above_{name}" for name in CONTROLS)
 SCORE_DIGITS = 4  # losses at one training loss differ by little
 # Scores that the answer counts, with their names in it; kernel machines are among them if fitted at every checkpoint.
 SCORES = {
@@ -47,7 +48,10 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
     rows = {cell: _against(matched, cell, matched.raised[cell], "uc_nfc", convention) for cell in cells}
     above = [cell for cell in cells if rows[cell] and all(_sign(row, sure) > 0 for row in rows[cell])]
     failed = [cell for cell in cells if cell not in above]
-    controlled = [cell for cell in cells if _above_controls(matched, cell, convention, sure)]
+    controlled = [cell for cell in cells if _above(matched, cell, ABOVE_CONTROLS, convention, sure)]
+    directed = [cell for cell in cells if _above(matched, cell, DIRECTIONS[2:], None, sure)]
+    apart = {cell: _against(matched, cell, matched.raised[cell], DIRECTIONS[2], None) for cell in cells}
+    farther = [cell for cell in cells if apart[cell] and all(_sign(row, sure) > 0 for row in apart[cell])]
     gains = [row["gain"] for found in rows.values() for row in found]
     reason = (
         "cells count where the 95% interval of each difference, taken seed by seed, lies above 0"
@@ -56,12 +60,14 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
     )
     total = plural(len(cells), "cell")
     verdict = (
-        "At the same training loss, the layer whose speed is raised has a larger UC-NFC than under every other "
-        f"optimizer compared in {len(above)} of {total} ({reason}), and is above both its controls in "
-        f"{len(controlled)}."
+        "At the same training loss, the directional factor of the layer whose speed is raised lies above its control "
+        f"(K turned at random) in {len(directed)} of {total}, and farther above it than under every other optimizer "
+        f"compared in {len(farther)} ({reason}). Its UC-NFC is larger than under every other optimizer in "
+        f"{len(above)}, and above both its controls in {len(controlled)}."
     )
     if failed:
-        verdict += f" Not so for: {name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)}."
+        names = name_list([_named(study, cell, matched.raised[cell]) for cell in failed], 6)
+        verdict += f" Its UC-NFC is not larger for: {names}."
     counts = []
     for quantity, name in SCORES.items():
         if not any(_score(matched, cell, quantity) for cell in cells):
@@ -73,7 +79,10 @@ def answer(study: Study, matched: Matched, convention: Convention) -> Answer:
         f"{total}: {'; '.join(counts)}."
     )
     better, worse = _better(matched, cells, "test loss", sure)
-    short = f"raised layer above all others in {len(above)} of {total}; test loss better in {better}, worse in {worse}"
+    short = (
+        f"directions of the raised layer above chance in {len(directed)} of {total}, UC-NFC above all others in "
+        f"{len(above)}; test loss better in {better}, worse in {worse}"
+    )
     return Answer(short, verdict + left_out, numbers, f"{stated(study, convention)}{pooled(study, cells)}")
 
 
@@ -93,10 +102,10 @@ def _sign(row: Row, sure: bool, sign: int = 1) -> int:
     return sign * (int(low > 0) - int(high < 0))
 
 
-def _above_controls(matched: Matched, cell: str, convention: Convention, sure: bool) -> bool:
-    """Return True if the raised layer's UC-NFC is clearly above both its controls; False where one is not defined."""
+def _above(matched: Matched, cell: str, differences: Sequence[str], convention: Convention | None, sure: bool) -> bool:
+    """Return True if all differences to controls at the raised layer are clearly above 0; False where undefined."""
     other, low = matched.others(cell)[0], "ci_low" if sure else "mean"
-    rows = [matched.row(cell, other, matched.raised[cell], f"above_{name}", convention) for name in CONTROLS]
+    rows = [matched.row(cell, other, matched.raised[cell], name, convention) for name in differences]
     return all(row is not None and row[low] > 0 for row in rows)
 
 
@@ -157,41 +166,47 @@ def _shown(row: Row | None, side: str = "", digits: int = 2) -> str:
     return interval(mean, low, high, digits)
 
 
+RAISED = {  # row of the table of raised layers -> its quantity, and the controls that stand beside it
+    "UC-NFC": ("uc_nfc", ("haar_nfc", "w0_nfc")),
+    "directional": (DIRECTIONS[0], (DIRECTIONS[1], None)),
+    "above chance": (DIRECTIONS[2], (None, None)),
+}
+
+
 def _raised_table(study: Study, matched: Matched, live: Live) -> Safe | None:
-    """Tabulate UC-NFC of every raised layer beside its controls and the other optimizers."""
+    """Tabulate UC-NFC and directional factor of every raised layer beside their controls and the other optimizers."""
     cells = [cell for cell in study.shown if cell in matched.raised]
     if not cells:
         return None
+    columns = _labels(study, matched, cells)
     rows: list[Safe] = []
     for cell in cells:
-        layer = matched.raised[cell]
-        for place, other in enumerate(matched.others(cell)):
+        others = _by_label(study, matched, cell)
 
-            def text(convention: Convention, quantity: str, side: str, cell: str = cell, other: str = other) -> str:
-                return _shown(matched.row(cell, other, matched.raised[cell], quantity, convention), side)
+        def text(convention: Convention, quantity: str, other: str, side: str, cell: str = cell) -> str:
+            place = None if quantity in DIRECTIONS else convention
+            row = matched.row(cell, other, matched.raised[cell], quantity, place)
+            return number(None if row is None else row["mean"]) if side == "control" else _shown(row, side)
 
-            own = [("uc_nfc", ""), *((name, "") for name in CONTROLS)]
-            first = [live_text(live, "td", lambda c, q=q, s=s, t=text: t(c, q, s)) for q, s in own]  # type: ignore[misc]
-            rest = [
-                live_text(live, "td", lambda c, s=s, t=text: t(c, "uc_nfc", s))  # type: ignore[misc]
-                for s in ("other", "gain")
+        for line, (name, (quantity, controls)) in enumerate(RAISED.items()):
+            first = matched.others(cell)[0]
+            shown = [(quantity, first, ""), *((control, first, "control") for control in controls)]
+            shown += [(quantity, others.get(label, ""), "gain") for label in columns]
+            values = [
+                el("td") if q is None else live_text(live, "td", lambda c, q=q, o=o, s=s, t=text: t(c, q, o, s))  # type: ignore[misc]
+                for q, o, s in shown
             ]
-            head = [row_head(study, cell), text_cell(layer), el("td", significant(matched.levels[cell]))]
-            blank = [el("th", scope="row"), *(el("td") for _ in range(5))]
-            rows.append(el("tr", [*head, first] if place == 0 else blank, text_cell(_label(study, other)), rest))
-    names = [
-        "cell",
-        text_head("raised layer"),
-        "training loss",
-        "UC-NFC",
-        *CONTROLS,
-        text_head("compared with"),
-        "its UC-NFC",
-        "difference",
-    ]
+            place = el("th", scope="row"), el("td")
+            if line == 0:
+                place = row_head(study, cell), text_cell(matched.raised[cell])
+            rows.append(el("tr", *place, text_cell(name), values))
+    names = ["cell", text_head("raised layer"), text_head("quantity"), "value", "by chance"]
+    names += ["initial weights", *(f"− {label}" for label in columns)]
     caption = (
-        "UC-NFC of the raised layer, with its controls, and of the same layer under each other optimizer, at the "
-        "same training loss; 95% intervals over seeds, differences taken seed by seed"
+        "The layer whose speed is raised: UC-NFC and directional factor, by chance (K turned at random) and with the "
+        "initial weights in place of W, and their differences from the same layer under each other optimizer, at the "
+        "same training loss (in the last table); above chance: the directional factor less its control; 95% intervals "
+        "over seeds, differences taken seed by seed"
     )
     return table(names, rows, caption, cls="numbers")
 
@@ -229,25 +244,35 @@ def _scores_table(study: Study, matched: Matched) -> Safe | None:
 
 
 def _layers_table(study: Study, matched: Matched, live: Live) -> Safe:
-    """Tabulate UC-NFC of all hidden layers and the test loss of every cell whose layers have different speeds."""
+    """Tabulate all hidden layers and the test loss of every cell whose layers have different speeds.
+
+    A cell has a row for UC-NFC and one for the directional factor, each with its control in brackets.
+    """
     depths = range(study.deepest, READOUT, -1)
     cells = [cell for cell in study.shown if cell in matched.levels]
     columns = _labels(study, matched, cells)
     rows = []
     for cell in cells:
-        layers = {depth: name for name, _, depth in study.layers(cell)}
+        own = {layer.name for layer in study.collected.sweep.by_id[cell].layers}  # others are heads of these
+        layers = {d: name if name in own else name.rpartition(".")[0] for name, _, d in study.layers(cell)}
         other = matched.others(cell)[0]
 
-        def text(convention: Convention, layer: str, cell: str = cell, other: str = other) -> str:
-            row = matched.row(cell, other, layer, "uc_nfc", convention)
-            return UNDEFINED if row is None else number(row["mean"])
+        def text(convention: Convention, quantity: str, layer: str, cell: str = cell, other: str = other) -> str:
+            place = None if quantity in DIRECTIONS else convention
+            names = (quantity, DIRECTIONS[1] if quantity in DIRECTIONS else "haar_nfc")
+            found = (matched.row(cell, other, layer, name, place) for name in names)
+            value, control = (UNDEFINED if row is None else number(row["mean"]) for row in found)
+            return value if value == UNDEFINED else f"{value} ({control})"
 
-        values = [
-            live_text(live, "td", lambda c, layer=layers[depth], t=text: t(c, layer))  # type: ignore[misc]
-            if depth in layers
-            else el("td")
-            for depth in depths
-        ]
+        aligned, directed = (
+            [
+                live_text(live, "td", lambda c, q=quantity, layer=layers[depth], t=text: t(c, q, layer))  # type: ignore[misc]
+                if depth in layers
+                else el("td")
+                for depth in depths
+            ]
+            for quantity in ("uc_nfc", DIRECTIONS[0])
+        )
         others = _by_label(study, matched, cell)
         losses = [_shown(matched.row(cell, other, WHOLE, "test loss"), "", SCORE_DIGITS)]
         losses += [
@@ -255,12 +280,21 @@ def _layers_table(study: Study, matched: Matched, live: Live) -> Safe:
             for label in columns
         ]
         level = el("td", significant(matched.levels[cell]))
-        rows.append(el("tr", row_head(study, cell), level, values, [el("td", loss) for loss in losses]))
-    names = ["cell", "training loss", *(study.place_name(depth) for depth in depths), "test loss"]
+        scores = [el("td", loss) for loss in losses]
+        rows.append(el("tr", row_head(study, cell), level, text_cell("UC-NFC"), aligned, scores))
+        blank = el("th", scope="row"), el("td")
+        rows.append(el("tr", *blank, text_cell("directional"), directed, [el("td") for _ in losses]))
+    names = [
+        "cell",
+        "training loss",
+        text_head("quantity"),
+        *(study.place_name(depth) for depth in depths),
+        "test loss",
+    ]
     names += [f"− {label}" for label in columns]
     caption = (
-        "UC-NFC of every hidden layer, and test loss with its differences from the other optimizers (taken seed by "
-        "seed), at the same training loss"
+        "UC-NFC and directional factor of every hidden layer, in brackets with K turned at random; and test loss with "
+        "its differences from the other optimizers (taken seed by seed), at the same training loss"
     )
     return table(names, rows, caption, cls="numbers")
 
@@ -288,7 +322,7 @@ def body(material: Material) -> list[object]:
         "at a checkpoint. Values between two checkpoints (losses: between two recorded steps) are interpolated in "
         "the logarithm of the loss.\n"
         "◆ the cell that raises the layer  ● the other optimizers  ❘ grey bar: control with K turned at random "
-        "(haar_nfc)  × control with the initial weights (w0_nfc). Bars: 95% intervals over seeds."
+        "(directional_haar and haar_nfc)  × control with the initial weights (w0_nfc). Bars: 95% intervals over seeds."
     )
     panels = speed_limited.panels(study, matched)
     legend = [(label, f"var({CSS_VARIABLES[colour]})") for label, colour in speed_limited.legend(study, matched)]

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nfa.conventions import HEADLINE
+from nfa.conventions import HEADLINE, Convention
 from nfa.report.figures import predictions
-from nfa.report.page.sections.predictions import was_predicted
+from nfa.report.page.sections.predictions import prediction_table, was_predicted
 from nfa.report.statistics.predictions import prediction_points
 from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
@@ -114,4 +114,26 @@ def test_panels_show_every_hidden_layer(study: Study) -> None:
     panels = predictions.panels(study)
     assert len(panels) == 4  # 2 data sets, first and last checkpoint
     (axes,) = drawn(panels[0])
-    assert len(axes.lines) == 1 + 10  # the diagonal, and a point per hidden layer of a cell
+    assert (
+        len(axes.lines) == 1 + 2 * 10 + 1
+    )  # the diagonal; a point per hidden layer of a cell, and a line to its control
+    crosses = next(line for line in axes.lines if line.get_marker() == "x")
+    np.testing.assert_allclose(
+        np.asarray(crosses.get_xydata(), float), np.tile([0.32, 0.35], (10, 1))
+    )  # along the update, and measured
+
+
+def test_predictions_stand_beside_their_control(study: Study) -> None:
+    """Its numbers are recomputed: .32 along the update, whatever was measured."""
+    steps = sorted(study.collected.alignment["step"].unique())
+    measured = [values(study, "c_nfc", seed, steps[1], "fashion_mini") for seed in (0, 1)]
+    chance = f"{np.mean([np.mean(np.abs(np.subtract(0.32, each))) for each in measured]):.3f}"
+    said = was_predicted(study, HEADLINE)
+    assert f"; by chance {chance}, ρ = n/a)" in said.verdict  # one number has no order
+    assert "by chance" in said.short
+    assert prediction_table(study).count(f"<td>{chance}</td>") >= 1
+    other = was_predicted(study, Convention("cosine", "1/2"))
+    assert "by chance n/a" in other.verdict
+    means = study.prediction_means
+    assert set(means["update_control"]) == {0.32}
+    assert set(means["first_control"]) == set(means["last_control"]) == {0.35}

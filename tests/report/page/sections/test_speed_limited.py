@@ -21,7 +21,7 @@ from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
 from nfa.sweep.cells import Sweep
 from tests.helpers import tiny_sweep
-from tests.report.studies import study_of
+from tests.report.studies import drawn, study_of
 
 OPTIMIZERS: list[dict[str, Any]] = [
     {"name": "sgd", "lr": 0.1},
@@ -192,9 +192,9 @@ def with_gains(study: Study, **gains: tuple[float, float, float]) -> Study:
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        ((0.1, 0.05, 0.15), "in 2 of 2 cells"),
-        ((0.1, -0.05, 0.25), "in 0 of 2 cells"),
-        ((-0.1, -0.2, -0.05), "in 0 of 2"),
+        ((0.1, 0.05, 0.15), "larger than under every other optimizer in 2,"),
+        ((0.1, -0.05, 0.25), "larger than under every other optimizer in 0,"),
+        ((-0.1, -0.2, -0.05), "larger than under every other optimizer in 0,"),
     ],
 )
 def test_the_sentence_claims_what_the_intervals_show(study: Study, gain: tuple[float, float, float], said: str) -> None:
@@ -202,8 +202,53 @@ def test_the_sentence_claims_what_the_intervals_show(study: Study, gain: tuple[f
     found = speed_limited.answer(changed, Matched(changed.tables["speed_limited"]), HEADLINE)
     assert said in found.sentence
     assert "the test loss is better than every other's in 2, worse than some other's in 0" in found.sentence
-    assert ("Not so for: hidden0 on" in found.sentence) == (gain[1] < 0)
+    assert ("Its UC-NFC is not larger for: hidden0 on" in found.sentence) == (gain[1] < 0)
     assert "3 seeds" in found.sentence
+
+
+def test_directions_are_compared_above_their_control(study: Study) -> None:
+    """At every seed the factor less its control; in the answer, in both tables and in the figure."""
+    table = study.tables["speed_limited"]
+    matched = Matched(table)
+    own, other = (study.collected.sweep.cells[number].id for number in (3, 0))
+    names = ("directional", "directional_haar", "above_directional_haar")
+    value, control, above = (matched.row(own, other, "hidden1", name) for name in names)
+    assert value is not None
+    assert control is not None
+    assert above is not None
+    assert above["mean"] == pytest.approx(value["mean"] - control["mean"])
+    assert above["gain"] == pytest.approx(above["mean"] - above["other_mean"])
+    assert not set(names) & set(matched.scores(own, "hidden1"))
+    for shift, count in ((0.0, 2), (-1.0, 0)):
+        rows = table["quantity"] == "above_directional_haar"
+        moved = table.copy()
+        moved.loc[rows, ["mean", "ci_low", "ci_high"]] += shift
+        verdict = speed_limited.answer(study, Matched(moved), HEADLINE).verdict
+        assert f"lies above its control (K turned at random) in {count} of 2 cells" in verdict
+    for gain, count in ((0.1, 2), (-0.1, 0)):
+        verdict = speed_limited.answer(study, Matched(table.assign(gain_low=gain, gain_high=0.2)), HEADLINE).verdict
+        assert f"farther above it than under every other optimizer compared in {count} (" in verdict
+    html = speed_limited.SECTION.render(Material(study)).html
+    assert f"{value['mean']:.2f} ({control['mean']:.2f})" in html
+    axes = drawn(figure.panels(study, matched)[0])
+    assert [each.get_title("left") for each in axes] == ["directional factor", "UC-NFC", ""]
+
+
+def test_a_projection_that_is_measured_by_head_is_compared_as_a_whole(study: Study) -> None:
+    """Its values are the means over its heads; the page and its figure name the layer whose speed is raised."""
+    table = study.collected.alignment.astype({"layer": str})
+    table["layer"] = table["layer"].replace({"hidden1": "hidden1.0"})
+    second = table[table["layer"] == "hidden1.0"].assign(layer="hidden1.1", value=lambda rows: rows["value"] + 0.25)
+    collected = replace(study.collected, alignment=pd.concat([table, second], ignore_index=True))
+    cut = Study(collected, make_tables(collected), study.paths)
+    own, other = (study.collected.sweep.cells[number].id for number in (3, 0))
+    whole, mean = (
+        Matched(each.tables["speed_limited"]).row(own, other, "hidden1", "uc_nfc", HEADLINE) for each in (study, cut)
+    )
+    assert whole is not None
+    assert mean is not None
+    assert mean["mean"] == pytest.approx(whole["mean"] + 0.125)
+    assert "hidden1" in speed_limited.SECTION.render(Material(cut)).html
 
 
 def test_controls_that_are_not_defined_are_not_passed(study: Study) -> None:
