@@ -52,7 +52,8 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     cells, seeds = len(sweep.cells), len(sweep.seeds)
     console.print(
         f"\n{sweep.name}: {cells:,} cells x {seeds} seeds = {cells * seeds:,} runs. "
-        f"About {duration(total / cores)} on the {cores} cores here ({duration(total)} on one), {size / 1e6:,.0f} MB.",
+        f"About {duration(total / min(cores, cells * seeds))} on the {cores} cores here "
+        f"({duration(total)} on one), {size / 1e6:,.0f} MB.",
         soft_wrap=True,
     )
     if sweep.sizes:
