@@ -56,7 +56,9 @@ def test_memory_and_time_double_with_each_attempt(steps: int, least: int, tmp_pa
     wildcards = SimpleNamespace(cell=sweep.cells[-1].id)
     minutes = max(10, math.ceil(2 * estimate(sweep, sweep.cells[-1]).seconds / 60))
     assert minutes >= least
-    assert [rules["memory"](2000)(wildcards, attempt) for attempt in (1, 2, 3)] == [2000, 4000, 8000]
+    memory = rules["memory"](2000)
+    assert [memory(wildcards, attempt, threads=1) for attempt in (1, 2, 3)] == [2000, 4000, 8000]
+    assert memory(wildcards, 1, threads=3) == 6000  # three seeds side by side
     assert [rules["cell_minutes"](wildcards, attempt) for attempt in (1, 2, 3)] == [minutes, 2 * minutes, 4 * minutes]
     assert [rules["sweep_minutes"](wildcards, attempt) for attempt in (1, 2)] == [31, 62]
 
