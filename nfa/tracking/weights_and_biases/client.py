@@ -75,7 +75,7 @@ def explained() -> Iterator[None]:
         yield
     except (UserError, TrackerError):
         raise
-    except ValidationError as error:  # in the client's settings, from the environment or its settings file
+    except ValidationError as error:  # in the client's settings, from the environment
         found = error.errors()[0]
         name = "_".join(map(str, found["loc"]))
         raise UserError(
