@@ -67,21 +67,22 @@ LEARNED_RULE = (
 )
 
 
-def beats_constant(loss: Any, accuracy: Any, constant_loss: Any, constant_accuracy: Any) -> Any:
-    """Tell whether test scores are clearly better than those of the best constant prediction.
+def has_learned(finished: Any, loss: Any, accuracy: Any, constant_loss: Any, constant_accuracy: Any) -> Any:
+    """Tell whether a run finished and its test scores are clearly better than those of the best constant prediction.
 
     Args:
-        loss: Test loss, a number or a column, as all arguments.
+        finished: True unless the run diverged; a value or a column, as all arguments.
+        loss: Test loss at the end.
         accuracy: Test accuracy; NaN for a regression.
         constant_loss: Test loss of the best constant prediction.
         constant_accuracy: Its test accuracy; NaN for a regression.
 
     Example:
-        >>> beats_constant(0.5, float("nan"), 1.0, float("nan"))
+        >>> has_learned(True, 0.5, float("nan"), 1.0, float("nan"))
         True
     """
     fewer_errors = 1 - accuracy < LEARNED_BELOW * (1 - constant_accuracy)
-    return (loss < LEARNED_BELOW * constant_loss) | fewer_errors
+    return finished & ((loss < LEARNED_BELOW * constant_loss) | fewer_errors)
 
 
 CONFIDENCE = 0.95

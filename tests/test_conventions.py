@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from nfa.alignment.quantities import QUANTITIES
-from nfa.conventions import CONTROLS, LEARNED_BELOW, beats_constant
+from nfa.conventions import CONTROLS, LEARNED_BELOW, has_learned
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,14 @@ from nfa.conventions import CONTROLS, LEARNED_BELOW, beats_constant
     ],
 )
 def test_a_run_learned_by_its_loss_or_by_its_errors(scores: tuple[float, ...], better: bool) -> None:
-    assert bool(beats_constant(*scores)) is better
+    assert bool(has_learned(True, *scores)) is better
+    assert not has_learned(False, *scores)
     columns = (pd.Series([score, score]) for score in scores)
-    assert beats_constant(*columns).tolist() == [better, better]
+    assert has_learned(pd.Series([True, False]), *columns).tolist() == [better, False]
 
 
 def test_the_bound_itself_is_not_beaten() -> None:
-    assert not beats_constant(LEARNED_BELOW, 1 - LEARNED_BELOW * 0.5, 1.0, 0.5)
+    assert not has_learned(True, LEARNED_BELOW, 1 - LEARNED_BELOW * 0.5, 1.0, 0.5)
 
 
 def test_controls_are_those_of_the_registry() -> None:

@@ -48,8 +48,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command in this process.
 
     Returns:
-        The exit code: 0 done; 1 a check failed; 2 a mistake of the user, with one line on standard error; 75 stopped by
-        SIGTERM with the work saved; 130 interrupted by Ctrl-C.
+        The exit code: 0 done; 1 a check failed; 2 a mistake of the user, with one line on standard error; 69 not every
+        run could be published; 75 stopped by SIGTERM with the work saved; 130 interrupted by Ctrl-C.
     """
     options = command_parser().parse_args(arguments)
     try:

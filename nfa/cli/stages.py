@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nfa.cli.own_network_arguments import is_network, refuse_network_options, run_measure
 from nfa.errors import UserError
+from nfa.jobs.exit_codes import UNPUBLISHED
 from nfa.jobs.preemption import leave_at_once
 
 if TYPE_CHECKING:
@@ -134,12 +135,12 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def publish_command(options: argparse.Namespace) -> None:
-    """Publish the runs of a sweep."""
+def publish_command(options: argparse.Namespace) -> int:
+    """Publish the runs of a sweep; return ``UNPUBLISHED`` if a run, or a requested report, could not be published."""
     from nfa.stages.publish import publish
     from nfa.tracking.destinations import mlflow_place, wandb_place
 
     place = mlflow_place if options.tracker == "mlflow" else wandb_place
     sweep = _load_sweep(options)
     _existing(options.results / sweep.name)
-    publish(sweep, options.results, place, options.report, options.runs_only)
+    return 0 if publish(sweep, options.results, place, options.report, options.runs_only).complete else UNPUBLISHED

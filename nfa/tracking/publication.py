@@ -67,6 +67,16 @@ class PublishSummary:
     report: str | None = None
     no_report: str | None = None
 
+    @property
+    def complete(self) -> bool:
+        """True if at least one run is published and no run or report failed, or if the sweep file disables publishing.
+
+        Cells that are not finished count only if nothing else is published, because a sweep that still runs may be
+        published in part.
+        """
+        failed = self.unsent or self.no_report or not (self.published or self.unchanged)
+        return self.place.how == "disabled" or not failed
+
     def lines(self) -> list[str]:
         """Return lines for a person: the outcome, and the command that completes it."""
         name, how = self.place.name, self.place.how

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from nfa.import_server.hand_over import VARIABLE, _fits, _folder
-from nfa.jobs.exit_codes import INTERRUPTED, PREEMPTED
+from nfa.jobs.exit_codes import INTERRUPTED, PREEMPTED, UNPUBLISHED
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.grid import parse
 from tests.helpers import environment, tiny, tiny_sweep
@@ -176,7 +176,7 @@ def test_short_verbs_use_a_server_and_start_none(tmp_path: Path) -> None:
         forked = job(fresh, "show", tmp_path)
         assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr)
         assert alone.returncode == 2
-        assert job(fresh, "publish", config, "--results", tmp_path).returncode == 0
+        assert job(fresh, "publish", config, "--results", tmp_path).returncode == UNPUBLISHED  # no cell is finished
         fresh.kill()
     published = json.loads(SweepPaths(tmp_path / "tiny").published.read_text())
     assert published["incomplete"].keys() == {cell.id for cell in tiny_sweep().cells}

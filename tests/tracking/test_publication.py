@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from nfa.cli.main import run as nfa_command
 from nfa.errors import UserError
+from nfa.jobs.exit_codes import UNPUBLISHED
 from nfa.stages.publish import publish
 from nfa.storage.columns import HISTORY
 from nfa.storage.paths import SweepPaths
@@ -202,14 +204,15 @@ publish(parse(DOCUMENT, "test"), Path({str(results)!r}))
         assert records(run)[-1]["type"] == "exit"
 
 
+def broken(opened: Any, lines: Iterator[Any]) -> None:
+    """Write the first line of a run and then fail, in place of ``OpenRun.write``."""
+    with opened._tracker.watched():
+        opened._opened.log({"train/step": 0})
+        raise RuntimeError("disk is full")
+
+
 def test_failing_runs_cost_nothing(sweep: Sweep, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The warning names the reason and the remedy; no incomplete run is left."""
-
-    def broken(opened: Any, lines: Iterator[Any]) -> None:
-        with opened._tracker.watched():
-            opened._opened.log({"train/step": 0})
-            raise RuntimeError("disk is full")
-
     with monkeypatch.context() as patch:
         patch.setattr(wandb_tracker.OpenRun, "write", broken)
         summary = publish(sweep, results)
@@ -241,10 +244,44 @@ def test_unreachable_server_costs_nothing(sweep: Sweep, results: Path, monkeypat
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "1")
     summary = publish(with_mode("online"), results)
     assert len(summary.unsent) == 4
-    assert "does not answer" in next(iter(summary.unsent.values()))
+    assert set(summary.unsent.values()) == {"the server does not answer: http://127.0.0.1:9: Connection refused"}
+    assert not summary.complete
     assert snapshot(folder) == before  # the offline runs are unchanged
     assert os.environ["WANDB_API_KEY"] == KEY
     assert len(publish(sweep, results).unchanged) == 4
+
+
+def test_what_is_not_published_is_no_success(
+    sweep: Sweep, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`nfa publish` ends with status 69 if it publishes nothing or not everything, and else with 0."""
+    config = tmp_path / "small.json"
+    config.write_text(json.dumps(DOCUMENT))
+    command = ["publish", str(config), "--results", str(results)]
+    paths = SweepPaths(results / sweep.name)
+    for cell in sweep.cells:
+        paths.cell(cell.id).probes.rename(paths.cell(cell.id).folder / "kept")
+    assert nfa_command(command) == UNPUBLISHED == 69
+    first = paths.cell(sweep.cells[0].id)
+    (first.folder / "kept").rename(first.probes)
+    assert nfa_command(command) == 0  # a sweep that still runs is published as far as it is done
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb_tracker.OpenRun, "write", broken)
+        change_history(sweep, results)
+        assert nfa_command(command) == 69
+    assert "disk is full" in capsys.readouterr().err
+    config.write_text(json.dumps({**DOCUMENT, "wandb": {"mode": "disabled"}}))
+    assert nfa_command(command) == 0
+
+
+def test_a_silent_server_is_not_a_busy_client(
+    results: Path, listener_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client would say that its own service process is busy."""
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener_port}")
+    (reason,) = set(publish(with_mode("online"), results).unsent.values())
+    assert reason.endswith(f"http://127.0.0.1:{listener_port}: it accepts connections, but sends no answer")
 
 
 def test_refused_key_is_one_line(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:

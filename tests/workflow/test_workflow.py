@@ -118,6 +118,20 @@ def test_a_changed_probe_setting_probes_again_and_trains_nothing(done: Workflow)
     assert counts["probe"] == 3
 
 
+@pytest.mark.slow
+def test_a_server_that_is_gone_stops_no_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep ends with success, and published.json names what `nfa publish` has to send."""
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens
+    one = {axis: tiny()[axis][-1:] for axis in ("data", "optimizer")}
+    workflow = Workflow(tmp_path, tiny(**one, seeds=[0], wandb={"mode": "online"}))
+    output = workflow.finished().stdout
+    assert "W&B: warning: the server does not answer: http://127.0.0.1:9: Connection refused" in output
+    published = json.loads((workflow.results / "published.json").read_text())
+    assert not any(run["sent"] for run in published["runs"].values())
+    assert len(published["unsent"]) == 1
+
+
 def test_a_wrong_sweep_starts_no_job(tmp_path: Path) -> None:
     workflow = Workflow(tmp_path, {**DOCUMENT, "optimizer": [{"name": "sdg"}]})
     for options in ((), ("-n",)):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, READOUT, Convention, beats_constant
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, READOUT, Convention, has_learned
 from nfa.report.statistics.above_control import above_control, mean_over_layers
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.intervals import over_seeds
@@ -77,8 +77,7 @@ def make_runs(collected: Collected) -> pd.DataFrame:
         runs = runs.merge(part, on=RUN, how="left", validate="1:1")
     runs = runs.merge(_best_probe(collected), on=RUN, how="left", validate="1:1")
     scores = ("test_loss", "test_accuracy", "constant_test_loss", "constant_test_accuracy")
-    better = beats_constant(*(runs[score] for score in scores))
-    runs.insert(5, "learned", (runs["status"] == "finished") & better)
+    runs.insert(5, "learned", has_learned(runs["status"] == "finished", *(runs[score] for score in scores)))
     runs["cell"] = runs["cell"].astype("string")
     parameters = collected.parameters
     runs = runs.merge(parameters, on="cell", how="left", validate="m:1")

@@ -27,7 +27,7 @@ from nfa.tracking.record.summary import summary_of
 from nfa.tracking.record.tables import RunTable, tables_of
 
 # Raise this number when the layout of a run changes: then every run gets a new id and is published again.
-LAYOUT = 3
+LAYOUT = 4
 NAME_LIMIT = 128  # most characters that W&B accepts for the name and the group of a run
 TAG_LIMIT = 64  # most characters that W&B accepts for a tag
 UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # keys that may differ between runs of equal content

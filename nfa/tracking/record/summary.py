@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINES, READOUT, beats_constant
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINES, READOUT, has_learned
 from nfa.features.scores import IN_SUMMARY
 from nfa.report.statistics.above_control import above_control, mean_over_layers
 from nfa.report.statistics.runs import in_headline
@@ -14,18 +14,22 @@ from nfa.tracking.record.cell_files import CellResults
 from nfa.tracking.record.series import Series
 
 _PREDICTED = ("c_nfc", "c_nfc_update")
+_OF_THE_TRAINED = ("final/", "best_probe/", "features/")  # first parts of names
 
 
 def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
     """Gather final losses and alignment, the best probe with its baselines, feature scores, status and seconds.
 
     A key is absent if the value does not exist for the run (accuracy of a regression); NaN marks an undefined value.
+    A run that diverged or did not learn has no values of the trained network, because a tracker would average them with
+    those of the runs that learned; its curves and tables hold them.
     """
     training, alignment, probes = (group.rows for group in series)
     run = results.document["runs"][str(seed)]
     final = _final_training(training)
+    diverged, learned = run["status"] == "diverged", _learned(run, final)
     measured = results.alignment[results.alignment["seed"] == seed]
-    return {
+    values = {
         **final,
         **{
             f"final/{key.partition('/')[2]}": value
@@ -36,8 +40,12 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
         **theory_summary(measured),
         **_probe_summary(probes),
         **_feature_summary(results.features[results.features["seed"] == seed]),
-        "diverged": run["status"] == "diverged",
-        "learned": _learned(run, final),
+    }
+    return {
+        **{name: value for name, value in values.items() if learned or not name.startswith(_OF_THE_TRAINED)},
+        "diverged": diverged,
+        **({"diverged_at_step": run["last_step"]} if diverged else {}),
+        "learned": learned,
         "last_step": run["last_step"],
         **_seconds(seed, results),
     }
@@ -117,13 +125,12 @@ def _test_scores(row: dict[str, float]) -> dict[str, float]:
 
 
 def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
-    """Return True if a run clearly beats the best constant prediction on test data."""
-    if run["status"] == "diverged":
-        return False
+    """Return True if a run finished and clearly beats the best constant prediction on test data."""
     loss, accuracy = (final.get(f"final/test_{score}", math.nan) for score in ("loss", "accuracy"))
     constant = run["constant_predictor"]
     correct = constant["test_accuracy"]
-    return bool(beats_constant(loss, accuracy, constant["test_loss"], math.nan if correct is None else correct))
+    finished, undefined = run["status"] == "finished", math.nan
+    return bool(has_learned(finished, loss, accuracy, constant["test_loss"], undefined if correct is None else correct))
 
 
 def _seconds(seed: int, results: CellResults) -> dict[str, float]:

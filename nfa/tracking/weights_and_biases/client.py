@@ -3,9 +3,12 @@
 import contextlib
 import logging
 import re
+import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import wandb
 from pydantic import ValidationError
@@ -23,6 +26,7 @@ RETRY_SECONDS = 10.0  # longest pause between two tries, after which a server th
 TRANSMIT_SECONDS = 5.0  # pause between transmissions of an open run; new lines come every few seconds at most
 WAY_OUT = "correct it, or set `wandb: {mode: offline}` in the sweep file"
 REFUSAL = re.compile(r"not found|permission denied|forbidden|not authorized|(?<![:.\d])40[134]\b", re.IGNORECASE)
+BUSY = "the service process is busy and did not respond in time"  # while it tries to reach the server again and again
 NO_ANSWER = ("Failed to execute API request", "An error occurred while checking")
 
 
@@ -75,7 +79,7 @@ def explained() -> Iterator[None]:
         yield
     except (UserError, TrackerError):
         raise
-    except ValidationError as error:  # in the client's settings, from the environment or its settings file
+    except ValidationError as error:  # in the client's settings, from the environment
         found = error.errors()[0]
         name = "_".join(map(str, found["loc"]))
         raise UserError(
@@ -84,7 +88,7 @@ def explained() -> Iterator[None]:
     except (AuthenticationError, UsageError) as error:
         if any(words in str(error) for words in NO_ANSWER):
             # The client raises the same error if the server refuses the key and if it does not answer.
-            raise TrackerUnavailableError(f"the server does not answer: {_line(error)}") from error
+            raise TrackerUnavailableError(f"the server does not answer: {_why_unanswered(error)}") from error
         raise UserError(f"wandb: {_line(error)}; {WAY_OUT}") from error
     except CommError as error:
         if REFUSAL.search(str(error)):
@@ -97,7 +101,25 @@ def explained() -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
+    text = " ".join(str(error).split()).replace(BUSY, "no answer in time")
+    return text[:300].rstrip(".")
+
+
+def _why_unanswered(error: Exception) -> str:
+    """Say why a server does not answer, by one connection to it; the client only says that it still tries."""
+    found = re.search(r"https?://[^\s/:]+(:\d+)?", str(error))
+    if BUSY not in str(error) or found is None:
+        return _line(error)
+    address = urlsplit(found[0])
+    proxy = urllib.request.getproxies().get(address.scheme)
+    if proxy and not urllib.request.proxy_bypass(address.netloc):
+        return f"{found[0]}: no answer through the proxy"
+    port = address.port or {"http": 80, "https": 443}[address.scheme]
+    try:
+        socket.create_connection((str(address.hostname), port), timeout=REQUEST_SECONDS).close()
+    except OSError as refused:
+        return f"{found[0]}: {refused.strerror or refused}"
+    return f"{found[0]}: it accepts connections, but sends no answer"
 
 
 def check_login(entity: str | None) -> None:

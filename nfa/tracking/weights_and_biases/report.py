@@ -11,7 +11,7 @@ import pandas as pd
 import wandb
 from wandb_workspaces.reports.v2 import interface as wr
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, LEARNED_RULE
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
@@ -26,6 +26,8 @@ MAX_LAYERS = 12  # most layers with plots of their own; of deeper networks the f
 MAX_ROWS = 60  # most rows of the table, best first; the table of the summary run has all
 Panel = wr.LinePlot | wr.ScatterPlot | wr.BarPlot | wr.ParallelCoordinatesPlot | wr.ParameterImportancePlot
 GROUP = "config.cell"  # runs of one cell differ only in their seed
+FINISHED = "SummaryMetric('diverged') == False"
+LEARNED = "SummaryMetric('learned') == True"  # as in the local report: nfa.conventions.has_learned
 
 
 def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -> wr.Report:
@@ -38,7 +40,8 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
         project: Project that holds the sweep's runs.
 
     Returns:
-        The report, not saved. Panels are in the headline convention; curves are means over seeds.
+        The report, not saved. Panels are in the headline convention; curves are means over seeds. Runs that diverged
+        are in no panel, and runs that did not learn only in those of the training curves.
     """
     columns = _columns(sweep)
     runs = _Runs(sweep, entity, project)
@@ -56,17 +59,23 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.H1("What is measured"),
             *_definitions(),
             wr.H1("Training"),
-            runs.grid([GROUP], [_curve(["train/loss"], "train/step"), _curve(["test/loss"], "train/step")]),
+            *_left_out(cells),
+            runs.grid(
+                [GROUP],
+                [_curve(["train/loss"], "train/step"), _curve(["test/loss"], "train/step")],
+                "means over seeds of runs that finished",
+                FINISHED,
+            ),
             wr.H1("Alignment over training"),
             *_alignment(runs, sweep, columns),
             wr.H1("Alignment and features"),
             *_fitted(sweep),
-            runs.grid([], _scatter(), "each run"),
+            runs.grid([], _scatter(), "each run that learned"),
             wr.H1("By optimizer"),
             *_averaged(sweep, "optimizer.name"),
             runs.grid(["config.optimizer.name"], _bars(), _run_set(sweep, "optimizer.name")),
             wr.H1("The axes together"),
-            runs.grid([], _axes(columns), "each run"),
+            runs.grid([], _axes(columns), "each run that learned"),
             wr.H1("All cells"),
             wr.MarkdownBlock(cells_markdown(cells)),
         ],
@@ -166,11 +175,18 @@ class _Runs:
         self.entity, self.project = entity, project
         self.filters = f"Config('sweep') == '{sweep.name}' and JobType == 'run' and Tags not in ['{SUPERSEDED}']"
 
-    def grid(self, groupby: list[str], panels: Sequence[Panel], name: str = "means over seeds") -> wr.PanelGrid:
-        """Lay out panels, two in a row, over the sweep's runs, grouped by the settings ``groupby``."""
+    def grid(
+        self,
+        groupby: list[str],
+        panels: Sequence[Panel],
+        name: str = "means over seeds of runs that learned",
+        condition: str = LEARNED,
+    ) -> wr.PanelGrid:
+        """Lay out panels, two in a row, over the runs that fulfil a condition, grouped by the settings ``groupby``."""
         for index, panel in enumerate(panels):
             panel.layout = wr.Layout(x=index % 2 * WIDTH, y=index // 2 * HEIGHT, w=WIDTH, h=HEIGHT)
-        runs = wr.Runset(entity=self.entity, project=self.project, name=name, filters=self.filters, groupby=groupby)
+        filters = f"{self.filters} and {condition}"
+        runs = wr.Runset(entity=self.entity, project=self.project, name=name, filters=filters, groupby=groupby)
         return wr.PanelGrid(runsets=[runs], panels=list(panels))
 
 
@@ -190,6 +206,17 @@ def _swept_list(swept: dict[str, list[Any]]) -> list[wr.UnorderedList | wr.P]:
     if not swept:
         return [wr.P("No setting varies.")]
     return [wr.UnorderedList(items=[f"{name}: {', '.join(map(str, values))}" for name, values in swept.items()])]
+
+
+def _left_out(cells: pd.DataFrame) -> list[wr.P]:
+    """State which panels leave out the runs that diverged or did not learn, if there are any."""
+    runs, learned, diverged = (int(cells[count].sum()) for count in ("n_seeds", "n_learned", "n_diverged"))
+    text = (
+        f"Of {runs} runs, {diverged} diverged and {runs - learned - diverged} finished but did not learn. A run "
+        f"learned if it finished and {LEARNED_RULE}. Runs that diverged are in no panel, and runs that did not learn "
+        "are only in the two panels below. Each of these runs has all its curves in the project."
+    )
+    return [wr.P(text)] if learned < runs else []
 
 
 def _definitions() -> list[wr.P | wr.LatexBlock]:
@@ -284,7 +311,7 @@ def _pooled(sweep: Sweep, by: str) -> list[str]:
 
 def _run_set(sweep: Sweep, by: str) -> str:
     """Name a set of runs, which is also its legend, by all settings that its means average over."""
-    return f"means over {', '.join(['seeds', *_pooled(sweep, by)])}"
+    return f"means over {', '.join(['seeds', *_pooled(sweep, by)])} of runs that learned"
 
 
 def _averaged(sweep: Sweep, by: str) -> list[wr.P]:

@@ -24,7 +24,7 @@ from nfa.tracking.record.tables import RunTable
 from nfa.tracking.tracker import Sent, TrackerError
 from nfa.tracking.weights_and_biases import client as wandb_client
 from nfa.tracking.weights_and_biases.client import check_login, client_settings, explained
-from nfa.tracking.weights_and_biases.environment import client_environment
+from nfa.tracking.weights_and_biases.environment import client_environment, in_own_folder
 from nfa.tracking.weights_and_biases.internals import SERVICE_ENDED, PlainTable
 
 SUPERSEDED = "superseded"  # tag of a run that a newer run of changed content replaces
@@ -54,12 +54,17 @@ class WandbTracker:
         try:
             with explained():
                 self._settings = client_settings(folder, mode, project, entity)
-                wandb.setup(self._settings)
+                self._start()
                 if self.online:
                     check_login(entity)
         except BaseException:
             self.close()
             raise
+
+    def _start(self) -> None:
+        """Start the client's service process."""
+        with in_own_folder(self.folder):
+            wandb.setup(self._settings)
 
     def publish(self, run: RunRecord) -> Sent:
         """Publish one complete run; see ``Tracker.publish``."""
@@ -82,15 +87,16 @@ class WandbTracker:
             TrackerError: See ``Tracker.publish``, also for the other errors.
         """
         with self.watched():
-            opened = wandb.init(
-                id=run.id,
-                name=run.name,
-                group=run.group,
-                job_type=run.job_type,
-                tags=run.tags,
-                config=run.config,
-                settings=self._settings,
-            )
+            with in_own_folder(self.folder):
+                opened = wandb.init(
+                    id=run.id,
+                    name=run.name,
+                    group=run.group,
+                    job_type=run.job_type,
+                    tags=run.tags,
+                    config=run.config,
+                    settings=self._settings,
+                )
             return OpenRun(self, opened, run)
 
     def account(self) -> str:
@@ -125,7 +131,7 @@ class WandbTracker:
                 yield
             except SERVICE_ENDED as error:
                 _teardown()
-                wandb.setup(self._settings)
+                self._start()
                 raise TrackerError(
                     "the service process of the W&B client died; it was started again for the next run"
                 ) from error

@@ -55,14 +55,26 @@ def test_inputs_are_not_changed(sweep: Sweep, cell_results: CellResults) -> None
 
 
 def test_diverged_run_has_not_learned(sweep: Sweep, cell_results: CellResults) -> None:
-    """A diverged run is published as a result, with the last values it had."""
+    """A diverged run is published as a result, but has no values that a mean over trained networks could include."""
     document = copy.deepcopy(cell_results.document)
     document["runs"]["0"] |= {"status": "diverged", "last_step": 7}
     history = cell_results.history
     marked = pd.concat([history, history.head(1).assign(step=7, split="train", metric="diverged", value=1.0)])
     summary = record(sweep, replace(cell_results, document=document, history=marked)).summary
     assert (summary["diverged"], summary["learned"], summary["last_step"]) == (True, False, 7)
-    assert math.isfinite(summary["final/test_loss"])
+    assert summary["diverged_at_step"] == 7
+    assert not [name for name in summary if name.startswith(("final/", "best_probe/", "features/"))]
+    assert math.isfinite(summary["predicted/c_nfc"])  # of the untrained network
+
+
+def test_a_run_that_did_not_learn_has_its_curves_and_no_final_values(sweep: Sweep, cell_results: CellResults) -> None:
+    history = cell_results.history.assign(value=0.09)  # the loss of the best constant prediction
+    published = record(sweep, replace(cell_results, history=history))
+    assert (published.summary["diverged"], published.summary["learned"]) == (False, False)
+    assert "diverged_at_step" not in published.summary
+    assert not [name for name in published.summary if name.startswith(("final/", "best_probe/", "features/"))]
+    assert published.series[0].rows[-1]["test/loss"] == 0.09
+    assert "alignment/uc_nfc/mean" in published.series[1].rows[-1]
 
 
 def test_undefined_values_leave_the_mean_and_keep_their_reason(sweep: Sweep, cell_results: CellResults) -> None:

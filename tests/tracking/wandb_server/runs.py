@@ -29,7 +29,7 @@ class Runs(State):
         if self.projects is not None and project not in self.projects:
             raise Refused(404, f"project {project} not found")
         inserted = name not in self.runs
-        run = self.runs.setdefault(name, ServedRun(name, project))
+        run = self.runs.setdefault(name, ServedRun(name, project, v.get("entity")))
         run.opened += v.get("commit") is not None or v.get("displayName") is not None
         run.display_name = v.get("displayName") or run.display_name
         run.group = v.get("groupName") or run.group

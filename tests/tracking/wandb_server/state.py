@@ -16,6 +16,7 @@ class ServedRun:
 
     name: str
     project: str
+    entity: str | None = None  # that the client asked for at first
     display_name: str = ""
     group: str = ""
     job_type: str = ""

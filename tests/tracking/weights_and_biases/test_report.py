@@ -178,6 +178,7 @@ def test_created_once_then_updated(online: Sweep, aggregated: Path, server: Wand
         ("config", "sweep", "=", "small"),
         ("run", "jobType", "=", "run"),
         ("run", "tags", "NIN", ["superseded"]),
+        ("summary", "diverged", "=", False),
     ]
     record = SweepPaths(aggregated / online.name).wandb / ".state" / "report.json"
     publish(online, aggregated, report=True)
