@@ -123,6 +123,7 @@ class Wandb(Settings):
     )
     project: str = setting("nfa", "W&B project", min_length=1, max_length=128)
     entity: str | None = setting(None, "W&B team or user; your own account if not given", min_length=1, max_length=128)
+    artifacts: bool = setting(True, "online: link the sweep file, tables and report to the runs as artifacts")
     checkpoints_mb: float = setting(
         0.0, "online: upload a run's checkpoints as an artifact if they are at most this many MB", ge=0, le=10**6
     )

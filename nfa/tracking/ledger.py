@@ -34,7 +34,8 @@ class LedgerEntry:
         superseded: Ids of runs on the server that hold earlier content of this run.
         tagged: Those of ``superseded`` that are already tagged as superseded on the server.
         live: True if the run was begun while it trained and is not complete yet.
-        linked: True if the server knows the file bundles that the run used and made. Offline runs cannot say this.
+        linked: True if the server knows the file bundles that the run used and made. Offline runs cannot say this,
+            and a server may refuse artifacts.
     """
 
     id: str

@@ -28,7 +28,7 @@ from nfa.tracking.record.cell_files import CellResults, files_digest, read_resul
 from nfa.tracking.record.run import LAYOUT, RunRecord, build_record, run_key
 from nfa.tracking.record.sweep_files import (
     checkpoint_bundles,
-    configuration_bundle,
+    configuration_bundles,
     read_sweep_record,
     sweep_files_digest,
     sweep_is_aggregated,
@@ -56,6 +56,7 @@ class PublishSummary:
         summary_left_out: True if the summary run is left out because the sweep is not aggregated.
         report: Address of the sweep's W&B report, if one was requested.
         no_report: The reason why a requested report was not made.
+        not_linked: The reason why the server did not take the file bundles of published runs.
     """
 
     place: Place
@@ -66,6 +67,7 @@ class PublishSummary:
     summary_left_out: bool = False
     report: str | None = None
     no_report: str | None = None
+    not_linked: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -95,6 +97,11 @@ class PublishSummary:
             lines += [f"{name}: no summary run: the sweep is not aggregated; run `nfa aggregate`, then `nfa publish`"]
         if self.report:
             lines += [f"{name}: report {self.report}"]
+        if self.not_linked:
+            lines += [f"{name}: warning: the runs have no links to artifacts: {self.not_linked}"]
+            lines += [
+                f"{name}: `nfa publish` tries again; `wandb: {{artifacts: false}}` in the sweep file turns them off"
+            ]
         if self.no_report:
             lines += [f"{name}: warning: no report: {self.no_report}"]
         return lines
@@ -197,7 +204,7 @@ class Publication:
         for seed in seeds:
             if str(seed) in results.document["runs"]:
                 makes = checkpoint_bundles(self.sweep, cell, seed, self.paths)
-                yield build_record(self.sweep, cell, seed, results, (configuration_bundle(self.sweep),), makes)
+                yield build_record(self.sweep, cell, seed, results, configuration_bundles(self.sweep), makes)
             else:
                 self.summary.incomplete[cell.id] = f"run of seed {seed}"
 
@@ -234,11 +241,15 @@ class Publication:
         return True
 
     def _is_there(self, entry: LedgerEntry) -> bool:
-        """Return True if a published run is where the sweep wants it; online also with links to its file bundles."""
+        """Return True if a published run is where the sweep wants it.
+
+        Online it also needs the links to its file bundles, unless they are turned off or the server has just refused
+        those of another run.
+        """
         if self.place.how == "offline":
             there = entry.sent or self.ledger.has_folder(entry)
         else:
-            there = entry.sent and entry.linked
+            there = entry.sent and (entry.linked or not self.sweep.wandb.artifacts or bool(self.summary.not_linked))
         return there and entry.destination == self.place.destination
 
     def _publish_if_changed(self, record: RunRecord, inputs: str) -> None:
@@ -267,6 +278,7 @@ class Publication:
             self._note_failure(record.key, error)
             return
         self.failures = 0
+        self.summary.not_linked = self.summary.not_linked or sent.not_linked
         if known and not known.sent and known.folder != sent.folder:
             self.ledger.remove(known.folder)  # the server has the run now
         entry = LedgerEntry(

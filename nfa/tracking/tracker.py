@@ -15,11 +15,13 @@ class Sent:
         folder: Name of its local folder in the tracker's folder; None if it has none.
         sent: True if the server has the complete run.
         linked: True if the server also knows the file bundles that the run used and made.
+        not_linked: The reason why the server did not take them, if it refused them.
     """
 
     folder: str | None
     sent: bool
     linked: bool = False
+    not_linked: str | None = None
 
 
 class TrackerError(Exception):

@@ -17,15 +17,17 @@ from nfa.tracking.record.run import RunRecord
 from nfa.tracking.record.sweep_run import TABLES, build_sweep_record, content_of
 
 
-def configuration_bundle(sweep: Sweep) -> Bundle:
-    """Return the bundle that holds the sweep file."""
+def configuration_bundles(sweep: Sweep) -> tuple[Bundle, ...]:
+    """Return the bundle that holds the sweep file; none if artifacts are turned off."""
+    if not sweep.wandb.artifacts:
+        return ()
     text = json.dumps(content_of(sweep), indent=1, sort_keys=True) + "\n"
-    return Bundle(f"{sweep.name}-configuration", "configuration", {"sweep.json": text})
+    return (Bundle(f"{sweep.name}-configuration", "configuration", {"sweep.json": text}),)
 
 
 def checkpoint_bundles(sweep: Sweep, cell: Cell, seed: int, paths: SweepPaths) -> tuple[Bundle, ...]:
-    """Return the bundle of a run's checkpoints; none if offline or larger than the setting ``checkpoints_mb``."""
-    if sweep.wandb.mode != "online" or sweep.wandb.checkpoints_mb == 0:
+    """Return the bundle of a run's checkpoints; none if offline, turned off, or larger than ``checkpoints_mb``."""
+    if sweep.wandb.mode != "online" or not sweep.wandb.artifacts or sweep.wandb.checkpoints_mb == 0:
         return ()
     folder = paths.cell(cell.id).checkpoint(seed, 0).parent
     files = {file.name: file for file in sorted(folder.glob("step-*.safetensors"))}
@@ -77,16 +79,17 @@ def read_sweep_record(sweep: Sweep, paths: SweepPaths) -> RunRecord:
         for bundle in checkpoint_bundles(sweep, cell, seed, paths)
     ]
     tables = {f"{name}.parquet": table_path(paths, name) for name in TABLES}
+    makes = [
+        Bundle(f"{sweep.name}-tables", "tables", tables),
+        Bundle(f"{sweep.name}-report", "report", {"report.html": paths.report}),
+    ]
     return build_sweep_record(
         sweep,
         {name: read_written(table_path(paths, name)) for name in TABLES},
         figures,
         paths.report.read_text(encoding="utf-8"),
-        made_of=[configuration_bundle(sweep), *checkpoints],
-        makes=[
-            Bundle(f"{sweep.name}-tables", "tables", tables),
-            Bundle(f"{sweep.name}-report", "report", {"report.html": paths.report}),
-        ],
+        made_of=[*configuration_bundles(sweep), *checkpoints],
+        makes=makes if sweep.wandb.artifacts else [],
     )
 
 

@@ -15,6 +15,7 @@ import wandb
 from PIL import Image
 from wandb.errors import CommError
 
+from nfa.errors import UserError
 from nfa.jobs.progress import event
 from nfa.tracking.journal import Line, journal_of, lines_of
 from nfa.tracking.record.bundle import Bundle
@@ -49,6 +50,8 @@ class WandbTracker:
         """
         self.online = mode == "online"
         self.folder = folder
+        self.not_linked: str | None = None  # the reason why the server refused the artifacts of a run
+        self._takes_artifacts = False  # True once it has taken those of a run
         self._held = contextlib.ExitStack()
         self._held.enter_context(client_environment(folder, self.online))
         try:
@@ -67,18 +70,38 @@ class WandbTracker:
             wandb.setup(self._settings)
 
     def publish(self, run: RunRecord) -> Sent:
-        """Publish one complete run; see ``Tracker.publish``."""
+        """Publish one complete run; see ``Tracker.publish``.
+
+        The bundles of the first run are linked only after it has arrived, because a client that cannot deliver an
+        artifact cannot close the run. If the server takes them, those of the next runs are linked at once; if it
+        refuses them, the next runs have no links.
+        """
+        bundles = self.online and bool(run.uses or run.makes)
+        folder = self._send(run, link=bundles and self._takes_artifacts)
+        if bundles and not self._takes_artifacts and self.not_linked is None:
+            try:
+                self._send(run, link=True)
+            except (TrackerError, UserError) as error:
+                self.not_linked = str(error)
+            self._takes_artifacts = self.not_linked is None
+        linked = bundles and self.not_linked is None
+        return Sent(folder, sent=self.online, linked=linked, not_linked=self.not_linked if bundles else None)
+
+    def _send(self, run: RunRecord, link: bool) -> str:
+        """Send what the server does not have of a run, and wait until it has arrived; return the name of its folder."""
         opened = self.begin(run)
         try:
             opened.write(lines_of(run))
             opened.complete(run)
+            if link and self.not_linked is None:
+                self.not_linked = opened.link(run)
         except BaseException:
             opened.end(exit_code=1)
             raise
         opened.end()
         if self.online:
             self._tag_replaced(opened.entity, run.replaces)
-        return Sent(opened.folder, sent=self.online, linked=self.online)
+        return opened.folder
 
     def begin(self, run: RunRecord) -> "OpenRun":
         """Open a run; online, resume the run of the same id if the server has one.
@@ -197,17 +220,28 @@ class OpenRun:
                 self._opened.log(self._row(line))
 
     def complete(self, run: RunRecord) -> None:
-        """Set the configuration and summary of the complete run, and link its file bundles as artifacts."""
+        """Set the configuration and summary of the complete run."""
         with self._tracker.watched():
             if self._opened.resumed:
                 config: Any = self._opened.config
                 config.update(run.config, allow_val_change=True)
             self._opened.summary.update(run.summary)
-            if self._tracker.online:  # an offline run can record a bundle only by absolute path, and cannot use one
+
+    def link(self, run: RunRecord) -> str | None:
+        """Link the run's file bundles as artifacts. Online only: an offline run could name them only by absolute paths.
+
+        Returns:
+            None, or the reason why the server did not take them: the run is complete without them.
+        """
+        try:
+            with self._tracker.watched():
                 for bundle in run.uses:
                     self._opened.use_artifact(_artifact(bundle))
                 for bundle in run.makes:
-                    self._opened.log_artifact(_artifact(bundle))
+                    self._opened.log_artifact(_artifact(bundle)).wait()
+        except (TrackerError, UserError) as error:
+            return str(error)
+        return None
 
     def end(self, exit_code: int = 0) -> None:
         """Close the run; with exit code 0, wait until all of it has arrived.
@@ -255,7 +289,7 @@ def _teardown() -> None:
 
 
 class _Artifact(wandb.Artifact):
-    """An artifact with a limited wait: ``use_artifact`` would wait for the server forever."""
+    """An artifact with a limited wait: the client would wait for the server forever."""
 
     def wait(self, timeout: int | None = None) -> wandb.Artifact:
         """Wait until the server has the artifact."""

@@ -172,6 +172,44 @@ def test_server_is_down_for_one_step_and_up_for_the_other(
     assert_everything_once(server, online, aggregated)
 
 
+@pytest.mark.parametrize("status", [403, 404, pytest.param(500, marks=pytest.mark.slow)])
+def test_a_server_without_artifacts_gets_everything_else(
+    status: int, server: WandbServer, online: Sweep, aggregated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs count as published, one run tries the artifacts, and a later publish adds the links."""
+    monkeypatch.setattr(wandb_client, "FINISH_SECONDS", 8.0)
+    server.misbehave(Fault("status", "CreateArtifact", times=1000, status=status))
+    summary = publish(online, aggregated)
+    assert not summary.unsent
+    assert summary.complete
+    assert "the runs have no links to artifacts: " in " ".join(summary.lines())
+    assert_everything_once(server, online, aggregated)
+    published = SweepPaths(aggregated / online.name).published
+    assert [run["linked"] for run in json.loads(published.read_text())["runs"].values()] == [False] * 5
+    assert not server.artifacts
+    again = publish(online, aggregated)
+    assert (len(again.published), len(again.unchanged), again.unsent) == (1, 4, {})
+    server.faults.clear()
+    assert len(publish(online, aggregated).published) == 5
+    assert_everything_once(server, online, aggregated)
+    assert [run["linked"] for run in json.loads(published.read_text())["runs"].values()] == [True] * 5
+    (configuration,) = (artifact for artifact in server.artifacts.values() if artifact.type == "configuration")
+    assert set(configuration.used_by) == set(server.runs)
+
+
+def test_artifacts_can_be_turned_off_and_on(server: WandbServer, aggregated: Path) -> None:
+    """Without them no request is about artifacts; turned on later, the links are added to the same runs."""
+    off: dict[str, Any] = {**ONLINE, "wandb": {**ONLINE["wandb"], "artifacts": False}}
+    publish(parse(off, "test"), aggregated)
+    assert_everything_once(server, parse(off, "test"), aggregated)
+    assert not [request for request in server.requests if "Artifact" in request]
+    assert len(publish(parse(off, "test"), aggregated).unchanged) == 5
+    runs = set(server.runs)
+    assert len(publish(parse(ONLINE, "test"), aggregated).published) == 5
+    assert set(server.runs) == runs
+    assert {artifact.type for artifact in server.artifacts.values()} == {"configuration", "tables", "report"}
+
+
 def test_wrong_key_or_team_is_one_line(server: WandbServer, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error comes before any run, and does not contain the key."""
     wrong: dict[str, Any] = {**ONLINE, "wandb": {"mode": "online", "project": "nfa-test", "entity": "nobody"}}
