@@ -111,8 +111,8 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     passes = 2 * sweep.measure.probes if sketched else shape.outputs
     names = sweep.measure.quantities
     share = (SKETCHED if sketched else 1) * (CHOSEN if names and not any("haar" in name for name in names) else 1)
-    measure = checkpoints * samples * (forward * (1 + passes) + layers.gram * passes)
-    measure += checkpoints * share * layers.algebra
+    covariances = samples * (forward * (1 + passes) + layers.gram * passes)
+    measure = checkpoints * (covariances + share * layers.algebra)
     probed, d = min(sweep.probe.samples, shape.n_train), prod(shape.input_shape)
     probe = checkpoints * (6 * probed * layers.features + forward * (shape.n_train + shape.n_test))
     # Gram matrices of the raw inputs and Cholesky decompositions: large, so at more than twice the rate.

@@ -82,8 +82,8 @@ def let_through(runs: list[Logged], filters: str) -> list[Logged]:
 
     def holds(run: Logged, condition: dict[str, Any]) -> bool:
         section, name, value = condition["key"]["section"], condition["key"]["name"], condition["value"]
-        about = {"jobType": run.run["job_type"], "tags": run.run["tags"]}
-        found = {"config": run.config, "summary": run.summary, "run": about}[section].get(name)
+        about: dict[str, Any] = {"jobType": run.run["job_type"], "tags": run.run["tags"]}
+        found: Any = {"config": run.config, "summary": run.summary, "run": about}[section].get(name)
         return not set(value) & set(found) if condition["op"] == "NIN" else found == value
 
     conditions = expr.filters_tree_to_v2(expr.expr_to_filters(filters))["filters"]
@@ -93,7 +93,8 @@ def let_through(runs: list[Logged], filters: str) -> list[Logged]:
 def averaged(runs: list[Logged], metric: str, by: str) -> dict[str, float]:
     """Mean of a summary value per group of runs; runs that lack it do not count."""
     rows = [(setting(run, by), run.summary[metric]) for run in runs if metric in run.summary]
-    return pd.DataFrame(rows, columns=["group", "value"]).groupby("group")["value"].mean().to_dict()
+    means = pd.DataFrame(rows, columns=["group", "value"]).groupby("group")["value"].mean()
+    return {str(group): float(mean) for group, mean in means.items()}
 
 
 def column(metric: str) -> str:

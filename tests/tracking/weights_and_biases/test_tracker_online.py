@@ -199,7 +199,8 @@ def test_a_server_without_artifacts_gets_everything_else(
 
 def test_artifacts_can_be_turned_off_and_on(server: WandbServer, aggregated: Path) -> None:
     """Without them no request is about artifacts; turned on later, the links are added to the same runs."""
-    off: dict[str, Any] = {**ONLINE, "wandb": {**ONLINE["wandb"], "artifacts": False}}
+    settings: Any = ONLINE["wandb"]
+    off: dict[str, Any] = {**ONLINE, "wandb": {**settings, "artifacts": False}}
     publish(parse(off, "test"), aggregated)
     assert_everything_once(server, parse(off, "test"), aggregated)
     assert not [request for request in server.requests if "Artifact" in request]
