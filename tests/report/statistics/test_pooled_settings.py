@@ -148,7 +148,7 @@ def test_the_report_on_a_server_says_it() -> None:
     sweep = tiny_sweep(
         data=tiny()["data"][:1], model=[SCALES], optimizer=[{"name": "sgd", "lr": [0.1, 0.2]}], train=RULES
     )
-    cells = pd.DataFrame(columns=["label", "test_loss", "n_seeds"])
+    cells = pd.DataFrame(columns=["label", "test_loss", "n_seeds", "n_learned", "n_diverged"])
     found: dict[str, tuple[str, str]] = {}
     heading = text = ""
     for block in build_report(sweep, cells, "lab", "project").blocks:
@@ -164,9 +164,9 @@ def test_the_report_on_a_server_says_it() -> None:
         ("By optimizer", "model.init_scale, optimizer.lr, train.rule"),
     ):
         legend, said = found[heading]
-        assert legend == f"means over seeds, {others}"
+        assert legend == f"means over seeds, {others} of runs that learned"
         assert said.endswith(f"these differ in {others}.")
-    assert found["Training"][0] == "means over seeds", "one line a cell"
+    assert found["Training"][0] == "means over seeds of runs that finished", "one line a cell"
     fitted = "A line is fitted to the runs of all cells: these differ in model.init_scale, optimizer.lr, train.rule."
     assert found["Alignment and features"] == ("each run", fitted)
 
