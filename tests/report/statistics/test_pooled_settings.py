@@ -168,7 +168,7 @@ def test_the_report_on_a_server_says_it() -> None:
         assert said.endswith(f"these differ in {others}.")
     assert found["Training"][0] == "means over seeds of runs that finished", "one line a cell"
     fitted = "A line is fitted to the runs of all cells: these differ in model.init_scale, optimizer.lr, train.rule."
-    assert found["Alignment and features"] == ("each run", fitted)
+    assert found["Alignment and features"] == ("each run that learned", fitted)
 
 
 def test_what_follows_from_a_name_is_not_named() -> None:
