@@ -133,7 +133,7 @@ class Agop:
     def __init__(self, features: FeatureMatrix, root: Tensor, rounding: float) -> None:
         """Decompose G from a factor of the reduced K; eigenvalues up to ``rounding`` count as zero."""
         self.features, self.root = features, root
-        values, self._vectors = torch.linalg.eigh(root.mT @ features.gram @ root)
+        values, self._vectors = torch.linalg.eigh(root.mT @ features.times_gram(root))
         self.kept = significant(values) & (values > rounding)
         self.values = torch.where(self.kept, values, 0)
 
@@ -151,7 +151,7 @@ class Agop:
     @cached_property
     def weights_of_power(self) -> tuple[Tensor, Tensor, Tensor]:
         """For each eigenvector z_i = W^T B e_i of G: 1^T z_i, z_i^T F z_i, and the squares of its entries."""
-        inner = self.features.gram @ self.middle_vectors
+        inner = self.features.times_gram(self.middle_vectors)
         entries = self.middle_vectors.mT @ self.features.rows
         sums = (self.features.row_sums[:, None] @ self.middle_vectors)[:, 0]
         return sums, inner.square().sum(1), entries.square_()

@@ -143,6 +143,10 @@ class FeatureMatrix:
         """W divided by its scale, also when k > d, (g, k, d)."""
         return self.rows if self.basis is None else self._weight.to(self.gram.dtype) / self.scale
 
+    def times_gram(self, columns: Tensor) -> Tensor:
+        """Multiply S with columns (g, m, c)."""
+        return self.gram @ columns
+
     def reduce(self, middle: Tensor) -> Tensor:
         """Reduce a matrix M, (k, k) or (g, k, k), to Q^T M Q, (g, m, m); the result is kept until M is another one."""
         if self.basis is None:
@@ -230,6 +234,25 @@ class FeatureMatrix:
             product=((self.gram @ self.rows) * other).sum().item(),
             diagonal=(self.rows * other).sum(1),
         )
+
+
+class DiagonalFeatureMatrix(FeatureMatrix):
+    """F = W^T W from U^T W, the rows of W in its left singular basis U, where S is diagonal."""
+
+    def __init__(self, features: FeatureMatrix, strengths: Tensor, rows: Tensor) -> None:
+        """Take F, the diagonal of U^T S U, (g, m), and U^T W, (g, m, d)."""
+        self._weight, self.scale, self.basis, self._reduced = features._weight, features.scale, None, None
+        self.total_of_entries, self.squared, self.diagonal = (
+            features.total_of_entries,
+            features.squared,
+            features.diagonal,
+        )
+        self.strengths, self.rows, self.row_sums = strengths, rows, rows.sum(2)
+        self.gram = strengths.diag_embed()
+
+    def times_gram(self, columns: Tensor) -> Tensor:
+        """Multiply U^T S U with columns (g, m, c)."""
+        return self.strengths[..., None] * columns
 
 
 def _gram(weight: Tensor, scale: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

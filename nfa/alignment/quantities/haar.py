@@ -25,7 +25,6 @@ from nfa.alignment.quantities.rotations import (
     Beyond,
     TurnedCovariance,
     at_once,
-    second_moments,
 )
 from nfa.alignment.quantities.split import Factors, LeftBasis
 from nfa.alignment.quantities.values import Value, Values, undefined
@@ -38,8 +37,8 @@ DRAWS_DECOMPOSED = 5  # rotations at other powers; the standard error shows what
 LARGEST_DECOMPOSED = 256
 LARGEST_IN_DOUBLE = 128
 # Columns of W from which the diagonal of W^T Q K Q^T W would cost more than the rest of a draw, while its squares are
-# a small share of all: they enter the control of the off-diagonal correlation by their expectation.
-MANY_COLUMNS = 512
+# a small share of all: they enter the control of the off-diagonal correlation by their mean over signs.
+MANY_COLUMNS = 256
 LITTLE_VARIATION = 1e-2  # share of |F|^2 below which the entries of F hardly vary
 EXPECTED = reason(
     f"Q is drawn for W's {STRONGEST} strongest directions, where k is more than {LARGEST_DRAWN}; the others enter by "
@@ -157,24 +156,27 @@ def _at_power_one(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype
         turned: The rotations.
         dtype: Number type of the large products.
     """
-    features, inner = basis.features, turned.inner(dtype)
+    features, inner, squares = basis.features, turned.inner(dtype), turned.squares(dtype)
     drawn = inner.shape[-1]
-    strengths, vectors = basis.strengths.flip(1), basis.vectors.flip(2)
-    tied = None if basis.tied is None else basis.tied.flip(1, 2)
+    strengths = basis.strengths.flip(1)
     strong = strengths[:, :drawn]
-    sums = (vectors.mT @ features.row_sums[..., None])[..., 0]
-    weighted = turned.squares(dtype) * strong.to(dtype)[:, None]  # A_ij^2 a_j
+    tied = None if basis.tied is None else basis.tied.flip(1, 2)
+    sums = basis.vectors.flip(2).mT @ features.row_sums[..., None]
     kappa = inner.diagonal(dim1=2, dim2=3).double()
-    within = kappa.square() * strong if tied is None else (weighted * tied[:, :drawn, :drawn]).sum(3).double()
+    if tied is None:
+        aligned = (kappa * strong).square().sum((1, 2))
+    else:
+        aligned = _summed(squares * (tied[:, :drawn, :drawn] * strong[..., None] * strong[:, None]).to(dtype))
     of_draws = {
-        "total": ((inner @ sums[:, :drawn, None].to(dtype))[..., 0].double() * sums[:, :drawn]).sum((1, 2)),
+        "total": ((inner @ sums[:, :drawn].to(dtype)).double() * sums[:, :drawn]).sum((1, 2, 3)),
         "product": (kappa * strong.square()).sum((1, 2)),
-        "aligned": (within * strong).sum((1, 2)),
-        "whole": (weighted.sum(3).double() * strong).sum((1, 2)),
+        "aligned": aligned,
+        "whole": ((squares @ strong.to(dtype)[..., None])[..., 0].double() * strong).sum((1, 2)),
     }
     if strengths.shape[1] > drawn:
-        _add_weak(of_draws, turned.beyond, strengths, tied, sums)
-    diagonals = _diagonals(basis, turned, dtype, of_draws["whole"])
+        _add_weak(of_draws, turned.beyond, strengths, tied, sums[..., 0])
+    of_diagonal = _sums_over_diagonals if features.shape[1] >= MANY_COLUMNS else _diagonals
+    diagonals = of_diagonal(basis, turned, dtype)
     moments = features.moments_of_each(of_draws["total"], of_draws["whole"], of_draws["product"], diagonals)
     sums_of_factors = zip(*(of_draws[name].tolist() for name in ("product", "aligned", "whole")), strict=True)
     of_left = _of_left(basis.left, strengths, turned, dtype)
@@ -185,45 +187,52 @@ def _at_power_one(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype
         yield found
 
 
-def _diagonals(
-    basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype, whole: Tensor
-) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-    """Compute the diagonal of G = W^T U A U^T W for each A, (draws, g, d), or sums over it where W has many columns.
+def _diagonals(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype) -> Tensor:
+    """Compute the diagonal of G = W^T U A U^T W for each A, (draws, g, d)."""
+    inner = turned.inner(dtype)
+    rows = basis.strongest_rows(inner.shape[-1])
+    some_rows = rows.to(dtype)
+    parts = inner.split(at_once(inner, rows.shape[-1]))
+    diagonals = torch.cat([((some @ some_rows) * some_rows).sum(2).double() for some in parts])
+    if basis.strengths.shape[1] == inner.shape[-1]:
+        return diagonals
+    return diagonals + turned.beyond.diagonal[..., None] * (basis.features.diagonal - rows.square().sum(1))
 
-    The sum of G_jj^2 then stands in the ratio to |G|^2 that it has in expectation over Q. With E A_ij A_kl as in
-    ``TurnedCovariance.beyond``, for the whole of A, E G_jj^2 = (a + 2 b) F_jj^2 and
-    E |G|^2 = (a + b) |S|^2 + b (tr S)^2 [derived].
 
-    Args:
-        basis: W, with its left singular basis.
-        turned: The rotations.
-        dtype: Number type of the large products.
-        whole: |G|^2 of each, (draws,).
+def _sums_over_diagonals(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Sum G_jj, G_jj^2 and F_jj G_jj over the diagonal of G = W^T U A U^T W for each A, three times (draws,).
+
+    With the rows p_i of U^T W, G_jj = sum_ik p_ij p_kj A_ik. The sum of its squares is the mean over all signs of the
+    rows of Q, which leave the distribution of A as it is and turn A_ik into s_i s_k A_ik [derived]. With kappa = diag A
+    and H_ik = sum_j p_ij^2 p_kj^2,
+
+        mean of sum_j G_jj^2 = kappa^T H kappa + 2 sum_(i != k) H_ik A_ik^2
+
+    Where only the strongest directions are drawn, the others act on what W has in column j beside them, of the squared
+    length w_j, by their expectation: A is turned at random there, so that its form has the second moment
+    (a + 2 b) w_j^2, see ``TurnedCovariance.beyond``.
     """
-    features, inner = basis.features, turned.inner(dtype)
-    of_weights, drawn = features.diagonal, inner.shape[-1]
-    rows = (basis.vectors.flip(2).mT @ features.rows)[:, :drawn]  # of S V^T, (g, r, d)
-    undrawn = basis.strengths.shape[1] > drawn
-    if features.shape[1] < MANY_COLUMNS or turned.eigenvalues.shape[1] == 1:
-        some_rows = rows.to(dtype)
-        parts = inner.split(at_once(inner, rows.shape[-1]))
-        diagonals = torch.cat([((some @ some_rows) * some_rows).sum(2).double() for some in parts])
-        return (
-            diagonals + turned.beyond.diagonal[..., None] * (of_weights - rows.square().sum(1))
-            if undrawn
-            else diagonals
-        )
-    forms = torch.stack([rows @ rows.mT, (rows * of_weights[:, None]) @ rows.mT])  # sums of G_jj and of F_jj G_jj
-    first, cross = (_summed(inner * form) for form in forms.to(dtype))
-    if undrawn:
-        rest = torch.stack([of_weights.sum(1), of_weights.square().sum(1)]) - forms.diagonal(dim1=2, dim2=3).sum(2)
-        first += (turned.beyond.diagonal * rest[0]).sum(1)
-        cross += (turned.beyond.diagonal * rest[1]).sum(1)
-    values = turned.eigenvalues
-    a, b = second_moments(values.sum(1), values.square().sum(1), values.shape[1])
-    strengths = basis.strengths
-    expected = (a + b) * strengths.square().sum(1) + b * strengths.sum(1).square()
-    return first, whole * (((a + 2 * b) * of_weights.square().sum(1)).sum() / expected.sum()), cross
+    features, inner, squares = basis.features, turned.inner(dtype), turned.squares(dtype)
+    rows = basis.strongest_rows(inner.shape[-1]).to(dtype)
+    kappa = inner.diagonal(dim1=2, dim2=3).double()
+    own = features.diagonal
+    lengths = rows.square()
+    weighted = (rows * own.to(dtype)[:, None]) @ rows.mT
+    common = lengths @ lengths.mT
+    trace = (kappa * lengths.sum(2).double()).sum((1, 2))
+    cross = _summed(inner * weighted)
+    on_diagonal = ((kappa[..., None, :] @ common.double())[..., 0, :] * kappa).sum((1, 2))
+    common.diagonal(dim1=1, dim2=2).zero_()
+    squared = on_diagonal + 2 * _summed(squares * common)
+    if basis.strengths.shape[1] > inner.shape[-1]:
+        beyond = turned.beyond
+        rest = own - lengths.sum(1).double()
+        beside = (lengths @ rest.to(dtype)[..., None])[..., 0].double()  # (g, r)
+        squared += (2 * (beyond.diagonal[..., None] * kappa + 2 * beyond.across) * beside).sum((1, 2))
+        squared += ((beyond.excess + beyond.squares) * rest.square().sum(1)).sum(1)
+        trace += (beyond.diagonal * rest.sum(1)).sum(1)
+        cross += (beyond.diagonal * (rest * own).sum(1)).sum(1)
+    return trace, squared, cross
 
 
 def _summed(entries: Tensor) -> Tensor:
@@ -276,14 +285,13 @@ def _of_left(
 
 def _rotated(basis: LeftBasis, turned: TurnedCovariance, number: int, resolution: float) -> Agop:
     """Decompose W^T U A U^T W for one A."""
-    features, eigenvalues = basis.features, turned.eigenvalues
+    features, eigenvalues = basis.own, turned.eigenvalues
     kept = torch.where(significant(eigenvalues, resolution), eigenvalues, 0)
     root = (turned.directions[number].double() * kept.sqrt()[:, None])[..., (kept > 0).any(0)]
-    root = basis.vectors.flip(2) @ root
-    rounding = features.rounding(eigenvalues)  # |Q K Q^T| is the norm of K's eigenvalues
-    if features.basis is not None:
-        root = factor(root @ root.mT)
-    return Agop(features, root, rounding)
+    # |Q K Q^T| is the norm of K's eigenvalues.
+    return Agop(
+        features, root if basis.features.basis is None else factor(root @ root.mT), features.rounding(eigenvalues)
+    )
 
 
 def over_draws(values: Sequence[Value], still: float) -> tuple[Value, Value]:

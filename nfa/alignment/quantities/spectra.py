@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.agop import Agop, significant
-from nfa.alignment.quantities.feature_matrix import FeatureMatrix, blocked, scaled
+from nfa.alignment.quantities.feature_matrix import FeatureMatrix, blocked, inner, scaled
 from nfa.alignment.quantities.layer import LayerContext
 from nfa.alignment.quantities.quantity import DERIVED, WEIGHTS, Quantity
 from nfa.alignment.quantities.values import Value, undefined
@@ -65,21 +65,19 @@ def _top(values: Tensor, rank: int) -> Tensor:
 def commutator(features: FeatureMatrix, covariance: Tensor) -> Value:
     """Compute |F G - G F| / (|F| |G|): 0 exactly where F and G share eigenvectors.
 
-    F G - G F = W^T D W with D = S K - K S antisymmetric, so |F G - G F|^2 = <D, S D S> [derived].
+    F G - G F = W^T D W with D = S K - K S antisymmetric, so |F G - G F|^2 = -tr(D S D S) [derived].
 
     Args:
         features: W.
         covariance: K, (k, k) or (g, k, k).
     """
-    middle = features.reduce(scaled(covariance))
-    gram = features.gram
-    product = gram @ middle
-    difference = product - product.mT
-    moments = features.moments(covariance).every
-    if moments.aa <= 0 or moments.bb <= 0:
-        return undefined(EITHER_ZERO.format(name="NFM" if moments.aa <= 0 else "AGOP"))
-    squared = (difference * (gram @ difference @ gram)).sum().item()
-    return Value((max(squared, 0.0) / (moments.aa * moments.bb)) ** 0.5)
+    middle, gram = scaled(covariance), features.gram
+    product = gram @ features.reduce(middle)
+    squared = inner(product, product.mT)  # |G|^2
+    if features.squared <= 0 or squared <= features.rounding(middle) ** 2:
+        return undefined(EITHER_ZERO.format(name="NFM" if features.squared <= 0 else "AGOP"))
+    turned = (product - product.mT) @ gram
+    return Value(sqrt(max(-inner(turned, turned.mT), 0.0) / (features.squared * squared)))
 
 
 def _overlap(layer: LayerContext) -> Value:

@@ -15,7 +15,7 @@ Equal singular values leave the basis open. The basis is then taken in which K i
 within such a block: diag M above means the blocks of M on the diagonal. No basis has to be computed for that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import sqrt
 
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from nfa.alignment.quantities.correlation import NFM_ZERO, OTHER_ZERO, bounded
-from nfa.alignment.quantities.feature_matrix import FeatureMatrix
+from nfa.alignment.quantities.feature_matrix import DiagonalFeatureMatrix, FeatureMatrix
 from nfa.alignment.quantities.left_matrix import LeftMatrix
 from nfa.alignment.quantities.values import Value, undefined
 
@@ -64,6 +64,7 @@ class LeftBasis:
 
     features: FeatureMatrix
     tie_width: float
+    _rows: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def strengths(self) -> Tensor:
@@ -80,6 +81,18 @@ class LeftBasis:
         """The left singular vectors in the space of h, (g, k, m)."""
         basis = self.features.basis
         return self.vectors if basis is None else basis @ self.vectors
+
+    def strongest_rows(self, count: int) -> Tensor:
+        """Rows of U^T W in the order of their strengths, the strongest first, (g, count, d)."""
+        if count not in self._rows:
+            self._rows[count] = self.vectors.flip(2)[..., :count].mT @ self.features.rows
+        return self._rows[count]
+
+    @cached_property
+    def own(self) -> DiagonalFeatureMatrix:
+        """F in this basis, the strongest direction first."""
+        strengths = self.strengths.flip(1)
+        return DiagonalFeatureMatrix(self.features, strengths, self.strongest_rows(strengths.shape[1]))
 
     @cached_property
     def left(self) -> LeftMatrix:

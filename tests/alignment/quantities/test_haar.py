@@ -1,12 +1,14 @@
 """The control by random rotations: it sees no directions of K, and its rotations are from Haar measure."""
 
+import itertools
+
 import pytest
 import torch
 
 from nfa.alignment.quantities import haar as haar_module
 from nfa.alignment.quantities import rotations as rotations_module
 from nfa.alignment.quantities.feature_matrix import FeatureMatrix
-from nfa.alignment.quantities.haar import DRAWS_DECOMPOSED, haar_control
+from nfa.alignment.quantities.haar import DRAWS_DECOMPOSED, MANY_COLUMNS, haar_control
 from nfa.alignment.quantities.rotations import DRAWS, TurnedCovariance, haar, rotations
 from nfa.alignment.quantities.split import LeftBasis, tie_width
 from nfa.random import torch_generator
@@ -61,22 +63,46 @@ def test_large_controls_are_right_in_single_precision(
     assert found.means["nfc", "cosine", "1"].value > 0
 
 
+@pytest.mark.parametrize("columns", [MANY_COLUMNS, 512])
 @pytest.mark.parametrize("rank", [2, 3, 5, 8, 12, 20, 30, 40, 60, 80])
-def test_squares_on_the_diagonal_of_a_wide_matrix_enter_by_their_expectation(
-    rank: int, monkeypatch: pytest.MonkeyPatch
+def test_squares_on_the_diagonal_of_a_wide_matrix_enter_by_their_mean_over_signs(
+    rank: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the off-diagonal correlation changes by a small part of its stated error."""
-    weight = torch.randn(80, rank, generator=generator(rank)).double() @ torch.randn(rank, 512).double()
+    source = generator(rank)
+    weight = torch.randn(80, rank, generator=source).double() @ torch.randn(rank, columns, generator=source).double()
     factors = torch.randn(80, 10, generator=generator(rank + 1)).double() * torch.logspace(0, -1, 10)
     basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
     turned = TurnedCovariance(torch.linalg.eigvalsh(factors @ factors.T).clamp(min=0)[None], 80, seed=1)
     key = "nfc", "offdiagonal", "1"
     found = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
-    monkeypatch.setattr(haar_module, "MANY_COLUMNS", 513)
+    monkeypatch.setattr(haar_module, "MANY_COLUMNS", columns + 1)
     expected = haar_control(basis, turned, {"1": 1.0}, DOUBLE)
     assert abs(found.means[key].value - expected.means[key].value) < 0.1 * expected.means[key].stderr
     assert found.deviations[key].value == pytest.approx(expected.deviations[key].value, rel=0.02)
     assert found.means["nfc", "pearson", "1"] == expected.means["nfc", "pearson", "1"]
+
+
+def test_mean_over_signs_is_that_of_all_signs() -> None:
+    """Against the diagonals of W^T U A U^T W for every choice of signs of the rows of Q."""
+    weight, k = draw_pair((4, 7), 4, 3)
+    basis = LeftBasis(FeatureMatrix(weight), tie_width(weight))
+    turned = TurnedCovariance(torch.linalg.eigvalsh(k)[None], 4, seed=1)
+    found = haar_module._sums_over_diagonals(basis, turned, torch.float64)
+    expected = torch.zeros(3, DRAWS, dtype=torch.float64)
+    signs = list(itertools.product((1.0, -1.0), repeat=4))
+    rows = basis.strongest_rows(4)[0]
+    for some in signs:
+        turned_rows = torch.tensor(some, dtype=torch.float64)[:, None] * rows
+        diagonals = ((turned.inner(torch.float64)[:, 0] @ turned_rows) * turned_rows).sum(1)  # (draws, d)
+        expected += torch.stack([diagonals.sum(1), diagonals.square().sum(1), diagonals @ basis.features.diagonal[0]])
+    expected /= len(signs)
+    assert torch.allclose(found[0], expected[0], rtol=1e-12)
+    assert torch.allclose(found[1], expected[1], rtol=1e-12)
+    # The product with the diagonal of F is that of the rotation itself: its mean over rotations is this one.
+    own = ((turned.inner(torch.float64)[:, 0] @ rows) * rows).sum(1) @ basis.features.diagonal[0]
+    assert torch.allclose(found[2], own, rtol=1e-12)
+    assert expected[2].mean().item() == pytest.approx(own.mean().item(), rel=0.2)
 
 
 def test_small_rotations_are_drawn_together_and_alike() -> None:

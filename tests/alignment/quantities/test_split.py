@@ -205,8 +205,11 @@ def test_matrices_of_low_rank_have_controls_in_a_wide_layer() -> None:
         assert 0 < found.deviations[name, None, None].value < 0.2
 
 
+@pytest.mark.parametrize("many_columns", [1, 100])
 @pytest.mark.parametrize("tied", [False, True])
-def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_expectation_over_rotations_is_near_the_mean_of_draws(
+    tied: bool, many_columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where k is too large to draw, weak directions of W enter the controls by second moments over Haar measure."""
     k, d = 120, 90
     weight = torch.randn(k, d, dtype=torch.float64, generator=generator(9)) * torch.linspace(0.2, 2, d)
@@ -215,6 +218,7 @@ def test_the_expectation_over_rotations_is_near_the_mean_of_draws(tied: bool, mo
         weight = (left * torch.linspace(1, 3, d, dtype=torch.float64).round()) @ right
     covariance = drawn_covariance(k, 10, rank=8)
     drawn = controls(weight, covariance)
+    monkeypatch.setattr(haar_module, "MANY_COLUMNS", many_columns)
     monkeypatch.setattr(rotations_module, "LARGEST_DRAWN", 1)
     monkeypatch.setattr(rotations_module, "STRONGEST", 10)
     expected = controls(weight, covariance)
