@@ -30,7 +30,7 @@ def _permuted(layer: LayerContext, matrix: SubjectMatrix) -> Values:
     orders = torch.stack([torch.rand(g, k, generator=generator).argsort(1) for _ in range(DRAWS)], 1)
     drawn = eigenvalues[:, None].expand(g, DRAWS, k).gather(2, orders)  # (g, draws, k)
     turned = vectors.mT @ features.whole_rows  # e_i . v_j, (g, k, d)
-    cross = vectors.mT @ matrix.basis.left.matrix @ vectors
+    cross = vectors.mT @ matrix.basis.left.matrix @ vectors if k <= features.shape[1] else turned @ turned.mT
     squares = cross.square()
     totals = (drawn @ turned.sum(2).square()[..., None]).sum((0, 2))
     squared = ((drawn @ squares) * drawn).sum((0, 2))

@@ -111,10 +111,18 @@ def test_many_cells_are_left_out_in_groups() -> None:
 
 
 def sweeps(count: int, rho: float) -> Iterator[pd.Series]:
-    """The pooled row of many simulated sweeps."""
+    """The pooled row of many simulated sweeps; one table holds independent ones, each in a quantity and a score."""
     draw = np.random.default_rng(5)
-    for _ in range(count):
-        yield row(joined(draw, rho), "all")
+    names = list(zip(QUANTITIES, RANKED, strict=False))
+    for _ in range(count // len(names)):
+        table = joined(draw, rho)
+        for quantity, score in names:
+            values = joined(draw, rho)
+            table[quantity], table[score] = values["uc_nfc"], values["probe"]
+        ranks = make_features_ranks(table, Pooling(table[["cell"]].drop_duplicates()))
+        ranks = ranks[(ranks["data"] == "all") & ranks["depth_from_output"].isna() & ranks["correlation"].eq("cosine")]
+        by_pair = ranks[ranks["power"] == "1"].set_index(["quantity", "score"])
+        yield from (by_pair.loc[pair] for pair in names)
 
 
 @pytest.mark.slow
@@ -122,6 +130,7 @@ def sweeps(count: int, rho: float) -> Iterator[pd.Series]:
 def test_intervals_hold_the_truth(rho: float) -> None:
     """Nominal 95%; of 300 sweeps, 3 standard errors below 95% is 91.2%. The truth: the mean over the sweeps."""
     rows = pd.DataFrame(list(sweeps(300, rho)))
+    assert len(rows) == 300
     truth = rows["rho"].mean()
     covered = (rows["ci_low"] <= truth) & (truth <= rows["ci_high"])
     assert covered.mean() > 0.912
