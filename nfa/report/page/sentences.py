@@ -7,7 +7,7 @@ import pandas as pd
 
 from nfa.conventions import Convention
 from nfa.report.numbers import interval, plural
-from nfa.report.statistics.intervals import over_seeds
+from nfa.report.statistics.intervals import mean_with_interval
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
@@ -51,13 +51,12 @@ def mean_over_seeds(study: Study, frame: pd.DataFrame, column: str) -> tuple[flo
     Returns:
         Mean, lower and upper end of the interval; NaN where undefined.
     """
-    frame = frame.dropna(subset=[column])
-    complete = frame.groupby("cell", observed=True)["seed"].transform("nunique") == study.n_seeds
-    per_seed = frame[complete].groupby("seed")[column].mean()
+    frame = frame[frame[column].notna()]
+    seeds = frame[["cell", "seed"]].drop_duplicates()["cell"].value_counts()
+    per_seed = frame[frame["cell"].isin(seeds.index[seeds == study.n_seeds])].groupby("seed")[column].mean()
     if per_seed.empty:
         return float(frame[column].mean()), float("nan"), float("nan")
-    row = over_seeds(per_seed.reset_index().assign(all=0), ["all"], column).iloc[0]
-    return float(row["mean"]), float(row["ci_low"]), float(row["ci_high"])
+    return mean_with_interval(per_seed)
 
 
 def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:

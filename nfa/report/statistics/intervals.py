@@ -39,3 +39,16 @@ def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str = "value") -> 
     table = table.rename(columns={"count": "n_seeds", "std": "sd"})
     half = half_interval(table["sd"], table["n_seeds"])
     return table.assign(ci_low=table["mean"] - half, ci_high=table["mean"] + half)
+
+
+def mean_with_interval(values: "pd.Series[float]") -> tuple[float, float, float]:
+    """Return mean, lower and upper end of the interval of one number per seed; NaN with one seed for the ends.
+
+    >>> [round(number, 2) for number in mean_with_interval(pd.Series([1.0, 2.0]))]
+    [1.5, -4.85, 7.85]
+    """
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * values.std() / np.sqrt(count))
+    return mean, mean - half, mean + half
