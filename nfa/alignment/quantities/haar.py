@@ -175,8 +175,8 @@ def _at_power_one(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype
     }
     if strengths.shape[1] > drawn:
         _add_weak(of_draws, turned.beyond, strengths, tied, sums[..., 0])
-    of_diagonal = _sums_over_diagonals if features.shape[1] >= MANY_COLUMNS else _diagonals
-    diagonals = of_diagonal(basis, turned, dtype)
+    many = features.shape[1] >= MANY_COLUMNS
+    diagonals = _sums_over_diagonals(basis, turned, dtype) if many else _diagonals(basis, turned, dtype)
     moments = features.moments_of_each(of_draws["total"], of_draws["whole"], of_draws["product"], diagonals)
     sums_of_factors = zip(*(of_draws[name].tolist() for name in ("product", "aligned", "whole")), strict=True)
     of_left = _of_left(basis.left, strengths, turned, dtype)
@@ -199,7 +199,9 @@ def _diagonals(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype) -
     return diagonals + turned.beyond.diagonal[..., None] * (basis.features.diagonal - rows.square().sum(1))
 
 
-def _sums_over_diagonals(basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def _sums_over_diagonals(
+    basis: LeftBasis, turned: TurnedCovariance, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sum G_jj, G_jj^2 and F_jj G_jj over the diagonal of G = W^T U A U^T W for each A, three times (draws,).
 
     With the rows p_i of U^T W, G_jj = sum_ik p_ij p_kj A_ik. The sum of its squares is the mean over all signs of the

@@ -121,8 +121,9 @@ def sweeps(count: int, rho: float) -> Iterator[pd.Series]:
             table[quantity], table[score] = values["uc_nfc"], values["probe"]
         ranks = make_features_ranks(table, Pooling(table[["cell"]].drop_duplicates()))
         ranks = ranks[(ranks["data"] == "all") & ranks["depth_from_output"].isna() & ranks["correlation"].eq("cosine")]
-        by_pair = ranks[ranks["power"] == "1"].set_index(["quantity", "score"])
-        yield from (by_pair.loc[pair] for pair in names)
+        ranks = ranks[ranks["power"] == "1"]
+        for quantity, score in names:
+            yield ranks[(ranks["quantity"] == quantity) & (ranks["score"] == score)].iloc[0]
 
 
 @pytest.mark.slow
