@@ -32,7 +32,9 @@ COLUMNS = ("layer", "layer_index", "shape", "error", "compared", "passed", "note
 # The error is about 1e-12 in float64 and 1e-7 for a network that computes in float32 somewhere inside. A product that
 # is missing, counted twice or read in the wrong rows gives an error that is far larger.
 TOLERANCE = 1e-6
-LARGEST_SIDE = 4096  # two float64 matrices of this side take 256 MiB
+# Whole matrices are compared up to this side. Beyond it their products would take most of the time, and any error shows
+# along random directions as well.
+LARGEST_SIDE = 512
 DIRECTIONS = 4
 OUTPUTS = 16  # outputs differentiated; each takes one reverse pass per sample
 
@@ -73,7 +75,7 @@ def check(
 
     Returns:
         One row per layer in forward order, with columns layer, layer_index, shape (of W: k x d, or g x k x d in g
-        groups), error (relative, in the Frobenius norm), compared ("matrix"; where d is more than 4,096 "4 random
+        groups), error (relative, in the Frobenius norm), compared ("matrix"; where d is more than 512 "4 random
         directions": G u is compared for four random u), passed (error below 1e-6, or 1e-3 in float32), note (which use
         of a weight K leaves out). A layer whose gradient is zero up to rounding, and a network that draws random
         numbers, cannot be compared: error is NaN, passed is false, and note gives the reason. Of more than 16 outputs
