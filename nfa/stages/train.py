@@ -4,8 +4,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from math import ceil
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +11,7 @@ import torch
 
 from nfa.errors import Preempted
 from nfa.jobs.environment import describe_device, provenance
-from nfa.jobs.in_fork import side_by_side
+from nfa.jobs.in_fork import in_groups
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import event, progress_bar
 from nfa.storage.atomic import remove, write_text
@@ -59,30 +57,18 @@ def train(
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "train", hashes["train"])
     with parts.locked():
-        waiting = [seed for seed in sweep.seeds if not _is_finished(parts, seed)]
         for seed in sweep.seeds:
-            if seed not in waiting:
+            if _is_finished(parts, seed):
                 event(f"train {cell.id} seed {seed}: finished before")
-
-        def train_group(seeds: Sequence[int]) -> None:
-            _train_seeds(cell, seeds, parts, device, save_seconds)
-
-        size = min(TOGETHER, ceil(len(waiting) / processes))
-        with preemption() as preempted:
-            side_by_side([partial(train_group, group) for group in _groups(waiting, size)], processes, preempted)
-            if preempted():
-                raise Preempted(f"train {cell.id}: told to stop; finished steps are kept")
-        if processes > 1:
-            waiting = [seed for seed in waiting if not _is_finished(parts, seed)]
-        for group in _groups(waiting, TOGETHER):
-            train_group(group)
+        in_groups(
+            lambda: [seed for seed in sweep.seeds if not _is_finished(parts, seed)],
+            lambda seeds: _train_seeds(cell, seeds, parts, device, save_seconds),
+            TOGETHER,
+            processes,
+            f"train {cell.id}",
+        )
         _write_outputs(sweep, cell, parts)
         write_timings(paths, hashes)
-
-
-def _groups(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Cut seeds into groups of a size."""
-    return [seeds[start : start + size] for start in range(0, len(seeds), max(size, 1))]
 
 
 def _is_finished(parts: Parts, seed: int) -> bool:
