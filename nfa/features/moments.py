@@ -47,7 +47,7 @@ class Moments:
     @property
     def primal(self) -> bool:
         """True if there are no more features than samples, so that ``gram`` is X^T X."""
-        return self.features.shape[1] <= len(self.features)
+        return bool(self.features.shape[1] <= len(self.features))
 
     @cached_property
     def scale(self) -> np.ndarray:
