@@ -7,7 +7,7 @@ import pandas as pd
 
 from nfa.conventions import Convention
 from nfa.report.numbers import interval, plural
-from nfa.report.statistics.intervals import over_seeds
+from nfa.report.statistics.intervals import half_interval
 from nfa.report.statistics.runs import at_convention
 from nfa.report.statistics.study import Study
 
@@ -56,8 +56,9 @@ def mean_over_seeds(study: Study, frame: pd.DataFrame, column: str) -> tuple[flo
     per_seed = frame[complete].groupby("seed")[column].mean()
     if per_seed.empty:
         return float(frame[column].mean()), float("nan"), float("nan")
-    row = over_seeds(per_seed.reset_index().assign(all=0), ["all"], column).iloc[0]
-    return float(row["mean"]), float(row["ci_low"]), float(row["ci_high"])
+    mean = float(per_seed.mean())
+    half = float(half_interval(pd.Series([per_seed.std()]), pd.Series([len(per_seed)])).iloc[0])
+    return mean, mean - half, mean + half
 
 
 def seed_mean(study: Study, frame: pd.DataFrame, column: str) -> str:
