@@ -47,11 +47,12 @@ def train(sweep: Sweep, cell: Cell, options: StageOptions) -> None:
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "train", hashes["train"])
     with parts.locked():
+        waiting = [seed for seed in sweep.seeds if not _is_finished(parts, seed)]
         for seed in sweep.seeds:
-            if _is_finished(parts, seed):
+            if seed not in waiting:
                 event(f"train {cell.id} seed {seed}: finished before")
         in_groups(
-            lambda: [seed for seed in sweep.seeds if not _is_finished(parts, seed)],
+            lambda: [seed for seed in waiting if not _is_finished(parts, seed)],
             lambda seeds: _train_seeds(cell, seeds, parts, options),
             TOGETHER,
             options.processes,
