@@ -29,6 +29,7 @@ import nfa.stages.publish as publishing
 from nfa.jobs.environment import choose_device, set_threads
 from nfa.stages.aggregate import aggregate
 from nfa.stages.measure import measure
+from nfa.stages.options import StageOptions
 from nfa.stages.probe import probe
 from nfa.stages.publish import publish
 from nfa.stages.train import train
@@ -91,11 +92,11 @@ def alone(sweep: Sweep, results: Path) -> float:
     """Core-seconds of the same work in this process, all imported: what a sweep without overhead would use."""
     set_threads(1)
     device = choose_device("cpu")
-    train(sweep, sweep.cells[0], results / "first", device)  # what torch loads at its first step
+    train(sweep, sweep.cells[0], StageOptions(results / "first", device))  # what torch loads at its first step
     started = time.process_time()
     for stage in (train, measure, probe):
         for cell in sweep.cells:
-            stage(sweep, cell, results, device)
+            stage(sweep, cell, StageOptions(results, device))
     aggregate(sweep, results)
     publish(sweep, results)
     return time.process_time() - started

@@ -48,6 +48,8 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     from nfa.external.users_code import of_users_code
     from nfa.jobs.environment import choose_device, set_threads
     from nfa.jobs.memory import enough_memory
+    from nfa.stages.options import StageOptions
+    from nfa.storage.partial_table import SAVE_SECONDS
     from nfa.sweep.grid import load_cells
     from nfa.sweep.origin import PLAN
     from nfa.tracking.follower import followed
@@ -61,11 +63,12 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     processes, threads = shared_out(options.cores, options.threads, len(sweep.seeds), on_cpu=device.type == "cpu")
     set_threads(threads)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each stage imports what it uses
-    more = {} if options.save_every is None else {"save_seconds": options.save_every}
+    every = SAVE_SECONDS if options.save_every is None else options.save_every
+    how = StageOptions(options.results, device, every, processes)
     with followed(sweep, cells, options.results):
         for cell in cells:
             with of_users_code(f"{options.stage} {cell.id}"), enough_memory(options.stage, sweep, cell):
-                stage(sweep, cell, options.results, device, processes=processes, **more)
+                stage(sweep, cell, how)
     return None
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from nfa.features.moments import Moments, gram
+
 NAN = float("nan")
 
 
@@ -26,23 +28,22 @@ def kernel_alignment(features: np.ndarray, targets: np.ndarray) -> tuple[float, 
     """
     if not np.isfinite(features).all():
         return NAN, NAN
-    # Centring comes before scaling: a constant float32 column loses its mean exactly, a scaled one only nearly.
-    return _cosine(features, targets), _cosine(features - features.mean(axis=0), targets - targets.mean(axis=0))
+    return alignment_of_moments(Moments.of(features, targets))
 
 
-def _cosine(features: np.ndarray, targets: np.ndarray) -> float:
-    largest = np.abs(features).max(initial=0.0)
+def alignment_of_moments(moments: Moments) -> tuple[float, float]:
+    """Compute the alignment and the centred alignment of ``kernel_alignment`` from products that are known."""
+    targets = moments.targets
+    uncentred = _cosine(*moments.uncentred(), targets + moments.target_mean)
+    return uncentred, _cosine(moments.gram, moments.cross, targets)
+
+
+def _cosine(product: np.ndarray, cross: np.ndarray, targets: np.ndarray) -> float:
+    largest = np.abs(product).max(initial=0.0)
     if largest == 0:
         return NAN
-    features = features / largest  # fourth powers of the features follow, which could overflow
-    size = np.linalg.norm(gram(features)) * np.linalg.norm(gram(targets))
-    return float(np.square(features.T @ targets).sum() / size) if size > 0 else NAN
-
-
-def gram(matrix: np.ndarray) -> np.ndarray:
-    """Form the smaller of A^T A and A A^T, which have the same norm."""
-    small: np.ndarray = matrix.T @ matrix if matrix.shape[1] <= len(matrix) else matrix @ matrix.T
-    return small
+    size = np.linalg.norm(product / largest) * np.linalg.norm(gram(targets))  # squares of the product could overflow
+    return float(np.square(cross).sum() / largest / size) if size > 0 else NAN
 
 
 def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
@@ -64,5 +65,6 @@ def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
     members = index == np.arange(len(counts))[:, None]
     means = members.astype(float) @ features / counts[:, None]
     between = (counts[:, None] * np.square(means - features.mean(axis=0))).sum()
-    within = np.square(features - means[index]).sum()
+    apart = features - means[index]
+    within = np.vdot(apart, apart)
     return float(within / between) if between > 0 else NAN

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
+from nfa.features.ridge import solve_regularised
 from nfa.features.split import Split, best, fitted_rows, merit, score
 
 RIDGES = (1e-3, 1e-2, 1e-1)  # added to the kernel's diagonal of ones; 1e-3 is the default of public code (xrfm)
@@ -125,8 +126,7 @@ def laplace(distance: np.ndarray, bandwidth: float) -> np.ndarray:
 def solve(kernel: np.ndarray, targets: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """Solve (K + ridge I) alpha = Y - mean, and return the mean (C,) and alpha (n, C)."""
     mean = targets.mean(axis=0)
-    regularised = kernel + ridge * np.eye(len(kernel))
-    return mean, linalg.cho_solve(linalg.cho_factor(regularised, overwrite_a=True), targets - mean)
+    return mean, solve_regularised(kernel, ridge, targets - mean)
 
 
 def distances(x: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -137,10 +137,10 @@ def distances(x: np.ndarray, z: np.ndarray) -> np.ndarray:
     """
     squared = np.zeros((len(x), len(z)))
     for start in range(0, x.shape[1], COLUMNS):
-        a, b = (part[:, start : start + COLUMNS].astype(np.float64) for part in (x, z))
+        b = z[:, start : start + COLUMNS].astype(np.float64)
         centre = b.mean(axis=0)
-        a -= centre
         b -= centre
+        a = b if x is z else x[:, start : start + COLUMNS] - centre  # A A^T costs half of A B^T
         squared += np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * (a @ b.T)
     found: np.ndarray = np.sqrt(np.maximum(squared, 0, out=squared), out=squared)
     if x is z:

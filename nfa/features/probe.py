@@ -74,12 +74,13 @@ class RidgeProbe:
         if not self.finite:
             return
         self.train, self.test = standardised(train, test)
+        moments = train.moments.standardised
         fitted = fitted_rows(len(train.features))
         self._validation = self.train.rows(slice(fitted, None))
-        fit = self.train.rows(slice(fitted))
-        path = RidgePath(fit.features, fit.targets)
+        path = RidgePath.of(moments.first(fitted))
         self._validated = [path.predict(self._validation.features, penalty) for penalty in RIDGE_PENALTIES]
-        self._path = RidgePath(self.train.features, self.train.targets)
+        self._path = RidgePath.of(moments)
+        self._predicted: dict[float, list[np.ndarray]] = {}  # both scores mostly choose the same penalty
 
     def scores(self) -> ProbeScores:
         """Return the accuracy for classes, R^2 for a regression."""
@@ -98,15 +99,17 @@ class RidgeProbe:
 
         merits = [merit(predicted, self._validation, by_label=by_label) for predicted in self._validated]
         penalty = RIDGE_PENALTIES[best(merits)]
-        on_train, on_test = (self._path.predict(part.features, penalty) for part in (self.train, self.test))
+        if penalty not in self._predicted:
+            parts = (self.train, self.test)
+            self._predicted[penalty] = [self._path.predict(part.features, penalty) for part in parts]
+        on_train, on_test = self._predicted[penalty]
         return {"train": value(on_train, self.train), "test": value(on_test, self.test), "penalty": penalty}
 
 
 def standardised(train: Split, test: Split) -> tuple[Split, Split]:
     """Scale training features to mean 0 and deviation 1 (constant ones to 0), and test features by the same numbers."""
-    mean, deviation = train.features.mean(axis=0), train.features.std(axis=0)
-    scale = np.where(deviation > 0, deviation, 1.0)
-    return train.of((train.features - mean) / scale), test.of((test.features - mean) / scale)
+    known = train.moments
+    return train.of(known.standardised.features), test.of((test.features - known.mean) / known.scale)
 
 
 def _logistic(train: Split, test: Split) -> ProbeScores:

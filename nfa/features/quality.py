@@ -22,7 +22,7 @@ from nfa.alignment import LayerCovariance, measure_covariances
 from nfa.alignment.network.reasons import reason
 from nfa.alignment.quantities.feature_matrix import blocked
 from nfa.features.capture import FORWARD_BATCH, MAX_FEATURES, LayerPass, layer_features, layer_passes, named_layers
-from nfa.features.geometry import kernel_alignment, scatter_ratio
+from nfa.features.geometry import alignment_of_moments, scatter_ratio
 from nfa.features.kernel import KernelScores, distances, kernel_machine, machine_of_distances, root
 from nfa.features.probe import ProbeScores, RidgeProbe, linear_probe
 from nfa.features.recovery import metric_correlation, recovery
@@ -267,7 +267,7 @@ def _of_features(layer: str, about: str, train: Split, test: Split, kind: str, m
     yield from _probe_rows(layer, kind, about, metric, probe)
     yield from _probe_rows(layer, "linearity", about, "r2", ridge.linearity())
     for name, split in (("train", train), ("test", test)):
-        both = kernel_alignment(split.features, split.targets)
+        both = alignment_of_moments(split.moments) if split.finite else (NAN, NAN)
         for quantity, value in zip(("kernel_alignment", "kernel_alignment_centred"), both, strict=True):
             yield _noted(layer, "geometry", about, name, quantity, value, NO_KERNEL)
         if split.labels is not None:

@@ -7,8 +7,8 @@ the AGOP, and is never formed. The trace share of a random metric is about r / d
 
 import numpy as np
 
-from nfa.features.geometry import gram
 from nfa.features.kernel import root
+from nfa.features.moments import gram
 
 NAN = float("nan")
 

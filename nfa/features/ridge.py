@@ -13,6 +13,8 @@ A Cholesky decomposition for each penalty costs less than one eigendecomposition
 import numpy as np
 from scipy import linalg
 
+from nfa.features.moments import Moments
+
 
 class RidgePath:
     """Ridge regression of targets on features, with an intercept, at any penalty.
@@ -30,12 +32,18 @@ class RidgePath:
             features: (n, m) float64.
             targets: (n, C) float64.
         """
-        self.n = len(features)
-        self.mean, self.target_mean = features.mean(axis=0), targets.mean(axis=0)
-        self._x, self._y = features - self.mean, targets - self.target_mean
+        self._begin(Moments.of(features, targets))
+
+    @classmethod
+    def of(cls, moments: Moments) -> "RidgePath":
+        """Use products that are known."""
+        path = cls.__new__(cls)
+        path._begin(moments)
+        return path
+
+    def _begin(self, moments: Moments) -> None:
+        self._moments = moments
         self._found: dict[float, np.ndarray] = {}
-        self._primal = self._x.shape[1] <= self.n
-        self._gram = self._x.T @ self._x if self._primal else self._x @ self._x.T
 
     def coefficients(self, penalty: float) -> np.ndarray:
         """Return the coefficients B, (m, C), at a penalty per sample, which must be above 0."""
@@ -45,14 +53,23 @@ class RidgePath:
 
     def _solved(self, penalty: float) -> np.ndarray:
         """Solve for the coefficients at a penalty."""
-        regularised = self._gram.copy()
-        regularised.flat[:: len(regularised) + 1] += self.n * penalty
-        decomposed = linalg.cho_factor(regularised, overwrite_a=True, check_finite=False)
-        target = self._x.T @ self._y if self._primal else self._y
-        solved: np.ndarray = linalg.cho_solve(decomposed, target, check_finite=False)
-        return solved if self._primal else self._x.T @ solved
+        known = self._moments
+        target = known.cross if known.primal else known.targets
+        solved = solve_regularised(known.gram, len(known.features) * penalty, target)
+        return solved if known.primal else known.features.T @ solved
 
     def predict(self, features: np.ndarray, penalty: float) -> np.ndarray:
         """Predict (n, C) for features (n, m) at a penalty."""
-        predicted: np.ndarray = (features - self.mean) @ self.coefficients(penalty) + self.target_mean
+        known, coefficients = self._moments, self.coefficients(penalty)
+        predicted: np.ndarray = features @ coefficients + (known.target_mean - known.mean @ coefficients)
         return predicted
+
+
+def solve_regularised(matrix: np.ndarray, added: float, target: np.ndarray) -> np.ndarray:
+    """Solve (A + added I) B = target for a symmetric positive semi-definite A, finite, by a Cholesky decomposition."""
+    regularised = matrix.copy()
+    regularised.flat[:: len(regularised) + 1] += added
+    # The transpose is the same matrix in the order of memory that LAPACK wants, which saves a slow copy.
+    decomposed = linalg.cho_factor(regularised.T, overwrite_a=True, check_finite=False)
+    solved: np.ndarray = linalg.cho_solve(decomposed, target, check_finite=False)
+    return solved

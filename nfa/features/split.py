@@ -5,8 +5,11 @@ choice is made.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from nfa.features.moments import Moments
 
 VALIDATION_SHARE = 0.2
 
@@ -33,10 +36,15 @@ class Split:
         """Return the same samples with other features."""
         return Split(features, self.targets, self.labels)
 
-    @property
+    @cached_property
     def finite(self) -> bool:
         """True if no feature is NaN or infinite."""
         return bool(np.isfinite(self.features).all())
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Means and products of features and targets."""
+        return Moments.of(self.features, self.targets)
 
 
 def fitted_rows(n: int) -> int:

@@ -12,8 +12,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from math import ceil
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
+
+from nfa.errors import Preempted
+from nfa.jobs.preemption import preemption
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 POLL_SECONDS = 0.2
@@ -66,6 +71,40 @@ def side_by_side(tasks: Sequence[Callable[[], None]], at_once: int, stop: Callab
         for process in running:
             process.kill()
             process.join()
+
+
+def in_groups(
+    unfinished: Callable[[], Sequence[int]],
+    work: Callable[[Sequence[int]], None],
+    largest: int,
+    processes: int,
+    name: str,
+) -> None:
+    """Do work on all seeds that are not finished: first in forks side by side, then what is left in this process.
+
+    Args:
+        unfinished: Returns the seeds to work on; asked again when the forks have ended.
+        work: Finishes a group of seeds.
+        largest: Number of seeds in a group at most.
+        processes: Number of forks at a time; the seeds are shared out among them.
+        name: What is being done, for messages.
+
+    Raises:
+        Preempted: The process was told to stop; what was finished is saved.
+    """
+    seeds = unfinished()
+    with preemption() as preempted:
+        shared = _groups(seeds, min(largest, ceil(len(seeds) / processes)))
+        side_by_side([partial(work, group) for group in shared], processes, preempted)
+        if preempted():
+            raise Preempted(f"{name}: told to stop; finished work is kept")
+    for group in _groups(unfinished() if processes > 1 else seeds, largest):
+        work(group)
+
+
+def _groups(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
+    """Cut seeds into groups of a size."""
+    return [seeds[start : start + size] for start in range(0, len(seeds), max(size, 1))]
 
 
 def _let_sigterm_end_it() -> None:

@@ -1,7 +1,6 @@
 """Stage 2: measure alignment at every checkpoint of a cell; writes alignment.parquet and matrices.npz."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,13 @@ import torch
 from nfa.alignment import LayerCovariance, frame, left_pictures, measure_covariances, pictures, weight_gradients
 from nfa.alignment.quantities.catalogue import chosen
 from nfa.alignment.quantities.quantity import LOSS_GRADIENT, MOTION
+from nfa.stages.options import StageOptions
 from nfa.stages.seed_work import SeedWork
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checks import finished_runs
 from nfa.storage.columns import ALIGNMENT
 from nfa.storage.finished_seeds import Parts, write_timings
-from nfa.storage.partial_table import SAVE_SECONDS, GrowingTable
-from nfa.storage.paths import SweepPaths
+from nfa.storage.partial_table import GrowingTable
 from nfa.storage.tables import write_table
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.stage_settings import Measure
@@ -26,40 +25,30 @@ from nfa.training.materials import training_loss
 from nfa.training.start import StartGradients
 
 
-def measure(
-    sweep: Sweep,
-    cell: Cell,
-    results: Path,
-    device: torch.device,
-    save_seconds: float = SAVE_SECONDS,
-    processes: int = 1,
-) -> None:
+def measure(sweep: Sweep, cell: Cell, options: StageOptions) -> None:
     """Measure every seed of a cell that is not measured, then write the cell's files from all of them.
 
     Args:
         sweep: The sweep.
         cell: One of its cells, trained.
-        results: Folder of all results.
-        device: Device to compute on.
-        save_seconds: Seconds between two savings of unfinished work.
-        processes: Number of seeds that are measured side by side, each in a process of its own.
+        options: How and where to work.
 
     Raises:
         UserError: The cell is not trained, or a checkpoint is missing, damaged or foreign.
     """
-    paths = SweepPaths(results / sweep.name).cell(cell.id)
+    paths = options.paths(sweep, cell)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "measure", hashes["measure"])
     runs = finished_runs(paths, sweep.seeds)  # raises before the lock makes a folder
     steps = {seed: run["checkpoints"] for seed, run in runs.items()}
     with parts.locked():
-        work = SeedWork(cell, parts, steps, ALIGNMENT, save_seconds)
+        work = SeedWork(cell, parts, steps, ALIGNMENT, options.save_seconds)
 
         def fill(seed: int, table: GrowingTable) -> None:
-            arrays = _measure_seed(work, seed, table, steps[seed], sweep.measure, device)
+            arrays = _measure_seed(work, seed, table, steps[seed], sweep.measure, options.device)
             write_arrays(parts.file(seed, "npz"), arrays)
 
-        work.each(fill, processes)
+        work.each(fill, options.processes)
         whole = {name: array for seed in sweep.seeds for name, array in read_arrays(parts.file(seed, "npz")).items()}
         # The arrays come first: they carry no stamp, so the table's stamp must not be there before them.
         write_arrays(paths.matrices, whole)

@@ -1,7 +1,6 @@
 """Stage 3: score every layer's features at every checkpoint of a cell; writes probes.parquet."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -10,47 +9,37 @@ from torch import nn
 from nfa.features import FeatureMachine
 from nfa.features.quality import Row, input_rows, linear_rows, metric_rows, recovery_rows
 from nfa.features.samples import SamplesWithTargets
+from nfa.stages.options import StageOptions
 from nfa.stages.seed_work import SeedWork
 from nfa.storage.checks import finished_runs
 from nfa.storage.columns import PROBES
 from nfa.storage.finished_seeds import Parts, write_timings
-from nfa.storage.partial_table import SAVE_SECONDS, GrowingTable
-from nfa.storage.paths import SweepPaths
+from nfa.storage.partial_table import GrowingTable
 from nfa.storage.tables import write_table
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.stage_settings import Probe
 from nfa.training import Materials, build_model, load_all
 
 
-def probe(
-    sweep: Sweep,
-    cell: Cell,
-    results: Path,
-    device: torch.device,
-    save_seconds: float = SAVE_SECONDS,
-    processes: int = 1,
-) -> None:
+def probe(sweep: Sweep, cell: Cell, options: StageOptions) -> None:
     """Probe every seed of a cell that is not probed, then write the cell's table from all of them.
 
     Args:
         sweep: The sweep.
         cell: One of its cells, trained.
-        results: Folder of all results.
-        device: Device to compute on.
-        save_seconds: Seconds between two savings of unfinished work.
-        processes: Number of seeds that are probed side by side, each in a process of its own.
+        options: How and where to work.
 
     Raises:
         UserError: The cell is not trained, or a checkpoint is missing, damaged or foreign.
     """
-    paths = SweepPaths(results / sweep.name).cell(cell.id)
+    paths = options.paths(sweep, cell)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "probe", hashes["probe"])
     runs = finished_runs(paths, sweep.seeds)  # raises before the lock makes a folder
     steps = {seed: run["checkpoints"] for seed, run in runs.items()}
     with parts.locked():
-        work = SeedWork(cell, parts, steps, PROBES, save_seconds)
-        data = load_all(cell, work.to_do, device)
+        work = SeedWork(cell, parts, steps, PROBES, options.save_seconds)
+        data = load_all(cell, work.to_do, options.device)
         shared = {id(each): each for each in data.values()}
         subjects: dict[int, Subject] = {}  # of the last data set, which the next seed may share
         if len(shared) == 1:
@@ -61,9 +50,9 @@ def probe(
             if id(data[seed]) not in subjects:
                 subjects = {id(data[seed]): Subject.of(data[seed], sweep.probe)}
             ends = steps[seed][0], steps[seed][-1]
-            _probe_seed(work, seed, table, ends, subjects[id(data[seed])], sweep.probe, device)
+            _probe_seed(work, seed, table, ends, subjects[id(data[seed])], sweep.probe, options.device)
 
-        work.each(fill, processes)
+        work.each(fill, options.processes)
         write_table(paths.probes, work.joined(sweep.seeds), PROBES, parts.stamp(sweep.seeds))
         write_timings(paths, hashes)
 

@@ -8,14 +8,13 @@ stopped goes on at the checkpoint that it had reached.
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import pandas as pd
 import pyarrow as pa
 from torch import nn
 
 from nfa.errors import Preempted
-from nfa.jobs.in_fork import side_by_side
+from nfa.jobs.in_fork import in_groups
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import Bar, event, progress_bar
 from nfa.storage.checkpoints import load_weights, run_identity
@@ -49,16 +48,17 @@ class SeedWork:
         self._schema, self._save_seconds = schema, save_seconds
         self.tables: dict[int, pd.DataFrame] = {}
         self.to_do = list(steps)
-        self._take_finished()
+        self._unfinished()
         for seed in self.tables:
             event(f"{self._name(seed)}: finished before")
 
-    def _take_finished(self) -> None:
-        """Read the tables of seeds to do whose parts are finished."""
+    def _unfinished(self) -> list[int]:
+        """Read the tables of seeds to do whose parts are finished; return the other seeds."""
         for seed in list(self.to_do):
             if self._parts.finished(seed) is not None:
                 self.tables[seed] = read_table(self._parts.file(seed, "parquet"))
                 self.to_do.remove(seed)
+        return list(self.to_do)
 
     def _name(self, seed: int) -> str:
         return f"{self._parts.stage} {self.cell.id} seed {seed}"
@@ -74,17 +74,12 @@ class SeedWork:
             Preempted: The process was told to stop; what was finished is saved.
         """
 
-        def finish(seed: int) -> None:
-            with self._part(seed) as table:
-                fill(seed, table)
+        def finish(seeds: Sequence[int]) -> None:
+            for seed in seeds:
+                with self._part(seed) as table:
+                    fill(seed, table)
 
-        with preemption() as preempted:
-            side_by_side([partial(finish, seed) for seed in self.to_do], processes, preempted)
-            if preempted():
-                raise Preempted(f"{self._parts.stage} {self.cell.id}: told to stop; finished checkpoints are kept")
-        self._take_finished()
-        for seed in list(self.to_do):
-            finish(seed)
+        in_groups(self._unfinished, finish, 1, processes, f"{self._parts.stage} {self.cell.id}")
 
     @contextmanager
     def _part(self, seed: int) -> Iterator[GrowingTable]:

@@ -4,8 +4,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from math import ceil
 from pathlib import Path
 
 import pandas as pd
@@ -13,16 +11,16 @@ import torch
 
 from nfa.errors import Preempted
 from nfa.jobs.environment import describe_device, provenance
-from nfa.jobs.in_fork import side_by_side
+from nfa.jobs.in_fork import in_groups
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import event, progress_bar
+from nfa.stages.options import StageOptions
 from nfa.storage.atomic import remove, write_text
 from nfa.storage.checkpoints import DamagedError, is_whole, load_tensors, run_identity, save_tensors
 from nfa.storage.columns import HISTORY
 from nfa.storage.documents import cell_document
 from nfa.storage.finished_seeds import Parts, write_timings
-from nfa.storage.partial_table import SAVE_SECONDS
-from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.storage.paths import CellPaths
 from nfa.storage.tables import read_table, write_table
 from nfa.sweep.cells import Cell, Sweep
 from nfa.training import TrainingRun
@@ -33,29 +31,19 @@ from nfa.training.together import Together, stackable
 TOGETHER = 16  # seeds trained together at most: more seeds save no further overhead and take more memory
 
 
-def train(
-    sweep: Sweep,
-    cell: Cell,
-    results: Path,
-    device: torch.device,
-    save_seconds: float = SAVE_SECONDS,
-    processes: int = 1,
-) -> None:
+def train(sweep: Sweep, cell: Cell, options: StageOptions) -> None:
     """Train all seeds of a cell that are not finished, then write the cell's files from all of them.
 
     Args:
         sweep: The sweep.
         cell: One of its cells.
-        results: Folder of all results.
-        device: Device to compute on.
-        save_seconds: Seconds between two savings of unfinished work.
-        processes: Number of processes that share the seeds.
+        options: How and where to work.
 
     Raises:
         Preempted: The process was told to stop; the states of unfinished runs are saved.
         UserError: A saved state belongs to another run.
     """
-    paths = SweepPaths(results / sweep.name).cell(cell.id)
+    paths = options.paths(sweep, cell)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "train", hashes["train"])
     with parts.locked():
@@ -63,26 +51,15 @@ def train(
         for seed in sweep.seeds:
             if seed not in waiting:
                 event(f"train {cell.id} seed {seed}: finished before")
-
-        def train_group(seeds: Sequence[int]) -> None:
-            _train_seeds(cell, seeds, parts, device, save_seconds)
-
-        size = min(TOGETHER, ceil(len(waiting) / processes))
-        with preemption() as preempted:
-            side_by_side([partial(train_group, group) for group in _groups(waiting, size)], processes, preempted)
-            if preempted():
-                raise Preempted(f"train {cell.id}: told to stop; finished steps are kept")
-        if processes > 1:
-            waiting = [seed for seed in waiting if not _is_finished(parts, seed)]
-        for group in _groups(waiting, TOGETHER):
-            train_group(group)
+        in_groups(
+            lambda: [seed for seed in waiting if not _is_finished(parts, seed)],
+            lambda seeds: _train_seeds(cell, seeds, parts, options),
+            TOGETHER,
+            options.processes,
+            f"train {cell.id}",
+        )
         _write_outputs(sweep, cell, parts)
         write_timings(paths, hashes)
-
-
-def _groups(seeds: Sequence[int], size: int) -> list[Sequence[int]]:
-    """Cut seeds into groups of a size."""
-    return [seeds[start : start + size] for start in range(0, len(seeds), max(size, 1))]
 
 
 def _is_finished(parts: Parts, seed: int) -> bool:
@@ -93,24 +70,24 @@ def _is_finished(parts: Parts, seed: int) -> bool:
     )
 
 
-def _train_seeds(cell: Cell, seeds: Sequence[int], parts: Parts, device: torch.device, save_seconds: float) -> None:
+def _train_seeds(cell: Cell, seeds: Sequence[int], parts: Parts, options: StageOptions) -> None:
     """Train some seeds, each from its saved state if there is one, and together if the network allows it."""
     started = time.perf_counter()
-    data = load_all(cell, seeds, device)
+    data = load_all(cell, seeds, options.device)
     jobs = []
     for seed in list(seeds):
         job = _Job.begin(TrainingRun(cell, seed, data.pop(seed)), parts)
         if not stackable(job.run):  # it is trained to its end before the next run is built
-            _advance([job], parts, save_seconds)
-            job.finish(parts, device)
+            _advance([job], parts, options.save_seconds)
+            job.finish(parts, options.device)
         else:
             jobs.append(job)
     for job in jobs:
         job.seconds += (time.perf_counter() - started) / len(jobs)
     if jobs:
-        _advance(jobs, parts, save_seconds)
+        _advance(jobs, parts, options.save_seconds)
     for job in jobs:
-        job.finish(parts, device)
+        job.finish(parts, options.device)
 
 
 @dataclass

@@ -1,8 +1,12 @@
 """An estimate of the time and the disk space that a cell takes. Imports no torch.
 
-The time is a model of the work, not a promise: multiplications counted from the layers, divided by a rate seen on one
-core of a 2.6 GHz server processor, plus the fixed costs of a step, a measured layer and a job. It may be wrong by a
-factor of two.
+The time is in core-seconds: the processor time of the stages train, measure and probe for all seeds of the cell, each
+with one thread, and the start of their jobs. It is a model of the work, not a promise: multiplications counted from the
+layers, divided by a rate, plus the fixed costs of a step, a layer and a job. The constants were fitted to five sweeps
+of different kinds (an MLP on 10,000 images, convolutional networks, a transformer, many small networks with kernel
+machines everywhere, and the default sweep), each run with one thread on an idle core of a 2.6 GHz server processor.
+The estimate of each was within a factor of 1.5 of the time taken, as were those of two sweeps that were not fitted. On
+another processor all estimates are wrong by about the same factor. A run that diverges takes less.
 """
 
 from dataclasses import dataclass
@@ -10,20 +14,24 @@ from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
+from nfa.data.options import DrawnOptions
 from nfa.sweep.axis_points import Network
 from nfa.sweep.cells import STAGES, Cell, Sweep
 
-MULTIPLICATIONS_PER_SECOND = 8e9  # float32, small matrices, one core
-LARGE, GAIN = 128, 3  # products whose sides are all at least so large are so many times as fast
-STEP_SECONDS = 4e-4  # an optimizer step of a small network, without its multiplications
+MULTIPLICATIONS_PER_SECOND = 8e9  # in float32 with matrices of at most 16 rows or columns, and in float64
+NARROW, GAIN = 16, 8  # a product is so many times as fast as the smaller side of its matrix is times NARROW, up to GAIN
+LARGE = 2  # rate of products and decompositions in float64 of matrices with a thousand rows and columns and more
+STEP_SECONDS = 3e-4  # an optimizer step of a small network, without its multiplications
 LAYER_SECONDS = 0.016  # quantities of one layer at one checkpoint, without the multiplications of ``algebra``
+PROBE_SECONDS = 0.005  # probe of one layer at one checkpoint, without its multiplications
 SKETCHED = 2.8  # times that quantities are computed where K is sketched: of both sketches and of their mean, and errors
 CHOSEN = 0.25  # share of the quantities' time if some are chosen without controls by rotation
-LARGEST_DECOMPOSED = 256  # controls at powers other than 1 are given up to this min(k, d)
+LARGEST_DECOMPOSED = 256  # as in nfa/alignment/quantities/haar.py, which imports torch
 LAYER_BYTES = 500  # rows of one layer at one checkpoint in the table of alignment
 JOB_SECONDS = 0.1  # scheduling and starting one job with the import server (docs/scale.md); without it about 4
 KERNEL_FITS = 24  # combinations of bandwidth and ridge that one kernel machine tries
-EVALUATIONS = 18  # passes over the whole data during training
+PENALTIES = 9  # Cholesky decompositions of a ridge probe
+EVALUATIONS = 10  # passes over the whole data during training, beside those at checkpoints
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def layer_sums(network: Network, *, heads: bool = False) -> CostSums:
 
 def _discounted(k: int, d: int) -> int:
     """Count the multiplications of a sample with a k x d matrix, fewer where large products are faster."""
-    return k * d // (GAIN if min(k, d) >= LARGE else 1)
+    return k * d * NARROW // max(NARROW, min(k, d, GAIN * NARROW))
 
 
 def algebra(k: int, d: int) -> int:
@@ -101,32 +109,74 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
 
     Heads of networks that must be built to be known (``LayerShape.heads``) are not counted.
     """
-    shape, plan, layers = cell.shape, cell.train, layer_sums(cell.network, heads=sweep.measure.heads)
-    forward = layers.forward
-    steps = plan.total_steps(shape.n_train)
-    checkpoints = len(plan.checkpoint_steps(shape.n_train))
-    samples = min(sweep.measure.samples, shape.n_train)
-    train = 3 * forward * plan.batch(shape.n_train) * steps + EVALUATIONS * forward * (shape.n_train + shape.n_test)
-    sketched = sweep.measure.estimator == "sketched" or (sweep.measure.estimator == "auto" and shape.outputs > 64)
-    passes = 2 * sweep.measure.probes if sketched else shape.outputs
-    names = sweep.measure.quantities
-    share = (SKETCHED if sketched else 1) * (CHOSEN if names and not any("haar" in name for name in names) else 1)
-    covariances = samples * (forward * (1 + passes) + layers.gram * passes)
-    measure = checkpoints * (covariances + share * layers.algebra)
-    probed, d = min(sweep.probe.samples, shape.n_train), prod(shape.input_shape)
-    probe = checkpoints * (6 * probed * layers.features + forward * (shape.n_train + shape.n_test))
-    # Gram matrices of the raw inputs and Cholesky decompositions: large, so at more than twice the rate.
-    raw = 5 * probed * d * min(probed, d) + min(probed, d) ** 3
-    few = 0 if sweep.probe.kernel == "none" else min(sweep.probe.kernel_samples, shape.n_train)
-    learned = 2 * (len(cell.layers) if sweep.probe.kernel == "all" else 1)
-    machines = 2 + sweep.probe.rfm + learned * (checkpoints if sweep.probe.kernel_at == "all" else 2)
-    fits = machines * (KERNEL_FITS * few**3 // 6 + 2 * few**2 * d)
-    multiplying = (train + measure + probe + raw + fits) / MULTIPLICATIONS_PER_SECOND
-    fixed = steps * STEP_SECONDS + checkpoints * layers.measured * LAYER_SECONDS * share
+    layers = layer_sums(cell.network, heads=sweep.measure.heads)
+    checkpoints = len(cell.train.checkpoint_steps(cell.shape.n_train))
     seeds = len(sweep.seeds)
+    data_sets = seeds if isinstance(cell.data, DrawnOptions) else 1  # others are the same for every seed
+    each = _training(cell, layers, checkpoints) + _measuring(sweep, cell, layers, checkpoints)
+    each += _probing(sweep, cell, layers, checkpoints)
     tables = checkpoints * layers.measured * LAYER_BYTES
     disk = seeds * (checkpoints * 4 * layers.weights + 4 * layers.pictures + tables + 200_000)
-    return Estimate(seeds * (multiplying + fixed) + len(STAGES) * JOB_SECONDS, disk)
+    return Estimate(seeds * each + data_sets * _baselines(sweep, cell) + len(STAGES) * JOB_SECONDS, disk)
+
+
+def _training(cell: Cell, layers: CostSums, checkpoints: int) -> float:
+    """Estimate the seconds of training one seed."""
+    shape, plan = cell.shape, cell.train
+    steps = plan.total_steps(shape.n_train)
+    evaluated = (EVALUATIONS + checkpoints) * (shape.n_train + shape.n_test)
+    multiplied = layers.forward * (3 * plan.batch(shape.n_train) * steps + evaluated)
+    return multiplied / MULTIPLICATIONS_PER_SECOND + steps * STEP_SECONDS
+
+
+def _covariances(samples: int, passes: int, layers: CostSums) -> int:
+    """Count the multiplications of K of all layers on some samples."""
+    return samples * (layers.forward * (1 + passes) + layers.gram * passes)
+
+
+def _measuring(sweep: Sweep, cell: Cell, layers: CostSums, checkpoints: int) -> float:
+    """Estimate the seconds of measuring one seed."""
+    settings, shape = sweep.measure, cell.shape
+    sketched = settings.estimator == "sketched" or (settings.estimator == "auto" and shape.outputs > 64)
+    passes = 2 * settings.probes if sketched else shape.outputs
+    names = settings.quantities
+    share = (SKETCHED if sketched else 1) * (CHOSEN if names and not any("haar" in name for name in names) else 1)
+    multiplied = _covariances(min(settings.samples, shape.n_train), passes, layers) + share * layers.algebra
+    return checkpoints * (multiplied / MULTIPLICATIONS_PER_SECOND + layers.measured * LAYER_SECONDS * share)
+
+
+def _probing(sweep: Sweep, cell: Cell, layers: CostSums, checkpoints: int) -> float:
+    """Estimate the seconds of probing one seed, without the scores of the raw input."""
+    settings, shape = sweep.probe, cell.shape
+    samples = min(settings.samples, shape.n_train)
+    multiplied = checkpoints * (samples * layers.features + layers.forward * (samples + shape.n_test))
+    if settings.kernel != "none":
+        few = min(settings.kernel_samples, shape.n_train)
+        learned = cell.network.layers[: None if settings.kernel == "all" else 1]
+        entering = [layer.fan_in * layer.positions + 2 * layer.fan_out * layer.positions for layer in learned]
+        metrics = 3 * len(learned) - 1  # I, NFM and AGOP, without I of the raw input
+        fitted = metrics * _fits(few) + sum(entering) * few * (few // 2 + shape.n_test) // LARGE
+        times = checkpoints if settings.kernel_at == "all" else 2
+        multiplied += times * (fitted + _covariances(few, shape.outputs, layers))
+    return multiplied / MULTIPLICATIONS_PER_SECOND + checkpoints * len(cell.network.layers) * PROBE_SECONDS
+
+
+def _baselines(sweep: Sweep, cell: Cell) -> float:
+    """Estimate the seconds of scoring the raw input of one data set."""
+    settings, shape = sweep.probe, cell.shape
+    d, samples = prod(shape.input_shape), min(settings.samples, shape.n_train)
+    smaller = min(d, samples)
+    multiplied = (samples * d * smaller + PENALTIES * smaller**3 // 6) // LARGE
+    if settings.kernel != "none":
+        few = min(settings.kernel_samples, shape.n_train)
+        multiplied += (2 + settings.rfm) * (_fits(few) + few**2 * d // (2 * LARGE))
+        multiplied += settings.rfm * shape.outputs * few**2 * min(few, d) // LARGE
+    return multiplied / MULTIPLICATIONS_PER_SECOND
+
+
+def _fits(samples: int) -> int:
+    """Count the multiplications of choosing the bandwidth and ridge of a kernel machine; n^2 stands for its kernels."""
+    return KERNEL_FITS * samples**2 * (samples // 25 + 50)
 
 
 def duration(seconds: float) -> str:

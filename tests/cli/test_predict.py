@@ -15,6 +15,7 @@ from nfa.conventions import CONTROLS, HEADLINE, Convention
 from nfa.optim import OPTIMIZERS
 from nfa.report.terminal.predictions import prediction_report
 from nfa.stages.measure import measure as measure_stage
+from nfa.stages.options import StageOptions
 from nfa.stages.predict import predict
 from nfa.stages.train import train
 from nfa.storage.paths import SweepPaths
@@ -54,8 +55,8 @@ def measured(sweep: Sweep, results: Path) -> pd.DataFrame:
     """Train and measure every cell; their rows at step 0 that are limits."""
     tables = []
     for cell in sweep.cells:
-        train(sweep, cell, results, CPU)
-        measure_stage(sweep, cell, results, CPU)
+        train(sweep, cell, StageOptions(results, CPU))
+        measure_stage(sweep, cell, StageOptions(results, CPU))
         table = read_table(SweepPaths(results / sweep.name).cell(cell.id).alignment)
         tables.append(table.assign(cell=cell.id))
     table = pd.concat(tables, ignore_index=True)

@@ -13,6 +13,7 @@ from nfa.alignment import measure_covariances
 from nfa.stages import seed_work
 from nfa.stages.aggregate import aggregate, collect
 from nfa.stages.measure import measure
+from nfa.stages.options import StageOptions
 from nfa.stages.predict import predict
 from nfa.stages.probe import probe
 from nfa.stages.publish import publish
@@ -35,8 +36,8 @@ def test_early_dynamics_are_followed_where_asked_for_plain_sgd(tmp_path: Path) -
     sweep = tiny_sweep(seeds=1, measure={"samples": 50, "early": 30})
     arrays = {}
     for cell in sweep.cells[:2]:
-        train(sweep, cell, tmp_path, CPU)
-        measure(sweep, cell, tmp_path, CPU)
+        train(sweep, cell, StageOptions(tmp_path, CPU))
+        measure(sweep, cell, StageOptions(tmp_path, CPU))
         arrays[cell.optimizer.name] = read_arrays(SweepPaths(tmp_path / sweep.name).cell(cell.id).matrices)  # type: ignore[attr-defined]
     assert not any("early" in key for key in arrays["adam"])
     cell, materials = sweep.cells[0], load_data(sweep.cells[0], 0, CPU)
@@ -56,7 +57,7 @@ def test_chosen_quantities_alone_are_in_the_tables_and_the_report(names: list[st
     some, whole = (replace(sweep, cells=sweep.cells[:1]) for sweep in (some, whole))
     for sweep, results in ((some, tmp_path / "some"), (whole, tmp_path / "whole")):
         for stage in (train, measure, probe):
-            stage(sweep, sweep.cells[0], results, CPU)
+            stage(sweep, sweep.cells[0], StageOptions(results, CPU))
     found, every = (
         read_table(SweepPaths(tmp_path / folder / "tiny").cell(some.cells[0].id).alignment)
         for folder in ("some", "whole")
@@ -85,7 +86,7 @@ def test_heads_are_layers_of_their_own_in_every_stage(tmp_path: Path) -> None:
     paths = SweepPaths(tmp_path / sweep.name)
     for cell in sweep.cells:
         for stage in (train, measure, probe):
-            stage(sweep, cell, tmp_path, CPU)
+            stage(sweep, cell, StageOptions(tmp_path, CPU))
     one, two, without = (read_table(paths.cell(cell.id).alignment) for cell in sweep.cells)
     projections = [f"blocks.0.{part}" for part in ("query", "key", "value")]
     others = ["embed", "blocks.0.output", "blocks.0.up", "blocks.0.down", "readout"]
@@ -131,7 +132,7 @@ def test_arrays_are_kept_at_the_first_the_middle_and_the_last_checkpoint(
     """K in the left singular basis of every layer at all three, NFM and AGOP at both ends; float32."""
     sweep, paths, results = trained
     cell = sweep.cells[0]
-    measure(sweep, cell, results, CPU)
+    measure(sweep, cell, StageOptions(results, CPU))
     arrays = read_arrays(paths.matrices)
     assert all(array.dtype == np.float32 for array in arrays.values())
     steps = cell.train.checkpoint_steps(cell.shape.n_train)
@@ -166,6 +167,6 @@ def test_a_measurement_that_goes_on_keeps_the_same_arrays(
     with monkeypatch.context() as patch:
         patch.setattr(seed_work, "load_weights", stopped)
         with pytest.raises(KeyboardInterrupt):
-            measure(sweep, cell, results, CPU, save_seconds=0)
-    measure(sweep, cell, results, CPU)
+            measure(sweep, cell, StageOptions(results, CPU, save_seconds=0))
+    measure(sweep, cell, StageOptions(results, CPU))
     assert sum(f"/{steps[len(steps) // 2]}/hidden0/left_k" in key for key in read_arrays(paths.matrices)) == 2

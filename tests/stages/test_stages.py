@@ -12,6 +12,7 @@ import torch
 from nfa.errors import UserError
 from nfa.stages.aggregate import aggregate
 from nfa.stages.measure import measure
+from nfa.stages.options import StageOptions
 from nfa.stages.probe import probe
 from nfa.stages.train import train
 from nfa.storage.checks import check_outputs
@@ -29,7 +30,7 @@ def test_deleted_outputs_are_rewritten_from_finished_work(trained: tuple[Sweep, 
     history, moment = paths.history.read_bytes(), paths.checkpoint(0, 30).stat().st_mtime_ns
     paths.history.unlink()
     paths.cell.unlink()
-    train(sweep, sweep.cells[0], results, CPU)
+    train(sweep, sweep.cells[0], StageOptions(results, CPU))
     assert paths.history.read_bytes() == history
     assert paths.checkpoint(0, 30).stat().st_mtime_ns == moment
 
@@ -41,7 +42,7 @@ def test_seeds_side_by_side_give_the_same_bytes(tmp_path: Path) -> None:
         results = tmp_path / str(processes)
         paths = SweepPaths(results / sweep.name).cell(cell.id)
         for stage in (train, measure, probe):
-            stage(sweep, cell, results, CPU, processes=processes)
+            stage(sweep, cell, StageOptions(results, CPU, processes=processes))
         tables = (paths.history, paths.alignment, paths.matrices, paths.probes)
         files[processes] = [file.read_bytes() for file in (*tables, paths.checkpoint(2, 30))]
         forks = {Parts(paths, "measure", sweep.hashes(cell)["measure"]).file(seed, "json") for seed in sweep.seeds}
@@ -69,7 +70,7 @@ def test_an_error_beside_other_seeds_is_raised_unchanged(
 
     monkeypatch.setattr(module, name, failing)
     with pytest.raises(UserError, match="no such seed"):
-        stage(sweep, cell, results, CPU, processes=2)
+        stage(sweep, cell, StageOptions(results, CPU, processes=2))
     parts = Parts(paths, stage.__name__, sweep.hashes(cell)[stage.__name__])
     assert parts.finished(0) is not None
     assert parts.finished(1) is None
@@ -91,21 +92,21 @@ def test_a_damaged_or_foreign_checkpoint_is_named_and_nothing_is_overwritten(
         damage()
         left = file.read_bytes() if file.exists() else None
         with pytest.raises(UserError, match=words) as caught:
-            stage(sweep, sweep.cells[0], results, CPU)  # type: ignore[operator]
+            stage(sweep, sweep.cells[0], StageOptions(results, CPU))  # type: ignore[operator]
         assert str(file) in str(caught.value)
         assert (file.read_bytes() if file.exists() else None) == left
         file.write_bytes(good)
-    stage(sweep, sweep.cells[0], results, CPU)  # type: ignore[operator]
+    stage(sweep, sweep.cells[0], StageOptions(results, CPU))  # type: ignore[operator]
 
 
 def test_stages_name_the_one_that_comes_before(tmp_path: Path) -> None:
     sweep = tiny_sweep()
     for stage in (measure, probe):
         with pytest.raises(UserError, match="run `nfa train`"):
-            stage(sweep, sweep.cells[0], tmp_path, CPU)
-    train(tiny_sweep(seeds=1), sweep.cells[0], tmp_path, CPU)
+            stage(sweep, sweep.cells[0], StageOptions(tmp_path, CPU))
+    train(tiny_sweep(seeds=1), sweep.cells[0], StageOptions(tmp_path, CPU))
     with pytest.raises(UserError, match="seed 1 is not trained"):
-        measure(sweep, sweep.cells[0], tmp_path, CPU)
+        measure(sweep, sweep.cells[0], StageOptions(tmp_path, CPU))
 
 
 def test_a_diverged_run_is_a_result_and_the_stages_go_on(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_diverged_run_is_a_result_and_the_stages_go_on(tmp_path: Path) -> None
     cell = sweep.cells[0]
     paths = SweepPaths(tmp_path / sweep.name).cell(cell.id)
     for stage in (train, measure, probe):
-        stage(sweep, cell, tmp_path, CPU)
+        stage(sweep, cell, StageOptions(tmp_path, CPU))
     history = pd.read_parquet(paths.history)
     step = int(history.query("metric == 'diverged'")["step"].iloc[0])
     alignment = pd.read_parquet(paths.alignment)
@@ -125,7 +126,7 @@ def test_a_diverged_run_is_a_result_and_the_stages_go_on(tmp_path: Path) -> None
 def test_a_damaged_part_is_made_again(trained: tuple[Sweep, CellPaths, Path], stage: Any) -> None:
     sweep, paths, results = trained
     cell = sweep.cells[0]
-    stage(sweep, cell, results, CPU)
+    stage(sweep, cell, StageOptions(results, CPU))
     outputs = {"train": paths.history, "measure": paths.alignment, "probe": paths.probes}
     good = outputs[stage.__name__].read_bytes()
     for name, damage in (
@@ -139,7 +140,7 @@ def test_a_damaged_part_is_made_again(trained: tuple[Sweep, CellPaths, Path], st
             part.unlink()
         else:
             part.write_bytes(damage)
-        stage(sweep, cell, results, CPU)
+        stage(sweep, cell, StageOptions(results, CPU))
         assert outputs[stage.__name__].read_bytes() == good
 
 
@@ -150,7 +151,7 @@ def test_results_of_other_settings_or_damaged_ones_are_refused_with_the_way_out(
     sweep = tiny_sweep(data=sweep.document["data"][:1], optimizer=sweep.document["optimizer"][:1])
     cell = sweep.cells[0]
     for stage in (measure, probe):
-        stage(sweep, cell, results, CPU)
+        stage(sweep, cell, StageOptions(results, CPU))
     check_outputs(sweep, cell, paths)
     other = parse({**sweep.document, "measure": {"samples": 20}}, "tiny.yaml")
     with pytest.raises(UserError, match=f"made with other settings.*run `nfa measure tiny.yaml --cells {cell.id}`"):
@@ -169,13 +170,13 @@ def test_results_of_other_settings_or_damaged_ones_are_refused_with_the_way_out(
         with pytest.raises(UserError, match="damaged"):
             aggregate(sweep, results)
         path.write_bytes(good)
-    measure(other, cell, results, CPU)
+    measure(other, cell, StageOptions(results, CPU))
     check_outputs(other, cell, paths)
 
 
 def test_timings_name_every_stage_and_seed(trained: tuple[Sweep, CellPaths, Path]) -> None:
     sweep, paths, results = trained
-    measure(sweep, sweep.cells[0], results, CPU)
+    measure(sweep, sweep.cells[0], StageOptions(results, CPU))
     frame = pd.read_parquet(paths.timings)
     named = set(zip(frame["stage"], frame["seed"], strict=True))
     assert named == {(stage, seed) for stage in ("train", "measure") for seed in (0, 1)}

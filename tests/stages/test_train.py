@@ -9,6 +9,7 @@ import torch
 
 from nfa.stages.aggregate import aggregate
 from nfa.stages.measure import measure
+from nfa.stages.options import StageOptions
 from nfa.stages.probe import probe
 from nfa.stages.train import train
 from nfa.storage.checkpoints import load_tensors
@@ -34,7 +35,7 @@ def test_a_deleted_checkpoint_is_trained_again(trained: tuple[Sweep, CellPaths, 
     sweep, paths, results = trained
     before = paths.checkpoint(0, 30).read_bytes()
     paths.checkpoint(0, 30).unlink()
-    train(sweep, sweep.cells[0], results, CPU)
+    train(sweep, sweep.cells[0], StageOptions(results, CPU))
     assert paths.checkpoint(0, 30).read_bytes() == before
 
 
@@ -43,7 +44,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypat
 
     sweep = tiny_sweep()
     cell = sweep.cells[1]
-    train(sweep, cell, tmp_path / "whole", CPU)
+    train(sweep, cell, StageOptions(tmp_path / "whole", CPU))
     advance = TrainingRun.advance
 
     def interrupted(run: TrainingRun) -> None:
@@ -53,9 +54,9 @@ def test_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(TrainingRun, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(sweep, cell, tmp_path / "cut", CPU, save_seconds=0)
+        train(sweep, cell, StageOptions(tmp_path / "cut", CPU, save_seconds=0))
     monkeypatch.setattr(TrainingRun, "advance", advance)
-    train(sweep, cell, tmp_path / "cut", CPU, save_seconds=0)
+    train(sweep, cell, StageOptions(tmp_path / "cut", CPU, save_seconds=0))
     whole, cut = (SweepPaths(tmp_path / name / sweep.name).cell(cell.id) for name in ("whole", "cut"))
     assert whole.history.read_bytes() == cut.history.read_bytes()
     for step in cell.train.checkpoint_steps(200):
@@ -68,7 +69,7 @@ def test_a_run_that_diverges_at_once_is_a_result_too(tmp_path: Path) -> None:
     sweep = tiny_sweep(model=model, seeds=1, optimizer=[{"name": "sgd"}])
     for cell in sweep.cells:
         for stage in (train, measure, probe):
-            stage(sweep, cell, tmp_path, CPU)
+            stage(sweep, cell, StageOptions(tmp_path, CPU))
     paths = SweepPaths(tmp_path / sweep.name).cell(sweep.cells[0].id)
     alignment = pd.read_parquet(paths.alignment)
     assert set(alignment["step"]) == {0}
@@ -82,7 +83,7 @@ def test_provenance_is_of_the_training(trained: tuple[Sweep, CellPaths, Path], m
     before = json.loads(paths.cell.read_text())
     monkeypatch.setattr("nfa.stages.train.provenance", lambda: {"commit": "later"})
     more = parse({**sweep.document, "seeds": 3}, "tiny.yaml")
-    train(more, more.cells[0], results, CPU)
+    train(more, more.cells[0], StageOptions(results, CPU))
     after = json.loads(paths.cell.read_text())
     assert after["provenance"] == before["provenance"]
     assert after["runs"]["0"] == before["runs"]["0"]

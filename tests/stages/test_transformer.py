@@ -9,6 +9,7 @@ from nfa.report.statistics.study import Study
 from nfa.report.statistics.summaries import make_tables
 from nfa.stages.aggregate import collect
 from nfa.stages.measure import measure
+from nfa.stages.options import StageOptions
 from nfa.stages.probe import probe
 from nfa.stages.train import train
 from nfa.storage.paths import SweepPaths
@@ -30,7 +31,7 @@ def test_early_dynamics_have_the_places_of_the_layers_that_are_measured(tmp_path
         probe={"kernel": "none", "rfm": 0},
     )
     for stage in (train, measure, probe):
-        stage(sweep, sweep.cells[0], tmp_path, CPU)
+        stage(sweep, sweep.cells[0], StageOptions(tmp_path, CPU))
     paths = SweepPaths(tmp_path / sweep.name)
     collected = collect(sweep, paths)
     curves = collected.early

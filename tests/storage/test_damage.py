@@ -14,6 +14,7 @@ import torch
 
 from nfa.errors import UserError
 from nfa.stages.measure import measure
+from nfa.stages.options import StageOptions
 from nfa.stages.train import train
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.checkpoints import DamagedError, load_tensors
@@ -45,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, CellPaths, P
     sweep = tiny_sweep(seeds=1)
     results = tmp_path_factory.mktemp("results")
     for stage in (train, measure):
-        stage(sweep, sweep.cells[1], results, CPU)
+        stage(sweep, sweep.cells[1], StageOptions(results, CPU))
     return sweep, SweepPaths(results / sweep.name).cell(sweep.cells[1].id), results
 
 
@@ -108,7 +109,7 @@ def test_weights_without_a_digest_are_refused(tmp_path: Path) -> None:
 def test_training_begins_again_after_a_damaged_saved_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = tiny_sweep(seeds=1)
     cell = sweep.cells[1]
-    train(sweep, cell, tmp_path / "whole", CPU)
+    train(sweep, cell, StageOptions(tmp_path / "whole", CPU))
     advance = TrainingRun.advance
 
     def interrupted(run: TrainingRun) -> None:
@@ -121,12 +122,12 @@ def test_training_begins_again_after_a_damaged_saved_state(tmp_path: Path, monke
         # One seed of an MLP is trained by the same steps as several.
         patched.setattr("nfa.stages.train.stackable", lambda run: False)
         with pytest.raises(KeyboardInterrupt):
-            train(sweep, cell, tmp_path / "cut", CPU, save_seconds=0)
+            train(sweep, cell, StageOptions(tmp_path / "cut", CPU, save_seconds=0))
     (saved,) = (tmp_path / "cut").rglob("*.resume.safetensors")
     damaged = bytearray(saved.read_bytes())
     damaged[-2] ^= 0x40
     saved.write_bytes(damaged)
-    train(sweep, cell, tmp_path / "cut", CPU)
+    train(sweep, cell, StageOptions(tmp_path / "cut", CPU))
     whole, cut = (SweepPaths(tmp_path / name / sweep.name).cell(cell.id) for name in ("whole", "cut"))
     assert cut.history.read_bytes() == whole.history.read_bytes()
     assert cut.checkpoint(0, 30).read_bytes() == whole.checkpoint(0, 30).read_bytes()
@@ -138,7 +139,7 @@ def test_a_flipped_digit_in_the_record_of_a_part_makes_it_again(cell: tuple[Swee
     text = record.read_text()
     constant = json.loads(text)["run"]["constant_predictor"]["test_loss"]
     record.write_text(text.replace(str(constant), str(constant / 2)))
-    train(sweep, sweep.cells[1], results, CPU)
+    train(sweep, sweep.cells[1], StageOptions(results, CPU))
     assert json.loads(paths.cell.read_text())["runs"]["0"]["constant_predictor"]["test_loss"] == constant
 
 
