@@ -9,6 +9,7 @@ import pytest
 from nfa.report.figures import matrices
 from nfa.report.figures.files import drawings
 from nfa.report.page.contents import render_sections
+from nfa.report.page.sections import pictures
 from nfa.report.page.sections.section import Material
 from nfa.report.statistics import matrix_albums
 from nfa.report.statistics.matrix_albums import Picture, find_albums
@@ -70,8 +71,7 @@ def test_entries_that_are_not_finite_are_grey_and_others_are_scaled_by_the_large
 
 
 def test_the_captions_say_what_is_grey(diverged: Study) -> None:
-    parts = render_sections(Material(diverged, find_albums(diverged)))
-    page = next(part.html for part in parts if part.section.anchor == "pictures").split('id="left-basis"')[0]
+    page = pictures.SECTION.render(Material(diverged, find_albums(diverged))).html.split('id="left-basis"')[0]
     captions = [text.split("</figcaption>")[0] for text in page.split("<figcaption>")[1:]]
     first, last, vectors = captions[:3]  # of an image
     assert first.startswith("step 0: UC-NFC 0.")
