@@ -57,6 +57,14 @@ CONTROLS = {
     "c_spectral_update": Control("c_spectral_update_haar", "c_spectral_update_haar_sd"),
 }
 
+# What trackers and ``nfa.Monitor`` log of every layer, each quantity before its control.
+LOGGED = (
+    *(name for each in HEADLINES for name in (each, CONTROLS[each].mean)),
+    "w0_nfc",
+    *(name for each in ("spectral", "c_directional", "c_spectral") for name in (each, CONTROLS[each].mean)),
+    "relative_change",
+)
+
 # A run learned if it finished and its final test loss, or its share of test errors, is below this share of that of the
 # best constant prediction. The errors count too, because on classes that are hard to tell apart the squared error falls
 # little while the accuracy becomes far better.

@@ -70,14 +70,14 @@ def ready() -> dict[str, Any]:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    wandb = SimpleNamespace(log=lambda row: row["alignment/uc_nfc/0"])
+    run = SimpleNamespace(log=lambda row, commit: row["alignment/uc_nfc/0"], define_metric=lambda name, **_: name)
     images = torch.randn(20, 3, 2, 2)
     return {
         "nfa": nfa,
         "model": model,
         "images": images,
         "state_dict_before_training": start,
-        "wandb": wandb,
+        "run": run,
         "step": 0,
     }
 

@@ -1,14 +1,18 @@
 """Measure a network while it trains, in the user's own training loop.
 
     monitor = nfa.Monitor(model, images)          # before the first step: remembers W0
+    monitor.define_metrics(run)                   # run = wandb.init(...): its numbers have their own steps
     for step, (x, y) in enumerate(loader):
         train_one_step(model, x, y)
         if step % 100 == 0:
-            wandb.log(monitor(step))
+            run.log(monitor(step), commit=False)
     monitor.frame.to_parquet("alignment.parquet")
 
 Each call measures all layers on the same samples and adds their rows to ``monitor.frame``. The network before training
 is measured once.
+
+``commit=False`` adds the numbers to the row that the loop's next ``run.log`` completes, whether that gives a step or
+not. Without it each call would count as a step of the run, and W&B drops rows of the loop whose ``step=`` is below.
 """
 
 from dataclasses import fields, replace
@@ -27,13 +31,10 @@ from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.samples import Inputs, batches, kept, random_states_kept
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.options import MeasureOptions
-from nfa.alignment.quantities import QUANTITIES
-from nfa.conventions import CORRELATIONS, HEADLINES, POWERS, READOUT
+from nfa.conventions import CORRELATIONS, LOGGED, POWERS, READOUT
 from nfa.errors import nearest
 
 _OPTIONS = tuple(field.name for field in fields(MeasureOptions) if field.name != "step")  # a call gives the step
-# Each quantity is followed by its control.
-LOGGED = (*(str(name) for each in HEADLINES for name in (each, QUANTITIES[each].control)), "relative_change")
 
 
 class Monitor:
@@ -100,11 +101,11 @@ class Monitor:
             step: Value of the column ``step``.
 
         Returns:
-            Numbers by name, for ``wandb.log``: ``<prefix>/step``, and, for UC-NFC, C-NFC and the directional factor,
-            their controls (``haar_nfc``, ``c_haar_nfc``, ``directional_haar``) and the relative change,
-            ``<prefix>/<quantity>/<layer index>``, ``<prefix>/<quantity>/readout``, and ``<prefix>/<quantity>/mean``
-            over all layers except the readout, at which K = I, so that the correlations are 1 by definition. Further
-            readouts are named ``readout_<layer index>``. Undefined values are left out.
+            Numbers by name, for ``run.log(..., commit=False)``: ``<prefix>/step``, and, for every quantity of
+            ``nfa.conventions.LOGGED`` (UC-NFC, C-NFC, their factors, each with its control, the NFC of W0, and the
+            relative change), ``<prefix>/<quantity>/<layer index>``, ``<prefix>/<quantity>/readout``, and
+            ``<prefix>/<quantity>/mean`` over all layers except the readout, at which K = I, so that the correlations
+            are 1 by definition. Further readouts are named ``readout_<layer index>``. Undefined values are left out.
         """
         table, measured = measured_table(
             self._model, self._inputs, replace(self._options, step=step), initial=self._initial, like=self._like
@@ -129,6 +130,20 @@ class Monitor:
             if len(hidden):
                 logged[f"{self._prefix}/{quantity}/mean"] = float(hidden.value.mean())
         return logged
+
+    @property
+    def layer_names(self) -> dict[str, str]:
+        """Name of each layer in logged numbers -> the layer, for the run's config; empty before the first call."""
+        return {self._key(layer): layer for layer in self._numbers}
+
+    def define_metrics(self, run: Any) -> None:
+        """Tell a W&B run that the numbers of this monitor are over their own steps.
+
+        Args:
+            run: What ``wandb.init`` returned. Monitors with different prefixes can share a run.
+        """
+        run.define_metric(f"{self._prefix}/step", hidden=True)
+        run.define_metric(f"{self._prefix}/*", step_metric=f"{self._prefix}/step")
 
     def _key(self, layer: str) -> str:
         """Name a layer in logged numbers."""

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 import nfa
 from nfa.alignment.quantities import QUANTITIES
 
-QUANTITY_AND_CONTROL = [("uc_nfc", "haar_nfc"), ("c_nfc", "c_haar_nfc"), ("directional", "directional_haar")]
+QUANTITY_AND_CONTROL = [
+    ("uc_nfc", "haar_nfc"),
+    ("c_nfc", "c_haar_nfc"),
+    ("directional", "directional_haar"),
+    ("spectral", "spectral_haar"),
+    ("c_directional", "c_directional_haar"),
+    ("c_spectral", "c_spectral_haar"),
+]
 
 
 def moved(model: nn.Module) -> None:
@@ -28,12 +35,13 @@ def test_logged_numbers_are_those_of_the_frame() -> None:
     shown = frame[frame.correlation.isna() | ((frame.correlation == "cosine") & (frame.power == "1"))]
     values = shown.set_index(["quantity", "layer"]).value
     names = [name for pair in QUANTITY_AND_CONTROL for name in pair]
-    for name in (*names, "relative_change"):
+    for name in (*names, "w0_nfc", "relative_change"):
         for layer, key in (("0", "0"), ("2", "1"), ("4", "readout")):
             assert logged.pop(f"alignment/{name}/{key}") == values[name, layer]
         mean = (values[name, "0"] + values[name, "2"]) / 2
         assert logged.pop(f"alignment/{name}/mean") == pytest.approx(mean)
     assert not logged
+    assert monitor.layer_names == {"0": "0", "1": "2", "readout": "4"}
     assert [(name, QUANTITIES[name].control) for name, _ in QUANTITY_AND_CONTROL] == QUANTITY_AND_CONTROL
 
 

@@ -63,7 +63,7 @@ def pictures_of(
             caption = f"NFM | AGOP of layer 0 ({layers[0]}), {part}, step {step}, each scaled to its own range"
             pixels = _join(*(_enlarge(_colour(panel)) for panel in panels))
             pictures += [
-                RunPicture("nfm_agop_layer_0", step, caption, pixels),
+                RunPicture("nfm_agop_0", step, caption, pixels),
                 _spectra_picture(matrices, layers, step),
             ]
         if f"{place}/left_k" in matrices:

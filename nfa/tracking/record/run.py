@@ -3,9 +3,10 @@
     record = build_record(sweep, cell, seed, read_results(paths.cell(cell.id)))
 
 Only values of the headline convention (cosine correlation, power 1) are metrics, each quantity beside its control.
-Their names give a hidden layer by its index (``alignment/uc_nfc/layer_0``), so that runs of different networks share
-metric names, and the last layer as ``readout``. All other values are in tables. Means over layers leave out undefined
-values and the readout, whose correlation is 1 by definition because no layer follows it (K = I).
+Their names give a hidden layer by its index (``alignment/uc_nfc/0``), so that runs of different networks share metric
+names, and the readout as ``readout``; ``layers`` in the config maps them to the layers. All other values are in tables.
+Means over layers leave out undefined values and the readout, whose correlation is 1 by definition because no layer
+follows it (K = I).
 """
 
 import hashlib
@@ -22,12 +23,12 @@ from nfa.sweep.cells import Cell, Sweep
 from nfa.tracking.record.bundle import Bundle
 from nfa.tracking.record.cell_files import CellResults
 from nfa.tracking.record.pictures import RunPicture, pictures_of
-from nfa.tracking.record.series import Series, all_series, layer_keys
+from nfa.tracking.record.series import Series, all_series, keys_of_layers
 from nfa.tracking.record.summary import summary_of
 from nfa.tracking.record.tables import RunTable, tables_of
 
 # Raise this number when the layout of a run changes: then every run gets a new id and is published again.
-LAYOUT = 4
+LAYOUT = 5
 NAME_LIMIT = 128  # most characters that W&B accepts for the name and the group of a run
 TAG_LIMIT = 64  # most characters that W&B accepts for a tag
 UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # keys that may differ between runs of equal content
@@ -143,7 +144,7 @@ def build_record(
         group=_fit(cell.id),
         job_type="run",
         tags=_tags(sweep, results.document),
-        config=_config(sweep, cell, seed, results.document)
+        config=_config(sweep, cell, seed, results.document, keys_of_layers(layers, alignment))
         | ({"artifacts": {bundle.name: bundle.digest for bundle in (*uses, *makes)}} if uses or makes else {}),
         summary=summary_of(seed, results, series),
         series=series,
@@ -173,7 +174,7 @@ def begun_record(
         group=_fit(cell.id),
         job_type="run",
         tags=_tags(sweep, document),
-        config=_config(sweep, cell, seed, document),
+        config=_config(sweep, cell, seed, document, keys_of_layers(layers, alignment)),
         summary={},
         series=all_series(history, alignment, probes, layers),
         tables={},
@@ -192,7 +193,9 @@ def _tags(sweep: Sweep, document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag[:TAG_LIMIT] for tag in (sweep.name, *names)))
 
 
-def _config(sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any]) -> dict[str, Any]:
+def _config(
+    sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any], layer_keys: dict[str, str]
+) -> dict[str, Any]:
     """Nest the settings by axis, so that W&B shows ``model.depth`` and ``optimizer.name`` as columns."""
     parameters = document["parameters"]
     return {
@@ -203,7 +206,7 @@ def _config(sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any]) -> di
         "cell": cell.id,
         "seed": seed,
         "sweep": sweep.name,
-        "layers": dict(zip(layer_keys(len(document["layers"])), document["layers"], strict=True)),
+        "layers": {layer_keys[layer["name"]]: layer for layer in document["layers"]},
         "convention": HEADLINE._asdict(),
         "provenance": document["provenance"],
     }

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import CONTROLS, HEADLINES, READOUT
+from nfa.conventions import LOGGED, READOUT
 from nfa.report.statistics.runs import in_headline
-
-QUANTITIES = tuple(name for quantity in HEADLINES for name in (quantity, CONTROLS[quantity].mean))
 
 
 @dataclass(frozen=True)
@@ -29,22 +27,37 @@ class Series:
     prefixes: tuple[str, ...]
 
 
-def layer_keys(count: int) -> list[str]:
+def layer_keys(count: int, *, readout: bool = True) -> list[str]:
     """Return the names of layers in metrics, so that all networks share names: their index in forward order.
 
-    The last layer, the readout, has its own name, because a hidden layer of a deeper network has its index.
+    The readout has its own name, because a hidden layer of a deeper network has its index. These are the names that
+    ``nfa.Monitor`` gives.
+
+    Args:
+        count: Number of layers.
+        readout: True if the last layer is the network's output; False if another map follows it.
 
     >>> layer_keys(3)
-    ['layer_0', 'layer_1', 'readout']
+    ['0', '1', 'readout']
     """
-    return [*(f"layer_{index}" for index in range(count - 1)), "readout"]
+    return [*map(str, range(count - 1)), "readout" if readout else str(count - 1)]
+
+
+def keys_of_layers(layers: Sequence[str], alignment: pd.DataFrame) -> dict[str, str]:
+    """Map the layers of a network, in forward order, to their names in metrics.
+
+    The last layer counts as the readout unless its rows of ``alignment``, if there are any yet, say that it is none.
+    """
+    depths = alignment.loc[alignment["layer"] == layers[-1], "depth_from_output"]
+    readout = depths.empty or bool((depths == READOUT).any())
+    return dict(zip(layers, layer_keys(len(layers), readout=readout), strict=True))
 
 
 def all_series(
     history: pd.DataFrame, alignment: pd.DataFrame, probes: pd.DataFrame, layers: Sequence[str]
 ) -> tuple[Series, ...]:
     """Lay out one run's training curves, alignment and probe scores."""
-    names = dict(zip(layers, layer_keys(len(layers)), strict=True))
+    names = keys_of_layers(layers, alignment)
     return (
         Series("train", "train/step", _training_rows(history, names), ("train", "test")),
         Series("alignment", "alignment/step", _alignment_rows(alignment, names), ("alignment",)),
@@ -69,7 +82,7 @@ def _alignment_rows(alignment: pd.DataFrame, names: dict[str, str]) -> list[dict
     rows: dict[int, dict[str, float]] = {
         step: {"alignment/step": step} for step in sorted(chosen["step"].unique().tolist())
     }
-    for quantity in QUANTITIES:
+    for quantity in LOGGED:
         of_quantity = chosen[chosen["quantity"] == quantity]
         hidden: dict[int, list[float]] = {step: [] for step in rows}
         columns = (of_quantity[column].tolist() for column in ("step", "layer", "depth_from_output", "value"))
@@ -82,7 +95,7 @@ def _alignment_rows(alignment: pd.DataFrame, names: dict[str, str]) -> list[dict
 
 
 def _probe_rows(probes: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
-    """Name scores ``probe/<split>_<metric>/layer_<index>``, and those of the raw inputs (step 0) ``.../input``."""
+    """Name scores ``probe/<split>_<metric>/<layer index>``, and those of the raw inputs (step 0) ``.../input``."""
     rows: dict[int, dict[str, float]] = {}
     columns = (probes[column].tolist() for column in ("step", "layer", "split", "metric", "value"))
     for step, layer, split, metric, value in zip(*columns, strict=True):

@@ -278,7 +278,7 @@ def _alignment(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H2 
     if len(layers) > MAX_LAYERS:
         layers = [*layers[: MAX_LAYERS // 2], *layers[-MAX_LAYERS // 2 :]]
     panels = [
-        _with_control(quantity, layer, "cell", f"{label}, {layer.replace('_', ' ', 1)}")
+        _with_control(quantity, layer, "cell", f"{label}, layer {layer}")
         for layer in layers
         for quantity, label in _labels().items()
     ]

@@ -11,18 +11,16 @@ from torch import nn
 
 import nfa
 from nfa.alignment import measure_covariances
-from nfa.alignment.monitor import LOGGED
 from nfa.alignment.network import reasons
 from nfa.alignment.quantities import QUANTITIES
 from nfa.alignment.quantities.catalogue import markdown_table
 from nfa.alignment.quantities.layer import LayerContext, Reference
 from nfa.alignment.quantities.quantity import Quantity
-from nfa.conventions import CORRELATIONS, POWERS
+from nfa.conventions import CORRELATIONS, LOGGED, POWERS
 from nfa.report.figures import curves
 from nfa.report.page.sections import cells
 from nfa.report.page.sections.method import definitions
 from nfa.report.statistics import study
-from nfa.tracking.record import series
 from tests.alignment.networks import CASES, Case, squared_error, targets_for, trained
 from tests.helpers import ROOT
 
@@ -61,8 +59,8 @@ def test_names_and_controls_are_registered() -> None:
 
 @pytest.mark.parametrize(
     "chosen",
-    [LOGGED, curves.QUANTITIES, cells.ORDER, series.QUANTITIES, study.CURVES],
-    ids=["monitor", "figures", "cells", "tracking", "curves"],
+    [LOGGED, curves.QUANTITIES, cells.ORDER, study.CURVES],
+    ids=["trackers", "figures", "cells", "curves"],
 )
 def test_quantities_that_others_choose_are_registered(chosen: tuple[str, ...]) -> None:
     assert set(chosen) <= QUANTITIES.keys()

@@ -85,8 +85,8 @@ def test_undefined_values_leave_the_mean_and_keep_their_reason(sweep: Sweep, cel
     frame.loc[chosen, "note"] = "0/0: speed 0"
     run = record(sweep, replace(cell_results, alignment=frame))
     last = run.series[1].rows[-1]
-    assert math.isnan(last["alignment/c_nfc/layer_0"])
-    assert last["alignment/c_nfc/mean"] == last["alignment/c_nfc/layer_1"]
+    assert math.isnan(last["alignment/c_nfc/0"])
+    assert last["alignment/c_nfc/mean"] == last["alignment/c_nfc/1"]
     table = run.tables["alignment"]
     row = next(dict(zip(table.names, row, strict=True)) for row in table.rows if row[:2] == [20, 0])
     assert row["c_nfc cosine 1"] is None

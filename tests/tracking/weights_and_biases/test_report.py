@@ -127,7 +127,7 @@ def test_deep_networks_show_their_ends(cells: pd.DataFrame) -> None:
     """A deep network has panels for its first and last layers only."""
     deep = parse({**DOCUMENT, "model": [{"name": "mlp", "width": 4, "depth": 29}]}, "test")
     grid = grids(build_report(deep, cells, "lab", "nfa-test"))["Layer by layer"]
-    layers = [int(str(panel.y[0]).rpartition("_")[2]) for panel in grid.panels if isinstance(panel, wr.LinePlot)]
+    layers = [int(str(panel.y[0]).rpartition("/")[2]) for panel in grid.panels if isinstance(panel, wr.LinePlot)]
     assert layers[::3] == [*range(MAX_LAYERS // 2), *range(29 - MAX_LAYERS // 2, 29)]
 
 
@@ -213,5 +213,5 @@ def test_layers_that_are_measured_by_head_have_a_panel_for_each_head(heads: bool
     transformer = {"name": "transformer", "depth": 1, "width": 8, "heads": 2, "patch": 14}
     sweep = tiny_sweep(data=[{"name": "fashion_mini"}], model=[transformer], measure={"heads": heads})
     cut = [f"blocks.0.{part}.{head}" for part in ("query", "key", "value") for head in (0, 1)]
-    projections = cut if heads else ["layer_1", "layer_2", "layer_3"]
-    assert _hidden_layers(sweep) == ["layer_0", *projections, "layer_4", "layer_5", "layer_6"]
+    projections = cut if heads else ["1", "2", "3"]
+    assert _hidden_layers(sweep) == ["0", *projections, "4", "5", "6"]

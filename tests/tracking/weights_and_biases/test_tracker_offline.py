@@ -201,7 +201,7 @@ def test_spectra_and_pictures(place: tuple[Cell, int], published: Published, log
     rows = [item for item in run.history if "pictures/step" in item]
     places = [(picture.name, picture.step) for picture in pictures]
     (middle,) = {step for _, step in places} - {0, 20}
-    ends, basis = ["nfm_agop_layer_0", "spectra"], ["left_k", "kappa"]
+    ends, basis = ["nfm_agop_0", "spectra"], ["left_k", "kappa"]
     shown = {0: [*ends, *basis], middle: basis, 20: [*ends, *basis]}
     assert places == [(name, step) for step, names in shown.items() for name in names]
     for picture, row in zip(pictures, rows, strict=True):
@@ -231,10 +231,7 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
         assert summary[f"features/{kernel}"] == last["value"]
     known = scores.query("metric == 'agop_trace_share' and step == 20")["value"].tolist()
     assert [summary[key] for key in ["features/agop_trace_share"] if key in summary] == known
-    assert (
-        summary["final/uc_nfc/layer_0"]
-        == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/layer_0"]
-    )
+    assert summary["final/uc_nfc/0"] == logged[cell.id, seed].series("alignment/step")[20]["alignment/uc_nfc/0"]
     hidden = read_table(paths.alignment).query("seed == @seed and step == 20 and depth_from_output > 0")
     ends = hidden[in_headline(hidden)].pivot(index="layer", columns="quantity", values="value")
     for quantity, control, spread in (
