@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log10
 
 import numpy as np
 import pandas as pd
 
 from nfa.conventions import LOGGED, READOUT
 from nfa.report.statistics.runs import in_headline
+
+LOG_STEP = "alignment/log10_of_step_plus_1"  # an axis for plots on which early steps are apart and step 0 is seen
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,12 @@ def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[st
 def _alignment_rows(alignment: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
     """Lay out quantities and their controls in the headline convention, per layer and as mean over hidden layers."""
     chosen = alignment[in_headline(alignment)]
-    rows: dict[int, dict[str, float]] = {
-        step: {"alignment/step": step} for step in sorted(chosen["step"].unique().tolist())
-    }
+    steps = sorted(chosen["step"].unique().tolist())
+    rows: dict[int, dict[str, float]] = {step: {"alignment/step": step, LOG_STEP: log10(step + 1)} for step in steps}
     for quantity in LOGGED:
         of_quantity = chosen[chosen["quantity"] == quantity]
+        if of_quantity.empty:  # not asked for
+            continue
         hidden: dict[int, list[float]] = {step: [] for step in rows}
         columns = (of_quantity[column].tolist() for column in ("step", "layer", "depth_from_output", "value"))
         for step, layer, depth, value in zip(*columns, strict=True):

@@ -11,7 +11,7 @@ from nfa.features.scores import IN_SUMMARY
 from nfa.report.statistics.above_control import above_control, mean_over_layers
 from nfa.report.statistics.runs import in_headline
 from nfa.tracking.record.cell_files import CellResults
-from nfa.tracking.record.series import Series
+from nfa.tracking.record.series import LOG_STEP, Series
 
 _PREDICTED = ("c_nfc", "c_nfc_update")
 _OF_THE_TRAINED = ("final/", "best_probe/", "features/")  # first parts of names
@@ -34,7 +34,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
         **{
             f"final/{key.partition('/')[2]}": value
             for key, value in _last(alignment).items()
-            if key != "alignment/step"
+            if key not in ("alignment/step", LOG_STEP)
         },
         **_above_summary(measured),
         **theory_summary(measured),

@@ -15,9 +15,8 @@ from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, L
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
-from nfa.sweep.axis_points import AXES
 from nfa.sweep.cells import Sweep
-from nfa.tracking.record.series import layer_keys
+from nfa.tracking.record.series import LOG_STEP, layer_keys
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
 
@@ -71,9 +70,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.H1("Alignment and features"),
             *_fitted(sweep),
             runs.grid([], _scatter(), "each run that learned"),
-            wr.H1("By optimizer"),
-            *_averaged(sweep, "optimizer.name"),
-            runs.grid(["config.optimizer.name"], _bars(), _run_set(sweep, "optimizer.name")),
+            *_final_values(runs, sweep, columns),
             wr.H1("The axes together"),
             runs.grid([], _axes(columns), "each run that learned"),
             wr.H1("All cells"),
@@ -247,13 +244,15 @@ def _definitions() -> list[wr.P | wr.LatexBlock]:
     ]
 
 
-def _curve(metrics: Sequence[str], step: str, groupby: str = "cell", title: str | None = None) -> wr.LinePlot:
+def _curve(
+    metrics: Sequence[str], step: str, groupby: str = "cell", title: str | None = None, title_x: str | None = None
+) -> wr.LinePlot:
     """Plot metrics over steps: per group of runs a line (mean) with a band (one standard deviation)."""
     return wr.LinePlot(
         title=title or metrics[0],
         x=step,
+        title_x=title_x,
         y=[*metrics],
-        log_x=step != "train/step",
         groupby=wr.Config(groupby),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
@@ -262,18 +261,15 @@ def _curve(metrics: Sequence[str], step: str, groupby: str = "cell", title: str 
 
 
 def _alignment(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
-    """Plot means over layers, grouped by each axis that is swept, and then each hidden layer; with their controls."""
+    """Plot means over layers, grouped by each setting that varies, and then each hidden layer; with their controls."""
     blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
-    for axis in AXES:
-        varied = [name for name in columns if name.partition(".")[0] == axis]
-        if varied:
-            by = f"{axis}.name" if f"{axis}.name" in varied else varied[0]
-            panels = [
-                _with_control(quantity, "mean", by, f"{label}, mean over hidden layers")
-                for quantity, label in _labels().items()
-            ]
-            grid = runs.grid([f"config.{by}"], panels, _run_set(sweep, by))
-            blocks += [wr.H2(f"By {axis} ({by})"), *_averaged(sweep, by), grid]
+    for by, heading in _groupings(sweep, columns).items():
+        panels = [
+            _with_control(quantity, "mean", by, f"{label}, mean over hidden layers")
+            for quantity, label in _labels().items()
+        ]
+        grid = runs.grid([f"config.{by}"], panels, _run_set(sweep, by))
+        blocks += [wr.H2(f"By {heading}"), *_averaged(sweep, by), grid]
     layers = _hidden_layers(sweep)
     if len(layers) > MAX_LAYERS:
         layers = [*layers[: MAX_LAYERS // 2], *layers[-MAX_LAYERS // 2 :]]
@@ -298,7 +294,7 @@ def _hidden_layers(sweep: Sweep) -> list[str]:
 def _with_control(quantity: str, layer: str, by: str, title: str) -> wr.LinePlot:
     """Plot a quantity and its control over checkpoints."""
     metrics = [f"alignment/{name}/{layer}" for name in (quantity, CONTROLS[quantity].mean)]
-    return _curve(metrics, "alignment/step", by, f"{title}, and its control")
+    return _curve(metrics, LOG_STEP, by, f"{title}, and its control", "log10(step + 1)")
 
 
 def _pooled(sweep: Sweep, by: str) -> list[str]:
@@ -340,14 +336,36 @@ def _scatter() -> list[wr.ScatterPlot]:
     ]
 
 
-def _bars() -> list[wr.BarPlot]:
-    """Plot final values by optimizer: mean over its runs, with a whisker of one standard deviation."""
+def _final_values(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H1 | wr.P | wr.PanelGrid]:
+    """Plot final values for each setting that varies."""
+    blocks: list[wr.H1 | wr.P | wr.PanelGrid] = []
+    for by, heading in _groupings(sweep, columns).items():
+        grid = runs.grid([f"config.{by}"], _bars(by), _run_set(sweep, by))
+        blocks += [wr.H1(f"Final values by {heading}"), *_averaged(sweep, by), grid]
+    return blocks
+
+
+def _groupings(sweep: Sweep, columns: Sequence[str]) -> dict[str, str]:
+    """Choose the settings by which cells are grouped, one of those that part the cells alike, names of entries first.
+
+    Returns:
+        Setting -> heading, which also names the settings that vary with it: ``data.name (with data.n_train)``.
+    """
+    table = parameter_table(sweep)
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name in sorted(columns, key=lambda column: not column.endswith(".name")):
+        alike.setdefault(tuple(pd.factorize(table[name].map(repr))[0].tolist()), []).append(name)
+    return {first: f"{first} (with {', '.join(others)})" if others else first for first, *others in alike.values()}
+
+
+def _bars(by: str) -> list[wr.BarPlot]:
+    """Plot final values by a setting: mean over its runs, with a whisker of one standard deviation."""
     aligned = [f"final/{each}/{end}" for each in HEADLINES for end in ("mean", ABOVE)]
     return [
         wr.BarPlot(
             title=metric,
             metrics=[metric],
-            groupby=wr.Config("optimizer.name"),
+            groupby=wr.Config(by),
             groupby_aggfunc="mean",
             groupby_rangefunc="stddev",
         )

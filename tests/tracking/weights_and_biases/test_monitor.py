@@ -11,7 +11,7 @@ from torch import nn
 
 import nfa
 from nfa.conventions import LOGGED
-from nfa.tracking.record.series import all_series
+from nfa.tracking.record.series import LOG_STEP, all_series
 from tests.tracking.reading import Logged, run_folders
 
 
@@ -73,5 +73,5 @@ def test_a_published_sweep_has_the_same_names() -> None:
     empty = pd.DataFrame(columns=["step", "epoch", "split", "metric", "value", "layer"])
     series = next(each for each in all_series(empty, monitor.frame, empty, ["0", "2", "4"]) if each.name == "alignment")
     (row,) = series.rows
-    assert row == logged
-    assert {name.split("/")[1] for name in row} == {"step", *LOGGED}
+    assert row == {**logged, LOG_STEP: 0.0}
+    assert {name.split("/")[1] for name in logged} == {"step", *LOGGED}

@@ -45,18 +45,20 @@ def names(value: Any) -> Iterator[str]:
 
 def test_blocks(cells: pd.DataFrame) -> None:
     """Headings in order, formulas, and the panels of each part."""
-    report = build_report(parse(DOCUMENT, "test"), cells, "lab", "nfa-test")
+    sweep = parse(DOCUMENT, "test")
+    # All these part the cells alike, so one group of panels serves them.
+    varied = ["data.name (with model.name, data.n_train, data.n_test, data.standardise, model.width)"]
+    report = build_report(sweep, cells, "lab", "nfa-test")
     headings = [(type(block).__name__, block.text) for block in report.blocks if isinstance(block, wr.H1 | wr.H2)]
     assert headings == [
         ("H1", "What was swept"),
         ("H1", "What is measured"),
         ("H1", "Training"),
         ("H1", "Alignment over training"),
-        ("H2", "By data (data.name)"),
-        ("H2", "By model (model.name)"),
+        *(("H2", f"By {name}") for name in varied),
         ("H2", "Layer by layer"),
         ("H1", "Alignment and features"),
-        ("H1", "By optimizer"),
+        *(("H1", f"Final values by {name}") for name in varied),
         ("H1", "The axes together"),
         ("H1", "All cells"),
     ]
@@ -65,11 +67,10 @@ def test_blocks(cells: pd.DataFrame) -> None:
     panels = {heading: [type(panel).__name__ for panel in grid.panels] for heading, grid in grids(report).items()}
     assert panels == {
         "Training": ["LinePlot"] * 2,
-        "By data (data.name)": ["LinePlot"] * 3,
-        "By model (model.name)": ["LinePlot"] * 3,
+        **{f"By {name}": ["LinePlot"] * 3 for name in varied},
         "Layer by layer": ["LinePlot"] * 6,
         "Alignment and features": ["ScatterPlot"] * 4,
-        "By optimizer": ["BarPlot"] * 8,
+        **{f"Final values by {name}": ["BarPlot"] * 8 for name in varied},
         "The axes together": ["ParallelCoordinatesPlot", *["ParameterImportancePlot"] * 3],
     }
     assert isinstance(report.blocks[-1], wr.MarkdownBlock)
@@ -94,7 +95,7 @@ def test_panels_show_what_runs_have(cells: pd.DataFrame, aggregated: Path, serve
                 assert {*names(panel.x), *names(panel.y)} <= summary
             elif isinstance(panel, wr.BarPlot):
                 assert set(names(panel.metrics)) <= summary
-                assert list(names(panel.groupby)) == ["optimizer.name"]
+                assert set(names(panel.groupby)) <= set(online.swept)
             elif isinstance(panel, wr.ParallelCoordinatesPlot):
                 shown = {name for column in panel.columns for name in names(column.metric)}
                 assert set(online.swept) <= shown <= summary | settings
@@ -112,6 +113,24 @@ def test_runs_are_not_grouped_by_a_mapping(cells: pd.DataFrame) -> None:
     for grid in grids(report).values():
         assert "config.optimizer.speeds" not in grid.runsets[0].groupby
         assert "optimizer.speeds'" not in str(grid.panels)
+
+
+def test_every_setting_that_varies_has_panels(cells: pd.DataFrame) -> None:
+    """Settings of one axis have panels of their own; a setting that does not vary has none."""
+    document = {
+        **DOCUMENT,
+        "data": DOCUMENT["data"][:1],
+        "model": [{"name": "mlp", "width": [4, 8], "depth": [1, 2]}],
+        "optimizer": [{"name": "sgd", "lr": [0.1, 0.5]}, {"name": "adam", "lr": 0.01}],
+    }
+    shown = grids(build_report(parse(document, "test"), cells, "lab", "nfa-test"))
+    by = ["optimizer.name", "model.width", "model.depth", "optimizer.lr"]
+    varied = [name for name in parse(document, "test").swept if name in by]
+    assert {f"By {name}" for name in varied} <= shown.keys()
+    assert {f"Final values by {name}" for name in varied} <= shown.keys()
+    assert not any("data" in heading or "model.name" in heading for heading in shown)
+    assert shown["By model.depth"].runsets[0].groupby == ["config.model.depth"]
+    assert "model.width" in str(shown["By model.depth"].runsets[0].name), "the means are over widths too"
 
 
 def test_pure(cells: pd.DataFrame) -> None:
@@ -135,7 +154,7 @@ def test_a_quantity_shares_its_panel_with_its_control(cells: pd.DataFrame) -> No
     """Both curves of a pair are in each panel of alignment, and the readout is in none."""
     shown = grids(build_report(parse(DOCUMENT, "test"), cells, "lab", "nfa-test"))
     pairs = {("uc_nfc", "haar_nfc"), ("c_nfc", "c_haar_nfc"), ("directional", "directional_haar")}
-    for heading in ("By data (data.name)", "Layer by layer"):
+    for heading in (next(name for name in shown if name.startswith("By data.name")), "Layer by layer"):
         panels = [panel for panel in shown[heading].panels if isinstance(panel, wr.LinePlot)]
         lines = [[name.split("/") for name in names(panel.y)] for panel in panels]
         assert {tuple(quantity for _, quantity, _ in line) for line in lines} == pairs
@@ -166,7 +185,7 @@ def test_created_once_then_updated(online: Sweep, aggregated: Path, server: Wand
     assert (kept["displayName"], kept["type"]) == ("small: neural feature ansatz", "runs")
     assert (kept["entityName"], kept["projectName"]) == (ENTITY, "nfa-test")
     blocks = json.loads(kept["spec"])["blocks"]
-    assert [block["type"] for block in blocks].count("panel-grid") == 7
+    assert [block["type"] for block in blocks].count("panel-grid") == 6
     run_set = next(block for block in blocks if block["type"] == "panel-grid")["metadata"]["runSets"][0]
     assert run_set["project"]["name"] == "nfa-test"
     assert run_set["grouping"] == [{"section": "config", "name": "cell.value"}]

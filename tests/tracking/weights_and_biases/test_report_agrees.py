@@ -110,7 +110,8 @@ def test_bars_are_the_means_of_the_local_table(mixed: Mixed) -> None:
         ("muon", 0),
         ("muon", 3),
     }
-    grid = grids(build_report(sweep, local["cells_summary"], "lab", "nfa-test"))["By optimizer"]
+    shown_grids = grids(build_report(sweep, local["cells_summary"], "lab", "nfa-test"))
+    grid = next(grid for heading, grid in shown_grids.items() if heading.startswith("Final values by optimizer.name"))
     (runset,) = grid.runsets
     for panel in grid.panels:
         assert isinstance(panel, wr.BarPlot)
@@ -120,6 +121,36 @@ def test_bars_are_the_means_of_the_local_table(mixed: Mixed) -> None:
         assert shown == pytest.approx(expected, rel=1e-12)
         # A panel that somebody adds in W&B has no filter.
         assert averaged(runs, metric, "optimizer.name") == pytest.approx(expected, rel=1e-12)
+
+
+def test_dots_and_coordinates_are_the_runs_of_the_local_table(mixed: Mixed) -> None:
+    """Scatter plots and parallel coordinates show the learned runs with the values of the local table, and no others."""
+    sweep, local, runs = mixed
+    learned = local["runs"][local["runs"]["learned"]].set_index(["optimizer.name", "seed"])
+    shown_grids = grids(build_report(sweep, local["cells_summary"], "lab", "nfa-test"))
+    checked = set()
+    for heading in ("Alignment and features", "The axes together"):
+        (runset,) = shown_grids[heading].runsets
+        kept = let_through(runs, str(runset.filters))
+        assert {(setting(run, "optimizer.name"), run.config["seed"]) for run in kept} == set(learned.index)
+        for panel in shown_grids[heading].panels:
+            if isinstance(panel, wr.ScatterPlot):
+                metrics = [*names(panel.x), *names(panel.y)]
+            elif isinstance(panel, wr.ParallelCoordinatesPlot):
+                metrics = [name for each in panel.columns for name in names(each.metric) if "/" in name]
+            else:
+                continue
+            for metric in metrics:
+                for run in kept:
+                    row = learned.loc[(setting(run, "optimizer.name"), run.config["seed"])]
+                    assert run.summary[metric] == pytest.approx(row[column(metric)], rel=1e-12), metric
+                checked.add(metric)
+    assert checked == {
+        "final/uc_nfc/mean",
+        "final/directional/above_control",
+        "best_probe/score",
+        "final/test_loss",
+    }
 
 
 def test_curves_are_those_of_the_local_table(mixed: Mixed) -> None:

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nfa.conventions import LOGGED
 from nfa.report.statistics.runs import in_headline
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Cell
 from nfa.tracking.record.cell_files import read_results
 from nfa.tracking.record.run import build_record
+from nfa.tracking.record.series import LOG_STEP
 from nfa.tracking.record.tables import column_name
 from nfa.tracking.weights_and_biases import client as wandb_client
 from nfa.tracking.weights_and_biases.tracker import WandbTracker
@@ -79,7 +81,7 @@ def test_run_is_named_and_grouped(place: tuple[Cell, int], logged: Runs) -> None
 
 def names_of(cell: Cell) -> dict[str, str]:
     """Names of a cell's layers in metrics; the last one has a name of its own."""
-    return {layer.name: f"layer_{i}" for i, layer in enumerate(cell.layers[:-1])} | {cell.layers[-1].name: "readout"}
+    return {layer.name: str(i) for i, layer in enumerate(cell.layers[:-1])} | {cell.layers[-1].name: "readout"}
 
 
 def test_config_is_nested_by_axis(place: tuple[Cell, int], published: Published, logged: Runs) -> None:
@@ -117,12 +119,16 @@ def test_alignment_series_are_the_headline_convention(
     headline = table[(table["seed"] == seed) & in_headline(table)]
     rows = logged[cell.id, seed].series("alignment/step")
     assert set(rows) == set(headline["step"])
-    for quantity in ("uc_nfc", "haar_nfc", "c_nfc", "c_haar_nfc", "directional", "directional_haar"):
+    assert {"uc_nfc", "haar_nfc", "spectral", "c_directional_haar", "w0_nfc", "relative_change"} <= set(LOGGED)
+    for quantity in LOGGED:
         chosen = headline[headline["quantity"] == quantity]
         for step, layer, value in chosen[["step", "layer", "value"]].itertuples(index=False):
             assert same(rows[step].pop(f"alignment/{quantity}/{names_of(cell)[layer]}"), value)
         for step, hidden in chosen[chosen["depth_from_output"] > 0].groupby("step")["value"]:
             assert rows[int(str(step))].pop(f"alignment/{quantity}/mean") == pytest.approx(hidden.mean(), abs=1e-15)
+    assert {step: row.pop(LOG_STEP) for step, row in rows.items()} == {
+        step: pytest.approx(math.log10(step + 1)) for step in rows
+    }
     assert set().union(*rows.values()) == {"alignment/step", "_runtime", "_step", "_timestamp"}
 
 
@@ -222,7 +228,7 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
     probes = scores.query("split == 'test' and layer != 'input' and probe == 'ridge'")
     best = probes.query("step == 20").sort_values("value").iloc[-1]
     index = [layer.name for layer in cell.layers].index(str(best["layer"]))
-    assert (summary["best_probe/layer"], summary["best_probe/score"]) == (f"layer_{index}", best["value"])
+    assert (summary["best_probe/layer"], summary["best_probe/score"]) == (str(index), best["value"])
     untrained = probes[(probes["step"] == 0) & (probes["layer"] == best["layer"])]["value"]
     assert [summary["best_probe/untrained"]] == untrained.tolist()
     assert summary["best_probe/input"] == 0.5
