@@ -124,7 +124,7 @@ def test_bars_are_the_means_of_the_local_table(mixed: Mixed) -> None:
 
 
 def test_dots_and_coordinates_are_the_runs_of_the_local_table(mixed: Mixed) -> None:
-    """Scatter plots and parallel coordinates show the learned runs with the values of the local table, and no others."""
+    """Scatter plots and parallel coordinates show the runs that learned, with the values of the local table."""
     sweep, local, runs = mixed
     learned = local["runs"][local["runs"]["learned"]].set_index(["optimizer.name", "seed"])
     shown_grids = grids(build_report(sweep, local["cells_summary"], "lab", "nfa-test"))
