@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = {
+DOCUMENT: dict[str, Any] = {
     "sweep": "small",
     "seeds": [0, 3],
     "data": [{"name": "chain_monomial", "dim": 8, "rank": 3, "n_train": 64}, {"name": "fashion_mini"}],
