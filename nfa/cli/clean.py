@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nfa.report.numbers import plural
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.tracking.ledger import Ledger
@@ -52,6 +53,6 @@ def clean(sweeps: Sequence[Sweep], results: Path, remove: bool) -> None:
     if not stale:
         print("nothing to clean: every cell in the results is in one of the sweep files")
     elif remove:
-        print(f"removed {len(stale)} cells, {total / 1e6:.1f} MB")
+        print(f"removed {plural(len(stale), 'cell')}, {total / 1e6:.1f} MB")
     else:
-        print(f"{len(stale)} cells, {total / 1e6:.1f} MB; --remove deletes them")
+        print(f"{plural(len(stale), 'cell')}, {total / 1e6:.1f} MB; --remove deletes them")

@@ -20,6 +20,7 @@ from nfa.external.users_code import users_code
 from nfa.jobs.environment import choose_device, set_threads
 from nfa.jobs.memory import out_of_memory
 from nfa.random import torch_generator
+from nfa.report.numbers import plural
 from nfa.report.terminal.network import check_report, measure_report
 from nfa.storage.columns import ALIGNMENT
 from nfa.storage.tables import write_output
@@ -81,7 +82,7 @@ def measure_network(options: argparse.Namespace) -> int:
     Console().print(measure_report(table, correlation, power, centred=options.initial is not None))
     if options.output is not None:
         write_output(options.output, table, ALIGNMENT)
-        print(f"{options.output}: written, {len(table)} rows")
+        print(f"{options.output}: written, {plural(len(table), 'row')}")
     return 0
 
 

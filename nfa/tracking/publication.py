@@ -18,6 +18,7 @@ from nfa.errors import UserError
 from nfa.jobs.in_fork import running_in_fork
 from nfa.jobs.progress import Bar, progress_bar
 from nfa.jobs.temporary_folder import own_temporary_folder
+from nfa.report.numbers import plural
 from nfa.storage.checks import check_outputs
 from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Cell, Sweep
@@ -84,15 +85,16 @@ class PublishSummary:
         name, how = self.place.name, self.place.how
         if how == "disabled":
             return [f"{name}: disabled in the sweep file; nothing published"]
-        done = f"{name}: {len(self.published)} runs published {how}, {len(self.unchanged)} unchanged"
+        done = f"{name}: {plural(len(self.published), 'run')} published {how}, {len(self.unchanged)} unchanged"
         lines = [done + (f"; browse them with `wandb leet {self.place.folder}`" if how == "offline" else "")]
         if self.unsent:
             run, reason = next(iter(self.unsent.items()))
-            lines += [f"{name}: warning: {len(self.unsent)} runs are not published, e.g. {run}: {reason}"]
+            unsent = plural(len(self.unsent), "run") + (" is" if len(self.unsent) == 1 else " are")
+            lines += [f"{name}: warning: {unsent} not published, e.g. {run}: {reason}"]
             lines += [f"{name}: no result is lost; `nfa publish` catches up"]
         if self.incomplete:
             reason = next(iter(self.incomplete.values()))
-            lines += [f"{name}: {len(self.incomplete)} cells are not finished: {reason}"]
+            lines += [f"{name}: {plural(len(self.incomplete), 'cell')} not finished: {reason}"]
         if self.summary_left_out:
             lines += [f"{name}: no summary run: the sweep is not aggregated; run `nfa aggregate`, then `nfa publish`"]
         if self.report:

@@ -143,7 +143,7 @@ def test_clean_lists_and_on_request_removes_what_no_sweep_names(config: Path, tm
     assert "old.cell.12345678" in listed.stdout
     assert named not in listed.stdout
     assert (results / "tiny" / "old.cell.12345678").exists()
-    assert "removed 1 cells" in nfa("clean", config, "--results", results, "--remove").stdout
+    assert "removed 1 cell," in nfa("clean", config, "--results", results, "--remove").stdout
     assert sorted(path.name for path in (results / "tiny").iterdir()) == sorted([named, "tables", "wandb"])
     assert not (ledger.folder / folder).exists()
     assert (results / "other" / "cell.of.another.sweep").exists()

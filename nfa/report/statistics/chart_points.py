@@ -95,7 +95,8 @@ def _finished(results: Path) -> pd.DataFrame:
     runs = read_written(SweepPaths(results).tables / "runs.parquet")
     finished = runs.loc[runs["status"] == "finished", RUN]
     if finished.empty:
-        raise UserError(f"{results}: all {len(runs)} runs diverged; lower the learning rate")
+        every = "the only run" if len(runs) == 1 else f"all {len(runs)} runs"
+        raise UserError(f"{results}: {every} diverged; lower the learning rate")
     if len(finished) < len(runs):
         print(f"nfa: {len(runs) - len(finished)} of {len(runs)} runs diverged and are left out", file=sys.stderr)
     return finished

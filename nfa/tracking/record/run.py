@@ -43,7 +43,7 @@ class RunRecord:
         key: Identifies the run, whatever its content: ``<cell id>/seed-<seed>``.
         name: Name of the run for people.
         group: Name that the runs of one cell share.
-        job_type: ``run``, or ``sweep`` for the summary run.
+        job_type: ``train``, or ``sweep`` for the summary run.
         tags: Names of the sweep, data, model and optimizer.
         config: Settings, nested by axis.
         summary: Name -> value at the end of the run.
@@ -140,9 +140,9 @@ def build_record(
     series = all_series(history, alignment, probes, layers)
     return RunRecord(
         key=run_key(cell, seed),
-        name=_fit(f"{cell.id} seed {seed}"),
+        name=run_name(cell, seed),
         group=_fit(cell.id),
-        job_type="run",
+        job_type="train",
         tags=_tags(sweep, results.document),
         config=_config(sweep, cell, seed, results.document, keys_of_layers(layers, alignment))
         | ({"artifacts": {bundle.name: bundle.digest for bundle in (*uses, *makes)}} if uses or makes else {}),
@@ -170,9 +170,9 @@ def begun_record(
     layers = [layer["name"] for layer in document["layers"]]
     return RunRecord(
         key=run_key(cell, seed),
-        name=_fit(f"{cell.id} seed {seed}"),
+        name=run_name(cell, seed),
         group=_fit(cell.id),
-        job_type="run",
+        job_type="train",
         tags=_tags(sweep, document),
         config=_config(sweep, cell, seed, document, keys_of_layers(layers, alignment)),
         summary={},
@@ -183,8 +183,14 @@ def begun_record(
     )
 
 
+def run_name(cell: Cell, seed: int) -> str:
+    """Name a run for people: settings and seed first, the hash of the cell last."""
+    readable, _, code = cell.id.rpartition(".")
+    return _fit(f"{readable} seed {seed} {code}")
+
+
 def _fit(name: str) -> str:
-    """Shorten a name at its front, because its end (hash and seed) distinguishes it from others."""
+    """Shorten a name at its front, because its end (seed and hash) distinguishes it from others."""
     return name if len(name) <= NAME_LIMIT else "…" + name[1 - NAME_LIMIT :]
 
 

@@ -12,6 +12,7 @@ import wandb
 from wandb_workspaces.reports.v2 import interface as wr
 
 from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, LEARNED_RULE
+from nfa.report.numbers import plural
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
@@ -44,16 +45,17 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
     """
     columns = _columns(sweep)
     runs = _Runs(sweep, entity, project)
+    cells_and_seeds = f"{plural(len(sweep.cells), 'cell')} x {plural(len(sweep.seeds), 'seed')}"
     return wr.Report(
         entity=entity,
         project=project,
         title=report_title(sweep),
-        description=f"{len(sweep.cells)} cells x {len(sweep.seeds)} seeds, made by nfa",
+        description=f"{cells_and_seeds}, made by nfa",
         width="fluid",
         blocks=[
             wr.TableOfContents(),
             wr.H1("What was swept"),
-            wr.P(f"{len(sweep.cells)} cells, each trained from {len(sweep.seeds)} seeds. Curves are means over seeds."),
+            wr.P(f"{cells_and_seeds}. Curves are means over seeds."),
             *_swept_list(sweep.swept),
             wr.H1("What is measured"),
             *_definitions(),
@@ -170,7 +172,7 @@ class _Runs:
 
     def __init__(self, sweep: Sweep, entity: str, project: str) -> None:
         self.entity, self.project = entity, project
-        self.filters = f"Config('sweep') == '{sweep.name}' and JobType == 'run' and Tags not in ['{SUPERSEDED}']"
+        self.filters = f"Config('sweep') == '{sweep.name}' and JobType == 'train' and Tags not in ['{SUPERSEDED}']"
 
     def grid(
         self,

@@ -159,9 +159,10 @@ def test_the_report_on_a_server_says_it() -> None:
         elif isinstance(block, wr.PanelGrid):
             found[heading] = str(block.runsets[0].name), text
     for heading, others in (
-        ("By model (model.init_scale)", "optimizer.lr, train.rule"),
-        ("By train (train.rule)", "model.init_scale, optimizer.lr"),
-        ("By optimizer", "model.init_scale, optimizer.lr, train.rule"),
+        ("By model.init_scale", "optimizer.lr, train.rule"),
+        ("By train.rule", "model.init_scale, optimizer.lr"),
+        ("By optimizer.lr", "model.init_scale, train.rule"),
+        ("Final values by optimizer.lr", "model.init_scale, train.rule"),
     ):
         legend, said = found[heading]
         assert legend == f"means over seeds, {others} of runs that learned"

@@ -106,13 +106,13 @@ def test_estimates_show_their_standard_error(cell_results: CellResults) -> None:
 
 
 def test_long_names_keep_what_tells_them_apart(sweep: Sweep, cell_results: CellResults) -> None:
-    """A long name is cut to 128 characters and keeps its end, the hash and the seed."""
+    """A long name is cut to 128 characters and keeps its end, the seed and the hash."""
     cell = sweep.cells[0]
     long = copy.copy(cell)
     object.__setattr__(long, "id", "x" * 180 + "." + cell.id[-8:])
     name = build_record(sweep, long, 0, cell_results).name
     assert len(name) == 128
-    assert name.endswith(f"{cell.id[-8:]} seed 0")
+    assert name.endswith(f" seed 0 {cell.id[-8:]}")
 
 
 @pytest.mark.parametrize(

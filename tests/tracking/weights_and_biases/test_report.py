@@ -79,7 +79,7 @@ def test_blocks(cells: pd.DataFrame) -> None:
 def test_panels_show_what_runs_have(cells: pd.DataFrame, aggregated: Path, server: WandbServer, online: Sweep) -> None:
     """Every metric and every setting in a panel is in the runs that are published; curves are means over seeds."""
     publish(online, aggregated)
-    runs = [run for run in server.runs.values() if run.job_type == "run"]
+    runs = [run for run in server.runs.values() if run.job_type == "train"]
     history = {name for run in runs for row in run.rows() for name in row}
     summary = {name for run in runs for name in run.summary}
     settings = {*online.swept, "cell"}
@@ -195,7 +195,7 @@ def test_created_once_then_updated(online: Sweep, aggregated: Path, server: Wand
     ]
     assert asked == [
         ("config", "sweep", "=", "small"),
-        ("run", "jobType", "=", "run"),
+        ("run", "jobType", "=", "train"),
         ("run", "tags", "NIN", ["superseded"]),
         ("summary", "diverged", "=", False),
     ]

@@ -67,9 +67,9 @@ def test_run_is_named_and_grouped(place: tuple[Cell, int], logged: Runs) -> None
     """A run has its name, group and tags, but not the name of the publishing machine."""
     cell, seed = place
     run = logged[cell.id, seed].run
-    assert run["display_name"] == f"{cell.id} seed {seed}"
+    assert run["display_name"] == f"{cell.id[:-9]} seed {seed} {cell.id[-8:]}"
     assert run["run_group"] == cell.id
-    assert run["job_type"] == "run"
+    assert run["job_type"] == "train"
     assert run["project"] == "nfa-test"
     assert run["run_id"].startswith(cell.id[-8:] + f"-s{seed}-")
     names = cell.parameters()

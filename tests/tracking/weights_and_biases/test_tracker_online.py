@@ -82,7 +82,7 @@ def test_all_of_it_arrives_and_stays(server: WandbServer, online: Sweep, results
     assert_everything_once(server, online, results)
     for run in server.runs.values():
         assert run.tags[0] == "small"
-        assert (run.project, run.job_type) == ("nfa-test", "run")
+        assert (run.project, run.job_type) == ("nfa-test", "train")
     asked = len(server.requests)
     assert len(publish(online, results).unchanged) == 4
     assert len(server.requests) == asked
