@@ -14,11 +14,11 @@ from nfa.tracking.record.cell_files import CellResults
 from nfa.tracking.record.series import LOG_STEP, Series
 
 _PREDICTED = ("c_nfc", "c_nfc_update")
-_OF_THE_TRAINED = ("final/", "best_probe/", "features/")  # first parts of names
+_OF_THE_TRAINED = ("final/", "lowest/", "highest/", "best_probe/", "features/")  # first parts of names
 
 
 def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
-    """Gather final losses and alignment, the best probe with its baselines, feature scores, status and seconds.
+    """Gather final and best losses, alignment, the best probe and its baselines, feature scores, status and seconds.
 
     A key is absent if the value does not exist for the run (accuracy of a regression); NaN marks an undefined value.
     A run that diverged or did not learn has no values of the trained network, because a tracker would average them with
@@ -31,6 +31,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
     measured = results.alignment[results.alignment["seed"] == seed]
     values = {
         **final,
+        **_extremes(training),
         **{
             f"final/{key.partition('/')[2]}": value
             for key, value in _last(alignment).items()
@@ -94,6 +95,18 @@ def _final_training(rows: Sequence[dict[str, float]]) -> dict[str, float]:
                 if f"{split}/{metric}" in row:
                     final[f"final/{split}_{metric}"] = row[f"{split}/{metric}"]
     return final
+
+
+def _extremes(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the lowest loss and the highest accuracy of each split over training, as ``lowest/test_loss``."""
+    found: dict[str, float] = {}
+    for name, metric, best in (("lowest", "loss", min), ("highest", "accuracy", max)):
+        for split in ("train", "test"):
+            values = [row[f"{split}/{metric}"] for row in rows if f"{split}/{metric}" in row]
+            known = [value for value in values if not math.isnan(value)]
+            if known:
+                found[f"{name}/{split}_{metric}"] = best(known)
+    return found
 
 
 def _probe_summary(rows: Sequence[dict[str, float]]) -> dict[str, Any]:

@@ -224,6 +224,11 @@ def test_summary(place: tuple[Cell, int], published: Published, logged: Runs) ->
     for split, metric, value in history[["split", "metric", "value"]].itertuples(index=False):
         assert summary[f"final/{split}_{metric}"] == value
     assert ("final/test_accuracy" in summary) == (cell.shape.classes is not None)
+    curves = read_table(paths.history).query("seed == @seed")
+    for split, metric, extreme in (("train", "loss", "lowest"), ("test", "accuracy", "highest")):
+        values = curves.query("split == @split and metric == @metric")["value"]
+        best = values.min() if extreme == "lowest" else values.max()
+        assert summary.get(f"{extreme}/{split}_{metric}") == (None if values.empty else best)
     scores = read_table(paths.probes).query("seed == @seed")
     probes = scores.query("split == 'test' and layer != 'input' and probe == 'ridge'")
     best = probes.query("step == 20").sort_values("value").iloc[-1]
