@@ -98,7 +98,9 @@ def _finished(results: Path) -> pd.DataFrame:
         every = "the only run" if len(runs) == 1 else f"all {len(runs)} runs"
         raise UserError(f"{results}: {every} diverged; lower the learning rate")
     if len(finished) < len(runs):
-        print(f"nfa: {len(runs) - len(finished)} of {len(runs)} runs diverged and are left out", file=sys.stderr)
+        left_out = len(runs) - len(finished)
+        verb = "is" if left_out == 1 else "are"
+        print(f"nfa: {left_out} of {len(runs)} runs diverged and {verb} left out", file=sys.stderr)
     return finished
 
 
