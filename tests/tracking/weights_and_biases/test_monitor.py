@@ -22,10 +22,11 @@ def network() -> nn.Module:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An offline run of the client."""
+    """An offline run of the client, whose service process ends with it: others would take it for their own."""
     monkeypatch.chdir(tmp_path)
     with wandb.init(mode="offline", dir=tmp_path, project="monitor", settings=wandb.Settings(console="off")) as run:
         yield run
+    wandb.teardown()
 
 
 @pytest.mark.parametrize("gives_steps", [True, False], ids=["log(step=...)", "log without a step"])
