@@ -1,6 +1,7 @@
 """Mean, standard deviation and 95% interval over seeds."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,13 @@ SPREAD = ("n_seeds", "mean", "sd", "ci_low", "ci_high")
 
 def half_interval(sd: pd.Series, n: pd.Series) -> pd.Series:
     """Return half the width of a mean's interval: Student t with n - 1 degrees of freedom; NaN with one seed."""
-    quantile = stdtrit(np.maximum(n.to_numpy(float) - 1, 1), 0.5 + CONFIDENCE / 2)
-    half: pd.Series = (sd * quantile / np.sqrt(n.where(n > 0))).where(n > 1)
+    half: pd.Series = (sd * _quantile(n.to_numpy(float)) / np.sqrt(n.where(n > 0))).where(n > 1)
     return half
+
+
+def _quantile(n: Any) -> Any:
+    """Return the quantile of Student's t for the mean of n seeds, a number or an array; that of two seeds for one."""
+    return stdtrit(np.maximum(n - 1, 1), 0.5 + CONFIDENCE / 2)
 
 
 def over_seeds(frame: pd.DataFrame, by: Sequence[str], value: str = "value") -> pd.DataFrame:
@@ -50,5 +55,5 @@ def mean_with_interval(values: "pd.Series[float]") -> tuple[float, float, float]
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return mean, float("nan"), float("nan")
-    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * values.std() / np.sqrt(count))
+    half = float(_quantile(count) * values.std() / np.sqrt(count))
     return mean, mean - half, mean + half

@@ -44,6 +44,7 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
         are in no panel, and runs that did not learn only in those of the training curves.
     """
     columns = _columns(sweep)
+    groupings = _groupings(sweep, columns)
     runs = _Runs(sweep, entity, project)
     cells_and_seeds = f"{plural(len(sweep.cells), 'cell')} x {plural(len(sweep.seeds), 'seed')}"
     return wr.Report(
@@ -68,11 +69,11 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
                 FINISHED,
             ),
             wr.H1("Alignment over training"),
-            *_alignment(runs, sweep, columns),
+            *_alignment(runs, sweep, groupings),
             wr.H1("Alignment and features"),
             *_fitted(sweep),
             runs.grid([], _scatter(), "each run that learned"),
-            *_final_values(runs, sweep, columns),
+            *_final_values(runs, sweep, groupings),
             wr.H1("The axes together"),
             runs.grid([], _axes(columns), "each run that learned"),
             wr.H1("All cells"),
@@ -262,10 +263,10 @@ def _curve(
     )
 
 
-def _alignment(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
+def _alignment(runs: _Runs, sweep: Sweep, groupings: Mapping[str, str]) -> list[wr.H2 | wr.P | wr.PanelGrid]:
     """Plot means over layers, grouped by each setting that varies, and then each hidden layer; with their controls."""
     blocks: list[wr.H2 | wr.P | wr.PanelGrid] = []
-    for by, heading in _groupings(sweep, columns).items():
+    for by, heading in groupings.items():
         panels = [
             _with_control(quantity, "mean", by, f"{label}, mean over hidden layers")
             for quantity, label in _labels().items()
@@ -338,10 +339,10 @@ def _scatter() -> list[wr.ScatterPlot]:
     ]
 
 
-def _final_values(runs: _Runs, sweep: Sweep, columns: Sequence[str]) -> list[wr.H1 | wr.P | wr.PanelGrid]:
+def _final_values(runs: _Runs, sweep: Sweep, groupings: Mapping[str, str]) -> list[wr.H1 | wr.P | wr.PanelGrid]:
     """Plot final values for each setting that varies."""
     blocks: list[wr.H1 | wr.P | wr.PanelGrid] = []
-    for by, heading in _groupings(sweep, columns).items():
+    for by, heading in groupings.items():
         grid = runs.grid([f"config.{by}"], _bars(by), _run_set(sweep, by))
         blocks += [wr.H1(f"Final values by {heading}"), *_averaged(sweep, by), grid]
     return blocks
