@@ -83,11 +83,16 @@ class Repeats:
 
     @cached_property
     def _sizes(self) -> Tensor:
-        """Rounding of each sample's outputs: their change by a repetition or by other last digits; (n,) float64."""
+        """Rounding of each sample's outputs: their change by a repetition or by other last digits; (n,) float64.
+
+        A sample whose outputs nearly cancel is rounded as the terms of its sums are, which can chance to stay the same
+        when the last digits change. So no sample's rounding is taken to be less than the median over samples.
+        """
         known = [again for again in (self._same, self._moved()) if again is not None]
         sizes = [self._eps * _norms(self._outputs, None)]
         sizes += [_norms(again, self._outputs) for again in known if again.shape == self._outputs.shape]
-        return torch.stack(sizes).amax(0)
+        largest = torch.stack(sizes).amax(0)
+        return largest.clamp_min(float(largest.median()))
 
     def _moved(self) -> Tensor | None:
         step = 1 + self._eps

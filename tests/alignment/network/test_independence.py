@@ -251,6 +251,23 @@ def test_what_differs_for_another_reason_is_measured(kind: Callable[..., nn.Modu
         assert list(covariances(model, torch.randn(6, 3))) == [""]
 
 
+def test_a_sample_whose_outputs_cancel_is_measured() -> None:
+    """An output that crosses zero is rounded as its terms are: some 1 of 10,000 random networks was refused for it."""
+    for seed in range(40):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(3, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 1))
+        inputs = torch.randn(32, 3)
+        with torch.no_grad():
+            outputs = model(inputs)[:, 0]
+            below, above = inputs[outputs.argmin()].clone(), inputs[outputs.argmax()].clone()
+            model[-1].bias -= (outputs.min() + outputs.max()) / 2
+            for _ in range(30):
+                middle = (below + above) / 2
+                below, above = (middle, above) if model(middle) < 0 else (below, middle)
+        inputs[::4] = torch.lerp(below, above, torch.linspace(0, 1, 8)[:, None])
+        assert covariances(model, inputs, batch_size=1)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_rounding_is_no_difference(dtype: torch.dtype) -> None:
     """A deep, wide network, in which torch adds in another order for another number of samples."""
