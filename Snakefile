@@ -49,6 +49,7 @@ rule all:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/tune.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/probe.smk"

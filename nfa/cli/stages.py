@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 CELL_STAGES = {
+    "tune": "find the values of settings that are tuned, such as `lr: {tune: [1e-3, 1]}`: tuned.json, trials.parquet",
     "train": "train all seeds of cells: checkpoints, history.parquet, cell.json",
     "measure": "measure a network of your own, or every checkpoint of a sweep: alignment.parquet, matrices.npz",
     "probe": "probe every layer's features at every checkpoint: probes.parquet",
@@ -50,17 +51,21 @@ def cell_stage_command(options: argparse.Namespace) -> int | None:
     from nfa.jobs.memory import enough_memory
     from nfa.stages.options import StageOptions
     from nfa.storage.partial_table import SAVE_SECONDS
+    from nfa.storage.paths import SweepPaths
+    from nfa.storage.tuned import with_tuned
     from nfa.sweep.grid import load_cells
     from nfa.sweep.origin import PLAN
     from nfa.tracking.follower import followed
 
     if options.cells and options.config.name == PLAN:
         sweep = load_cells(options.config, options.cells)
+        sweep = with_tuned(sweep, SweepPaths(options.results / sweep.name))
     else:
         sweep = _load_sweep(options)
     cells = [sweep.cell(name) for name in options.cells] if options.cells else list(sweep.cells)
     device = choose_device(options.device)
-    processes, threads = shared_out(options.cores, options.threads, len(sweep.seeds), on_cpu=device.type == "cpu")
+    side_by_side = sweep.tune.points if options.stage == "tune" else len(sweep.seeds)
+    processes, threads = shared_out(options.cores, options.threads, side_by_side, on_cpu=device.type == "cpu")
     set_threads(threads)
     stage = getattr(import_module(f"nfa.stages.{options.stage}"), options.stage)  # each stage imports what it uses
     every = SAVE_SECONDS if options.save_every is None else options.save_every
@@ -118,11 +123,13 @@ def _load_sweep(options: argparse.Namespace) -> "Sweep":
     """
     from nfa.storage.paths import SweepPaths
     from nfa.storage.stale import check_name
+    from nfa.storage.tuned import with_tuned
     from nfa.sweep.grid import load
 
     sweep = load(options.config, options.size)
-    check_name(sweep, SweepPaths(options.results / sweep.name))
-    return sweep
+    paths = SweepPaths(options.results / sweep.name)
+    check_name(sweep, paths)
+    return with_tuned(sweep, paths)
 
 
 def _existing(folder: Path) -> Path:

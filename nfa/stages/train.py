@@ -22,6 +22,7 @@ from nfa.storage.documents import cell_document
 from nfa.storage.finished_seeds import Parts, write_timings
 from nfa.storage.paths import CellPaths
 from nfa.storage.tables import read_table, write_table
+from nfa.storage.tuned import refuse_untuned
 from nfa.sweep.cells import Cell, Sweep
 from nfa.training import TrainingRun
 from nfa.training.evaluate import constant_predictor
@@ -43,6 +44,7 @@ def train(sweep: Sweep, cell: Cell, options: StageOptions) -> None:
         Preempted: The process was told to stop; the states of unfinished runs are saved.
         UserError: A saved state belongs to another run.
     """
+    refuse_untuned(sweep, cell)
     paths = options.paths(sweep, cell)
     hashes = sweep.hashes(cell)
     parts = Parts(paths, "train", hashes["train"])

@@ -56,3 +56,16 @@ TIMINGS = pa.schema(
         ("peak_memory_mib", pa.float64()),
     ]
 )
+
+TRIALS = pa.schema(
+    [
+        ("trial", pa.int64()),
+        ("values", pa.string()),  # the tuned settings with their values in this trial, as JSON
+        ("seed", pa.int64()),
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("split", pa.string()),  # train, or validation
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)

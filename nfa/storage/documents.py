@@ -28,7 +28,7 @@ def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dic
     shape = cell.shape
     document = {
         "id": cell.id,
-        "parameters": cell.parameters(),
+        "parameters": cell.values(),
         "hashes": {"train": sweep.hashes(cell)["train"]},
         "data": {
             "input_shape": list(shape.input_shape),
@@ -45,7 +45,7 @@ def cell_document(sweep: Sweep, cell: Cell, runs: dict[str, Any], made_with: dic
 
 def cells_frame(sweep: Sweep) -> pd.DataFrame:
     """Return a table of the cells: one row each, with its id and every parameter as ``axis.setting``."""
-    return pd.DataFrame([{"cell": cell.id, **cell.flat_parameters()} for cell in sweep.cells])
+    return pd.DataFrame([{"cell": cell.id, **cell.flat_values()} for cell in sweep.cells])
 
 
 def write_cells(sweep: Sweep, paths: SweepPaths) -> None:

@@ -18,6 +18,16 @@ class CellPaths:
         return self.folder / "cell.json"
 
     @property
+    def tuned(self) -> Path:
+        """The values that were found for settings that are tuned; only cells with such settings have it."""
+        return self.folder / "tuned.json"
+
+    @property
+    def trials(self) -> Path:
+        """Losses of all trials of the search for these values."""
+        return self.folder / "trials.parquet"
+
+    @property
     def history(self) -> Path:
         """Loss, accuracy, learning rate, norms over training."""
         return self.folder / "history.parquet"

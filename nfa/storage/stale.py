@@ -18,6 +18,7 @@ from nfa.errors import UserError
 from nfa.storage.checks import outputs
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import read_stamp
+from nfa.storage.tuned import read_tuned
 from nfa.sweep.cells import Cell, Sweep
 from nfa.sweep.grid import parse
 from nfa.sweep.origin import Origin, plan_text, read_plan
@@ -75,6 +76,8 @@ def _stale_tables(sweep: Sweep, cell: Cell, paths: CellPaths) -> Iterator[Path]:
     """Yield the tables of a cell that were made with other settings or without one of the seeds."""
     if not os.path.isdir(paths.folder):
         return
+    if cell.searches and paths.tuned.exists() and read_tuned(sweep, cell, paths) is None:
+        yield paths.tuned
     hashes, seeds = sweep.hashes(cell), set(sweep.seeds)
     for stage, file in outputs(paths).items():
         try:

@@ -28,6 +28,7 @@ from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import UNREADABLE, array_names, read_arrow, stamp_of
 from nfa.sweep.cells import STAGES, Sweep
 from nfa.sweep.estimate import duration, estimate
+from nfa.storage.tuned import with_tuned
 from nfa.sweep.grid import load, load_cells
 
 STATES = ("done", "running", "failed", "to go")
@@ -104,7 +105,7 @@ def planned_sweep(results: Path) -> tuple[Sweep, SweepPaths]:
         UserError: The folder holds no sweep's results, or a file that the sweep needs is missing.
     """
     paths = _started(results)
-    return load(paths.plan), paths
+    return with_tuned(load(paths.plan), paths), paths
 
 
 def _started(results: Path) -> SweepPaths:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from nfa.entries import Settings, entry_of
 from nfa.errors import SweepError, cut, nearest, one_line
 from nfa.sweep.axis_points import NAMED_AXES, REGISTRIES, AxisPoint, DataPoint
 from nfa.sweep.explain import explain
+from nfa.sweep.search import Search, is_search, read_search
 from nfa.sweep.stage_settings import Train
 
 MAX_CELLS = 200_000  # also of the points of one axis
@@ -54,10 +55,34 @@ def expand_axis(content: Any, axis: str, source: str) -> list[AxisPoint[Any, Any
             raise SweepError(f"{where}: {one_line(entry)} must be a mapping of settings, e.g. {EXAMPLES[axis]}")
         fields = dict(entry)
         only = _only(fields.pop("for", {}), axis, where)
-        for values in _grid(_with_lists(fields, axis), where):
-            settings = _settings(axis, values, where)
-            expanded.append(kind(axis, settings, _entry(axis, values.get("name")), where, only))
+        for values in _grid(_with_lists(_with_searches(fields, axis, where), axis), where):
+            searches = {key: value for key, value in values.items() if isinstance(value, Search)}
+            for end in ("low", "high"):  # a value in between is allowed if both ends are
+                settings = _settings(axis, values | {k: getattr(s, end) for k, s in searches.items()}, where)
+            expanded.append(kind(axis, settings, _entry(axis, values.get("name")), where, only, searches))
     return expanded
+
+
+def _with_searches(fields: dict[Any, Any], axis: str, where: str) -> dict[Any, Any]:
+    """Replace each mapping that asks for a search, alone or in a list, by the search, which is one value of a grid.
+
+    Raises:
+        SweepError: It is no search, or stands on an axis other than the optimizer's.
+    """
+    entry = _entry(axis, fields.get("name"))
+
+    def read(key: str, value: Any) -> Any:
+        field = entry.settings.model_fields.get(key) if entry else None
+        if not is_search(value) or (field is not None and get_origin(field.annotation) is dict):
+            return value
+        if axis != "optimizer":
+            raise SweepError(f"{where}.{cut(key)}: only settings of an optimizer can be tuned; give a value, or a list")
+        return value if entry is None else read_search(value, entry.settings, key, where)
+
+    return {
+        key: [read(key, item) for item in value] if isinstance(value, list) else read(key, value)
+        for key, value in fields.items()
+    }
 
 
 def _with_lists(fields: dict[Any, Any], axis: str) -> dict[Any, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from nfa.data import DATA, DataEntry, DataShape
 from nfa.entries import Settings, non_default
 from nfa.models import MODELS, LayerShape, ModelEntry
 from nfa.optim import OPTIMIZERS
+from nfa.sweep.search import Search
 
 REGISTRIES: dict[str, Mapping[str, Any]] = {"data": DATA, "model": MODELS, "optimizer": OPTIMIZERS}
 NAMED_AXES = tuple(REGISTRIES)  # axes whose entries have a name
@@ -34,10 +35,13 @@ class AxisPoint(Generic[S, E]):
 
     Attributes:
         axis: One of ``AXES``.
-        settings: The checked settings.
+        settings: The checked settings. A setting that is tuned has the value that was found or, before that, some value
+            of its range.
         entry: The line of the axis's registry; None on the axis ``train``.
         where: The place in the sweep file, for messages, e.g. ``my.yaml: model[0]``.
         only: Other axis -> names of its entries that this point is combined with (``for`` in the sweep file).
+        searches: The settings that are tuned: setting -> the values among which one is searched for.
+        found: The values that were found for them; empty until then. They are no part of what identifies the point.
     """
 
     axis: str
@@ -45,6 +49,12 @@ class AxisPoint(Generic[S, E]):
     entry: E
     where: str
     only: Mapping[str, list[str]] = field(default_factory=dict)
+    searches: Mapping[str, Search] = field(default_factory=dict)
+    found: Mapping[str, float] = field(default_factory=dict)
+
+    def with_found(self, values: Mapping[str, float]) -> AxisPoint[S, E]:
+        """Return the point with values of the settings that are tuned."""
+        return replace(self, settings=self.settings.model_copy(update=dict(values)), found=dict(values))
 
     @cached_property
     def name(self) -> str:
@@ -53,21 +63,33 @@ class AxisPoint(Generic[S, E]):
 
     @cached_property
     def changed(self) -> dict[str, Any]:
-        """The settings that differ from their defaults."""
-        return non_default(self.settings)
+        """The settings that differ from their defaults; of a setting that is tuned its search."""
+        return non_default(self.settings) | self._searched
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """Every setting, defaults included."""
-        return self.settings.model_dump(mode="json")
+        """Every setting, defaults included; of a setting that is tuned its search."""
+        return self.settings.model_dump(mode="json") | self._searched
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Every setting with the value that a network is trained with; null where it is tuned and not found yet."""
+        unknown = dict.fromkeys(self.searches) if not self.found else {}
+        return self.settings.model_dump(mode="json") | unknown
+
+    @cached_property
+    def _searched(self) -> dict[str, Any]:
+        return {key: search.content for key, search in self.searches.items()}
 
     @cached_property
     def flat(self) -> dict[str, Any]:
-        """Every setting as ``axis.setting``; settings that are themselves mappings as JSON text."""
-        return {
-            f"{self.axis}.{key}": json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
-            for key, value in self.parameters.items()
-        }
+        """The parameters as ``axis.setting``; those that are themselves mappings as JSON text."""
+        return _flat(self.axis, self.parameters)
+
+    @cached_property
+    def flat_values(self) -> dict[str, Any]:
+        """The values as ``axis.setting``; those that are themselves mappings as JSON text."""
+        return _flat(self.axis, self.values)
 
     @cached_property
     def readable(self) -> str:
@@ -75,7 +97,8 @@ class AxisPoint(Generic[S, E]):
         parts = [self.name]
         for setting, tag in self.settings.tags.items():
             if setting in self.changed or setting not in self.settings.quiet_tags:
-                parts.append(tag + _readable_value(getattr(self.settings, setting)))
+                tuned = setting in self.searches
+                parts.append(tag + ("tuned" if tuned else _readable_value(getattr(self.settings, setting))))
         return re.sub(r"[^A-Za-z0-9_+.-]", "_", "-".join(parts))
 
 
@@ -91,6 +114,13 @@ class DataPoint(AxisPoint[Settings, DataEntry]):
     def identity(self) -> dict[str, Any]:
         """What identifies the data besides their settings, e.g. a file's digest."""
         return self.entry.identity(self.settings)
+
+
+def _flat(axis: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{axis}.{key}": json.dumps(value, sort_keys=True) if isinstance(value, dict) else value
+        for key, value in content.items()
+    }
 
 
 def _readable_value(value: Any) -> str:
@@ -131,7 +161,7 @@ class Network:
             return point.changed | self.data.identity
         if point.axis == "optimizer":
             canonical: dict[str, Any] = point.entry.canonical(point.settings, [layer.name for layer in self.layers])
-            return canonical
+            return canonical | {key: search.content for key, search in point.searches.items()}
         if point.axis == "train":
             train, n_train = point.settings, self.data.shape.n_train
             kept = {key: value for key, value in point.changed.items() if key not in ("steps", "epochs", "batch_size")}

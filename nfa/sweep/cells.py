@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +15,14 @@ from nfa.models import LayerShape, ModelEntry
 from nfa.optim import OptimizerEntry, OptimizerSettings
 from nfa.sweep.axis_points import AxisPoint, Network
 from nfa.sweep.origin import Origin
+from nfa.sweep.search import Search, Tune
 from nfa.sweep.stage_settings import Measure, Probe, Train, Wandb
 
 # A number is raised when the meaning of a stage's results changes: the stage's hashes change, and it is computed again.
 REVISIONS = {"train": 1, "measure": 7, "probe": 2}
+TUNE_REVISION = 1  # the same for the stage ``tune``, which only cells with a setting to tune have
 
+KEPT = ("checkpoints", "spacing", "checkpoints_at_loss")  # settings of ``train`` about files, not about the training
 STAGES = tuple(REVISIONS)  # the stages of a cell, in order
 
 
@@ -123,13 +127,34 @@ class Cell:
         attention = self.model_entry.attention
         return attention is None or (attention and self.model.heads > 1)  # type: ignore[attr-defined]
 
+    @property
+    def searches(self) -> Mapping[str, Search]:
+        """The optimizer's settings that are tuned."""
+        return self.optimizer_point.searches
+
+    @property
+    def found(self) -> Mapping[str, float]:
+        """The values that were found for them; empty until then."""
+        return self.optimizer_point.found
+
+    def with_found(self, values: Mapping[str, float]) -> Cell:
+        """Return the cell, of the same id, with values of the settings that are tuned."""
+        return replace(self, optimizer_point=self.optimizer_point.with_found(values))
+
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """Return every parameter, defaults included, by axis; cells share the parts, so they are not to be changed."""
+        """Return every parameter, defaults included, by axis; cells share the parts, so they are not to be changed.
+
+        A setting that is tuned has its search here, and the value that was found in ``values``.
+        """
         return {point.axis: point.parameters for point in self.points}
 
-    def flat_parameters(self) -> dict[str, Any]:
-        """Return every parameter as ``axis.setting``; settings that are themselves mappings as JSON text."""
-        return {name: value for point in self.points for name, value in point.flat.items()}
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Return every parameter with its value, by axis; null where it is tuned and not found yet."""
+        return {point.axis: point.values for point in self.points}
+
+    def flat_values(self) -> dict[str, Any]:
+        """Return every value as ``axis.setting``; settings that are themselves mappings as JSON text."""
+        return {name: value for point in self.points for name, value in point.flat_values.items()}
 
 
 @dataclass(frozen=True)
@@ -147,6 +172,7 @@ class Sweep:
         document: The content of the file at this size; parsing it gives the same sweep again.
         sizes: Names of the sizes that the file has.
         origin: The sweep file as it was read; of a plan, the sweep file that the plan was made from.
+        tune: How settings are tuned.
     """
 
     name: str
@@ -159,6 +185,7 @@ class Sweep:
     document: dict[str, Any]
     sizes: tuple[str, ...] = ()
     origin: Origin | None = None
+    tune: Tune = field(default_factory=Tune)
 
     def cell(self, cell_id: str) -> Cell:
         """Find a cell by its id.
@@ -192,7 +219,8 @@ class Sweep:
 
     def hashes(self, cell: Cell) -> dict[str, str]:
         """Hash what each stage of a cell depends on: its settings and the stages before it. Seeds are in no hash."""
-        train = digest({"revision": REVISIONS["train"], "content": cell.content})
+        tuned = {"tune": self.tune_hash(cell)} if cell.searches else {}
+        train = digest({"revision": REVISIONS["train"], "content": cell.content} | tuned)
         settings = self._settings_of_stages
         return {
             "train": train,
@@ -201,6 +229,11 @@ class Sweep:
                 for stage in ("measure", "probe")
             },
         }
+
+    def tune_hash(self, cell: Cell) -> str:
+        """Hash what the search for a cell's tuned settings depends on; cells of several sweeps may share it."""
+        content = {**cell.content, "train": {k: v for k, v in cell.content["train"].items() if k not in KEPT}}
+        return digest({"tune": TUNE_REVISION, "content": content, "settings": self.tune.model_dump(mode="json")})
 
     @cached_property
     def _settings_of_stages(self) -> dict[str, dict[str, Any]]:

@@ -117,7 +117,8 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     each += _probing(sweep, cell, layers, checkpoints)
     tables = checkpoints * layers.measured * LAYER_BYTES
     disk = seeds * (checkpoints * 4 * layers.weights + 4 * layers.pictures + tables + 200_000)
-    return Estimate(seeds * each + data_sets * _baselines(sweep, cell) + len(STAGES) * JOB_SECONDS, disk)
+    tuning = _tuning(sweep, cell, layers)
+    return Estimate(tuning + seeds * each + data_sets * _baselines(sweep, cell) + len(STAGES) * JOB_SECONDS, disk)
 
 
 def _training(cell: Cell, layers: CostSums, checkpoints: int) -> float:
@@ -127,6 +128,15 @@ def _training(cell: Cell, layers: CostSums, checkpoints: int) -> float:
     evaluated = (EVALUATIONS + checkpoints) * (shape.n_train + shape.n_test)
     multiplied = layers.forward * (3 * plan.batch(shape.n_train) * steps + evaluated)
     return multiplied / MULTIPLICATIONS_PER_SECOND + steps * STEP_SECONDS
+
+
+def _tuning(sweep: Sweep, cell: Cell, layers: CostSums) -> float:
+    """Estimate the seconds of the search for the settings that are tuned."""
+    if not cell.searches:
+        return 0.0
+    settings, refined = sweep.tune, sum(not search.values for search in cell.searches.values())
+    points = prod(len(search.grid(settings.points)) for search in cell.searches.values())
+    return settings.seeds * settings.trainings(points, refined) * _training(cell, layers, 0) + JOB_SECONDS
 
 
 def _covariances(samples: int, passes: int, layers: CostSums) -> int:

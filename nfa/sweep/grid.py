@@ -30,13 +30,14 @@ from nfa.sweep.combine import Axes, checked_cells, named_cells
 from nfa.sweep.explain import plain_numbers
 from nfa.sweep.origin import PLAN, Origin, read_plan
 from nfa.sweep.read_yaml import check_size, read_yaml
+from nfa.sweep.search import Tune
 from nfa.sweep.sizes import at_size
 from nfa.sweep.stage_settings import Measure, Probe, Wandb
 
 MAX_SEEDS = 10_000
 SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # the name of a sweep, which is that of a folder
 
-SIZED = ("seeds", *AXES, "measure", "probe", "wandb")  # what a size of the sweep may change
+SIZED = ("seeds", *AXES, "tune", "measure", "probe", "wandb")  # what a size of the sweep may change
 KEYS = ("sweep", "size", "sizes", *SIZED)
 
 
@@ -149,6 +150,7 @@ def _read(document: Mapping[Any, Any], source: str) -> tuple[Axes, dict[str, Any
     sections = {
         "name": _name(document["sweep"], source),
         "seeds": _seeds(document.get("seeds", 3), source),
+        "tune": _section(Tune, document, "tune", source),
         "measure": _section(Measure, document, "measure", source),
         "probe": _section(Probe, document, "probe", source),
         "wandb": _section(Wandb, document, "wandb", source),

@@ -108,7 +108,7 @@ def test_runs_have_every_parameter_with_its_dtype(done: tuple[Sweep, SweepPaths,
     runs = table(paths, "runs")
     assert len(runs) == len(sweep.cells) * len(sweep.seeds)
     for cell in sweep.cells:
-        assert {key for key, value in cell.flat_parameters().items() if value is not None} <= set(runs.columns)
+        assert {key for key, value in cell.flat_values().items() if value is not None} <= set(runs.columns)
     assert runs["model.depth"].dtype.kind == "i"
     assert runs["train.batch_size"].tolist() == ["32"] * len(runs)  # a number or `full`: text, whatever this sweep says
     assert runs["learned"].all()

@@ -41,6 +41,20 @@ def seeds_at_once(wildcards):
     return max(1, min(len(SWEEP.seeds), cores // len(SWEEP.cells)))
 
 
+def trials_at_once(wildcards):
+    """Return the number of cores of a search: more than one where fewer cells are tuned than there are cores."""
+    cores = 1 if workflow.remote_exec else int(workflow.cores or 1)
+    return max(1, cores // sum(bool(cell.searches) for cell in SWEEP.cells))
+
+
+def tuned_values(wildcards):
+    """Return the file with the values that a cell's tuned settings get, if it has such settings.
+
+    Its age does not matter, because the hash of the search is part of the stage's hash.
+    """
+    return ancient(CELL.tuned) if SWEEP.cell(wildcards.cell).searches else []
+
+
 # Memory and time that a job requests from a scheduler; on one machine they limit nothing. They double with each
 # attempt.
 

@@ -6,6 +6,7 @@
 rule train:
     input:
         made_again,
+        tuned_values,
     output:
         cell=CELL.cell,
         history=CELL.history,

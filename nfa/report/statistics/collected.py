@@ -98,7 +98,7 @@ class Collected:
 
 def parameter_table(sweep: Sweep) -> pd.DataFrame:
     """Tabulate the cells: ``cell`` and every parameter as ``axis.setting``, with the dtypes of their declaration."""
-    rows = [{"cell": cell.id, **cell.flat_parameters()} for cell in sweep.cells]
+    rows = [{"cell": cell.id, **cell.flat_values()} for cell in sweep.cells]
     dtypes: dict[str, str] = {}
     for cell in sweep.cells:
         for axis in AXES:

@@ -65,7 +65,7 @@ def test_each_row_has_the_settings_of_its_cell(tmp_path: Path, monkeypatch: pyte
         frame = table.to_pandas()
         assert len(frame[["cell", *expected]].drop_duplicates()) == len(sweep.cells), "a setting that differs in a cell"
         for row in frame.drop_duplicates("cell").to_dict("records"):
-            parameters = sweep.by_id[row["cell"]].flat_parameters()
+            parameters = sweep.by_id[row["cell"]].flat_values()
             assert {key: unlike(row[key]) for key in expected} == {key: parameters.get(key) for key in expected}
 
 
