@@ -16,6 +16,7 @@ from nfa.report.statistics.labels import cell_labels, shown_of
 from nfa.report.statistics.large_sweeps import join_parts, rows_for_report, with_sweep_names
 from nfa.report.statistics.layer_places import layer_places
 from nfa.report.statistics.summaries import make_cell_tables, make_grid_tables, make_tables
+from nfa.report.statistics.tuning import read_tuning
 from nfa.storage.checks import check_cell, check_matrices, check_stamp, outputs, unreadable
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import LongTables, read_arrow, stamp_of, write_frame
@@ -28,6 +29,7 @@ LONG = (  # tables with many rows per cell
     "alignment_summary",
     "probes",
     "probes_summary",
+    "tuning_trials",
     "early_dynamics",
     "early_departure",
     "features",
@@ -145,8 +147,8 @@ def collect(
     alignment["power"] = pd.Categorical(alignment["power"], POWERS)
     order = ["cell", "seed", "step", "layer_index", "quantity", "correlation", "power"]
     alignment = alignment.sort_values(order, kind="stable", ignore_index=True)
-    early = read_early(sweep, paths, alignment)
-    collected = Collected(sweep, documents, history, alignment, _place_layers(alignment, probes), early)
+    early, (tuning, trials) = read_early(sweep, paths, alignment), read_tuning(sweep, paths)
+    collected = Collected(sweep, documents, history, alignment, _place_layers(alignment, probes), early, tuning, trials)
     return collected if whole is None else with_sweep_names(collected, *whole)
 
 

@@ -33,7 +33,6 @@ from nfa.storage.checkpoints import DamagedError, load_tensors, save_tensors
 from nfa.storage.columns import TRIALS
 from nfa.storage.locks import waiting_lock
 from nfa.storage.tables import write_table
-from nfa.storage.tuned import read_tuned
 from nfa.sweep.cells import Cell, Sweep
 from nfa.training import TrainingRun
 from nfa.training.materials import Materials, load_all
@@ -168,15 +167,13 @@ class _Searching:
         trials = [self._read(number) for number in range(len(self.trials))]
         found = self.trials[best]
         ends = {name: {grid[0]: "low", grid[-1]: "high"} for name, grid in self.grids.items()}
-        steps = sum(max((row[1] for row in trial.rows if row[0] == seed), default=0) for trial in trials for seed in self.seeds)
+        steps = sum(
+            max((row[1] for row in trial.rows if row[0] == seed), default=0) for trial in trials for seed in self.seeds
+        )
         return {
             "found": found,
             "trial": best,
-            "at_edge": {
-                name: ends[name][value]
-                for name, value in found.items()
-                if value in ends[name] and not self.cell.searches[name].values
-            },
+            "at_edge": {name: ends[name][value] for name, value in found.items() if value in ends[name]},
             "validation_loss": trials[best].losses[1.0],
             "trials": len(trials),
             "diverged": sum(math.inf in trial.losses.values() for trial in trials),
@@ -321,7 +318,13 @@ def _rows(run: TrainingRun) -> Iterator[list[Any]]:
     """Yield step, epoch, split, metric and value of the losses and accuracies of a run."""
     for step, epoch, split, metric, value in run.history:
         if metric in ("loss", "accuracy"):
-            yield [step, epoch, "validation" if split == "test" else split, metric, value if math.isfinite(value) else None]
+            yield [
+                step,
+                epoch,
+                "validation" if split == "test" else split,
+                metric,
+                value if math.isfinite(value) else None,
+            ]
 
 
 def _validation_loss(run: TrainingRun) -> float:

@@ -26,9 +26,9 @@ from nfa.storage.checks import outputs
 from nfa.storage.finished_seeds import Parts
 from nfa.storage.paths import CellPaths, SweepPaths
 from nfa.storage.tables import UNREADABLE, array_names, read_arrow, stamp_of
+from nfa.storage.tuned import with_tuned
 from nfa.sweep.cells import STAGES, Sweep
 from nfa.sweep.estimate import duration, estimate
-from nfa.storage.tuned import with_tuned
 from nfa.sweep.grid import load, load_cells
 
 STATES = ("done", "running", "failed", "to go")

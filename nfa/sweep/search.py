@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import isfinite, log10, sqrt
 from typing import Any, Literal, get_args
 
@@ -153,6 +154,6 @@ def _numbers(content: Any, where: str, least: int, most: int = 100) -> list[floa
     if any(type(value) not in (int, float) or not isfinite(value) for value in content):
         raise wrong
     numbers = [float(value) for value in content]
-    if any(one >= other for one, other in zip(numbers, numbers[1:], strict=False)):
+    if any(one >= other for one, other in pairwise(numbers)):
         raise wrong
     return numbers

@@ -18,6 +18,7 @@ from nfa.report.figures import (
     probing,
     speed_limited,
     training,
+    tuning,
 )
 from nfa.report.figures.panels import Panel
 from nfa.report.figures.saving import save
@@ -56,6 +57,7 @@ def _speed_limited(study: Study) -> Drawing | None:
 # Name -> the function that draws the figure, None if the sweep has no such figure; the page links them in this order.
 FIGURES: dict[str, Callable[[Study], Drawing | None]] = {
     "training": lambda study: _drawing(training.panels(study), 3, _optimizers(study)),
+    "tuning": lambda study: _drawing(tuning.panels(study), 3, _optimizers(study)),
     "ansatz": lambda study: _drawing(ansatz.panels(study), 2, _optimizers(study)),
     "heatmap": lambda study: partial(heatmap.save_heatmap, study),
     "curves": _curves,

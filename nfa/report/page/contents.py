@@ -12,11 +12,13 @@ from nfa.report.page.sections import (
     quality,
     speed_limited,
     training,
+    tuning,
 )
 from nfa.report.page.sections.section import Material, Rendered, Section
 
 SECTIONS: tuple[Section, ...] = (
     training.SECTION,
+    tuning.SECTION,
     ansatz.SECTION,
     layers.SECTION,
     alignment_rise.SECTION,

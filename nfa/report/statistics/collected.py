@@ -41,6 +41,8 @@ class Collected:
             the raw input).
         early: Predicted and measured early dynamics, as ``nfa.report.statistics.early_dynamics.read_early`` gives them;
             empty where the sweep file does not ask for them.
+        tuning: Values of the tuned settings, as ``nfa.report.statistics.tuning.read_tuning`` gives them.
+        trials: All trials of the searches for them.
         unfinished: Number of the sweep's cells that are left out because they are not done.
     """
 
@@ -50,6 +52,8 @@ class Collected:
     alignment: pd.DataFrame
     scores: pd.DataFrame
     early: pd.DataFrame
+    tuning: pd.DataFrame
+    trials: pd.DataFrame
     unfinished: int = 0
 
     @cached_property

@@ -28,7 +28,12 @@ def cell_labels(sweep: Sweep) -> pd.DataFrame:
     table: dict[str, Any] = {"cell": [cell.id for cell in sweep.cells]}
     for axis in AXES:
         table[axis] = axis_labels(axis, parameters)
-    table["label"] = _join(table, ("data", "model", "optimizer", "train"))
+    found = (" ".join(f"{name} {value:g}" for name, value in cell.found.items()) for cell in sweep.cells)
+    named = [
+        f"{optimizer} (tuned: {values})" if values else optimizer
+        for optimizer, values in zip(table["optimizer"], found, strict=True)
+    ]
+    table["label"] = _join(table | {"optimizer": named}, ("data", "model", "optimizer", "train"))
     if len(set(table["optimizer"])) == 1 < len(set(table["train"])):
         table["optimizer"], table["train"] = _join(table, ("optimizer", "train")), [""] * len(parameters)
     table["group"] = _join(table, ("data", "model", "train"))

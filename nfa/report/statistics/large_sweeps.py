@@ -55,6 +55,7 @@ def rows_for_report(part: Collected, shown: set[str]) -> Collected:
         alignment=rows.astype({"estimator": "category", "note": "category"}),
         scores=scores[tests | scores["cell"].isin(shown)],
         early=part.early[part.early["cell"].isin(shown)],
+        trials=part.trials[part.trials["cell"].isin(shown)],
     )
 
 
@@ -74,8 +75,10 @@ def join_parts(sweep: Sweep, parts: Sequence[Collected]) -> Collected:
         _stack([getattr(part, name) for part in parts]) for name in ("history", "alignment", "scores")
     )
     documents = {cell: document for part in parts for cell, document in part.documents.items()}
-    early = pd.concat([part.early for part in parts], ignore_index=True)
-    return Collected(sweep, documents, history, alignment, scores, early)
+    early, tuning, trials = (
+        pd.concat([getattr(part, name) for part in parts], ignore_index=True) for name in ("early", "tuning", "trials")
+    )
+    return Collected(sweep, documents, history, alignment, scores, early, tuning, trials)
 
 
 def _stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -31,6 +31,8 @@ def make_cell_tables(collected: Collected) -> dict[str, pd.DataFrame]:
         "alignment_summary": make_alignment_summary(collected),
         "probes": _plain(collected.probes),
         "probes_summary": make_scores_summary(collected.probes),
+        "tuning": collected.tuning,
+        "tuning_trials": collected.trials,
         "early_dynamics": collected.early,
         "early_departure": make_departure(collected.early),
         "features": _plain(collected.features),

@@ -38,7 +38,7 @@ def swept(**changes: Any) -> Sweep:
 def bare(sweep: Sweep) -> Collected:
     """The part of ``Collected`` that depends on the sweep alone."""
     none = pd.DataFrame()
-    return Collected(sweep, {}, none, none, none, none)
+    return Collected(sweep, {}, none, none, none, none, none, none)
 
 
 def unlike(value: Any) -> Any:

@@ -1,0 +1,52 @@
+"""Validation loss of every trial over the value of the setting that is tuned."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure, SubFigure
+
+from nfa.report.figures.panels import Mark, Panel, add_axes
+from nfa.report.figures.style import optimizer_colour
+from nfa.report.statistics.study import Study
+from nfa.report.statistics.tuning import trial_ends
+
+SIZE = (300.0, 190.0)
+
+
+def panels(study: Study) -> list[Panel]:
+    """Make one panel per data, model and training, and per setting, with a line per optimizer."""
+    tuned = study.tables["tuning"]
+    ends = dict(tuple(trial_ends(study.tables["tuning_trials"]).groupby("cell", sort=False)))
+    made = []
+    for title, cells in study.groups.items():
+        rows = tuned[tuned["cell"].isin(cells)]
+        for setting, part in rows.groupby("setting", sort=False):
+            made.append(_panel(study, title, str(setting), part, ends))
+    return made
+
+
+def _panel(study: Study, title: str, setting: str, tuned: pd.DataFrame, ends: dict[str, pd.DataFrame]) -> Panel:
+    name = setting.partition(".")[2]
+    log = bool((tuned["low"] > 0).all()) and "linear" not in set(tuned["scale"])
+
+    def draw(figure: Figure | SubFigure) -> list[Mark]:
+        axes = add_axes(figure, SIZE, (46, 34, 10, 10))
+        axes.set_yscale("log")
+        if log:
+            axes.set_xscale("log")
+        for row in tuned.to_dict("records"):
+            trials, colour = ends[row["cell"]], optimizer_colour(study.optimizer(row["cell"]))
+            trials = trials.assign(at=[values[name] for values in trials["values"]]).sort_values("at")
+            if len(trials["values"].iloc[0]) == 1:  # of several settings, a value of one has many trials
+                axes.plot(trials["at"], trials["loss"], color=colour, linewidth=0.8, alpha=0.5)
+            for whole, part in trials.groupby("whole"):
+                axes.plot(part["at"], part["loss"], "o", color=colour, fillstyle="full" if whole else "none")
+            axes.plot(row["value"], row["validation_loss"], "o", color=colour, markersize=10, fillstyle="none")
+            lost = trials[~np.isfinite(trials["loss"])]
+            axes.plot(lost["at"], np.full(len(lost), 0.97), "x", color=colour, transform=axes.get_xaxis_transform())
+        axes.set_xlabel(name)
+        axes.set_ylabel("validation loss")
+        return []
+
+    heading = f"{title}: {name}"
+    alt = f"{heading}: validation loss of every trial over the value of {name}; one line per optimizer."
+    return Panel(heading, heading, alt, *SIZE, draw)
