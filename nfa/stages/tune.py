@@ -315,9 +315,9 @@ def hold_out(data: Materials, share: float) -> Materials:
 
 
 def _rows(run: TrainingRun) -> Iterator[list[Any]]:
-    """Yield step, epoch, split, metric and value of the losses and accuracies of a run."""
+    """Yield step, epoch, split, metric and value of the losses and accuracies of a run, and of its divergence."""
     for step, epoch, split, metric, value in run.history:
-        if metric in ("loss", "accuracy"):
+        if metric in ("loss", "accuracy", "diverged"):
             yield [
                 step,
                 epoch,

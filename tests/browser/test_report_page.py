@@ -141,7 +141,7 @@ def test_text_from_data_stays_text(chromium: Any, tmp_path: Path) -> None:
         note=HOSTILE, layer=plain.alignment["layer"].cat.rename_categories(lambda x: x + HOSTILE)
     )
     hostile = replace(sweep, document={**sweep.document, "note": HOSTILE}, name=HOSTILE)
-    collected = Collected(hostile, documents, plain.history, alignment, plain.scores, plain.early, plain.tuning, plain.trials)
+    collected = replace(plain, sweep=hostile, documents=documents, alignment=alignment)
     labels = collected.labels
     labels["label"] += HOSTILE
     labels["optimizer"] += HOSTILE

@@ -80,12 +80,15 @@ def trial_ends(trials: pd.DataFrame) -> pd.DataFrame:
         trials: The table ``tuning_trials``.
 
     Returns:
-        One row per cell and trial: ``cell``, ``trial``, ``values`` (a mapping), ``step``, ``loss`` (mean validation loss
-        over the seeds at that step; NaN where a seed diverged), ``whole`` (trained as far as the longest trial).
+        One row per cell and trial: ``cell``, ``trial``, ``values`` (a mapping), ``step``, ``loss`` (validation loss at
+        that step, mean over the seeds; infinite where a seed diverged), ``whole`` (as long as the longest trial).
     """
     losses = trials[(trials["split"] == "validation") & (trials["metric"] == "loss")]
     last = losses.groupby(["cell", "trial"])["step"].transform("max")
     ends = losses[losses["step"] == last].groupby(["cell", "trial", "values", "step"], as_index=False)
     table = ends["value"].agg(lambda values: values.mean(skipna=False)).rename(columns={"value": "loss"})
+    diverged = trials.loc[trials["metric"] == "diverged", ["cell", "trial"]].drop_duplicates()
+    lost = pd.MultiIndex.from_frame(table[["cell", "trial"]]).isin(pd.MultiIndex.from_frame(diverged))
+    table["loss"] = table["loss"].mask(lost | table["loss"].isna(), float("inf"))
     table["whole"] = table["step"] == table.groupby("cell")["step"].transform("max")
     return table.assign(values=table["values"].map(json.loads))

@@ -71,8 +71,9 @@ def body(material: Material) -> list[object]:
     """Make the figure of all trials, and the table of what was found."""
     study = material.study
     note = (
-        "● a trial that was trained to its end  ○ a trial that stopped early, at the loss that it had then  × a trial that "
-        "diverged  ◯ the chosen value. Mean over the seeds of the search."
+        "● a trial that was trained to its end  ○ a trial that stopped early, at its last loss  × a trial that "
+        "diverged  ◯ the chosen value. Mean over the seeds of the search; losses above twice the largest one before "
+        "training are drawn at the upper edge."
     )
     return [
         optimizer_legend(study),
