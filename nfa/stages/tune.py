@@ -115,6 +115,7 @@ class _Searching:
         loaded = load_all(cell, self.seeds, options.device)
         held_out = {id(data): hold_out(data, self.settings.validation) for data in loaded.values()}
         self.materials = {seed: held_out[id(data)] for seed, data in loaded.items()}
+        self.samples = len(self.materials[FIRST_SEED].order)
         self.grids = {name: search.grid(self.settings.points) for name, search in cell.searches.items()}
         self.trials = [dict(zip(self.grids, values, strict=True)) for values in product(*self.grids.values())]
 
@@ -183,13 +184,15 @@ class _Searching:
 
     def _train(self, numbers: Sequence[int], share: float) -> None:
         """Train some trials until a share of the steps, side by side."""
-        in_groups(
-            lambda: [number for number in numbers if not self._over(number) and share not in self._read(number).losses],
-            lambda group: [self._advance(number, share) for number in group] and None,
-            1,
-            self.options.processes,
-            f"tune {self.cell.id}",
-        )
+
+        def waiting() -> list[int]:
+            return [number for number in numbers if not self._over(number) and share not in self._read(number).losses]
+
+        def advance(group: Sequence[int]) -> None:
+            for number in group:
+                self._advance(number, share)
+
+        in_groups(waiting, advance, 1, self.options.processes, f"tune {self.cell.id}")
 
     def _loss(self, number: int, share: float) -> float:
         return self._read(number).losses.get(share, math.inf)
@@ -221,12 +224,9 @@ class _Searching:
 
     def _advance(self, number: int, share: float) -> None:
         """Train one trial until a share of the steps, from the state that was saved, and write what it has reached."""
-        trial, cell = self._read(number), self.cell.with_found(self.trials[number])
-        runs = [TrainingRun(cell, seed, self.materials[seed]) for seed in self.seeds]
-        for run in runs:
-            run.checkpoints = []  # no weights are kept
-            self._restore(number, run)
-        stop = max(1, round(runs[0].total * share))
+        trial = self._read(number)
+        stop = max(1, round(self.cell.train.total_steps(self.samples) * share))
+        runs = self._begin(number, stop)
         self._to(number, runs, stop)
         losses = [_validation_loss(run) for run in runs]
         mean = sum(losses) / len(losses)
@@ -265,24 +265,38 @@ class _Searching:
         self._save(number, runs)
 
     def _save(self, number: int, runs: Sequence[TrainingRun]) -> None:
+        """Write the states of all seeds of a trial into one file, so that they are always at the same step."""
+        tensors, texts = {}, {}
         for run in runs:
-            tensors, text = run.state()
-            save_tensors(self._file(number, f"{run.seed}.safetensors"), tensors, text | self._identity(number, run))
+            own, text = run.state()
+            tensors |= {f"{run.seed}/{name}": value for name, value in own.items()}
+            texts[str(run.seed)] = json.dumps(text)
+        save_tensors(self._file(number, "safetensors"), tensors, texts | self._identity(number))
 
-    def _restore(self, number: int, run: TrainingRun) -> None:
-        """Load the state of a seed of a trial; without one, or with a damaged one, record the run at step 0."""
-        file = self._file(number, f"{run.seed}.safetensors")
+    def _begin(self, number: int, stop: int) -> list[TrainingRun]:
+        """Make the runs of a trial as they were saved, or at step 0 if that is damaged or beyond the step ``stop``."""
+        cell, file = self.cell.with_found(self.trials[number]), self._file(number, "safetensors")
+        runs = [TrainingRun(cell, seed, self.materials[seed]) for seed in self.seeds]
+        for run in runs:
+            run.checkpoints = []  # no weights are kept
         try:
-            if file.exists():
-                run.restore(*load_tensors(file, self._identity(number, run)))
-                return
+            tensors, texts = load_tensors(file, self._identity(number)) if file.exists() else ({}, {})
         except DamagedError:
             event(f"tune {self.cell.id}: {file} is damaged; the trial begins again")
-        run.record()
+            tensors, texts = {}, {}
+        states = {run.seed: json.loads(texts.get(str(run.seed), "{}")) for run in runs}
+        if not all(state and json.loads(state["state"])["step"] <= stop for state in states.values()):
+            for run in runs:
+                run.record()
+            return runs
+        for run in runs:
+            start = f"{run.seed}/"
+            own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+            run.restore(own, states[run.seed])
+        return runs
 
-    def _identity(self, number: int, run: TrainingRun) -> dict[str, str]:
-        values = json.dumps(self.trials[number], sort_keys=True)
-        return {"search": self.key, "values": values, "seed": str(run.seed)}
+    def _identity(self, number: int) -> dict[str, str]:
+        return {"search": self.key, "values": json.dumps(self.trials[number], sort_keys=True)}
 
     def clear(self) -> None:
         """Delete the files of the trials, whose content is in the finished search."""

@@ -8,6 +8,7 @@ different setting is a named type, which pydantic writes once, below ``$defs``, 
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -18,6 +19,7 @@ from typing_extensions import TypeAliasType
 from nfa.entries import Settings
 from nfa.sweep.axis_points import NAMED_AXES, REGISTRIES
 from nfa.sweep.grid import MAX_SEEDS, SEGMENT, SIZED
+from nfa.sweep.search import Tune
 from nfa.sweep.stage_settings import Measure, Probe, Train, Wandb
 
 LINE = 120  # characters
@@ -50,17 +52,30 @@ class _Types:
             self.made[content] = TypeAliasType(f"{name}-{number}" if number > 1 else name, kind)
         return self.made[content]
 
-    def setting(self, key: str, field: FieldInfo) -> Any:
+    @cached_property
+    def search(self) -> Any:
+        """The type of a search in the place of a number: a range with its scale, or a list of values."""
+        ends = Annotated[list[float], Field(min_length=2, max_length=2, description="smallest and largest value")]
+        scale = Annotated[Literal["log", "linear"], Field(description="spacing of the values between them")]
+        values = Annotated[list[float], Field(min_length=2, description="the values to choose from, ascending")]
+        about = "find the value with the lowest validation loss before training"
+        ranged = _model("search", about, {"tune": (ends, Field()), "scale": (scale, Field("log"))})
+        listed = _model("search-values", about, {"values": (values, Field())})
+        return self.name("searched", ranged | listed)
+
+    def setting(self, key: str, field: FieldInfo, *, tunable: bool) -> Any:
         """Return the type of a setting in a sweep file, with its default and description."""
         default = {} if field.is_required() or field.default_factory else {"default": field.default}
-        kind = self._value_or_grid(key, field.annotation, field.metadata)
+        kind = self._value_or_grid(key, field.annotation, field.metadata, tunable=tunable)
         return self.name(key, kind, **default, description=field.description)
 
-    def _value_or_grid(self, key: str, kind: Any, bounds: Sequence[Any] = ()) -> Any:
+    def _value_or_grid(self, key: str, kind: Any, bounds: Sequence[Any] = (), *, tunable: bool = False) -> Any:
         """Return the type of a value or a list of values, which is a grid. Values of a mapping may be grids too."""
         if get_origin(kind) is dict:
             kind = dict[str, self._value_or_grid(key, get_args(kind)[1])]  # type: ignore[misc]
-        return _one_or_list(self.name(f"{key}-values", Annotated[kind, *bounds] if bounds else kind))
+        searched = tunable and float in (kind, *get_args(kind))
+        kind = Annotated[kind, *bounds] if bounds else kind
+        return _one_or_list(self.name(f"{key}-values", kind | self.search if searched else kind))
 
 
 def sweep_schema() -> dict[str, Any]:
@@ -77,8 +92,13 @@ def sweep_schema() -> dict[str, Any]:
         fields[axis] = _one_or_list(types.name(axis, Union[*kinds])), Field(description=about)
     train = _entry(types, "train", None, Train, "how a cell is trained")
     fields["train"] = _one_or_list(train), Field({}, description="how a cell is trained: the fourth axis")
-    sections = (("measure", Measure, "how alignment is measured"), ("probe", Probe, "how features are probed"))
-    for key, kind, about in (*sections, ("wandb", Wandb, "where runs are published")):
+    sections = (
+        ("tune", Tune, "how settings are tuned: `lr: {tune: [1e-3, 1]}`"),
+        ("measure", Measure, "how alignment is measured"),
+        ("probe", Probe, "how features are probed"),
+        ("wandb", Wandb, "where runs are published"),
+    )
+    for key, kind, about in sections:
         fields[key] = kind, Field({}, description=about)
     about = "the keys that this size replaces"
     changes = _model("changes", about, {key: _optional(*fields[key]) for key in SIZED})
@@ -99,7 +119,9 @@ def sweep_schema() -> dict[str, Any]:
 def _entry(types: _Types, axis: str, name: str | None, kind: type[Settings], about: str) -> type[BaseModel]:
     """Build the model of an entry of an axis: every setting alone or as a grid, and ``for``."""
     fields = {
-        key: _optional(types.setting(key, field), Field()) for key, field in kind.model_fields.items() if key != "name"
+        key: _optional(types.setting(key, field, tunable=axis == "optimizer"), Field())
+        for key, field in kind.model_fields.items()
+        if key != "name"
     }
     if name is not None:
         # A key with a colon is a pattern: torchvision:NAME, module:function.

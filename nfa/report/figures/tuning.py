@@ -15,7 +15,7 @@ SIZE = (300.0, 190.0)
 def panels(study: Study) -> list[Panel]:
     """Make one panel per data, model and training, and per setting, with a line per optimizer."""
     tuned = study.tables["tuning"]
-    ends = dict(tuple(trial_ends(study.tables["tuning_trials"]).groupby("cell", sort=False)))
+    ends = {str(cell): part for cell, part in trial_ends(study.tables["tuning_trials"]).groupby("cell", sort=False)}
     made = []
     for title, cells in study.groups.items():
         rows = tuned[tuned["cell"].isin(cells)]

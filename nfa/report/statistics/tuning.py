@@ -85,10 +85,12 @@ def trial_ends(trials: pd.DataFrame) -> pd.DataFrame:
     """
     losses = trials[(trials["split"] == "validation") & (trials["metric"] == "loss")]
     last = losses.groupby(["cell", "trial"])["step"].transform("max")
-    ends = losses[losses["step"] == last].groupby(["cell", "trial", "values", "step"], as_index=False)
-    table = ends["value"].agg(lambda values: values.mean(skipna=False)).rename(columns={"value": "loss"})
+    place = ["cell", "trial", "values", "step"]
+    means = losses[losses["step"] == last].groupby(place)["value"].agg(lambda values: values.mean(skipna=False))
+    table = pd.DataFrame({"loss": means}).reset_index()
     diverged = trials.loc[trials["metric"] == "diverged", ["cell", "trial"]].drop_duplicates()
     lost = pd.MultiIndex.from_frame(table[["cell", "trial"]]).isin(pd.MultiIndex.from_frame(diverged))
     table["loss"] = table["loss"].mask(lost | table["loss"].isna(), float("inf"))
     table["whole"] = table["step"] == table.groupby("cell")["step"].transform("max")
-    return table.assign(values=table["values"].map(json.loads))
+    table["values"] = table["values"].map(json.loads)
+    return table
