@@ -65,6 +65,9 @@ LOGGED = (
     "relative_change",
 )
 
+# How a run is marked that took all of its steps without coming to the training loss or accuracy of ``train.until``.
+NOT_REACHED = "did not reach"
+
 # A run learned if it finished and its final test loss, or its share of test errors, is below this share of that of the
 # best constant prediction. The errors count too, because on classes that are hard to tell apart the squared error falls
 # little while the accuracy becomes far better.

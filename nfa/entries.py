@@ -1,7 +1,7 @@
 """Typed settings of a sweep file's entries, and how an entry is found in the registry of its axis."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, TypeGuard, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,6 +44,11 @@ class Settings(BaseModel):
 def setting(default: Any, description: str, **bounds: Any) -> Any:
     """Declare one setting: its default, a line of description, and pydantic bounds (``gt``, ``ge``, ``le``, ...)."""
     return Field(default, description=description, **bounds)
+
+
+def is_settings(kind: Any) -> TypeGuard[type[Settings]]:
+    """Return True if a type is a class of settings."""
+    return isinstance(kind, type) and issubclass(kind, Settings)
 
 
 def non_default(settings: Settings) -> dict[str, Any]:

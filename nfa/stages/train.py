@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from nfa.conventions import NOT_REACHED
 from nfa.errors import Preempted
 from nfa.jobs.environment import describe_device, provenance
 from nfa.jobs.in_fork import in_groups
@@ -110,7 +111,7 @@ class _Job:
             event(f"train {run.cell.id} seed {run.seed}: {saved} is damaged; training begins again")
             found = None
         if found is None:
-            _record(run, parts.paths)
+            _observe(run, parts.paths)
             return cls(run, 0.0)
         tensors, text = found
         run.restore(tensors, text)
@@ -118,9 +119,9 @@ class _Job:
         return cls(run, float(text["seconds"]))
 
     @property
-    def done(self) -> bool:
-        """True if no step is left to take."""
-        return self.run.step >= self.run.total or self.run.diverged
+    def progress(self) -> int:
+        """The steps that are taken, or are not needed because the run has ended."""
+        return self.run.total if self.run.done else self.run.step
 
     def save(self, parts: Parts) -> None:
         """Save the state, so that a kill loses little."""
@@ -137,10 +138,15 @@ class _Job:
         constant = constant_predictor(run.materials, cell.train.loss, run.loss)
         status = "diverged" if run.diverged else "finished"
         record = {"status": status, "last_step": run.step, "checkpoints": run.kept, "constant_predictor": constant}
+        if cell.train.until is not None:
+            record["reached"] = run.reached
+        if cell.train.checkpoints_at_loss:
+            record["at_loss"] = list(run.at_loss.items())
         made_with = {**provenance(), "device": describe_device(device), "threads": torch.get_num_threads()}
         parts.finish(run.seed, started, earlier=self.seconds, run=record, provenance=made_with)
         remove(_saved(parts, run.seed))
-        event(f"train {cell.id} seed {run.seed}: {status} at step {run.step} in {self.seconds:.1f} s")
+        outcome = status if cell.train.until is None or run.reached or run.diverged else NOT_REACHED
+        event(f"train {cell.id} seed {run.seed}: {outcome} at step {run.step} in {self.seconds:.1f} s")
 
 
 def _saved(parts: Parts, seed: int) -> Path:
@@ -152,9 +158,9 @@ def _advance(jobs: Sequence[_Job], parts: Parts, save_seconds: float) -> None:
     cell, last_save = jobs[0].run.cell, time.perf_counter()
     total = sum(job.run.total for job in jobs)
     name = f"{cell.id} seed {' '.join(str(job.run.seed) for job in jobs)}"
-    with progress_bar(name, total, sum(job.run.step for job in jobs)) as bar, preemption() as preempted:
+    with progress_bar(name, total, sum(job.progress for job in jobs)) as bar, preemption() as preempted:
         while True:
-            active = [job for job in jobs if not job.done]
+            active = [job for job in jobs if not job.run.done]
             if not active:
                 return
             # After a kill between two savings some runs lag behind; these first come to the step of the others.
@@ -164,11 +170,11 @@ def _advance(jobs: Sequence[_Job], parts: Parts, save_seconds: float) -> None:
             runs = [job.run for job in group]
             together = Together(runs) if stackable(runs[0]) else None
             began = time.perf_counter()
-            while runs[0].step < next_step and not any(run.diverged for run in runs):
+            while runs[0].step < next_step and not any(run.done for run in runs):
                 moved = together.advance() if together is not None else _advance_alone(runs[0])
-                if moved and runs[0].step in runs[0].evaluations:
+                if moved and runs[0].step in runs[0].observed:
                     for run in runs:
-                        _record(run, parts.paths)
+                        _observe(run, parts.paths)
                 now = time.perf_counter()
                 if now - last_save >= save_seconds or preempted():
                     for job in group:
@@ -180,7 +186,7 @@ def _advance(jobs: Sequence[_Job], parts: Parts, save_seconds: float) -> None:
                     if preempted():
                         raise Preempted(f"train {cell.id}: told to stop; saved at step {runs[0].step}")
                     last_save = began = time.perf_counter()
-                bar.update(sum(job.run.step for job in jobs))
+                bar.update(sum(job.progress for job in jobs))
             for job in group:
                 job.seconds += (time.perf_counter() - began) / len(group)
             if together is not None:
@@ -193,10 +199,9 @@ def _advance_alone(run: TrainingRun) -> bool:
     return not run.diverged
 
 
-def _record(run: TrainingRun, paths: CellPaths) -> None:
-    """Record the history at this step, and save the weights at a checkpoint unless the run has diverged."""
-    run.record()
-    if run.step in run.checkpoints and (run.step == 0 or not run.diverged):
+def _observe(run: TrainingRun, paths: CellPaths) -> None:
+    """Record the history at this step, and save the weights if it is a checkpoint."""
+    if run.observe():
         run.kept.append(run.step)
         metadata = run_identity(run.cell, run.seed) | {"step": str(run.step)}
         save_tensors(paths.checkpoint(run.seed, run.step), run.model.state_dict(), metadata)

@@ -88,7 +88,7 @@ def _with_searches(fields: dict[Any, Any], axis: str, where: str) -> dict[Any, A
 def _with_lists(fields: dict[Any, Any], axis: str) -> dict[Any, Any]:
     """Put each list that is one value, such as a list of column names, into a list of its own: a grid of one value."""
     entry = _entry(axis, fields.get("name"))
-    kept = entry.settings.lists if entry else frozenset()
+    kept = Train.lists if axis == "train" else entry.settings.lists if entry else frozenset()
     return {
         key: [value]
         if key in kept and isinstance(value, list) and not any(isinstance(item, list) for item in value)

@@ -38,6 +38,11 @@ def check_fit(cell: Cell) -> None:
             f"{train.where}.loss: logistic takes the sign of a target, and with centre: false that of "
             f"{data.name} is 0 for all classes but one; use centre: true, or mse"
         )
+    until = cell.train.until
+    if until is not None and until.train_accuracy is not None and classes is None:
+        raise SweepError(
+            f"{train.where}.until.train_accuracy: {data.name} is a regression and has no accuracy; use train_loss"
+        )
     if cell.train.rule in LAYERWISE and cell.model_entry.chain is False:
         chains = [name for name, entry in MODELS.items() if entry.chain]
         raise SweepError(

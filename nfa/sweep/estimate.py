@@ -6,7 +6,8 @@ layers, divided by a rate, plus the fixed costs of a step, a layer and a job. Th
 of different kinds (an MLP on 10,000 images, convolutional networks, a transformer, many small networks with kernel
 machines everywhere, and the default sweep), each run with one thread on an idle core of a 2.6 GHz server processor.
 The estimate of each was within a factor of 1.5 of the time taken, as were those of two sweeps that were not fitted. On
-another processor all estimates are wrong by about the same factor. A run that diverges takes less.
+another processor all estimates are wrong by about the same factor. A run that diverges, or that stops early, takes
+less.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from nfa.data.options import DrawnOptions
 from nfa.sweep.axis_points import Network
 from nfa.sweep.cells import STAGES, Cell, Sweep
+from nfa.sweep.stage_settings import EVALUATIONS
 
 MULTIPLICATIONS_PER_SECOND = 8e9  # in float32 with matrices of at most 16 rows or columns, and in float64
 NARROW, GAIN = 16, 8  # a product is so many times as fast as the smaller side of its matrix is times NARROW, up to GAIN
@@ -31,7 +33,6 @@ LAYER_BYTES = 500  # rows of one layer at one checkpoint in the table of alignme
 JOB_SECONDS = 0.1  # scheduling and starting one job with the import server (docs/scale.md); without it about 4
 KERNEL_FITS = 24  # combinations of bandwidth and ridge that one kernel machine tries
 PENALTIES = 9  # Cholesky decompositions of a ridge probe
-EVALUATIONS = 10  # passes over the whole data during training, beside those at checkpoints
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     Heads of networks that must be built to be known (``LayerShape.heads``) are not counted.
     """
     layers = layer_sums(cell.network, heads=sweep.measure.heads)
-    checkpoints = len(cell.train.checkpoint_steps(cell.shape.n_train))
+    checkpoints = cell.train.most_checkpoints(cell.shape.n_train)
     seeds = len(sweep.seeds)
     data_sets = seeds if isinstance(cell.data, DrawnOptions) else 1  # others are the same for every seed
     each = _training(cell, layers, checkpoints) + _measuring(sweep, cell, layers, checkpoints)
@@ -126,6 +127,7 @@ def _training(cell: Cell, layers: CostSums, checkpoints: int) -> float:
     shape, plan = cell.shape, cell.train
     steps = plan.total_steps(shape.n_train)
     evaluated = (EVALUATIONS + checkpoints) * (shape.n_train + shape.n_test)
+    evaluated += len(plan.look_steps(shape.n_train)) * shape.n_train
     multiplied = layers.forward * (3 * plan.batch(shape.n_train) * steps + evaluated)
     return multiplied / MULTIPLICATIONS_PER_SECOND + steps * STEP_SECONDS
 

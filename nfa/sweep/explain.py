@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from nfa.entries import Settings
+from nfa.entries import Settings, is_settings
 from nfa.errors import LONGEST_MESSAGE, cut, nearest, one_line
 
 # YAML 1.1 reads 1e-3 as text, because it has no dot, but the writer means a number.
@@ -20,6 +20,8 @@ _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a mapping",
     "list_type": "a list",
+    "tuple_type": "a list",
+    "model_type": "a mapping",
     "finite_number": "a finite number",
 }
 
@@ -53,7 +55,8 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
     if found["type"] == "extra_forbidden" and path[-1].isdigit() and value is None:
         return f"{where}: a comma splits a number before {path[-1]}; write 10000 for 10,000 and 0.5 for 0,5"
     if found["type"] == "extra_forbidden":
-        return f"{where}: {path[-1]}: no such setting; {nearest(path[-1], kind.model_fields)}"
+        above = ".".join([where, *path[:-1]])
+        return f"{above}: {path[-1]}: no such setting; {nearest(path[-1], _kind_at(kind, path[:-1]).model_fields)}"
     if found["type"] == "missing":
         return f"{here}: missing; it has no default"
     if found["type"] == "literal_error":
@@ -71,6 +74,14 @@ def explain(error: ValidationError, kind: type[Settings], where: str) -> str:
         return f"{here}: {one_line(value)} is out of range; use a value {bound}"
     expected = _EXPECTED.get(found["type"], " ".join(found["msg"].split()))
     return f"{here}: {one_line(value)} is not {expected}"
+
+
+def _kind_at(kind: type[Settings], path: list[str]) -> type[Settings]:
+    """Return the class of the settings at a place below others."""
+    for key in path:
+        annotation = kind.model_fields[key].annotation
+        kind = next(each for each in (annotation, *get_args(annotation)) if is_settings(each))
+    return kind
 
 
 # pydantic puts the branch of a union into an error's location; it means nothing to a reader of YAML.

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import TypeAliasType
 
-from nfa.entries import Settings
+from nfa.entries import Settings, is_settings
 from nfa.sweep.axis_points import NAMED_AXES, REGISTRIES
 from nfa.sweep.grid import MAX_SEEDS, SEGMENT, SIZED
 from nfa.sweep.search import Tune
@@ -71,11 +71,19 @@ class _Types:
 
     def _value_or_grid(self, key: str, kind: Any, bounds: Sequence[Any] = (), *, tunable: bool = False) -> Any:
         """Return the type of a value or a list of values, which is a grid. Values of a mapping may be grids too."""
-        if get_origin(kind) is dict:
+        parts = get_args(kind) or (kind,)
+        if any(map(is_settings, parts)):
+            kind = Union[*(self._nested(key, part) if is_settings(part) else part for part in parts)]
+        elif get_origin(kind) is dict:
             kind = dict[str, self._value_or_grid(key, get_args(kind)[1])]  # type: ignore[misc]
         searched = tunable and float in (kind, *get_args(kind))
         kind = Annotated[kind, *bounds] if bounds else kind
         return _one_or_list(self.name(f"{key}-values", kind | self.search if searched else kind))
+
+    def _nested(self, key: str, kind: type[Settings]) -> type[BaseModel]:
+        """Build the model of settings that are the value of a setting."""
+        fields = {name: _optional(self.setting(name, field), Field()) for name, field in kind.model_fields.items()}
+        return _model(f"{key}-settings", kind.__doc__ or "", fields)
 
 
 def sweep_schema() -> dict[str, Any]:

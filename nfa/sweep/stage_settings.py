@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
@@ -11,11 +12,40 @@ from nfa.entries import Settings, setting
 from nfa.errors import one_line
 
 
+LOOKS_PER_EPOCH = 0.15  # 5% of the time: a pass without gradients costs a third of a pass of training
+EVALUATIONS = 10  # evenly spaced evaluations on all data after the one at step 0, in addition to those at checkpoints
+
+
+class Until(Settings):
+    """When a run stops before its last step: one of two scores over the whole training set."""
+
+    train_loss: float | None = setting(None, "stop once the training loss is at most this", gt=0, le=1e9)
+    train_accuracy: float | None = setting(None, "stop once the training accuracy is at least this", gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_score(self) -> Until:
+        if (self.train_loss is None) == (self.train_accuracy is None):
+            raise ValueError("train_loss: give either this or train_accuracy")
+        return self
+
+    def is_met(self, scores: Mapping[str, float]) -> bool:
+        """Return True if a run with these scores (``loss``, and of classes ``accuracy``) is to stop.
+
+        Example:
+            >>> Until(train_loss=0.1).is_met({"loss": 0.1})
+            True
+        """
+        if self.train_loss is not None:
+            return scores["loss"] <= self.train_loss
+        return self.train_accuracy is not None and scores["accuracy"] >= self.train_accuracy
+
+
 class Train(Settings):
     """How a cell is trained: the fourth axis."""
 
     steps: int | None = setting(None, "optimizer steps; 1000 if neither steps nor epochs is given", ge=1, le=10**9)
     epochs: int | None = setting(None, "passes over the training set, in place of steps", ge=1, le=10**6)
+    until: Until | None = setting(None, "stop early, at a training loss or accuracy; steps or epochs are then the most")
     batch_size: int | Literal["full"] = setting(128, "samples per step, or `full` for the whole training set")
     loss: Literal["mse", "cross_entropy", "logistic"] = setting(
         "mse", "mse: mean over samples and outputs, without a half; logistic: each output against the target's sign"
@@ -27,6 +57,25 @@ class Train(Settings):
     rho: float = setting(0.0, "feedback_alignment: cosine between feedback and initial weights", ge=0, le=1)
     checkpoints: int = setting(8, "checkpoints after step 0; the last step is one", ge=1, le=1000)
     spacing: Literal["log", "linear"] = setting("log", "how checkpoints are spaced in steps: log, or linear")
+    checkpoints_at_loss: tuple[float, ...] | None = setting(
+        None, "training losses at which a run also keeps its weights, when it first falls to them: [0.5, 0.1]"
+    )
+
+    lists: ClassVar[frozenset[str]] = frozenset({"checkpoints_at_loss"})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _losses_in_falling_order(cls, content: Any) -> Any:
+        """Sort ``checkpoints_at_loss``, so that another order in the file is the same setting."""
+        losses = content.get("checkpoints_at_loss") if isinstance(content, Mapping) else None
+        if not isinstance(losses, list | tuple):
+            return content
+        if not losses:
+            raise ValueError("checkpoints_at_loss: the list is empty; give at least one training loss, or leave it out")
+        for loss in losses:
+            if type(loss) not in (int, float) or not 0 < loss < math.inf:
+                raise ValueError(f"checkpoints_at_loss: {one_line(loss)} is no training loss; use numbers above 0")
+        return {**content, "checkpoints_at_loss": tuple(sorted({float(loss) for loss in losses}, reverse=True))}
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
@@ -36,6 +85,12 @@ class Train(Settings):
             raise ValueError(f"batch_size: {self.batch_size} is too small; use 1 or more, or full")
         if self.rho and self.rule != "feedback_alignment":
             raise ValueError(f"rho: {self.rho:g} is for feedback_alignment; leave it out with {self.rule}")
+        stop = self.until.train_loss if self.until else None
+        if stop is not None and self.checkpoints_at_loss and self.checkpoints_at_loss[-1] < stop:
+            raise ValueError(
+                f"checkpoints_at_loss: {self.checkpoints_at_loss[-1]:g} is below {stop:g}, the loss at which until "
+                f"stops the run; use losses of at least {stop:g}"
+            )
         return self
 
     def batch(self, n_train: int) -> int:
@@ -55,6 +110,33 @@ class Train(Settings):
             return sorted({round(total * i / self.checkpoints) for i in range(self.checkpoints + 1)})
         spaced = (total ** (i / max(self.checkpoints - 1, 1)) for i in range(self.checkpoints))
         return sorted({0, total} | {min(round(step), total) for step in spaced if self.checkpoints > 1})
+
+    @property
+    def events(self) -> int:
+        """The number of checkpoints, at most, whose steps are known only when a training loss or accuracy is reached."""
+        return len(self.checkpoints_at_loss or ()) + (self.until is not None)
+
+    def most_checkpoints(self, n_train: int) -> int:
+        """Return the number of checkpoints of a run that keeps all of them, step 0 among them."""
+        return len(self.checkpoint_steps(n_train)) + self.events
+
+    def evaluation_steps(self, n_train: int) -> set[int]:
+        """Return the steps at which a run records its scores: its planned checkpoints and steps that are evenly spaced."""
+        total = self.total_steps(n_train)
+        return {round(total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)} | set(self.checkpoint_steps(n_train))
+
+    def look_steps(self, n_train: int) -> set[int]:
+        """Return the steps between evaluations at which ``until`` and ``checkpoints_at_loss`` look at the training set.
+
+        Each look is a pass over the whole training set. Of T steps, which are E epochs, look i of N = 0.15 E is at step
+        T (i / N)^2: early in training, where the loss falls fast, the looks are close together. Evaluations are looks,
+        too.
+        """
+        if not self.events:
+            return set()
+        total = self.total_steps(n_train)
+        looks = int(LOOKS_PER_EPOCH * total * self.batch(n_train) / n_train)
+        return {round(total * (i / looks) ** 2) for i in range(1, looks)} - self.evaluation_steps(n_train)
 
 
 class Measure(Settings):

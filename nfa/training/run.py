@@ -18,8 +18,6 @@ from nfa.training.changing_speeds import SAMPLES, ChangingSpeeds
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
 
-EVALUATIONS = 10  # evenly spaced evaluations on all data, in addition to those at checkpoints
-
 HistoryRow = tuple[int, float, str, str, float]  # step, epoch, split, metric, value
 
 
@@ -48,9 +46,16 @@ class TrainingRun:
         self.total = cell.train.total_steps(samples)
         self.speeds = ChangingSpeeds.of(cell, self.total)
         self.checkpoints = cell.train.checkpoint_steps(samples)
-        even = {round(self.total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)}
-        self.evaluations = even | set(self.checkpoints)
+        self.evaluations = cell.train.evaluation_steps(samples)
+        self.observed = self.evaluations | cell.train.look_steps(samples)
+        self.reached = False  # whether the run has come to the loss or the accuracy at which it stops
+        self.at_loss: dict[float, int] = {}  # each of `checkpoints_at_loss` that was reached -> step of its checkpoint
         self._order: tuple[int, Tensor] | None = None
+
+    @property
+    def done(self) -> bool:
+        """True if no step is left to take."""
+        return self.step >= self.total or self.diverged or self.reached
 
     def learning_rate(self) -> float:
         """Return the learning rate of the coming step."""
@@ -107,13 +112,37 @@ class TrainingRun:
         self.diverged = True
         self.history.append((self.step, self.step / self.steps_per_epoch, "train", "diverged", 1.0))
 
+    def observe(self) -> bool:
+        """Record the run if that is due at this step, and look whether its training loss or accuracy ends it.
+
+        To be called at each step of ``observed``.
+
+        Returns:
+            True if the weights of this step are to be kept.
+        """
+        plan = self.cell.train
+        due = self.step in self.evaluations
+        found = False
+        if plan.events:
+            scores = self._scores("train")
+            fallen = [loss for loss in plan.checkpoints_at_loss or () if scores["loss"] <= loss]
+            new = dict.fromkeys((loss for loss in fallen if loss not in self.at_loss), self.step)
+            self.at_loss |= new
+            self.reached = plan.until is not None and plan.until.is_met(scores)
+            found = bool(new) or self.reached
+        if due or found:
+            self.record()
+        return (self.step in self.checkpoints or found) and (self.step == 0 or not self.diverged)
+
+    def _scores(self, split: str) -> dict[str, float]:
+        with self._drawing("draws in evaluation"):
+            return evaluate(self.model, self.materials, split, self.loss)
+
     def record(self) -> None:
         """Add loss, accuracy, learning rate, speeds and norms at this step to the history."""
         epoch = self.step / self.steps_per_epoch
         for split in ("train", "test"):
-            with self._drawing("draws in evaluation"):
-                scores = evaluate(self.model, self.materials, split, self.loss)
-            for metric, value in scores.items():
+            for metric, value in self._scores(split).items():
                 self.history.append((self.step, epoch, split, metric, value))
                 if metric == "loss" and not math.isfinite(value) and not self.diverged:
                     self.mark_diverged()
@@ -140,6 +169,8 @@ class TrainingRun:
                 if isinstance(value, Tensor):
                     tensors[f"optimizer/{index}/{key}"] = value
         plain = {"step": self.step, "diverged": self.diverged, "history": self.history, "kept": self.kept}
+        if self.cell.train.events:
+            plain |= {"reached": self.reached, "at_loss": list(self.at_loss.items())}
         if self.speeds is not None:
             plain["speeds"] = self.speeds.now
         return tensors, {"state": json.dumps(plain)}
@@ -156,6 +187,8 @@ class TrainingRun:
         plain = json.loads(text["state"])
         self.step, self.diverged = plain["step"], plain["diverged"]
         self.kept = plain["kept"]
+        if self.cell.train.events:
+            self.reached, self.at_loss = plain["reached"], dict(plain["at_loss"])
         if self.speeds is not None:
             self.speeds.restore(plain["speeds"])
         self.history = [tuple(row) for row in plain["history"]]

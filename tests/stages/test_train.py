@@ -88,3 +88,115 @@ def test_provenance_is_of_the_training(trained: tuple[Sweep, CellPaths, Path], m
     assert after["provenance"] == before["provenance"]
     assert after["runs"]["0"] == before["runs"]["0"]
     assert after["runs"]["2"]["provenance"]["commit"] == "later"
+
+
+UNTIL = {"steps": 400, "batch_size": 16, "checkpoints": 3, "until": {"train_loss": 0.05}, "checkpoints_at_loss": [0.08]}
+SMALL_IMAGES = [{"name": "fashion_mini", "n_train": 48, "n_test": 20}]
+STACKED = {"name": "mlp", "width": 64, "depth": 1}
+ALONE = {"name": "conv", "width": 2, "depth": 1}
+
+
+def stopping(model: dict[str, object], seeds: list[int], **train: object) -> Sweep:
+    """A sweep of one cell whose seeds stop at different steps."""
+    optimizer = [{"name": "adam", "lr": 0.003}]
+    return tiny_sweep(data=SMALL_IMAGES, model=[model], optimizer=optimizer, seeds=seeds, train={**UNTIL, **train})
+
+
+def trained_files(sweep: Sweep, results: Path, seed: int) -> tuple[dict[str, object], pd.DataFrame, dict[str, bytes]]:
+    """The record of a run without its provenance, its history, and its checkpoints."""
+    paths = SweepPaths(results / sweep.name).cell(sweep.cells[0].id)
+    run = json.loads(paths.cell.read_text())["runs"][str(seed)]
+    del run["provenance"]
+    history = pd.read_parquet(paths.history).query("seed == @seed").reset_index(drop=True)
+    folder = paths.checkpoint(seed, 0).parent
+    return run, history, {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def same(first: tuple[dict[str, object], pd.DataFrame, dict[str, bytes]], second: tuple[object, ...]) -> bool:
+    return first[0] == second[0] and first[1].equals(second[1]) and first[2] == second[2]
+
+
+@pytest.mark.parametrize("model", [STACKED, ALONE], ids=["stacked", "alone"])
+def test_a_run_stops_at_the_first_look_at_which_its_loss_is_reached(tmp_path: Path, model: dict[str, object]) -> None:
+    from nfa.training import TrainingRun, load_data
+
+    sweep = stopping(model, [0, 1, 2])
+    cell = sweep.cells[0]
+    train(sweep, cell, StageOptions(tmp_path, CPU))
+    ends = set()
+    for seed in sweep.seeds:
+        record, history, checkpoints = trained_files(sweep, tmp_path, seed)
+        run = TrainingRun(cell, seed, load_data(cell, seed, CPU))
+        losses = {}
+        while not losses or losses[run.step] > 0.05:
+            run.advance()
+            while run.step not in run.observed and run.step < run.total:
+                run.advance()
+            losses[run.step] = run._scores("train")["loss"]
+        first = next(step for step, loss in losses.items() if loss <= 0.08)
+        assert record["last_step"] == run.step < 400
+        assert record["reached"] is True
+        assert record["at_loss"] == [[0.08, first]]
+        assert record["checkpoints"] == sorted({0, 1, 20, first, run.step} - {s for s in (1, 20) if s > run.step})
+        assert len(checkpoints) == len(record["checkpoints"])
+        scores = history.query("split == 'train' and metric == 'loss'").set_index("step")["value"]
+        assert scores.index[-1] == run.step
+        assert scores.iloc[-1] == pytest.approx(losses[run.step], rel=1e-5)
+        ends.add(run.step)
+    assert len(ends) > 1
+
+
+@pytest.mark.parametrize("model", [STACKED, ALONE], ids=["stacked", "alone"])
+def test_runs_that_stop_are_the_same_alone_and_after_any_kill(
+    tmp_path: Path, model: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nfa.training import TrainingRun
+    from nfa.training.together import Together
+
+    sweep = stopping(model, [0, 1, 2])
+    cell = sweep.cells[0]
+    train(sweep, cell, StageOptions(tmp_path / "whole", CPU))
+    whole = {seed: trained_files(sweep, tmp_path / "whole", seed) for seed in sweep.seeds}
+    for seed in sweep.seeds:
+        single = stopping(model, [seed])
+        train(single, cell, StageOptions(tmp_path / f"single{seed}", CPU))
+        assert same(whole[seed], trained_files(single, tmp_path / f"single{seed}", seed))
+    ends = sorted(whole[seed][0]["last_step"] for seed in sweep.seeds)  # type: ignore[type-var]
+    assert len(set(ends)) == 3
+    kind = Together if model is STACKED else TrainingRun
+    advance = kind.advance
+    kills = [3, ends[0] - 1, ends[0], ends[0] + 1, ends[1], ends[2] - 1]
+
+    def killed(self: object) -> object:
+        if kills and self.step == kills[0]:  # type: ignore[attr-defined]
+            kills.pop(0)
+            raise KeyboardInterrupt
+        return advance(self)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kind, "advance", killed)
+    options = StageOptions(tmp_path / "cut", CPU, save_seconds=0)
+    for _ in list(kills):
+        with pytest.raises(KeyboardInterrupt):
+            train(sweep, cell, options)
+    train(sweep, cell, options)
+    for seed in sweep.seeds:
+        assert same(whole[seed], trained_files(sweep, tmp_path / "cut", seed))
+
+
+def test_a_run_that_does_not_reach_its_loss_is_marked(tmp_path: Path) -> None:
+    sweep = stopping(STACKED, [0, 1], steps=30, checkpoints_at_loss=[0.085, 0.05])
+    train(sweep, sweep.cells[0], StageOptions(tmp_path, CPU))
+    for seed in sweep.seeds:
+        record, *_ = trained_files(sweep, tmp_path, seed)
+        assert (record["status"], record["reached"], record["last_step"]) == ("finished", False, 30)
+        assert [loss for loss, _ in record["at_loss"]] == [0.085]  # type: ignore[attr-defined]
+
+
+def test_a_run_stops_at_a_training_accuracy(tmp_path: Path) -> None:
+    sweep = stopping(STACKED, [0], until={"train_accuracy": 0.5}, checkpoints_at_loss=None)
+    train(sweep, sweep.cells[0], StageOptions(tmp_path, CPU))
+    record, history, _ = trained_files(sweep, tmp_path, 0)
+    accuracy = history.query("split == 'train' and metric == 'accuracy'")["value"]
+    assert accuracy.iloc[-1] >= 0.5 > accuracy.iloc[:-1].max()
+    assert record["reached"] is True
+    assert "at_loss" not in record

@@ -1,9 +1,14 @@
 """Steps, batches and checkpoints of a run."""
 
+from random import Random
+
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 
+from nfa.errors import SweepError
 from nfa.sweep.grid import parse
+from nfa.sweep.stage_settings import Train, Until
 from tests.helpers import tiny
 
 
@@ -37,3 +42,77 @@ def test_another_order_of_quantities_is_the_same_setting() -> None:
         hashes.append(sweep.hashes(sweep.cells[0])["measure"])
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 3
+
+
+def train_of(**train: object) -> Train:
+    return parse(tiny(train={"batch_size": 32, **train}), "x").cells[0].train
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=strategies.integers(1, 30_000),
+    batch_size=strategies.sampled_from([1, 7, 32, 200, "full"]),
+    checkpoints=strategies.integers(1, 40),
+)
+def test_looks_are_between_the_steps_that_are_recorded_and_cost_at_most_5_percent(
+    steps: int, batch_size: int | str, checkpoints: int
+) -> None:
+    train = Train(steps=steps, batch_size=batch_size, checkpoints=checkpoints, until=Until(train_loss=0.1))
+    looks = train.look_steps(200)
+    assert all(0 < step < steps for step in looks)
+    assert not looks & train.evaluation_steps(200)
+    passes = len(looks) / 3  # a pass without gradients costs a third of one with
+    assert passes <= 0.05 * steps * train.batch(200) / 200
+    assert not train.model_copy(update={"until": None}).look_steps(200)
+
+
+def test_looks_are_closer_together_early_in_training() -> None:
+    train = Train(steps=20_000, until=Until(train_loss=0.1))
+    observed = sorted(train.look_steps(5000) | train.evaluation_steps(5000))
+    assert max(np.diff([step for step in observed if step <= 1000])) <= 140
+    assert max(np.diff(observed)) <= 560
+
+
+@given(
+    losses=strategies.lists(strategies.floats(1e-9, 1e9, allow_nan=False), min_size=1, max_size=6),
+    random=strategies.randoms(use_true_random=False),
+)
+@settings(max_examples=30, deadline=None)
+def test_losses_of_checkpoints_in_any_order_are_one_setting(losses: list[float], random: Random) -> None:
+    shuffled = [*losses, losses[0]]
+    random.shuffle(shuffled)
+    cell, other = (parse(tiny(train={"checkpoints_at_loss": each}), "x").cells[0] for each in (losses, shuffled))
+    assert cell.id == other.id
+    assert list(cell.train.checkpoints_at_loss or ()) == sorted(set(losses), reverse=True)
+
+
+def test_lists_of_losses_and_values_of_until_are_grids() -> None:
+    train = {"checkpoints_at_loss": [[0.5, 0.1], [0.2]], "until": {"train_loss": [0.1, 0.01]}, "steps": 100}
+    found = {(cell.train.checkpoints_at_loss, cell.train.until) for cell in parse(tiny(train=train), "x").cells}
+    assert found == {(at, Until(train_loss=loss)) for at in ((0.5, 0.1), (0.2,)) for loss in (0.1, 0.01)}
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"until": {}}, "train.until.train_loss: give either this or train_accuracy"),
+        ({"until": {"train_loss": 0.1, "train_accuracy": 0.9}}, "until.train_loss: give either this or"),
+        ({"until": {"train_los": 0.1}}, "train.until: train_los: no such setting; did you mean 'train_loss'?"),
+        ({"until": {"train_loss": 0}}, "train.until.train_loss: 0 is out of range; use a value more than 0"),
+        ({"until": 0.1}, "train.until: 0.1 is not a mapping"),
+        ({"until": {"train_accuracy": 0.9}}, "until.train_accuracy: chain_monomial is a regression and has no accu"),
+        ({"checkpoints_at_loss": 0.1}, "train.checkpoints_at_loss: 0.1 is not a list"),
+        ({"checkpoints_at_loss": [0]}, "train: checkpoints_at_loss: 0 is no training loss; use numbers above 0"),
+        ({"checkpoints_at_loss": [[]]}, "checkpoints_at_loss: the list is empty; give at least one training loss"),
+        (
+            {"checkpoints_at_loss": [0.01], "until": {"train_loss": 0.1}},
+            "checkpoints_at_loss: 0.01 is below 0.1, the loss at which until stops the run; use losses of at least 0.1",
+        ),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line(train: dict[str, object], message: str) -> None:
+    with pytest.raises(SweepError) as error:
+        train_of(**train)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

@@ -37,8 +37,9 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     for number, (cell, cost) in enumerate(zip(sweep.cells[:shown], estimates, strict=False)):
         n_train = cell.shape.n_train
         weights = layer_sums(cell.network).weights
-        steps, checkpoints = cell.train.total_steps(n_train), len(cell.train.checkpoint_steps(n_train))
-        row = cell.id, f"{steps:,}", str(checkpoints), f"{weights:,}", duration(cost.seconds)
+        steps, checkpoints = cell.train.total_steps(n_train), cell.train.most_checkpoints(n_train)
+        most = "" if cell.train.until is None else "≤ "
+        row = cell.id, f"{most}{steps:,}", str(checkpoints), f"{weights:,}", duration(cost.seconds)
         table.add_row(*row, *training[number : number + 1])
     console = Console(highlight=False)
     if len(sweep.cells) and console.width < 100 and not console.is_terminal:
