@@ -33,7 +33,8 @@ from nfa.storage.checkpoints import DamagedError, load_tensors, save_tensors
 from nfa.storage.columns import TRIALS
 from nfa.storage.locks import waiting_lock
 from nfa.storage.tables import write_table
-from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.cells import KEPT, Cell, Sweep
+from nfa.sweep.stage_settings import Train
 from nfa.training import TrainingRun
 from nfa.training.materials import Materials, load_all
 from nfa.training.together import Together, stackable
@@ -109,7 +110,7 @@ class _Searching:
 
     def __init__(self, sweep: Sweep, cell: Cell, options: StageOptions, folder: Path) -> None:
         """Load the data, and take the validation samples out of the training set."""
-        self.cell, self.settings, self.options, self.folder = cell, sweep.tune, options, folder
+        self.cell, self.settings, self.options, self.folder = _without_files(cell), sweep.tune, options, folder
         self.key = sweep.tune_hash(cell)
         self.seeds = [FIRST_SEED + i for i in range(self.settings.seeds)]
         loaded = load_all(cell, self.seeds, options.device)
@@ -241,27 +242,32 @@ class _Searching:
 
     def _to(self, number: int, runs: list[TrainingRun], stop: int) -> None:
         """Train the seeds of a trial together until a step, unless one of them diverges; save their states."""
-        together = Together(runs) if len(runs) > 1 and stackable(runs[0]) else None
         saved = time.perf_counter()
         with preemption() as preempted:
-            while runs[0].step < stop and not any(run.diverged for run in runs):
-                if together is not None:
-                    together.advance()
-                else:
-                    for run in runs:
-                        run.advance()
-                if runs[0].step == stop or runs[0].step in runs[0].evaluations:
-                    for run in runs:
-                        run.record()
-                if preempted() or time.perf_counter() - saved >= self.options.save_seconds:
+            while active := _active(runs, stop):
+                together = Together(active) if len(active) > 1 and stackable(active[0]) else None
+                while _active(runs, stop) == active:
                     if together is not None:
-                        together.hand_back()
-                    self._save(number, runs)
-                    saved = time.perf_counter()
-                    if preempted():
-                        raise Preempted(f"tune {self.cell.id}: told to stop; finished work is kept")
-        if together is not None:
-            together.part()
+                        together.advance()
+                    else:
+                        for run in active:
+                            run.advance()
+                    if any(run.diverged for run in active):  # not all of them have moved
+                        break
+                    for run in active:
+                        if run.step in run.observed:
+                            run.observe()
+                        if run.step == stop and run.step not in run.evaluations and not run.reached:
+                            run.record()
+                    if preempted() or time.perf_counter() - saved >= self.options.save_seconds:
+                        if together is not None:
+                            together.hand_back()
+                        self._save(number, runs)
+                        saved = time.perf_counter()
+                        if preempted():
+                            raise Preempted(f"tune {self.cell.id}: told to stop; finished work is kept")
+                if together is not None:
+                    together.part()
         self._save(number, runs)
 
     def _save(self, number: int, runs: Sequence[TrainingRun]) -> None:
@@ -277,8 +283,6 @@ class _Searching:
         """Make the runs of a trial as they were saved, or at step 0 if that is damaged or beyond the step ``stop``."""
         cell, file = self.cell.with_found(self.trials[number]), self._file(number, "safetensors")
         runs = [TrainingRun(cell, seed, self.materials[seed]) for seed in self.seeds]
-        for run in runs:
-            run.checkpoints = []  # no weights are kept
         try:
             tensors, texts = load_tensors(file, self._identity(number)) if file.exists() else ({}, {})
         except DamagedError:
@@ -287,7 +291,7 @@ class _Searching:
         states = {run.seed: json.loads(texts.get(str(run.seed), "{}")) for run in runs}
         if not all(state and json.loads(state["state"])["step"] <= stop for state in states.values()):
             for run in runs:
-                run.record()
+                run.observe()
             return runs
         for run in runs:
             start = f"{run.seed}/"
@@ -302,6 +306,12 @@ class _Searching:
         """Delete the files of the trials, whose content is in the finished search."""
         for file in self.folder.glob("trial-*"):
             file.unlink()
+
+
+def _without_files(cell: Cell) -> Cell:
+    """Return a cell without the settings of ``train`` for checkpoints, which change where a run is looked at."""
+    plain = {key: Train.model_fields[key].default for key in KEPT}
+    return replace(cell, train_point=replace(cell.train_point, settings=cell.train.model_copy(update=plain)))
 
 
 def hold_out(data: Materials, share: float) -> Materials:
@@ -328,6 +338,13 @@ def hold_out(data: Materials, share: float) -> Materials:
     )
 
 
+def _active(runs: Sequence[TrainingRun], stop: int) -> list[TrainingRun]:
+    """Return the runs that have steps to take until a step; none once one of them has diverged."""
+    if any(run.diverged for run in runs):
+        return []
+    return [run for run in runs if not run.done and run.step < stop]
+
+
 def _rows(run: TrainingRun) -> Iterator[list[Any]]:
     """Yield step, epoch, split, metric and value of the losses and accuracies of a run, and of its divergence."""
     for step, epoch, split, metric, value in run.history:
@@ -342,7 +359,7 @@ def _rows(run: TrainingRun) -> Iterator[list[Any]]:
 
 
 def _validation_loss(run: TrainingRun) -> float:
-    """Return the loss on the validation samples at the present step; infinite if the run diverged."""
+    """Return the loss on the validation samples at the last step; infinite if the run diverged."""
     if run.diverged:
         return math.inf
     value = next(row[4] for row in reversed(run.history) if row[2:4] == ("test", "loss"))

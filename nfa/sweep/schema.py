@@ -63,7 +63,7 @@ class _Types:
         listed = _model("search-values", about, {"values": (values, Field())})
         return self.name("searched", ranged | listed)
 
-    def setting(self, key: str, field: FieldInfo, *, tunable: bool) -> Any:
+    def setting(self, key: str, field: FieldInfo, *, tunable: bool = False) -> Any:
         """Return the type of a setting in a sweep file, with its default and description."""
         default = {} if field.is_required() or field.default_factory else {"default": field.default}
         kind = self._value_or_grid(key, field.annotation, field.metadata, tunable=tunable)

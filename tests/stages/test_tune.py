@@ -241,3 +241,16 @@ def test_training_takes_the_value_that_was_found(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "tiny", tmp_path / "copy" / "tiny")
     changed = tuned_sweep(tune={"points": 4})
     assert not with_tuned(changed, SweepPaths(tmp_path / "copy" / "tiny")).cells[0].found
+
+
+def test_a_trial_stops_where_its_run_would(tmp_path: Path) -> None:
+    """With ``until`` a trial ends at the training loss, each seed at its own step, and its loss is that of its end."""
+    train_settings = {"steps": 300, "batch_size": 32, "until": {"train_loss": 0.5}}
+    document, trials, _ = run(tuned_sweep({"values": [0.1, 0.2]}, tune={"start": 1}, train=train_settings), tmp_path)
+    losses = trials[trials["metric"] == "loss"]
+    ends = losses.loc[losses.groupby(["trial", "seed", "split"])["step"].idxmax()].set_index(["trial", "split"])
+    chosen = ends.loc[document["trial"]]
+    assert chosen["step"].nunique() == 2
+    assert (chosen.loc["train", "value"] <= 0.5).all()
+    assert (chosen["step"] < 300).all()
+    assert document["validation_loss"] == pytest.approx(chosen.loc["validation", "value"].mean(), rel=1e-12)
