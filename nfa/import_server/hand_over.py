@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 VARIABLE = "NFA_IMPORT_SERVER"  # environment variable: process id of the Snakemake whose jobs share a server
-STARTING = ("train", "measure", "probe")  # verbs of many jobs, which start the server
+STARTING = ("tune", "train", "measure", "probe")  # verbs of many jobs, which start the server
 USING = ("aggregate", "publish", "show")  # verbs of one job each, which use the server if it is there
 STARTED = b"+"  # answer of the server: a fork has taken the job
 CONNECT_SECONDS = 10.0

@@ -18,7 +18,7 @@ import sys
 from contextlib import nullcontext, suppress
 from typing import Any
 
-from nfa.import_server.hand_over import STARTED, socket_in
+from nfa.import_server.hand_over import STARTED, STARTING, socket_in
 from nfa.jobs.exit_codes import INTERRUPTED
 from nfa.jobs.private_folder import remove_leftovers, remove_private
 
@@ -138,7 +138,7 @@ def _prepare(verb: str) -> None:
     from importlib import import_module
 
     stage = f"nfa.stages.{verb}"
-    if verb not in import_module("nfa.sweep.cells").STAGES or stage in sys.modules:
+    if verb not in STARTING or stage in sys.modules:
         return
     with suppress(Exception):  # the fork meets the same error, and reports it
         for name in (*ALSO, stage):

@@ -32,6 +32,7 @@ from nfa.storage.atomic import write_text
 from nfa.storage.checkpoints import DamagedError, load_tensors, save_tensors
 from nfa.storage.columns import TRIALS
 from nfa.storage.locks import waiting_lock
+from nfa.storage.paths import search_folder
 from nfa.storage.tables import write_table
 from nfa.sweep.cells import KEPT, Cell, Sweep
 from nfa.sweep.stage_settings import Train
@@ -40,7 +41,6 @@ from nfa.training.materials import Materials, load_all
 from nfa.training.together import Together, stackable
 
 FIRST_SEED = 2**31  # a sweep's own seeds are smaller
-FOLDER = ".tuned"  # below the folder of all results
 
 
 def tune(sweep: Sweep, cell: Cell, options: StageOptions) -> None:
@@ -58,7 +58,7 @@ def tune(sweep: Sweep, cell: Cell, options: StageOptions) -> None:
     if not cell.searches:
         return
     key, paths = sweep.tune_hash(cell), options.paths(sweep, cell)
-    folder = options.results / FOLDER / key[:16]
+    folder = search_folder(options.results, key)
     with waiting_lock(folder / "lock", f"tune: another process searches for the settings of {cell.id}"):
         document, rows = _finished(folder, key)
         if document is None:

@@ -62,6 +62,11 @@ class CellPaths:
         return self.folder / "checkpoints" / f"seed-{seed}" / f"step-{step}.safetensors"
 
 
+def search_folder(results: Path, key: str) -> Path:
+    """Return the folder of a search for tuned settings with this hash, which sweeps share."""
+    return results / ".tuned" / key[:16]
+
+
 @dataclass(frozen=True)
 class SweepPaths:
     """Files of one sweep, below results/<sweep>/.

@@ -24,10 +24,10 @@ from nfa.digests import read_sealed
 from nfa.errors import UserError
 from nfa.storage.checks import outputs
 from nfa.storage.finished_seeds import Parts
-from nfa.storage.paths import CellPaths, SweepPaths
+from nfa.storage.paths import CellPaths, SweepPaths, search_folder
 from nfa.storage.tables import UNREADABLE, array_names, read_arrow, stamp_of
-from nfa.storage.tuned import with_tuned
-from nfa.sweep.cells import STAGES, Sweep
+from nfa.storage.tuned import read_tuned, with_tuned
+from nfa.sweep.cells import STAGES, Cell, Sweep
 from nfa.sweep.estimate import duration, estimate
 from nfa.sweep.grid import load, load_cells
 
@@ -134,7 +134,10 @@ def status(results: Path) -> Status:
     took = finished = left = 0.0
     for cell in sweep.cells:
         here, hashes = paths.cell(cell.id), sweep.hashes(cell)
-        expected = estimate(sweep, cell).seconds / (len(STAGES) * len(sweep.seeds))
+        estimated = estimate(sweep, cell)
+        expected = (estimated.seconds - estimated.tuning) / (len(STAGES) * len(sweep.seeds))
+        if cell.searches:
+            left += 0 if _add_search(found, sweep, cell, here) else estimated.tuning
         for stage in STAGES:
             seconds = list(_seconds(Parts(here, stage, hashes[stage]), sweep.seeds))
             state = _add_stage(found, sweep, here, stage, hashes[stage])
@@ -144,6 +147,22 @@ def status(results: Path) -> Status:
     if finished or not left:
         found.seconds = left * (took / finished if finished else 1)
     return found
+
+
+def _add_search(found: Status, sweep: Sweep, cell: Cell, here: CellPaths) -> bool:
+    """Count the state of the search for a cell's tuned settings in ``found``; return True if it is done."""
+    state, log = "to go", here.folder.parent / "logs" / "tune" / f"{cell.id}.log"
+    if read_tuned(sweep, cell, here) is not None:
+        state = "done"
+    elif _held(search_folder(here.folder.parent.parent, sweep.tune_hash(cell)) / "lock"):
+        state = "running"
+    elif reason := _reason(log):
+        state = "failed"
+        found.failed.append(("tune", cell.id, reason, log))
+    if "tune" not in found.counts:
+        found.counts = {"tune": dict.fromkeys(STATES, 0), **found.counts}
+    found.counts["tune"][state] += 1
+    return state == "done"
 
 
 def _status_of_folders(sweep: Sweep, paths: SweepPaths, reason: str) -> Status:

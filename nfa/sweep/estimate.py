@@ -41,11 +41,13 @@ class Estimate:
 
     Attributes:
         seconds: Core-seconds.
+        tuning: Those of them that the search for tuned settings takes.
         bytes: Bytes on disk.
     """
 
     seconds: float
     bytes: float
+    tuning: float = 0.0
 
 
 class CostSums(NamedTuple):
@@ -119,7 +121,8 @@ def estimate(sweep: Sweep, cell: Cell) -> Estimate:
     tables = checkpoints * layers.measured * LAYER_BYTES
     disk = seeds * (checkpoints * 4 * layers.weights + 4 * layers.pictures + tables + 200_000)
     tuning = _tuning(sweep, cell, layers)
-    return Estimate(tuning + seeds * each + data_sets * _baselines(sweep, cell) + len(STAGES) * JOB_SECONDS, disk)
+    seconds = tuning + seeds * each + data_sets * _baselines(sweep, cell) + len(STAGES) * JOB_SECONDS
+    return Estimate(seconds, disk, tuning)
 
 
 def _training(cell: Cell, layers: CostSums, checkpoints: int) -> float:
