@@ -32,7 +32,7 @@ def stale_cells(sweeps: Sequence[Sweep], results: Path) -> list[Path]:
 def _forget_runs(paths: SweepPaths, cell: str) -> None:
     """Remove a cell's offline W&B runs, so that ``wandb sync`` does not upload deleted cells; uploaded runs stay."""
     ledger = Ledger(paths.wandb)
-    for file in (ledger.state / cell).glob("seed-*.json"):
+    for file in (ledger.state / cell).glob("*.json"):
         entry = ledger.read(f"{cell}/{file.stem}")
         if entry is not None and not entry.sent:
             ledger.remove(entry.folder)

@@ -19,8 +19,7 @@ from nfa.storage.paths import SweepPaths
 from nfa.sweep.cells import Sweep
 from nfa.tracking.destinations import Place, wandb_place
 from nfa.tracking.ledger import Ledger, LedgerEntry
-from nfa.tracking.publication import Publication, PublishSummary
-from nfa.tracking.record.run import run_key
+from nfa.tracking.publication import Publication, PublishSummary, keys_of_runs
 from nfa.tracking.record.sweep_run import SUMMARY_KEY
 from nfa.tracking.tracker import TrackerError
 
@@ -79,7 +78,7 @@ def write_published(sweep: Sweep, paths: SweepPaths, ledger: Ledger, summary: Pu
     file = summary.place.published
     if runs_only:
         file = file.with_name(paths.published_runs.name)
-    keys = [run_key(cell, seed) for cell in sweep.cells for seed in sweep.seeds]
+    keys = [key for cell in sweep.cells for key in keys_of_runs(sweep, cell)]
     keys += [] if runs_only else [SUMMARY_KEY]
     entries = {key: ledger.read(key) for key in keys}
     runs = {key: _public(entry) for key, entry in entries.items() if entry}

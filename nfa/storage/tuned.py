@@ -40,6 +40,18 @@ def with_tuned(sweep: Sweep, paths: SweepPaths) -> Sweep:
     return replace(sweep, cells=tuple(cells))
 
 
+def found_values(sweep: Sweep, cell: Cell, paths: CellPaths) -> dict[str, Any]:
+    """Read the document of a cell's search, which must be there.
+
+    Raises:
+        UserError: It is missing, damaged, or made with other settings.
+    """
+    document = read_tuned(sweep, cell, paths)
+    if document is None:
+        raise _untuned(sweep, cell)
+    return document
+
+
 def refuse_untuned(sweep: Sweep, cell: Cell) -> None:
     """Refuse a cell whose tuned settings have no value yet.
 
@@ -47,5 +59,9 @@ def refuse_untuned(sweep: Sweep, cell: Cell) -> None:
         UserError: One line, with the command that finds them.
     """
     if cell.searches and not cell.found:
-        names = ", ".join(cell.searches)
-        raise UserError(f"{cell.id}: {names}: not tuned yet; run `nfa tune {sweep.source} --cells {cell.id}`")
+        raise _untuned(sweep, cell)
+
+
+def _untuned(sweep: Sweep, cell: Cell) -> UserError:
+    names = ", ".join(cell.searches)
+    return UserError(f"{cell.id}: {names}: not tuned yet; run `nfa tune {sweep.source} --cells {cell.id}`")

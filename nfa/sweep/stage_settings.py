@@ -11,7 +11,6 @@ from pydantic import field_validator, model_validator
 from nfa.entries import Settings, setting
 from nfa.errors import one_line
 
-
 LOOKS_PER_EPOCH = 0.15  # 5% of the time: a pass without gradients costs a third of a pass of training
 EVALUATIONS = 10  # evenly spaced evaluations on all data after the one at step 0, in addition to those at checkpoints
 

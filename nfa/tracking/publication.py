@@ -13,7 +13,7 @@ from functools import partial
 
 from filelock import Timeout
 
-from nfa.digests import digest
+from nfa.digests import digest, file_digest
 from nfa.errors import UserError
 from nfa.jobs.in_fork import running_in_fork
 from nfa.jobs.progress import Bar, progress_bar
@@ -21,6 +21,8 @@ from nfa.jobs.temporary_folder import own_temporary_folder
 from nfa.report.numbers import plural
 from nfa.storage.checks import check_outputs
 from nfa.storage.paths import SweepPaths
+from nfa.storage.tables import read_written
+from nfa.storage.tuned import found_values
 from nfa.sweep.cells import Cell, Sweep
 from nfa.tracking.destinations import Place
 from nfa.tracking.journal import journal_of
@@ -35,6 +37,7 @@ from nfa.tracking.record.sweep_files import (
     sweep_is_aggregated,
 )
 from nfa.tracking.record.sweep_run import SUMMARY_KEY
+from nfa.tracking.record.tune_run import build_tune_record, tune_key
 from nfa.tracking.tracker import Tracker, TrackerError, TrackerUnavailableError
 
 FOLLOWER_SECONDS = 65.0  # the follower of a stage ends within this time after its stage (nfa.tracking.follower)
@@ -42,6 +45,11 @@ FOLLOWER_SECONDS = 65.0  # the follower of a stage ends within this time after i
 MAX_FAILURES = 3  # after so many failed runs in a row, the others are not tried
 
 MANY_RUNS = 100  # sweeps of at least so many runs use two processes; a second client takes a second or two to start
+
+
+def keys_of_runs(sweep: Sweep, cell: Cell) -> list[str]:
+    """Return the keys of all runs that are published for a cell."""
+    return [run_key(cell, seed) for seed in sweep.seeds] + ([tune_key(cell)] if cell.searches else [])
 
 
 @dataclass
@@ -147,7 +155,7 @@ class Publication:
             self.tracker.close()
 
     def _keys(self, cells: Sequence[Cell]) -> list[str]:
-        return [run_key(cell, seed) for cell in cells for seed in self.sweep.seeds]
+        return [key for cell in cells for key in keys_of_runs(self.sweep, cell)]
 
     def _publish_cells(self, cells: Sequence[Cell], bar: Bar | None = None, each: int = 1) -> None:
         """Publish the runs of some cells; each cell moves the progress bar by ``each``."""
@@ -158,6 +166,8 @@ class Publication:
                 self.summary.incomplete[cell.id] = str(error)
             else:
                 self._publish_cell(cell)
+                if cell.searches:
+                    self._publish_search(cell)
             if bar:
                 bar.update(min((done + 1) * each, len(self.sweep.cells)))
 
@@ -209,6 +219,20 @@ class Publication:
                 yield build_record(self.sweep, cell, seed, results, configuration_bundles(self.sweep), makes)
             else:
                 self.summary.incomplete[cell.id] = f"run of seed {seed}"
+
+    def _publish_search(self, cell: Cell) -> None:
+        """Publish the run of the search for a cell's tuned settings."""
+        key, paths = tune_key(cell), self.paths.cell(cell.id)
+        try:
+            document, trials = found_values(self.sweep, cell, paths), read_written(paths.trials, by="tune")
+        except UserError as error:
+            self.summary.incomplete[cell.id] = str(error)
+            return
+        inputs = digest({"layout": LAYOUT, "files": [file_digest(file) for file in (paths.tuned, paths.trials)]})
+        if self.given_up:
+            self.summary.unsent[key] = self.given_up
+        elif not self._is_done(key, inputs):
+            self._publish_if_changed(build_tune_record(self.sweep, cell, document, trials), inputs)
 
     def _publish_sweep(self) -> None:
         """Publish the summary run, unless a cell is incomplete or the aggregated tables are of other runs."""

@@ -80,7 +80,7 @@ class Workflow:
 
 def jobs_in(output: str) -> dict[str, int]:
     """Read the number of jobs per rule from the output of Snakemake; empty if there is nothing to do."""
-    rules = "train|measure|probe|aggregate|publish_runs|publish|all|total"
+    rules = "tune|train|measure|probe|aggregate|publish_runs|publish|all|total"
     return {rule: int(count) for rule, count in re.findall(rf"^({rules}) +(\d+)$", output, re.MULTILINE)}
 
 

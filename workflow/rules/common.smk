@@ -48,11 +48,8 @@ def trials_at_once(wildcards):
 
 
 def tuned_values(wildcards):
-    """Return the file with the values that a cell's tuned settings get, if it has such settings.
-
-    Its age does not matter, because the hash of the search is part of the stage's hash.
-    """
-    return ancient(CELL.tuned) if SWEEP.cell(wildcards.cell).searches else []
+    """Return the file with the values that a cell's tuned settings get, if it has such settings."""
+    return CELL.tuned if SWEEP.cell(wildcards.cell).searches else []
 
 
 # Memory and time that a job requests from a scheduler; on one machine they limit nothing. They double with each

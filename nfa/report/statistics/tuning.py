@@ -9,7 +9,7 @@ import pandas as pd
 from nfa.storage.columns import TRIALS
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_written
-from nfa.storage.tuned import read_tuned, refuse_untuned
+from nfa.storage.tuned import found_values
 from nfa.sweep.cells import Cell, Sweep
 
 _TUNED = {
@@ -46,9 +46,8 @@ def read_tuning(sweep: Sweep, paths: SweepPaths) -> tuple[pd.DataFrame, pd.DataF
     tuned, trials = [], []
     for cell in sweep.cells:
         if cell.searches:
-            refuse_untuned(sweep, cell)
             here = paths.cell(cell.id)
-            tuned += list(_found(cell, read_tuned(sweep, cell, here) or {}))
+            tuned += list(_found(cell, found_values(sweep, cell, here)))
             trials.append(read_written(here.trials, by="tune").assign(cell=cell.id))
     every = pd.concat(trials, ignore_index=True) if trials else pd.DataFrame()
     return (

@@ -141,7 +141,7 @@ def build_record(
     return RunRecord(
         key=run_key(cell, seed),
         name=run_name(cell, seed),
-        group=_fit(cell.id),
+        group=fit_name(cell.id),
         job_type="train",
         tags=_tags(sweep, results.document),
         config=_config(sweep, cell, seed, results.document, keys_of_layers(layers, alignment))
@@ -171,7 +171,7 @@ def begun_record(
     return RunRecord(
         key=run_key(cell, seed),
         name=run_name(cell, seed),
-        group=_fit(cell.id),
+        group=fit_name(cell.id),
         job_type="train",
         tags=_tags(sweep, document),
         config=_config(sweep, cell, seed, document, keys_of_layers(layers, alignment)),
@@ -186,10 +186,10 @@ def begun_record(
 def run_name(cell: Cell, seed: int) -> str:
     """Name a run for people: settings and seed first, the hash of the cell last."""
     readable, _, code = cell.id.rpartition(".")
-    return _fit(f"{readable} seed {seed} {code}")
+    return fit_name(f"{readable} seed {seed} {code}")
 
 
-def _fit(name: str) -> str:
+def fit_name(name: str) -> str:
     """Shorten a name at its front, because its end (seed and hash) distinguishes it from others."""
     return name if len(name) <= NAME_LIMIT else "…" + name[1 - NAME_LIMIT :]
 
