@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from nfa.digests import read_sealed, sealed
 from nfa.errors import Preempted, UserError
@@ -272,7 +273,8 @@ class _Searching:
 
     def _save(self, number: int, runs: Sequence[TrainingRun]) -> None:
         """Write the states of all seeds of a trial into one file, so that they are always at the same step."""
-        tensors, texts = {}, {}
+        tensors: dict[str, Tensor] = {}
+        texts: dict[str, str] = {}
         for run in runs:
             own, text = run.state()
             tensors |= {f"{run.seed}/{name}": value for name, value in own.items()}

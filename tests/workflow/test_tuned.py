@@ -39,7 +39,7 @@ def test_the_value_that_was_found_is_in_tables_labels_page_and_runs(done: Workfl
     assert cells.loc[tuned.id, "optimizer.lr"] == found
     assert cells.loc[plain.id, "optimizer.lr"] == 0.01
     summary = pd.read_parquet(paths.tables / "cells_summary.parquet").set_index("cell")
-    assert f"sgd (tuned: lr {found:g})" in summary.loc[tuned.id, "label"]
+    assert f"sgd (tuned: lr {found:g})" in str(summary.loc[tuned.id, "label"])
     tuning = pd.read_parquet(paths.tables / "tuning.parquet")
     assert tuning[["cell", "setting", "value"]].to_numpy().tolist() == [[tuned.id, "optimizer.lr", found]]
     trials = pd.read_parquet(paths.tables / "tuning_trials.parquet")
@@ -57,7 +57,7 @@ def test_the_value_that_was_found_is_in_tables_labels_page_and_runs(done: Workfl
     assert run.run["job_type"] == "tune"
     assert run.summary["tuning/lr"] == run.config["optimizer"]["lr"] == found
     table = pd.DataFrame(run.table("trials"))
-    best = table.loc[table["validation_loss"].astype(float).idxmin()]
+    best = table.iloc[table["validation_loss"].astype(float).argmin()]
     assert best["lr"] == found
     assert best["validation_loss"] == pytest.approx(run.summary["tuning/validation_loss"])
 

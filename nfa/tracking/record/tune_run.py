@@ -62,14 +62,11 @@ def build_tune_record(sweep: Sweep, cell: Cell, document: dict[str, Any], trials
 def _curves(trials: pd.DataFrame) -> Series:
     """Lay out the validation loss of every trial over its steps, mean over seeds; a trial is named by its values."""
     losses = trials[(trials["split"] == "validation") & (trials["metric"] == "loss")]
-    means = losses.groupby(["step", "trial"])["value"].mean().dropna()
-    names = {
-        trial: "tuning/validation_loss " + " ".join(f"{name} {value:g}" for name, value in json.loads(values).items())
-        for trial, values in trials[["trial", "values"]].drop_duplicates().itertuples(index=False)
-    }
+    means = losses.groupby(["step", "values"], as_index=False)["value"].mean().dropna()
     rows: dict[int, dict[str, float]] = {}
-    for (step, trial), value in means.items():
-        rows.setdefault(step, {STEP: step})[names[trial]] = float(value)
+    for step, values, loss in zip(means["step"], means["values"], means["value"], strict=True):
+        named = " ".join(f"{name} {value:g}" for name, value in json.loads(values).items())
+        rows.setdefault(int(step), {STEP: int(step)})[f"tuning/validation_loss {named}"] = float(loss)
     return Series("tuning", STEP, list(rows.values()), ("tuning",))
 
 
