@@ -11,7 +11,6 @@ from pydantic import field_validator, model_validator
 from nfa.entries import Settings, setting
 from nfa.errors import one_line
 
-
 LOOKS_PER_EPOCH = 0.15  # 5% of the time: a pass without gradients costs a third of a pass of training
 EVALUATIONS = 10  # evenly spaced evaluations on all data after the one at step 0, in addition to those at checkpoints
 
@@ -113,7 +112,7 @@ class Train(Settings):
 
     @property
     def events(self) -> int:
-        """The number of checkpoints, at most, whose steps are known only when a training loss or accuracy is reached."""
+        """The largest number of checkpoints at steps that follow from the training loss or accuracy."""
         return len(self.checkpoints_at_loss or ()) + (self.until is not None)
 
     def most_checkpoints(self, n_train: int) -> int:
@@ -121,7 +120,7 @@ class Train(Settings):
         return len(self.checkpoint_steps(n_train)) + self.events
 
     def evaluation_steps(self, n_train: int) -> set[int]:
-        """Return the steps at which a run records its scores: its planned checkpoints and steps that are evenly spaced."""
+        """Return the steps at which a run records its scores: planned checkpoints, and steps that are evenly spaced."""
         total = self.total_steps(n_train)
         return {round(total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)} | set(self.checkpoint_steps(n_train))
 

@@ -33,7 +33,10 @@ MEASURES = (
 
 
 def run_status(collected: Collected) -> pd.DataFrame:
-    """List all runs with ``status``, ``last_step``, ``last_checkpoint`` and the scores of the constant predictor."""
+    """List all runs with ``status``, ``last_step``, ``last_checkpoint`` and the scores of the constant predictor.
+
+    ``reached`` says of a run with ``train.until`` whether it came to its training loss or accuracy; null of others.
+    """
     rows = []
     for cell in collected.sweep.cells:
         runs = collected.documents[cell.id]["runs"]
@@ -41,11 +44,13 @@ def run_status(collected: Collected) -> pd.DataFrame:
             run: dict[str, Any] = runs[str(seed)]
             constant = run["constant_predictor"]
             place = (cell.id, seed, run["status"], run["last_step"], max(run["checkpoints"], default=0))
+            place = (*place, run.get("reached"))
             rows.append((*place, constant["train_loss"], constant["test_loss"], constant["test_accuracy"]))
-    columns = [*RUN, "status", "last_step", "last_checkpoint"]
+    columns = [*RUN, "status", "last_step", "last_checkpoint", "reached"]
     columns += ["constant_train_loss", "constant_test_loss", "constant_test_accuracy"]
     frame = pd.DataFrame(rows, columns=columns)
-    for column in columns[5:]:
+    frame["reached"] = frame["reached"].astype("boolean")
+    for column in columns[6:]:
         frame[column] = pd.to_numeric(frame[column]).astype("float64")
     frame["cell"] = pd.Categorical(frame["cell"], [cell.id for cell in collected.sweep.cells])
     return frame
@@ -97,6 +102,7 @@ def make_cells_summary(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame
             "n_finished": groups["status"].agg(lambda status: (status == "finished").sum()),
             "n_diverged": groups["status"].agg(lambda status: (status == "diverged").sum()),
             "n_learned": groups["learned"].sum(),
+            "n_not_reached": groups["reached"].agg(lambda reached: (~reached).sum()),
             "last_step": groups["last_step"].max(),
         }
     ).astype("int64")

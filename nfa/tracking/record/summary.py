@@ -47,6 +47,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
         "diverged": diverged,
         **({"diverged_at_step": run["last_step"]} if diverged else {}),
         "learned": learned,
+        **({"reached": run["reached"]} if "reached" in run else {}),
         "last_step": run["last_step"],
         **_seconds(seed, results),
     }

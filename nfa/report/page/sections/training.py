@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import LEARNED_BELOW, LEARNED_RULE
+from nfa.conventions import LEARNED_BELOW, LEARNED_RULE, NOT_REACHED
 from nfa.report.figures import training
 from nfa.report.numbers import loss_with_interval, number, plural, plus_minus, significant
 from nfa.report.page.html import Safe, el
@@ -48,7 +48,16 @@ def trained(study: Study) -> Answer:
     verdict += _named("Cells with runs that diverged", cells[cells["n_diverged"] > 0], "n_diverged")
     weak = cells.assign(n_weak=cells["n_seeds"] - cells["n_learned"] - cells["n_diverged"])
     verdict += _named("Cells with runs that did not learn", weak[weak["n_weak"] > 0], "n_weak")
-    counts = {"with a run that diverged": cells["n_diverged"] > 0, "with a run that did not learn": weak["n_weak"] > 0}
+    verdict += _named(
+        "Cells with runs that did not reach the training loss or accuracy of train.until",
+        cells[cells["n_not_reached"] > 0],
+        "n_not_reached",
+    )
+    counts = {
+        "with a run that diverged": cells["n_diverged"] > 0,
+        "with a run that did not learn": weak["n_weak"] > 0,
+        f"with a run that {NOT_REACHED}": cells["n_not_reached"] > 0,
+    }
     failed = "".join(f"; {int(which.sum())} {name}" for name, which in counts.items() if which.any())
     return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", verdict, numbers, context)
 
