@@ -42,7 +42,7 @@ class TrainingRun:
         self.kept: list[int] = []  # steps whose weights are on disk
         samples = len(materials.x_train)
         self.batch = cell.train.batch(samples)
-        self.steps_per_epoch = math.ceil(samples / self.batch)
+        self.steps_per_epoch = cell.train.steps_per_epoch(samples)
         self.total = cell.train.total_steps(samples)
         self.speeds = ChangingSpeeds.of(cell, self.total)
         self.checkpoints = cell.train.checkpoint_steps(samples)

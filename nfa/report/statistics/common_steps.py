@@ -5,8 +5,6 @@ a step of its own. A mean over seeds is about the same event in all of them, so 
 steps: the last checkpoints of all seeds are one point, at the step of the seed that was trained longest.
 """
 
-import math
-
 import pandas as pd
 
 from nfa.report.statistics.collected import Collected
@@ -67,7 +65,7 @@ def _moved(collected: Collected) -> pd.DataFrame:
                 events.setdefault(loss, {})[seed] = step
             if "reached" in run and run["status"] == "finished":
                 events.setdefault("last", {})[seed] = run["last_step"]
-        steps_per_epoch = math.ceil(cell.shape.n_train / cell.train.batch(cell.shape.n_train))
+        steps_per_epoch = cell.train.steps_per_epoch(cell.shape.n_train)
         for steps in events.values():
             common = max(steps.values())
             rows += [(cell.id, seed, step, common, common / steps_per_epoch) for seed, step in steps.items()]

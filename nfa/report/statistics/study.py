@@ -85,7 +85,7 @@ class Study:
     @cached_property
     def linear_steps(self) -> bool:
         """True if the checkpoints of all cells are spaced linearly; then axes of steps are linear, too."""
-        return all(cell.train.spacing == "linear" for cell in self.collected.sweep.cells)
+        return all(cell.train.evenly_spaced for cell in self.collected.sweep.cells)
 
     @cached_property
     def optimizers(self) -> dict[str, int]:
