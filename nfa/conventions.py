@@ -6,6 +6,8 @@ pearson and power 1 with cosine. So every number names its correlation and its p
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Convention(NamedTuple):
     """The correlation between two matrices, and the power to which the AGOP is raised first."""
@@ -68,32 +70,85 @@ LOGGED = (
 # How a run is marked that took all of its steps without coming to the training loss or accuracy of ``train.until``.
 NOT_REACHED = "did not reach"
 
-# A run learned if it finished and its final test loss, or its share of test errors, is below this share of that of the
-# best constant prediction. The errors count too, because on classes that are hard to tell apart the squared error falls
-# little while the accuracy becomes far better.
-LEARNED_BELOW = 0.8
+# A run learned its task if it went this share of the way from the best constant prediction to no error. Of classes the
+# errors count and not the loss, because cross entropy and squared error depend on how sure a network is.
+LEARNED_SHARE = 0.5
 LEARNED_RULE = (
-    f"its final test loss (or, of classes, its share of test errors) is below {LEARNED_BELOW:g} x that of the best "
-    "constant prediction"
+    "its final training loss is below its first, and on test data it went more than half of the way from the best "
+    "constant prediction to no error: of classes, its accuracy is above half of the way from that of the largest class "
+    "to 1, and above that of the largest class with its 95% interval (binomial, by Wilson's formula); in a regression, "
+    "its loss is below half of that of the best constant"
 )
 
 
-def has_learned(finished: Any, loss: Any, accuracy: Any, constant_loss: Any, constant_accuracy: Any) -> Any:
-    """Tell whether a run finished and its test scores are clearly better than those of the best constant prediction.
+def learned_share(loss: Any, accuracy: Any, constant_loss: Any, constant_accuracy: Any) -> Any:
+    """Return the share of the way from the best constant prediction to no error, on test data.
+
+    Args:
+        loss: Test loss at the end; a value or a column, as all arguments.
+        accuracy: Test accuracy; NaN for a regression.
+        constant_loss: Test loss of the best constant prediction.
+        constant_accuracy: Its test accuracy, that of the largest class; NaN for a regression.
+
+    Returns:
+        An array: of classes 1 - (1 - accuracy) / (1 - constant_accuracy), in a regression 1 - loss / constant_loss.
+        NaN where the constant prediction has no error.
+
+    Example:
+        >>> float(learned_share(0.3, float("nan"), 1.0, float("nan")))
+        0.7
+        >>> float(learned_share(0.3, 0.75, 1.0, 0.5))
+        0.5
+    """
+    loss, accuracy, constant_loss, constant_accuracy = (
+        np.asarray(values, float) for values in (loss, accuracy, constant_loss, constant_accuracy)
+    )
+    classes = ~np.isnan(constant_accuracy)
+    error = np.where(classes, 1 - accuracy, loss)
+    constant_error = np.where(classes, 1 - constant_accuracy, constant_loss)
+    return 1 - np.divide(error, constant_error, out=np.full(error.shape, np.nan), where=constant_error != 0)
+
+
+def has_learned(
+    finished: Any,
+    scores: tuple[Any, Any, Any, Any],
+    train_losses: tuple[Any, Any],
+    n_test: Any,
+) -> Any:
+    """Tell whether a run finished and learned its task: see ``LEARNED_RULE``.
 
     Args:
         finished: True unless the run diverged; a value or a column, as all arguments.
-        loss: Test loss at the end.
-        accuracy: Test accuracy; NaN for a regression.
-        constant_loss: Test loss of the best constant prediction.
-        constant_accuracy: Its test accuracy; NaN for a regression.
+        scores: Arguments of ``learned_share``.
+        train_losses: Training loss at the start and at the end.
+        n_test: Number of test samples.
+
+    Returns:
+        An array of truth values.
 
     Example:
-        >>> has_learned(True, 0.5, float("nan"), 1.0, float("nan"))
+        >>> bool(has_learned(True, (0.3, 0.8, 0.7, 0.5), (0.7, 0.2), n_test=100))
         True
+        >>> bool(has_learned(True, (0.6, 0.62, 0.7, 0.5), (0.7, 0.6), n_test=100))  # .62 of two classes
+        False
     """
-    fewer_errors = 1 - accuracy < LEARNED_BELOW * (1 - constant_accuracy)
-    return finished & ((loss < LEARNED_BELOW * constant_loss) | fewer_errors)
+    first, last = (np.asarray(loss, float) for loss in train_losses)
+    accuracy, chance = np.asarray(scores[1], float), np.asarray(scores[3], float)
+    above_chance = np.isnan(chance) | (wilson_low(accuracy, n_test) > chance)
+    return np.asarray(finished, bool) & (last < first) & above_chance & (learned_share(*scores) > LEARNED_SHARE)
+
+
+def wilson_low(share: Any, n: Any) -> Any:
+    """Return the lower end of the 95% interval of a binomial probability, of which a share was observed in n trials.
+
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
+
+    Example:
+        >>> round(float(wilson_low(0.5, 100)), 3)
+        0.404
+    """
+    z, share, n = 1.959964, np.asarray(share, float), np.asarray(n, float)
+    return (share + z**2 / (2 * n) - z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))) / (1 + z**2 / n)
 
 
 CONFIDENCE = 0.95

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # docs/experiments/run.sh [NAME...]: run all published experiments, or the named ones, at their small size, and write the figure
-# (docs/experiments/NAME.png) and the numbers (results/NAME/numbers.md) of each. Finished work is not repeated: after a stop,
+# (docs/experiments/NAME.png), the numbers (results/NAME/numbers.md) and, into its page, how many runs learned. Finished work is not repeated: after a stop,
 # the same command continues. CORES=4 docs/experiments/run.sh uses four cores (default: all).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -30,6 +30,7 @@ experiment() {
   else
     nfa figure "results/$name" --out "docs/experiments/$name.png" "$@" > "results/$name/numbers.md"
   fi
+  python docs/experiments/learned.py "results/$name" "docs/experiments/$of.md"
 }
 
 experiment initial_scale --x model.init_scale --panel optimizer.name

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import model_validator
 
 from nfa.data.labels import MAX_CLASSES, TEXT, Labels, Reading, reading
-from nfa.data.options import ClassOptions, chosen, drawn_split, finish, held_out, scaled_targets
+from nfa.data.options import RowOptions, chosen, drawn_split, finish, held_out, scaled_targets
 from nfa.data.shape import Data, DataShape
 from nfa.entries import setting
 from nfa.errors import UserError, one_line
@@ -26,7 +26,7 @@ NAMES = ("x_train", "y_train", "x_test", "y_test", "x", "y")
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # an array's shape and number type
 
 
-class ArrayOptions(ClassOptions):
+class ArrayOptions(RowOptions):
     """Settings of data that the user gives as arrays."""
 
     n_train: int | None = setting(
@@ -144,12 +144,14 @@ def plan(
     if len(parts) == 1:
         if counts[0] < 2:
             raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
+        if settings.first is not None:
+            raise UserError(f"{where}: first: without a test set the seed draws the training samples; use n_train")
         test = held_out(counts[0], settings.test_share)
         counts = [counts[0] - test, test]
-    for key, wanted, there in (("n_train", settings.n_train, counts[0]), ("n_test", settings.n_test, counts[1])):
+    for key, wanted, there in ((*settings.training, counts[0]), ("n_test", settings.n_test, counts[1])):
         if wanted is not None and wanted > there:
             raise UserError(f"{where}: {key}: {wanted} is more than the {there} available samples; use fewer")
-    n_train, n_test = settings.n_train or counts[0], settings.n_test or counts[1]
+    n_train, n_test = settings.training[1] or counts[0], settings.n_test or counts[1]
     image, last = samples[0]
     outputs = widths[0] if classes is None else len(classes)
     shape = DataShape(
@@ -176,7 +178,7 @@ def assemble(
         rows = drawn_split(len(x[0]), settings.test_share, settings, generator)
         inputs, targets = (x[0][rows[0]], x[0][rows[1]]), (y[0][rows[0]], y[0][rows[1]])
     else:
-        rows = chosen(len(x[0]), settings.n_train), chosen(len(x[1]), settings.n_test)
+        rows = settings.training_rows(len(x[0])), chosen(len(x[1]), settings.n_test)
         inputs, targets = (x[0][rows[0]], x[1][rows[1]]), (y[0][rows[0]], y[1][rows[1]])
     if layout.classes is None and settings.standardise_targets:
         targets = scaled_targets(targets)

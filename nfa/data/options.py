@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+from pydantic import model_validator
 
 from nfa.data.one_hot import centred_one_hot
 from nfa.data.shape import Data
@@ -51,6 +52,32 @@ class ClassOptions(Options):
     """Options of an entry that may have classes."""
 
     centre: bool = setting(True, "code classes as onehot - 1/C; false: as onehot")
+
+
+class RowOptions(ClassOptions):
+    """Options of an entry that reads samples which have an order."""
+
+    first: int | None = setting(
+        None, "training samples: the first ones of the training set, in place of n_train", ge=10, le=MAX_SAMPLES
+    )
+
+    tags = {**Options.tags, "first": "first"}
+    quiet_tags = Options.quiet_tags | {"first"}
+
+    @model_validator(mode="after")
+    def _one_number(self) -> "RowOptions":
+        if self.first is not None and self.n_train is not None:
+            raise ValueError("first: n_train is given too; keep one of them")
+        return self
+
+    @property
+    def training(self) -> tuple[str, int | None]:
+        """The setting that gives the number of training samples, and its value; None for all samples."""
+        return ("n_train", self.n_train) if self.first is None else ("first", self.first)
+
+    def training_rows(self, total: int) -> np.ndarray:
+        """Choose the training samples, of ``total``: (n_train,) ascending indices."""
+        return chosen(total, self.n_train) if self.first is None else np.arange(self.first)
 
 
 class DrawnOptions(Options):

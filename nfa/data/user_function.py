@@ -71,7 +71,9 @@ def _shape(settings_json: str) -> DataShape:
     promised = _call(settings, own, f"{settings.name}.shape", {})
     if not isinstance(promised, DataShape):
         raise UserError(f"{settings.name}.shape: returns {type(promised).__name__}, not a nfa.data.DataShape")
-    return replace(promised, n_train=settings.n_train or promised.n_train, n_test=settings.n_test or promised.n_test)
+    return replace(
+        promised, n_train=settings.training[1] or promised.n_train, n_test=settings.n_test or promised.n_test
+    )
 
 
 def _made(settings: FunctionData, generator: np.random.Generator, promised: DataShape | None = None) -> Data:

@@ -14,14 +14,14 @@ import numpy as np
 from filelock import FileLock
 from pydantic import model_validator
 
-from nfa.data.options import STANDARDISE, ClassOptions, Standardise, chosen, finish
+from nfa.data.options import STANDARDISE, RowOptions, Standardise, chosen, finish
 from nfa.data.shape import Data, DataEntry, DataShape
 from nfa.entries import setting
 from nfa.errors import UserError, nearest, one_line
 from nfa.external.torchvision_import import torchvision
 
 
-class _Images(ClassOptions):
+class _Images(RowOptions):
     """Settings of every set; the folder of the copy does not identify the data, so it changes no cell."""
 
     root: str = setting("data", "folder of torchvision's data sets", min_length=1, exclude=True)
@@ -30,8 +30,8 @@ class _Images(ClassOptions):
 
     @model_validator(mode="after")
     def _enough(self) -> "_Images":
-        for key, there in zip(("n_train", "n_test"), _counts(self)[1:], strict=True):
-            wanted = getattr(self, key)
+        _, train, test = _counts(self)
+        for key, wanted, there in ((*self.training, train), ("n_test", self.n_test, test)):
             if wanted is not None and wanted > there:
                 raise ValueError(f"{key}: {wanted} is more than the {there} available images; use fewer")
         return self
@@ -193,7 +193,7 @@ def shape(settings: AnySet) -> DataShape:
     classes, n_train, n_test = _counts(settings)
     pixels = (3, settings.size, settings.size) if isinstance(settings, Gtsrb | CelebA) else known.pixels
     assert pixels is not None
-    return DataShape(pixels, classes, classes, settings.n_train or n_train, settings.n_test or n_test)
+    return DataShape(pixels, classes, classes, settings.training[1] or n_train, settings.n_test or n_test)
 
 
 def load(settings: AnySet, generator: np.random.Generator) -> Data:
@@ -207,13 +207,14 @@ def load(settings: AnySet, generator: np.random.Generator) -> Data:
     for train, wanted in ((True, promised.n_train), (False, promised.n_test)):
         found = _found(settings, train)
         if len(found) < wanted:
-            part, key = ("training", "n_train") if train else ("test", "n_test")
+            part, key = ("training", settings.training[0]) if train else ("test", "n_test")
             raise UserError(
                 f"{settings.name}: {settings.root} holds {len(found)} {part} images and {wanted} are wanted; give "
                 f"{key}: {len(found)} or fewer"
             )
         try:
-            x, labels = known.read(found, chosen(len(found), wanted), settings)
+            rows = settings.training_rows(len(found)) if train else chosen(len(found), wanted)
+            x, labels = known.read(found, rows, settings)
         except (OSError, ValueError, IndexError) as error:  # exceptions of PIL are among these
             raise _unusable(settings, error) from None
         parts.append((x.astype(np.float32), labels))

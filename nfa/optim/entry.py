@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import model_validator
 
 from nfa.entries import Settings, non_default, setting
-from nfa.optim.schedule import ScheduleName
+from nfa.optim.schedule import ScheduleName, schedule_factor
 
 if TYPE_CHECKING:
     import torch
@@ -16,19 +18,70 @@ if TYPE_CHECKING:
 COMMON_TAGS = {"schedule": "", "warmup": "warm", "clip": "clip"}
 
 
+class WarmStart(Settings):
+    """A phase at the start of training with a constant learning rate of its own."""
+
+    epochs: int = setting(1, "length in passes over the training set", ge=1, le=10**6)
+    lr: float = setting(..., "learning rate", gt=0, le=1e6)
+
+
 class OptimizerSettings(Settings):
     """Settings that every optimizer has."""
 
     lr: float = setting(0.1, "learning rate at the start", gt=0, le=1e6)
+    lr_times: Literal["classes/10"] | None = setting(
+        None, "factor on lr in a sweep file: classes/10 is the number of classes divided by 10"
+    )
     schedule: ScheduleName = setting("constant", "learning rate over training: constant, linear or cosine decay to 0")
     warmup: float = setting(
         0.0, "share of the steps, at the start, in which the learning rate grows linearly", ge=0, le=1
+    )
+    warm_start: WarmStart | None = setting(
+        None, "an early phase at a constant learning rate, before the schedule: {epochs: 1, lr: 1e-4}"
     )
     clip: float | None = setting(
         None, "largest norm of the gradient of all parameters; longer gradients are scaled down", gt=0, le=1e6
     )
 
     tags = {"lr": "lr"}
+
+    @model_validator(mode="after")
+    def _one_warm_up(self) -> OptimizerSettings:
+        if self.warm_start is not None and self.warmup:
+            raise ValueError(f"warm_start: warmup: {self.warmup:g} is given too; keep one of them")
+        return self
+
+    def for_classes(self, classes: int | None) -> Self:
+        """Return the settings with ``lr_times`` multiplied out.
+
+        Args:
+            classes: Number of classes of the data; None for a regression.
+
+        Raises:
+            ValueError: There are no classes.
+
+        Example:
+            >>> OptimizerSettings(lr=0.1, lr_times="classes/10").for_classes(100).lr
+            1.0
+        """
+        if self.lr_times is None:
+            return self
+        if classes is None:
+            raise ValueError(f"lr_times: {self.lr_times} needs classes, and a regression has none; leave it out")
+        return self.model_copy(update={"lr": self.lr * classes / 10, "lr_times": None})
+
+    def lr_at(self, step: int, steps: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of the step from ``step`` to ``step + 1``, of ``steps`` in all.
+
+        Example:
+            >>> settings = OptimizerSettings(lr=0.4, schedule="linear", warm_start=WarmStart(epochs=2, lr=0.01))
+            >>> [settings.lr_at(step, 6, steps_per_epoch=1) for step in range(6)]
+            [0.01, 0.01, 0.4, 0.30000000000000004, 0.2, 0.1]
+        """
+        early = 0 if self.warm_start is None else self.warm_start.epochs * steps_per_epoch
+        if self.warm_start is not None and step < early:
+            return self.warm_start.lr
+        return self.lr * schedule_factor(self.schedule, step - early, steps - early, self.warmup)
 
 
 @dataclass(frozen=True)

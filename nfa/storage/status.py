@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nfa.conventions import NOT_REACHED
 from nfa.digests import read_sealed
 from nfa.errors import UserError
 from nfa.storage.checks import outputs
@@ -49,6 +50,7 @@ class Status:
         failed: Stage, cell, reason and log of each failed job.
         damaged: One line for each damaged file, with the command that writes it again.
         diverged: Cell, seed and step of each run that diverged, which is a result and not a failure.
+        unreached: Cell, seed and step of each run that did not reach the training loss or accuracy of ``train.until``.
         seconds: Estimated core-seconds to go, scaled by what the finished work took; None where nothing is finished.
     """
 
@@ -62,6 +64,7 @@ class Status:
     failed: list[tuple[str, str, str, Path]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     diverged: list[tuple[str, str, int]] = field(default_factory=list)
+    unreached: list[tuple[str, str, int]] = field(default_factory=list)
     seconds: float | None = None
 
     def lines(self, most: int = 20) -> list[str]:
@@ -77,7 +80,8 @@ class Status:
             [f"failed: {stage} {cell}: {reason} (log: {log})" for stage, cell, reason, log in self.failed], most
         )
         lines += _first([f"damaged: {line}" for line in self.damaged], most)
-        lines += _first([f"diverged: {cell} seed {seed} at step {step:,}" for cell, seed, step in self.diverged], most)
+        for outcome, runs in (("diverged", self.diverged), (NOT_REACHED, self.unreached)):
+            lines += _first([f"{outcome}: {cell} seed {seed} at step {step:,}" for cell, seed, step in runs], most)
         missing = sum(states["to go"] + states["failed"] for states in self.counts.values())
         running = sum(states["running"] for states in self.counts.values())
         if self.seconds and running:
@@ -143,7 +147,7 @@ def status(results: Path) -> Status:
             state = _add_stage(found, sweep, here, stage, hashes[stage])
             took, finished = took + sum(seconds), finished + expected * len(seconds)
             left += 0 if state == "done" else expected * (len(sweep.seeds) - len(seconds))
-        found.diverged += _diverged(here)
+        _add_outcomes(found, here)
     if finished or not left:
         found.seconds = left * (took / finished if finished else 1)
     return found
@@ -173,7 +177,7 @@ def _status_of_folders(sweep: Sweep, paths: SweepPaths, reason: str) -> Status:
     for here in cells:
         for stage in STAGES:
             _add_stage(found, sweep, here, stage, None)
-        found.diverged += _diverged(here)
+        _add_outcomes(found, here)
     return found
 
 
@@ -250,12 +254,14 @@ def _seconds(parts: Parts, seeds: Iterable[int]) -> Iterable[float]:
             continue
 
 
-def _diverged(paths: CellPaths) -> list[tuple[str, str, int]]:
-    """List cell, seed and step of the diverged runs of a cell."""
+def _add_outcomes(found: Status, paths: CellPaths) -> None:
+    """Add the runs of a cell that diverged, and those that did not reach ``train.until``."""
     try:
         runs = json.loads(paths.cell.read_text(encoding="utf-8"))["runs"]
-        return [
-            (paths.folder.name, seed, run["last_step"]) for seed, run in runs.items() if run["status"] == "diverged"
-        ]
+        for seed, run in runs.items():
+            if run["status"] == "diverged":
+                found.diverged.append((paths.folder.name, seed, run["last_step"]))
+            elif run.get("reached") is False:
+                found.unreached.append((paths.folder.name, seed, run["last_step"]))
     except (OSError, ValueError, KeyError):
-        return []
+        pass

@@ -59,6 +59,8 @@ def expand_axis(content: Any, axis: str, source: str) -> list[AxisPoint[Any, Any
             searches = {key: value for key, value in values.items() if isinstance(value, Search)}
             for end in ("low", "high"):  # a value in between is allowed if both ends are
                 settings = _settings(axis, values | {k: getattr(s, end) for k, s in searches.items()}, where)
+            if "lr" in searches and settings.lr_times is not None:
+                raise SweepError(f"{where}.lr_times: lr is tuned, so a factor on it has no meaning; leave it out")
             expanded.append(kind(axis, settings, _entry(axis, values.get("name")), where, only, searches))
     return expanded
 

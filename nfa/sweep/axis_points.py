@@ -145,8 +145,9 @@ class Network:
     def content(self, point: AxisPoint[Any, Any]) -> dict[str, Any]:
         """Return what identifies a point of any axis in a cell of this network.
 
-        That is its name and the settings that differ from their defaults, with speeds by layer and the length of the
-        training in steps, so that two ways to write the same cell give the same content.
+        That is its name and the settings that differ from their defaults, with speeds by layer, the learning rate that
+        results from ``lr_times``, and the length of the training in steps, so that two ways to write the same cell give
+        the same content.
 
         Raises:
             ValueError: An optimizer's setting names a layer that the network does not have; the message begins with
@@ -160,7 +161,8 @@ class Network:
         if point is self.data:
             return point.changed | self.data.identity
         if point.axis == "optimizer":
-            canonical: dict[str, Any] = point.entry.canonical(point.settings, [layer.name for layer in self.layers])
+            settings = point.settings.for_classes(self.data.shape.classes)
+            canonical: dict[str, Any] = point.entry.canonical(settings, [layer.name for layer in self.layers])
             return canonical | {key: search.content for key, search in point.searches.items()}
         if point.axis == "train":
             train, n_train = point.settings, self.data.shape.n_train

@@ -72,8 +72,8 @@ class Cell:
 
     @property
     def optimizer(self) -> OptimizerSettings:
-        """Settings of the optimizer."""
-        return self.optimizer_point.settings
+        """Settings of the optimizer, with ``lr_times`` multiplied out."""
+        return self.optimizer_point.settings.for_classes(self.shape.classes)
 
     @property
     def optimizer_entry(self) -> OptimizerEntry:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from nfa.errors import SweepError
 from nfa.models import MODELS
 from nfa.sweep.axis_points import Network
 from nfa.sweep.cells import Cell, Sweep
+from nfa.sweep.stage_settings import MAX_CHECKPOINTS
 
 # Learning rules that compute a separate error for each layer.
 LAYERWISE = frozenset({"direct_feedback_alignment", "hebb"})
@@ -37,6 +40,24 @@ def check_fit(cell: Cell) -> None:
         raise SweepError(
             f"{train.where}.loss: logistic takes the sign of a target, and with centre: false that of "
             f"{data.name} is 0 for all classes but one; use centre: true, or mse"
+        )
+    written = optimizer.settings
+    if written.lr_times is not None and classes is None:
+        raise SweepError(
+            f"{optimizer.where}.lr_times: {written.lr_times} needs classes, but {data.name} is a regression; leave it "
+            "out, or keep the entry to other data with for: {data: ...}"
+        )
+    epochs = math.ceil(cell.train.total_steps(cell.shape.n_train) / cell.train.steps_per_epoch(cell.shape.n_train))
+    if written.warm_start is not None and written.warm_start.epochs >= epochs:
+        raise SweepError(
+            f"{optimizer.where}.warm_start.epochs: {written.warm_start.epochs} is as long as the training, which has "
+            f"{epochs:,}; train longer, or use fewer"
+        )
+    every_epoch, n_train = cell.train.checkpoints == "every_epoch", cell.shape.n_train
+    if every_epoch and len(cell.train.checkpoint_steps(n_train)) > MAX_CHECKPOINTS + 1:
+        raise SweepError(
+            f"{train.where}.checkpoints: every_epoch is more than {MAX_CHECKPOINTS:,} checkpoints, as an epoch of "
+            f"{data.name} has few steps; give their number, with spacing: linear"
         )
     until = cell.train.until
     if until is not None and until.train_accuracy is not None and classes is None:

@@ -85,7 +85,7 @@ def _kind_at(kind: type[Settings], path: list[str]) -> type[Settings]:
 
 
 # pydantic puts the branch of a union into an error's location; it means nothing to a reader of YAML.
-_UNION_BRANCHES = {"int", "float", "str", "literal['full']"}
+_UNION_BRANCHES = {"int", "float", "str", "literal['full']", "literal['every_epoch']"}
 
 
 def _bound(kind: str, context: Mapping[str, Any]) -> str:

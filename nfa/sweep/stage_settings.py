@@ -11,6 +11,7 @@ from pydantic import field_validator, model_validator
 from nfa.entries import Settings, setting
 from nfa.errors import one_line
 
+MAX_CHECKPOINTS = 1000
 LOOKS_PER_EPOCH = 0.15  # 5% of the time: a pass without gradients costs a third of a pass of training
 EVALUATIONS = 10  # evenly spaced evaluations on all data after the one at step 0, in addition to those at checkpoints
 
@@ -54,7 +55,9 @@ class Train(Settings):
         "backpropagation", "how the updates are computed; the last two need a chain of layers"
     )
     rho: float = setting(0.0, "feedback_alignment: cosine between feedback and initial weights", ge=0, le=1)
-    checkpoints: int = setting(8, "checkpoints after step 0; the last step is one", ge=1, le=1000)
+    checkpoints: int | Literal["every_epoch"] = setting(
+        8, "checkpoints after step 0, at most 1000, or `every_epoch`; the last step is one"
+    )
     spacing: Literal["log", "linear"] = setting("log", "how checkpoints are spaced in steps: log, or linear")
     checkpoints_at_loss: tuple[float, ...] | None = setting(
         None, "training losses at which a run also keeps its weights, when it first falls to them: [0.5, 0.1]"
@@ -82,8 +85,14 @@ class Train(Settings):
             raise ValueError("steps and epochs are both given; keep one of them")
         if self.batch_size != "full" and self.batch_size < 1:
             raise ValueError(f"batch_size: {self.batch_size} is too small; use 1 or more, or full")
+        if self.checkpoints != "every_epoch" and not 1 <= self.checkpoints <= MAX_CHECKPOINTS:
+            raise ValueError(
+                f"checkpoints: {self.checkpoints} is out of range; use 1 to {MAX_CHECKPOINTS}, or every_epoch"
+            )
         if self.rho and self.rule != "feedback_alignment":
             raise ValueError(f"rho: {self.rho:g} is for feedback_alignment; leave it out with {self.rule}")
+        if self.checkpoints == "every_epoch" and self.spacing != "log":
+            raise ValueError(f"spacing: {self.spacing} has no effect with checkpoints: every_epoch; leave it out")
         stop = self.until.train_loss if self.until else None
         if stop is not None and self.checkpoints_at_loss and self.checkpoints_at_loss[-1] < stop:
             raise ValueError(
@@ -96,15 +105,26 @@ class Train(Settings):
         """Return the samples per step for a training set of n_train samples."""
         return n_train if self.batch_size == "full" else min(self.batch_size, n_train)
 
+    def steps_per_epoch(self, n_train: int) -> int:
+        """Return the steps of one pass over n_train samples; the last batch may be smaller than the others."""
+        return math.ceil(n_train / self.batch(n_train))
+
+    @property
+    def evenly_spaced(self) -> bool:
+        """True if the planned checkpoints are spaced evenly in steps."""
+        return self.spacing == "linear" or self.checkpoints == "every_epoch"
+
     def total_steps(self, n_train: int) -> int:
-        """Return the optimizer steps of a run; the last batch of an epoch may be smaller than the others."""
+        """Return the optimizer steps of a run, at most."""
         if self.epochs is not None:
-            return self.epochs * math.ceil(n_train / self.batch(n_train))
+            return self.epochs * self.steps_per_epoch(n_train)
         return 1000 if self.steps is None else self.steps
 
     def checkpoint_steps(self, n_train: int) -> list[int]:
         """Return the steps at which weights are kept: 0, the last step, and steps between that are spaced as chosen."""
         total = self.total_steps(n_train)
+        if self.checkpoints == "every_epoch":
+            return [*range(0, total, self.steps_per_epoch(n_train)), total]
         if self.spacing == "linear":
             return sorted({round(total * i / self.checkpoints) for i in range(self.checkpoints + 1)})
         spaced = (total ** (i / max(self.checkpoints - 1, 1)) for i in range(self.checkpoints))
@@ -112,7 +132,7 @@ class Train(Settings):
 
     @property
     def events(self) -> int:
-        """The number of checkpoints, at most, whose steps are known only when a training loss or accuracy is reached."""
+        """The largest number of checkpoints at steps that follow from the training loss or accuracy."""
         return len(self.checkpoints_at_loss or ()) + (self.until is not None)
 
     def most_checkpoints(self, n_train: int) -> int:
@@ -120,7 +140,7 @@ class Train(Settings):
         return len(self.checkpoint_steps(n_train)) + self.events
 
     def evaluation_steps(self, n_train: int) -> set[int]:
-        """Return the steps at which a run records its scores: its planned checkpoints and steps that are evenly spaced."""
+        """Return the steps at which a run records its scores: planned checkpoints, and steps that are evenly spaced."""
         total = self.total_steps(n_train)
         return {round(total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)} | set(self.checkpoint_steps(n_train))
 

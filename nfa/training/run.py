@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from nfa.models.discover import seeded
 from nfa.optim.algorithms.clip import clip_
 from nfa.optim.entry import set_learning_rate
-from nfa.optim.schedule import schedule_factor
 from nfa.random import torch_generator
 from nfa.sweep.cells import Cell
 from nfa.training.changing_speeds import SAMPLES, ChangingSpeeds
@@ -42,7 +41,7 @@ class TrainingRun:
         self.kept: list[int] = []  # steps whose weights are on disk
         samples = len(materials.x_train)
         self.batch = cell.train.batch(samples)
-        self.steps_per_epoch = math.ceil(samples / self.batch)
+        self.steps_per_epoch = cell.train.steps_per_epoch(samples)
         self.total = cell.train.total_steps(samples)
         self.speeds = ChangingSpeeds.of(cell, self.total)
         self.checkpoints = cell.train.checkpoint_steps(samples)
@@ -59,8 +58,7 @@ class TrainingRun:
 
     def learning_rate(self) -> float:
         """Return the learning rate of the coming step."""
-        settings = self.cell.optimizer
-        return settings.lr * schedule_factor(settings.schedule, self.step, self.total, settings.warmup)
+        return self.cell.optimizer.lr_at(self.step, self.total, self.steps_per_epoch)
 
     def set_step_options(self, optimizer: torch.optim.Optimizer) -> None:
         """Set the learning rate of the coming step, and the speeds of the layers if they change.

@@ -43,6 +43,22 @@ def test_npz_with_its_own_test_set(folder: Path) -> None:
     np.testing.assert_array_equal(load(File(path="a.npz"), seed=1).x_train, load(File(path="a.npz")).x_train)
 
 
+def test_first_takes_the_first_training_samples(folder: Path) -> None:
+    np.savez("a.npz", x_train=X[:40], y_train=LABELS[:40], x_test=X[40:], y_test=LABELS[40:])
+    settings = File(path="a.npz", first=12, standardise="none")
+    data = load(settings)
+    np.testing.assert_array_equal(data.x_train, X[:12].astype(np.float32))
+    np.testing.assert_array_equal(data.x_test, X[40:].astype(np.float32))
+    assert DATA["file"].shape(settings).n_train == 12
+    with pytest.raises(UserError, match=r"first: 41 is more than the 40 available samples; use fewer"):
+        load(settings.model_copy(update={"first": 41}))
+    with pytest.raises(ValueError, match="first: n_train is given too; keep one of them"):
+        File(path="a.npz", first=12, n_train=10)
+    savez(x=X, y=LABELS)
+    with pytest.raises(UserError, match="first: without a test set the seed draws the training samples; use n_train"):
+        load(settings)
+
+
 @pytest.mark.parametrize("names", [("x", "y"), ("x_train", "y_train")])
 def test_npz_without_a_test_set_is_split_by_the_seed(folder: Path, names: tuple[str, str]) -> None:
     savez(**dict(zip(names, (X, X[:, :2]), strict=True)))

@@ -171,6 +171,8 @@ def test_images_keep_their_orientation_and_channels(tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(data.x_train[0, :, 0, 0], [1, 2, 3])
     assert data.labels_train is not None
     np.testing.assert_array_equal(data.labels_train, np.arange(40) % 10)  # all of it, in its own order
+    first = entry.load(entry.settings(**{"name": "cifar10", "first": 10, "n_test": 20}), numpy_generator("data", 0))
+    np.testing.assert_array_equal(first.labels_train, np.arange(10))
     mnist(tmp_path, "mnist", monkeypatch)
     written = torchvision().datasets.MNIST(str(tmp_path)).data.numpy()
     settings = DATA["mnist"].settings(**(keys | {"name": "mnist", "root": str(tmp_path)}))

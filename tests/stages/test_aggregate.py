@@ -1,5 +1,6 @@
 """The stage aggregate on results in the true format: numbers are recomputed in another way, and bad runs are named."""
 
+import io
 import json
 import math
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console, RenderableType
 from scipy import stats
 
 from nfa.errors import UserError
@@ -25,7 +27,9 @@ from nfa.report.terminal.summary import summary, summary_table, unlearned_line
 from nfa.stages.aggregate import AggregateSummary, aggregate, collect
 from nfa.storage.arrays import read_arrays, write_arrays
 from nfa.storage.columns import ALIGNMENT, HISTORY, PROBES
+from nfa.storage.documents import write_plan
 from nfa.storage.paths import SweepPaths
+from nfa.storage.status import status
 from nfa.storage.tables import read_stamp, read_table, write_table
 from nfa.sweep.cells import Sweep
 from tests.fake_results import rewrite_cell, write
@@ -34,6 +38,7 @@ from tests.helpers import tiny_sweep
 TABLES = {
     "runs",
     "cells_summary",
+    "loss_checkpoints",
     "history_summary",
     "alignment",
     "alignment_summary",
@@ -75,6 +80,7 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
     assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     cells = [cell.id for cell in sweep.cells]
     without = {
+        "loss_checkpoints",
         "predictions",
         "early_dynamics",
         "early_departure",
@@ -248,6 +254,34 @@ def test_diverged_and_unlearned_cells_are_named(tmp_path: Path) -> None:
     assert f"Cells with runs that did not learn: {labels[flat]} (3 of 3 runs)" in page
     line = unlearned_line(read_cells(paths.folder))
     assert all(labels[cell] in line for cell in (diverged, gone, flat))
+
+
+def test_runs_that_did_not_reach_their_loss_are_named(tmp_path: Path) -> None:
+    train = {"steps": 30, "until": {"train_loss": 0.01}}
+    sweep = tiny_sweep(seeds=3, data=[{"name": "chain_monomial"}], optimizer=[{"name": "sgd"}], train=train)
+    paths = write(sweep, tmp_path)
+    here = paths.cell(sweep.cells[0].id)
+    document = json.loads(here.cell.read_text())
+    for seed, reached in (("0", True), ("1", False), ("2", False)):
+        document["runs"][seed]["reached"] = reached
+    rewrite_cell(here, document)
+    aggregate(sweep, tmp_path)
+    assert table(paths, "runs")["reached"].tolist() == [True, False, False]
+    row = read_cells(paths.folder).iloc[0]
+    assert (row["n_not_reached"], row["n_finished"]) == (2, 3)
+    page = paths.report.read_text()
+    assert "did not reach the training loss or accuracy of train.until: chain_monomial" in page
+    assert "2 did not reach" in page
+    assert page.count("<td>did not reach</td>") == 2
+    assert "3 2 did not reach" in render(summary(paths.folder, 200), 200)
+    write_plan(sweep, paths)
+    assert f"did not reach: {sweep.cells[0].id} seed 1 at step 30" in status(paths.folder).lines()
+
+
+def render(content: RenderableType, width: int) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(content)
+    return console.export_text()
 
 
 def test_terminal_table_fits(done: tuple[Sweep, SweepPaths, AggregateSummary]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -90,7 +91,13 @@ def test_provenance_is_of_the_training(trained: tuple[Sweep, CellPaths, Path], m
     assert after["runs"]["2"]["provenance"]["commit"] == "later"
 
 
-UNTIL = {"steps": 400, "batch_size": 16, "checkpoints": 3, "until": {"train_loss": 0.05}, "checkpoints_at_loss": [0.08]}
+UNTIL: dict[str, Any] = {
+    "steps": 400,
+    "batch_size": 16,
+    "checkpoints": 3,
+    "until": {"train_loss": 0.05},
+    "checkpoints_at_loss": [0.08],
+}
 SMALL_IMAGES = [{"name": "fashion_mini", "n_train": 48, "n_test": 20}]
 STACKED = {"name": "mlp", "width": 64, "depth": 1}
 ALONE = {"name": "conv", "width": 2, "depth": 1}

@@ -119,6 +119,11 @@ def test_refused(lr: Any, message: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_factor_on_a_tuned_rate_is_refused() -> None:
+    with pytest.raises(SweepError, match=r"optimizer\[0\].lr_times: lr is tuned, so a factor on it has no meaning"):
+        sweep_of({"name": "sgd", "lr": RANGE, "lr_times": "classes/10"})
+
+
 def test_only_numbers_of_optimizers_are_tuned() -> None:
     with pytest.raises(SweepError, match=r"optimizer\[0\].schedule: only a setting that is a number can be tuned"):
         sweep_of({"name": "sgd", "schedule": {"values": ["linear", "cosine"]}})

@@ -29,6 +29,19 @@ def test_checkpoints_start_at_zero_end_at_the_last_step_and_are_spaced_as_said(s
     assert max(np.diff(kept)) - min(np.diff(kept)) <= 1
 
 
+@given(
+    n=strategies.integers(1, 500),
+    batch_size=strategies.integers(1, 600),
+    steps=strategies.integers(1, 300),
+)
+def test_every_epoch_is_a_checkpoint_at_the_end_of_each_epoch_and_of_the_run(
+    n: int, batch_size: int, steps: int
+) -> None:
+    train = Train(steps=steps, batch_size=batch_size, checkpoints="every_epoch")
+    kept, per_epoch = train.checkpoint_steps(n), -(-n // batch_size)
+    assert kept == sorted({step for step in range(steps + 1) if step % per_epoch == 0} | {steps})
+
+
 def test_epochs_count_a_smaller_last_batch() -> None:
     train = parse(tiny(train={"epochs": 3, "batch_size": 64}), "x").cells[0].train
     assert train.total_steps(200) == 3 * 4
@@ -45,7 +58,7 @@ def test_another_order_of_quantities_is_the_same_setting() -> None:
 
 
 def train_of(**train: object) -> Train:
-    return parse(tiny(train={"batch_size": 32, **train}), "x").cells[0].train
+    return parse(tiny(train={"steps": 2000, "batch_size": 32, **train}), "x").cells[0].train
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,6 +108,10 @@ def test_lists_of_losses_and_values_of_until_are_grids() -> None:
 @pytest.mark.parametrize(
     ("train", "message"),
     [
+        ({"checkpoints": "every_epoch", "spacing": "linear"}, "spacing: linear has no effect with checkpoints: every"),
+        ({"checkpoints": "every_epoch", "batch_size": "full"}, "every_epoch is more than 1,000 checkpoints, as an ep"),
+        ({"checkpoints": 1001}, "train: checkpoints: 1001 is out of range; use 1 to 1000, or every_epoch"),
+        ({"checkpoints": 0}, "train: checkpoints: 0 is out of range; use 1 to 1000, or every_epoch"),
         ({"until": {}}, "train.until.train_loss: give either this or train_accuracy"),
         ({"until": {"train_loss": 0.1, "train_accuracy": 0.9}}, "until.train_loss: give either this or"),
         ({"until": {"train_los": 0.1}}, "train.until: train_los: no such setting; did you mean 'train_loss'?"),

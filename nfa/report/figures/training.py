@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from nfa.conventions import LEARNED_BELOW
+from nfa.conventions import LEARNED_SHARE
 from nfa.report.figures.panels import Mark, Panel, add_axes
 from nfa.report.figures.style import MUTED, optimizer_colour, step_axis
 from nfa.report.statistics.study import Study
@@ -18,7 +18,7 @@ def panels(study: Study) -> list[Panel]:
     parts = dict(tuple(losses.groupby("cell", sort=False)))
     values = losses["mean"].to_numpy(float)
     values = values[np.isfinite(values) & (values > 0)]
-    limits = (min(values.min(initial=LEARNED_BELOW) * 0.8, 0.5), min(max(values.max(initial=1.0) * 1.2, 1.3), 10.0))
+    limits = (min(values.min(initial=1.0) * 0.8, 0.5), min(max(values.max(initial=1.0) * 1.2, 1.3), 10.0))
     last = int(losses["step"].max())
 
     def panel(title: str, cells: list[str]) -> Panel:
@@ -32,7 +32,8 @@ def panels(study: Study) -> list[Panel]:
             axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
             step_axis(axes, last, study.linear_steps)
             axes.axhline(1, color=MUTED, linewidth=1)
-            axes.axhline(LEARNED_BELOW, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+            if all(np.isnan(study.row(cell)["constant_test_accuracy"]) for cell in cells):
+                axes.axhline(1 - LEARNED_SHARE, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             for cell in cells:
                 part, colour = parts[cell], optimizer_colour(study.optimizer(cell))
                 axes.fill_between(

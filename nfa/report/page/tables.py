@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nfa.conventions import NOT_REACHED
 from nfa.report.numbers import UNDEFINED, interval
 from nfa.report.page.html import Safe, el, join
 from nfa.report.statistics.study import Study
@@ -54,9 +55,9 @@ def anchor(study: Study, cell: str) -> str:
 
 
 def state(row: Mapping[str, Any]) -> Safe:
-    """Count the runs of a cell that learned, diverged, and did not learn."""
+    """Count the runs of a cell that learned, diverged, did not learn, and did not reach ``train.until``."""
     weak = row["n_seeds"] - row["n_learned"] - row["n_diverged"]
-    flags = [(row["n_diverged"], "diverged"), (weak, "did not learn")]
+    flags = [(row["n_diverged"], "diverged"), (weak, "did not learn"), (row["n_not_reached"], NOT_REACHED)]
     parts = [el("b", f"{count} {outcome}", cls="flag") for count, outcome in flags if count]
     if row["n_learned"]:
         parts.insert(0, el("span", f"{row['n_learned']} of {row['n_seeds']} learned"))

@@ -7,7 +7,8 @@ group of tables:
   ``early_departure``;
 - ``features_alignment``: the table of that name; ``stratified_ranks``: ``features_ranks``;
 - ``predictions``: the table of that name, with the rank correlations of ``rank_correlation``;
-- ``speed_limited`` with ``matched_loss``: ``speed_limited``.
+- ``speed_limited`` with ``matched_loss``: ``speed_limited``;
+- ``common_steps``: ``loss_checkpoints``, and at which step a mean over seeds is placed.
 
 ``study`` prepares these tables for figures and page, ``matrix_albums`` with ``left_bases`` the pictures of matrices;
 ``chart_points`` and ``chart_data`` do it for ``nfa figure``. ``intervals`` has the mean and 95% interval over seeds,

@@ -64,8 +64,9 @@ def read_points(results: Path, wanted: Sequence[Wanted], at_train_loss: float | 
     Args:
         results: Folder of an aggregated sweep.
         wanted: Quantities.
-        at_train_loss: Interpolate each run's values where its training loss first fell to this value, see
-            ``nfa.report.statistics.matched_loss``; None keeps every checkpoint.
+        at_train_loss: Show each run where its training loss first fell to this value: at the checkpoint that it kept
+            there (``train.checkpoints_at_loss``), or else interpolated, see ``nfa.report.statistics.matched_loss``.
+            None keeps every checkpoint.
 
     Returns:
         Columns ``cell``, ``seed``, ``step``, ``layer``, ``layer_index``, ``depth_from_output``, ``quantity``
@@ -81,7 +82,12 @@ def read_points(results: Path, wanted: Sequence[Wanted], at_train_loss: float | 
     history = _histories(results, cells["cell"])
     points = pd.concat([_points(alignment, history, each) for each in dict.fromkeys(wanted)], ignore_index=True)
     if at_train_loss is not None:
-        points = _at_train_loss(points, history, at_train_loss)
+        kept = _kept_at(results, at_train_loss).merge(points[RUN].drop_duplicates(), on=RUN)
+        others = points.merge(kept[RUN], on=RUN, how="left", indicator=True)
+        others = others[others.pop("_merge") == "left_only"]
+        points = pd.concat(
+            [points.merge(kept, on=[*RUN, "step"]), _at_train_loss(others, history, at_train_loss)], ignore_index=True
+        )
     shared = [column for column in cells.columns if column not in points.columns]
     return points.merge(cells[["cell", *shared]], on="cell", how="left", validate="m:1")
 
@@ -134,6 +140,16 @@ def _points(alignment: pd.DataFrame, history: pd.DataFrame, wanted: Wanted) -> p
     for column, value in (("correlation", wanted.correlation), ("power", wanted.power)):
         rows &= alignment[column].isna() | alignment[column].eq(value)
     return alignment.loc[rows, [*PLACE, "value"]].assign(quantity=wanted.name)
+
+
+def _kept_at(results: Path, loss: float) -> pd.DataFrame:
+    """List the checkpoints that runs kept at exactly this training loss: ``cell``, ``seed``, ``step``."""
+    path = SweepPaths(results).tables / "loss_checkpoints.parquet"
+    if not path.exists():  # tables of an earlier version
+        return pd.DataFrame(columns=[*RUN, "step"])
+    table = read_written(path)
+    table = table[(table["train_loss"] == loss) & table["step"].notna()]
+    return table[[*RUN, "step"]].astype({"cell": str, "step": "int64"})
 
 
 def _at_train_loss(points: pd.DataFrame, history: pd.DataFrame, loss: float) -> pd.DataFrame:

@@ -4,7 +4,17 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, READOUT, Convention, has_learned
+from nfa.conventions import (
+    ABOVE,
+    ABOVE_IN_SD,
+    CONTROLS,
+    HEADLINE,
+    HEADLINES,
+    READOUT,
+    Convention,
+    has_learned,
+    learned_share,
+)
 from nfa.report.statistics.above_control import above_control, mean_over_layers
 from nfa.report.statistics.collected import Collected
 from nfa.report.statistics.intervals import over_seeds
@@ -17,6 +27,7 @@ _ABOVE = tuple(f"{quantity}_{end}" for quantity in HEADLINES for end in (ABOVE, 
 
 # Numbers of a run that `cells_summary` averages over a cell's finished runs.
 MEASURES = (
+    "learned_share",
     "train_loss",
     "test_loss",
     "train_accuracy",
@@ -33,7 +44,10 @@ MEASURES = (
 
 
 def run_status(collected: Collected) -> pd.DataFrame:
-    """List all runs with ``status``, ``last_step``, ``last_checkpoint`` and the scores of the constant predictor."""
+    """List all runs with ``status``, ``last_step``, ``last_checkpoint`` and the scores of the constant predictor.
+
+    ``reached`` says of a run with ``train.until`` whether it came to its training loss or accuracy; null of others.
+    """
     rows = []
     for cell in collected.sweep.cells:
         runs = collected.documents[cell.id]["runs"]
@@ -41,11 +55,13 @@ def run_status(collected: Collected) -> pd.DataFrame:
             run: dict[str, Any] = runs[str(seed)]
             constant = run["constant_predictor"]
             place = (cell.id, seed, run["status"], run["last_step"], max(run["checkpoints"], default=0))
+            place = (*place, run.get("reached"))
             rows.append((*place, constant["train_loss"], constant["test_loss"], constant["test_accuracy"]))
-    columns = [*RUN, "status", "last_step", "last_checkpoint"]
+    columns = [*RUN, "status", "last_step", "last_checkpoint", "reached"]
     columns += ["constant_train_loss", "constant_test_loss", "constant_test_accuracy"]
     frame = pd.DataFrame(rows, columns=columns)
-    for column in columns[5:]:
+    frame["reached"] = frame["reached"].astype("boolean")
+    for column in columns[6:]:
         frame[column] = pd.to_numeric(frame[column]).astype("float64")
     frame["cell"] = pd.Categorical(frame["cell"], [cell.id for cell in collected.sweep.cells])
     return frame
@@ -76,8 +92,12 @@ def make_runs(collected: Collected) -> pd.DataFrame:
     for part in parts:
         runs = runs.merge(part, on=RUN, how="left", validate="1:1")
     runs = runs.merge(_best_probe(collected), on=RUN, how="left", validate="1:1")
-    scores = ("test_loss", "test_accuracy", "constant_test_loss", "constant_test_accuracy")
-    runs.insert(5, "learned", has_learned(runs["status"] == "finished", *(runs[score] for score in scores)))
+    names = ("test_loss", "test_accuracy", "constant_test_loss", "constant_test_accuracy")
+    scores = tuple(runs[name] for name in names)
+    n_test = runs["cell"].astype(str).map({cell.id: cell.shape.n_test for cell in collected.sweep.cells})
+    losses = runs["train_loss_initial"], runs["train_loss"]
+    runs.insert(5, "learned", has_learned(runs["status"] == "finished", scores, losses, n_test))
+    runs.insert(6, "learned_share", learned_share(*scores))
     runs["cell"] = runs["cell"].astype("string")
     parameters = collected.parameters
     runs = runs.merge(parameters, on="cell", how="left", validate="m:1")
@@ -97,6 +117,7 @@ def make_cells_summary(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame
             "n_finished": groups["status"].agg(lambda status: (status == "finished").sum()),
             "n_diverged": groups["status"].agg(lambda status: (status == "diverged").sum()),
             "n_learned": groups["learned"].sum(),
+            "n_not_reached": groups["reached"].agg(lambda reached: (~reached).sum()),
             "last_step": groups["last_step"].max(),
         }
     ).astype("int64")
@@ -133,14 +154,17 @@ def at_last_step(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _final_scores(collected: Collected) -> pd.DataFrame:
-    """Return each run's last recorded loss and accuracy, a column per split and metric."""
+    """Return each run's last recorded loss and accuracy, a column per split and metric, and its first training loss."""
     history = collected.history
     scores = history[history["metric"].isin(["loss", "accuracy"])].sort_values("step", kind="stable")
+    first = scores[(scores["split"] == "train") & (scores["metric"] == "loss")].drop_duplicates(RUN)
+    first = first[[*RUN, "value"]].rename(columns={"value": "train_loss_initial"})
     scores = scores.drop_duplicates([*RUN, "split", "metric"], keep="last")
     scores = scores.assign(column=scores["split"].astype(str) + "_" + scores["metric"].astype(str))
     wide = scores.pivot(index=RUN, columns="column", values="value")
     columns = ["train_loss", "test_loss", "train_accuracy", "test_accuracy"]
-    return wide.reindex(columns=columns).astype("float64").reset_index().rename_axis(columns=None)
+    last = wide.reindex(columns=columns).astype("float64").reset_index().rename_axis(columns=None)
+    return last.merge(first, on=RUN, how="left", validate="1:1")
 
 
 def _layer_mean(alignment: pd.DataFrame, quantity: str, column: str) -> pd.DataFrame:

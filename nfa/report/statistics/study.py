@@ -11,6 +11,7 @@ import pandas as pd
 from nfa.conventions import CONTROLS, CONVENTIONS, HEADLINE, READOUT, Convention
 from nfa.report.statistics.above_control import above_control
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.common_steps import at_common_steps
 from nfa.report.statistics.features_alignment import FACTORS, NFCS
 from nfa.report.statistics.intervals import over_seeds
 from nfa.report.statistics.labels import shown_of
@@ -84,7 +85,7 @@ class Study:
     @cached_property
     def linear_steps(self) -> bool:
         """True if the checkpoints of all cells are spaced linearly; then axes of steps are linear, too."""
-        return all(cell.train.spacing == "linear" for cell in self.collected.sweep.cells)
+        return all(cell.train.evenly_spaced for cell in self.collected.sweep.cells)
 
     @cached_property
     def optimizers(self) -> dict[str, int]:
@@ -179,7 +180,8 @@ class Study:
     @cached_property
     def _above_curves(self) -> dict[tuple[str, int], Curve]:
         rows = self.directions_above
-        table = over_seeds(rows[rows["cell"].isin(self.shown)], ["cell", "layer_index", "step"], "difference")
+        rows = at_common_steps(self.collected, rows[rows["cell"].isin(self.shown)])
+        table = over_seeds(rows, ["cell", "layer_index", "step"], "difference")
         curves = {}
         for _, part in table.dropna(subset=["mean"]).groupby(["cell", "layer_index"], sort=False):
             step, mean, low, high = (part[column].to_numpy() for column in ("step", "mean", "ci_low", "ci_high"))

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from nfa.report.statistics.collected import Collected
+from nfa.report.statistics.common_steps import at_common_steps, make_loss_checkpoints
 from nfa.report.statistics.early_dynamics import make_departure
 from nfa.report.statistics.features_alignment import make_features_alignment
 from nfa.report.statistics.intervals import SPREAD, over_seeds
@@ -26,17 +27,18 @@ def make_cell_tables(collected: Collected) -> dict[str, pd.DataFrame]:
     return {
         "runs": runs,
         "cells_summary": make_cells_summary(collected, runs),
+        "loss_checkpoints": make_loss_checkpoints(collected),
         "history_summary": make_history_summary(collected),
         "alignment": make_alignment(collected),
         "alignment_summary": make_alignment_summary(collected),
         "probes": _plain(collected.probes),
-        "probes_summary": make_scores_summary(collected.probes),
+        "probes_summary": make_scores_summary(at_common_steps(collected, collected.probes)),
         "tuning": collected.tuning,
         "tuning_trials": collected.trials,
         "early_dynamics": collected.early,
         "early_departure": make_departure(collected.early),
         "features": _plain(collected.features),
-        "features_summary": make_scores_summary(collected.features),
+        "features_summary": make_scores_summary(at_common_steps(collected, collected.features)),
         "features_alignment": make_features_alignment(collected),
     }
 
@@ -61,7 +63,9 @@ def make_grid_tables(
 
 def make_history_summary(collected: Collected) -> pd.DataFrame:
     """Summarise loss, accuracy, learning rate and norms over the seeds that reached each step."""
-    return _plain(over_seeds(collected.history, ["cell", "step", "epoch", "split", "metric"]))
+    return _plain(
+        over_seeds(at_common_steps(collected, collected.history), ["cell", "step", "epoch", "split", "metric"])
+    )
 
 
 def make_alignment(collected: Collected) -> pd.DataFrame:
@@ -74,7 +78,7 @@ def make_alignment(collected: Collected) -> pd.DataFrame:
 
 def make_alignment_summary(collected: Collected) -> pd.DataFrame:
     """Summarise every quantity over seeds; keep the first note of any seed (a limit, or why a value is NaN)."""
-    frame = collected.alignment
+    frame = at_common_steps(collected, collected.alignment)
     table = over_seeds(frame, PLACE)
     constant = frame.drop_duplicates(PLACE)[[*PLACE, "exponent", "estimator", "n"]]
     notes = frame.loc[frame["note"] != "", [*PLACE, "note"]].drop_duplicates(PLACE)

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, NOT_REACHED
 from nfa.report.numbers import interval, loss_with_interval, number, plural, plus_minus, significant
 from nfa.report.statistics.chart_points import read_cells
 from nfa.report.statistics.labels import name_list, shown_of
@@ -74,13 +74,15 @@ def _numbers(row: Mapping[Any, Any], *, narrow: bool) -> list[str]:
 
 
 def _seeds(row: Mapping[Any, Any]) -> Text:
-    """Count a cell's runs, and those that diverged or did not learn."""
+    """Count a cell's runs, and those that diverged, did not learn, or did not reach ``train.until``."""
     weak = row["n_seeds"] - row["n_learned"] - row["n_diverged"]
     text = Text(str(row["n_seeds"]))
     if row["n_diverged"]:
         text.append(f" {row['n_diverged']} diverged", "bold red")
     if weak:
         text.append(f" {weak} not learned", "bold yellow")
+    if row["n_not_reached"]:
+        text.append(f" {row['n_not_reached']} {NOT_REACHED}", "bold yellow")
     return text
 
 

@@ -146,7 +146,7 @@ def build_record(
         tags=_tags(sweep, results.document),
         config=_config(sweep, cell, seed, results.document, keys_of_layers(layers, alignment))
         | ({"artifacts": {bundle.name: bundle.digest for bundle in (*uses, *makes)}} if uses or makes else {}),
-        summary=summary_of(seed, results, series),
+        summary=summary_of(seed, results, series, cell.shape.n_test),
         series=series,
         tables=tables_of(alignment, probes, matrices, layers),
         pictures=pictures_of(matrices, layers, results.document["data"]["input_shape"]),

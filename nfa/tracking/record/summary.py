@@ -17,7 +17,7 @@ _PREDICTED = ("c_nfc", "c_nfc_update")
 _OF_THE_TRAINED = ("final/", "lowest/", "highest/", "best_probe/", "features/")  # first parts of names
 
 
-def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dict[str, Any]:
+def summary_of(seed: int, results: CellResults, series: Sequence[Series], n_test: int) -> dict[str, Any]:
     """Gather final and best losses, alignment, the best probe and its baselines, feature scores, status and seconds.
 
     A key is absent if the value does not exist for the run (accuracy of a regression); NaN marks an undefined value.
@@ -27,7 +27,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
     training, alignment, probes = (group.rows for group in series)
     run = results.document["runs"][str(seed)]
     final = _final_training(training)
-    diverged, learned = run["status"] == "diverged", _learned(run, final)
+    diverged, learned = run["status"] == "diverged", _learned(run, training, final, n_test)
     measured = results.alignment[results.alignment["seed"] == seed]
     values = {
         **final,
@@ -47,6 +47,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series]) -> dic
         "diverged": diverged,
         **({"diverged_at_step": run["last_step"]} if diverged else {}),
         "learned": learned,
+        **({"reached": run["reached"]} if "reached" in run else {}),
         "last_step": run["last_step"],
         **_seconds(seed, results),
     }
@@ -137,13 +138,16 @@ def _test_scores(row: dict[str, float]) -> dict[str, float]:
     return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
-def _learned(run: dict[str, Any], final: dict[str, float]) -> bool:
-    """Return True if a run finished and clearly beats the best constant prediction on test data."""
-    loss, accuracy = (final.get(f"final/test_{score}", math.nan) for score in ("loss", "accuracy"))
-    constant = run["constant_predictor"]
-    correct = constant["test_accuracy"]
-    finished, undefined = run["status"] == "finished", math.nan
-    return bool(has_learned(finished, loss, accuracy, constant["test_loss"], undefined if correct is None else correct))
+def _learned(run: dict[str, Any], training: Sequence[dict[str, float]], final: dict[str, float], n_test: int) -> bool:
+    """Return True if a run finished and learned its task."""
+    constant, undefined = run["constant_predictor"], math.nan
+    loss, accuracy, last = (
+        final.get(f"final/{name}", undefined) for name in ("test_loss", "test_accuracy", "train_loss")
+    )
+    first = next((row["train/loss"] for row in training if "train/loss" in row), undefined)
+    chance = undefined if constant["test_accuracy"] is None else constant["test_accuracy"]
+    scores = loss, accuracy, constant["test_loss"], chance
+    return bool(has_learned(run["status"] == "finished", scores, (first, last), n_test))
 
 
 def _seconds(seed: int, results: CellResults) -> dict[str, float]:

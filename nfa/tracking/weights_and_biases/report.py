@@ -11,7 +11,7 @@ import pandas as pd
 import wandb
 from wandb_workspaces.reports.v2 import interface as wr
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, LEARNED_RULE
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, LEARNED_RULE, NOT_REACHED
 from nfa.report.numbers import plural
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
@@ -216,7 +216,13 @@ def _left_out(cells: pd.DataFrame) -> list[wr.P]:
         f"learned if it finished and {LEARNED_RULE}. Runs that diverged are in no panel, and runs that did not learn "
         "are only in the two panels below. Each of these runs has all its curves in the project."
     )
-    return [wr.P(text)] if learned < runs else []
+    unreached = int(cells["n_not_reached"].sum())
+    if unreached:
+        text += (
+            f" {unreached} of the {runs} runs {NOT_REACHED} the training loss or accuracy of train.until in the steps "
+            "given; their summary says reached: false."
+        )
+    return [wr.P(text)] if learned < runs or unreached else []
 
 
 def _definitions() -> list[wr.P | wr.LatexBlock]:

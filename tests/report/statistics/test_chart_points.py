@@ -47,6 +47,23 @@ def test_a_run_is_read_where_its_training_loss_first_is_so_low(results: Path) ->
     )
 
 
+def test_a_checkpoint_that_was_kept_at_the_loss_is_shown_as_it_is(results: Path, tmp_path: Path) -> None:
+    folder = tmp_path / results.name
+    shutil.copytree(results, folder)
+    every, interpolated = points_of(folder, "uc_nfc"), points_of(folder, "uc_nfc", at_train_loss=0.05)
+    cell, step = every["cell"].iloc[0], sorted(every["step"].unique())[-2]
+    kept = pd.DataFrame({"cell": [cell, cell], "seed": [0, 1], "train_loss": 0.05, "step": [step, None]})
+    dtypes = {"cell": "string", "seed": "int64", "train_loss": "float64", "step": "Int64"}
+    write_frame(folder / "tables/loss_checkpoints", kept.astype(dtypes))
+    found = points_of(folder, "uc_nfc", at_train_loss=0.05)
+    here = [frame[(frame["cell"] == cell) & (frame["seed"] == 0)] for frame in (found, every)]
+    assert set(here[0]["step"]) == {step}
+    assert here[0]["value"].tolist() == here[1].loc[here[1]["step"] == step, "value"].tolist()
+    rest = [frame[(frame["cell"] != cell) | (frame["seed"] != 0)] for frame in (found, interpolated)]
+    pd.testing.assert_frame_equal(*(part.sort_values(list(part.columns[:4])).reset_index(drop=True) for part in rest))
+    assert len(found) == len(interpolated)
+
+
 def test_a_quantity_that_is_named_twice_counts_once(results: Path) -> None:
     once, twice = (points_of(results, *names, at_train_loss=0.05) for names in (["uc_nfc"], ["uc_nfc", "uc_nfc"]))
     pd.testing.assert_frame_equal(once, twice)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from nfa.conventions import NOT_REACHED
 from nfa.report.numbers import UNDEFINED, number, plus_minus, significant
 from nfa.report.page.html import Safe, el
 from nfa.report.page.sections.section import Section, left_out
@@ -70,7 +71,8 @@ def _runs(study: Study, cell: str) -> Safe:
         )
         values = [significant(run["train_loss"]), significant(run["test_loss"]), number(run["test_accuracy"], 3), probe]
         learned = "yes" if run["learned"] else "no"
-        cells = [run["status"], f"{run['last_step']:,}", learned, *values]
+        status = NOT_REACHED if pd.notna(run["reached"]) and not run["reached"] else run["status"]
+        cells = [status, f"{run['last_step']:,}", learned, *values]
         rows.append(el("tr", el("th", run["seed"], scope="row"), [el("td", value) for value in cells]))
     head = ("seed", "status", "last step", "learned", "train loss", "test loss", "test accuracy", "best probe, test")
     return table(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import LEARNED_BELOW, LEARNED_RULE
+from nfa.conventions import LEARNED_RULE, LEARNED_SHARE, NOT_REACHED
 from nfa.report.figures import training
 from nfa.report.numbers import loss_with_interval, number, plural, plus_minus, significant
 from nfa.report.page.html import Safe, el
@@ -48,7 +48,16 @@ def trained(study: Study) -> Answer:
     verdict += _named("Cells with runs that diverged", cells[cells["n_diverged"] > 0], "n_diverged")
     weak = cells.assign(n_weak=cells["n_seeds"] - cells["n_learned"] - cells["n_diverged"])
     verdict += _named("Cells with runs that did not learn", weak[weak["n_weak"] > 0], "n_weak")
-    counts = {"with a run that diverged": cells["n_diverged"] > 0, "with a run that did not learn": weak["n_weak"] > 0}
+    verdict += _named(
+        "Cells with runs that did not reach the training loss or accuracy of train.until",
+        cells[cells["n_not_reached"] > 0],
+        "n_not_reached",
+    )
+    counts = {
+        "with a run that diverged": cells["n_diverged"] > 0,
+        "with a run that did not learn": weak["n_weak"] > 0,
+        f"with a run that {NOT_REACHED}": cells["n_not_reached"] > 0,
+    }
     failed = "".join(f"; {int(which.sum())} {name}" for name, which in counts.items() if which.any())
     return Answer(f"{learned} of {plural(len(cells), 'cell')} learned{failed}", verdict, numbers, context)
 
@@ -67,12 +76,11 @@ def training_table(study: Study) -> Safe:
     rows = []
     for cell in study.shown:
         row = study.row(cell)
-        constant = row["constant_test_loss"]
-        ratio = row["test_loss"] / constant if constant else np.nan  # 0 where the target does not vary
+        share = row["learned_share"]
         bar = (
             ""
-            if not np.isfinite(ratio)
-            else el("span", cls="bar", style=f"--w:{min(ratio, 1):.1%};--mark:{LEARNED_BELOW:.0%}")
+            if not np.isfinite(share)
+            else el("span", cls="bar", style=f"--w:{min(max(share, 0), 1):.1%};--mark:{LEARNED_SHARE:.0%}")
         )
         rows.append(
             el(
@@ -82,16 +90,18 @@ def training_table(study: Study) -> Safe:
                 el("td", significant(row["train_loss"])),
                 el("td", loss_with_interval(row)),
                 el("td", significant(row["constant_test_loss"])),
-                el("td", bar, el("span", number(ratio)), cls="with-bar"),
+                el("td", number(row["constant_test_accuracy"], 3)),
+                el("td", bar, el("span", number(share)), cls="with-bar"),
                 el("td", accuracy_text(row)),
             )
         )
-    head = ("cell", "runs", "train loss", "test loss", "constant", "test / constant", "test accuracy")
+    head = ("cell", "runs", "train loss", "test loss", "constant", "largest class", "way to no error", "test accuracy")
     return table(
         head,
         rows,
         "Final losses and accuracies: mean over the seeds that finished ± half of the 95% interval; constant: test "
-        "loss of the best constant prediction; the mark in each bar is the bound of learning",
+        "loss of the best constant prediction; largest class: its accuracy; way to no error: the share of the way from "
+        "that accuracy to 1, in a regression from that loss to 0, with a mark where learning begins",
         cls="numbers",
     )
 
@@ -108,7 +118,8 @@ def body(material: Material) -> list[object]:
     study = material.study
     note = (
         "Test loss divided by that of the best constant prediction. Solid horizontal line: as good as that prediction. "
-        f"Dotted: {LEARNED_BELOW:g} times its loss, below which a run has learned. Bands: 95% intervals over seeds."
+        f"Dotted, in regressions: {1 - LEARNED_SHARE:g} times its loss, below which a run has learned; of classes the "
+        "accuracy decides, in the table below. Bands: 95% intervals over seeds."
     )
     return [
         left_out(study),
