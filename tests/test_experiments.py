@@ -116,7 +116,7 @@ def test_the_line_is_that_of_the_results(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A\n\n## What we find\n\nIt.\n")
     for _ in range(2):  # the second time, the line is replaced
-        command = [sys.executable, PAGES / "learned.py", paths.folder, page]
+        command = [sys.executable, str(PAGES / "learned.py"), str(paths.folder), str(page)]
         subprocess.run(command, check=True, env=environment(PYTHONPATH=str(ROOT)), timeout=120)
     line = "Learned in `tiny`: 3 of 4 runs; not in chain_monomial · mlp · adam (1 of 2)."
     assert page.read_text() == f"# A\n\n{line}\n\n## What we find\n\nIt.\n"

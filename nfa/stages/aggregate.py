@@ -24,7 +24,6 @@ from nfa.sweep.cells import Cell, Sweep
 
 CELLS_AT_ONCE = 500  # cells that are read and summarised at a time, which limits memory
 LONG = (  # tables with many rows per cell
-    "loss_checkpoints",
     "history_summary",
     "alignment",
     "alignment_summary",

@@ -1,7 +1,7 @@
 """Learning rates over training: schedules and warm-up."""
 
 import re
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -66,9 +66,10 @@ def test_a_warm_start_is_constant_and_then_the_schedule_runs_from_its_beginning(
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_multiplies_lr_alone_by_a_tenth_of_the_classes(name: str) -> None:
-    settings = OPTIMIZERS[name].settings(name=name, lr=0.1, lr_times="classes/10")
+    kind: Any = OPTIMIZERS[name].settings
+    settings = kind(name=name, lr=0.1, lr_times="classes/10")
     found = settings.for_classes(100)
-    assert found == OPTIMIZERS[name].settings(name=name, lr=1.0)
+    assert found == kind(name=name, lr=1.0)
     with pytest.raises(ValueError, match="lr_times: classes/10 needs classes, and a regression has none; leave it out"):
         settings.for_classes(None)
 

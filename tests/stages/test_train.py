@@ -103,13 +103,16 @@ STACKED = {"name": "mlp", "width": 64, "depth": 1}
 ALONE = {"name": "conv", "width": 2, "depth": 1}
 
 
+Files = tuple[dict[str, Any], pd.DataFrame, dict[str, bytes]]
+
+
 def stopping(model: dict[str, object], seeds: list[int], **train: object) -> Sweep:
     """A sweep of one cell whose seeds stop at different steps."""
     optimizer = [{"name": "adam", "lr": 0.003}]
     return tiny_sweep(data=SMALL_IMAGES, model=[model], optimizer=optimizer, seeds=seeds, train={**UNTIL, **train})
 
 
-def trained_files(sweep: Sweep, results: Path, seed: int) -> tuple[dict[str, object], pd.DataFrame, dict[str, bytes]]:
+def trained_files(sweep: Sweep, results: Path, seed: int) -> Files:
     """The record of a run without its provenance, its history, and its checkpoints."""
     paths = SweepPaths(results / sweep.name).cell(sweep.cells[0].id)
     run = json.loads(paths.cell.read_text())["runs"][str(seed)]
@@ -119,7 +122,7 @@ def trained_files(sweep: Sweep, results: Path, seed: int) -> tuple[dict[str, obj
     return run, history, {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def same(first: tuple[dict[str, object], pd.DataFrame, dict[str, bytes]], second: tuple[object, ...]) -> bool:
+def same(first: Files, second: Files) -> bool:
     return first[0] == second[0] and first[1].equals(second[1]) and first[2] == second[2]
 
 
@@ -134,7 +137,7 @@ def test_a_run_stops_at_the_first_look_at_which_its_loss_is_reached(tmp_path: Pa
     for seed in sweep.seeds:
         record, history, checkpoints = trained_files(sweep, tmp_path, seed)
         run = TrainingRun(cell, seed, load_data(cell, seed, CPU))
-        losses = {}
+        losses: dict[int, float] = {}
         while not losses or losses[run.step] > 0.05:
             run.advance()
             while run.step not in run.observed and run.step < run.total:
@@ -168,7 +171,7 @@ def test_runs_that_stop_are_the_same_alone_and_after_any_kill(
         single = stopping(model, [seed])
         train(single, cell, StageOptions(tmp_path / f"single{seed}", CPU))
         assert same(whole[seed], trained_files(single, tmp_path / f"single{seed}", seed))
-    ends = sorted(whole[seed][0]["last_step"] for seed in sweep.seeds)  # type: ignore[type-var]
+    ends = sorted(whole[seed][0]["last_step"] for seed in sweep.seeds)
     assert len(set(ends)) == 3
     kind = Together if model is STACKED else TrainingRun
     advance = kind.advance
@@ -196,7 +199,7 @@ def test_a_run_that_does_not_reach_its_loss_is_marked(tmp_path: Path) -> None:
     for seed in sweep.seeds:
         record, *_ = trained_files(sweep, tmp_path, seed)
         assert (record["status"], record["reached"], record["last_step"]) == ("finished", False, 30)
-        assert [loss for loss, _ in record["at_loss"]] == [0.085]  # type: ignore[attr-defined]
+        assert [loss for loss, _ in record["at_loss"]] == [0.085]
 
 
 def test_a_run_stops_at_a_training_accuracy(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Steps, batches and checkpoints of a run."""
 
 from random import Random
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def train_of(**train: object) -> Train:
     checkpoints=strategies.integers(1, 40),
 )
 def test_looks_are_between_the_steps_that_are_recorded_and_cost_at_most_5_percent(
-    steps: int, batch_size: int | str, checkpoints: int
+    steps: int, batch_size: int | Literal["full"], checkpoints: int
 ) -> None:
     train = Train(steps=steps, batch_size=batch_size, checkpoints=checkpoints, until=Until(train_loss=0.1))
     looks = train.look_steps(200)

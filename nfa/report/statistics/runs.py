@@ -54,8 +54,14 @@ def run_status(collected: Collected) -> pd.DataFrame:
         for seed in collected.sweep.seeds:
             run: dict[str, Any] = runs[str(seed)]
             constant = run["constant_predictor"]
-            place = (cell.id, seed, run["status"], run["last_step"], max(run["checkpoints"], default=0))
-            place = (*place, run.get("reached"))
+            place = (
+                cell.id,
+                seed,
+                run["status"],
+                run["last_step"],
+                max(run["checkpoints"], default=0),
+                run.get("reached"),
+            )
             rows.append((*place, constant["train_loss"], constant["test_loss"], constant["test_accuracy"]))
     columns = [*RUN, "status", "last_step", "last_checkpoint", "reached"]
     columns += ["constant_train_loss", "constant_test_loss", "constant_test_accuracy"]
@@ -92,8 +98,8 @@ def make_runs(collected: Collected) -> pd.DataFrame:
     for part in parts:
         runs = runs.merge(part, on=RUN, how="left", validate="1:1")
     runs = runs.merge(_best_probe(collected), on=RUN, how="left", validate="1:1")
-    names = ("test_loss", "test_accuracy", "constant_test_loss", "constant_test_accuracy")
-    scores = tuple(runs[name] for name in names)
+    constant = runs["constant_test_loss"], runs["constant_test_accuracy"]
+    scores = (runs["test_loss"], runs["test_accuracy"], *constant)
     n_test = runs["cell"].astype(str).map({cell.id: cell.shape.n_test for cell in collected.sweep.cells})
     losses = runs["train_loss_initial"], runs["train_loss"]
     runs.insert(5, "learned", has_learned(runs["status"] == "finished", scores, losses, n_test))

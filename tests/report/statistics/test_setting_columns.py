@@ -129,6 +129,7 @@ TRAINS = st.fixed_dictionaries(
         "batch_size": some([16, 32, "full"]),
         "loss": some(["mse", "logistic"]),
         "spacing": some(["log", "linear"]),
+        "until": some([None, {"train_loss": 0.1}, {"train_loss": 0.2}]),
     },
 )
 

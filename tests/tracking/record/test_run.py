@@ -54,6 +54,17 @@ def test_inputs_are_not_changed(sweep: Sweep, cell_results: CellResults) -> None
     assert all(np.array_equal(array, before.matrices[key]) for key, array in cell_results.matrices.items())
 
 
+@pytest.mark.parametrize("reached", [True, False, None])
+def test_a_run_says_whether_it_reached_its_training_loss(
+    sweep: Sweep, cell_results: CellResults, reached: bool | None
+) -> None:
+    document = copy.deepcopy(cell_results.document)
+    if reached is not None:
+        document["runs"]["0"]["reached"] = reached
+    summary = record(sweep, replace(cell_results, document=document)).summary
+    assert summary.get("reached") is reached
+
+
 def test_diverged_run_has_not_learned(sweep: Sweep, cell_results: CellResults) -> None:
     """A diverged run is published as a result, but has no values that a mean over trained networks could include."""
     document = copy.deepcopy(cell_results.document)

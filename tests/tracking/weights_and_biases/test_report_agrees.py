@@ -186,3 +186,7 @@ def test_a_sweep_that_learned_has_no_such_sentence(aggregated_once: Path) -> Non
     cells = pd.read_parquet(aggregated_once / "small" / "tables" / "cells_summary.parquet")
     report = build_report(parse(DOCUMENT, "test"), cells, "lab", "nfa-test")
     assert "did not learn" not in str(report.blocks)
+    assert "did not reach" not in str(report.blocks)
+    cells["n_not_reached"] = [2] + [0] * (len(cells) - 1)
+    text = str(build_report(parse(DOCUMENT, "test"), cells, "lab", "nfa-test").blocks)
+    assert f"2 of the {cells['n_seeds'].sum()} runs did not reach the training loss or accuracy of train.until" in text
