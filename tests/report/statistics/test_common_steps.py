@@ -21,7 +21,7 @@ def collected(**train: object) -> Collected:
     )
     empty = pd.DataFrame()
     runs = {"runs": {str(seed): run for seed, run in RUNS.items()}}
-    return Collected(sweep, {cell.id: runs for cell in sweep.cells}, *[empty] * 6)
+    return Collected(sweep, {cell.id: runs for cell in sweep.cells}, empty, empty, empty, empty, empty, empty)
 
 
 @pytest.fixture
