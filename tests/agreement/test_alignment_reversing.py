@@ -14,7 +14,7 @@ from tests.helpers import ROOT
 
 FILE = ROOT / "config" / "sweeps" / "alignment_reversing.yaml"
 # (power, gamma) -> free probability at width 256 and at width 1,024, of the population: cosine, power 1.
-THEORY = {
+THEORY: dict[tuple[float, float], tuple[float, float]] = {
     (2, 0): (0.912, 0.948),
     (2, 0.1): (0.718, 0.750),
     (2, 0.5): (0.642, 0.592),
