@@ -1,4 +1,7 @@
-"""Modular arithmetic (Mallinar et al., arXiv 2407.20199): the published correlations leave the diagonal out."""
+"""Modular arithmetic (Mallinar et al., arXiv 2407.20199): the published correlations are those off the diagonal.
+
+They are reached between 50 and 100 epochs; docs/agreement.md has the table of the other explanations that were tried.
+"""
 
 import numpy as np
 import pytest
@@ -53,7 +56,7 @@ def test_the_whole_matrices_correlate_above_the_published_values_before_training
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", PUBLISHED)
-def test_the_off_diagonal_correlation_after_100_epochs_is_the_published_one(operation: str) -> None:
+def test_the_off_diagonal_correlation_after_100_epochs_is_near_the_published_one(operation: str) -> None:
     document = {
         "sweep": "modular",
         "seeds": 1,
