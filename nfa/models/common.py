@@ -7,11 +7,12 @@ from pydantic import model_validator
 from nfa.entries import Settings, setting
 
 ActivationName = Literal["relu", "gelu", "tanh", "erf", "quadratic", "linear"]
-Initialisation = Literal["he", "pytorch", "lecun", "xavier", "orthogonal", "normal"]
+Initialisation = Literal["he", "pytorch", "lecun", "xavier", "orthogonal", "normal", "vgg"]
 
 INIT = (
     "he: normal, variance 2/fan-in; pytorch: its uniform default; lecun: normal, 1/fan-in; xavier: normal, "
-    "2/(fan-in + fan-out); orthogonal: orthonormal rows or columns; normal: standard deviation init_std"
+    "2/(fan-in + fan-out); orthogonal: orthonormal rows or columns; normal: standard deviation init_std; vgg: normal, "
+    "2/fan-out for convolutions, standard deviation .01 for linear layers"
 )
 DEFAULT_STD = 0.02
 
@@ -20,7 +21,7 @@ class Drawn(Settings):
     """Settings of the initial weights of a network.
 
     Sources: he: He et al., arXiv 1502.01852; lecun: LeCun et al., *Efficient BackProp* (1998); xavier: Glorot & Bengio
-    (AISTATS 2010); orthogonal: Saxe et al., arXiv 1312.6120.
+    (AISTATS 2010); orthogonal: Saxe et al., arXiv 1312.6120; vgg: the initialisation of torchvision's VGG networks.
     """
 
     name: str

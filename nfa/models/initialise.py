@@ -69,7 +69,13 @@ def _draw(weight: Tensor, scheme: str, scale: float, std: float, generator: torc
     elif scheme == "orthogonal":
         weight.copy_(scale * orthonormal(len(weight), fan_in, generator).view_as(weight))
     else:
-        variances = {"he": 2.0 / fan_in, "lecun": 1.0 / fan_in, "xavier": 2.0 / (fan_in + fan_out), "normal": std**2}
+        variances = {
+            "he": 2.0 / fan_in,
+            "lecun": 1.0 / fan_in,
+            "xavier": 2.0 / (fan_in + fan_out),
+            "normal": std**2,
+            "vgg": 2.0 / fan_out if weight.dim() == 4 else 0.01**2,
+        }
         weight.normal_(0.0, scale * variances[scheme] ** 0.5, generator=generator)
 
 

@@ -1,14 +1,20 @@
-"""VGG-11 without batch normalisation: eight 3 x 3 convolutions with ReLU, max-pooling, linear readout.
+"""VGG-11 without batch normalisation: eight 3 x 3 convolutions with ReLU, max-pooling, and a classifier.
 
-This is configuration A of Simonyan & Zisserman (arXiv 1409.1556) as it is used on small images: one readout replaces
-the three dense layers. Channels double with each of the first three halvings of the image. An image with a side
-of one pixel is not pooled further.
+This is configuration A of Simonyan & Zisserman (arXiv 1409.1556) for small images. Channels double with each of the
+first three halvings of the image. An image with a side of one pixel is not pooled further.
+
+The classifier is either one linear readout of all pixels, or the published one: an average over the remaining pixels,
+then two hidden linear layers, each with an activation and dropout of one half, and the readout. Dropout is active
+in training only.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
 
 from nfa.data.shape import DataShape
 from nfa.entries import setting
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
 
 KERNEL = 3
 CHANNELS = (1, 2, 4, 4, 8, 8, 8, 8)  # times the width; further convolutions repeat the last
+HIDDEN = 64  # units of each hidden layer of the published classifier, times the width
 POOLED = frozenset({0, 1, 3, 5})  # convolutions that a max-pooling follows, beside the last one
 
 
@@ -29,17 +36,39 @@ class VGG11(Drawn):
     name: Literal["vgg11"] = "vgg11"
     depth: int = setting(
         8,
-        "number of convolutions (depth + 1 weight matrices): 8; fewer keep the first, more are added at the end",
+        "number of convolutions (depth + 1 weight matrices, depth + 3 with classifier: published): 8; fewer keep the "
+        "first, more are added at the end",
         ge=1,
         le=100,
     )
     width: int = setting(64, "channels of the first convolution; the last have 8 times as many", ge=1, le=10_000)
     activation: ActivationName = setting("relu", "activation after each convolution")
     bias: bool = setting(True, "whether layers have a bias")
-    init: Initialisation = setting("pytorch", INIT)
+    init: Initialisation = setting("pytorch", INIT + "; default with classifier: published: vgg")
+    classifier: Literal["readout", "published"] = setting(
+        "readout",
+        "readout: one linear layer; published: average over pixels, two hidden layers of 64 times the width with "
+        "dropout, and the readout",
+    )
 
-    tags = {"depth": "d", "width": "w", "activation": "", "init": "", "init_scale": "s", "init_std": "std"}
+    tags = {
+        "depth": "d",
+        "width": "w",
+        "activation": "",
+        "init": "",
+        "init_scale": "s",
+        "init_std": "std",
+        "classifier": "",
+    }
     quiet_tags = frozenset(tags)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_weights(cls, content: Any) -> Any:
+        """Draw the weights of the published network as published, if nothing else is said."""
+        if isinstance(content, Mapping) and content.get("classifier") == "published":
+            return {"init": "vgg", **content}
+        return content
 
 
 def _steps(settings: VGG11, data: DataShape) -> list[tuple[int, int, bool]]:
@@ -61,7 +90,11 @@ def layers(settings: VGG11, data: DataShape) -> tuple[LayerShape, ...]:
     for index, (width, positions, _) in enumerate(convolutions):
         shapes.append(LayerShape(f"conv{index}", width, channels * KERNEL * KERNEL, positions))
         channels = width
-    return (*shapes, LayerShape("readout", data.outputs, channels * pixels))
+    if settings.classifier == "readout":
+        return (*shapes, LayerShape("readout", data.outputs, channels * pixels))
+    units = HIDDEN * settings.width
+    hidden = (LayerShape("hidden0", units, channels), LayerShape("hidden1", units, units))
+    return (*shapes, *hidden, LayerShape("readout", data.outputs, units))
 
 
 def build(settings: VGG11, data: DataShape, generator: torch.Generator) -> torch.nn.Module:
@@ -78,8 +111,14 @@ def build(settings: VGG11, data: DataShape, generator: torch.Generator) -> torch
         if pooled:
             modules[f"pool{index}"] = nn.MaxPool2d(2)
         channels = width
-    readout = layers(settings, data)[-1]
+    if settings.classifier == "published":
+        modules["average"] = nn.AdaptiveAvgPool2d(1)
     modules["flatten"] = nn.Flatten()
+    *hidden, readout = layers(settings, data)[settings.depth :]
+    for index, layer in enumerate(hidden):
+        modules[layer.name] = nn.Linear(layer.fan_in, layer.fan_out, bias=settings.bias)
+        modules[f"activation_{layer.name}"] = activation(settings.activation)
+        modules[f"dropout{index}"] = nn.Dropout()
     modules["readout"] = nn.Linear(readout.fan_in, readout.fan_out, bias=settings.bias)
     model = nn.Sequential(modules)
     draw_weights(model, settings.init, settings.init_scale, generator, settings.init_std)
@@ -91,6 +130,7 @@ ENTRY = ModelEntry(
     layers,
     build,
     reads=frozenset({"images"}),
-    about="VGG-11 without batch normalisation: 8 convolutions, max-pooling, one readout",
+    about="VGG-11 without batch normalisation: 8 convolutions, max-pooling, one readout or the published classifier",
     chain=True,
+    draws=True,  # dropout of the published classifier
 )

@@ -48,6 +48,8 @@ CASES: list[tuple[Any, DataShape]] = [
     (VGG11(width=3), ODD_IMAGE),
     (VGG11(width=2, depth=11, bias=False, init="he"), IMAGE),
     (VGG11(width=2), TINY_IMAGE),
+    (VGG11(width=2, classifier="published"), IMAGE),
+    (VGG11(width=1, depth=3, bias=False, classifier="published", init="he"), ODD_IMAGE),
     (ResNet(width=3), IMAGE),
     (ResNet(width=2, norm="batch", bias=True), ODD_IMAGE),
     (ResNet(width=2, depth=5, norm="none", activation="gelu"), TINY_IMAGE),
