@@ -61,7 +61,7 @@ def layers(settings: VGG11, data: DataShape) -> tuple[LayerShape, ...]:
     for index, (width, positions, _) in enumerate(convolutions):
         shapes.append(LayerShape(f"conv{index}", width, channels * KERNEL * KERNEL, positions))
         channels = width
-    return (*shapes, LayerShape("readout", data.outputs, channels * pixels))
+    return (*shapes, LayerShape("readout", data.outputs, channels * pixels, readout=True))
 
 
 def build(settings: VGG11, data: DataShape, generator: torch.Generator) -> torch.nn.Module:
