@@ -4,6 +4,7 @@ A network's alignment depends on the convention: public codes of the same group 
 pearson and power 1 with cosine. So every number names its correlation and its power, and the tables have all of them.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,6 +156,33 @@ CONFIDENCE = 0.95
 
 # Averages over layers leave out the readout: no layer follows it, so K = I and its correlation at power 1 is 1.
 READOUT = 0  # its value of depth_from_output
+
+LOG_STEP = "log10_of_step_plus_1"  # logged beside each step: an axis on which early steps are apart and step 0 is seen
+
+
+def layer_keys(indices: Mapping[str, int], readouts: Collection[str]) -> dict[str, str]:
+    """Name the layers of a network in the metrics of trackers and of ``nfa.Monitor``, so that all networks share names.
+
+    A readout is a layer that no layer follows, wherever it stands in forward order. It has a name of its own, because a
+    hidden layer of a deeper network has its index.
+
+    Args:
+        indices: Layer -> its index in forward order.
+        readouts: The layers of depth 0.
+
+    Returns:
+        Layer -> ``<index>`` of a hidden layer; ``readout`` of the first readout, and ``readout_<index>`` of each other.
+
+    Example:
+        >>> layer_keys({"body": 0, "left": 1, "right": 2}, ["left", "right"])
+        {'body': '0', 'left': 'readout', 'right': 'readout_2'}
+    """
+    first = next((layer for layer in indices if layer in readouts), None)
+    return {
+        layer: str(index) if layer not in readouts else "readout" if layer == first else f"readout_{index}"
+        for layer, index in indices.items()
+    }
+
 
 # A page shows at most this many cells, evenly spread over the sweep; its sentences and tables are about all cells.
 CELLS_SHOWN = 40

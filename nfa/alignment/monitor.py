@@ -16,6 +16,7 @@ not. Without it each call would count as a step of the run, and W&B drops rows o
 """
 
 from dataclasses import fields, replace
+from math import log10
 from typing import Any
 
 import pandas as pd
@@ -31,7 +32,7 @@ from nfa.alignment.network.measuring_mode import measuring_mode
 from nfa.alignment.network.samples import Inputs, batches, kept, random_states_kept
 from nfa.alignment.network.survey import Survey
 from nfa.alignment.options import MeasureOptions
-from nfa.conventions import CORRELATIONS, LOGGED, POWERS, READOUT
+from nfa.conventions import CORRELATIONS, LOG_STEP, LOGGED, POWERS, READOUT, layer_keys
 from nfa.errors import nearest
 
 _OPTIONS = tuple(field.name for field in fields(MeasureOptions) if field.name != "step")  # a call gives the step
@@ -101,11 +102,13 @@ class Monitor:
             step: Value of the column ``step``.
 
         Returns:
-            Numbers by name, for ``run.log(..., commit=False)``: ``<prefix>/step``, and, for every quantity of
+            Numbers by name, for ``run.log(..., commit=False)``: ``<prefix>/step``;
+            ``<prefix>/log10_of_step_plus_1``, an axis on which step 0 is seen; and numbers of every quantity of
             ``nfa.conventions.LOGGED`` (UC-NFC, C-NFC, their factors, each with its control, the NFC of W0, and the
-            relative change), ``<prefix>/<quantity>/<layer index>``, ``<prefix>/<quantity>/readout``, and
+            relative change). These are ``<prefix>/<quantity>/<layer index>``, ``<prefix>/<quantity>/readout``, and
             ``<prefix>/<quantity>/mean`` over all layers except the readout, at which K = I, so that the correlations
-            are 1 by definition. Further readouts are named ``readout_<layer index>``. Undefined values are left out.
+            are 1 by definition. Further readouts are named ``readout_<layer index>``. An undefined value is NaN,
+            because a tracker would show an earlier value in place of one that is left out; means leave it out.
         """
         table, measured = measured_table(
             self._model, self._inputs, replace(self._options, step=step), initial=self._initial, like=self._like
@@ -118,23 +121,23 @@ class Monitor:
                 taken = set(self._numbers.values())
                 self._numbers[name] = index if index not in taken else max(taken) + 1
                 self._readouts += [name] if depth == READOUT else []
-        logged: dict[str, float] = {f"{self._prefix}/step": step}
+        keys = self._keys
+        logged: dict[str, float] = {f"{self._prefix}/step": step, f"{self._prefix}/{LOG_STEP}": log10(max(step, 0) + 1)}
         correlation, power = self._convention
         for quantity in LOGGED:
-            rows = table[(table.quantity == quantity) & table.value.notna()]
+            rows = table[table.quantity == quantity]
             rows = rows[rows.correlation.isna() | (rows.correlation == correlation)]
             rows = rows[rows.power.isna() | (rows.power == power)]
             for name, value in zip(rows.layer, rows.value, strict=True):
-                logged[f"{self._prefix}/{quantity}/{self._key(name)}"] = float(value)
-            hidden = rows[rows.depth_from_output != READOUT]
-            if len(hidden):
-                logged[f"{self._prefix}/{quantity}/mean"] = float(hidden.value.mean())
+                logged[f"{self._prefix}/{quantity}/{keys[name]}"] = float(value)
+            if len(rows):  # the quantity is asked for
+                logged[f"{self._prefix}/{quantity}/mean"] = float(rows.value[rows.depth_from_output != READOUT].mean())
         return logged
 
     @property
     def layer_names(self) -> dict[str, str]:
         """Name of each layer in logged numbers -> the layer, for the run's config; empty before the first call."""
-        return {self._key(layer): layer for layer in self._numbers}
+        return {key: layer for layer, key in self._keys.items()}
 
     def define_metrics(self, run: Any) -> None:
         """Tell a W&B run that the numbers of this monitor are over their own steps.
@@ -145,11 +148,10 @@ class Monitor:
         run.define_metric(f"{self._prefix}/step", hidden=True)
         run.define_metric(f"{self._prefix}/*", step_metric=f"{self._prefix}/step")
 
-    def _key(self, layer: str) -> str:
-        """Name a layer in logged numbers."""
-        if layer not in self._readouts:
-            return str(self._numbers[layer])
-        return "readout" if layer == self._readouts[0] else f"readout_{self._numbers[layer]}"
+    @property
+    def _keys(self) -> dict[str, str]:
+        """Layer -> its name in logged numbers."""
+        return layer_keys(self._numbers, self._readouts)
 
     @property
     def frame(self) -> pd.DataFrame:

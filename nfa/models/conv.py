@@ -37,7 +37,7 @@ def layers(settings: Conv, data: DataShape) -> tuple[LayerShape, ...]:
         height, width = -(-height // 2), -(-width // 2)
         shapes.append(LayerShape(f"conv{index}", settings.width, channels * KERNEL * KERNEL, height * width))
         channels = settings.width
-    return (*shapes, LayerShape("readout", data.outputs, channels * height * width))
+    return (*shapes, LayerShape("readout", data.outputs, channels * height * width, readout=True))
 
 
 def build(settings: Conv, data: DataShape, generator: torch.Generator) -> torch.nn.Module:

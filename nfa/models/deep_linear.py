@@ -46,7 +46,7 @@ def layers(settings: DeepLinear, data: DataShape) -> tuple[LayerShape, ...]:
     """List the weight matrices in forward order."""
     widths = [math.prod(data.input_shape)] + [settings.width] * settings.depth
     hidden = [LayerShape(f"linear{i}", settings.width, widths[i]) for i in range(settings.depth)]
-    return (*hidden, LayerShape("readout", data.outputs, widths[-1]))
+    return (*hidden, LayerShape("readout", data.outputs, widths[-1], readout=True))
 
 
 def build(settings: DeepLinear, data: DataShape, generator: torch.Generator) -> torch.nn.Module:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nfa.conventions import READOUT
 from nfa.data.shape import DataShape
 from nfa.errors import UserError
 from nfa.external.users_code import users_code
@@ -131,6 +132,12 @@ def discovered_layers(model: torch.nn.Module, data: DataShape, name: str) -> tup
         for layer, count in rows.items():
             positions.setdefault(layer, math.ceil(count / len(recording.inputs)))
     return tuple(
-        LayerShape(layer, found.blocks * found.fan_out, math.prod(found.view.shape[2:]), positions[layer])
+        LayerShape(
+            layer,
+            found.blocks * found.fan_out,
+            math.prod(found.view.shape[2:]),
+            positions[layer],
+            readout=survey.depths[layer] == READOUT,
+        )
         for layer, found in ((layer, survey.layers[layer]) for layer in survey.order)
     )

@@ -25,6 +25,7 @@ class LayerShape:
             layer on vectors.
         heads: Attention heads that the rows of W belong to, for a query, key or value projection; else 1, and also in
             networks that must be built to be known.
+        readout: Whether the outputs hold its products as they are: no layer and no other map follows it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LayerShape:
     fan_in: int
     positions: int = 1
     heads: int = 1
+    readout: bool = False
 
 
 def _ones(settings: Settings, data: DataShape) -> dict[str, float]:

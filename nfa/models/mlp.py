@@ -94,7 +94,7 @@ def layers(settings: MLP, data: DataShape) -> tuple[LayerShape, ...]:
     """List the weight matrices in forward order."""
     widths = [math.prod(data.input_shape)] + [settings.width] * settings.depth
     hidden = [LayerShape(f"hidden{i}", settings.width, widths[i]) for i in range(settings.depth)]
-    return (*hidden, LayerShape("readout", data.outputs, widths[-1]))
+    return (*hidden, LayerShape("readout", data.outputs, widths[-1], readout=True))
 
 
 def scalings(settings: MLP, data: DataShape) -> tuple[Scaling, ...]:

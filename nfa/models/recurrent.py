@@ -61,7 +61,7 @@ def layers(settings: RecurrentSettings, data: DataShape) -> tuple[LayerShape, ..
         shapes.append(LayerShape(f"cells.{index}.input", settings.width, inputs, steps))
         shapes.append(LayerShape(f"cells.{index}.recurrent", settings.width, settings.width, steps))
         inputs = settings.width
-    return (*shapes, LayerShape("readout", data.outputs, settings.width))
+    return (*shapes, LayerShape("readout", data.outputs, settings.width, readout=True))
 
 
 def build(settings: RecurrentSettings, data: DataShape, generator: torch.Generator) -> torch.nn.Module:

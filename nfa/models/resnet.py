@@ -70,7 +70,7 @@ def layers(settings: ResNet, data: DataShape) -> tuple[LayerShape, ...]:
         shapes.append(LayerShape(f"blocks.{index}.conv1", fan_out, fan_in * 9, height * width))
         shapes.append(LayerShape(f"blocks.{index}.conv2", fan_out, fan_out * 9, height * width))
         channels = fan_out
-    return (*shapes, LayerShape("readout", data.outputs, channels))
+    return (*shapes, LayerShape("readout", data.outputs, channels, readout=True))
 
 
 def build(settings: ResNet, data: DataShape, generator: torch.Generator) -> torch.nn.Module:

@@ -72,7 +72,7 @@ def layers(settings: Transformer, data: DataShape) -> tuple[LayerShape, ...]:
         shapes.append(LayerShape(f"blocks.{index}.output", width, width, positions))
         shapes.append(LayerShape(f"blocks.{index}.up", hidden, width, positions))
         shapes.append(LayerShape(f"blocks.{index}.down", width, hidden, positions))
-    return (*shapes, LayerShape("readout", data.outputs, width))
+    return (*shapes, LayerShape("readout", data.outputs, width, readout=True))
 
 
 def build(settings: Transformer, data: DataShape, generator: torch.Generator) -> torch.nn.Module:

@@ -91,10 +91,10 @@ def layers(settings: VGG11, data: DataShape) -> tuple[LayerShape, ...]:
         shapes.append(LayerShape(f"conv{index}", width, channels * KERNEL * KERNEL, positions))
         channels = width
     if settings.classifier == "readout":
-        return (*shapes, LayerShape("readout", data.outputs, channels * pixels))
+        return (*shapes, LayerShape("readout", data.outputs, channels * pixels, readout=True))
     units = HIDDEN * settings.width
     hidden = (LayerShape("hidden0", units, channels), LayerShape("hidden1", units, units))
-    return (*shapes, *hidden, LayerShape("readout", data.outputs, units))
+    return (*shapes, *hidden, LayerShape("readout", data.outputs, units, readout=True))
 
 
 def build(settings: VGG11, data: DataShape, generator: torch.Generator) -> torch.nn.Module:

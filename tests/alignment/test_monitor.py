@@ -1,5 +1,7 @@
 """The numbers that a monitor logs: each quantity beside its control, and the readout under its own name."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,7 @@ def test_logged_numbers_are_those_of_the_frame() -> None:
     moved(model)
     logged = monitor(7)
     assert logged.pop("alignment/step") == 7
+    assert logged.pop("alignment/log10_of_step_plus_1") == pytest.approx(math.log10(8))
     frame = monitor.frame
     shown = frame[frame.correlation.isna() | ((frame.correlation == "cosine") & (frame.power == "1"))]
     values = shown.set_index(["quantity", "layer"]).value

@@ -11,24 +11,25 @@ follows it (K = I).
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import HEADLINE
+from nfa.conventions import HEADLINE, READOUT, layer_keys
 from nfa.digests import digest
 from nfa.sweep.cells import Cell, Sweep
 from nfa.tracking.record.bundle import Bundle
 from nfa.tracking.record.cell_files import CellResults
 from nfa.tracking.record.pictures import RunPicture, pictures_of
-from nfa.tracking.record.series import Series, all_series, keys_of_layers
+from nfa.tracking.record.series import Series, all_series
 from nfa.tracking.record.summary import summary_of
 from nfa.tracking.record.tables import RunTable, tables_of
 
 # Raise this number when the layout of a run changes: then every run gets a new id and is published again.
-LAYOUT = 5
+LAYOUT = 6
 NAME_LIMIT = 128  # most characters that W&B accepts for the name and the group of a run
 TAG_LIMIT = 64  # most characters that W&B accepts for a tag
 UNCOUNTED_CONFIG = ("sweep", "provenance", "artifacts")  # keys that may differ between runs of equal content
@@ -137,14 +138,15 @@ def build_record(
     matrices = {
         key.partition("/")[2]: array for key, array in results.matrices.items() if key.partition("/")[0] == str(seed)
     }
-    series = all_series(history, alignment, probes, layers)
+    names = _layer_keys(cell, layers, alignment)
+    series = all_series(history, alignment, probes, names)
     return RunRecord(
         key=run_key(cell, seed),
         name=run_name(cell, seed),
         group=fit_name(cell.id),
         job_type="train",
         tags=_tags(sweep, results.document),
-        config=_config(sweep, cell, seed, results.document, keys_of_layers(layers, alignment))
+        config=_config(sweep, cell, seed, results.document, names)
         | ({"artifacts": {bundle.name: bundle.digest for bundle in (*uses, *makes)}} if uses or makes else {}),
         summary=summary_of(seed, results, series, cell.shape.n_test),
         series=series,
@@ -167,20 +169,33 @@ def begun_record(
     probes: pd.DataFrame,
 ) -> RunRecord:
     """Lay out the series, as far as they go, of a run whose stages are not all finished."""
-    layers = [layer["name"] for layer in document["layers"]]
+    names = _layer_keys(cell, [layer["name"] for layer in document["layers"]], alignment)
     return RunRecord(
         key=run_key(cell, seed),
         name=run_name(cell, seed),
         group=fit_name(cell.id),
         job_type="train",
         tags=_tags(sweep, document),
-        config=_config(sweep, cell, seed, document, keys_of_layers(layers, alignment)),
+        config=_config(sweep, cell, seed, document, names),
         summary={},
-        series=all_series(history, alignment, probes, layers),
+        series=all_series(history, alignment, probes, names),
         tables={},
         pictures=(),
         begun_as=_live_id(sweep, cell, seed),
     )
+
+
+def _layer_keys(cell: Cell, layers: Sequence[str], alignment: pd.DataFrame) -> dict[str, str]:
+    """Map a network's layers, in forward order, to their names in metrics.
+
+    The measurement says which layers are readouts; before it, the plan of the network does, so that the metrics of a
+    run that is begun while it trains keep their names.
+    """
+    if len(alignment):
+        readouts = set(alignment.loc[alignment["depth_from_output"] == READOUT, "layer"].unique())
+    else:
+        readouts = {layer.name for layer in cell.layers if layer.readout}
+    return layer_keys({name: index for index, name in enumerate(layers)}, readouts)
 
 
 def run_name(cell: Cell, seed: int) -> str:
@@ -199,9 +214,7 @@ def _tags(sweep: Sweep, document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag[:TAG_LIMIT] for tag in (sweep.name, *names)))
 
 
-def _config(
-    sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any], layer_keys: dict[str, str]
-) -> dict[str, Any]:
+def _config(sweep: Sweep, cell: Cell, seed: int, document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Nest the settings by axis, so that W&B shows ``model.depth`` and ``optimizer.name`` as columns."""
     parameters = document["parameters"]
     return {
@@ -212,7 +225,7 @@ def _config(
         "cell": cell.id,
         "seed": seed,
         "sweep": sweep.name,
-        "layers": {layer_keys[layer["name"]]: layer for layer in document["layers"]},
+        "layers": {names[layer["name"]]: layer for layer in document["layers"]},
         "convention": HEADLINE._asdict(),
         "provenance": document["provenance"],
     }

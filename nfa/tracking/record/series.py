@@ -1,16 +1,14 @@
 """Metrics over steps: one row per step, in groups (training, alignment, probes) that have their own step metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log10
 
 import numpy as np
 import pandas as pd
 
-from nfa.conventions import LOGGED, READOUT
+from nfa.conventions import LOG_STEP, LOGGED, READOUT
 from nfa.report.statistics.runs import in_headline
-
-LOG_STEP = "alignment/log10_of_step_plus_1"  # an axis for plots on which early steps are apart and step 0 is seen
 
 
 @dataclass(frozen=True)
@@ -30,37 +28,17 @@ class Series:
     prefixes: tuple[str, ...]
 
 
-def layer_keys(count: int, *, readout: bool = True) -> list[str]:
-    """Return the names of layers in metrics, so that all networks share names: their index in forward order.
-
-    The readout has its own name, because a hidden layer of a deeper network has its index. These are the names that
-    ``nfa.Monitor`` gives.
+def all_series(
+    history: pd.DataFrame, alignment: pd.DataFrame, probes: pd.DataFrame, names: Mapping[str, str]
+) -> tuple[Series, ...]:
+    """Lay out one run's training curves, alignment and probe scores.
 
     Args:
-        count: Number of layers.
-        readout: True if the last layer is the network's output; False if another map follows it.
-
-    >>> layer_keys(3)
-    ['0', '1', 'readout']
+        history: Training curves.
+        alignment: Every quantity of every layer and checkpoint.
+        probes: Scores of linear probes.
+        names: Layer -> its name in metrics, as ``nfa.conventions.layer_keys`` gives it.
     """
-    return [*map(str, range(count - 1)), "readout" if readout else str(count - 1)]
-
-
-def keys_of_layers(layers: Sequence[str], alignment: pd.DataFrame) -> dict[str, str]:
-    """Map the layers of a network, in forward order, to their names in metrics.
-
-    The last layer counts as the readout unless its rows of ``alignment``, if there are any yet, say that it is none.
-    """
-    depths = alignment.loc[alignment["layer"] == layers[-1], "depth_from_output"]
-    readout = depths.empty or bool((depths == READOUT).any())
-    return dict(zip(layers, layer_keys(len(layers), readout=readout), strict=True))
-
-
-def all_series(
-    history: pd.DataFrame, alignment: pd.DataFrame, probes: pd.DataFrame, layers: Sequence[str]
-) -> tuple[Series, ...]:
-    """Lay out one run's training curves, alignment and probe scores."""
-    names = keys_of_layers(layers, alignment)
     return (
         Series("train", "train/step", _training_rows(history, names), ("train", "test")),
         Series("alignment", "alignment/step", _alignment_rows(alignment, names), ("alignment",)),
@@ -68,7 +46,7 @@ def all_series(
     )
 
 
-def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
+def _training_rows(history: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, float]]:
     """Name losses, accuracies etc. ``<split>/<metric>``; a layer's name at the end becomes its index."""
     rows: dict[int, dict[str, float]] = {}
     columns = (history[column].tolist() for column in ("step", "epoch", "split", "metric", "value"))
@@ -79,11 +57,13 @@ def _training_rows(history: pd.DataFrame, names: dict[str, str]) -> list[dict[st
     return [rows[step] for step in sorted(rows)]
 
 
-def _alignment_rows(alignment: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
+def _alignment_rows(alignment: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, float]]:
     """Lay out quantities and their controls in the headline convention, per layer and as mean over hidden layers."""
     chosen = alignment[in_headline(alignment)]
     steps = sorted(chosen["step"].unique().tolist())
-    rows: dict[int, dict[str, float]] = {step: {"alignment/step": step, LOG_STEP: log10(step + 1)} for step in steps}
+    rows: dict[int, dict[str, float]] = {
+        step: {"alignment/step": step, f"alignment/{LOG_STEP}": log10(step + 1)} for step in steps
+    }
     for quantity in LOGGED:
         of_quantity = chosen[chosen["quantity"] == quantity]
         if of_quantity.empty:  # not asked for
@@ -98,7 +78,7 @@ def _alignment_rows(alignment: pd.DataFrame, names: dict[str, str]) -> list[dict
     return list(rows.values())
 
 
-def _probe_rows(probes: pd.DataFrame, names: dict[str, str]) -> list[dict[str, float]]:
+def _probe_rows(probes: pd.DataFrame, names: Mapping[str, str]) -> list[dict[str, float]]:
     """Name scores ``probe/<split>_<metric>/<layer index>``, and those of the raw inputs (step 0) ``.../input``."""
     rows: dict[int, dict[str, float]] = {}
     columns = (probes[column].tolist() for column in ("step", "layer", "split", "metric", "value"))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINES, READOUT, has_learned
+from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINES, LOG_STEP, READOUT, has_learned
 from nfa.features.scores import IN_SUMMARY
 from nfa.report.statistics.above_control import above_control, mean_over_layers
 from nfa.report.statistics.runs import in_headline
 from nfa.tracking.record.cell_files import CellResults
-from nfa.tracking.record.series import LOG_STEP, Series
+from nfa.tracking.record.series import Series
 
 _PREDICTED = ("c_nfc", "c_nfc_update")
 _OF_THE_TRAINED = ("final/", "lowest/", "highest/", "best_probe/", "features/")  # first parts of names
@@ -35,7 +35,7 @@ def summary_of(seed: int, results: CellResults, series: Sequence[Series], n_test
         **{
             f"final/{key.partition('/')[2]}": value
             for key, value in _last(alignment).items()
-            if key not in ("alignment/step", LOG_STEP)
+            if key not in ("alignment/step", f"alignment/{LOG_STEP}")
         },
         **_above_summary(measured),
         **theory_summary(measured),

@@ -1,7 +1,8 @@
 """The parts of the W&B client that are not public. All of them are in this file, because a new version may move them.
 
 The client raises two errors when its service process has died, and gives them no public name: they are imported from
-``wandb.sdk.mailbox``. ``wandb.Table._set_file`` writes a table without inspecting each cell. Where the installed
+``wandb.sdk.mailbox``. ``wandb.Table._set_file`` writes a table without inspecting each cell.
+``wandb.sdk.wandb_setup.singleton`` returns the client's state in this process. Where the installed
 version lacks one of these, importing this file raises an error of one line that names the version to install.
 """
 
@@ -18,6 +19,7 @@ OLDEST_VERSION = "0.31"  # the oldest version that is known to have these parts;
 
 try:
     from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+    from wandb.sdk.wandb_setup import singleton
 
     if not hasattr(wandb.Table, "_set_file"):
         raise ImportError("wandb.Table has no method _set_file")
@@ -28,6 +30,22 @@ except ImportError as error:
     ) from error
 
 SERVICE_ENDED = (HandleAbandonedError, MailboxClosedError)
+
+
+def refuse_a_client_in_use() -> None:
+    """Refuse to open the client where something else has opened it in this process.
+
+    A process has one client. Runs would be written with the settings of the other user, and the client's end would end
+    the other user's runs.
+
+    Raises:
+        UserError: The client is open.
+    """
+    if singleton().settings_if_loaded is not None:
+        raise UserError(
+            "wandb: this Python process has opened the W&B client already (wandb.init, wandb.login or wandb.Api), and "
+            "publishing would end its runs; publish in a process of its own, with the command `nfa publish`"
+        )
 
 
 class PlainTable(wandb.Table):

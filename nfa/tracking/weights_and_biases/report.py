@@ -11,13 +11,22 @@ import pandas as pd
 import wandb
 from wandb_workspaces.reports.v2 import interface as wr
 
-from nfa.conventions import ABOVE, ABOVE_IN_SD, CONTROLS, HEADLINE, HEADLINES, LEARNED_RULE, NOT_REACHED
+from nfa.conventions import (
+    ABOVE,
+    ABOVE_IN_SD,
+    CONTROLS,
+    HEADLINE,
+    HEADLINES,
+    LEARNED_RULE,
+    LOG_STEP,
+    NOT_REACHED,
+    layer_keys,
+)
 from nfa.report.numbers import plural
 from nfa.report.statistics.collected import parameter_table
 from nfa.report.statistics.labels import quantity_labels
 from nfa.report.statistics.pooled_settings import Pooling
 from nfa.sweep.cells import Sweep
-from nfa.tracking.record.series import LOG_STEP, layer_keys
 from nfa.tracking.weights_and_biases.client import explained
 from nfa.tracking.weights_and_biases.tracker import SUPERSEDED
 
@@ -292,18 +301,21 @@ def _alignment(runs: _Runs, sweep: Sweep, groupings: Mapping[str, str]) -> list[
 
 def _hidden_layers(sweep: Sweep) -> list[str]:
     """Name the hidden layers of the deepest cell as metrics do: by number, and heads by layer and head."""
-    layers = max((cell.layers for cell in sweep.cells), key=len)
+    layers = max((cell.layers for cell in sweep.cells), key=lambda layers: sum(not layer.readout for layer in layers))
+    readouts = {layer.name for layer in layers if layer.readout}
+    names = layer_keys({layer.name: index for index, layer in enumerate(layers)}, readouts)
     keys: list[str] = []
-    for key, layer in zip(layer_keys(len(layers))[:-1], layers, strict=False):
+    for layer in layers:
         cut = sweep.measure.heads and layer.heads > 1
-        keys += [f"{layer.name}.{head}" for head in range(layer.heads)] if cut else [key]
+        if not layer.readout:
+            keys += [f"{layer.name}.{head}" for head in range(layer.heads)] if cut else [names[layer.name]]
     return keys
 
 
 def _with_control(quantity: str, layer: str, by: str, title: str) -> wr.LinePlot:
     """Plot a quantity and its control over checkpoints."""
     metrics = [f"alignment/{name}/{layer}" for name in (quantity, CONTROLS[quantity].mean)]
-    return _curve(metrics, LOG_STEP, by, f"{title}, and its control", "log10(step + 1)")
+    return _curve(metrics, f"alignment/{LOG_STEP}", by, f"{title}, and its control", "log10(step + 1)")
 
 
 def _pooled(sweep: Sweep, by: str) -> list[str]:

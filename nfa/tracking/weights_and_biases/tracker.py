@@ -26,7 +26,7 @@ from nfa.tracking.tracker import Sent, TrackerError
 from nfa.tracking.weights_and_biases import client as wandb_client
 from nfa.tracking.weights_and_biases.client import check_login, client_settings, explained
 from nfa.tracking.weights_and_biases.environment import client_environment, in_own_folder
-from nfa.tracking.weights_and_biases.internals import SERVICE_ENDED, PlainTable
+from nfa.tracking.weights_and_biases.internals import SERVICE_ENDED, PlainTable, refuse_a_client_in_use
 
 SUPERSEDED = "superseded"  # tag of a run that a newer run of changed content replaces
 
@@ -44,10 +44,11 @@ class WandbTracker:
             entity: Account or team of the runs; None for the account's default.
 
         Raises:
-            UserError: The name of the project is invalid; online also: the API key is missing or wrong, or the team
-                does not exist.
+            UserError: The name of the project is invalid, or this process has opened the client already; online also:
+                the API key is missing or wrong, or the team does not exist.
             TrackerUnavailableError: The service process does not start, or the server does not answer.
         """
+        refuse_a_client_in_use()
         self.online = mode == "online"
         self.folder = folder
         self.not_linked: str | None = None  # the reason why the server refused the artifacts of a run

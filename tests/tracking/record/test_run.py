@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 
 from nfa.data import DATA
+from nfa.storage.documents import cell_document
 from nfa.sweep.cells import Sweep
 from nfa.sweep.grid import parse
 from nfa.tracking.record.cell_files import CellResults, read_results
 from nfa.tracking.record.pictures import SPECTRA, pictures_of
-from nfa.tracking.record.run import RunRecord, build_record
+from nfa.tracking.record.run import RunRecord, begun_record, build_record
 from nfa.tracking.record.tables import tables_of
+from tests.helpers import tiny_sweep
 from tests.tracking.conftest import Published
 from tests.tracking.reading import DOCUMENT
 
@@ -104,6 +106,31 @@ def test_undefined_values_leave_the_mean_and_keep_their_reason(sweep: Sweep, cel
     assert "c_nfc cosine 1" in row["notes"]
     assert "0/0: speed 0" in row["notes"]
     json.dumps(table.rows, allow_nan=False)
+
+
+def test_readouts_are_named_by_their_depth_wherever_they_stand(sweep: Sweep, cell_results: CellResults) -> None:
+    names = [layer["name"] for layer in cell_results.document["layers"]]
+    for depths, keys in (
+        ((0, 1, 1), ["readout", "1", "2"]),  # the last layer is followed by another map, or leads to another readout
+        ((1, 0, 0), ["0", "readout", "readout_2"]),
+        ((1, 1, 1), ["0", "1", "2"]),
+    ):
+        depth = cell_results.alignment["layer"].map(dict(zip(names, depths, strict=True)))
+        run = record(sweep, replace(cell_results, alignment=cell_results.alignment.assign(depth_from_output=depth)))
+        assert list(run.config["layers"]) == keys
+        assert {f"alignment/uc_nfc/{key}" for key in (*keys, "mean")} == {
+            name for name in run.series[1].rows[-1] if name.startswith("alignment/uc_nfc/")
+        }
+
+
+def test_a_layer_is_named_before_the_measurement_as_after_it(cell_results: CellResults) -> None:
+    function = {"name": "tests.tracking.networks:squashed"}
+    sweep = tiny_sweep(data=[{"name": "fashion_mini"}], model=[function])
+    cell = sweep.cells[0]
+    document = cell_document(sweep, cell, {}, {})
+    nothing = cell_results.alignment.head(0)
+    begun = begun_record(sweep, cell, 0, document, cell_results.history, nothing, cell_results.probes.head(0))
+    assert list(begun.config["layers"]) == ["0", "1"]  # the last layer is no readout: a sigmoid follows it
 
 
 def test_estimates_show_their_standard_error(cell_results: CellResults) -> None:

@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from nfa.errors import UserError
 from nfa.stages.publish import publish
 from nfa.sweep.cells import Sweep
 from nfa.tracking.record.run import RunRecord
@@ -105,6 +106,25 @@ def test_a_sweep_id_of_the_folder_makes_no_new_runs(
     assert (len(first.published), len(second.published), len(second.unchanged)) == (4, 0, 4)
     assert run_folders(results / "small" / "wandb") == folders
     assert [Logged(folder).run["run_id"].split("-")[1] for folder in folders].count("s0") == 2
+
+
+def test_a_client_that_this_process_has_opened_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_NOTES", "notes of the open run")
+    try:
+        with wandb.init(mode="offline", project="theirs", settings=wandb.Settings(console="off")) as run:
+            run.log({"loss": 1.0})
+            with pytest.raises(UserError, match="this Python process has opened the W&B client already") as caught:
+                publish_run(tmp_path / "results" / "wandb")
+            run.log({"loss": 2.0})
+    finally:
+        wandb.teardown()
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results").exists()
+    (folder,) = run_folders(tmp_path / "wandb")
+    assert [row["loss"] for row in Logged(folder).history] == [1.0, 2.0]
+    monkeypatch.delenv("WANDB_NOTES")
+    publish_run(tmp_path / "results" / "wandb")  # the client has ended
 
 
 def test_only_the_server_of_the_users_settings_counts(

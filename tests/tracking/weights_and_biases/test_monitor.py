@@ -1,5 +1,7 @@
 """`nfa.Monitor` in a run of the real client: no row is lost, and the names are those of a published sweep."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 import wandb
-from torch import nn
+from torch import Tensor, nn
 
 import nfa
-from nfa.conventions import LOGGED
-from nfa.tracking.record.series import LOG_STEP, all_series
+from nfa.conventions import LOG_STEP, LOGGED, READOUT, layer_keys
+from nfa.tracking.record.series import all_series
 from tests.tracking.reading import Logged, run_folders
 
 
@@ -64,15 +66,44 @@ def test_two_monitors_and_a_loop_lose_no_row(run: Any, tmp_path: Path, gives_ste
     assert {"alignment/*", "again/*"} <= defined.keys()
 
 
-def test_a_published_sweep_has_the_same_names() -> None:
-    model = network()
+class TwoReadouts(nn.Module):
+    """Two readouts side by side, and between them in forward order a layer whose product is dead."""
+
+    def __init__(self) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.body, self.left, self.hidden, self.right = (
+            nn.Linear(6, 5),
+            nn.Linear(5, 2),
+            nn.Linear(5, 4),
+            nn.Linear(4, 3),
+        )
+        with torch.no_grad():
+            self.hidden.bias.fill_(-100.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 6) -> (n, 5)."""
+        body = self.body(x).tanh()
+        return torch.cat([self.left(body), self.right(self.hidden(body).relu())], 1)
+
+
+@pytest.mark.parametrize("make", [network, TwoReadouts])
+def test_a_published_sweep_has_the_same_names_and_values(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = make()
     monitor = nfa.Monitor(model, torch.randn(20, 6))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
     logged = monitor(0)
     empty = pd.DataFrame(columns=["step", "epoch", "split", "metric", "value", "layer"])
-    series = next(each for each in all_series(empty, monitor.frame, empty, ["0", "2", "4"]) if each.name == "alignment")
+    frame = monitor.frame
+    readouts = frame.layer[frame.depth_from_output == READOUT].unique()
+    names = layer_keys({layer: index for index, layer in enumerate(frame.layer.unique())}, readouts)
+    assert monitor.layer_names == {key: layer for layer, key in names.items()}
+    series = next(each for each in all_series(empty, frame, empty, names) if each.name == "alignment")
     (row,) = series.rows
-    assert row == {**logged, LOG_STEP: 0.0}
-    assert {name.split("/")[1] for name in logged} == {"step", *LOGGED}
+    assert row == pytest.approx(logged, rel=1e-15, nan_ok=True)
+    assert {name.split("/")[1] for name in logged} == {"step", LOG_STEP, *LOGGED}
+    undefined = {name for name, value in logged.items() if math.isnan(value)}
+    assert ("alignment/uc_nfc/2" in undefined) == (make is TwoReadouts)

@@ -227,6 +227,11 @@ def test_what_stands_in_the_way_is_said(sweep: Sweep, results: Path, server: Wan
     assert not server.reports
 
 
+def test_a_layer_that_another_map_follows_is_a_hidden_layer() -> None:
+    function = {"name": "tests.tracking.networks:squashed"}
+    assert _hidden_layers(tiny_sweep(data=[{"name": "fashion_mini"}], model=[function])) == ["0", "1"]
+
+
 @pytest.mark.parametrize("heads", [False, True])
 def test_layers_that_are_measured_by_head_have_a_panel_for_each_head(heads: bool) -> None:
     transformer = {"name": "transformer", "depth": 1, "width": 8, "heads": 2, "patch": 14}

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfa.conventions import LOGGED
+from nfa.conventions import LOG_STEP, LOGGED
 from nfa.report.statistics.runs import in_headline
 from nfa.storage.tables import read_table
 from nfa.sweep.cells import Cell
 from nfa.tracking.record.cell_files import read_results
 from nfa.tracking.record.run import build_record
-from nfa.tracking.record.series import LOG_STEP
 from nfa.tracking.record.tables import column_name
 from nfa.tracking.weights_and_biases import client as wandb_client
 from nfa.tracking.weights_and_biases.tracker import WandbTracker
@@ -126,7 +125,7 @@ def test_alignment_series_are_the_headline_convention(
             assert same(rows[step].pop(f"alignment/{quantity}/{names_of(cell)[layer]}"), value)
         for step, hidden in chosen[chosen["depth_from_output"] > 0].groupby("step")["value"]:
             assert rows[int(str(step))].pop(f"alignment/{quantity}/mean") == pytest.approx(hidden.mean(), abs=1e-15)
-    assert {step: row.pop(LOG_STEP) for step, row in rows.items()} == {
+    assert {step: row.pop(f"alignment/{LOG_STEP}") for step, row in rows.items()} == {
         step: pytest.approx(math.log10(step + 1)) for step in rows
     }
     assert set().union(*rows.values()) == {"alignment/step", "_runtime", "_step", "_timestamp"}
