@@ -18,7 +18,7 @@ from typing import NamedTuple
 from nfa.data.options import DrawnOptions
 from nfa.sweep.axis_points import Network
 from nfa.sweep.cells import STAGES, Cell, Sweep
-from nfa.sweep.stage_settings import EVALUATIONS
+from nfa.sweep.stage_settings import EVALUATIONS, GLANCE
 
 MULTIPLICATIONS_PER_SECOND = 8e9  # in float32 with matrices of at most 16 rows or columns, and in float64
 NARROW, GAIN = 16, 8  # a product is so many times as fast as the smaller side of its matrix is times NARROW, up to GAIN
@@ -31,6 +31,7 @@ CHOSEN = 0.25  # share of the quantities' time if some are chosen without contro
 LARGEST_DECOMPOSED = 256  # as in nfa/alignment/quantities/haar.py, which imports torch
 LAYER_BYTES = 500  # rows of one layer at one checkpoint in the table of alignment
 JOB_SECONDS = 0.1  # scheduling and starting one job with the import server (docs/scale.md); without it about 4
+FULL_LOOKS = 5  # passes over the training set before a loss that is waited for is reached
 KERNEL_FITS = 24  # combinations of bandwidth and ridge that one kernel machine tries
 PENALTIES = 9  # Cholesky decompositions of a ridge probe
 
@@ -130,7 +131,8 @@ def _training(cell: Cell, layers: CostSums, checkpoints: int) -> float:
     shape, plan = cell.shape, cell.train
     steps = plan.total_steps(shape.n_train)
     evaluated = (EVALUATIONS + checkpoints) * (shape.n_train + shape.n_test)
-    evaluated += len(plan.look_steps(shape.n_train)) * shape.n_train
+    evaluated += len(plan.look_steps(shape.n_train)) * min(GLANCE, shape.n_train)
+    evaluated += FULL_LOOKS * plan.events * shape.n_train
     multiplied = layers.forward * (3 * plan.batch(shape.n_train) * steps + evaluated)
     return multiplied / MULTIPLICATIONS_PER_SECOND + steps * STEP_SECONDS
 

@@ -12,7 +12,8 @@ from nfa.entries import Settings, setting
 from nfa.errors import one_line
 
 MAX_CHECKPOINTS = 1000
-LOOKS_PER_EPOCH = 0.15  # 5% of the time: a pass without gradients costs a third of a pass of training
+LOOK_RATIO = 1.05  # of the steps of two looks at the training loss
+GLANCE = 500  # training samples whose loss decides at a look whether that of all samples is computed
 EVALUATIONS = 10  # evenly spaced evaluations on all data after the one at step 0, in addition to those at checkpoints
 
 
@@ -145,17 +146,17 @@ class Train(Settings):
         return {round(total * i / EVALUATIONS) for i in range(EVALUATIONS + 1)} | set(self.checkpoint_steps(n_train))
 
     def look_steps(self, n_train: int) -> set[int]:
-        """Return the steps between evaluations at which ``until`` and ``checkpoints_at_loss`` look at the training set.
+        """Return the steps, beside evaluations, at which the training loss is looked at if it decides anything.
 
-        Each look is a pass over the whole training set. Of T steps, which are E epochs, look i of N = 0.15 E is at step
-        T (i / N)^2: early in training, where the loss falls fast, the looks are close together. Evaluations are looks,
-        too.
+        Each is 5% later than the one before, because a loss falls about as a power of the step. At a look the loss of
+        ``GLANCE`` training samples decides whether that of all is computed.
         """
         if not self.events:
             return set()
         total = self.total_steps(n_train)
-        looks = int(LOOKS_PER_EPOCH * total * self.batch(n_train) / n_train)
-        return {round(total * (i / looks) ** 2) for i in range(1, looks)} - self.evaluation_steps(n_train)
+        looks = int(math.log(total) / math.log(LOOK_RATIO)) + 1
+        steps = {round(LOOK_RATIO**i) for i in range(looks)}
+        return {step for step in steps if step < total} - self.evaluation_steps(n_train)
 
 
 class Measure(Settings):

@@ -4,6 +4,8 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +15,13 @@ from nfa.optim.algorithms.clip import clip_
 from nfa.optim.entry import set_learning_rate
 from nfa.random import torch_generator
 from nfa.sweep.cells import Cell
+from nfa.sweep.stage_settings import GLANCE
 from nfa.training.changing_speeds import SAMPLES, ChangingSpeeds
 from nfa.training.evaluate import evaluate
 from nfa.training.materials import Materials, build_model, build_rule, training_loss
+
+# All training samples are looked at once the loss of some is so near to one that is waited for, or their accuracy.
+NEAR_LOSS, NEAR_ACCURACY = 1.1, 0.03
 
 HistoryRow = tuple[int, float, str, str, float]  # step, epoch, split, metric, value
 
@@ -121,7 +127,7 @@ class TrainingRun:
         plan = self.cell.train
         due = self.step in self.evaluations
         found = False
-        if plan.events:
+        if plan.events and (due or self._near()):
             scores = self._scores("train")
             fallen = [loss for loss in plan.checkpoints_at_loss or () if scores["loss"] <= loss]
             new = dict.fromkeys((loss for loss in fallen if loss not in self.at_loss), self.step)
@@ -131,6 +137,31 @@ class TrainingRun:
         if due or found:
             self.record()
         return (self.step in self.checkpoints or found) and (self.step == 0 or not self.diverged)
+
+    def _near(self) -> bool:
+        """Tell whether some training samples are near the next loss or accuracy that is waited for."""
+        if self._glance is self.materials:
+            return True
+        plan = self.cell.train
+        with self._drawing("draws in evaluation"):
+            scores = evaluate(self.model, self._glance, "train", self.loss)
+        waited = [loss for loss in plan.checkpoints_at_loss or () if loss not in self.at_loss]
+        if plan.until is not None:
+            waited += [plan.until.train_loss] if plan.until.train_loss is not None else []
+            wanted = plan.until.train_accuracy
+            if wanted is not None and scores["accuracy"] >= wanted - NEAR_ACCURACY:
+                return True
+        return scores["loss"] <= NEAR_LOSS * max(waited, default=-math.inf)
+
+    @cached_property
+    def _glance(self) -> Materials:
+        """The first samples of the fixed permutation of the training set, as training set."""
+        data = self.materials
+        if len(data.order) <= GLANCE:
+            return data
+        rows, labels = data.order[:GLANCE], data.labels_train
+        labels = None if labels is None else labels[rows]
+        return replace(data, x_train=data.x_train[rows], y_train=data.y_train[rows], labels_train=labels)
 
     def _scores(self, split: str) -> dict[str, float]:
         with self._drawing("draws in evaluation"):

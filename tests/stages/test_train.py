@@ -210,3 +210,19 @@ def test_a_run_stops_at_a_training_accuracy(tmp_path: Path) -> None:
     assert accuracy.iloc[-1] >= 0.5 > accuracy.iloc[:-1].max()
     assert record["reached"] is True
     assert "at_loss" not in record
+
+
+def test_a_loss_is_seen_soon_after_it_is_reached(tmp_path: Path) -> None:
+    """Where a few samples decide when to look at all, weights are kept within a few percent of the loss asked for."""
+    data, losses = [{"name": "fashion_mini", "n_train": 2000, "n_test": 20}], [0.08, 0.06, 0.05, 0.04]
+    steps = {"steps": 400, "checkpoints": 1, "batch_size": 100, "checkpoints_at_loss": losses}
+    sweep = tiny_sweep(data=data, model=[STACKED], optimizer=[{"name": "adam", "lr": 0.001}], train=steps)
+    cell = sweep.cells[0]
+    train(sweep, cell, StageOptions(tmp_path, CPU))
+    history = pd.read_parquet(SweepPaths(tmp_path / sweep.name).cell(cell.id).history)
+    scores = history.query("split == 'train' and metric == 'loss'").set_index(["seed", "step"])["value"]
+    for seed in sweep.seeds:
+        record, _, _ = trained_files(sweep, tmp_path, seed)
+        assert [loss for loss, _ in record["at_loss"]] == losses
+        for loss, step in record["at_loss"]:
+            assert 0.94 * loss < scores[seed, step] <= loss

@@ -1,5 +1,6 @@
 """Steps, batches and checkpoints of a run."""
 
+from itertools import pairwise
 from random import Random
 from typing import Literal
 
@@ -64,27 +65,21 @@ def train_of(**train: object) -> Train:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    steps=strategies.integers(1, 30_000),
+    steps=strategies.integers(1, 10**9),
     batch_size=strategies.sampled_from([1, 7, 32, 200, "full"]),
     checkpoints=strategies.integers(1, 40),
 )
-def test_looks_are_between_the_steps_that_are_recorded_and_cost_at_most_5_percent(
+def test_looks_are_between_the_steps_that_are_recorded_and_few(
     steps: int, batch_size: int | Literal["full"], checkpoints: int
 ) -> None:
     train = Train(steps=steps, batch_size=batch_size, checkpoints=checkpoints, until=Until(train_loss=0.1))
     looks = train.look_steps(200)
     assert all(0 < step < steps for step in looks)
     assert not looks & train.evaluation_steps(200)
-    passes = len(looks) / 3  # a pass without gradients costs a third of one with
-    assert passes <= 0.05 * steps * train.batch(200) / 200
+    observed = sorted(looks | train.evaluation_steps(200))
+    assert all(b <= max(a + 1, 1.05 * a + 1) for a, b in pairwise(observed))
+    assert len(looks) <= 440
     assert not train.model_copy(update={"until": None}).look_steps(200)
-
-
-def test_looks_are_closer_together_early_in_training() -> None:
-    train = Train(steps=20_000, until=Until(train_loss=0.1))
-    observed = sorted(train.look_steps(5000) | train.evaluation_steps(5000))
-    assert max(np.diff([step for step in observed if step <= 1000])) <= 140
-    assert max(np.diff(observed)) <= 560
 
 
 @given(
