@@ -7,6 +7,7 @@ from pathlib import Path
 from nfa.cli.arguments import add_device, positive, whole
 from nfa.conventions import CORRELATIONS, POWERS
 from nfa.errors import UserError
+from nfa.report.numbers import plural
 
 PREDICT = "predict the early C-NFC of every cell and layer of a sweep file, before anything is trained"
 SEED = whole(0, 2**31 - 1, "a seed: use a number from 0 to 2**31 - 1")
@@ -67,4 +68,4 @@ def run_predict(options: argparse.Namespace) -> None:
     console.print(prediction_report(sweep, table, Convention(options.correlation, options.power), console.width))
     if output is not None:
         write_predictions(output, table)
-        print(f"{output}: written, {len(table):,} rows")
+        print(f"{output}: written, {plural(len(table), 'row')}")

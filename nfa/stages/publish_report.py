@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 
+from nfa.report.statistics.runs import over_learned_runs
 from nfa.storage.atomic import write_text
 from nfa.storage.paths import SweepPaths
 from nfa.storage.tables import read_written
@@ -29,7 +30,8 @@ def publish_report(sweep: Sweep, paths: SweepPaths) -> str:
         from nfa.tracking.weights_and_biases.report import build_report, save_report
 
         entity = tracker.account()
-        report = build_report(sweep, read_written(table_path(paths, "cells_summary")), entity, sweep.wandb.project)
+        cells, runs = (read_written(table_path(paths, name)) for name in ("cells_summary", "runs"))
+        report = build_report(sweep, over_learned_runs(cells, runs), entity, sweep.wandb.project)
         known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         identifier, address = save_report(report, known.get("id"))
     write_text(record, json.dumps({"id": identifier, "address": address}))

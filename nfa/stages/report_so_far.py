@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nfa.errors import UserError
+from nfa.report.numbers import plural
 from nfa.storage.checks import check_outputs
 from nfa.storage.paths import SweepPaths
 from nfa.storage.status import planned_sweep
@@ -32,4 +33,5 @@ def report_so_far(results: Path) -> str:
         raise UserError(f"{results}: no cell is done yet: {reason}")
     made = SweepPaths(paths.folder, "so-far")
     write_aggregate(replace(sweep, cells=tuple(cells)), made, unfinished=len(sweep.cells) - len(cells))
-    return f"{len(cells):,} of {len(sweep.cells):,} cells are done. Report of these: {made.report}"
+    done = f"{len(cells):,} of {plural(len(sweep.cells), 'cell')} {'is' if len(cells) == 1 else 'are'} done"
+    return f"{done}. Report of {'it' if len(cells) == 1 else 'these'}: {made.report}"

@@ -17,6 +17,7 @@ from nfa.errors import Preempted
 from nfa.jobs.in_fork import in_groups
 from nfa.jobs.preemption import preemption
 from nfa.jobs.progress import Bar, event, progress_bar
+from nfa.report.numbers import plural
 from nfa.storage.checkpoints import load_weights, run_identity
 from nfa.storage.finished_seeds import Parts
 from nfa.storage.partial_table import GrowingTable
@@ -91,7 +92,7 @@ class SeedWork:
         self._parts.finish(seed, started, earlier=table.seconds)
         table.discard()
         seconds = time.perf_counter() - started
-        event(f"{self._name(seed)}: {len(self._steps[seed])} checkpoints in {seconds:.1f} s")
+        event(f"{self._name(seed)}: {plural(len(self._steps[seed]), 'checkpoint')} in {seconds:.1f} s")
 
     @contextmanager
     def checkpoints(
@@ -129,7 +130,7 @@ class SeedWork:
                 continue
             if preempted():
                 table.save()
-                raise Preempted(f"{self._name(seed)}: told to stop; {done} of {len(steps)} checkpoints kept")
+                raise Preempted(f"{self._name(seed)}: told to stop; {done} of {plural(len(steps), 'checkpoint')} kept")
             identity = run_identity(self.cell, seed) | {"step": str(step)}
             load_weights(model, self._parts.paths.checkpoint(seed, step), identity)
             yield step

@@ -69,8 +69,9 @@ class Status:
 
     def lines(self, most: int = 20) -> list[str]:
         """Describe the state for a person, with at most ``most`` lines of each list."""
-        begun = " that have begun" if self.unlisted else ""
-        lines = [f"{self.name}: {self.cells:,} cells{begun} x {self.seeds} seeds"]
+        begun = f" that {'has' if self.cells == 1 else 'have'} begun" if self.unlisted else ""
+        cells, seeds = ("" if count == 1 else "s" for count in (self.cells, self.seeds))
+        lines = [f"{self.name}: {self.cells:,} cell{cells}{begun} x {self.seeds} seed{seeds}"]
         if self.unlisted:
             lines.append(f"other cells are not known, and settings were not compared: {self.unlisted}")
         lines.append(f"{'stage':<10}" + "".join(f"{state:>10}" for state in STATES))

@@ -199,7 +199,7 @@ def truncated() -> File:
         (lambda: bad_csv("a,target\n1,0.5\nred,0.7\n3,0.1\n"), "column a: not numbers"),
         (lambda: bad_csv("a,target\n1,0\n2,\n3,1\n"), "column target: row 2 has no value"),
         (lambda: bad_csv(""), "t.csv: is empty"),
-        (lambda: bad_csv("a,target\n1,0.5\n"), "1 samples; at least two"),
+        (lambda: bad_csv("a,target\n1,0.5\n"), "number of samples: 1; at least two"),
         (lambda: bad_csv("a,target,split\n1,0,train\n2,1,train\n"), "x_test is (0, 1)"),
     ],
 )

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from nfa.alignment import measure_covariances
+from nfa.conventions import READOUT
 from nfa.data import DataShape
 from nfa.models import MODELS, LayerShape
 from nfa.models.conv import Conv
@@ -128,8 +129,9 @@ def test_the_layers_promised_are_the_layers_built_and_measured(settings: Any, sh
     assert list(measured.layers) == [layer.name for layer in promised]
     for layer in promised:
         assert measured.layers[layer.name].own_weight.shape == (layer.fan_out, layer.fan_in)
+        assert (measured.layers[layer.name].depth_from_output == READOUT) == layer.readout
     assert measured.left_out == {}  # no matrix is beside the promised ones
-    assert built_layers(model, inputs) == tuple(replace(layer, heads=1) for layer in promised)
+    assert built_layers(model, inputs) == tuple(replace(layer, heads=1, readout=False) for layer in promised)
     if any(layer.heads > 1 for layer in promised):
         names = [[f"{it.name}.{head}" for head in range(it.heads)] if it.heads > 1 else [it.name] for it in promised]
         assert list(measure_covariances(model, inputs, heads=True).layers) == list(chain(*names))

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from nfa.alignment import measure_covariances
+from nfa.conventions import READOUT
 from nfa.data import DataShape
 from nfa.entries import entry_of
 from nfa.errors import UserError
@@ -35,8 +37,12 @@ def test_the_layers_promised_are_the_layers_built_and_measured(name: str, shape:
     model = build(name, shape).eval()
     promised = ENTRY.layers(TorchvisionModel(name=f"torchvision:{name}"), shape)
     inputs = torch.randn(2, *shape.input_shape)
-    assert list(measure_covariances(model, inputs).layers) == [layer.name for layer in promised]
-    assert built_layers(model, inputs) == promised
+    measured = measure_covariances(model, inputs).layers
+    assert list(measured) == [layer.name for layer in promised]
+    assert [layer.readout for layer in promised] == [
+        measured[layer.name].depth_from_output == READOUT for layer in promised
+    ]
+    assert built_layers(model, inputs) == tuple(replace(layer, readout=False) for layer in promised)
     assert {f"{layer.name}.weight" for layer in promised} <= set(model.state_dict())
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nfa.alignment import measure_covariances
+from nfa.conventions import READOUT
 from nfa.data import DataShape
 from nfa.entries import USERS_OWN, entry_of
 from nfa.errors import UserError
@@ -155,6 +156,7 @@ def test_the_layers_promised_are_the_layers_measured(
     assert list(measured) == [layer.name for layer in promised]
     for layer in promised:
         assert measured[layer.name].own_weight.shape == (layer.fan_out, layer.fan_in)
+        assert (measured[layer.name].depth_from_output == READOUT) == layer.readout
 
 
 def test_the_function_is_told_of_the_data_and_of_the_arguments(module: str) -> None:
@@ -162,7 +164,7 @@ def test_the_function_is_told_of_the_data_and_of_the_arguments(module: str) -> N
     assert ENTRY.layers(settings, IMAGE) == (
         LayerShape("1", 16, 16),
         LayerShape("2", 16, 16),
-        LayerShape("3", 3, 16),
+        LayerShape("3", 3, 16, readout=True),
     )
     assert sys.modules[module].SAID == [{"note": "x"}]  # only what it names, and once: the layers are remembered
     ENTRY.layers(settings, IMAGE)
@@ -173,7 +175,7 @@ def test_steps_and_parts_are_counted(module: str) -> None:
     promised = {layer.name: layer for layer in ENTRY.layers(FunctionModel(name=f"{module}:Attention"), VECTOR)}
     assert promised["attention.q"] == LayerShape("attention.q", 6, 6, 5)
     assert promised["rnn.weight_hh_l0"].positions == 5
-    assert promised["head"] == LayerShape("head", 3, 4)
+    assert promised["head"] == LayerShape("head", 3, 4, readout=True)
 
 
 @pytest.mark.parametrize("unused", [False, True])

@@ -107,7 +107,7 @@ def test_the_commands(half: tuple[Sweep, SweepPaths], tmp_path: Path) -> None:
     assert f"failed: train {sweep.cells[2].id}: train x: out of memory" in told.stdout
     made = nfa("report", paths.folder)
     assert made.returncode == 0, made.stderr
-    assert "1 of 4 cells are done" in made.stdout
+    assert "1 of 4 cells is done" in made.stdout
     assert list(read_table(paths.folder / "so-far" / "tables" / "cells_summary.parquet")["cell"]) == [sweep.cells[0].id]
     assert "3 other cells not finished" in (paths.folder / "so-far" / "report.html").read_text()
     assert not paths.report.exists()

@@ -25,7 +25,7 @@ DOCUMENT = tiny(
     ],
     train=[
         {"steps": 30, "batch_size": 32, "checkpoints": 3, "for": {"optimizer": "sgd"}},
-        {"steps": 6500, "batch_size": 32, "checkpoints": 3, "for": {"optimizer": "adam"}},
+        {"steps": 300, "batch_size": 32, "checkpoints": 3, "for": {"optimizer": "adam"}},
     ],
 )
 

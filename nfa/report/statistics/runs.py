@@ -141,6 +141,22 @@ def make_cells_summary(collected: Collected, runs: pd.DataFrame) -> pd.DataFrame
     return table.merge(collected.parameters, on="cell", validate="1:1")
 
 
+def over_learned_runs(cells: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Replace the means of ``cells_summary``, which are over finished runs, by means over the runs that learned.
+
+    Args:
+        cells: The table ``cells_summary``.
+        runs: The table ``runs`` of the same sweep.
+
+    Returns:
+        The table with other means and standard deviations, NaN for a cell without such a run; intervals are left out.
+    """
+    groups = runs[runs["learned"]].groupby("cell")[list(MEASURES)]
+    means = groups.mean().join(groups.std().add_suffix("_sd")).reindex(cells["cell"]).reset_index(drop=True)
+    others = [f"{measure}_{end}" for measure in MEASURES for end in ("ci_low", "ci_high")]
+    return cells.reset_index(drop=True).drop(columns=others).assign(**means)
+
+
 def at_convention(frame: pd.DataFrame, convention: Convention) -> pd.Series:
     """Return a mask of the rows of a table that are in a convention."""
     return (frame["correlation"] == convention.correlation) & (frame["power"] == convention.power)

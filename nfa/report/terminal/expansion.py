@@ -21,6 +21,8 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from nfa.report.numbers import plural
+
     estimates = [estimate(sweep, cell) for cell in sweep.cells]
     training = _training_labels(sweep, sweep.cells[:shown])
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -52,7 +54,7 @@ def print_expansion(sweep: Sweep, shown: int = 200) -> None:
     total, size = sum(cost.seconds for cost in estimates), sum(cost.bytes for cost in estimates)
     cells, seeds = len(sweep.cells), len(sweep.seeds)
     console.print(
-        f"\n{sweep.name}: {cells:,} cells x {seeds} seeds = {cells * seeds:,} runs. "
+        f"\n{sweep.name}: {plural(cells, 'cell')} x {plural(seeds, 'seed')} = {plural(cells * seeds, 'run')}. "
         f"About {duration(total / min(cores, cells * seeds))} on the {cores} cores here "
         f"({duration(total)} on one), {size / 1e6:,.0f} MB.",
         soft_wrap=True,

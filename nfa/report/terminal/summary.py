@@ -100,7 +100,9 @@ def unlearned_line(cells: pd.DataFrame) -> str:
     failed = cells[~cells["learned"]]
     if failed.empty:
         return f"All {len(cells)} cells learned their task." if len(cells) > 1 else "The cell learned its task."
-    return f"Did not learn, or diverged ({len(failed)} of {len(cells)} cells): {name_list(failed['label'], 8)}."
+    return (
+        f"Did not learn, or diverged ({len(failed)} of {plural(len(cells), 'cell')}): {name_list(failed['label'], 8)}."
+    )
 
 
 def above_line(cells: pd.DataFrame) -> str:
@@ -110,7 +112,8 @@ def above_line(cells: pd.DataFrame) -> str:
         return f"Whether the {FIRST} factor is above its control, 95% over seeds: no cell has two finished seeds."
     above = lowest > 0
     others = "" if above.all() else f"; not in {name_list(cells.loc[~above, 'label'], 8)}"
-    return f"The {FIRST} factor is above its control, 95% over seeds, in {above.sum()} of {len(cells)} cells{others}."
+    count = f"{above.sum()} of {plural(len(cells), 'cell')}"
+    return f"The {FIRST} factor is above its control, 95% over seeds, in {count}{others}."
 
 
 def rank_line(results_folder: Path) -> str:

@@ -44,7 +44,8 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
 
     Args:
         sweep: The sweep.
-        cells: The aggregated table ``cells_summary``.
+        cells: The aggregated table ``cells_summary`` with means over the runs that learned, as the panels have, see
+            ``nfa.report.statistics.runs.over_learned_runs``.
         entity: Account or team.
         project: Project that holds the sweep's runs.
 
@@ -86,6 +87,10 @@ def build_report(sweep: Sweep, cells: pd.DataFrame, entity: str, project: str) -
             wr.H1("The axes together"),
             runs.grid([], _axes(columns), "each run that learned"),
             wr.H1("All cells"),
+            wr.P(
+                "Means and standard deviations over seeds, of the runs that learned, as in the bars. The table "
+                "cells_summary of the summary run averages over all runs that finished."
+            ),
             wr.MarkdownBlock(cells_markdown(cells)),
         ],
     )
@@ -136,6 +141,7 @@ def report_title(sweep: Sweep) -> str:
 def cells_markdown(cells: pd.DataFrame) -> str:
     """Format the aggregated table as Markdown: means and standard deviations over seeds, lowest test loss first.
 
+    The last column counts the runs that learned.
     A quantity stands beside its control, in brackets, and beside its distance above the control, also in standard
     deviations of the control (sd).
     """
@@ -148,7 +154,7 @@ def cells_markdown(cells: pd.DataFrame) -> str:
         values += [text for quantity in HEADLINES for text in _beside_control(row, quantity)]
         values.append(_of(row, "best_probe"))
         label = str(row["label"]).replace("|", "\\|")
-        lines.append(f"| {label} | {row['n_seeds']} | {' | '.join(values)} | {'yes' if row['learned'] else 'no'} |")
+        lines.append(f"| {label} | {row['n_seeds']} | {' | '.join(values)} | {row['n_learned']} |")
     left_out = len(cells) - len(chosen)
     return "\n".join(lines) + (f"\n\n{left_out} more cells are in the summary run's table." if left_out else "")
 

@@ -12,6 +12,7 @@ import pytest
 from wandb_workspaces import expr
 from wandb_workspaces.reports.v2 import interface as wr
 
+from nfa.report.statistics.runs import MEASURES, over_learned_runs
 from nfa.stages.aggregate import aggregate
 from nfa.stages.publish import publish
 from nfa.storage.columns import HISTORY
@@ -121,6 +122,24 @@ def test_bars_are_the_means_of_the_local_table(mixed: Mixed) -> None:
         assert shown == pytest.approx(expected, rel=1e-12)
         # A panel that somebody adds in W&B has no filter.
         assert averaged(runs, metric, "optimizer.name") == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_table_of_cells_has_the_means_of_the_bars(mixed: Mixed) -> None:
+    sweep, local, _ = mixed
+    learned = local["runs"][local["runs"]["learned"]]
+    cells = over_learned_runs(local["cells_summary"], local["runs"])
+    assert (cells["n_finished"].tolist(), cells["n_learned"].tolist()) == ([0, 2, 2], [0, 1, 2])
+    for measure in MEASURES:
+        expected = learned.groupby("cell")[measure].mean().reindex(cells["cell"])
+        assert cells[measure].tolist() == pytest.approx(expected.tolist(), rel=1e-12, nan_ok=True)
+    adam = cells[cells["optimizer.name"] == "adam"].iloc[0]
+    assert adam["test_loss"] != local["cells_summary"].set_index("cell").loc[adam["cell"], "test_loss"]
+    table = build_report(sweep, cells, "lab", "nfa-test").blocks[-1]
+    assert isinstance(table, wr.MarkdownBlock)
+    rows = {row.split(" | ")[0]: row for row in table.text.splitlines()}
+    row = rows[f"| {adam['label']}"]
+    assert f" | {adam['test_loss']:.3g} | " in row  # of one run, so without a standard deviation
+    assert row.endswith(" | 1 |")
 
 
 def test_dots_and_coordinates_are_the_runs_of_the_local_table(mixed: Mixed) -> None:

@@ -59,7 +59,7 @@ def which_power(study: Study, convention: Convention) -> Answer:
         f"power 1 {one}. The best power is {middle[0]} times the law's in the median layer (quartiles {middle[1]} "
         f"and {middle[2]}). Median of the best power by depth: {name_list(by_depth, 8)}.{_of_slopes(layers)}"
     )
-    return Answer(f"law as good as the best power in {good} of {len(known)} layers", verdict, numbers, end)
+    return Answer(f"law as good as the best power in {good} of {plural(len(known), 'layer')}", verdict, numbers, end)
 
 
 def _of_slopes(layers: pd.DataFrame) -> str:

@@ -54,10 +54,11 @@ def _orders(left: pd.DataFrame) -> str:
 def _median(left: pd.DataFrame) -> str:
     """Write the median step; a curve that never leaves counts as later than all that do."""
     stays = int(left["steps"].isna().sum())
+    staying = f"{stays} of {plural(len(left), 'curve')} {'stays' if stays == 1 else 'stay'}"
     middle = float(left["steps"].fillna(np.inf).median())
     if not np.isfinite(middle):
-        return f"not in the time followed ({stays} of {len(left)} curves stay)"
-    return f"{significant(middle, 2)}" + (f" ({stays} of {len(left)} curves stay)" if stays else "")
+        return f"not in the time followed ({staying})"
+    return f"{significant(middle, 2)}" + (f" ({staying})" if stays else "")
 
 
 def body(material: Material) -> list[object]:
