@@ -143,17 +143,11 @@ def plan(
         check_test_classes(where, target or parts[1][1], train_labels, test_labels, way_out)
     if len(parts) == 1:
         if counts[0] < 2:
-<<<<<<< HEAD
-            raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
-        if settings.first is not None:
-            raise UserError(f"{where}: first: without a test set the seed draws the training samples; use n_train")
-||||||| 712533a
-            raise UserError(f"{where}: {counts[0]} samples; at least two are needed, one of them for testing")
-=======
             raise UserError(
                 f"{where}: number of samples: {counts[0]}; at least two are needed, one of them for testing"
             )
->>>>>>> p-nineteen
+        if settings.first is not None:
+            raise UserError(f"{where}: first: without a test set the seed draws the training samples; use n_train")
         test = held_out(counts[0], settings.test_share)
         counts = [counts[0] - test, test]
     for key, wanted, there in ((*settings.training, counts[0]), ("n_test", settings.n_test, counts[1])):
