@@ -49,6 +49,7 @@ experiment modular_arithmetic:operations --x step --panel data.operation --show 
 if [ ${#chosen[@]} -eq 0 ] || [[ " ${chosen[*]} " == *" modular_arithmetic "* ]]; then
   python docs/experiments/modular_structure.py > results/modular_arithmetic-operations/structure.md
 fi
+experiment ansatz_datasets:two_sets --x step --panel data --show uc_nfc haar_nfc directional directional_haar c_nfc c_haar_nfc
 experiment ansatz_mlp --show uc_nfc haar_nfc directional directional_haar spectral spectral_haar
 experiment transformer --show directional directional_haar spectral spectral_haar
 experiment learning_rules --panel optimizer
