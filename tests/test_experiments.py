@@ -61,7 +61,6 @@ WITHOUT_LINE = frozenset(
         "initial_scale",
         "learning_rules",
         "modular_arithmetic",
-        "optimizers",
         "slo_chain_monomial",
         "slo_images",
         "transformer",

@@ -34,7 +34,7 @@ experiment() {
 }
 
 experiment initial_scale --x model.init_scale --panel optimizer.name
-experiment optimizers --x optimizer.name --panel layer --at-train-loss 0.035 --show uc_nfc haar_nfc directional directional_haar spectral spectral_haar c_nfc c_haar_nfc
+experiment optimizers --x optimizer --panel layer --at-train-loss 0.025 --show uc_nfc haar_nfc directional directional_haar spectral spectral_haar c_nfc c_haar_nfc
 experiment depth_law --x depth --panel model --show depth_law_power depth_power
 experiment architectures --panel model --show directional directional_haar spectral spectral_haar c_nfc c_haar_nfc
 experiment early_dynamics --x data.alpha --panel model.width --show c_nfc c_haar_nfc

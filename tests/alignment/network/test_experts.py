@@ -166,7 +166,7 @@ def test_a_monitor_logs_each_expert_under_its_own_number() -> None:
             f"step == {step} and quantity == 'uc_nfc' and correlation == 'cosine' and power == '1'"
         )
         for name, value, note in zip(rows.layer, rows.value, rows.note, strict=True):
-            assert logged.get(f"alignment/uc_nfc/{keys[name]}") == (value if value == value else None), name
+            assert logged[f"alignment/uc_nfc/{keys[name]}"] == pytest.approx(value, rel=0, abs=0, nan_ok=True), name
             assert (NOT_HERE in note) == (value != value)
     assert set(monitor.frame.query("step == 0").layer) < set(monitor.frame.query("step == 1").layer)
 
