@@ -135,7 +135,7 @@ def test_a_monitor_of_some_quantities_logs_these() -> None:
     model = Counted()
     monitor = nfa.Monitor(model, inputs(), quantities=["c_nfc", "uc_nfc"])
     model.move()
-    assert {name.split("/")[1] for name in monitor(3)} == {"step", "uc_nfc", "c_nfc"}
+    assert {name.split("/")[1] for name in monitor(3)} == {"step", "log10_of_step_plus_1", "uc_nfc", "c_nfc"}
     assert list(dict.fromkeys(monitor.frame.quantity)) == ["uc_nfc", "c_nfc"]
 
 
