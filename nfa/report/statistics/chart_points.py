@@ -176,6 +176,9 @@ def read_cells(results_folder: Path) -> pd.DataFrame:
     """Read the table of cells.
 
     Raises:
-        UserError: The sweep has not been aggregated, or the table is damaged.
+        UserError: The sweep has not been aggregated, or by an earlier version, or the table is damaged.
     """
-    return read_written(SweepPaths(results_folder).tables / "cells_summary.parquet")
+    cells = read_written(SweepPaths(results_folder).tables / "cells_summary.parquet")
+    if "n_not_reached" not in cells:
+        raise UserError(f"{results_folder}: aggregated by an earlier version; run `nfa aggregate` for it again")
+    return cells

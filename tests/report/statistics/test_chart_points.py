@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nfa.errors import UserError
-from nfa.report.statistics.chart_points import Wanted, read_points
+from nfa.report.statistics.chart_points import Wanted, read_cells, read_points
 from nfa.storage.tables import read_table, write_frame
 
 
@@ -96,3 +96,11 @@ def test_runs_that_diverged_are_left_out_and_counted(
     write_frame(copy / "tables/runs", runs)
     with pytest.raises(UserError, match="all 12 runs diverged; lower the learning rate"):
         points_of(copy, "uc_nfc")
+
+
+def test_tables_of_an_earlier_version_are_refused_in_one_line(results: Path, tmp_path: Path) -> None:
+    earlier = tmp_path / "earlier"
+    (earlier / "tables").mkdir(parents=True)
+    write_frame(earlier / "tables/cells_summary", read_cells(results).drop(columns="n_not_reached"))
+    with pytest.raises(UserError, match=r"earlier: aggregated by an earlier version; run `nfa aggregate` for it again"):
+        read_cells(earlier)
