@@ -37,8 +37,9 @@ def test_every_saved_figure_and_table_is_linked(saved: SweepPaths) -> None:
 def test_every_question_has_a_section_and_a_link(saved: SweepPaths) -> None:
     page = saved.report.read_text()
     for section in SECTIONS:
-        assert page.count(f'<section id="{section.anchor}"><h2>{section.question}</h2>') == 1
-        assert page.count(f'<a href="#{section.anchor}">{section.name}</a>') == 1
+        there = int(section.anchor != "tuning")  # this sweep tunes nothing
+        assert page.count(f'<section id="{section.anchor}"><h2>{section.question}</h2>') == there
+        assert page.count(f'<a href="#{section.anchor}">{section.name}</a>') == there
 
 
 def test_every_file_of_a_section_is_listed() -> None:
