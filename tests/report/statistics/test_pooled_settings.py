@@ -148,7 +148,7 @@ def test_the_report_on_a_server_says_it() -> None:
     sweep = tiny_sweep(
         data=tiny()["data"][:1], model=[SCALES], optimizer=[{"name": "sgd", "lr": [0.1, 0.2]}], train=RULES
     )
-    cells = pd.DataFrame(columns=["label", "test_loss", "n_seeds", "n_learned", "n_diverged"])
+    cells = pd.DataFrame(columns=["label", "test_loss", "n_seeds", "n_learned", "n_diverged", "n_not_reached"])
     found: dict[str, tuple[str, str]] = {}
     heading = text = ""
     for block in build_report(sweep, cells, "lab", "project").blocks:
