@@ -30,7 +30,8 @@ def test_in_parts_tables_and_page_are_the_same(tmp_path: Path, monkeypatch: pyte
         pd.testing.assert_frame_equal(read_table(path), read_table(parts.tables / path.name), obj=path.name)
     assert whole.report.read_text() == parts.report.read_text()
     texts = {path.stem for path in parts.tables.glob("*.csv")}
-    assert texts == {"runs", "cells_summary", "loss_checkpoints", "predictions", "features_ranks", "speed_limited"}
+    of_cells = {"runs", "cells_summary", "loss_checkpoints", "tuning"}
+    assert texts == of_cells | {"predictions", "features_ranks", "speed_limited"}
 
 
 def test_of_cells_that_are_not_shown_enough_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
