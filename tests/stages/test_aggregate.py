@@ -45,6 +45,8 @@ TABLES = {
     "probes",
     "probes_summary",
     "predictions",
+    "tuning",
+    "tuning_trials",
     "early_dynamics",
     "early_departure",
     "features",
