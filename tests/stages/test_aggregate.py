@@ -78,7 +78,8 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
     names = (FIGURES.keys() | {"matrices", "left_bases"}) - {
         "early",
         "speed_limited",
-    }  # this sweep has no figures of these two
+        "tuning",
+    }  # this sweep has no figures of these three
     assert figures == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     cells = [cell.id for cell in sweep.cells]
     without = {
@@ -88,6 +89,8 @@ def test_writes_everything_and_no_cell_is_missing(done: tuple[Sweep, SweepPaths,
         "early_departure",
         "features_ranks",
         "speed_limited",
+        "tuning",
+        "tuning_trials",
     }
     for name in TABLES - without:
         assert list(table(paths, name)["cell"].unique()) == cells, name
