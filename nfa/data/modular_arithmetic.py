@@ -33,7 +33,7 @@ class ModularArithmetic(ClassOptions):
     @model_validator(mode="after")
     def _fits(self) -> "ModularArithmetic":
         if self.operation == "/" and any(self.modulus % factor == 0 for factor in range(2, int(self.modulus**0.5) + 1)):
-            raise ValueError(f"modulus: {self.modulus} is not a prime, and a / b needs one; use e.g. 61")
+            raise ValueError(f"modulus: {self.modulus} is not prime, and a / b needs one; use e.g. 61")
         if self.encoding == "tokens" and self.standardise != "none":
             raise ValueError("standardise: tokens are not numbers; leave it out, or use encoding: one_hot")
         train, test = counts(self)

@@ -148,7 +148,7 @@ def read_search(content: Mapping[Any, Any], kind: type[Settings], key: str, wher
 def _numbers(content: Any, where: str, least: int, most: int = 100) -> list[float]:
     """Check a list of different finite numbers in ascending order."""
     example = "two numbers, as [0.001, 1]" if most == 2 else f"a list of {least} to {most} different numbers"
-    wrong = SweepError(f"{where}: {one_line(content)} is not {example}, in ascending order")
+    wrong = SweepError(f"{where}: {one_line(content)} must be {example}, in ascending order")
     if not isinstance(content, list) or not least <= len(content) <= most:
         raise wrong
     if any(type(value) not in (int, float) or not isfinite(value) for value in content):

@@ -178,7 +178,7 @@ def test_a_regression_has_no_classes_to_centre() -> None:
         ({"name": "sparse_parity", "dim": 3, "degree": 4}, "degree: 4 is more than dim 3"),
         ({"name": "teacher", "dim": 3, "units": 4}, "units: 4 is more than dim 3"),
         ({"name": "nongaussian", "xi_long": 17.0}, "xi_long: 17 is more than a quarter of dim 64"),
-        ({"name": "modular_arithmetic", "modulus": 9, "operation": "/"}, "modulus: 9 is not a prime"),
+        ({"name": "modular_arithmetic", "modulus": 9, "operation": "/"}, "modulus: 9 is not prime"),
         ({"name": "modular_arithmetic", "encoding": "tokens", "standardise": "global"}, "standardise: tokens"),
         ({"name": "modular_arithmetic", "modulus": 5, "n_train": 20}, "n_train: there are 12 pairs"),
         ({"name": "iris", "n_train": 121}, "n_train: 121 is more than the 120 available samples"),

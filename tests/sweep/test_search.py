@@ -98,18 +98,18 @@ def test_shares_and_cost() -> None:
 @pytest.mark.parametrize(
     ("lr", "message"),
     [
-        ({"tune": [1, 0.1]}, "my.yaml: optimizer[0].lr.tune: [1, 0.1] is not two numbers, as [0.001, 1], in ascending"),
-        ({"tune": [0.1]}, "optimizer[0].lr.tune: [0.1] is not two numbers"),
+        ({"tune": [1, 0.1]}, "my.yaml: optimizer[0].lr.tune: [1, 0.1] must be two numbers, as [0.001, 1], in ascending"),
+        ({"tune": [0.1]}, "optimizer[0].lr.tune: [0.1] must be two numbers"),
         ({"tune": [0, 1]}, "optimizer[0].lr.tune: 0 has no logarithm; begin above 0, or use scale: linear"),
         ({"tune": [0.1, 0.101]}, "is too narrow to search"),
         ({"tune": [-1, 1], "scale": "linear"}, "optimizer[0].lr: -1"),
         ({"tune": [0.1, 1e9]}, "optimizer[0].lr: 1000000000"),
         ({"tune": [0.1, 1], "scale": "lin"}, "optimizer[0].lr.scale: 'lin': "),
         ({"tune": [0.1, 1], "values": [1, 2]}, "optimizer[0].lr: values are listed, so tune and scale have no meaning"),
-        ({"values": [0.1]}, "optimizer[0].lr.values: [0.1] is not a list of 2 to 100 different numbers"),
+        ({"values": [0.1]}, "optimizer[0].lr.values: [0.1] must be a list of 2 to 100 different numbers"),
         ({"values": [0.1, 0.1]}, "in ascending order"),
         ({"tune": [0.1, 1], "steps": 3}, "optimizer[0].lr: 'steps': no such key of a search"),
-        ({"tune": [0.1, float("inf")]}, "is not two numbers"),
+        ({"tune": [0.1, float("inf")]}, "must be two numbers"),
     ],
 )
 def test_refused(lr: Any, message: str) -> None:
