@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nfa.storage.paths import SweepPaths
+from nfa.storage.status import status
 from nfa.sweep.grid import parse
 from tests.helpers import nfa, tiny
 from tests.tracking.reading import Logged
@@ -64,6 +65,22 @@ def test_the_value_that_was_found_is_in_tables_labels_page_and_runs(done: Workfl
 
 def test_afterwards_there_is_nothing_to_do(done: Workflow) -> None:
     assert "Nothing to be done" in done.run().stdout
+
+
+def test_the_status_counts_searches(done: Workflow) -> None:
+    found = status(done.results)
+    assert found.counts["tune"] == {"done": 1, "running": 0, "failed": 0, "to go": 0}
+    assert list(found.counts) == ["tune", "train", "measure", "probe"]
+    tuned = SweepPaths(done.results).cell(parse(DOCUMENT, "x").cells[0].id).tuned
+    kept = tuned.read_bytes()
+    tuned.write_text("damaged")
+    try:
+        found = status(done.results)
+        assert found.counts["tune"]["to go"] == 1
+        assert found.seconds is not None
+        assert found.seconds > 0
+    finally:
+        tuned.write_bytes(kept)
 
 
 def test_what_is_searched_again(done: Workflow) -> None:
