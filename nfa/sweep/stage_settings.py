@@ -88,7 +88,8 @@ class Train(Settings):
             raise ValueError(f"batch_size: {self.batch_size} is too small; use 1 or more, or full")
         if self.checkpoints != "every_epoch" and not 1 <= self.checkpoints <= MAX_CHECKPOINTS:
             raise ValueError(
-                f"checkpoints: {self.checkpoints} is out of range; use 1 to {MAX_CHECKPOINTS}, or every_epoch"
+                f"checkpoints: {self.checkpoints} is too {'small' if self.checkpoints < 1 else 'large'}; "
+                f"use 1 to {MAX_CHECKPOINTS}, or every_epoch"
             )
         if self.rho and self.rule != "feedback_alignment":
             raise ValueError(f"rho: {self.rho:g} is for feedback_alignment; leave it out with {self.rule}")

@@ -106,8 +106,8 @@ def test_lists_of_losses_and_values_of_until_are_grids() -> None:
     [
         ({"checkpoints": "every_epoch", "spacing": "linear"}, "spacing: linear has no effect with checkpoints: every"),
         ({"checkpoints": "every_epoch", "batch_size": "full"}, "every_epoch is more than 1,000 checkpoints, as an ep"),
-        ({"checkpoints": 1001}, "train: checkpoints: 1001 is out of range; use 1 to 1000, or every_epoch"),
-        ({"checkpoints": 0}, "train: checkpoints: 0 is out of range; use 1 to 1000, or every_epoch"),
+        ({"checkpoints": 1001}, "train: checkpoints: 1001 is too large; use 1 to 1000, or every_epoch"),
+        ({"checkpoints": 0}, "train: checkpoints: 0 is too small; use 1 to 1000, or every_epoch"),
         ({"until": {}}, "train.until.train_loss: give either this or train_accuracy"),
         ({"until": {"train_loss": 0.1, "train_accuracy": 0.9}}, "until.train_loss: give either this or"),
         ({"until": {"train_los": 0.1}}, "train.until: train_los: no such setting; did you mean 'train_loss'?"),
